@@ -1,0 +1,198 @@
+//! AURA's own API, as partners call it.
+//!
+//! Where the documentation doesn't give an answer's shape, it is the plainest that fits beside
+//! those it does give: a `message`, and the thing under its name, with status 200.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::State,
+    middleware,
+    routing::{get, post},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    callout::{Cancellation, Emergency, NewCallout, Remark, StreamEntry},
+    customer::{CreatedCustomer, NewCustomer},
+    extract::{Body, Segments, require_bearer},
+    payload::{FlatCallout, NestedCallout},
+    refusal::Refusal,
+    registration::{NotifierConfig, Registration, RegistrationRequest},
+    sim::Sim,
+    token,
+};
+
+/// The body of the token call.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Credentials {
+    client_id: String,
+    client_secret: String,
+}
+
+/// The token call's answer.
+#[derive(Serialize)]
+struct IssuedToken {
+    access_token: String,
+    token_type: &'static str,
+    expires_in: i64,
+}
+
+/// A `message` beside what was asked for.
+#[derive(Serialize)]
+struct Reply<T> {
+    message: &'static str,
+    #[serde(flatten)]
+    content: T,
+}
+
+#[derive(Serialize)]
+struct NotifierContent {
+    notifier: Notifier,
+}
+
+#[derive(Serialize)]
+struct Notifier {
+    config: [NotifierConfig; 1],
+}
+
+#[derive(Serialize)]
+pub(crate) struct CalloutContent {
+    pub(crate) callout: NestedCallout,
+}
+
+#[derive(Serialize)]
+struct EventContent {
+    event: StreamEntry,
+}
+
+type Answer<T> = Result<Json<Reply<T>>, Refusal>;
+
+fn reply<T>(message: &'static str, content: T) -> Json<Reply<T>> {
+    Json(Reply { message, content })
+}
+
+/// The routes. The documentation gives the token call without its prefix, in a table that also
+/// names the prefix of the API: whether the one includes the other can be read either way, so
+/// the call is served at both paths.
+pub(crate) fn routes(sim: &Arc<Sim>) -> Router<Arc<Sim>> {
+    let token = Router::new().route("/oauth/token", post(issue_token));
+    let authenticated = Router::new()
+        .route("/notifiers/webhooks", post(register))
+        .route("/customers", post(create_customer))
+        .route("/customers/{id}/callouts", post(raise_callout))
+        .route(
+            "/predefinedLocations/externalRef/{ref}/callouts",
+            post(raise_callout_at_location),
+        )
+        .route("/callouts/activeCallouts", get(active_callouts))
+        .route("/callouts/{id}", get(callout))
+        .route("/callouts/{id}/cancel", post(cancel))
+        .route("/callouts/{id}/events", get(event_stream).post(remark))
+        .route_layer(middleware::from_fn_with_state(
+            Arc::clone(sim),
+            require_bearer,
+        ));
+    token
+        .clone()
+        .nest("/panic-api/v2", token.merge(authenticated))
+}
+
+async fn issue_token(
+    State(sim): State<Arc<Sim>>,
+    Body(given): Body<Credentials>,
+) -> Result<Json<IssuedToken>, Refusal> {
+    let options = &sim.options;
+    if given.client_id != options.client_id || given.client_secret != options.client_secret {
+        return Err(Refusal::Unauthorized("the client's credentials are wrong"));
+    }
+    // Never the same after a restart: a client that holds on to an old token finds out.
+    let access_token = format!("{:032x}", rand::random::<u128>());
+    sim.memory()
+        .tokens
+        .issue(access_token.clone(), Timestamp::now());
+    Ok(Json(IssuedToken {
+        access_token,
+        token_type: "Bearer",
+        expires_in: token::LIFETIME.as_secs(),
+    }))
+}
+
+async fn register(
+    State(sim): State<Arc<Sim>>,
+    Body(request): Body<RegistrationRequest>,
+) -> Answer<NotifierContent> {
+    let allow_http_loopback = sim.options.allow_http_loopback;
+    let registration = Registration::check(request, allow_http_loopback, Timestamp::now())?;
+    let config = [registration.notifier_config()];
+    sim.memory().registrations.replace(registration);
+    let notifier = Notifier { config };
+    Ok(reply("Webhook registered", NotifierContent { notifier }))
+}
+
+async fn create_customer(
+    State(sim): State<Arc<Sim>>,
+    Body(new): Body<NewCustomer>,
+) -> Answer<CreatedCustomer> {
+    let created = sim.change(|world, moment| world.create_customer(new, moment))?;
+    Ok(reply("Customer created", created))
+}
+
+async fn raise_callout(
+    State(sim): State<Arc<Sim>>,
+    Segments(customer_id): Segments<u64>,
+    Body(new): Body<NewCallout>,
+) -> Answer<CalloutContent> {
+    let callout = sim.change(|world, moment| world.raise_callout(customer_id, &new, moment))?;
+    Ok(reply("Callout active", CalloutContent { callout }))
+}
+
+async fn raise_callout_at_location(
+    State(sim): State<Arc<Sim>>,
+    Segments(reference): Segments<String>,
+    Body(emergency): Body<Emergency>,
+) -> Answer<CalloutContent> {
+    let callout =
+        sim.change(|world, moment| world.raise_callout_at_location(&reference, emergency, moment))?;
+    Ok(reply("Callout active", CalloutContent { callout }))
+}
+
+async fn cancel(
+    State(sim): State<Arc<Sim>>,
+    Segments(id): Segments<u64>,
+    Body(request): Body<Cancellation>,
+) -> Answer<CalloutContent> {
+    let callout = sim.change(|world, _| world.cancel(id, &request))?;
+    Ok(reply("Callout cancelled", CalloutContent { callout }))
+}
+
+async fn remark(
+    State(sim): State<Arc<Sim>>,
+    Segments(id): Segments<u64>,
+    Body(remark): Body<Remark>,
+) -> Answer<EventContent> {
+    let event = sim.change(|world, moment| world.remark(id, remark, moment))?;
+    Ok(reply("Event added", EventContent { event }))
+}
+
+async fn callout(
+    State(sim): State<Arc<Sim>>,
+    Segments(id): Segments<u64>,
+) -> Answer<CalloutContent> {
+    let callout = sim.memory().world.callout(id)?;
+    Ok(reply("Callout found", CalloutContent { callout }))
+}
+
+async fn active_callouts(State(sim): State<Arc<Sim>>) -> Json<Vec<FlatCallout>> {
+    Json(sim.memory().world.active_callouts())
+}
+
+async fn event_stream(
+    State(sim): State<Arc<Sim>>,
+    Segments(id): Segments<u64>,
+) -> Result<Json<Vec<StreamEntry>>, Refusal> {
+    sim.memory().world.event_stream(id).map(Json)
+}

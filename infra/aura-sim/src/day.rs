@@ -1,0 +1,330 @@
+//! A seeded random day of emergencies: who raises them, and how each goes on.
+//!
+//! Several emergencies are alive at any time and each is a short story; a step of the day
+//! either begins one or tells the next part of one that is alive. The day drives the same world
+//! as the API, so that its callouts can be read there. Its clock and its ids are its own and
+//! follow from the seed alone: the same seed makes the same events, byte for byte.
+
+use std::collections::VecDeque;
+
+use jiff::{SignedDuration, Timestamp};
+use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng, seq::IndexedRandom as _};
+use serde::Deserialize;
+
+use crate::{
+    callout::{Cancellation, ControllerAct, Emergency, NewCallout, Remark},
+    customer::{NewCustomer, Person, Terms},
+    event::Event,
+    refusal::Refusal,
+    world::{Ids, Moment, Outcome, Position, World},
+};
+
+/// When every day begins, by its own clock: 2026-03-01T06:00:00Z.
+const MORNING: Timestamp = Timestamp::constant(1_772_344_800, 0);
+
+/// How many ids a day has to itself. It uses fewer than three for an event.
+const IDS_PER_DAY: u64 = 1_000_000;
+
+/// The longest day: its ids fit.
+const MOST_EVENTS: u64 = 100_000;
+
+/// How many emergencies are alive at a time at most.
+const MOST_ALIVE: usize = 12;
+
+/// The body of `POST /_sim/day`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DayOrder {
+    pub(crate) seed: u32,
+    /// How many distinct events the day has.
+    pub(crate) events: u64,
+    /// How many deliveries are queued each second, duplicates among them.
+    pub(crate) per_second: f64,
+    /// How many duplicates come on top, as a share of `events`.
+    #[serde(default)]
+    pub(crate) duplicates: f64,
+}
+
+/// One part of a story, after the callout has been raised.
+#[derive(Clone, Copy)]
+enum Act {
+    Control(ControllerAct),
+    Remark,
+    Cancel,
+}
+
+const ACKNOWLEDGE: Act = Act::Control(ControllerAct::Acknowledge);
+const ARRIVE: Act = Act::Control(ControllerAct::Arrive);
+const CLOSE: Act = Act::Control(ControllerAct::Close);
+const COMPLETE: Act = Act::Control(ControllerAct::Complete);
+const DISPATCH: Act = Act::Control(ControllerAct::Dispatch);
+const OWN: Act = Act::Control(ControllerAct::Own);
+
+/// How emergencies go: with one responder, by hand, with two responders, with a handover in the
+/// control room, called off while somebody is on the way, and a false alarm.
+const STORIES: [&[Act]; 6] = [
+    &[ACKNOWLEDGE, ARRIVE, COMPLETE, CLOSE],
+    &[OWN, DISPATCH, ARRIVE, COMPLETE, CLOSE],
+    &[
+        ACKNOWLEDGE,
+        OWN,
+        DISPATCH,
+        ARRIVE,
+        ARRIVE,
+        COMPLETE,
+        COMPLETE,
+        CLOSE,
+    ],
+    &[OWN, ACKNOWLEDGE, ARRIVE, OWN, COMPLETE, CLOSE],
+    &[ACKNOWLEDGE, Act::Cancel, CLOSE],
+    &[Act::Cancel, CLOSE],
+];
+
+/// An emergency under way, and what is still to come of it.
+struct Story {
+    stage: Stage,
+    to_come: VecDeque<Act>,
+}
+
+enum Stage {
+    /// A customer who has not raised the callout yet.
+    Customer(u64),
+    Callout(u64),
+}
+
+/// A day under way.
+pub(crate) struct Day {
+    rng: ChaCha8Rng,
+    ids: Ids,
+    now: Timestamp,
+    /// The external reference of the day's own predefined location.
+    location: String,
+    alive: Vec<Story>,
+}
+
+impl DayOrder {
+    /// Refuses what cannot be played.
+    pub(crate) fn check(&self) -> Result<(), Refusal> {
+        let problem = if !(1..=MOST_EVENTS).contains(&self.events) {
+            format!("events must be between 1 and {MOST_EVENTS}")
+        } else if !(0.01..=10_000.0).contains(&self.per_second) {
+            "perSecond must be between 0.01 and 10000".to_owned()
+        } else if !(0.0..=1.0).contains(&self.duplicates) {
+            "duplicates must be between 0 and 1".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::Malformed(problem))
+    }
+}
+
+impl Day {
+    /// The morning of the day with this seed.
+    pub(crate) fn begin(seed: u32, world: &mut World) -> Self {
+        let mut day = Self {
+            rng: ChaCha8Rng::seed_from_u64(seed.into()),
+            // Far above the ids that the API gives out, and another range for every seed.
+            ids: Ids::starting_at((u64::from(seed) + 1) * IDS_PER_DAY),
+            now: MORNING,
+            location: format!("day-{seed}"),
+            alive: Vec::new(),
+        };
+        let position = day.somewhere();
+        world.put_location(day.location.clone(), position, &mut day.ids);
+        day
+    }
+
+    /// The next thing that happens: one event, or two when there is `room` for them.
+    pub(crate) fn step(&mut self, world: &mut World, room: u64) -> Result<Vec<Event>, Refusal> {
+        self.now += SignedDuration::from_secs(self.rng.random_range(5..90));
+        let crowded = self.alive.len() >= MOST_ALIVE;
+        if self.alive.is_empty() || (!crowded && self.rng.random_bool(0.3)) {
+            self.begin_story(world, room)
+        } else {
+            self.go_on(world)
+        }
+    }
+
+    /// An emergency begins with a new customer, or, one time in five, at the fixed location.
+    fn begin_story(&mut self, world: &mut World, room: u64) -> Result<Vec<Event>, Refusal> {
+        let (stage, events) = if self.rng.random_bool(0.2) {
+            self.raise_at_location(world)?
+        } else {
+            self.create_customer(world, room > 1)?
+        };
+        let to_come = self.plot();
+        self.alive.push(Story { stage, to_come });
+        Ok(events)
+    }
+
+    /// Tells the next part of a story that is alive; after its last part it is over.
+    fn go_on(&mut self, world: &mut World) -> Result<Vec<Event>, Refusal> {
+        let index = self.rng.random_range(0..self.alive.len());
+        let mut story = self.alive.swap_remove(index);
+        let events = match story.stage {
+            Stage::Customer(id) => {
+                let (stage, events) = self.raise_for_customer(world, id)?;
+                story.stage = stage;
+                events
+            }
+            Stage::Callout(id) => match story.to_come.pop_front() {
+                Some(act) => self.act(world, id, act)?,
+                None => Vec::new(),
+            },
+        };
+        if !story.to_come.is_empty() {
+            self.alive.push(story);
+        }
+        Ok(events)
+    }
+
+    /// The day's very last event may be a customer without a subscription, who raises nothing.
+    fn create_customer(&mut self, world: &mut World, subscribed: bool) -> Outcome<Stage> {
+        // Nobody's number, and no other customer's of any day: it is made of an id.
+        let number = self.ids.take();
+        let new = NewCustomer {
+            customer: Person {
+                name: "Customer".to_owned(),
+                surname: format!("Number {number}"),
+                mobile: format!("+000{number}"),
+            },
+            subscription: subscribed.then_some(Terms {
+                subscription_type_id: 1,
+                valid_from: Some(self.now),
+                valid_to: None,
+            }),
+        };
+        let (created, events) = world.create_customer(new, &mut self.moment())?;
+        Ok((Stage::Customer(created.customer.id), events))
+    }
+
+    fn raise_for_customer(&mut self, world: &mut World, customer_id: u64) -> Outcome<Stage> {
+        let new = NewCallout {
+            location: self.somewhere(),
+            emergency: self.emergency(),
+        };
+        let (callout, events) = world.raise_callout(customer_id, &new, &mut self.moment())?;
+        Ok((Stage::Callout(callout.id()), events))
+    }
+
+    fn raise_at_location(&mut self, world: &mut World) -> Outcome<Stage> {
+        let emergency = self.emergency();
+        let mut moment = Moment {
+            now: self.now,
+            ids: &mut self.ids,
+        };
+        let (callout, events) =
+            world.raise_callout_at_location(&self.location, emergency, &mut moment)?;
+        Ok((Stage::Callout(callout.id()), events))
+    }
+
+    fn act(&mut self, world: &mut World, id: u64, act: Act) -> Result<Vec<Event>, Refusal> {
+        let moment = &mut self.moment();
+        let events = match act {
+            Act::Control(act) => world.control(id, act, moment)?.1,
+            Act::Cancel => world.cancel(id, &Cancellation { safe_code: None })?.1,
+            Act::Remark => {
+                let message = "Customer reports they are safe.".to_owned();
+                world.remark(id, Remark { message }, moment)?.1
+            }
+        };
+        Ok(events)
+    }
+
+    /// One of the stories, with up to two remarks anywhere before its end.
+    fn plot(&mut self) -> VecDeque<Act> {
+        let story = STORIES.choose(&mut self.rng).copied().unwrap_or_default();
+        let mut acts: VecDeque<_> = story.iter().copied().collect();
+        for _ in 0..self.rng.random_range(0..=2) {
+            let position = self.rng.random_range(0..acts.len());
+            acts.insert(position, Act::Remark);
+        }
+        acts
+    }
+
+    /// One emergency in twenty is a test.
+    fn emergency(&mut self) -> Emergency {
+        Emergency {
+            response_type_id: self.rng.random_range(1..=3),
+            callout_classification_id: if self.rng.random_bool(0.05) {
+                Emergency::TEST
+            } else {
+                1
+            },
+        }
+    }
+
+    fn somewhere(&mut self) -> Position {
+        Position {
+            latitude: f64::from(self.rng.random_range(-342_000..-338_000)) / 10_000.0,
+            longitude: f64::from(self.rng.random_range(184_000..188_000)) / 10_000.0,
+        }
+    }
+
+    fn moment(&mut self) -> Moment<'_> {
+        Moment {
+            now: self.now,
+            ids: &mut self.ids,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::event::EventName;
+
+    /// The day's events as they would be posted, signals left out.
+    fn bodies(seed: u32, events: u64) -> Vec<String> {
+        let mut world = World::new();
+        let mut day = Day::begin(seed, &mut world);
+        let mut told = Vec::new();
+        let mut room = events;
+        while room > 0 {
+            let step = day.step(&mut world, room).unwrap();
+            room -= u64::try_from(step.len()).unwrap();
+            told.extend(step);
+        }
+        told.iter()
+            .filter(|event| event.message != EventName::CalloutEventsChanged)
+            .map(|event| serde_json::to_string(event).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn the_seed_makes_the_day() {
+        assert_eq!(bodies(7, 300), bodies(7, 300));
+        assert_ne!(bodies(7, 300), bodies(8, 300));
+    }
+
+    #[test]
+    fn no_two_events_are_alike_on_any_day() {
+        let all: Vec<_> = (0..5).flat_map(|seed| bodies(seed, 2_000)).collect();
+        let distinct: BTreeSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len());
+    }
+
+    #[test]
+    fn a_day_can_be_as_short_as_one_event() {
+        for seed in 0..20 {
+            assert_eq!(bodies(seed, 1).len(), 1);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_played_is_refused() {
+        let order = |events, per_second, duplicates| DayOrder {
+            seed: 1,
+            events,
+            per_second,
+            duplicates,
+        };
+        assert!(order(500, 50.0, 0.2).check().is_ok());
+        assert!(order(0, 50.0, 0.2).check().is_err());
+        assert!(order(500, 0.0, 0.2).check().is_err());
+        assert!(order(500, f64::NAN, 0.2).check().is_err());
+        assert!(order(500, 50.0, -0.1).check().is_err());
+    }
+}

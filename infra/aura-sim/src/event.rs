@@ -1,0 +1,111 @@
+//! AURA's events: their names, the entities they concern, and what is posted about them.
+//!
+//! The names stand here a second time, beside the catalogue of the client under test, on
+//! purpose: a stand-in that shared the client's list could not find a mistake in it.
+
+use serde::{
+    Deserialize, Serialize,
+    de::{IntoDeserializer, value},
+};
+
+use crate::{
+    customer::{Customer, Subscription},
+    payload::CalloutPayload,
+};
+
+/// Every event name that AURA documents, spelled on the wire in capitals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum EventName {
+    NewCallout,
+    ResponderManuallyDispatched,
+    ResponderAcknowledgedCallout,
+    ResponderAcknowledgedCalloutWithEta,
+    ResponderArrivedOnScene,
+    ResponderCompleted,
+    CalloutOwned,
+    CalloutEventsChanged,
+    CalloutSoftCancelledByCustomer,
+    CalloutNoLongerRequiresResponse,
+    CalloutClosed,
+    SubscriptionCreated,
+    SubscriptionUpdated,
+    SubscriptionCancelled,
+    SubscriptionCancelledFailed,
+    CreatedCustomer,
+}
+
+impl EventName {
+    /// The event of this name, or `None` for a name that AURA doesn't list.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let name: value::StrDeserializer<'_, value::Error> = name.into_deserializer();
+        Self::deserialize(name).ok()
+    }
+}
+
+/// One thing that happened, in the shape in which it is posted:
+/// `{"message": "…", "callout": {…}}`, or `customer`, or `subscription`.
+#[derive(Clone, Serialize)]
+pub(crate) struct Event {
+    pub(crate) message: EventName,
+    #[serde(flatten)]
+    pub(crate) subject: Subject,
+}
+
+/// What an event is about, and all that it says about it.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Subject {
+    Callout(CalloutPayload),
+    Customer(Customer),
+    Subscription(Subscription),
+}
+
+/// The kinds of things that have events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    Callout,
+    Customer,
+    Subscription,
+}
+
+/// The thing an event is about. Deliveries about one entity keep their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub(crate) struct Entity {
+    pub(crate) kind: Kind,
+    pub(crate) id: u64,
+}
+
+impl Event {
+    pub(crate) fn about_callout(message: EventName, callout: CalloutPayload) -> Self {
+        Self {
+            message,
+            subject: Subject::Callout(callout),
+        }
+    }
+
+    pub(crate) fn entity(&self) -> Entity {
+        let (kind, id) = match &self.subject {
+            Subject::Callout(callout) => (Kind::Callout, callout.id),
+            Subject::Customer(customer) => (Kind::Customer, customer.id),
+            Subject::Subscription(subscription) => (Kind::Subscription, subscription.id),
+        };
+        Entity { kind, id }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_aura_spells_them() {
+        assert_eq!(
+            EventName::parse("RESPONDER_ACKNOWLEDGED_CALLOUT_WITH_ETA"),
+            Some(EventName::ResponderAcknowledgedCalloutWithEta)
+        );
+        assert_eq!(EventName::parse("new_callout"), None);
+        assert_eq!(EventName::parse("NEW_CALLOUTS"), None);
+    }
+}

@@ -1,0 +1,195 @@
+//! Plays a day to the receiver: at a given rate, with duplicates.
+
+use std::time::{Duration, Instant};
+
+use rand::{SeedableRng as _, rngs::ChaCha8Rng, seq::IndexedRandom as _};
+use serde::Serialize;
+use tokio::time::{Interval, interval};
+
+use crate::{
+    day::{Day, DayOrder},
+    event::{Event, EventName},
+    refusal::Refusal,
+    sim::{Memory, Sim},
+};
+
+/// What came of a day. `accepted` and `failed` count deliveries, duplicates among them.
+#[derive(Serialize)]
+pub(crate) struct DayReport {
+    events: u64,
+    duplicates: u64,
+    accepted: u64,
+    failed: u64,
+    seconds: f64,
+}
+
+/// Duplicates: which deliveries come again, and when.
+struct Repeats {
+    rng: ChaCha8Rng,
+    share: f64,
+    /// How many duplicates are due. Half of one counts as one, so that over a whole day their
+    /// number is the share of the events, rounded.
+    due: f64,
+    /// The numbers of the deliveries that may come again.
+    originals: Vec<u64>,
+}
+
+/// A day on the air.
+struct Broadcast<'a> {
+    sim: &'a Sim,
+    pace: Interval,
+    repeats: Repeats,
+    /// The numbers of all the day's deliveries.
+    sent: Vec<u64>,
+    events: u64,
+    duplicates: u64,
+}
+
+/// Plays the whole day and waits until all of it has been answered.
+///
+/// Events that the registration doesn't list happen, but are not sent and not reported.
+pub(crate) async fn play(sim: &Sim, order: &DayOrder) -> Result<DayReport, Refusal> {
+    order.check()?;
+    let day = open(&mut sim.memory(), order)?;
+    let started = Instant::now();
+    let mut broadcast = Broadcast::new(sim, order);
+    broadcast.send(day, order.events).await?;
+    let accepted = broadcast.count_accepted().await;
+    Ok(DayReport {
+        events: broadcast.events,
+        duplicates: broadcast.duplicates,
+        accepted,
+        failed: broadcast.events + broadcast.duplicates - accepted,
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+/// A day can be played once: its events would not be distinct from those of the first time.
+fn open(memory: &mut Memory, order: &DayOrder) -> Result<Day, Refusal> {
+    if memory.registrations.current().is_none() {
+        return Err(Refusal::Conflict("no webhook is registered".to_owned()));
+    }
+    if !memory.days.insert(order.seed) {
+        let message = format!("the day with seed {} was played already", order.seed);
+        return Err(Refusal::Conflict(message));
+    }
+    Ok(Day::begin(order.seed, &mut memory.world))
+}
+
+impl<'a> Broadcast<'a> {
+    fn new(sim: &'a Sim, order: &DayOrder) -> Self {
+        Self {
+            sim,
+            pace: interval(Duration::from_secs_f64(order.per_second.recip())),
+            repeats: Repeats::new(order),
+            sent: Vec::new(),
+            events: 0,
+            duplicates: 0,
+        }
+    }
+
+    async fn send(&mut self, mut day: Day, events: u64) -> Result<(), Refusal> {
+        let mut room = events;
+        while room > 0 {
+            let step = day.step(&mut self.sim.memory().world, room)?;
+            for event in step {
+                room -= 1;
+                self.tell(event).await?;
+                self.repeat().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell(&mut self, event: Event) -> Result<(), Refusal> {
+        self.pace.tick().await;
+        let message = event.message;
+        if let Some(n) = self.sim.tell(event)? {
+            self.events += 1;
+            self.sent.push(n);
+            self.repeats.add(n, message);
+        }
+        Ok(())
+    }
+
+    async fn repeat(&mut self) -> Result<(), Refusal> {
+        while let Some(original) = self.repeats.next_due() {
+            self.pace.tick().await;
+            let n = self.sim.tell_again(original)?;
+            self.duplicates += 1;
+            self.sent.push(n);
+        }
+        Ok(())
+    }
+
+    async fn count_accepted(&self) -> u64 {
+        let mut accepted = 0;
+        for &n in &self.sent {
+            accepted += u64::from(self.sim.until_answered(n).await);
+        }
+        accepted
+    }
+}
+
+impl Repeats {
+    fn new(order: &DayOrder) -> Self {
+        // Another stream than the day's own, so that the share of duplicates changes no event.
+        let mut rng = ChaCha8Rng::seed_from_u64(order.seed.into());
+        rng.set_stream(1);
+        Self {
+            rng,
+            share: order.duplicates,
+            due: 0.0,
+            originals: Vec::new(),
+        }
+    }
+
+    /// Counts an event. `CALLOUT_EVENTS_CHANGED` never comes again: a duplicate of it cannot be
+    /// told from a second signal.
+    fn add(&mut self, n: u64, message: EventName) {
+        self.due += self.share;
+        if message != EventName::CalloutEventsChanged {
+            self.originals.push(n);
+        }
+    }
+
+    /// The delivery to send again now, any of those before: AURA gives no bound either.
+    fn next_due(&mut self) -> Option<u64> {
+        if self.due < 0.5 {
+            return None;
+        }
+        let original = self.originals.choose(&mut self.rng).copied()?;
+        self.due -= 1.0;
+        Some(original)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn duplicates_are_the_share_of_the_events_and_never_a_signal() {
+        for (events, duplicates, expected) in [(500, 0.2, 100), (100, 0.1, 10), (7, 0.0, 0)] {
+            let order = DayOrder {
+                seed: 1,
+                events,
+                per_second: 1.0,
+                duplicates,
+            };
+            let mut repeats = Repeats::new(&order);
+            let mut repeated = Vec::new();
+            for n in 1..=events {
+                let message = if n % 2 == 0 {
+                    EventName::CalloutEventsChanged
+                } else {
+                    EventName::CalloutOwned
+                };
+                repeats.add(n, message);
+                repeated.extend(std::iter::from_fn(|| repeats.next_due()));
+            }
+            assert_eq!(repeated.len(), expected);
+            assert!(repeated.iter().all(|n| n % 2 == 1));
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! How a request is refused: AURA's statuses, each with a `message` for people.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+/// Why a request was not done. The text is the `message` of AURA's error answer: it names the
+/// thing that is wrong, and never repeats a secret or a value out of a person's data.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("{0}")]
+    Malformed(String),
+    #[error("{0}")]
+    Unauthorized(&'static str),
+    #[error("{0}")]
+    NotPermitted(&'static str),
+    #[error("{0}")]
+    Unknown(String),
+    #[error("{0}")]
+    Conflict(String),
+    #[error("this method is not allowed here")]
+    MethodNotAllowed,
+    #[error("the stand-in is shutting down")]
+    ShuttingDown,
+    #[error("the stand-in could not write its own answer")]
+    Unwritable(#[from] serde_json::Error),
+}
+
+impl Refusal {
+    /// The answer to anything about a callout that does not exist.
+    pub(crate) fn unknown_callout(id: u64) -> Self {
+        Self::Unknown(format!("callout {id} is unknown"))
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::NotPermitted(_) => StatusCode::FORBIDDEN,
+            Self::Unknown(_) => StatusCode::NOT_FOUND,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unwritable(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = json!({ "message": self.to_string() });
+        (self.status(), Json(body)).into_response()
+    }
+}

@@ -1,0 +1,81 @@
+//! Sends deliveries as AURA does: one attempt each, no retry, no redirect followed.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use axum::http::{HeaderValue, header::CONTENT_TYPE};
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use reqwest::{Client, redirect};
+
+use crate::{
+    deliveries::Answer,
+    loopback::LoopbackResolver,
+    sim::{Outgoing, Sim},
+};
+
+/// How long a receiver may take to answer. AURA's own patience isn't documented.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The client for deliveries. A proxy from the environment is not for them: they go straight
+/// to what was registered.
+pub(crate) fn client() -> anyhow::Result<Client> {
+    // A provider that somebody installed before is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .redirect(redirect::Policy::none())
+        .timeout(PATIENCE)
+        .no_proxy()
+        .dns_resolver(LoopbackResolver)
+        .build()
+        .context("Failed to build the HTTP client for deliveries")
+}
+
+/// Sends what is queued, in the order and the number at once that the log allows, for ever.
+pub(crate) async fn run(sim: Arc<Sim>, client: Client) {
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        while let Some(outgoing) = sim.start_next() {
+            under_way.push(send(&client, outgoing));
+        }
+        tokio::select! {
+            () = sim.until_queued() => {}
+            Some((n, answer)) = under_way.next() => sim.finish(n, answer),
+        }
+    }
+}
+
+async fn send(client: &Client, outgoing: Outgoing) -> (u64, Answer) {
+    let mut headers = outgoing.headers;
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let request = client
+        .post(outgoing.url)
+        .headers(headers)
+        .body(outgoing.body);
+    let answer = match request.send().await {
+        Ok(response) => read(response).await,
+        Err(error) => Answer {
+            status: None,
+            body: None,
+            error: Some(describe(error)),
+        },
+    };
+    (outgoing.n, answer)
+}
+
+async fn read(response: reqwest::Response) -> Answer {
+    let status = Some(response.status().as_u16());
+    let (body, error) = match response.text().await {
+        Ok(body) => (Some(body), None),
+        Err(error) => (None, Some(describe(error))),
+    };
+    Answer {
+        status,
+        body,
+        error,
+    }
+}
+
+/// The error with all its causes: "connection refused" stands only in the last of them.
+fn describe(error: reqwest::Error) -> String {
+    format!("{:#}", anyhow::Error::from(error))
+}

@@ -1,0 +1,95 @@
+//! The seeded day.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::harness::{Partner, Receiver};
+
+fn order(seed: u32) -> Value {
+    json!({"seed": seed, "events": 500, "perSecond": 5000, "duplicates": 0.2})
+}
+
+/// What a day with this seed sends, in order: number, original and body.
+async fn day(seed: u32) -> Result<Vec<(Value, Value, Value)>> {
+    let receiver = Receiver::new().await?;
+    let partner = Partner::registered_at(&receiver).await?;
+    partner.control("/day", order(seed)).await?;
+    let deliveries = partner.deliveries().await?;
+    let sent = deliveries.into_iter().map(|mut delivery| {
+        let mut take = |key: &str| delivery[key].take();
+        (take("n"), take("duplicateOf"), take("body"))
+    });
+    Ok(sent.collect())
+}
+
+#[tokio::test]
+async fn a_day_has_exactly_its_events_and_its_duplicates() -> Result<()> {
+    let receiver = Receiver::answering([500]).await?;
+    let partner = Partner::registered_at(&receiver).await?;
+    let (status, report) = partner.control("/day", order(1)).await?;
+    assert_eq!(status, 200);
+    let counts = ["events", "duplicates", "accepted", "failed"].map(|key| &report[key]);
+    assert_eq!(counts, [500, 100, 599, 1]);
+    assert!(report["seconds"].as_f64() > Some(0.0));
+
+    let deliveries = partner.deliveries().await?;
+    assert_eq!(receiver.received().len(), 600);
+    let (originals, duplicates): (Vec<_>, Vec<_>) = deliveries
+        .iter()
+        .partition(|delivery| delivery["duplicateOf"].is_null());
+    let signal = |delivery: &Value| delivery["message"] == "CALLOUT_EVENTS_CHANGED";
+    let bodies: BTreeMap<_, _> = originals
+        .iter()
+        .map(|original| (original["n"].as_u64(), original["body"].as_str()))
+        .collect();
+    let told: Vec<_> = originals.iter().filter(|one| !signal(one)).collect();
+    let distinct: BTreeSet<_> = told.iter().map(|one| one["body"].as_str()).collect();
+    assert_eq!(distinct.len(), told.len());
+    for duplicate in duplicates {
+        assert!(!signal(duplicate));
+        let original = bodies[&duplicate["duplicateOf"].as_u64()];
+        assert_eq!(duplicate["body"].as_str(), original);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_same_seed_is_the_same_day() -> Result<()> {
+    let (first, again, other) = (day(1).await?, day(1).await?, day(2).await?);
+    assert_eq!(first, again);
+    assert_ne!(first, other);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_days_callouts_are_alive_in_the_api() -> Result<()> {
+    let receiver = Receiver::new().await?;
+    let partner = Partner::registered_at(&receiver).await?;
+    partner.control("/day", order(1)).await?;
+    let count = |message: &str| {
+        let posts = receiver.received();
+        let named = posts.iter().filter(|one| one.body.contains(message));
+        named
+            .map(|one| one.body.clone())
+            .collect::<BTreeSet<_>>()
+            .len()
+    };
+    let open = count("NEW_CALLOUT") - count("CALLOUT_CLOSED");
+    let (_, active) = partner.get("/callouts/activeCallouts").await?;
+    assert_eq!(active.as_array().map(Vec::len), Some(open));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_day_is_played_once_and_to_somebody() -> Result<()> {
+    let partner = Partner::new().await?;
+    assert_eq!(partner.control("/day", order(1)).await?.0, 409);
+    let receiver = Receiver::new().await?;
+    let partner = Partner::registered_at(&receiver).await?;
+    assert_eq!(partner.control("/day", order(1)).await?.0, 200);
+    assert_eq!(partner.control("/day", order(1)).await?.0, 409);
+    assert_eq!(partner.control("/day", order(2)).await?.0, 200);
+    Ok(())
+}

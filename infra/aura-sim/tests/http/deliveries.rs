@@ -1,0 +1,182 @@
+//! What is delivered, how often, in which order, and what is remembered of it.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::harness::{EVENTS, Partner, Receiver};
+
+/// The event names of deliveries about callouts, in the order of the log.
+fn messages(deliveries: &[Value]) -> Vec<&str> {
+    deliveries
+        .iter()
+        .filter(|delivery| delivery["entity"]["kind"] == "callout")
+        .filter_map(|delivery| delivery["message"].as_str())
+        .collect()
+}
+
+#[tokio::test]
+async fn an_emergency_is_told_once_in_order_and_with_the_header() -> Result<()> {
+    let receiver = Receiver::new().await?;
+    let partner = Partner::registered_at(&receiver).await?;
+    let member = partner.customer("+27820004567", true).await?;
+    let panic_button = json!({"responseTypeId": 1, "calloutClassificationId": 1,
+        "location": {"latitude": 51.5, "longitude": -0.1, "accuracy": 5}});
+    let path = format!("/customers/{member}/callouts");
+    let (_, raised) = partner.post(&path, panic_button.clone()).await?;
+    partner.post(&path, panic_button).await?;
+    let id = raised["callout"]["id"].as_u64().unwrap();
+    for act in ["own", "dispatch", "acknowledge", "arrive", "arrive"] {
+        assert_eq!(partner.act(id, act).await?.0, 200);
+    }
+    let remarks = format!("/callouts/{id}/events");
+    partner.post(&remarks, json!({"message": "Safe."})).await?;
+    for act in ["complete", "complete", "close"] {
+        assert_eq!(partner.act(id, act).await?.0, 200);
+    }
+
+    let deliveries = partner.deliveries().await?;
+    let expected = [
+        "NEW_CALLOUT",
+        "CALLOUT_OWNED",
+        "RESPONDER_MANUALLY_DISPATCHED",
+        "RESPONDER_ACKNOWLEDGED_CALLOUT",
+        "RESPONDER_ARRIVED_ON_SCENE",
+        "RESPONDER_ARRIVED_ON_SCENE",
+        "CALLOUT_EVENTS_CHANGED",
+        "RESPONDER_COMPLETED",
+        "RESPONDER_COMPLETED",
+        "CALLOUT_CLOSED",
+    ];
+    assert_eq!(messages(&deliveries), expected);
+    assert_eq!(deliveries[0]["message"], "CREATED_CUSTOMER");
+    assert_eq!(deliveries[1]["message"], "SUBSCRIPTION_CREATED");
+    assert_eq!(deliveries[1]["entity"]["kind"], "subscription");
+
+    let posts = receiver.received();
+    assert_eq!(posts.len(), deliveries.len());
+    let bodies: Vec<Value> = posts
+        .iter()
+        .map(|post| serde_json::from_str(&post.body))
+        .collect::<Result<_, _>>()?;
+    let told = bodies.iter().filter(|body| body.get("callout").is_some());
+    assert!(told.map(|body| &body["message"]).eq(&expected));
+    let distinct: BTreeSet<_> = posts.iter().map(|post| &post.body).collect();
+    assert_eq!(distinct.len(), posts.len());
+    for post in &posts {
+        assert_eq!(post.headers["authorization"], "Bearer webhook");
+        assert_eq!(post.headers["content-type"], "application/json");
+    }
+    for delivery in &deliveries {
+        assert_eq!(delivery["status"], 202);
+        assert_eq!(delivery["answer"], "noted");
+        assert_eq!(delivery["url"], receiver.url);
+        let time = |key: &str| delivery[key].as_str().unwrap().parse::<jiff::Timestamp>();
+        assert!(time("sentAt")? <= time("answeredAt")?);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_what_is_listed_is_sent() -> Result<()> {
+    let receiver = Receiver::new().await?;
+    let partner = Partner::new().await?;
+    let unheard = partner.callout().await?;
+    let registration = json!({"url": receiver.url, "events": ["CALLOUT_CLOSED"]});
+    partner.post("/notifiers/webhooks", registration).await?;
+    partner.act(unheard, "own").await?;
+    partner.act(unheard, "close").await?;
+    assert_eq!(messages(&partner.deliveries().await?), ["CALLOUT_CLOSED"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_entity_waits_for_its_own_answers_and_for_nobody_elses() -> Result<()> {
+    let receiver = Receiver::closed().await?;
+    let partner = Partner::registered_at(&receiver).await?;
+    let callouts = [partner.callout().await?, partner.callout().await?];
+    for callout in callouts {
+        partner.act(callout, "own").await?;
+    }
+    receiver.until_received(2).await?;
+    let report = partner.report().await?;
+    assert_eq!(report["pending"], 4);
+    let deliveries = report["deliveries"].as_array().unwrap();
+    let sent: Vec<_> = deliveries
+        .iter()
+        .filter(|delivery| delivery["sentAt"].is_string())
+        .map(|delivery| (delivery["message"].as_str(), &delivery["entity"]["id"]))
+        .collect();
+    let first = callouts.map(Value::from);
+    let expected = first.each_ref().map(|id| (Some("NEW_CALLOUT"), id));
+    assert_eq!(sent, expected);
+    receiver.open();
+    partner.deliveries().await?;
+    assert_eq!(receiver.received().len(), 4);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_down_costs_the_event() -> Result<()> {
+    let receiver = Receiver::new().await?;
+    let partner = Partner::registered_at(&receiver).await?;
+    // Nobody can listen on port 0, so nobody answers there.
+    let nowhere = json!({"url": "http://127.0.0.1:0/", "events": EVENTS});
+    partner.post("/notifiers/webhooks", nowhere).await?;
+    partner.callout().await?;
+    let deliveries = partner.deliveries().await?;
+    assert_eq!(deliveries.len(), 1);
+    assert!(deliveries[0]["error"].is_string());
+    assert_eq!(deliveries[0]["status"], Value::Null);
+
+    let back = json!({"url": receiver.url, "events": EVENTS});
+    partner.post("/notifiers/webhooks", back).await?;
+    partner.callout().await?;
+    assert_eq!(partner.deliveries().await?.len(), 2);
+    assert_eq!(receiver.received().len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn neither_an_error_nor_a_redirect_is_tried_again() -> Result<()> {
+    let receiver = Receiver::answering([503, 307]).await?;
+    let partner = Partner::registered_at(&receiver).await?;
+    let id = partner.callout().await?;
+    partner.act(id, "own").await?;
+    partner.act(id, "close").await?;
+    let deliveries = partner.deliveries().await?;
+    let statuses: Vec<_> = deliveries.iter().map(|one| &one["status"]).collect();
+    assert_eq!(statuses, [503, 307, 202]);
+    assert_eq!(receiver.received().len(), 3);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_resent_delivery_is_the_same_to_the_byte() -> Result<()> {
+    let receiver = Receiver::new().await?;
+    let partner = Partner::registered_at(&receiver).await?;
+    partner.callout().await?;
+    let (status, resent) = partner.control("/resend/1", json!({})).await?;
+    assert_eq!((status, resent), (200, json!({"n": 2})));
+    let deliveries = partner.deliveries().await?;
+    assert_eq!(deliveries[0]["duplicateOf"], Value::Null);
+    assert_eq!(deliveries[1]["duplicateOf"], 1);
+    let posts = receiver.received();
+    assert_eq!(posts.len(), 2);
+    assert_eq!(posts[0].body, posts[1].body);
+    assert_eq!(deliveries[1]["body"], posts[1].body);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_deliveries() -> Result<()> {
+    let receiver = Receiver::closed().await?;
+    let partner = Partner::registered_at(&receiver).await?;
+    partner.callout().await?;
+    receiver.until_received(1).await?;
+    let url = partner.sim.url();
+    partner.sim.shutdown().await;
+    assert!(partner.client.get(url).send().await.is_err());
+    Ok(())
+}

@@ -1,0 +1,273 @@
+//! What every test needs: a stand-in, a client that speaks to it, and a receiver of webhooks.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use aura_sim::{AuraSim, Options};
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode, header::LOCATION},
+    response::IntoResponse,
+    routing::post,
+};
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpListener,
+    sync::Semaphore,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+pub const CLIENT_ID: &str = "partner";
+pub const CLIENT_SECRET: &str = "not-a-secret";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Every name that AURA lists.
+pub const EVENTS: [&str; 16] = [
+    "NEW_CALLOUT",
+    "RESPONDER_MANUALLY_DISPATCHED",
+    "RESPONDER_ACKNOWLEDGED_CALLOUT",
+    "RESPONDER_ACKNOWLEDGED_CALLOUT_WITH_ETA",
+    "RESPONDER_ARRIVED_ON_SCENE",
+    "RESPONDER_COMPLETED",
+    "CALLOUT_OWNED",
+    "CALLOUT_EVENTS_CHANGED",
+    "CALLOUT_SOFT_CANCELLED_BY_CUSTOMER",
+    "CALLOUT_NO_LONGER_REQUIRES_RESPONSE",
+    "CALLOUT_CLOSED",
+    "SUBSCRIPTION_CREATED",
+    "SUBSCRIPTION_UPDATED",
+    "SUBSCRIPTION_CANCELLED",
+    "SUBSCRIPTION_CANCELLED_FAILED",
+    "CREATED_CUSTOMER",
+];
+
+/// A stand-in, and a partner who has a token.
+pub struct Partner {
+    pub sim: AuraSim,
+    pub client: Client,
+    token: String,
+}
+
+/// A status and a JSON body.
+pub type Reply = (u16, Value);
+
+pub fn options(port: u16) -> Options {
+    Options {
+        port,
+        client_id: CLIENT_ID.to_owned(),
+        client_secret: CLIENT_SECRET.to_owned(),
+        allow_http_loopback: true,
+    }
+}
+
+impl Partner {
+    pub async fn new() -> Result<Self> {
+        let sim = AuraSim::start(options(0)).await?;
+        let client = Client::builder().no_proxy().timeout(PATIENCE).build()?;
+        let token = String::new();
+        let mut partner = Self { sim, client, token };
+        let credentials = json!({"clientId": CLIENT_ID, "clientSecret": CLIENT_SECRET});
+        let (_, body) = partner.post("/oauth/token", credentials).await?;
+        let token = body["access_token"].as_str().context("no token")?;
+        token.clone_into(&mut partner.token);
+        Ok(partner)
+    }
+
+    /// A partner whose webhook is `receiver`, for every event.
+    pub async fn registered_at(receiver: &Receiver) -> Result<Self> {
+        let partner = Self::new().await?;
+        let registration = json!({"url": receiver.url, "events": EVENTS,
+            "headers": {"authorization": "Bearer webhook"}});
+        let (status, body) = partner.post("/notifiers/webhooks", registration).await?;
+        anyhow::ensure!(status == 200, "{body}");
+        Ok(partner)
+    }
+
+    /// Calls AURA's API.
+    pub async fn post(&self, path: &str, body: Value) -> Result<Reply> {
+        let path = format!("/panic-api/v2{path}");
+        self.call(Method::POST, &path, Some(body)).await
+    }
+
+    /// Reads from AURA's API.
+    pub async fn get(&self, path: &str) -> Result<Reply> {
+        self.call(Method::GET, &format!("/panic-api/v2{path}"), None)
+            .await
+    }
+
+    /// Calls the control API.
+    pub async fn control(&self, path: &str, body: Value) -> Result<Reply> {
+        self.call(Method::POST, &format!("/_sim{path}"), Some(body))
+            .await
+    }
+
+    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Reply> {
+        let url = format!("{}{path}", self.sim.url());
+        let mut request = self.client.request(method, url).bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await?;
+        Ok((response.status().as_u16(), response.json().await?))
+    }
+
+    /// A new customer's id.
+    pub async fn customer(&self, mobile: &str, subscribed: bool) -> Result<u64> {
+        let person = json!({"name": "Thandi", "surname": "M", "mobile": mobile});
+        let mut body = json!({ "customer": person });
+        if subscribed {
+            body["subscription"] = json!({"subscriptionTypeId": 1,
+                "validFrom": "2020-01-01T00:00:00Z", "validTo": "2999-01-01T00:00:00Z"});
+        }
+        let (status, created) = self.post("/customers", body).await?;
+        anyhow::ensure!(status == 200, "{created}");
+        created["customer"]["id"].as_u64().context("no id")
+    }
+
+    /// A new callout's id, at a predefined location.
+    pub async fn callout(&self) -> Result<u64> {
+        let path = "/predefinedLocations/externalRef/head-office/callouts";
+        let (status, raised) = self.post(path, json!({})).await?;
+        anyhow::ensure!(status == 200, "{raised}");
+        raised["callout"]["id"].as_u64().context("no id")
+    }
+
+    /// The control room acts.
+    pub async fn act(&self, callout: u64, act: &str) -> Result<Reply> {
+        self.control(&format!("/callouts/{callout}/{act}"), Value::Null)
+            .await
+    }
+
+    /// What `GET /_sim/deliveries` says now.
+    pub async fn report(&self) -> Result<Value> {
+        let (_, report) = self.call(Method::GET, "/_sim/deliveries", None).await?;
+        Ok(report)
+    }
+
+    /// Every delivery, once all are answered.
+    pub async fn deliveries(&self) -> Result<Vec<Value>> {
+        let settled = async {
+            loop {
+                let mut report = self.report().await?;
+                if report["pending"] == 0
+                    && let Value::Array(deliveries) = report["deliveries"].take()
+                {
+                    return Ok(deliveries);
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, settled).await?
+    }
+}
+
+/// One received webhook.
+#[derive(Clone)]
+pub struct Received {
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+/// A receiver of webhooks. It ends with the test.
+pub struct Receiver {
+    pub url: String,
+    inner: Arc<Inner>,
+    _server: JoinSet<()>,
+}
+
+struct Inner {
+    received: Mutex<Vec<Received>>,
+    /// The statuses to answer with, in order; then 202 for ever.
+    statuses: VecDeque<u16>,
+    /// How many deliveries may be answered.
+    gate: Semaphore,
+}
+
+impl Receiver {
+    /// One that accepts everything.
+    pub async fn new() -> Result<Self> {
+        Self::start([], Semaphore::MAX_PERMITS).await
+    }
+
+    /// One that answers with these statuses first.
+    pub async fn answering<const N: usize>(statuses: [u16; N]) -> Result<Self> {
+        Self::start(statuses, Semaphore::MAX_PERMITS).await
+    }
+
+    /// One that answers nothing until [`Receiver::open`].
+    pub async fn closed() -> Result<Self> {
+        Self::start([], 0).await
+    }
+
+    async fn start<const N: usize>(statuses: [u16; N], permits: usize) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        let inner = Arc::new(Inner {
+            received: Mutex::default(),
+            statuses: statuses.into(),
+            gate: Semaphore::new(permits),
+        });
+        let router = Router::new()
+            .route("/aura/events", post(receive))
+            .with_state(Arc::clone(&inner));
+        let mut server = JoinSet::new();
+        server.spawn(async move { drop(axum::serve(listener, router).await) });
+        Ok(Self {
+            url: format!("http://api.localhost:{port}/aura/events"),
+            inner,
+            _server: server,
+        })
+    }
+
+    /// Lets every delivery be answered.
+    pub fn open(&self) {
+        self.inner.gate.add_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// What came so far, in the order in which it came.
+    pub fn received(&self) -> Vec<Received> {
+        self.inner.lock().clone()
+    }
+
+    /// Waits until `count` deliveries have come.
+    pub async fn until_received(&self, count: usize) -> Result<()> {
+        let arrival = async {
+            while self.inner.lock().len() < count {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        Ok(timeout(PATIENCE, arrival).await?)
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Received>> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a delivery down, and says what to answer.
+    fn note(&self, received: Received) -> StatusCode {
+        let mut all = self.lock();
+        let status = self.statuses.get(all.len()).copied().unwrap_or(202);
+        all.push(received);
+        StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT)
+    }
+}
+
+async fn receive(
+    State(inner): State<Arc<Inner>>,
+    headers: HeaderMap,
+    body: String,
+) -> impl IntoResponse {
+    let status = inner.note(Received { headers, body });
+    let permit = inner.gate.acquire().await;
+    drop(permit);
+    (status, [(LOCATION, "/aura/events")], "noted")
+}

@@ -1,0 +1,68 @@
+//! How every function talks to AWS: one HTTP client, limits of our own, errors without content.
+
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+pub use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::result::SdkError;
+
+/// Time to connect to a service.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time for one attempt of a call.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for a call with all its attempts. Less than the shortest function timeout (5 s); who makes
+/// several calls keeps an eye on the deadline itself.
+const CALL_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The HTTP client of all SDKs: rustls on ring, one pool of connections per function.
+#[must_use]
+pub fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https()
+}
+
+/// Region, credentials and endpoint from the function's environment, with our timeouts.
+pub async fn sdk_config() -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(CALL_TIMEOUT)
+        .build();
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client())
+        .timeout_config(timeouts)
+        .load()
+        .await
+}
+
+/// What went wrong with a call, in words that hold nothing of the request: the kind of failure
+/// and the service's error code. A service's message may quote what it refused.
+#[must_use]
+pub fn describe<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
+    let kind = match error {
+        SdkError::ConstructionFailure(_) => "request could not be built",
+        SdkError::TimeoutError(_) => "timed out",
+        SdkError::DispatchFailure(_) => "service out of reach",
+        SdkError::ResponseError(_) => "answer not understood",
+        _ => "refused",
+    };
+    match error
+        .as_service_error()
+        .and_then(ProvideErrorMetadata::code)
+    {
+        Some(code) => format!("{kind}: {code}"),
+        None => kind.to_owned(),
+    }
+}
+
+/// Whether SQS takes a text as a message, by the characters that its API reference allows.
+#[must_use]
+pub fn is_queueable(text: &str) -> bool {
+    text.chars()
+        .all(|c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{FFFD}' | '\u{10000}'..))
+}

@@ -1,0 +1,88 @@
+//! AURA's event names, from its public documentation.
+//!
+//! The catalogue is open: AURA's list goes on beyond what could be read, so a name that is not
+//! here is carried like any other and counts as [`Recurrence::Recurring`].
+
+/// How often one event name may occur for one entity, and with it what makes two deliveries
+/// the same event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recurrence {
+    /// Happens once in an entity's life: name and entity are its identity.
+    Once,
+    /// May happen again with other content: the payload's digest belongs to its identity.
+    Recurring,
+    /// Says "go and look" and carries nothing else: two of them may be equal to the byte and
+    /// still be two, so each delivery is an event of its own.
+    Signal,
+}
+
+/// Every event name that AURA documents. `RESPONDER_ACKNOWLEDGED_CALLOUT_WITH_ETA` is the
+/// deprecated twin of `RESPONDER_ACKNOWLEDGED_CALLOUT`; old registrations still receive it.
+pub const EVENT_NAMES: [&str; 16] = [
+    "NEW_CALLOUT",
+    "RESPONDER_MANUALLY_DISPATCHED",
+    "RESPONDER_ACKNOWLEDGED_CALLOUT",
+    "RESPONDER_ACKNOWLEDGED_CALLOUT_WITH_ETA",
+    "RESPONDER_ARRIVED_ON_SCENE",
+    "RESPONDER_COMPLETED",
+    "CALLOUT_OWNED",
+    "CALLOUT_EVENTS_CHANGED",
+    "CALLOUT_SOFT_CANCELLED_BY_CUSTOMER",
+    "CALLOUT_NO_LONGER_REQUIRES_RESPONSE",
+    "CALLOUT_CLOSED",
+    "SUBSCRIPTION_CREATED",
+    "SUBSCRIPTION_UPDATED",
+    "SUBSCRIPTION_CANCELLED",
+    "SUBSCRIPTION_CANCELLED_FAILED",
+    "CREATED_CUSTOMER",
+];
+
+/// The recurrence of an event name; [`Recurrence::Recurring`] for a name that is not documented,
+/// because dropping a second event that differs would lose it for ever.
+#[must_use]
+pub fn recurrence(message: &str) -> Recurrence {
+    match message {
+        "NEW_CALLOUT" | "CALLOUT_CLOSED" | "CREATED_CUSTOMER" | "SUBSCRIPTION_CREATED" => {
+            Recurrence::Once
+        }
+        "CALLOUT_EVENTS_CHANGED" => Recurrence::Signal,
+        _ => Recurrence::Recurring,
+    }
+}
+
+/// The documented name equal to `message`, or `"other"`: what may be logged of a name, since a
+/// name that is not documented is payload content.
+#[must_use]
+pub fn loggable_name(message: &str) -> &'static str {
+    EVENT_NAMES
+        .iter()
+        .find(|name| **name == message)
+        .copied()
+        .unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_not_documented_recurs() {
+        assert_eq!(recurrence("CALLOUT_TELEPORTED"), Recurrence::Recurring);
+    }
+
+    #[test]
+    fn arrivals_recur_and_openings_do_not() {
+        assert_eq!(
+            recurrence("RESPONDER_ARRIVED_ON_SCENE"),
+            Recurrence::Recurring
+        );
+        assert_eq!(recurrence("NEW_CALLOUT"), Recurrence::Once);
+        assert_eq!(recurrence("CALLOUT_EVENTS_CHANGED"), Recurrence::Signal);
+    }
+
+    #[test]
+    fn only_documented_names_are_loggable() {
+        assert_eq!(loggable_name("NEW_CALLOUT"), "NEW_CALLOUT");
+        assert_eq!(loggable_name("Jane Doe pressed panic"), "other");
+    }
+}

@@ -1,0 +1,127 @@
+//! Configuration from environment variables, with errors that name the variable.
+
+use std::collections::HashMap;
+use std::fmt::{self, Display};
+use std::str::FromStr;
+
+/// The environment that a function is configured from.
+///
+/// The process's own in `main`; a map in tests, so that no test changes its process.
+#[derive(Clone)]
+pub struct Environment(HashMap<String, String>);
+
+impl fmt::Debug for Environment {
+    /// Names alone: among the values are the function's AWS credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// A variable that keeps the function from starting.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not set, or empty.
+    #[error("environment variable {name} is not set; template.yaml sets it on deploy")]
+    Missing {
+        /// The variable.
+        name: &'static str,
+    },
+    /// Set to something that can't be used. The value isn't shown: it might be a secret.
+    #[error("environment variable {name} is wrong: {reason}")]
+    Invalid {
+        /// The variable.
+        name: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Environment {
+    /// The process's environment. Variables that aren't text are left out.
+    #[must_use]
+    pub fn of_process() -> Self {
+        Self(
+            std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
+        )
+    }
+
+    /// A variable that may be absent or empty; `None` stands for both.
+    #[must_use]
+    pub fn optional(&self, name: &str) -> Option<&str> {
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// A variable that must be set.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Missing`] when it is absent or empty.
+    pub fn required(&self, name: &'static str) -> Result<&str, ConfigError> {
+        self.optional(name).ok_or(ConfigError::Missing { name })
+    }
+
+    /// A variable that must be set, read as a `T`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Missing`], or [`ConfigError::Invalid`] with what `T` says of it.
+    pub fn parsed<T>(&self, name: &'static str) -> Result<T, ConfigError>
+    where
+        T: FromStr<Err: Display>,
+    {
+        self.required(name)?
+            .parse()
+            .map_err(|error: T::Err| ConfigError::Invalid {
+                name,
+                reason: error.to_string(),
+            })
+    }
+}
+
+impl<const N: usize> From<[(&str, &str); N]> for Environment {
+    fn from(pairs: [(&str, &str); N]) -> Self {
+        Self(
+            pairs
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absent_and_an_empty_variable_are_both_missing_by_name() {
+        let environment = Environment::from([("EMPTY", "")]);
+        for name in ["EMPTY", "ABSENT"] {
+            let message = environment.required(name).unwrap_err().to_string();
+            assert!(message.contains(name), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_but_not_shown() {
+        let environment = Environment::from([("LEDGER_RETENTION_DAYS", "hunter2")]);
+        let message = environment
+            .parsed::<u32>("LEDGER_RETENTION_DAYS")
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("LEDGER_RETENTION_DAYS"), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let environment = Environment::from([("AWS_SECRET_ACCESS_KEY", "hunter2")]);
+        assert_eq!(format!("{environment:?}"), r#"{"AWS_SECRET_ACCESS_KEY"}"#);
+    }
+}

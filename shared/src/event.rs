@@ -1,0 +1,395 @@
+//! A raw body read into what routing needs: message, entity and test mark.
+//!
+//! Nothing else is read, and the payload is kept byte for byte as it came. AURA's shapes drift
+//! (`incidentInformation` moves, spellings differ), so every field that isn't needed to route an
+//! event is one more way to refuse an emergency.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+
+/// The kinds of entity that AURA documents, the most specific first: an event that carries
+/// several concerns the first that its name mentions.
+const DOCUMENTED_KINDS: [&str; 3] = ["callout", "subscription", "customer"];
+
+/// Longest event name in characters: EventBridge's limit for a `DetailType`.
+pub const MAX_MESSAGE_CHARS: usize = 128;
+
+/// Longest entity kind and longest entity id in bytes. Escaped and together they stay within
+/// DynamoDB's 2,048 bytes for a partition key.
+pub const MAX_KIND_BYTES: usize = 128;
+/// See [`MAX_KIND_BYTES`].
+pub const MAX_ID_BYTES: usize = 512;
+
+/// Longest message group id in characters (SQS).
+const MAX_GROUP_ID_CHARS: usize = 128;
+
+/// What a delivery says: something happened to an entity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// AURA's event name, such as `NEW_CALLOUT`.
+    pub message: String,
+    /// What it happened to.
+    pub entity: Entity,
+    /// AURA marked it as test traffic: `internalTest: true`, or classification `TEST`.
+    pub test: bool,
+}
+
+/// What an event is about. An id may arrive as a number or a string and is one string here.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, Deserialize)]
+pub struct Entity {
+    /// `callout`, `customer`, `subscription`, or whatever new key AURA uses.
+    pub kind: String,
+    /// AURA's id, never empty.
+    pub id: String,
+}
+
+impl Entity {
+    /// `callout#5003`: the ledger's partition, and the head of an event's key.
+    ///
+    /// `#`, `/`, `%` and control characters in kind or id are percent-encoded, so that no two
+    /// entities share a key and a key splits in one way only.
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!("{}#{}", escaped(&self.kind), escaped(&self.id))
+    }
+
+    /// The SQS message group: the key itself where SQS allows it, otherwise its digest.
+    ///
+    /// SQS takes up to 128 letters, digits and ASCII punctuation. A key always holds a `#` and a
+    /// digest never does, so the two cannot meet.
+    #[must_use]
+    pub fn group_id(&self) -> String {
+        let key = self.key();
+        if key.len() <= MAX_GROUP_ID_CHARS && key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            key
+        } else {
+            format!("sha256:{}", hex::encode(Sha256::digest(key)))
+        }
+    }
+
+    /// The kind if AURA documents it, otherwise `"other"`: what may be logged of it.
+    #[must_use]
+    pub fn loggable_kind(&self) -> &'static str {
+        DOCUMENTED_KINDS
+            .iter()
+            .find(|kind| **kind == self.kind)
+            .copied()
+            .unwrap_or("other")
+    }
+}
+
+fn escaped(part: &str) -> Cow<'_, str> {
+    let reserved = |c: char| matches!(c, '#' | '/' | '%') || c.is_control();
+    if !part.contains(reserved) {
+        return Cow::Borrowed(part);
+    }
+    let mut out = String::with_capacity(part.len() + 8);
+    for c in part.chars() {
+        if reserved(c) {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{:02X}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Why an authentic body can't be routed. It says nothing of the content, so it may be logged
+/// and travels as the quarantine's reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// The bytes are not UTF-8.
+    #[error("not-utf8")]
+    NotUtf8,
+    /// It holds a character that no SQS message may hold.
+    #[error("not-queueable")]
+    NotQueueable,
+    /// Not one complete JSON value.
+    #[error("not-json")]
+    NotJson,
+    /// JSON, but not an object.
+    #[error("not-an-object")]
+    NotAnObject,
+    /// No `message`.
+    #[error("message-missing")]
+    MessageMissing,
+    /// `message` is given twice.
+    #[error("message-twice")]
+    MessageTwice,
+    /// `message` is not text, is empty, or is longer than [`MAX_MESSAGE_CHARS`].
+    #[error("message-invalid")]
+    MessageInvalid,
+    /// No object that could be the entity.
+    #[error("entity-missing")]
+    EntityMissing,
+    /// Several objects could be the entity, one of them or of its fields is given twice, or its
+    /// kind is longer than [`MAX_KIND_BYTES`].
+    #[error("entity-ambiguous")]
+    EntityAmbiguous,
+    /// The entity's `id` is missing.
+    #[error("entity-id-missing")]
+    EntityIdMissing,
+    /// The entity's `id` is neither an integer nor a non-empty string, or it is too long.
+    #[error("entity-id-invalid")]
+    EntityIdInvalid,
+}
+
+/// Reads an event from a raw body.
+///
+/// # Errors
+///
+/// Says why the body can't be routed; see [`Unreadable`].
+pub fn parse(body: &[u8]) -> Result<(Event, &RawValue), Unreadable> {
+    let text = std::str::from_utf8(body).map_err(|_| Unreadable::NotUtf8)?;
+    if !crate::aws::is_queueable(text) {
+        return Err(Unreadable::NotQueueable);
+    }
+    let payload: &RawValue = serde_json::from_str(text).map_err(|_| Unreadable::NotJson)?;
+    Ok((parse_payload(payload)?, payload))
+}
+
+/// Reads an event from a payload that is known to be JSON.
+///
+/// # Errors
+///
+/// Says why the payload can't be routed; see [`Unreadable`].
+pub fn parse_payload(payload: &RawValue) -> Result<Event, Unreadable> {
+    if !is_object(payload) {
+        return Err(Unreadable::NotAnObject);
+    }
+    let top: TopLevel<'_> = serde_json::from_str(payload.get()).map_err(|_| Unreadable::NotJson)?;
+    let message = read_message(&top)?;
+    let (kind, object) = find_entity(&message, &top.objects)?;
+    let fields: EntityFields<'_> =
+        serde_json::from_str(object.get()).map_err(|_| Unreadable::EntityAmbiguous)?;
+    let id = read_id(fields.id.ok_or(Unreadable::EntityIdMissing)?)?;
+    Ok(Event {
+        message,
+        entity: Entity {
+            kind: kind.to_owned(),
+            id,
+        },
+        test: fields.is_test(),
+    })
+}
+
+/// The digest of a payload's canonical form: members sorted, white space dropped, numbers as
+/// written. Two payloads with the same digest say the same.
+///
+/// A payload nested too deeply to be canonicalised is digested as it came: a resent event is
+/// the same to the byte, so the digest still recognises it.
+#[must_use]
+pub fn payload_digest(payload: &RawValue) -> String {
+    let mut canonical = Vec::with_capacity(payload.get().len());
+    let bytes = match write_canonical(payload, MAX_CANONICAL_DEPTH, &mut canonical) {
+        Ok(()) => canonical.as_slice(),
+        Err(NotCanonical) => payload.get().as_bytes(),
+    };
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// `message` and every object of the top level; all else is skipped unread.
+struct TopLevel<'a> {
+    messages: Vec<&'a RawValue>,
+    objects: Vec<Member<'a>>,
+}
+
+impl<'de> Deserialize<'de> for TopLevel<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(TopLevelVisitor)
+    }
+}
+
+struct TopLevelVisitor;
+
+impl<'de> Visitor<'de> for TopLevelVisitor {
+    type Value = TopLevel<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut top = TopLevel {
+            messages: Vec::new(),
+            objects: Vec::new(),
+        };
+        while let Some(Key(key)) = map.next_key()? {
+            let value: &RawValue = map.next_value()?;
+            if key == "message" {
+                top.messages.push(value);
+            } else if is_object(value) {
+                top.objects.push((key, value));
+            }
+        }
+        Ok(top)
+    }
+}
+
+/// A member's name, borrowed unless it holds an escape.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// What is read of an entity. Values stay raw, so that a surprise in one is not an error.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EntityFields<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    internal_test: Option<&'a RawValue>,
+    #[serde(borrow)]
+    callout_classification: Option<&'a RawValue>,
+}
+
+impl EntityFields<'_> {
+    fn is_test(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Classification {
+            value: String,
+        }
+        let internal = self.internal_test.is_some_and(|raw| raw.get() == "true");
+        let classified = self
+            .callout_classification
+            .and_then(|raw| serde_json::from_str::<Classification>(raw.get()).ok())
+            .is_some_and(|classification| classification.value == "TEST");
+        internal || classified
+    }
+}
+
+fn read_message(top: &TopLevel<'_>) -> Result<String, Unreadable> {
+    let raw = match top.messages.as_slice() {
+        [] => return Err(Unreadable::MessageMissing),
+        [one] => one,
+        _ => return Err(Unreadable::MessageTwice),
+    };
+    let message: String =
+        serde_json::from_str(raw.get()).map_err(|_| Unreadable::MessageInvalid)?;
+    if message.is_empty() || message.chars().count() > MAX_MESSAGE_CHARS {
+        return Err(Unreadable::MessageInvalid);
+    }
+    Ok(message)
+}
+
+/// A member of the top level whose value is an object.
+type Member<'a> = (Cow<'a, str>, &'a RawValue);
+
+/// The entity that an event is about: a documented kind if there is one, otherwise the only
+/// other object that has an id.
+fn find_entity<'a>(
+    message: &str,
+    objects: &'a [Member<'a>],
+) -> Result<(&'a str, &'a RawValue), Unreadable> {
+    let present: Vec<&str> = DOCUMENTED_KINDS
+        .into_iter()
+        .filter(|kind| objects.iter().any(|(key, _)| key == kind))
+        .collect();
+    let mentioned = |kind: &&&str| message.contains(&kind.to_ascii_uppercase());
+    match present.iter().find(mentioned).or(present.first()) {
+        Some(kind) => only(objects.iter().filter(|(key, _)| key == kind)),
+        None => only(objects.iter().filter(|(_, object)| has_id(object))),
+    }
+}
+
+fn only<'a>(
+    mut candidates: impl Iterator<Item = &'a Member<'a>>,
+) -> Result<(&'a str, &'a RawValue), Unreadable> {
+    let (kind, object) = candidates.next().ok_or(Unreadable::EntityMissing)?;
+    if candidates.next().is_some() || kind.len() > MAX_KIND_BYTES {
+        return Err(Unreadable::EntityAmbiguous);
+    }
+    Ok((kind, object))
+}
+
+fn has_id(object: &RawValue) -> bool {
+    serde_json::from_str::<EntityFields<'_>>(object.get()).is_ok_and(|fields| fields.id.is_some())
+}
+
+/// An id from its JSON value: an integer as written, or the text of a non-empty string.
+/// Fractions and exponents are refused, because one number would have several spellings.
+fn read_id(raw: &RawValue) -> Result<String, Unreadable> {
+    let text = raw.get();
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let id = if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        text.to_owned()
+    } else {
+        serde_json::from_str::<String>(text).map_err(|_| Unreadable::EntityIdInvalid)?
+    };
+    if id.is_empty() || id.len() > MAX_ID_BYTES {
+        return Err(Unreadable::EntityIdInvalid);
+    }
+    Ok(id)
+}
+
+fn is_object(value: &RawValue) -> bool {
+    value.get().starts_with('{')
+}
+
+/// Deeper payloads are digested as they came: canonicalising recurses, and a function's stack
+/// is no place for 10,000 brackets.
+const MAX_CANONICAL_DEPTH: usize = 64;
+
+struct NotCanonical;
+
+fn write_canonical(value: &RawValue, depth: usize, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
+    use std::collections::BTreeMap;
+
+    let depth = depth.checked_sub(1).ok_or(NotCanonical)?;
+    let text = value.get();
+    match text.as_bytes().first() {
+        Some(b'{') => {
+            let members: BTreeMap<String, &RawValue> = read(text)?;
+            write_list(out, *b"{}", members, |(name, member), out| {
+                write_string(&name, out)?;
+                out.push(b':');
+                write_canonical(member, depth, out)
+            })
+        }
+        Some(b'[') => {
+            let items: Vec<&RawValue> = read(text)?;
+            write_list(out, *b"[]", items, |item, out| {
+                write_canonical(item, depth, out)
+            })
+        }
+        Some(b'"') => write_string(&read::<String>(text)?, out),
+        _ => {
+            out.extend_from_slice(text.as_bytes());
+            Ok(())
+        }
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, NotCanonical> {
+    serde_json::from_str(text).map_err(|_| NotCanonical)
+}
+
+fn write_string(text: &str, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
+    serde_json::to_writer(out, text).map_err(|_| NotCanonical)
+}
+
+fn write_list<T>(
+    out: &mut Vec<u8>,
+    [open, close]: [u8; 2],
+    items: impl IntoIterator<Item = T>,
+    mut write_item: impl FnMut(T, &mut Vec<u8>) -> Result<(), NotCanonical>,
+) -> Result<(), NotCanonical> {
+    out.push(open);
+    for (position, item) in items.into_iter().enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        write_item(item, out)?;
+    }
+    out.push(close);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

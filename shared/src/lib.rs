@@ -1,0 +1,28 @@
+//! What two or more of the functions need.
+//!
+//! Decisions are plain functions over plain data and live apart from the calls they lead to:
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`catalogue`] | AURA's event names and how often each may occur for one entity |
+//! | [`event`] | a raw body read into message, entity and test mark |
+//! | [`envelope`] | what travels on the queue |
+//! | [`ledger`] | identity, states and transitions of an event in the ledger |
+//! | [`webhook`] | the header that authenticates a delivery |
+//! | [`panic_api`] | the client of AURA's Panic API |
+//! | [`quarantine`] | where an authentic delivery goes that can't be understood |
+//! | [`aws`], [`http_client`], [`secrets`] | how this system talks to AWS and to the web |
+//! | [`config`], [`telemetry`] | what every function does first |
+
+pub mod aws;
+pub mod catalogue;
+pub mod config;
+pub mod envelope;
+pub mod event;
+pub mod http_client;
+pub mod ledger;
+pub mod panic_api;
+pub mod quarantine;
+pub mod secrets;
+pub mod telemetry;
+pub mod webhook;

@@ -1,0 +1,135 @@
+//! Logs and metrics of a function: one structured line per unit of work.
+//!
+//! The line is a metrique entry in CloudWatch's embedded metric format: its numbers are metrics
+//! and its texts are fields of the same JSON object, so that what is counted and what is logged
+//! cannot disagree. It is written when the unit of work ends and is on stdout before the handler
+//! returns, because Lambda freezes the process after that.
+//!
+//! `tracing` carries what is not a unit of work: faults, and what `LOG_LEVEL` asks for. That
+//! level is for this workspace's own crates. Libraries stay at `warn` whatever it says, because
+//! at `debug` and `trace` the Lambda runtime and the SDKs print payloads and headers.
+//!
+//! A panic is logged by its place: its message may quote what the code was working on.
+
+use std::{io, panic};
+
+use metrique::emf::Emf;
+use metrique::writer::sink::FlushImmediatelyBuilder;
+use metrique::writer::{BoxEntrySink, FormatExt as _};
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::config::{ConfigError, Environment};
+
+/// The crates that `LOG_LEVEL` is for.
+const OWN_CRATES: [&str; 4] = ["shared", "ingest", "processor", "registrar"];
+
+/// Starts logging, and returns where units of work are written.
+///
+/// Reads `LOG_LEVEL` (`error`, `warn`, `info`, `debug` or `trace`; `info` when absent) and
+/// `METRICS_NAMESPACE`.
+///
+/// # Errors
+///
+/// Names the variable that is missing or wrong.
+pub fn start(environment: &Environment) -> Result<BoxEntrySink, ConfigError> {
+    let level = match environment.optional("LOG_LEVEL") {
+        Some(_) => environment.parsed::<LevelFilter>("LOG_LEVEL")?,
+        None => LevelFilter::INFO,
+    };
+    let namespace = environment.required("METRICS_NAMESPACE")?;
+    // Fails only when there is one already, as in a test that calls this twice.
+    let _ = tracing::subscriber::set_global_default(subscriber(level, io::stdout));
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "panicked");
+    }));
+    Ok(metrics_sink(namespace))
+}
+
+fn subscriber<W>(level: LevelFilter, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let own = OWN_CRATES.map(|name| format!(",{name}={level}")).concat();
+    // The runtime logs a panic with its message; the hook has logged its place.
+    let filter = format!("warn,lambda_runtime::layers::panic=off{own}");
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(writer)
+        .finish()
+}
+
+/// All metrics carry the dimension `Function`: several functions use the same names.
+fn metrics_sink(namespace: &str) -> BoxEntrySink {
+    let dimensions = vec![vec!["Function".to_owned()]];
+    let format = Emf::no_validations(namespace.to_owned(), dimensions);
+    FlushImmediatelyBuilder::new().build_boxed(format.output_to(io::stdout()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged_at(level: LevelFilter, log: impl FnOnce()) -> String {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        tracing::subscriber::with_default(subscriber(level, move || writer.clone()), log);
+        let bytes = buffer.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn at_the_lowest_level_libraries_stay_quiet_and_our_crates_speak() {
+        let log = logged_at(LevelFilter::TRACE, || {
+            tracing::trace!(target: "ingest::handler", "ours");
+            tracing::info!(target: "lambda_runtime::requests", "a payload");
+            tracing::debug!(target: "aws_smithy_runtime::client", "a header");
+            tracing::error!(target: "lambda_runtime::layers::panic", "a panic's message");
+            tracing::warn!(target: "aws_config", "a library's warning");
+        });
+        assert!(
+            log.contains("ours") && log.contains("a library's warning"),
+            "{log}"
+        );
+        for secret in ["a payload", "a header", "a panic's message"] {
+            assert!(!log.contains(secret), "{log}");
+        }
+    }
+
+    #[test]
+    fn the_level_is_obeyed() {
+        let log = logged_at(LevelFilter::WARN, || {
+            tracing::info!(target: "processor", "quiet");
+            tracing::warn!(target: "processor", "loud");
+        });
+        assert!(log.contains("loud") && !log.contains("quiet"), "{log}");
+    }
+
+    #[test]
+    fn a_level_that_is_none_is_refused_by_name() {
+        let environment = Environment::from([("LOG_LEVEL", "loud"), ("METRICS_NAMESPACE", "n")]);
+        let error = start(&environment).err().unwrap().to_string();
+        assert!(error.contains("LOG_LEVEL"), "{error}");
+    }
+}

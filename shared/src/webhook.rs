@@ -1,0 +1,93 @@
+//! The header that authenticates a delivery: AURA signs nothing, so a secret header value,
+//! registered with the webhook and sent with every delivery, is what tells AURA from anybody.
+
+use http::{HeaderName, HeaderValue};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::config::{ConfigError, Environment};
+
+/// `<name>: <scheme> <secret>`, or `<name>: <secret>` without a scheme.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookHeader {
+    /// Such as `authorization`.
+    pub name: HeaderName,
+    /// Such as `Bearer`; empty for none.
+    pub scheme: String,
+}
+
+/// A header that can't be sent.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the webhook secret can't be sent as a header value: use visible ASCII characters, without \
+     line breaks"
+)]
+pub struct IllegalHeaderValue;
+
+impl WebhookHeader {
+    /// Reads `WEBHOOK_HEADER_NAME` and `WEBHOOK_HEADER_SCHEME` (may be empty).
+    ///
+    /// # Errors
+    ///
+    /// Names the variable that is missing or wrong.
+    pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
+        Ok(Self {
+            name: environment.parsed("WEBHOOK_HEADER_NAME")?,
+            scheme: environment
+                .optional("WEBHOOK_HEADER_SCHEME")
+                .unwrap_or_default()
+                .to_owned(),
+        })
+    }
+
+    /// The header's value for a secret, marked sensitive, so that its `Debug` hides it.
+    ///
+    /// # Errors
+    ///
+    /// [`IllegalHeaderValue`] if HTTP doesn't allow it.
+    pub fn value(&self, secret: &SecretString) -> Result<HeaderValue, IllegalHeaderValue> {
+        let secret = secret.expose_secret();
+        let text = if self.scheme.is_empty() {
+            secret.to_owned()
+        } else {
+            format!("{} {secret}", self.scheme)
+        };
+        let mut value = HeaderValue::try_from(text).map_err(|_| IllegalHeaderValue)?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(scheme: &str) -> WebhookHeader {
+        WebhookHeader {
+            name: HeaderName::from_static("authorization"),
+            scheme: scheme.into(),
+        }
+    }
+
+    #[test]
+    fn the_scheme_stands_before_the_secret() {
+        let secret = SecretString::from("s3cret");
+        assert_eq!(header("Bearer").value(&secret).unwrap(), "Bearer s3cret");
+        assert_eq!(header("").value(&secret).unwrap(), "s3cret");
+    }
+
+    #[test]
+    fn a_line_break_is_refused_without_showing_the_secret() {
+        let error = header("Bearer")
+            .value(&SecretString::from("a\nb"))
+            .unwrap_err();
+        assert!(!error.to_string().contains('\n'));
+    }
+
+    #[test]
+    fn debug_hides_the_value() {
+        let value = header("Bearer")
+            .value(&SecretString::from("s3cret"))
+            .unwrap();
+        assert!(!format!("{value:?}").contains("s3cret"));
+    }
+}
