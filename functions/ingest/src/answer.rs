@@ -1,0 +1,145 @@
+//! What the caller is told. A refusal is `application/problem+json` (RFC 9457) and says what to
+//! do; it never says why a secret was wrong.
+
+use lambda_http::http::header::{ALLOW, CONTENT_TYPE};
+use lambda_http::http::{HeaderValue, StatusCode};
+use lambda_http::{Body, Response};
+use serde_json::json;
+use uuid::Uuid;
+
+/// Every answer that `ingest` gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// On its way to the processor.
+    Accepted(Uuid),
+    /// Stored, though it can't be read.
+    Quarantined(Uuid),
+    /// Not stored.
+    Refused(Refusal),
+}
+
+/// Why a request is not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// No or a wrong secret.
+    Unauthorized,
+    /// Another path than the webhook's.
+    NotFound,
+    /// Another method than `POST`.
+    MethodNotAllowed,
+    /// More bytes than a queue message holds.
+    TooLarge,
+    /// Nothing could store it.
+    Unavailable,
+}
+
+impl Answer {
+    /// A short name for logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accepted(_) => "accepted",
+            Self::Quarantined(_) => "quarantined",
+            Self::Refused(refusal) => refusal.name(),
+        }
+    }
+
+    /// The HTTP response.
+    #[must_use]
+    pub fn into_response(self) -> Response<Body> {
+        match self {
+            Self::Accepted(id) | Self::Quarantined(id) => {
+                let body = json!({"deliveryId": id, "status": self.name()});
+                response(StatusCode::ACCEPTED, "application/json", &body)
+            }
+            Self::Refused(refusal) => refusal.into_response(),
+        }
+    }
+}
+
+impl Refusal {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "unauthorized",
+            Self::NotFound => "not-found",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::TooLarge => "too-large",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn detail(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "Send the header that was registered with this webhook.",
+            Self::NotFound => "Deliveries are taken at /aura/events.",
+            Self::MethodNotAllowed => "Deliveries are taken by POST.",
+            Self::TooLarge => "The body is larger than this endpoint can store.",
+            Self::Unavailable => "The delivery could not be stored. Send it again.",
+        }
+    }
+
+    fn into_response(self) -> Response<Body> {
+        let status = self.status();
+        let body = json!({
+            "type": "about:blank",
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "detail": self.detail(),
+        });
+        let mut response = response(status, "application/problem+json", &body);
+        if self == Self::MethodNotAllowed {
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("POST"));
+        }
+        response
+    }
+}
+
+fn response(
+    status: StatusCode,
+    content_type: &'static str,
+    body: &serde_json::Value,
+) -> Response<Body> {
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_delivery_is_a_202_with_its_id() {
+        let id = Uuid::from_u128(7);
+        let response = Answer::Accepted(id).into_response();
+        assert_eq!(response.status(), 202);
+        let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(body, json!({"deliveryId": id, "status": "accepted"}));
+    }
+
+    #[test]
+    fn a_refusal_is_a_problem_document() {
+        let response = Answer::Refused(Refusal::MethodNotAllowed).into_response();
+        assert_eq!(response.status(), 405);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+        assert_eq!(response.headers()[ALLOW], "POST");
+        let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(body["status"], 405);
+        assert_eq!(body["title"], "Method Not Allowed");
+    }
+}

@@ -1,0 +1,33 @@
+//! What `ingest` is told by its environment.
+
+use shared::config::{ConfigError, Environment};
+use shared::webhook::WebhookHeader;
+
+/// The function's configuration; template.yaml sets all of it.
+#[derive(Debug)]
+pub struct Config {
+    /// `INGEST_QUEUE_URL`: the FIFO queue that leads to the processor.
+    pub ingest_queue_url: String,
+    /// `QUARANTINE_QUEUE_URL`: where unreadable deliveries go.
+    pub quarantine_queue_url: String,
+    /// `WEBHOOK_SECRET_ARN`: the secret that AURA sends in the header.
+    pub webhook_secret_arn: String,
+    /// `WEBHOOK_HEADER_NAME` and `WEBHOOK_HEADER_SCHEME`.
+    pub webhook_header: WebhookHeader,
+}
+
+impl Config {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    ///
+    /// Names the first variable that is missing or wrong.
+    pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
+        Ok(Self {
+            ingest_queue_url: environment.required("INGEST_QUEUE_URL")?.to_owned(),
+            quarantine_queue_url: environment.required("QUARANTINE_QUEUE_URL")?.to_owned(),
+            webhook_secret_arn: environment.required("WEBHOOK_SECRET_ARN")?.to_owned(),
+            webhook_header: WebhookHeader::from_environment(environment)?,
+        })
+    }
+}

@@ -1,0 +1,101 @@
+//! The line that each request leaves behind.
+
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+
+use metrique::timers::{Stopwatch, Timer};
+use metrique::unit::{Byte, Millisecond};
+use metrique::unit_of_work::metrics;
+use shared::catalogue;
+use shared::event::{Event, Unreadable};
+use uuid::Uuid;
+
+use crate::answer::{Answer, Refusal};
+
+/// One request: its log line and its metrics. Holds nothing of the payload but documented names.
+#[metrics(rename_all = "PascalCase")]
+#[derive(Debug)]
+pub struct RequestMetrics {
+    #[metrics(timestamp)]
+    timestamp: SystemTime,
+    function: &'static str,
+    /// The id given to an authentic delivery.
+    delivery_id: Option<String>,
+    /// What was answered; see [`Answer::name`].
+    answer: &'static str,
+    /// Why it was quarantined.
+    reason: Option<String>,
+    message: Option<&'static str>,
+    entity_kind: Option<&'static str>,
+    test: bool,
+    accepted: bool,
+    quarantined: bool,
+    unauthorized: bool,
+    too_large: bool,
+    unavailable: bool,
+    #[metrics(unit = Byte)]
+    size: usize,
+    /// From the start of the handler to its answer.
+    #[metrics(unit = Millisecond)]
+    time: Timer,
+    /// Of that, the wait for the queue.
+    #[metrics(unit = Millisecond)]
+    store_time: Stopwatch,
+}
+
+impl RequestMetrics {
+    /// Starts the clock.
+    #[must_use]
+    pub fn start(now: Timestamp, size: usize) -> Self {
+        Self {
+            timestamp: now.into(),
+            function: "ingest",
+            delivery_id: None,
+            answer: "none",
+            reason: None,
+            message: None,
+            entity_kind: None,
+            test: false,
+            accepted: false,
+            quarantined: false,
+            unauthorized: false,
+            too_large: false,
+            unavailable: false,
+            size,
+            time: Timer::start_now(),
+            store_time: Stopwatch::new(),
+        }
+    }
+
+    /// Notes an authentic delivery and what could be read of it.
+    pub fn delivery(&mut self, delivery_id: Uuid, event: Result<&Event, &Unreadable>) {
+        self.delivery_id = Some(delivery_id.to_string());
+        match event {
+            Ok(event) => {
+                self.message = Some(catalogue::loggable_name(&event.message));
+                self.entity_kind = Some(event.entity.loggable_kind());
+                self.test = event.test;
+            }
+            Err(reason) => self.reason = Some(reason.to_string()),
+        }
+    }
+
+    /// Starts the clock of the store; it stops when the guard is dropped.
+    pub fn storing(&mut self) -> impl Drop + use<'_> {
+        self.store_time.start()
+    }
+
+    /// Notes the answer.
+    pub fn answered(&mut self, answer: Answer) {
+        self.answer = answer.name();
+        match answer {
+            Answer::Accepted(_) => self.accepted = true,
+            Answer::Quarantined(_) => self.quarantined = true,
+            Answer::Refused(Refusal::Unauthorized) => self.unauthorized = true,
+            Answer::Refused(Refusal::TooLarge) => self.too_large = true,
+            Answer::Refused(Refusal::Unavailable) => self.unavailable = true,
+            Answer::Refused(Refusal::NotFound | Refusal::MethodNotAllowed) => {}
+        }
+    }
+}
