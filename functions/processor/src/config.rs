@@ -1,0 +1,36 @@
+//! What `processor` is told by its environment.
+
+use jiff::SignedDuration;
+use shared::config::{ConfigError, Environment};
+
+/// The function's configuration; template.yaml sets all of it.
+#[derive(Debug)]
+pub struct Config {
+    /// `LEDGER_TABLE_NAME`: the ledger.
+    pub ledger_table: String,
+    /// `LEDGER_RETENTION_DAYS`: how long the ledger remembers an event, in days of 24 hours. It
+    /// must outlast the queue's and the dead letters' retention together, or a message that is
+    /// redriven late finds its event forgotten and is published again.
+    pub ledger_retention: SignedDuration,
+    /// `EVENT_BUS_NAME`: where events are published.
+    pub event_bus: String,
+    /// `QUARANTINE_QUEUE_URL`: where messages go that can never be processed.
+    pub quarantine_queue_url: String,
+}
+
+impl Config {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    ///
+    /// Names the first variable that is missing or wrong.
+    pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
+        let days: u16 = environment.parsed("LEDGER_RETENTION_DAYS")?;
+        Ok(Self {
+            ledger_table: environment.required("LEDGER_TABLE_NAME")?.to_owned(),
+            ledger_retention: SignedDuration::from_hours(i64::from(days) * 24),
+            event_bus: environment.required("EVENT_BUS_NAME")?.to_owned(),
+            quarantine_queue_url: environment.required("QUARANTINE_QUEUE_URL")?.to_owned(),
+        })
+    }
+}

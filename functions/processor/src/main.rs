@@ -1,0 +1,39 @@
+//! The `processor` function: configuration, clients, run.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use processor::batch;
+use processor::bus::EventBridge;
+use processor::config::Config;
+use processor::ledger::DynamoLedger;
+use processor::record::Processor;
+use shared::config::Environment;
+use shared::quarantine::Quarantine;
+use shared::{aws, telemetry};
+use uuid::Uuid;
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let environment = Environment::of_process();
+    let metrics = telemetry::start(&environment)?;
+    let config = Config::from_environment(&environment)?;
+    let sdk = aws::sdk_config().await;
+
+    let dynamo = aws_sdk_dynamodb::Client::new(&sdk);
+    let sqs = aws_sdk_sqs::Client::new(&sdk);
+    let processor = Arc::new(Processor {
+        ledger: DynamoLedger::new(dynamo, config.ledger_table, config.ledger_retention),
+        bus: EventBridge::new(aws_sdk_eventbridge::Client::new(&sdk), config.event_bus),
+        quarantine: Quarantine::new(sqs, config.quarantine_queue_url),
+        now: Timestamp::now,
+        new_owner: Uuid::now_v7,
+        metrics,
+    });
+    let handler = async |event: LambdaEvent<_>| {
+        let deadline = Timestamp::try_from(event.context.deadline())?;
+        Ok::<_, Error>(batch::process(&processor, event.payload, deadline).await)
+    };
+    lambda_runtime::run(service_fn(handler)).await
+}
