@@ -1,0 +1,40 @@
+//! The `registrar` function: configuration, clients, run.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use registrar::config::Config;
+use registrar::handler::Handler;
+use registrar::registration::Registrar;
+use shared::config::Environment;
+use shared::{aws, http_client, telemetry};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let environment = Environment::of_process();
+    let metrics = telemetry::start(&environment)?;
+    let config = Config::from_environment(&environment)?;
+    let sdk = aws::sdk_config().await;
+
+    let http = http_client::build()?;
+    let secrets_manager = aws_sdk_secretsmanager::Client::new(&sdk);
+    let registrar = Arc::new(Registrar {
+        secrets_manager,
+        http: http.clone(),
+        config,
+    });
+    let handler = Handler {
+        registrar,
+        http,
+        metrics,
+    };
+    let handle = async |event: LambdaEvent<_>| {
+        let deadline = event.context.deadline();
+        let time_left = deadline
+            .duration_since(SystemTime::now())
+            .unwrap_or_default();
+        Ok::<_, Error>(handler.handle(event.payload, time_left).await?)
+    };
+    lambda_runtime::run(service_fn(handle)).await
+}
