@@ -1,0 +1,261 @@
+"""Runs MiniStack, the local AWS, in the foreground, and bends it where it waits for nothing.
+
+Started by `cargo local` and the end-to-end tests as `python ministack.py`, with a pipe as
+standard input. It ends, with every function process that it started, when that pipe closes: so
+nothing stays behind, however its parent ends. SIGTERM, SIGINT and SIGHUP do the same. Its exit
+status is 0 after either, and the server's own if that ends by itself.
+
+The environment is MiniStack's: GATEWAY_PORT, BIND_HOST, AWS_ENDPOINT_URL (for the functions),
+MINISTACK_REGION, LOG_LEVEL. All that it writes goes below TMPDIR.
+"""
+
+import contextlib
+import ctypes
+import os
+import queue
+import select
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from importlib import metadata
+
+VERSION = "1.5.33"
+
+
+def main() -> int:
+    check_version()
+    adopt_orphans()
+    # The server gets a process group, which its functions share, so that one kill ends them all.
+    # This process only waits for a reason to do that. Each of the two notices the other's end,
+    # whatever its cause, by its end of a socket.
+    ours, theirs = socket.socketpair()
+    server = os.fork()
+    if server == 0:
+        ours.close()
+        os.setpgid(0, 0)
+        serve(theirs)
+        return 0
+    theirs.close()
+    os.setpgid(server, server)  # here too: whoever comes first
+    ended_by_itself = wait_for_reason_to_end(ours)
+    status = os.waitpid(server, 0)[1] if ended_by_itself else None
+    kill_group(server)
+    wait_for_group(server)
+    return 0 if status is None else os.waitstatus_to_exitcode(status) & 0xFF or 1
+
+
+def check_version() -> None:
+    try:
+        found = metadata.version("ministack")
+    except metadata.PackageNotFoundError:
+        found = "none"
+    if found != VERSION:
+        sys.exit(
+            f"ministack.py bends MiniStack {VERSION}, but {sys.executable} has {found}. "
+            f"Install the pinned one: {sys.executable} -m pip install -r "
+            f"{os.path.join(os.path.dirname(os.path.abspath(__file__)), 'requirements.txt')}"
+        )
+
+
+def wait_for_reason_to_end(server: socket.socket) -> bool:
+    """Returns when standard input closes, at a signal, or, with True, when the server has ended."""
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    while True:
+        readable, _, _ = select.select([0, woken, server], [], [])
+        if server in readable:
+            return True
+        if woken in readable or not os.read(0, 4096):
+            return False
+
+
+def kill_group(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """Makes the functions this process's children when the server is dead, so that it can wait
+    for their end. Otherwise they are init's, which may take its time, or be no real init."""
+    if sys.platform == "linux":
+        pr_set_child_subreaper = 36
+        ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+
+
+def wait_for_group(group: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-group, 0)
+
+
+def serve(parent: socket.socket) -> None:
+    # If the waiting process is killed, the server goes too, with its group.
+    def end_with_parent() -> None:
+        parent.recv(1)
+        kill_group(0)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    # Nothing below may read what comes from the parent.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+
+    # Python looks for modules beside the script first, and this file has MiniStack's name.
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
+
+    # MiniStack's defaults are folders in /tmp, and two more servers on fixed ports.
+    os.environ["STATE_DIR"] = os.path.join(tempfile.gettempdir(), "state")
+    os.environ["S3_DATA_DIR"] = os.path.join(tempfile.gettempdir(), "s3")
+    os.environ["IOT_MTLS_ENABLED"] = "0"
+    os.environ["SFTP_ENABLED"] = "0"
+
+    from ministack import app
+
+    for bend in BENDS:
+        bend()
+    sys.argv = ["ministack"]
+    try:
+        app.main()
+    except OSError as error:
+        sys.exit(f"ministack.py: MiniStack can't listen: {error}")
+
+
+def answer_functions_at_once() -> None:
+    """MiniStack's Runtime API writes headers and body apart. Nagle's algorithm holds the second
+    write until the function's kernel acknowledges the first, which it puts off for 40 ms."""
+    from ministack.core.lambda_runtime import ProvidedWorker
+
+    build_handler_class = attribute(ProvidedWorker, "_build_handler_class")
+
+    def build(self, generation, pending):
+        handler = build_handler_class(self, generation, pending)
+        handler.disable_nagle_algorithm = True
+        handler.wbufsize = -1  # one write of all, at the answer's end
+        return handler
+
+    ProvidedWorker._build_handler_class = build
+
+
+def take_log_lines_at_once() -> None:
+    """To tell whose log lines are whose, MiniStack waits after each invocation for 5 ms without a
+    new line, and for 50 ms if there is none. But what a function wrote before it answered is in
+    the pipe when the answer is here: reading the pipe then misses nothing and needs no wait."""
+    from ministack.core.lambda_runtime import ProvidedWorker
+
+    attribute(ProvidedWorker, "_pump_output")
+    attribute(ProvidedWorker, "_drain_stderr_bounded")
+    attribute(ProvidedWorker, "_drain_stderr")
+    ProvidedWorker._output = None
+
+    def pump_output(self, stream, lines):
+        self._output = output = Output(stream, lines)
+        pollable = select.poll()
+        pollable.register(stream, select.POLLIN)
+        while output.read():
+            pollable.poll()
+
+    def drain(self, *_, **__):
+        if self._output is not None:
+            self._output.read()
+        return self._drain_stderr()
+
+    ProvidedWorker._pump_output = pump_output
+    ProvidedWorker._drain_stderr_bounded = drain
+
+
+class Output:
+    """A function's output on its way from the pipe to MiniStack's queue of lines."""
+
+    def __init__(self, stream, lines: queue.Queue):
+        os.set_blocking(stream.fileno(), False)
+        self.stream = stream
+        self.lines = lines
+        self.rest = b""
+        self.lock = threading.Lock()
+
+    def read(self) -> bool:
+        """Moves what is there; False at the end of the output."""
+        with self.lock:
+            while not self.stream.closed:
+                try:
+                    data = os.read(self.stream.fileno(), 1 << 16)
+                except BlockingIOError:
+                    return True
+                *lines, self.rest = (self.rest + data).split(b"\n")
+                if not data:
+                    self.stream.close()
+                    lines.extend(filter(None, [self.rest]))
+                for line in lines:
+                    self.put(line.decode(errors="replace").rstrip("\r"))
+            return False
+
+    def put(self, line: str) -> None:
+        """MiniStack keeps 10,000 lines and drops the oldest."""
+        while True:
+            try:
+                return self.lines.put_nowait(line)
+            except queue.Full:
+                with contextlib.suppress(queue.Empty):
+                    self.lines.get_nowait()
+
+
+def look_at_queues_at_once() -> None:
+    """When a look at the queues of event sources finds nothing, MiniStack sleeps for 50 ms before
+    it waits for the next message. One that comes within them waits too."""
+    from ministack.services import lambda_svc
+
+    attribute(lambda_svc, "_ESM_IDLE_WAKE_GAP_SECONDS")
+    lambda_svc._ESM_IDLE_WAKE_GAP_SECONDS = 0.001
+
+
+def find_apis_of_every_account() -> None:
+    """AURA's deliveries carry no AWS signature. MiniStack then looks for the API in its default
+    account alone, where AWS finds it in whichever it is; the tests' stacks have one each."""
+    from ministack.services import apigateway
+
+    find_api_scope = attribute(apigateway, "find_api_scope")
+    attribute(apigateway, "_apis")
+
+    def find(api_id):
+        owners = (key[:2] for key, _ in apigateway._apis.all_items() if key[2] == api_id)
+        return find_api_scope(api_id) or next(owners, None)
+
+    apigateway.find_api_scope = find
+
+
+def leave_other_accounts_functions_alone() -> None:
+    """To create a function, MiniStack ends the processes of that name, in whichever account. The
+    tests deploy stacks of one name into an account each: one would kill another's deliveries."""
+    from ministack.core.responses import get_account_id, get_region
+    from ministack.services import lambda_svc
+
+    invalidate_worker = attribute(lambda_svc, "invalidate_worker")
+
+    def invalidate(name, qualifier=None, account=None, region=None):
+        invalidate_worker(name, qualifier, account or get_account_id(), region or get_region())
+
+    lambda_svc.invalidate_worker = invalidate
+
+
+BENDS = (
+    answer_functions_at_once,
+    take_log_lines_at_once,
+    look_at_queues_at_once,
+    find_apis_of_every_account,
+    leave_other_accounts_functions_alone,
+)
+
+
+def attribute(owner, name: str):
+    try:
+        return getattr(owner, name)
+    except AttributeError:
+        sys.exit(f"ministack.py: there is no {owner.__name__}.{name} in MiniStack {VERSION} to bend")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+//! One AWS account of the local AWS, and the SDKs' clients for it.
+//!
+//! Nothing here looks at the environment, at `~/.aws` or at instance metadata: endpoint, region
+//! and credentials are given one by one, so that no mistake can reach a real account.
+
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_s3::config::RequestChecksumCalculation;
+
+/// The region of everything local.
+pub const REGION: &str = "us-east-1";
+/// MiniStack takes any.
+pub const SECRET_ACCESS_KEY: &str = "local";
+/// For one call, its retries included: only a MiniStack that hangs needs as long.
+const CALL_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// An account of a running MiniStack. To MiniStack, an access key of 12 digits is the account of
+/// that number, and accounts see nothing of each other.
+#[derive(Debug, Clone)]
+pub struct Account {
+    id: String,
+    endpoint: String,
+    config: SdkConfig,
+}
+
+impl Account {
+    /// The account `id` (12 digits) of the MiniStack at `endpoint`.
+    #[must_use]
+    pub fn new(endpoint: &str, id: &str) -> Self {
+        let credentials = Credentials::new(id, SECRET_ACCESS_KEY, None, None, "local");
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .endpoint_url(endpoint)
+            .region(Region::from_static(REGION))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(shared::aws::http_client())
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .operation_timeout(CALL_TIMEOUT)
+                    .build(),
+            )
+            .build();
+        Self {
+            id: id.to_owned(),
+            endpoint: endpoint.to_owned(),
+            config,
+        }
+    }
+
+    /// The account's number, which is its access key too.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Where MiniStack listens.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// For a client that has no method here.
+    #[must_use]
+    pub fn sdk_config(&self) -> &SdkConfig {
+        &self.config
+    }
+
+    /// A client of CloudFormation.
+    #[must_use]
+    pub fn cloudformation(&self) -> aws_sdk_cloudformation::Client {
+        aws_sdk_cloudformation::Client::new(&self.config)
+    }
+
+    /// A client of DynamoDB.
+    #[must_use]
+    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        aws_sdk_dynamodb::Client::new(&self.config)
+    }
+
+    /// A client of EventBridge.
+    #[must_use]
+    pub fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
+        aws_sdk_eventbridge::Client::new(&self.config)
+    }
+
+    /// A client of S3, with the bucket in the path: `*.localhost` needs no name resolution then.
+    #[must_use]
+    pub fn s3(&self) -> aws_sdk_s3::Client {
+        let config = aws_sdk_s3::config::Builder::from(&self.config)
+            .force_path_style(true)
+            // A checksum that nobody asked for costs a second for a debug build's packages.
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
+        aws_sdk_s3::Client::from_conf(config.build())
+    }
+
+    /// A client of Secrets Manager.
+    #[must_use]
+    pub fn secretsmanager(&self) -> aws_sdk_secretsmanager::Client {
+        aws_sdk_secretsmanager::Client::new(&self.config)
+    }
+
+    /// A client of SQS.
+    #[must_use]
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        aws_sdk_sqs::Client::new(&self.config)
+    }
+}

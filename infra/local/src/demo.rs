@@ -1,0 +1,413 @@
+//! `cargo local demo`: one emergency, from the customer's creation to the callout's closing.
+//!
+//! The story is told through AURA's own API calls and the controller's side of the stand-in. The
+//! verdict comes from three counts that know nothing of each other: what AURA says it sent and
+//! was answered, what the consumers' queues received, and what waits in the quarantine and the
+//! dead letter queues.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+use crate::aura::{Aura, Controller, Delivery};
+use crate::consumers::{Consumers, Published};
+use crate::package::Profile;
+use crate::progress::Progress;
+use crate::running::{Options, Running, log_line};
+use crate::system::{Leftovers, System};
+use crate::tally::Tally;
+use crate::workspace::Workspace;
+
+/// The account of the demo.
+const ACCOUNT: &str = "000000000002";
+/// How long a stage's deliveries may take to be answered, and its events to reach the consumers.
+/// Longer than it takes for a batch that failed to come back from the queue.
+const PATIENCE: Duration = Duration::from_secs(45);
+/// How long they may take without a word.
+const UNREMARKABLE: Duration = Duration::from_secs(2);
+/// How long the queues must be quiet at the end, for doubles to show.
+const QUIET: Duration = Duration::from_secs(1);
+/// Between two looks at AURA's deliveries.
+const POLL: Duration = Duration::from_millis(5);
+/// The customer's phone number.
+const MOBILE: &str = "+27820000000";
+
+/// What the demo found. `--json` prints it.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// What became of AURA's deliveries.
+    #[serde(flatten)]
+    pub tally: Tally,
+    /// What was left in queues that should be empty.
+    #[serde(flatten)]
+    pub leftovers: Leftovers,
+    /// How long the story took, from its first call to the last count.
+    pub seconds: f64,
+    /// How long it took to bring everything up before it.
+    pub setup_seconds: f64,
+}
+
+impl Report {
+    /// True if every event that AURA sent was published exactly once, and nothing else happened.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        let Tally {
+            sent,
+            accepted,
+            published,
+            ..
+        } = self.tally;
+        self.tally.is_each_once()
+            && self.leftovers.is_none()
+            && [accepted, published].iter().all(|count| *count == sent)
+    }
+}
+
+/// Brings everything up, plays the story, counts, and takes everything down.
+///
+/// # Errors
+///
+/// Something can't be brought up, or not every event was published exactly once.
+pub async fn demo(
+    workspace: &Workspace,
+    profile: Profile,
+    json: bool,
+    progress: Progress,
+) -> Result<()> {
+    let began = Instant::now();
+    let options = Options {
+        account: ACCOUNT,
+        port: None,
+        profile,
+        log: workspace.demo_log(),
+    };
+    let running = Running::start(workspace, options, progress).await?;
+    let setup = began.elapsed();
+    let out = Out { json };
+    let told = tell(running.system(), setup, out).await;
+    running.stop(progress).await;
+    told.and_then(|report| conclude(&report, out))
+        .inspect_err(|_| progress.say(&log_line(&workspace.demo_log())))
+}
+
+/// Where the story goes: to standard output, unless that is for the JSON.
+#[derive(Debug, Clone, Copy)]
+struct Out {
+    json: bool,
+}
+
+impl Out {
+    fn line(self, line: &str) {
+        if self.json {
+            eprintln!("{line}");
+        } else {
+            println!("{line}");
+        }
+    }
+}
+
+async fn tell(system: &System, setup: Duration, out: Out) -> Result<Report> {
+    let began = Instant::now();
+    let aura = system.aura().await?;
+    let mut story = Story {
+        aura: &aura,
+        consumers: Consumers::read(&system.stack),
+        told: 0,
+        patience: PATIENCE,
+        published: Vec::new(),
+        out,
+    };
+    out.line("");
+    story.play().await?;
+    story
+        .published
+        .extend(story.consumers.until_quiet(QUIET).await?);
+    Ok(Report {
+        tally: Tally::of(&aura.deliveries().await?.deliveries, &story.published),
+        leftovers: Leftovers::count(&system.stack).await?,
+        seconds: began.elapsed().as_secs_f64(),
+        setup_seconds: setup.as_secs_f64(),
+    })
+}
+
+fn conclude(report: &Report, out: Out) -> Result<()> {
+    for line in summary(report) {
+        out.line(&line);
+    }
+    if out.json {
+        println!("{}", serde_json::to_string(report)?);
+    }
+    if !report.is_success() {
+        bail!("not every event was published exactly once");
+    }
+    Ok(())
+}
+
+/// The three counts, one line each, and the verdict.
+fn summary(report: &Report) -> Vec<String> {
+    let (tally, leftovers) = (&report.tally, &report.leftovers);
+    let verdict = if report.is_success() {
+        "Every event was"
+    } else {
+        "NOT every event was"
+    };
+    vec![
+        String::new(),
+        format!(
+            "AURA sent {} events; {} were accepted.",
+            tally.sent, tally.accepted
+        ),
+        format!(
+            "Consumers received {} of them; {} doubled, {} that AURA never sent.",
+            tally.published, tally.doubled, tally.strangers
+        ),
+        format!(
+            "The quarantine holds {}, the dead letter queues {}.",
+            leftovers.quarantine_depth, leftovers.dead_letter_depth
+        ),
+        format!("{verdict} published exactly once: {} lost.", tally.lost),
+    ]
+}
+
+/// The story as it is told.
+struct Story<'a> {
+    aura: &'a Aura,
+    consumers: Consumers,
+    /// How many deliveries have been told of.
+    told: usize,
+    published: Vec<Published>,
+    /// How long to wait for events that take longer than usual.
+    patience: Duration,
+    out: Out,
+}
+
+impl Story<'_> {
+    async fn play(&mut self) -> Result<()> {
+        let customer = self.aura.create_customer(MOBILE).await?;
+        self.stage("A customer signs up.").await?;
+        let callout = self.aura.create_callout(&customer).await?;
+        self.stage("The customer presses the panic button.").await?;
+        self.control(&callout, Controller::Own, "A controller takes the callout.")
+            .await?;
+        self.control(
+            &callout,
+            Controller::Acknowledge,
+            "A responder is on the way.",
+        )
+        .await?;
+        self.aura.chat(&callout, "I am at the back door").await?;
+        self.stage("The customer writes a message.").await?;
+        self.control(&callout, Controller::Arrive, "The responder arrives.")
+            .await?;
+        self.control(&callout, Controller::Complete, "The responder is done.")
+            .await?;
+        self.control(
+            &callout,
+            Controller::Close,
+            "The controller closes the callout.",
+        )
+        .await
+    }
+
+    async fn control(&mut self, callout: &str, action: Controller, title: &str) -> Result<()> {
+        self.aura.control(callout, action).await?;
+        self.stage(title).await
+    }
+
+    /// Waits for what the last call led to, and tells of it.
+    async fn stage(&mut self, title: &str) -> Result<()> {
+        self.out.line(title);
+        let deliveries = self.new_deliveries().await?;
+        self.wait_until_published(&deliveries).await?;
+        for delivery in &deliveries {
+            self.out.line(&row(delivery, &self.published));
+        }
+        Ok(())
+    }
+
+    /// The deliveries since the last stage, once all of them have been answered.
+    async fn new_deliveries(&mut self) -> Result<Vec<Delivery>> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let sent = self.aura.deliveries().await?;
+            if sent.pending == 0 {
+                let new = sent
+                    .deliveries
+                    .into_iter()
+                    .skip(self.told)
+                    .collect::<Vec<_>>();
+                self.told += new.len();
+                return Ok(new);
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "{} deliveries got no answer in {} s",
+                    sent.pending,
+                    PATIENCE.as_secs()
+                );
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Receives until all that was accepted is there. What isn't in time shows in the count.
+    async fn wait_until_published(&mut self, deliveries: &[Delivery]) -> Result<()> {
+        let accepted = deliveries
+            .iter()
+            .filter(|delivery| delivery.was_answered("accepted"));
+        let mut awaited: HashSet<&str> = accepted.filter_map(Delivery::delivery_id).collect();
+        self.receive(&mut awaited, UNREMARKABLE).await?;
+        if !awaited.is_empty() {
+            self.out.line(&format!(
+                "    … waiting for {} to reach the consumers",
+                awaited.len()
+            ));
+            self.receive(&mut awaited, self.patience).await?;
+        }
+        if !awaited.is_empty() {
+            // Something is wrong, and the rest of the story will not wait as long to say so.
+            self.patience = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    async fn receive(&mut self, awaited: &mut HashSet<&str>, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        while !awaited.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Some(published) = self.consumers.next(left).await? else {
+                break;
+            };
+            awaited.remove(published.detail.delivery_id.as_str());
+            self.published.push(published);
+        }
+        Ok(())
+    }
+}
+
+/// What became of one delivery, as a row of the story.
+fn row(delivery: &Delivery, published: &[Published]) -> String {
+    let entity = format!("{} {}", delivery.entity.kind, delivery.entity.id);
+    let answer = match (delivery.status, &delivery.error) {
+        (Some(status), _) => status.to_string(),
+        (None, error) => error.clone().unwrap_or_else(|| "no answer".to_owned()),
+    };
+    let took = delivery
+        .took()
+        .map_or(String::new(), |took| format!("in {} ms", took.as_millis()));
+    let mine =
+        |event: &&Published| Some(event.detail.delivery_id.as_str()) == delivery.delivery_id();
+    let on_bus = match published.iter().find(mine) {
+        Some(event) => format!(
+            "published, sequence {}",
+            event.detail.sequence.trim_start_matches('0')
+        ),
+        None => "NOT PUBLISHED".to_owned(),
+    };
+    format!(
+        "    {:<32} {entity:<18} {answer} {took:<10} {on_bus}",
+        delivery.message
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn report(tally: Tally, leftovers: Leftovers) -> Report {
+        Report {
+            tally,
+            leftovers,
+            seconds: 1.5,
+            setup_seconds: 9.0,
+        }
+    }
+
+    const GOOD: Tally = Tally {
+        sent: 9,
+        accepted: 9,
+        published: 9,
+        duplicates: 0,
+        quarantined: 0,
+        lost: 0,
+        doubled: 0,
+        strangers: 0,
+    };
+    const NONE: Leftovers = Leftovers {
+        quarantine_depth: 0,
+        dead_letter_depth: 0,
+    };
+
+    #[test]
+    fn success_is_each_event_once_and_nothing_else() {
+        assert!(report(GOOD, NONE).is_success());
+        let bad = [
+            Tally {
+                published: 8,
+                lost: 1,
+                ..GOOD
+            },
+            Tally { doubled: 1, ..GOOD },
+            Tally {
+                strangers: 1,
+                ..GOOD
+            },
+            Tally {
+                accepted: 8,
+                published: 8,
+                quarantined: 1,
+                ..GOOD
+            },
+            Tally {
+                published: 8,
+                duplicates: 1,
+                ..GOOD
+            },
+            Tally {
+                sent: 0,
+                accepted: 0,
+                published: 0,
+                ..GOOD
+            },
+        ];
+        for tally in bad {
+            assert!(!report(tally, NONE).is_success(), "{tally:?}");
+        }
+        assert!(
+            !report(
+                GOOD,
+                Leftovers {
+                    dead_letter_depth: 1,
+                    ..NONE
+                }
+            )
+            .is_success()
+        );
+        assert!(
+            !report(
+                GOOD,
+                Leftovers {
+                    quarantine_depth: 1,
+                    ..NONE
+                }
+            )
+            .is_success()
+        );
+    }
+
+    #[test]
+    fn the_json_is_flat() {
+        let json = serde_json::to_value(report(GOOD, NONE)).unwrap();
+        let expected = json!({
+            "sent": 9, "accepted": 9, "published": 9, "duplicates": 0, "quarantined": 0,
+            "lost": 0, "doubled": 0, "strangers": 0, "quarantineDepth": 0, "deadLetterDepth": 0,
+            "seconds": 1.5, "setupSeconds": 9.0,
+        });
+        assert_eq!(json, expected);
+    }
+}

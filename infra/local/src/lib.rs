@@ -1,0 +1,48 @@
+//! The whole system on one machine, for `cargo local` and for the end-to-end tests.
+//!
+//! There is one way to bring it up, and these are its parts, each usable alone:
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`python`] | makes the virtual environment that MiniStack runs in |
+//! | [`package`] | builds the functions and zips them |
+//! | [`ministack`] | runs MiniStack, the local AWS; [`account`] is one account of it |
+//! | [`template`], [`bundle`] | points the real template at the packages, and uploads both |
+//! | [`stack`] | deploys them by CloudFormation |
+//! | [`aura`] | starts the stand-in for AURA, and drives it |
+//! | [`system`] | the stand-in and the stack in one account, pointed at each other |
+//! | [`running`] | all of the above, for the commands |
+//! | [`consumers`], [`tally`] | what consumers received, and the count against what AURA sent |
+//! | [`cli`] | the commands: [`up`], [`demo`], [`send`], [`events`] |
+//!
+//! Nothing is left behind, however it ends. Children run in process groups that end when their
+//! owner is dropped ([`process`]); a signal drops what runs ([`signals`]); MiniStack ends by
+//! itself when this process does ([`ministack`]); and what a killed run could not remove the next
+//! one does ([`folder`], [`instance`]).
+
+pub mod account;
+pub mod aura;
+pub mod bundle;
+pub mod cli;
+pub mod consumers;
+pub mod demo;
+pub mod events;
+pub mod folder;
+pub mod instance;
+mod log;
+pub mod ministack;
+pub mod package;
+pub mod process;
+pub mod progress;
+pub mod python;
+pub mod running;
+pub mod send;
+pub mod signals;
+pub mod stack;
+pub mod stack_file;
+pub mod system;
+pub mod tally;
+pub mod tap;
+pub mod template;
+pub mod up;
+pub mod workspace;

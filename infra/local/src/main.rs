@@ -1,0 +1,21 @@
+//! `cargo local`: see [`local`].
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use local::cli::Cli;
+use local::signals::Interrupted;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match Cli::parse().run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            let code = error
+                .downcast_ref()
+                .map_or(1, |interrupted: &Interrupted| interrupted.exit_code());
+            ExitCode::from(code)
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! A running MiniStack, the local AWS.
+//!
+//! It runs as a child whose standard input is a pipe from this process: when the pipe closes,
+//! MiniStack and all functions end. The operating system closes it however this process dies, so
+//! nothing stays behind, even after SIGKILL.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use tokio::process::{ChildStdin, Command};
+
+use crate::account::{Account, REGION};
+use crate::folder::RunFolder;
+use crate::log;
+use crate::process::ProcessGroup;
+use crate::progress::{Progress, Stage};
+use crate::python::Venv;
+use crate::workspace::Workspace;
+
+/// How long MiniStack may take to answer. It takes about a second.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a port may take to become free: a MiniStack whose parent was killed is about to end.
+const PORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(50);
+/// How many of MiniStack's last lines an error shows.
+const LAST_LINES: usize = 20;
+/// Runs a command (`$1` …) and removes the folder `$0` after it. The command ends when its input
+/// does, so the folder goes even when this process is killed and can't remove it itself.
+const AND_REMOVE_FOLDER: &str = r#""$@"; status=$?; rm -rf -- "$0"; exit $status"#;
+
+/// Which port, and where its log goes.
+#[derive(Debug, Clone, Default)]
+pub struct LocalAwsOptions {
+    /// The port of 127.0.0.1 to listen on; any free one if none is given.
+    pub port: Option<u16>,
+    /// A file for the output of MiniStack and the functions; one in the run's own folder, gone
+    /// with it, if none is given.
+    pub log: Option<PathBuf>,
+}
+
+/// A MiniStack that runs until it is stopped or dropped.
+#[derive(Debug)]
+pub struct LocalAws {
+    // In this order: closing the pipe ends the child, and the folder goes after it.
+    pipe: Option<ChildStdin>,
+    child: ProcessGroup,
+    endpoint: String,
+    log: PathBuf,
+    _folder: RunFolder,
+}
+
+impl LocalAws {
+    /// Starts MiniStack and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// The port is taken, or MiniStack doesn't start; then the error shows its last lines.
+    pub async fn start(
+        workspace: &Workspace,
+        venv: &Venv,
+        options: LocalAwsOptions,
+        progress: Progress,
+    ) -> Result<Self> {
+        let port = match options.port {
+            Some(port) => port,
+            None => free_port()?,
+        };
+        wait_for_port(port, progress).await?;
+        let mut stage = progress.stage("starting MiniStack");
+        let mut aws = Self::spawn(workspace, venv, port, options.log)?;
+        aws.wait_until_ready(&mut stage).await?;
+        stage.done(&format!("MiniStack, the local AWS, on {}", aws.endpoint));
+        Ok(aws)
+    }
+
+    /// Where it listens, such as `http://127.0.0.1:4566`.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The account of a number of 12 digits. It needs no making.
+    #[must_use]
+    pub fn account(&self, id: &str) -> Account {
+        Account::new(&self.endpoint, id)
+    }
+
+    /// Where MiniStack and the functions write.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Waits until MiniStack ends by itself, which it shouldn't, and says how.
+    pub async fn ended(&mut self) -> anyhow::Error {
+        match self.child.wait().await {
+            Ok(status) => self.death(status),
+            Err(error) => anyhow::Error::new(error).context("MiniStack can't be waited for"),
+        }
+    }
+
+    /// Stops it, and waits until all that it started has ended.
+    pub async fn stop(mut self) {
+        drop(self.pipe.take());
+        // What doesn't end by itself is killed when `self` is dropped.
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await;
+    }
+
+    fn spawn(workspace: &Workspace, venv: &Venv, port: u16, log: Option<PathBuf>) -> Result<Self> {
+        let folder = RunFolder::create(workspace)?;
+        let log = log.unwrap_or_else(|| folder.path().join("ministack.log"));
+        let endpoint = format!("http://{}:{port}", Ipv4Addr::LOCALHOST);
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", AND_REMOVE_FOLDER]).arg(folder.path());
+        command.arg(venv.python()).arg(workspace.launcher());
+        let output = new_log(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        command
+            .env_clear()
+            .envs(environment(&endpoint, port, folder.path()))
+            .current_dir(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone().context("cannot share the log")?)
+            .stderr(output);
+        let mut child = ProcessGroup::spawn(&mut command).context("cannot start MiniStack")?;
+        Ok(Self {
+            pipe: child.take_stdin(),
+            child,
+            endpoint,
+            log,
+            _folder: folder,
+        })
+    }
+
+    async fn wait_until_ready(&mut self, stage: &mut Stage) -> Result<()> {
+        let http = shared::http_client::build().context("cannot build an HTTP client")?;
+        let url = format!("{}/_ministack/ready", self.endpoint);
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            let answer = http.get(&url).send().await;
+            if let Some(status) = self.child.ended() {
+                return Err(self.death(status));
+            }
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "MiniStack doesn't answer at {url} after {} s. Its last lines:\n{}",
+                    START_TIMEOUT.as_secs(),
+                    self.last_lines()
+                );
+            }
+            stage.note("waiting for it to answer");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn death(&self, status: ExitStatus) -> anyhow::Error {
+        anyhow::anyhow!(
+            "MiniStack ended by itself ({status}). Its last lines:\n{}",
+            self.last_lines()
+        )
+    }
+
+    fn last_lines(&self) -> String {
+        log::last_lines(&self.log, LAST_LINES)
+    }
+}
+
+impl Drop for LocalAws {
+    fn drop(&mut self) {
+        // The soft way first: it lets the launcher end what runs in groups of their own.
+        drop(self.pipe.take());
+        self.child.wait_blocking();
+    }
+}
+
+/// All that MiniStack gets of an environment, because the functions inherit the whole of it.
+/// `AWS_ENDPOINT_URL` is meant for them.
+fn environment(endpoint: &str, port: u16, folder: &Path) -> Vec<(&'static str, String)> {
+    let inherited = ["PATH", "HOME"].into_iter();
+    let inherited = inherited.filter_map(|name| Some((name, std::env::var(name).ok()?)));
+    let own = [
+        ("TMPDIR", folder.display().to_string()),
+        ("GATEWAY_PORT", port.to_string()),
+        ("BIND_HOST", Ipv4Addr::LOCALHOST.to_string()),
+        ("AWS_ENDPOINT_URL", endpoint.to_owned()),
+        ("MINISTACK_REGION", REGION.to_owned()),
+        ("LOG_LEVEL", "INFO".to_owned()),
+    ];
+    inherited.chain(own).collect()
+}
+
+/// A file that is new even if there is one: another MiniStack may still write to the old one.
+fn new_log(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => OpenOptions::new().append(true).create(true).open(path),
+    }
+}
+
+/// Waits for a moment until a port of this machine is free: a stack whose owner was killed is
+/// about to let it go. Binding it is the only way to know.
+///
+/// # Errors
+///
+/// It doesn't become free; says what to do.
+pub async fn wait_for_port(port: u16, progress: Progress) -> Result<()> {
+    let deadline = Instant::now() + PORT_TIMEOUT;
+    let mut waiting = None;
+    while let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+        if Instant::now() > deadline {
+            return Err(error).with_context(|| {
+                format!(
+                    "port {port} is not free. `cargo local down` ends a stack that was left \
+                     behind, `cargo local up --port N` takes another port"
+                )
+            });
+        }
+        let name = format!("waiting for port {port} to become free");
+        waiting.get_or_insert_with(|| progress.stage(&name));
+        tokio::time::sleep(POLL).await;
+    }
+    if let Some(stage) = waiting {
+        stage.done(&format!("port {port} is free"));
+    }
+    Ok(())
+}
+
+/// A port that was free a moment ago. MiniStack can't be told to pick one itself: it writes its
+/// port into the URLs that it hands out.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
+    Ok(listener.local_addr().context("no port is free")?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_our_environment_reaches_the_functions() {
+        let given = environment("http://127.0.0.1:1", 1, Path::new("/run"));
+        let names: Vec<_> = given.iter().map(|(name, _)| *name).collect();
+        let expected = [
+            "PATH",
+            "HOME",
+            "TMPDIR",
+            "GATEWAY_PORT",
+            "BIND_HOST",
+            "AWS_ENDPOINT_URL",
+            "MINISTACK_REGION",
+            "LOG_LEVEL",
+        ];
+        assert!(
+            names.iter().all(|name| expected.contains(name)),
+            "{names:?}"
+        );
+        assert!(given.contains(&("AWS_ENDPOINT_URL", "http://127.0.0.1:1".into())));
+    }
+}

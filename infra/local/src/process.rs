@@ -1,0 +1,100 @@
+//! Child processes that never outlive this one by accident.
+//!
+//! Each child leads a process group of its own: Ctrl-C at the terminal reaches this program
+//! alone, which then ends the group, grandchildren included. Dropping a [`ProcessGroup`] ends
+//! it, so an error, a cancelled future and a signal all take the same way out.
+
+use std::io;
+use std::process::ExitStatus;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+/// How long a group may take to end by itself before it is killed.
+const GRACE: Duration = Duration::from_secs(5);
+/// Between two looks at whether it has.
+const POLL: Duration = Duration::from_millis(10);
+
+/// A child and all that it started.
+#[derive(Debug)]
+pub struct ProcessGroup {
+    child: Child,
+}
+
+impl ProcessGroup {
+    /// Starts `command` as the leader of a new process group.
+    ///
+    /// # Errors
+    ///
+    /// The program can't be started.
+    pub fn spawn(command: &mut Command) -> io::Result<Self> {
+        Ok(Self {
+            child: command.process_group(0).spawn()?,
+        })
+    }
+
+    /// The child's standard input, if it was piped and not taken before.
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// The child's standard output, if it was piped and not taken before.
+    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    /// Waits until the child ends by itself.
+    ///
+    /// # Errors
+    ///
+    /// The operating system doesn't say.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// How the child ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Waits for the child's end without giving up the thread, for [`Drop`], which can't be
+    /// async. True if it came within five seconds.
+    pub fn wait_blocking(&mut self) -> bool {
+        let deadline = Instant::now() + GRACE;
+        while self.ended().is_none() {
+            if Instant::now() > deadline {
+                return false;
+            }
+            thread::sleep(POLL);
+        }
+        true
+    }
+
+    fn signal(&self, signal: Signal) {
+        // No id: the child has been waited for, and its number may be another's by now.
+        let id = self
+            .child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
+        if let Some(group) = id {
+            // An error says that the group is gone, which is what is wanted.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        if self.ended().is_some() {
+            return;
+        }
+        self.signal(Signal::TERM);
+        if !self.wait_blocking() {
+            self.signal(Signal::KILL);
+            self.wait_blocking();
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Everything, up: MiniStack, the stand-in for AURA, the functions and the stack. What
+//! `cargo local up` and `cargo local demo` stand on.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::bundle::Bundle;
+use crate::ministack::{LocalAws, LocalAwsOptions, wait_for_port};
+use crate::package::Profile;
+use crate::progress::Progress;
+use crate::python::Venv;
+use crate::stack::Parameters;
+use crate::system::System;
+use crate::workspace::Workspace;
+
+/// How to bring it up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The AWS account, 12 digits.
+    pub account: &'static str,
+    /// The port of the local AWS; any free one if none is given.
+    pub port: Option<u16>,
+    /// How the functions are built.
+    pub profile: Profile,
+    /// Where the local AWS and the functions write.
+    pub log: PathBuf,
+}
+
+/// Everything, for as long as this value lives.
+pub struct Running {
+    // The stack has nothing to end; AURA's stand-in ends before what it delivers to.
+    system: System,
+    aws: LocalAws,
+}
+
+impl Running {
+    /// Brings everything up, from an empty machine if need be.
+    ///
+    /// # Errors
+    ///
+    /// Says what is missing or failed, and what to do about it.
+    pub async fn start(
+        workspace: &Workspace,
+        options: Options,
+        progress: Progress,
+    ) -> Result<Self> {
+        if let Some(port) = options.port {
+            // First, although it is needed last: the first build takes minutes.
+            wait_for_port(port, progress).await?;
+        }
+        let venv = Venv::prepare(workspace, progress).await?;
+        let bundle = Bundle::build(workspace, options.profile, progress).await?;
+        let aws_options = LocalAwsOptions {
+            port: options.port,
+            log: Some(options.log),
+        };
+        let aws = LocalAws::start(workspace, &venv, aws_options, progress).await?;
+        let account = aws.account(options.account);
+        let system = System::deploy(&account, &bundle, Parameters::new(), progress)
+            .await
+            .inspect_err(|_| progress.say(&log_line(aws.log())))?;
+        Ok(Self { system, aws })
+    }
+
+    /// AURA's stand-in and the stack.
+    #[must_use]
+    pub fn system(&self) -> &System {
+        &self.system
+    }
+
+    /// Waits until the local AWS ends by itself, which it shouldn't, and says how.
+    pub async fn ended(&mut self) -> anyhow::Error {
+        self.aws.ended().await
+    }
+
+    /// Takes everything down.
+    pub async fn stop(self, progress: Progress) {
+        let stage = progress.stage("taking everything down");
+        self.system.aura.shutdown().await;
+        self.aws.stop().await;
+        stage.done("everything is down");
+    }
+}
+
+/// Where to look when something went wrong.
+pub(crate) fn log_line(log: &Path) -> String {
+    format!("  log of the local AWS: {}", log.display())
+}

@@ -1,0 +1,244 @@
+//! The whole system in one account: a stand-in for AURA and the deployed template, each pointed
+//! at the other.
+
+use anyhow::{Context as _, Result};
+use aura_sim::AuraSim;
+use reqwest::header::CONTENT_TYPE;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::account::Account;
+use crate::aura::{self, Aura};
+use crate::bundle::Bundle;
+use crate::consumers::Queue;
+use crate::progress::Progress;
+use crate::stack::{DeployError, Parameters, Stack};
+
+/// The name of the stack.
+pub const STACK_NAME: &str = "aura-webhooks";
+/// How the outputs with the URLs of dead letter queues end: the processor's, and one for each
+/// consumer.
+const DEAD_LETTERS: &str = "DeadLetterQueueUrl";
+/// The name of the secret with AURA's credentials.
+const CREDENTIALS: &str = "aura-credentials";
+
+/// AURA's stand-in and the stack that it delivers to.
+pub struct System {
+    /// The stand-in for AURA.
+    pub aura: AuraSim,
+    /// The deployed template.
+    pub stack: Stack,
+}
+
+impl System {
+    /// Starts a stand-in, gives the account its credentials and deploys the template. On success
+    /// AURA's webhook is registered: the stack's custom resource has done it.
+    ///
+    /// `changes` are template parameters that differ from the local stack's.
+    ///
+    /// # Errors
+    ///
+    /// [`DeployError::RolledBack`] names the resources that failed and their reasons.
+    pub async fn deploy(
+        account: &Account,
+        bundle: &Bundle,
+        changes: Parameters,
+        progress: Progress,
+    ) -> Result<Self, DeployError> {
+        let aura = aura::start().await?;
+        let mut parameters = parameters(account, &aura).await?;
+        parameters.extend(changes);
+        let deploy = Stack::deploy(account, STACK_NAME, bundle, parameters, progress);
+        // Boxed: the SDKs' futures are tens of kilobytes, and would be a part of every caller's.
+        let stack = Box::pin(deploy).await?;
+        Ok(Self { aura, stack })
+    }
+
+    /// A client of the stand-in.
+    ///
+    /// # Errors
+    ///
+    /// It doesn't answer.
+    pub async fn aura(&self) -> Result<Aura> {
+        Aura::connect(&self.aura.url()).await
+    }
+
+    /// Where deliveries go, and the header that lets them in.
+    ///
+    /// # Errors
+    ///
+    /// The stack lacks an output, or its secret can't be read.
+    pub async fn webhook(&self) -> Result<Webhook> {
+        Webhook::of(&self.stack).await
+    }
+}
+
+/// The parameters that make the template the local stack.
+///
+/// # Errors
+///
+/// Secrets Manager doesn't take AURA's credentials.
+async fn parameters(account: &Account, aura: &AuraSim) -> Result<Parameters> {
+    let credentials = json!({"clientId": aura::CLIENT_ID, "clientSecret": aura::CLIENT_SECRET});
+    let secret = account
+        .secretsmanager()
+        .create_secret()
+        .name(CREDENTIALS)
+        .secret_string(credentials.to_string())
+        .send()
+        .await
+        .context("cannot store AURA's credentials")?;
+    let arn = secret.arn.context("Secrets Manager gave no ARN")?;
+    let parameters = [
+        ("AuraBaseUrl", aura.url()),
+        ("AuraCredentialsSecretArn", arn),
+        // The shortest: what a killed processor held comes back after six times that.
+        ("ProcessorTimeout", "5".to_owned()),
+        // Nothing here is worth keeping, and tests delete stacks.
+        ("LedgerDeletionProtection", "false".to_owned()),
+    ];
+    Ok(parameters
+        .map(|(name, value)| (name.to_owned(), value))
+        .into())
+}
+
+/// Where deliveries go, and the header that lets them in.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Webhook {
+    /// A URL that needs no name resolution.
+    pub webhook_url: String,
+    /// The header that AURA sends with every delivery.
+    pub header: Header,
+}
+
+/// An HTTP header. Its value is a secret: this type has no `Debug` on purpose.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Header {
+    /// Such as `authorization`.
+    pub name: String,
+    /// Such as `Bearer …`.
+    pub value: String,
+}
+
+impl Webhook {
+    /// Reads the stack's outputs and its secret.
+    ///
+    /// # Errors
+    ///
+    /// An output is missing, or the secret can't be read.
+    pub async fn of(stack: &Stack) -> Result<Self> {
+        let secret = stack
+            .account()
+            .secretsmanager()
+            .get_secret_value()
+            .secret_id(stack.output("WebhookSecretArn")?)
+            .send()
+            .await
+            .context("cannot read the webhook's secret")?
+            .secret_string
+            .context("the webhook's secret has no text")?;
+        let parameter = |name: &str, default: &str| {
+            stack
+                .parameters()
+                .get(name)
+                .map_or(default, String::as_str)
+                .to_owned()
+        };
+        let scheme = parameter("WebhookHeaderScheme", "Bearer");
+        let header = Header {
+            name: parameter("WebhookHeaderName", "authorization"),
+            value: if scheme.is_empty() {
+                secret
+            } else {
+                format!("{scheme} {secret}")
+            },
+        };
+        Ok(Self {
+            webhook_url: stack.webhook_url()?,
+            header,
+        })
+    }
+
+    /// Posts a body as AURA would.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer. An answer that refuses is an answer.
+    pub async fn post(&self, http: &reqwest::Client, body: Vec<u8>) -> Result<Answer> {
+        let answer = http
+            .post(&self.webhook_url)
+            .header(&self.header.name, &self.header.value)
+            .header(CONTENT_TYPE, "application/json")
+            .body(body)
+            .send()
+            .await
+            .context("the webhook is out of reach")?;
+        let status = answer.status().as_u16();
+        let body = answer
+            .text()
+            .await
+            .context("the webhook broke off its answer")?;
+        Ok(Answer {
+            status,
+            body: serde_json::from_str(&body).unwrap_or(Value::String(body)),
+        })
+    }
+}
+
+/// What ingest answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, as text if it is no JSON.
+    pub body: Value,
+}
+
+impl Answer {
+    /// The id that ingest gave the delivery.
+    #[must_use]
+    pub fn delivery_id(&self) -> Option<&str> {
+        self.body.get("deliveryId")?.as_str()
+    }
+}
+
+/// What waits in the queues that should be empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Leftovers {
+    /// Deliveries that can't be understood.
+    pub quarantine_depth: u64,
+    /// Messages that the processor or the bus gave up on.
+    pub dead_letter_depth: u64,
+}
+
+impl Leftovers {
+    /// Counts them.
+    ///
+    /// # Errors
+    ///
+    /// SQS doesn't answer.
+    pub async fn count(stack: &Stack) -> Result<Self> {
+        let sqs = stack.account().sqs();
+        let quarantine = Queue::new(sqs.clone(), stack.output("QuarantineQueueUrl")?);
+        let mut dead_letter_depth = 0;
+        for (_, url) in stack
+            .outputs()
+            .iter()
+            .filter(|(name, _)| name.ends_with(DEAD_LETTERS))
+        {
+            dead_letter_depth += Queue::new(sqs.clone(), url).depth().await?;
+        }
+        Ok(Self {
+            quarantine_depth: quarantine.depth().await?,
+            dead_letter_depth,
+        })
+    }
+
+    /// True if there are none.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.quarantine_depth == 0 && self.dead_letter_depth == 0
+    }
+}

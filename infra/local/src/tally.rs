@@ -1,0 +1,238 @@
+//! The count that proves the promise: what AURA says it sent against what consumers received.
+//!
+//! The two come from programs that know nothing of each other, the stand-in and the consumers'
+//! queues, and meet in the delivery id: ingest gives it to AURA in its answer, and it travels
+//! with the event to the bus.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Serialize;
+
+use crate::aura::Delivery;
+use crate::consumers::Published;
+
+/// Each delivery is in exactly one of `published`, `duplicates`, `quarantined` and `lost`, which
+/// add up to `sent`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tally {
+    /// Deliveries that AURA made.
+    pub sent: usize,
+    /// Deliveries that ingest answered 202 `accepted`.
+    pub accepted: usize,
+    /// Deliveries that are on the bus.
+    pub published: usize,
+    /// Deliveries that are not on the bus because another delivery of the same event is: AURA
+    /// sent it twice, and the ledger dropped one.
+    pub duplicates: usize,
+    /// Deliveries that ingest answered 202 `quarantined`.
+    pub quarantined: usize,
+    /// Deliveries in none of these classes.
+    pub lost: usize,
+    /// Copies on the bus beyond the first of each key: what promise 2 excludes.
+    pub doubled: usize,
+    /// Events on the bus that AURA never sent.
+    pub strangers: usize,
+}
+
+impl Tally {
+    /// Counts.
+    #[must_use]
+    pub fn of(deliveries: &[Delivery], published: &[Published]) -> Self {
+        let on_bus: HashSet<&str> = published.iter().map(delivery_id).collect();
+        let is_published =
+            |delivery: &Delivery| delivery.delivery_id().is_some_and(|id| on_bus.contains(id));
+        let originals = originals(deliveries);
+        let original = |delivery: &Delivery| originals.get(&delivery.n).copied();
+        let events: HashSet<Option<u64>> = deliveries
+            .iter()
+            .filter(|delivery| is_published(delivery))
+            .map(original)
+            .collect();
+
+        let mut tally = Self {
+            sent: deliveries.len(),
+            ..Self::default()
+        };
+        for delivery in deliveries {
+            tally.accepted += usize::from(delivery.was_answered("accepted"));
+            *if is_published(delivery) {
+                &mut tally.published
+            } else if events.contains(&original(delivery)) {
+                &mut tally.duplicates
+            } else if delivery.was_answered("quarantined") {
+                &mut tally.quarantined
+            } else {
+                &mut tally.lost
+            } += 1;
+        }
+        tally.doubled = doubled(published);
+        tally.strangers = strangers(deliveries, published);
+        tally
+    }
+
+    /// True if every event that AURA sent is on the bus exactly once, and nothing else is.
+    #[must_use]
+    pub fn is_each_once(&self) -> bool {
+        let Self {
+            sent,
+            lost,
+            quarantined,
+            doubled,
+            strangers,
+            ..
+        } = *self;
+        sent > 0
+            && [lost, quarantined, doubled, strangers]
+                .iter()
+                .all(|count| *count == 0)
+    }
+}
+
+/// For each delivery the one that it repeats in the end, or itself. A repeat may be of a repeat;
+/// AURA numbers its deliveries, so what is repeated comes before.
+fn originals(deliveries: &[Delivery]) -> HashMap<u64, u64> {
+    let mut originals = HashMap::new();
+    for Delivery {
+        n, duplicate_of, ..
+    } in deliveries
+    {
+        let repeated = duplicate_of.unwrap_or(*n);
+        let original = originals.get(&repeated).copied().unwrap_or(repeated);
+        originals.insert(*n, original);
+    }
+    originals
+}
+
+fn delivery_id(event: &Published) -> &str {
+    &event.detail.delivery_id
+}
+
+fn doubled(published: &[Published]) -> usize {
+    let mut copies: HashMap<&str, usize> = HashMap::new();
+    for event in published {
+        *copies.entry(&event.detail.key).or_default() += 1;
+    }
+    copies.values().map(|count| count - 1).sum()
+}
+
+fn strangers(deliveries: &[Delivery], published: &[Published]) -> usize {
+    let sent: HashSet<&str> = deliveries
+        .iter()
+        .filter_map(Delivery::delivery_id)
+        .collect();
+    published
+        .iter()
+        .filter(|event| !sent.contains(delivery_id(event)))
+        .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn delivery(n: u64, status: &str, duplicate_of: Option<u64>) -> Delivery {
+        serde_json::from_value(json!({
+            "n": n, "message": "NEW_CALLOUT", "entity": {"kind": "callout", "id": "1"},
+            "sentAt": "2026-01-01T00:00:00Z", "answeredAt": "2026-01-01T00:00:00Z",
+            "status": 202, "error": null, "duplicateOf": duplicate_of,
+            "answer": json!({"deliveryId": format!("d{n}"), "status": status}).to_string(),
+        }))
+        .unwrap()
+    }
+
+    fn published(key: &str, n: u64) -> Published {
+        serde_json::from_value(json!({
+            "id": "e", "detail-type": "NEW_CALLOUT", "source": "aura",
+            "time": "2026-01-01T00:00:00Z",
+            "detail": {
+                "key": key, "message": "NEW_CALLOUT", "entity": {"kind": "callout", "id": "1"},
+                "deliveryId": format!("d{n}"), "receivedAt": "2026-01-01T00:00:00Z",
+                "origin": "webhook", "sequence": "1", "test": false, "payload": {},
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn each_once_is_the_only_success() {
+        let sent = [delivery(1, "accepted", None), delivery(2, "accepted", None)];
+        let tally = Tally::of(&sent, &[published("a", 1), published("b", 2)]);
+        let expected = Tally {
+            sent: 2,
+            accepted: 2,
+            published: 2,
+            ..Tally::default()
+        };
+        assert_eq!(tally, expected);
+        assert!(tally.is_each_once());
+        assert!(
+            !Tally::of(&[], &[]).is_each_once(),
+            "nothing sent proves nothing"
+        );
+    }
+
+    #[test]
+    fn what_is_accepted_and_not_published_is_lost() {
+        let tally = Tally::of(&[delivery(1, "accepted", None)], &[]);
+        assert_eq!((tally.accepted, tally.lost), (1, 1));
+        assert!(!tally.is_each_once());
+    }
+
+    #[test]
+    fn a_repeat_that_the_ledger_dropped_is_no_loss() {
+        let sent = [
+            delivery(1, "accepted", None),
+            delivery(2, "accepted", Some(1)),
+        ];
+        for survivor in [1, 2] {
+            let tally = Tally::of(&sent, &[published("a", survivor)]);
+            assert_eq!((tally.published, tally.duplicates, tally.lost), (1, 1, 0));
+            assert!(tally.is_each_once());
+        }
+        assert_eq!(Tally::of(&sent, &[]).lost, 2);
+    }
+
+    #[test]
+    fn a_repeat_of_a_repeat_is_still_the_first_event() {
+        let sent = [
+            delivery(1, "accepted", None),
+            delivery(2, "accepted", Some(1)),
+            delivery(3, "accepted", Some(2)),
+        ];
+        let tally = Tally::of(&sent, &[published("a", 1)]);
+        assert_eq!((tally.duplicates, tally.lost), (2, 0));
+    }
+
+    #[test]
+    fn a_second_copy_on_the_bus_is_seen_whoever_made_it() {
+        let sent = [
+            delivery(1, "accepted", None),
+            delivery(2, "accepted", Some(1)),
+        ];
+        let both = Tally::of(&sent, &[published("a", 1), published("a", 2)]);
+        assert_eq!((both.published, both.doubled), (2, 1));
+        let same = Tally::of(&sent, &[published("a", 1), published("a", 1)]);
+        assert_eq!((same.published, same.doubled), (1, 1));
+        assert!(!both.is_each_once() && !same.is_each_once());
+    }
+
+    #[test]
+    fn an_event_that_nobody_sent_is_a_stranger() {
+        let tally = Tally::of(
+            &[delivery(1, "accepted", None)],
+            &[published("a", 1), published("b", 9)],
+        );
+        assert_eq!(tally.strangers, 1);
+        assert!(!tally.is_each_once());
+    }
+
+    #[test]
+    fn a_quarantined_delivery_is_kept_but_not_published() {
+        let tally = Tally::of(&[delivery(1, "quarantined", None)], &[]);
+        assert_eq!((tally.quarantined, tally.lost, tally.accepted), (1, 0, 0));
+        assert!(!tally.is_each_once());
+    }
+}

@@ -1,0 +1,116 @@
+//! The real template, packaged: each function's `CodeUri` points at its zip in S3.
+//!
+//! Only those lines change, and the rest stays as it is to the byte: what is deployed here is what
+//! is deployed to AWS. A line that isn't there exactly once is an error, not a guess.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::workspace::Workspace;
+
+/// A SAM template with local paths.
+#[derive(Debug, Clone)]
+pub struct Template {
+    text: String,
+}
+
+impl Template {
+    /// Reads `template.yaml`.
+    ///
+    /// # Errors
+    ///
+    /// It can't be read.
+    pub fn read(workspace: &Workspace) -> Result<Self> {
+        let path = workspace.template();
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self { text })
+    }
+
+    /// A template from its text, for tests that bend it.
+    #[must_use]
+    pub fn from_text(text: String) -> Self {
+        Self { text }
+    }
+
+    /// The text, with local paths.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The text with each function's `CodeUri` replaced: `uris` has the new ones by
+    /// the functions' names.
+    ///
+    /// # Errors
+    ///
+    /// A function's line isn't there exactly once.
+    pub fn packaged(&self, uris: &BTreeMap<&str, String>) -> Result<String> {
+        uris.iter()
+            .try_fold(self.text.clone(), |text, (function, uri)| {
+                with_code_uri(&text, function, uri)
+            })
+    }
+}
+
+/// The template with the function's `CodeUri: functions/{function}` replaced.
+fn with_code_uri(text: &str, function: &str, uri: &str) -> Result<String> {
+    let is_its_code_uri = |line: &str| {
+        let value = line.trim().strip_prefix("CodeUri:").map(str::trim);
+        let path = value.map(|value| value.trim_start_matches("./").trim_end_matches('/'));
+        path == Some(format!("functions/{function}").as_str())
+    };
+    let found = text.lines().filter(|line| is_its_code_uri(line)).count();
+    if found != 1 {
+        bail!("template.yaml has {found} lines `CodeUri: functions/{function}`, not one");
+    }
+    let lines = text.split_inclusive('\n').map(|line| {
+        if is_its_code_uri(line) {
+            let indent = line.len() - line.trim_start().len();
+            let indent: String = line.chars().take(indent).collect();
+            format!("{indent}CodeUri: {uri}\n")
+        } else {
+            line.to_owned()
+        }
+    });
+    Ok(lines.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEMPLATE: &str = "\
+Resources:
+  Ingest:
+    Properties:
+      CodeUri: functions/ingest
+      # CodeUri: functions/ingest would build twice
+  Processor:
+    Properties:
+      CodeUri: ./functions/processor/
+";
+
+    #[test]
+    fn only_the_functions_own_line_changes() {
+        let expected = TEMPLATE.replace("CodeUri: functions/ingest\n", "CodeUri: s3://b/k\n");
+        assert_eq!(
+            with_code_uri(TEMPLATE, "ingest", "s3://b/k").unwrap(),
+            expected
+        );
+        let expected = TEMPLATE.replace("./functions/processor/", "s3://b/k");
+        assert_eq!(
+            with_code_uri(TEMPLATE, "processor", "s3://b/k").unwrap(),
+            expected
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_missing_or_there_twice_is_an_error() {
+        assert!(with_code_uri(TEMPLATE, "registrar", "s3://b/k").is_err());
+        let twice = format!("{TEMPLATE}      CodeUri: functions/ingest\n");
+        assert!(with_code_uri(&twice, "ingest", "s3://b/k").is_err());
+    }
+}

@@ -1,0 +1,207 @@
+//! `cargo local up` and `cargo local down`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::bundle::Bundle;
+use crate::folder;
+use crate::instance::{self, Instance};
+use crate::package::Profile;
+use crate::progress::Progress;
+use crate::running::{Options, Running};
+use crate::signals::Signals;
+use crate::stack::Stack;
+use crate::stack_file::{RemoveOnDrop, StackFile, remove};
+use crate::system::Webhook;
+use crate::tap::{self, Recorder};
+use crate::workspace::Workspace;
+
+/// The AWS port that people expect, MiniStack's own default.
+pub const DEFAULT_PORT: u16 = 4566;
+/// The account of `cargo local up`.
+const ACCOUNT: &str = "000000000001";
+/// How long `down` waits for `up` to take everything down.
+const DOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Brings everything up and stays until a signal; or, if it is up already, deploys the code as
+/// it is now and returns.
+///
+/// # Errors
+///
+/// Says what is missing or failed, and what to do about it.
+pub async fn up(
+    workspace: &Workspace,
+    profile: Profile,
+    port: u16,
+    signals: &mut Signals,
+    progress: Progress,
+) -> Result<()> {
+    let Some(instance) = Instance::acquire(&workspace.lock())? else {
+        let redeploy = redeploy(workspace, profile, progress);
+        return signals.unless_one_comes(Box::pin(redeploy)).await;
+    };
+    clean(workspace)?;
+    let options = Options {
+        account: ACCOUNT,
+        port: Some(port),
+        profile,
+        log: workspace.up_log(),
+    };
+    let begin = Box::pin(Ready::begin(workspace, options, progress));
+    let mut ready = signals.unless_one_comes(begin).await?;
+    ready.introduce(workspace, progress);
+    let ended = tokio::select! {
+        _signal = signals.next() => Ok(()),
+        error = ready.ended() => Err(error),
+    };
+    ready.stop(progress).await;
+    drop(instance);
+    ended
+}
+
+/// A stack that is up, and known to be.
+struct Ready {
+    // In this order: nobody is told of a stack that is being taken down.
+    stack_file: RemoveOnDrop,
+    events_file: RemoveOnDrop,
+    recorder: Recorder,
+    running: Running,
+}
+
+impl Ready {
+    async fn begin(workspace: &Workspace, options: Options, progress: Progress) -> Result<Self> {
+        let running = Running::start(workspace, options, progress).await?;
+        let system = running.system();
+        let events_file = RemoveOnDrop(workspace.events_file());
+        let recorder = Recorder::start(&system.stack, &events_file.0).await?;
+        let stack_file = RemoveOnDrop(workspace.stack_file());
+        let webhook = Webhook::of(&system.stack).await?;
+        StackFile::of(
+            &system.stack,
+            webhook,
+            system.aura.url(),
+            std::process::id(),
+        )
+        .write(&stack_file.0)?;
+        Ok(Self {
+            stack_file,
+            events_file,
+            recorder,
+            running,
+        })
+    }
+
+    fn introduce(&self, workspace: &Workspace, progress: Progress) {
+        let stack = &self.running.system().stack;
+        let url = stack.webhook_url().unwrap_or_default();
+        let lines = [
+            String::new(),
+            format!(
+                "The stack is up. {} says how to reach it:",
+                workspace.stack_file().display()
+            ),
+            format!("  webhook    {url}"),
+            format!("  AURA       {}", self.running.system().aura.url()),
+            format!(
+                "  AWS        {} (account {})",
+                stack.account().endpoint(),
+                stack.account().id()
+            ),
+            format!("  AWS log    {}", workspace.up_log().display()),
+            String::new(),
+            "`cargo local send FILE` posts an event, `cargo local events --follow` shows what is \
+             published,"
+                .to_owned(),
+            "`cargo local up` again deploys changed code. Ctrl-C takes everything down.".to_owned(),
+        ];
+        for line in lines {
+            progress.say(&line);
+        }
+    }
+
+    async fn ended(&mut self) -> anyhow::Error {
+        tokio::select! {
+            error = self.running.ended() => error,
+            error = self.recorder.ended() => error,
+        }
+    }
+
+    async fn stop(self, progress: Progress) {
+        drop((self.stack_file, self.recorder, self.events_file));
+        self.running.stop(progress).await;
+    }
+}
+
+/// Builds and deploys into the stack of the `cargo local up` that runs, with the parameters that
+/// it has.
+async fn redeploy(workspace: &Workspace, profile: Profile, progress: Progress) -> Result<()> {
+    if !workspace.stack_file().exists() {
+        let holder = instance::holder(&workspace.lock())?;
+        bail!(
+            "another `cargo local up` (process {}) is about to start or to end: wait for it, or \
+             end it with `cargo local down`",
+            holder.as_raw_nonzero()
+        );
+    }
+    let file = StackFile::read(&workspace.stack_file())?;
+    let bundle = Bundle::build(workspace, profile, progress).await?;
+    let account = file.account();
+    let old = Stack::find(&account, &file.stack_name).await?;
+    let parameters = old.parameters().clone();
+    let new = Stack::deploy(&account, &file.stack_name, &bundle, parameters, progress).await?;
+    tap::open(&new).await?;
+    let webhook = Webhook::of(&new).await?;
+    StackFile::of(&new, webhook, file.aura_url, file.pid).write(&workspace.stack_file())
+}
+
+/// Ends the stack of a `cargo local up`, or what a killed one left behind.
+///
+/// # Errors
+///
+/// It doesn't end in time.
+pub async fn down(workspace: &Workspace, progress: Progress) -> Result<()> {
+    if let Some(_instance) = Instance::acquire(&workspace.lock())? {
+        let removed = clean(workspace)?;
+        progress.say(match removed {
+            0 => "nothing is up",
+            _ => "nothing was up; removed what a killed run left behind",
+        });
+        return Ok(());
+    }
+    let holder = instance::holder(&workspace.lock())?;
+    let name = format!(
+        "waiting for process {} to take everything down",
+        holder.as_raw_nonzero()
+    );
+    let stage = progress.stage(&name);
+    kill_process(holder, Signal::TERM).context("cannot signal it")?;
+    wait_for_end(workspace, holder).await?;
+    stage.done("everything is down");
+    Ok(())
+}
+
+async fn wait_for_end(workspace: &Workspace, holder: Pid) -> Result<()> {
+    let deadline = Instant::now() + DOWN_TIMEOUT;
+    while Instance::acquire(&workspace.lock())?.is_none() {
+        if Instant::now() > deadline {
+            let (seconds, id) = (DOWN_TIMEOUT.as_secs(), holder.as_raw_nonzero());
+            bail!(
+                "process {id} still runs after {seconds} s; after `kill -9 {id}` its children \
+                   end by themselves"
+            );
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
+}
+
+/// Removes what a killed run left behind, and says how much it was. The lock must be held.
+fn clean(workspace: &Workspace) -> Result<usize> {
+    let stack_file = usize::from(remove(&workspace.stack_file())?);
+    let events_file = usize::from(remove(&workspace.events_file())?);
+    Ok(stack_file + events_file + folder::sweep(workspace)?)
+}
