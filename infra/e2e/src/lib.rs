@@ -1,0 +1,135 @@
+//! What the end-to-end tests stand on: one MiniStack for all of them, an account of its own for
+//! each, and the means to look into a deployed system and to hurt it.
+
+pub mod gate;
+pub mod logs;
+pub mod processes;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Result;
+use aws_sdk_dynamodb::types::AttributeValue;
+use local::account::Account;
+use local::bundle::Bundle;
+use local::ministack::{LocalAws, LocalAwsOptions};
+use local::package::Profile;
+use local::progress::Progress;
+use local::python::Venv;
+use local::stack::{DeployError, Parameters, Stack};
+use local::system::System;
+use local::template::Template;
+use local::workspace::Workspace;
+use std::collections::HashMap;
+use tokio::sync::OnceCell;
+
+/// What all tests of this process share. It ends with the process: MiniStack sees its standard
+/// input close.
+pub struct Local {
+    aws: LocalAws,
+    bundle: Bundle,
+}
+
+static LOCAL: OnceCell<Local> = OnceCell::const_new();
+static ACCOUNTS: AtomicU64 = AtomicU64::new(1);
+
+impl Local {
+    /// The one that this process shares, started by whichever test comes first.
+    ///
+    /// # Errors
+    ///
+    /// Something is missing on this machine, or the functions don't build.
+    pub async fn shared() -> Result<&'static Self> {
+        LOCAL.get_or_try_init(Self::start).await
+    }
+
+    async fn start() -> Result<Self> {
+        let workspace = Workspace::here();
+        let progress = Progress::to_stderr();
+        let venv = Venv::prepare(&workspace, progress).await?;
+        let bundle = Bundle::build(&workspace, Profile::Dev, progress).await?;
+        // Kept, so that a test that failed can be understood afterwards.
+        let log = Some(workspace.state().join("e2e.log"));
+        let aws = LocalAws::start(
+            &workspace,
+            &venv,
+            LocalAwsOptions { port: None, log },
+            progress,
+        )
+        .await?;
+        Ok(Self { aws, bundle })
+    }
+
+    /// An account that nobody has used yet.
+    pub fn new_account(&self) -> Account {
+        let number = ACCOUNTS.fetch_add(1, Ordering::Relaxed);
+        self.aws.account(&format!("{number:012}"))
+    }
+
+    /// The functions and the real template.
+    #[must_use]
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// The real template, deployed into an account of its own, with AURA's stand-in registered
+    /// to it. `changes` are template parameters.
+    ///
+    /// # Errors
+    ///
+    /// The deployment failed.
+    pub async fn system(&self, changes: &[(&str, &str)]) -> Result<System, DeployError> {
+        deploy(&self.new_account(), &self.bundle, changes).await
+    }
+
+    /// As [`Self::system`], with another template.
+    ///
+    /// # Errors
+    ///
+    /// The deployment failed.
+    pub async fn system_from(&self, template: Template) -> Result<System, DeployError> {
+        let bundle = Bundle {
+            template,
+            ..self.bundle.clone()
+        };
+        deploy(&self.new_account(), &bundle, &[]).await
+    }
+}
+
+async fn deploy(
+    account: &Account,
+    bundle: &Bundle,
+    changes: &[(&str, &str)],
+) -> Result<System, DeployError> {
+    System::deploy(account, bundle, parameters(changes), Progress::to_stderr()).await
+}
+
+/// Template parameters.
+#[must_use]
+pub fn parameters(changes: &[(&str, &str)]) -> Parameters {
+    changes
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+/// Every item of the ledger.
+///
+/// # Errors
+///
+/// DynamoDB doesn't answer.
+pub async fn ledger_items(stack: &Stack) -> Result<Vec<HashMap<String, AttributeValue>>> {
+    let table = stack.output("LedgerTableName")?;
+    let mut pages = stack
+        .account()
+        .dynamodb()
+        .scan()
+        .table_name(table)
+        .into_paginator()
+        .items()
+        .send();
+    let mut items = Vec::new();
+    while let Some(item) = pages.next().await {
+        items.push(item?);
+    }
+    Ok(items)
+}

@@ -1,0 +1,248 @@
+//! The adapters against the services that they adapt to.
+
+use std::collections::HashMap;
+
+use anyhow::{Context as _, Result, ensure};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+};
+use e2e::Local;
+use jiff::{SignedDuration, Timestamp};
+use local::account::Account;
+use processor::ledger::{ClaimRequest, DynamoLedger, Ledger as _, LedgerError};
+use shared::ledger::{Claim, Item, LedgerKey, Refusal, State};
+use uuid::Uuid;
+
+const TABLE: &str = "ledger";
+const LEASE: SignedDuration = SignedDuration::from_secs(7);
+
+/// A ledger table with the template's keys.
+async fn ledger(account: &Account) -> Result<DynamoLedger> {
+    let client = account.dynamodb();
+    let attribute = |name: &str| {
+        let kind = ScalarAttributeType::S;
+        AttributeDefinition::builder()
+            .attribute_name(name)
+            .attribute_type(kind)
+            .build()
+    };
+    let key = |name: &str, kind: KeyType| {
+        KeySchemaElement::builder()
+            .attribute_name(name)
+            .key_type(kind)
+            .build()
+    };
+    client
+        .create_table()
+        .table_name(TABLE)
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(attribute("pk")?)
+        .attribute_definitions(attribute("sk")?)
+        .key_schema(key("pk", KeyType::Hash)?)
+        .key_schema(key("sk", KeyType::Range)?)
+        .send()
+        .await?;
+    Ok(DynamoLedger::new(
+        client,
+        TABLE.into(),
+        SignedDuration::from_hours(24),
+    ))
+}
+
+fn key() -> LedgerKey {
+    LedgerKey {
+        partition: "callout#5003".into(),
+        sort: "NEW_CALLOUT".into(),
+    }
+}
+
+fn request(owner: u128, now: Timestamp, digest: &str) -> ClaimRequest {
+    ClaimRequest {
+        key: key(),
+        digest: digest.into(),
+        delivery_id: Uuid::from_u128(99),
+        owner: Uuid::from_u128(owner),
+        now,
+        lease_until: now + LEASE,
+    }
+}
+
+/// What the pure rules make of the same steps.
+#[derive(Default)]
+struct Model {
+    item: Option<Item>,
+    completed: Option<Claim>,
+}
+
+impl Model {
+    fn claim(&mut self, request: &ClaimRequest) -> Result<Claim, Refusal> {
+        let ClaimRequest {
+            digest,
+            owner,
+            now,
+            lease_until,
+            ..
+        } = request;
+        let claim = shared::ledger::claim(self.item.as_ref(), digest, *owner, *now)?;
+        let state = State::Claimed {
+            claim,
+            lease_until: *lease_until,
+        };
+        self.item = Some(Item {
+            digest: digest.clone(),
+            state,
+        });
+        Ok(claim)
+    }
+
+    /// Completing again what this very claim has completed changes nothing and is granted.
+    fn complete(&mut self, claim: &Claim) -> bool {
+        if self.change(claim, State::Published) {
+            self.completed = Some(*claim);
+        }
+        self.completed.as_ref() == Some(claim)
+    }
+
+    /// Changes the state under the fence; whether that was granted.
+    fn change(&mut self, claim: &Claim, state: State) -> bool {
+        let granted = shared::ledger::holds(self.item.as_ref(), claim);
+        if let Some(item) = self.item.as_mut().filter(|_| granted) {
+            item.state = state;
+        }
+        granted
+    }
+}
+
+/// One step of a story about one event. Owners are numbers, times are seconds from its beginning,
+/// and completing and releasing is done under the last claim that the owner was granted.
+enum Step {
+    Claim(u128, i64, &'static str),
+    Complete(u128),
+    Release(u128),
+}
+
+/// DynamoDB and the pure rules give the same answers to the same steps, in every state of an
+/// item: absent, held, run out, released, published.
+#[tokio::test]
+async fn the_ledger_table_keeps_the_ledgers_rules() -> Result<()> {
+    use Step::{Claim, Complete, Release};
+    let held_until = LEASE.as_secs();
+    let stories = [
+        vec![
+            Claim(1, 0, "a"),
+            Complete(1),
+            Claim(2, 0, "a"),
+            Claim(2, 0, "b"),
+        ],
+        vec![
+            Claim(1, 0, "a"),
+            Claim(2, held_until - 1, "a"),
+            Claim(2, held_until, "a"),
+        ],
+        // The first owner stalled past its lease: it changes nothing.
+        vec![
+            Claim(1, 0, "a"),
+            Claim(2, held_until, "a"),
+            Complete(1),
+            Release(1),
+            Complete(2),
+        ],
+        vec![
+            Claim(1, 0, "a"),
+            Release(1),
+            Claim(2, 0, "b"),
+            Release(1),
+            Claim(3, 0, "b"),
+        ],
+        // Published: nothing changes it, however much later.
+        vec![
+            Claim(1, 0, "a"),
+            Complete(1),
+            Release(1),
+            Claim(2, 1000 * held_until, "a"),
+        ],
+        // The answer to the first call was lost: the SDK's second meets the first one's claim.
+        vec![Claim(1, 0, "a"), Claim(1, 0, "a"), Complete(1), Complete(1)],
+    ];
+    for (number, story) in stories.into_iter().enumerate() {
+        let ledger = ledger(&Local::shared().await?.new_account()).await?;
+        follow(&ledger, story)
+            .await
+            .with_context(|| format!("story {number}"))?;
+    }
+    Ok(())
+}
+
+async fn follow(ledger: &DynamoLedger, story: Vec<Step>) -> Result<()> {
+    let mut model = Model::default();
+    let mut claims = HashMap::new();
+    for (number, step) in story.into_iter().enumerate() {
+        match step {
+            Step::Claim(owner, second, digest) => {
+                let request = request(owner, Timestamp::from_second(second)?, digest);
+                let answer = ledger.claim(&request).await?;
+                ensure!(answer == model.claim(&request), "step {number}: {answer:?}");
+                claims.extend(answer.ok().map(|claim| (owner, claim)));
+            }
+            Step::Complete(owner) => {
+                let claim = claims.get(&owner).context("no claim")?;
+                let done = granted(ledger.complete(&key(), claim, "bus", Timestamp::MIN).await)?;
+                ensure!(done == model.complete(claim), "step {number}");
+            }
+            Step::Release(owner) => {
+                let claim = claims.get(&owner).context("no claim")?;
+                let done = granted(ledger.release(&key(), claim).await)?;
+                let lease_until = Timestamp::UNIX_EPOCH;
+                let released = State::Claimed {
+                    claim: *claim,
+                    lease_until,
+                };
+                ensure!(done == model.change(claim, released), "step {number}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a fenced step was granted.
+fn granted(answer: Result<(), LedgerError>) -> Result<bool> {
+    match answer {
+        Ok(()) => Ok(true),
+        Err(LedgerError::Stale) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[tokio::test]
+async fn of_many_who_claim_at_once_one_is_granted() -> Result<()> {
+    let ledger = ledger(&Local::shared().await?.new_account()).await?;
+    let ledger = std::sync::Arc::new(ledger);
+    let mut claims = tokio::task::JoinSet::new();
+    for owner in 1..=20 {
+        let ledger = std::sync::Arc::clone(&ledger);
+        claims.spawn(async move {
+            ledger
+                .claim(&request(owner, Timestamp::UNIX_EPOCH, "a"))
+                .await
+        });
+    }
+    let mut granted = 0;
+    for claim in claims.join_all().await {
+        granted += usize::from(claim.context("claim failed")?.is_ok());
+    }
+    assert_eq!(granted, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_call_to_a_table_that_is_not_there_fails_and_says_so() -> Result<()> {
+    let account = Local::shared().await?.new_account();
+    let ledger = DynamoLedger::new(account.dynamodb(), "absent".into(), LEASE);
+    let error = ledger
+        .claim(&request(1, Timestamp::UNIX_EPOCH, "a"))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("ResourceNotFoundException"), "{error}");
+    Ok(())
+}

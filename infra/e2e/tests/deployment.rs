@@ -1,0 +1,145 @@
+//! The template's life: created, updated, refused.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use e2e::{Local, parameters};
+use local::consumers::Consumers;
+use local::progress::Progress;
+use local::stack::{DeployError, Stack};
+use local::system::System;
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_mins(1);
+
+#[tokio::test]
+async fn the_registration_is_what_the_stack_says() -> Result<()> {
+    let system = Local::shared().await?.system(&[]).await?;
+    let webhook = system.webhook().await?;
+    let registration = system.aura().await?.registration().await?;
+    let current = &registration["current"];
+    assert_eq!(current["url"], system.stack.output("WebhookUrl")?);
+    assert_eq!(current["method"], "webhook");
+    assert_eq!(
+        current["headers"][&webhook.header.name],
+        webhook.header.value.as_str()
+    );
+    let events: Vec<_> = current["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(Value::as_str)
+        .collect();
+    assert_eq!(events, shared::catalogue::EVENT_NAMES.map(Some));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_update_takes_effect_and_deliveries_go_on() -> Result<()> {
+    let local = Local::shared().await?;
+    let system = local.system(&[]).await?;
+    let mut consumers = Consumers::read(&system.stack);
+    let mut changed = system.stack.parameters().clone();
+    changed.extend(parameters(&[
+        ("WebhookEvents", "NEW_CALLOUT,CALLOUT_CLOSED"),
+        ("WebhookHeaderScheme", ""),
+        ("LogLevel", "debug"),
+    ]));
+    let (account, name) = (system.stack.account(), system.stack.name());
+    let progress = Progress::to_stderr();
+    let updated = Stack::deploy(account, name, local.bundle(), changed, progress).await?;
+
+    let webhook = local::system::Webhook::of(&updated).await?;
+    let registration = system.aura().await?.registration().await?;
+    assert_eq!(
+        registration["current"]["events"].as_array().unwrap().len(),
+        2
+    );
+    assert_eq!(
+        registration["current"]["headers"][&webhook.header.name],
+        webhook.header.value.as_str()
+    );
+    let body = include_str!("../../events/new-callout.json");
+    let answer = webhook
+        .post(&shared::http_client::build()?, body.into())
+        .await?;
+    assert_eq!(answer.status, 202);
+    assert_eq!(consumers.take(1, PATIENCE).await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deployment_that_aura_refuses_rolls_back_with_auras_own_words() -> Result<()> {
+    let local = Local::shared().await?;
+    let refused = local
+        .system(&[("WebhookEvents", "NEW_CALLOUT,NOT_AN_EVENT")])
+        .await;
+    let failure = match refused {
+        Err(DeployError::RolledBack(failure)) => failure,
+        Err(other) => return Err(other.into()),
+        Ok(_) => bail!("AURA took an event that it doesn't know"),
+    };
+    assert_eq!(failure.status, "ROLLBACK_COMPLETE");
+    let cause = &failure.failures[0];
+    assert_eq!(cause.resource, "AuraWebhook", "{failure}");
+    assert!(cause.reason.contains("400"), "{failure}");
+    assert!(cause.reason.contains("NOT_AN_EVENT"), "{failure}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_update_that_aura_refuses_leaves_the_old_registration_in_force() -> Result<()> {
+    let local = Local::shared().await?;
+    let system = local.system(&[]).await?;
+    let before = in_force(&system).await?;
+    let mut changed = system.stack.parameters().clone();
+    changed.extend(parameters(&[("WebhookEvents", "NOT_AN_EVENT")]));
+    let (account, name) = (system.stack.account(), system.stack.name());
+    let progress = Progress::to_stderr();
+    let refused = Stack::deploy(account, name, local.bundle(), changed, progress).await;
+    assert!(
+        matches!(refused, Err(DeployError::RolledBack(_))),
+        "{refused:?}"
+    );
+    assert_eq!(in_force(&system).await?, before);
+    Ok(())
+}
+
+/// What is registered with AURA, whenever that was.
+async fn in_force(system: &System) -> Result<Value> {
+    let registration = system.aura().await?.registration().await?;
+    let mut current = registration
+        .get("current")
+        .cloned()
+        .context("none is registered")?;
+    current
+        .as_object_mut()
+        .context("not an object")?
+        .remove("registeredAt");
+    Ok(current)
+}
+
+#[tokio::test]
+async fn the_rule_for_other_kinds_can_be_turned_off() -> Result<()> {
+    let system = Local::shared()
+        .await?
+        .system(&[("PublishOtherEntities", "false")])
+        .await?;
+    let mut consumers = Consumers::read(&system.stack);
+    let webhook = system.webhook().await?;
+    let http = shared::http_client::build()?;
+    let other = include_str!("../../events/unknown-kind.json");
+    let known = include_str!("../../events/new-callout.json");
+    for body in [other, known] {
+        assert_eq!(webhook.post(&http, body.into()).await?.status, 202);
+    }
+    let published = consumers.take(1, PATIENCE).await?;
+    assert_eq!(published[0].detail.entity.kind, "callout");
+    assert!(
+        consumers
+            .until_quiet(Duration::from_secs(2))
+            .await?
+            .is_empty()
+    );
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! The promises, end to end, and the adapters against the services that they adapt to.
+//!
+//! One binary, so that one MiniStack serves all tests; each has an account of its own.
+
+mod adapters;
+mod deployment;
+mod faults;
+mod journey;
+mod secrecy;
