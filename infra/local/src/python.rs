@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use tokio::process::Command;
 
+use crate::folder::RunFolder;
 use crate::log;
 use crate::process::ProcessGroup;
 use crate::progress::{Progress, Stage};
@@ -94,7 +95,12 @@ impl Venv {
             fs::remove_dir_all(folder).context("cannot remove the old target/local/venv")?;
         }
         let log = workspace.state().join("venv.log");
-        let run = Run { log: &log, lock };
+        let scratch = RunFolder::create(workspace)?;
+        let run = Run {
+            log: &log,
+            lock,
+            scratch: scratch.path(),
+        };
         run.venv(&interpreter, folder, &mut stage).await?;
         run.pip(&self.python, &workspace.requirements(), &mut stage)
             .await?;
@@ -110,6 +116,8 @@ impl Venv {
 struct Run<'a> {
     log: &'a Path,
     lock: &'a File,
+    /// For their temporary files: pip leaves them behind when a signal ends it.
+    scratch: &'a Path,
 }
 
 impl Run<'_> {
@@ -161,6 +169,7 @@ impl Run<'_> {
     async fn succeeds(&self, mut command: Command) -> Result<bool> {
         let log = File::create(self.log).context("cannot write target/local/venv.log")?;
         command
+            .env("TMPDIR", self.scratch)
             .stdin(Stdio::from(
                 self.lock.try_clone().context("cannot share the lock")?,
             ))
