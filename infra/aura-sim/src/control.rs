@@ -50,6 +50,7 @@ pub(crate) fn routes() -> Router<Arc<Sim>> {
         .route("/registration", get(registration))
         .route("/deliveries", get(deliveries))
         .route("/resend/{n}", post(resend))
+        .route("/tokens", get(tokens))
         .route("/locations", get(locations))
         .route("/locations/{ref}", put(put_location))
         .route("/day", post(play_day));
@@ -62,6 +63,11 @@ async fn control(
 ) -> Result<Json<CalloutContent>, Refusal> {
     let callout = sim.change(|world, moment| world.control(id, act, moment))?;
     Ok(Json(CalloutContent { callout }))
+}
+
+/// The tokens that were given out, for a test that looks where they must not be.
+async fn tokens(State(sim): State<Arc<Sim>>) -> Response {
+    Json(sim.memory().tokens.all().collect::<Vec<_>>()).into_response()
 }
 
 async fn registration(State(sim): State<Arc<Sim>>) -> Response {

@@ -20,6 +20,11 @@ impl Tokens {
         self.ends.insert(token, now + LIFETIME);
     }
 
+    /// All that are good or have been, as far as they are remembered.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
+        self.ends.keys().map(String::as_str)
+    }
+
     /// Whether `token` is good.
     pub(crate) fn accept(&self, token: &str, now: Timestamp) -> bool {
         self.ends.get(token).is_some_and(|end| now < *end)

@@ -291,6 +291,16 @@ impl Aura {
         self.sim(Method::GET, "/registration", None).await
     }
 
+    /// The tokens that the stand-in gave out.
+    ///
+    /// # Errors
+    ///
+    /// The stand-in is out of reach.
+    pub async fn tokens(&self) -> Result<Vec<String>> {
+        let answer = self.sim(Method::GET, "/tokens", None).await?;
+        serde_json::from_value(answer).context("the stand-in's list of tokens has another form")
+    }
+
     async fn api(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
         let url = format!("{}/panic-api/v2{path}", self.base);
         self.send(
