@@ -26,9 +26,9 @@ enum Command {
     Up {
         #[command(flatten)]
         build: Build,
-        /// Port of the local AWS
-        #[arg(long, default_value_t = up::DEFAULT_PORT)]
-        port: u16,
+        /// Port of the local AWS [default: 4566]
+        #[arg(long)]
+        port: Option<u16>,
     },
     /// Play one emergency, show what each stage did, and take everything down again
     ///
@@ -80,7 +80,8 @@ The JSON object:
   quarantineDepth, deadLetterDepth
                messages in the quarantine queue and in all dead letter queues
   seconds      from the story's first call to the last count
-  setupSeconds from the command's start to the story's first call";
+  setupSeconds from the command's start to the story's first call
+  zipBytes     size of each function's zip";
 
 impl Build {
     fn profile(&self) -> Profile {

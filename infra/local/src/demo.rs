@@ -5,7 +5,7 @@
 //! was answered, what the consumers' queues received, and what waits in the quarantine and the
 //! dead letter queues.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -16,7 +16,7 @@ use crate::consumers::{Consumers, Published};
 use crate::package::Profile;
 use crate::progress::Progress;
 use crate::running::{Options, Running, log_line};
-use crate::system::{Leftovers, System};
+use crate::system::Leftovers;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
@@ -35,7 +35,7 @@ const POLL: Duration = Duration::from_millis(5);
 const MOBILE: &str = "+27820000000";
 
 /// What the demo found. `--json` prints it.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// What became of AURA's deliveries.
@@ -48,6 +48,8 @@ pub struct Report {
     pub seconds: f64,
     /// How long it took to bring everything up before it.
     pub setup_seconds: f64,
+    /// The size of each function's zip, in bytes.
+    pub zip_bytes: BTreeMap<&'static str, usize>,
 }
 
 impl Report {
@@ -87,7 +89,7 @@ pub async fn demo(
     let running = Running::start(workspace, options, progress).await?;
     let setup = began.elapsed();
     let out = Out { json };
-    let told = tell(running.system(), setup, out).await;
+    let told = tell(&running, setup, out).await;
     running.stop(progress).await;
     told.and_then(|report| conclude(&report, out))
         .inspect_err(|_| progress.say(&log_line(&workspace.demo_log())))
@@ -109,7 +111,8 @@ impl Out {
     }
 }
 
-async fn tell(system: &System, setup: Duration, out: Out) -> Result<Report> {
+async fn tell(running: &Running, setup: Duration, out: Out) -> Result<Report> {
+    let system = running.system();
     let began = Instant::now();
     let aura = system.aura().await?;
     let mut story = Story {
@@ -130,6 +133,7 @@ async fn tell(system: &System, setup: Duration, out: Out) -> Result<Report> {
         leftovers: Leftovers::count(&system.stack).await?,
         seconds: began.elapsed().as_secs_f64(),
         setup_seconds: setup.as_secs_f64(),
+        zip_bytes: running.zip_bytes().clone(),
     })
 }
 
@@ -325,6 +329,7 @@ mod tests {
             leftovers,
             seconds: 1.5,
             setup_seconds: 9.0,
+            zip_bytes: BTreeMap::from([("ingest", 7)]),
         }
     }
 
@@ -407,6 +412,7 @@ mod tests {
             "sent": 9, "accepted": 9, "published": 9, "duplicates": 0, "quarantined": 0,
             "lost": 0, "doubled": 0, "strangers": 0, "quarantineDepth": 0, "deadLetterDepth": 0,
             "seconds": 1.5, "setupSeconds": 9.0,
+            "zipBytes": {"ingest": 7},
         });
         assert_eq!(json, expected);
     }

@@ -33,7 +33,7 @@ pub async fn events(workspace: &Workspace, follow: bool) -> Result<()> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => return Err(error).context("cannot print events"),
         }
-        if !follow || !workspace.events_file().exists() {
+        if !follow || StackFile::read(&workspace.stack_file()).is_err() {
             return Ok(());
         }
         tokio::time::sleep(POLL).await;

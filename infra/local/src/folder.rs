@@ -79,12 +79,25 @@ fn remove_dead(state: &Path) -> Result<usize> {
     let mut removed = 0;
     for folder in run_folders(state)? {
         if is_dead(&folder)? {
-            fs::remove_dir_all(&folder)
-                .with_context(|| format!("cannot remove {}", folder.display()))?;
-            removed += 1;
+            match fs::remove_dir_all(&folder) {
+                Ok(()) => removed += 1,
+                // Its MiniStack is just about to end and removes it too.
+                Err(error) if is_being_removed(&error) => {}
+                Err(error) => {
+                    let folder = folder.display();
+                    return Err(error).with_context(|| format!("cannot remove {folder}"));
+                }
+            }
         }
     }
     Ok(removed)
+}
+
+fn is_being_removed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+    )
 }
 
 fn run_folders(state: &Path) -> Result<Vec<PathBuf>> {

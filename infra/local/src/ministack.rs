@@ -184,17 +184,17 @@ impl Drop for LocalAws {
 /// All that MiniStack gets of an environment, because the functions inherit the whole of it.
 /// `AWS_ENDPOINT_URL` is meant for them.
 fn environment(endpoint: &str, port: u16, folder: &Path) -> Vec<(&'static str, String)> {
-    let inherited = ["PATH", "HOME"].into_iter();
-    let inherited = inherited.filter_map(|name| Some((name, std::env::var(name).ok()?)));
-    let own = [
+    vec![
+        ("PATH", std::env::var("PATH").unwrap_or_default()),
+        // Not the user's: an SDK would read ~/.aws there.
+        ("HOME", folder.display().to_string()),
         ("TMPDIR", folder.display().to_string()),
         ("GATEWAY_PORT", port.to_string()),
         ("BIND_HOST", Ipv4Addr::LOCALHOST.to_string()),
         ("AWS_ENDPOINT_URL", endpoint.to_owned()),
         ("MINISTACK_REGION", REGION.to_owned()),
         ("LOG_LEVEL", "INFO".to_owned()),
-    ];
-    inherited.chain(own).collect()
+    ]
 }
 
 /// A file that is new even if there is one: another MiniStack may still write to the old one.

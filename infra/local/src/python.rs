@@ -59,7 +59,7 @@ impl Venv {
             python: folder.join("bin/python"),
         };
         let lock = lock(&workspace.state().join("venv.lock"), progress).await?;
-        if !venv.is_made_from(&requirements) {
+        if !(venv.is_made_from(&requirements) && venv.works()) {
             venv.make(workspace, &folder, &lock, progress).await?;
             fs::write(venv.stamp(), requirements).context("cannot write the stamp")?;
         }
@@ -77,9 +77,22 @@ impl Venv {
     }
 
     fn is_made_from(&self, requirements: &str) -> bool {
-        // The interpreter is a link to the system's Python: after an upgrade it may lead nowhere.
-        self.python.exists()
-            && fs::read_to_string(self.stamp()).is_ok_and(|stamp| stamp == requirements)
+        fs::read_to_string(self.stamp()).is_ok_and(|stamp| stamp == requirements)
+    }
+
+    /// Whether the interpreter runs and finds what was installed. It is a link to the system's
+    /// Python: after an upgrade it may lead nowhere, or to a version that looks elsewhere.
+    fn works(&self) -> bool {
+        StdCommand::new(&self.python)
+            .args([
+                "-c",
+                "from importlib.metadata import version; version('ministack')",
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
     }
 
     async fn make(
@@ -393,12 +406,18 @@ mod tests {
             python: folder.path().join("python"),
         };
         assert!(!venv.is_made_from("ministack==1"));
-        fs::write(&venv.python, "").unwrap();
-        assert!(!venv.is_made_from("ministack==1"));
         fs::write(venv.stamp(), "ministack==1").unwrap();
         assert!(venv.is_made_from("ministack==1"));
         assert!(!venv.is_made_from("ministack==2"));
-        fs::remove_file(&venv.python).unwrap();
-        assert!(!venv.is_made_from("ministack==1"));
+    }
+
+    #[test]
+    fn an_interpreter_that_is_gone_or_finds_nothing_does_not_work() {
+        let interpreter = |python: &str| Venv {
+            python: python.into(),
+        };
+        assert!(!interpreter("/nowhere/python").works());
+        assert!(!interpreter("false").works());
+        assert!(interpreter("true").works());
     }
 }

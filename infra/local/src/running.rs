@@ -1,6 +1,7 @@
 //! Everything, up: MiniStack, the stand-in for AURA, the functions and the stack. What
 //! `cargo local up` and `cargo local demo` stand on.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -32,6 +33,7 @@ pub struct Running {
     // The stack has nothing to end; AURA's stand-in ends before what it delivers to.
     system: System,
     aws: LocalAws,
+    zip_bytes: BTreeMap<&'static str, usize>,
 }
 
 impl Running {
@@ -51,6 +53,9 @@ impl Running {
         }
         let venv = Venv::prepare(workspace, progress).await?;
         let bundle = Bundle::build(workspace, options.profile, progress).await?;
+        let sizes = bundle.packages.iter();
+        let zip_bytes = sizes.map(|package| (package.function, package.zip.len()));
+        let zip_bytes = zip_bytes.collect();
         let aws_options = LocalAwsOptions {
             port: options.port,
             log: Some(options.log),
@@ -60,13 +65,23 @@ impl Running {
         let system = System::deploy(&account, &bundle, Parameters::new(), progress)
             .await
             .inspect_err(|_| progress.say(&log_line(aws.log())))?;
-        Ok(Self { system, aws })
+        Ok(Self {
+            system,
+            aws,
+            zip_bytes,
+        })
     }
 
     /// AURA's stand-in and the stack.
     #[must_use]
     pub fn system(&self) -> &System {
         &self.system
+    }
+
+    /// The size of each function's zip, in bytes.
+    #[must_use]
+    pub fn zip_bytes(&self) -> &BTreeMap<&'static str, usize> {
+        &self.zip_bytes
     }
 
     /// Waits until the local AWS ends by itself, which it shouldn't, and says how.

@@ -18,7 +18,7 @@ pub struct Signals {
 
 /// A command was ended by a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("ended by {name}; everything was taken down")]
+#[error("ended by {name}")]
 pub struct Interrupted {
     name: &'static str,
     number: u8,

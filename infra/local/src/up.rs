@@ -36,18 +36,18 @@ const POLL: Duration = Duration::from_millis(50);
 pub async fn up(
     workspace: &Workspace,
     profile: Profile,
-    port: u16,
+    port: Option<u16>,
     signals: &mut Signals,
     progress: Progress,
 ) -> Result<()> {
     let Some(instance) = Instance::acquire(&workspace.lock())? else {
-        let redeploy = redeploy(workspace, profile, progress);
+        let redeploy = redeploy(workspace, profile, port, progress);
         return signals.unless_one_comes(Box::pin(redeploy)).await;
     };
     clean(workspace)?;
     let options = Options {
         account: ACCOUNT,
-        port: Some(port),
+        port: Some(port.unwrap_or(DEFAULT_PORT)),
         profile,
         log: workspace.up_log(),
     };
@@ -138,7 +138,12 @@ impl Ready {
 
 /// Builds and deploys into the stack of the `cargo local up` that runs, with the parameters that
 /// it has.
-async fn redeploy(workspace: &Workspace, profile: Profile, progress: Progress) -> Result<()> {
+async fn redeploy(
+    workspace: &Workspace,
+    profile: Profile,
+    port: Option<u16>,
+    progress: Progress,
+) -> Result<()> {
     if !workspace.stack_file().exists() {
         let holder = instance::holder(&workspace.lock())?;
         bail!(
@@ -148,6 +153,12 @@ async fn redeploy(workspace: &Workspace, profile: Profile, progress: Progress) -
         );
     }
     let file = StackFile::read(&workspace.stack_file())?;
+    if let Some(port) = port.filter(|port| !file.aws_endpoint_url.ends_with(&format!(":{port}"))) {
+        bail!(
+            "a stack is up at {}: `cargo local down` ends it, and then it can move to port {port}",
+            file.aws_endpoint_url
+        );
+    }
     let bundle = Bundle::build(workspace, profile, progress).await?;
     let account = file.account();
     let old = Stack::find(&account, &file.stack_name).await?;
