@@ -5,12 +5,15 @@ pub mod gate;
 pub mod logs;
 pub mod processes;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use aws_sdk_dynamodb::types::AttributeValue;
 use local::account::Account;
 use local::bundle::Bundle;
+use local::consumers::{Consumers, Published, Queue};
 use local::ministack::{LocalAws, LocalAwsOptions};
 use local::package::Profile;
 use local::progress::Progress;
@@ -19,8 +22,8 @@ use local::stack::{DeployError, Parameters, Stack};
 use local::system::System;
 use local::template::Template;
 use local::workspace::Workspace;
-use std::collections::HashMap;
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
 /// What all tests of this process share. It ends with the process: MiniStack sees its standard
 /// input close.
@@ -28,6 +31,13 @@ pub struct Local {
     aws: LocalAws,
     bundle: Bundle,
 }
+
+/// Longer than anything takes that works: a killed batch comes back after the ingest queue's
+/// visibility timeout, 30 s on the local stack.
+pub const PATIENCE: Duration = Duration::from_mins(2);
+
+/// From the bus to a consumer it takes milliseconds.
+const QUIET: Duration = Duration::from_secs(2);
 
 static LOCAL: OnceCell<Local> = OnceCell::const_new();
 static ACCOUNTS: AtomicU64 = AtomicU64::new(1);
@@ -110,6 +120,35 @@ pub fn parameters(changes: &[(&str, &str)]) -> Parameters {
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect()
+}
+
+/// Waits until the processor is done with all that was queued so far: what isn't published then
+/// never will be.
+///
+/// # Errors
+///
+/// SQS doesn't answer, or the queue isn't empty after [`PATIENCE`].
+pub async fn drained(stack: &Stack) -> Result<()> {
+    let queue = Queue::new(stack.account().sqs(), stack.output("IngestQueueUrl")?);
+    let empty = async {
+        while queue.depth().await? > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    };
+    timeout(PATIENCE, empty)
+        .await
+        .context("the ingest queue isn't drained")?
+}
+
+/// Everything that consumers get of what was queued so far, doubles included.
+///
+/// # Errors
+///
+/// As for [`drained`], or a consumer's queue can't be read.
+pub async fn all_published(stack: &Stack, consumers: &mut Consumers) -> Result<Vec<Published>> {
+    drained(stack).await?;
+    consumers.until_quiet(QUIET).await
 }
 
 /// Every item of the ledger.

@@ -4,17 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use e2e::{Local, ledger_items};
+use e2e::{Local, PATIENCE, all_published, drained, ledger_items};
 use local::aura::{Aura, Controller, Day, Delivery};
 use local::consumers::{Consumers, Published};
 use local::system::{Leftovers, System, Webhook};
 use local::tally::Tally;
 use serde_json::{Value, json};
-
-/// Long enough for anything that is on its way; nobody waits so long unless a test fails.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// How long nothing may come before nothing more is expected.
-const QUIET: Duration = Duration::from_secs(2);
 
 fn callout(message: &str, id: u32, n: u32) -> Vec<u8> {
     json!({"message": message, "callout": {"id": id, "n": n}})
@@ -53,7 +48,7 @@ async fn one_emergency_is_published_event_by_event() -> Result<()> {
         aura.control(&callout, action).await?;
     }
     let deliveries = all_answered(&aura).await?;
-    let published = consumers.take(deliveries.len(), PATIENCE).await?;
+    let published = all_published(&system.stack, &mut consumers).await?;
 
     let tally = Tally::of(&deliveries, &published);
     assert!(tally.is_each_once(), "{tally:?}");
@@ -88,11 +83,8 @@ async fn a_published_event_says_what_consumers_are_promised() -> Result<()> {
     let webhook = system.webhook().await?;
     let body = include_str!("../../events/internal-test.json");
     let answer = webhook.post(&reqwest_client()?, body.into()).await?;
-    let event = consumers
-        .take(1, PATIENCE)
-        .await?
-        .pop()
-        .context("nothing was published")?;
+    let mut published = all_published(&system.stack, &mut consumers).await?;
+    let event = published.pop().context("nothing was published")?;
 
     assert_eq!(
         (event.source.as_str(), event.detail_type.as_str()),
@@ -122,7 +114,7 @@ async fn a_duplicate_is_accepted_and_dropped() -> Result<()> {
         aura.resend(delivery.n).await?;
     }
     let deliveries = all_answered(&aura).await?;
-    let published = consumers.until_quiet(QUIET).await?;
+    let published = all_published(&system.stack, &mut consumers).await?;
 
     let tally = Tally::of(&deliveries, &published);
     assert!(tally.is_each_once(), "{tally:?}");
@@ -190,7 +182,7 @@ async fn events_of_one_callout_keep_their_order_beside_another_callouts() -> Res
         anyhow::Ok(())
     };
     tokio::try_join!(in_order(1), in_order(2))?;
-    let mut published = consumers.take(2 * EACH as usize, PATIENCE).await?;
+    let mut published = all_published(&system.stack, &mut consumers).await?;
 
     published.sort_by_key(sequence);
     for id in ["1", "2"] {
@@ -209,8 +201,9 @@ async fn events_of_one_callout_keep_their_order_beside_another_callouts() -> Res
 }
 
 #[tokio::test]
-async fn every_row_of_the_table_of_answers_holds() -> Result<()> {
+async fn refusals_are_stored_nowhere_and_what_is_unreadable_is_kept() -> Result<()> {
     let system = Local::shared().await?.system(&[]).await?;
+    let mut consumers = Consumers::read(&system.stack);
     let webhook = system.webhook().await?;
     let base = webhook
         .webhook_url
@@ -255,6 +248,7 @@ async fn every_row_of_the_table_of_answers_holds() -> Result<()> {
             .status,
         413
     );
+    drained(&system.stack).await?;
     assert!(
         ledger_items(&system.stack).await?.is_empty(),
         "a refusal reached the ledger"
@@ -276,6 +270,10 @@ async fn every_row_of_the_table_of_answers_holds() -> Result<()> {
         (answer.status, &answer.body["status"]),
         (202, &json!("accepted"))
     );
+    let published = all_published(&system.stack, &mut consumers).await?;
+    assert_eq!(published.len(), 1);
+    let id = Some(published[0].detail.delivery_id.as_str());
+    assert_eq!(id, answer.delivery_id());
     Ok(())
 }
 
@@ -293,8 +291,7 @@ async fn a_random_day_is_published_once_and_in_order() -> Result<()> {
     };
     aura.play(&day).await?;
     let deliveries = all_answered(&aura).await?;
-    let mut published = consumers.take(EVENTS, 2 * PATIENCE).await?;
-    published.extend(consumers.until_quiet(QUIET).await?);
+    let published = all_published(&system.stack, &mut consumers).await?;
 
     let tally = Tally::of(&deliveries, &published);
     assert!(tally.is_each_once(), "{tally:?}");

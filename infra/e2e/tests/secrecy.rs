@@ -1,18 +1,17 @@
 //! What must never be in a log.
 
-use std::time::Duration;
-
 use anyhow::Result;
-use e2e::{Local, logs};
+use e2e::{Local, all_published, logs, parameters};
 use local::aura::{self, Controller};
 use local::consumers::Consumers;
+use local::progress::Progress;
+use local::stack::Stack;
+use local::system::{Header, Webhook};
 
 #[tokio::test]
 async fn no_function_logs_a_secret_or_a_payload_at_any_level() -> Result<()> {
-    let system = Local::shared()
-        .await?
-        .system(&[("LogLevel", "trace")])
-        .await?;
+    let local = Local::shared().await?;
+    let system = local.system(&[("LogLevel", "trace")]).await?;
     let mut consumers = Consumers::read(&system.stack);
     let webhook = system.webhook().await?;
     let aura = system.aura().await?;
@@ -20,11 +19,6 @@ async fn no_function_logs_a_secret_or_a_payload_at_any_level() -> Result<()> {
     let callout = aura.create_callout(&customer).await?;
     aura.control(&callout, Controller::Arrive).await?;
     let http = shared::http_client::build()?;
-    let secret = webhook
-        .header
-        .value
-        .trim_start_matches("Bearer ")
-        .to_owned();
     let bodies = [
         r#"{"message": "marker-message", "callout": {"id": "marker-id", "x": "marker-field"}}"#,
         r#"{"message": "NEW_CALLOUT", "marker-kind": {"id": 1}}"#,
@@ -34,34 +28,70 @@ async fn no_function_logs_a_secret_or_a_payload_at_any_level() -> Result<()> {
     for body in bodies {
         assert_eq!(webhook.post(&http, body.into()).await?.status, 202);
     }
+    let header = Header {
+        value: "Bearer marker-wrong".into(),
+        ..webhook.header.clone()
+    };
+    let wrong = Webhook {
+        header,
+        ..webhook.clone()
+    };
+    assert_eq!(wrong.post(&http, bodies[0].into()).await?.status, 401);
+    let mut refused = system.stack.parameters().clone();
+    refused.extend(parameters(&[("WebhookEvents", "NOT_AN_EVENT")]));
+    let (account, name) = (system.stack.account(), system.stack.name());
+    let progress = Progress::to_stderr();
+    let refused = Stack::deploy(account, name, local.bundle(), refused, progress).await;
+    assert!(refused.is_err());
     // AURA's four events and the two of ours that can be read.
-    assert_eq!(consumers.take(6, Duration::from_mins(1)).await?.len(), 6);
+    let published = all_published(&system.stack, &mut consumers).await?;
+    assert_eq!(published.len(), 6);
 
     let lines = logs::all_lines(&system.stack).await?;
-    for function in ["ingest", "processor", "registrar"] {
-        let its = format!("\"Function\":\"{function}\"");
-        assert!(
-            lines.iter().any(|line| line.contains(&its)),
-            "{function} logged nothing"
-        );
-    }
-    let forbidden = [
-        secret.as_str(),
-        aura::CLIENT_SECRET,
-        "Bearer ",
-        "access_token",
-        "_ministack/cfn-response",
+    assert_each_function_spoke(&lines);
+    let secret = webhook.header.value.trim_start_matches("Bearer ");
+    let tokens = aura.tokens().await?;
+    assert!(tokens.len() > 1, "the registrar had no token");
+    let of_payloads = [
         "marker-",
         "incidentInformation",
         "Thandi",
         "+2782",
         "latitude",
     ];
-    for line in &lines {
-        for text in forbidden {
-            // The line itself isn't shown: it would log what must not be logged.
-            assert!(!line.contains(text), "a line holds {text:.8}…");
-        }
+    let others = [
+        secret,
+        aura::CLIENT_SECRET,
+        "Bearer ",
+        "_ministack/cfn-response",
+    ];
+    let forbidden = tokens.iter().map(String::as_str);
+    for text in forbidden.chain(of_payloads).chain(others) {
+        // The line isn't shown: it would log what must not be logged.
+        assert!(
+            !lines.iter().any(|line| line.contains(text)),
+            "a line holds {text:.6}…"
+        );
     }
     Ok(())
+}
+
+/// One line at least for a delivery accepted, quarantined and refused, for a batch, and for a
+/// registration that succeeded and one that failed: otherwise there was nothing to look at.
+fn assert_each_function_spoke(lines: &[String]) {
+    let expected = [
+        ("ingest", "\"Accepted\":1"),
+        ("ingest", "\"Quarantined\":1"),
+        ("ingest", "\"Unauthorized\":1"),
+        ("processor", "\"Outcomes\":"),
+        ("registrar", "\"Succeeded\":1"),
+        ("registrar", "\"Failed\":1"),
+    ];
+    for (function, field) in expected {
+        let its = format!("\"Function\":\"{function}\"");
+        let found = lines
+            .iter()
+            .any(|line| line.contains(&its) && line.contains(field));
+        assert!(found, "{function} wrote no line with {field}");
+    }
 }
