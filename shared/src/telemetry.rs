@@ -11,6 +11,8 @@
 //!
 //! A panic is logged by its place: its message may quote what the code was working on.
 
+use std::error::Error;
+use std::process::ExitCode;
 use std::{io, panic};
 
 use metrique::emf::Emf;
@@ -47,6 +49,19 @@ pub fn start(environment: &Environment) -> Result<BoxEntrySink, ConfigError> {
         tracing::error!(place, "panicked");
     }));
     Ok(metrics_sink(namespace))
+}
+
+/// How `main` ends: what kept the function from starting or going on is told in words, on
+/// standard error, since it may be that nothing was started to log it.
+#[must_use]
+pub fn end(result: Result<(), Box<dyn Error + Send + Sync>>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the function ended: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn subscriber<W>(level: LevelFilter, writer: W) -> impl Subscriber + Send + Sync

@@ -1,5 +1,7 @@
 //! The `ingest` function: configuration, clients, run.
 
+use std::process::ExitCode;
+
 use ingest::auth::Authenticator;
 use ingest::config::Config;
 use ingest::handler::Ingest;
@@ -10,7 +12,11 @@ use shared::config::Environment;
 use shared::{aws, secrets, telemetry};
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
+async fn main() -> ExitCode {
+    telemetry::end(run().await)
+}
+
+async fn run() -> Result<(), Error> {
     let environment = Environment::of_process();
     let metrics = telemetry::start(&environment)?;
     let config = Config::from_environment(&environment)?;

@@ -1,5 +1,6 @@
 //! The `processor` function: configuration, clients, run.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -15,7 +16,11 @@ use shared::{aws, telemetry};
 use uuid::Uuid;
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
+async fn main() -> ExitCode {
+    telemetry::end(run().await)
+}
+
+async fn run() -> Result<(), Error> {
     let environment = Environment::of_process();
     let metrics = telemetry::start(&environment)?;
     let config = Config::from_environment(&environment)?;

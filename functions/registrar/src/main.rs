@@ -1,5 +1,6 @@
 //! The `registrar` function: configuration, clients, run.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,7 +12,11 @@ use shared::config::Environment;
 use shared::{aws, http_client, telemetry};
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
+async fn main() -> ExitCode {
+    telemetry::end(run().await)
+}
+
+async fn run() -> Result<(), Error> {
     let environment = Environment::of_process();
     let metrics = telemetry::start(&environment)?;
     let config = Config::from_environment(&environment)?;
