@@ -75,10 +75,10 @@ impl Local {
         self.aws.account(&format!("{number:012}"))
     }
 
-    /// The functions and the real template.
+    /// The real template.
     #[must_use]
-    pub fn bundle(&self) -> &Bundle {
-        &self.bundle
+    pub fn template(&self) -> &Template {
+        &self.bundle.template
     }
 
     /// The real template, deployed into an account of its own, with AURA's stand-in registered
@@ -103,6 +103,29 @@ impl Local {
         };
         deploy(&self.new_account(), &bundle, &[]).await
     }
+
+    /// Updates a stack in place: `changes` are the template parameters that differ.
+    ///
+    /// # Errors
+    ///
+    /// The update failed.
+    pub async fn update(
+        &self,
+        stack: &Stack,
+        changes: &[(&str, &str)],
+    ) -> Result<Stack, DeployError> {
+        let mut parameters_now = stack.parameters().clone();
+        parameters_now.extend(parameters(changes));
+        let (account, name) = (stack.account(), stack.name());
+        Stack::deploy(
+            account,
+            name,
+            &self.bundle,
+            parameters_now,
+            Progress::to_stderr(),
+        )
+        .await
+    }
 }
 
 async fn deploy(
@@ -113,9 +136,7 @@ async fn deploy(
     System::deploy(account, bundle, parameters(changes), Progress::to_stderr()).await
 }
 
-/// Template parameters.
-#[must_use]
-pub fn parameters(changes: &[(&str, &str)]) -> Parameters {
+fn parameters(changes: &[(&str, &str)]) -> Parameters {
     changes
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))

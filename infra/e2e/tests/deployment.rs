@@ -1,10 +1,9 @@
 //! The template's life: created, updated, refused.
 
 use anyhow::{Context as _, Result, bail};
-use e2e::{Local, all_published, ledger_items, parameters};
+use e2e::{Local, all_published, ledger_items};
 use local::consumers::Consumers;
-use local::progress::Progress;
-use local::stack::{DeployError, Stack};
+use local::stack::DeployError;
 use local::system::System;
 use serde_json::Value;
 
@@ -35,15 +34,12 @@ async fn an_update_takes_effect_and_deliveries_go_on() -> Result<()> {
     let local = Local::shared().await?;
     let system = local.system(&[]).await?;
     let mut consumers = Consumers::read(&system.stack);
-    let mut changed = system.stack.parameters().clone();
-    changed.extend(parameters(&[
+    let changes = [
         ("WebhookEvents", "NEW_CALLOUT,CALLOUT_CLOSED"),
         ("WebhookHeaderScheme", ""),
         ("LogLevel", "debug"),
-    ]));
-    let (account, name) = (system.stack.account(), system.stack.name());
-    let progress = Progress::to_stderr();
-    let updated = Stack::deploy(account, name, local.bundle(), changed, progress).await?;
+    ];
+    let updated = local.update(&system.stack, &changes).await?;
 
     let webhook = local::system::Webhook::of(&updated).await?;
     let registration = system.aura().await?.registration().await?;
@@ -89,11 +85,8 @@ async fn an_update_that_aura_refuses_leaves_the_old_registration_in_force() -> R
     let local = Local::shared().await?;
     let system = local.system(&[]).await?;
     let before = in_force(&system).await?;
-    let mut changed = system.stack.parameters().clone();
-    changed.extend(parameters(&[("WebhookEvents", "NOT_AN_EVENT")]));
-    let (account, name) = (system.stack.account(), system.stack.name());
-    let progress = Progress::to_stderr();
-    let refused = Stack::deploy(account, name, local.bundle(), changed, progress).await;
+    let changes = [("WebhookEvents", "NOT_AN_EVENT")];
+    let refused = local.update(&system.stack, &changes).await;
     assert!(
         matches!(refused, Err(DeployError::RolledBack(_))),
         "{refused:?}"

@@ -29,7 +29,7 @@ async fn a_processor_killed_between_claim_and_publish_leads_to_a_publish_later()
     let local = Local::shared().await?;
     let gate = Gate::before(local.new_account().endpoint()).await?;
     let template = with_variable(
-        &local.bundle().template,
+        local.template(),
         "EVENT_BUS_NAME: !Ref EventBus",
         "AWS_ENDPOINT_URL_EVENTBRIDGE",
         &gate.url(),
@@ -117,13 +117,14 @@ async fn what_sqs_does_not_confirm_is_answered_503() -> Result<()> {
     let local = Local::shared().await?;
     let gate = Gate::before(local.new_account().endpoint()).await?;
     let template = with_variable(
-        &local.bundle().template,
+        local.template(),
         "INGEST_QUEUE_URL: !Ref IngestQueue",
         "AWS_ENDPOINT_URL_SQS",
         &gate.url(),
     )?;
     let system = local.system_from(template).await?;
     let webhook = system.webhook().await?;
+    // Ours gives up after five seconds, not long after ingest does.
     let http = reqwest::Client::new();
     let body = include_str!("../../events/new-callout.json");
     assert_eq!(webhook.post(&http, body.into()).await?.status, 503);

@@ -82,7 +82,9 @@ async fn a_published_event_says_what_consumers_are_promised() -> Result<()> {
     let mut consumers = Consumers::read(&system.stack);
     let webhook = system.webhook().await?;
     let body = include_str!("../../events/internal-test.json");
-    let answer = webhook.post(&reqwest_client()?, body.into()).await?;
+    let answer = webhook
+        .post(&shared::http_client::build()?, body.into())
+        .await?;
     let mut published = all_published(&system.stack, &mut consumers).await?;
     let event = published.pop().context("nothing was published")?;
 
@@ -130,7 +132,7 @@ async fn a_duplicate_is_accepted_and_dropped() -> Result<()> {
 async fn each_kind_of_entity_has_its_queue() -> Result<()> {
     let system = Local::shared().await?.system(&[]).await?;
     let webhook = system.webhook().await?;
-    let http = reqwest_client()?;
+    let http = shared::http_client::build()?;
     let bodies = [
         include_str!("../../events/new-callout.json"),
         include_str!("../../events/created-customer.json"),
@@ -174,7 +176,7 @@ async fn events_of_one_callout_keep_their_order_beside_another_callouts() -> Res
     let mut consumers = Consumers::read(&system.stack);
     let webhook = system.webhook().await?;
     let in_order = async |id: u32| {
-        let http = reqwest_client()?;
+        let http = shared::http_client::build()?;
         for n in 0..EACH {
             let body = callout("RESPONDER_ARRIVED_ON_SCENE", id, n);
             assert_eq!(webhook.post(&http, body).await?.status, 202);
@@ -220,7 +222,7 @@ async fn refusals_are_stored_nowhere_and_what_is_unreadable_is_kept() -> Result<
         webhook_url: format!("{base}/elsewhere"),
         ..webhook.clone()
     };
-    let http = reqwest_client()?;
+    let http = shared::http_client::build()?;
     let body = || callout("NEW_CALLOUT", 1, 1);
 
     assert_eq!(wrong.post(&http, body()).await?.status, 401);
@@ -337,8 +339,4 @@ async fn assert_one_item_per_event(system: &System, events: usize) -> Result<()>
         .filter_map(|item| item.get("state")?.as_s().ok());
     assert_eq!(states.map(String::as_str).filter(published).count(), events);
     Ok(())
-}
-
-fn reqwest_client() -> Result<reqwest::Client> {
-    Ok(shared::http_client::build()?)
 }
