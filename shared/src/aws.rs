@@ -60,6 +60,10 @@ pub fn describe<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
     }
 }
 
+/// Largest text in bytes that is sent to a queue. SQS takes 1 MiB with everything; the rest is for
+/// what goes around it: an envelope (about 150 bytes), or the quarantine's attributes.
+pub const MAX_QUEUED_BYTES: usize = 1024 * 1024 - 1024;
+
 /// Whether SQS takes a text as a message, by the characters that its API reference allows.
 #[must_use]
 pub fn is_queueable(text: &str) -> bool {

@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::aws::{MAX_QUEUED_BYTES, is_queueable};
+
 /// The quarantine queue.
 #[derive(Debug, Clone)]
 pub struct Quarantine {
@@ -76,26 +78,30 @@ impl Quarantine {
     }
 }
 
-/// Largest message body in bytes: SQS takes 1 MiB with its attributes, which get the rest.
-const MAX_MESSAGE_BYTES: usize = 1024 * 1024 - 1024;
-
 /// Whether a body can be put aside: as text, or as base64, which makes four bytes of three.
 #[must_use]
 pub fn takes(body: &[u8]) -> bool {
-    let encoded = match std::str::from_utf8(body) {
-        Ok(text) if crate::aws::is_queueable(text) => body.len(),
-        _ => body.len().div_ceil(3) * 4,
+    let encoded = match as_text(body) {
+        Some(text) => text.len(),
+        None => body.len().div_ceil(3) * 4,
     };
-    encoded <= MAX_MESSAGE_BYTES
+    encoded <= MAX_QUEUED_BYTES
 }
 
 /// The body as SQS takes it: a message is non-empty text without most control characters.
 fn encode(body: &[u8]) -> (&'static str, String) {
-    match std::str::from_utf8(body) {
-        Ok("") => ("empty", "-".to_owned()),
-        Ok(text) if crate::aws::is_queueable(text) => ("text", text.to_owned()),
-        _ => ("base64", STANDARD.encode(body)),
+    match as_text(body) {
+        Some("") => ("empty", "-".to_owned()),
+        Some(text) => ("text", text.to_owned()),
+        None => ("base64", STANDARD.encode(body)),
     }
+}
+
+/// The body as text, if SQS takes it as that.
+fn as_text(body: &[u8]) -> Option<&str> {
+    std::str::from_utf8(body)
+        .ok()
+        .filter(|text| is_queueable(text))
 }
 
 fn text(value: &str) -> Result<MessageAttributeValue, BuildError> {
@@ -126,12 +132,12 @@ mod tests {
 
     #[test]
     fn what_it_takes_is_what_fits_after_encoding() {
-        assert!(takes(&vec![b'a'; MAX_MESSAGE_BYTES]));
-        assert!(!takes(&vec![b'a'; MAX_MESSAGE_BYTES + 1]));
-        let binary = vec![0xff; MAX_MESSAGE_BYTES / 4 * 3];
+        assert!(takes(&vec![b'a'; MAX_QUEUED_BYTES]));
+        assert!(!takes(&vec![b'a'; MAX_QUEUED_BYTES + 1]));
+        let binary = vec![0xff; MAX_QUEUED_BYTES / 4 * 3];
         assert!(takes(&binary));
-        assert_eq!(encode(&binary).1.len(), MAX_MESSAGE_BYTES);
-        assert!(!takes(&vec![0xff; MAX_MESSAGE_BYTES / 4 * 3 + 1]));
+        assert_eq!(encode(&binary).1.len(), MAX_QUEUED_BYTES);
+        assert!(!takes(&vec![0xff; MAX_QUEUED_BYTES / 4 * 3 + 1]));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use lambda_http::http::Method;
 use lambda_http::{Body, Request, RequestExt as _, Response};
 use metrique::writer::BoxEntrySink;
 use serde_json::value::RawValue;
+use shared::aws::MAX_QUEUED_BYTES;
 use shared::envelope::{Envelope, Origin};
 use shared::event::{self, Event, Unreadable};
 use shared::quarantine::{self, Quarantined};
@@ -17,10 +18,6 @@ use crate::store::{Store, StoreError};
 
 /// The path that the webhook is registered with.
 pub const WEBHOOK_PATH: &str = "/aura/events";
-
-/// Largest body in bytes. SQS takes 1 MiB; the rest is for the envelope around it (about 150
-/// bytes) and for the quarantine's attributes.
-pub const MAX_BODY_BYTES: usize = 1024 * 1024 - 1024;
 
 /// Everything that a request meets.
 #[derive(Debug)]
@@ -76,7 +73,7 @@ impl<S: Store> Ingest<S> {
             .authenticate(request)
             .map_err(|_| Refusal::Unauthorized)?;
         // After the secret: what is too large and AURA's is lost, and must not drown in noise.
-        if delivery.body().len() > MAX_BODY_BYTES {
+        if delivery.body().len() > MAX_QUEUED_BYTES {
             return Err(Refusal::TooLarge);
         }
         Ok(delivery)

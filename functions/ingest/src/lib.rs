@@ -4,8 +4,8 @@
 //! it: a [`lambda_http::Request`] came in from anywhere, an [`auth::AuthenticDelivery`] carried
 //! the secret, and a 2xx answer says that a queue has confirmed it.
 //!
-//! 1. path, method and size, which need no secret to be refused ([`handler`]);
-//! 2. the secret header ([`auth`]);
+//! 1. path and method, which need no secret to be refused ([`handler`]);
+//! 2. the secret header ([`auth`]), and then the size;
 //! 3. message and entity, as far as routing needs them ([`shared::event`]);
 //! 4. the ingest queue, or the quarantine queue for what can't be read ([`store`]);
 //! 5. the answer ([`answer`]).

@@ -3,7 +3,6 @@
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-
 use metrique::timers::{Stopwatch, Timer};
 use metrique::unit::{Byte, Millisecond};
 use metrique::unit_of_work::metrics;

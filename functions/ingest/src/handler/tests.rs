@@ -107,8 +107,8 @@ async fn an_unreadable_delivery_is_quarantined_whole() {
 #[tokio::test]
 async fn what_is_refused_is_stored_nowhere() {
     let body = NEW_CALLOUT.as_bytes();
-    let too_large = vec![b' '; MAX_BODY_BYTES + 1];
-    let too_large_as_base64 = vec![0xff; MAX_BODY_BYTES];
+    let too_large = vec![b' '; MAX_QUEUED_BYTES + 1];
+    let too_large_as_base64 = vec![0xff; MAX_QUEUED_BYTES];
     let cases = [
         (
             request("POST", "/", "Bearer right", body),
