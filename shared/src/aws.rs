@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -10,13 +11,44 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 pub use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::result::SdkError;
 
-/// Time to connect to a service.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time for one attempt of a call.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time for a call with all its attempts. Less than the shortest function timeout (5 s); who makes
-/// several calls keeps an eye on the deadline itself.
-const CALL_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a call may take. The SDK has no such limits by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct CallLimits {
+    /// To connect to the service.
+    pub connect: Duration,
+    /// One attempt, connecting included.
+    pub attempt: Duration,
+    /// The whole call with its attempts, three at most, and the pauses between them.
+    pub call: Duration,
+    /// The first pause between attempts, at most: they have jitter, and later ones are longer.
+    pub pause: Duration,
+}
+
+/// For who has nothing better. Less than the shortest function timeout (5 s); who makes several
+/// calls keeps an eye on the deadline itself.
+const DEFAULT_LIMITS: CallLimits = CallLimits {
+    connect: Duration::from_secs(1),
+    attempt: Duration::from_secs(2),
+    call: Duration::from_secs(4),
+    pause: Duration::from_secs(1),
+};
+
+impl CallLimits {
+    /// The same configuration with these limits.
+    #[must_use]
+    pub fn applied_to(self, sdk: &SdkConfig) -> SdkConfig {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(self.connect)
+            .operation_attempt_timeout(self.attempt)
+            .operation_timeout(self.call)
+            .build();
+        let retries = RetryConfig::standard().with_initial_backoff(self.pause);
+        sdk.to_builder()
+            .timeout_config(timeouts)
+            .retry_config(retries)
+            .build()
+    }
+}
 
 /// The HTTP client of all SDKs: rustls on ring, one pool of connections per function.
 #[must_use]
@@ -26,18 +58,13 @@ pub fn http_client() -> SharedHttpClient {
         .build_https()
 }
 
-/// Region, credentials and endpoint from the function's environment, with our timeouts.
+/// Region, credentials and endpoint from the function's environment, with limits of our own.
 pub async fn sdk_config() -> SdkConfig {
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-        .operation_timeout(CALL_TIMEOUT)
-        .build();
-    aws_config::defaults(BehaviorVersion::latest())
+    let sdk = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client())
-        .timeout_config(timeouts)
         .load()
-        .await
+        .await;
+    DEFAULT_LIMITS.applied_to(&sdk)
 }
 
 /// What went wrong with a call, in words that hold nothing of the request: the kind of failure

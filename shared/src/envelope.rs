@@ -1,15 +1,20 @@
 //! What travels on the ingest queue.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::event::Entity;
+use crate::queue::{Fifo, Message};
+
 /// The version that this code writes, and the only one that it reads.
 pub const VERSION: u32 = 1;
 
 /// One delivery on its way from the endpoint to the ledger.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Envelope {
     version: u32,
@@ -83,14 +88,48 @@ impl Envelope {
         serde_json::from_str(body).map_err(|_| NotAnEnvelope::Malformed)
     }
 
-    /// The queue message's body.
-    ///
-    /// # Errors
-    ///
-    /// None that can occur: every field serialises. The signature leaves it to the caller's `?`
-    /// instead of a panic.
-    pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        serde_json::to_string(self)
+    /// The message for the ingest queue: in the order of its entity, and one however often it is
+    /// sent.
+    #[must_use]
+    pub fn message(&self, entity: &Entity) -> Message {
+        Message {
+            body: self.to_json(),
+            fifo: Some(Fifo {
+                group_id: entity.group_id(),
+                deduplication_id: self.delivery_id.to_string(),
+            }),
+            attributes: BTreeMap::new(),
+        }
+    }
+
+    /// The queue message's body. Written by hand, because serde's way has an error that can't
+    /// occur and would still have to be handled: no value but the payload needs escaping, and
+    /// that is JSON already.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let Self {
+            version,
+            delivery_id,
+            received_at,
+            origin,
+            payload,
+        } = self;
+        let (origin, payload) = (origin.name(), payload.get());
+        format!(
+            r#"{{"version":{version},"deliveryId":"{delivery_id}","receivedAt":"{received_at}","origin":"{origin}","payload":{payload}}}"#
+        )
+    }
+}
+
+impl Origin {
+    /// As it stands in an envelope and in published events.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Reconciler => "reconciler",
+            Self::Canary => "canary",
+        }
     }
 }
 
@@ -111,10 +150,24 @@ mod tests {
 
     #[test]
     fn the_payload_crosses_the_queue_byte_for_byte() {
-        let body = envelope(ODD_SPACING).to_json().unwrap();
+        let body = envelope(ODD_SPACING).to_json();
         let read = Envelope::parse(&body).unwrap();
         assert_eq!(read.payload.get(), ODD_SPACING);
+        assert_eq!(read.delivery_id, Uuid::from_u128(7));
         assert_eq!(read.received_at, envelope("{}").received_at);
+    }
+
+    #[test]
+    fn every_origin_is_read_as_it_is_written() {
+        for origin in [Origin::Webhook, Origin::Reconciler, Origin::Canary] {
+            let written = Envelope {
+                origin,
+                ..envelope("{}")
+            };
+            let read = Envelope::parse(&written.to_json()).unwrap();
+            assert_eq!(read.origin, origin);
+            assert_eq!(serde_json::to_value(origin).unwrap(), origin.name());
+        }
     }
 
     #[test]

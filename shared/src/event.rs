@@ -147,6 +147,8 @@ pub enum Unreadable {
 /// Says why the body can't be routed; see [`Unreadable`].
 pub fn parse(body: &[u8]) -> Result<(Event, &RawValue), Unreadable> {
     let text = std::str::from_utf8(body).map_err(|_| Unreadable::NotUtf8)?;
+    // RFC 8259 lets a reader ignore a byte order mark: no reason to refuse an emergency.
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     if !crate::aws::is_queueable(text) {
         return Err(Unreadable::NotQueueable);
     }

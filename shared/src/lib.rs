@@ -11,6 +11,7 @@
 //! | [`webhook`] | the header that authenticates a delivery |
 //! | [`panic_api`] | the client of AURA's Panic API |
 //! | [`quarantine`] | where an authentic delivery goes that can't be understood |
+//! | [`queue`], [`spill`] | messages for SQS, and where they wait when it can't be reached |
 //! | [`aws`], [`http_client`], [`secrets`] | how this system talks to AWS and to the web |
 //! | [`config`], [`telemetry`] | what every function does first |
 
@@ -23,6 +24,8 @@ pub mod http_client;
 pub mod ledger;
 pub mod panic_api;
 pub mod quarantine;
+pub mod queue;
 pub mod secrets;
+pub mod spill;
 pub mod telemetry;
 pub mod webhook;

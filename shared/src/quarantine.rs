@@ -1,23 +1,14 @@
 //! Where an authentic delivery goes that can't be understood: whole, with the reason beside it.
 
-use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::SdkError;
-use aws_sdk_sqs::operation::send_message::SendMessageError;
-use aws_sdk_sqs::types::MessageAttributeValue;
-use aws_smithy_types::error::operation::BuildError;
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::aws::{MAX_QUEUED_BYTES, is_queueable};
-
-/// The quarantine queue.
-#[derive(Debug, Clone)]
-pub struct Quarantine {
-    client: Client,
-    queue_url: String,
-}
+use crate::queue::{Attribute, Message};
 
 /// What is put aside, and why.
 #[derive(Debug)]
@@ -32,49 +23,33 @@ pub struct Quarantined<'a> {
     pub body: &'a [u8],
 }
 
-/// The quarantine queue didn't take it.
-#[derive(Debug, thiserror::Error)]
-pub enum QuarantineError {
-    /// A message attribute is illegal.
-    #[error("quarantine message can't be built")]
-    Build(#[from] BuildError),
-    /// SQS didn't confirm it.
-    #[error("quarantine queue: {}", crate::aws::describe(.0))]
-    Send(#[from] Box<SdkError<SendMessageError>>),
-}
-
-impl Quarantine {
-    /// The queue at `queue_url`.
+impl Quarantined<'_> {
+    /// The message for the quarantine queue.
+    ///
+    /// Its attributes are `reason`, `receivedAt`, `size` (bytes), `encoding` (`text`; `base64`
+    /// for bytes that SQS doesn't take as text; `empty`, with a placeholder, since it takes no
+    /// empty message) and, where it is known, `deliveryId`.
     #[must_use]
-    pub fn new(client: Client, queue_url: String) -> Self {
-        Self { client, queue_url }
-    }
-
-    /// Puts a body aside. When this returns `Ok`, SQS has it.
-    ///
-    /// The message's attributes are `reason`, `receivedAt`, `size` (bytes), `encoding` (`text`;
-    /// `base64` for bytes that SQS doesn't take as text; `empty`, with a placeholder, since it
-    /// takes no empty message) and, where it is known, `deliveryId`.
-    ///
-    /// # Errors
-    ///
-    /// SQS didn't confirm it: the delivery is not stored.
-    pub async fn put(&self, item: &Quarantined<'_>) -> Result<(), QuarantineError> {
-        let (encoding, body) = encode(item.body);
-        let mut message = self
-            .client
-            .send_message()
-            .queue_url(&self.queue_url)
-            .message_body(body)
-            .message_attributes("reason", text(item.reason)?)
-            .message_attributes("receivedAt", text(&item.received_at.to_string())?)
-            .message_attributes("encoding", text(encoding)?)
-            .message_attributes("size", number(item.body.len())?);
-        if let Some(delivery_id) = item.delivery_id {
-            message = message.message_attributes("deliveryId", text(&delivery_id.to_string())?);
+    pub fn message(&self) -> Message {
+        let (encoding, body) = encode(self.body);
+        let text = |value: &dyn ToString| Attribute::Text(value.to_string());
+        let mut attributes = BTreeMap::from([
+            ("reason".to_owned(), text(&self.reason)),
+            ("receivedAt".to_owned(), text(&self.received_at)),
+            ("encoding".to_owned(), text(&encoding)),
+            (
+                "size".to_owned(),
+                Attribute::Number(self.body.len().to_string()),
+            ),
+        ]);
+        if let Some(delivery_id) = self.delivery_id {
+            attributes.insert("deliveryId".to_owned(), text(&delivery_id));
         }
-        message.send().await.map_err(Box::new)?;
-        Ok(())
+        Message {
+            body,
+            fifo: None,
+            attributes,
+        }
     }
 }
 
@@ -102,20 +77,6 @@ fn as_text(body: &[u8]) -> Option<&str> {
     std::str::from_utf8(body)
         .ok()
         .filter(|text| is_queueable(text))
-}
-
-fn text(value: &str) -> Result<MessageAttributeValue, BuildError> {
-    MessageAttributeValue::builder()
-        .data_type("String")
-        .string_value(value)
-        .build()
-}
-
-fn number(value: usize) -> Result<MessageAttributeValue, BuildError> {
-    MessageAttributeValue::builder()
-        .data_type("Number")
-        .string_value(value.to_string())
-        .build()
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ pub enum Answer {
     Accepted(Uuid),
     /// Stored, though it can't be read.
     Quarantined(Uuid),
+    /// The function runs. Nothing was asked of anything else.
+    Healthy,
     /// Not stored.
     Refused(Refusal),
 }
@@ -21,16 +23,23 @@ pub enum Answer {
 /// Why a request is not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// No or a wrong secret.
-    Unauthorized,
+    /// It comes from an address that isn't allowed.
+    Forbidden,
     /// Another path than the webhook's.
     NotFound,
-    /// Another method than `POST`.
-    MethodNotAllowed,
+    /// Another method than the path has.
+    MethodNotAllowed {
+        /// The one that it has.
+        allowed: &'static str,
+    },
+    /// No or a wrong secret.
+    Unauthorized,
+    /// The secret can't be read, so nothing can be said of what was sent as such.
+    SecretUnavailable,
     /// More bytes than a queue message holds.
     TooLarge,
     /// Nothing could store it.
-    Unavailable,
+    StoreUnavailable,
 }
 
 impl Answer {
@@ -40,6 +49,7 @@ impl Answer {
         match self {
             Self::Accepted(_) => "accepted",
             Self::Quarantined(_) => "quarantined",
+            Self::Healthy => "ok",
             Self::Refused(refusal) => refusal.name(),
         }
     }
@@ -52,6 +62,10 @@ impl Answer {
                 let body = json!({"deliveryId": id, "status": self.name()});
                 response(StatusCode::ACCEPTED, "application/json", &body)
             }
+            Self::Healthy => {
+                let body = json!({"status": self.name(), "version": env!("CARGO_PKG_VERSION")});
+                response(StatusCode::OK, "application/json", &body)
+            }
             Self::Refused(refusal) => refusal.into_response(),
         }
     }
@@ -60,31 +74,36 @@ impl Answer {
 impl Refusal {
     fn name(self) -> &'static str {
         match self {
-            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
             Self::NotFound => "not-found",
-            Self::MethodNotAllowed => "method-not-allowed",
+            Self::MethodNotAllowed { .. } => "method-not-allowed",
+            Self::Unauthorized => "unauthorized",
+            Self::SecretUnavailable => "secret-unavailable",
             Self::TooLarge => "too-large",
-            Self::Unavailable => "unavailable",
+            Self::StoreUnavailable => "store-unavailable",
         }
     }
 
     fn status(self) -> StatusCode {
         match self {
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::SecretUnavailable | Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     fn detail(self) -> &'static str {
         match self {
-            Self::Unauthorized => "Send the header that was registered with this webhook.",
+            Self::Forbidden => "Requests from this address are not taken.",
             Self::NotFound => "Deliveries are taken at /aura/events.",
-            Self::MethodNotAllowed => "Deliveries are taken by POST.",
+            Self::MethodNotAllowed { .. } => "Use the method that the header Allow names.",
+            Self::Unauthorized => "Send the header that was registered with this webhook.",
+            Self::SecretUnavailable => "The secret could not be checked. Send the delivery again.",
             Self::TooLarge => "The body is larger than this endpoint can store.",
-            Self::Unavailable => "The delivery could not be stored. Send it again.",
+            Self::StoreUnavailable => "The delivery could not be stored. Send it again.",
         }
     }
 
@@ -97,10 +116,10 @@ impl Refusal {
             "detail": self.detail(),
         });
         let mut response = response(status, "application/problem+json", &body);
-        if self == Self::MethodNotAllowed {
+        if let Self::MethodNotAllowed { allowed } = self {
             response
                 .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("POST"));
+                .insert(ALLOW, HeaderValue::from_static(allowed));
         }
         response
     }
@@ -134,7 +153,8 @@ mod tests {
 
     #[test]
     fn a_refusal_is_a_problem_document() {
-        let response = Answer::Refused(Refusal::MethodNotAllowed).into_response();
+        let response =
+            Answer::Refused(Refusal::MethodNotAllowed { allowed: "POST" }).into_response();
         assert_eq!(response.status(), 405);
         assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
         assert_eq!(response.headers()[ALLOW], "POST");

@@ -3,6 +3,8 @@
 use shared::config::{ConfigError, Environment};
 use shared::webhook::WebhookHeader;
 
+use crate::source::AllowedSources;
+
 /// The function's configuration; template.yaml sets all of it.
 #[derive(Debug)]
 pub struct Config {
@@ -10,6 +12,10 @@ pub struct Config {
     pub ingest_queue_url: String,
     /// `QUARANTINE_QUEUE_URL`: where unreadable deliveries go.
     pub quarantine_queue_url: String,
+    /// `LEDGER_TABLE_NAME`: the table that holds the spill.
+    pub ledger_table: String,
+    /// `ALLOWED_SOURCE_CIDRS`: where deliveries may come from; anywhere if it is empty.
+    pub allowed_sources: AllowedSources,
     /// `WEBHOOK_SECRET_ARN`: the secret that AURA sends in the header.
     pub webhook_secret_arn: String,
     /// `WEBHOOK_HEADER_NAME` and `WEBHOOK_HEADER_SCHEME`.
@@ -26,6 +32,11 @@ impl Config {
         Ok(Self {
             ingest_queue_url: environment.required("INGEST_QUEUE_URL")?.to_owned(),
             quarantine_queue_url: environment.required("QUARANTINE_QUEUE_URL")?.to_owned(),
+            ledger_table: environment.required("LEDGER_TABLE_NAME")?.to_owned(),
+            allowed_sources: match environment.optional("ALLOWED_SOURCE_CIDRS") {
+                Some(_) => environment.parsed("ALLOWED_SOURCE_CIDRS")?,
+                None => AllowedSources::default(),
+            },
             webhook_secret_arn: environment.required("WEBHOOK_SECRET_ARN")?.to_owned(),
             webhook_header: WebhookHeader::from_environment(environment)?,
         })

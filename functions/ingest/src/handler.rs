@@ -4,26 +4,33 @@ use jiff::Timestamp;
 use lambda_http::http::Method;
 use lambda_http::{Body, Request, RequestExt as _, Response};
 use metrique::writer::BoxEntrySink;
-use serde_json::value::RawValue;
 use shared::aws::MAX_QUEUED_BYTES;
 use shared::envelope::{Envelope, Origin};
-use shared::event::{self, Event, Unreadable};
+use shared::event;
 use shared::quarantine::{self, Quarantined};
+use shared::queue::{Destination, Outgoing};
 use uuid::{NoContext, Uuid};
 
 use crate::answer::{Answer, Refusal};
-use crate::auth::{AuthenticDelivery, Authenticator};
+use crate::auth::{AuthenticDelivery, Authenticator, NotAuthentic};
 use crate::metrics::RequestMetrics;
-use crate::store::{Store, StoreError};
+use crate::secret::SecretSource;
+use crate::source::AllowedSources;
+use crate::store::Store;
 
 /// The path that the webhook is registered with.
 pub const WEBHOOK_PATH: &str = "/aura/events";
 
+/// The path that says that the function runs, to anybody who asks.
+pub const HEALTH_PATH: &str = "/health";
+
 /// Everything that a request meets.
 #[derive(Debug)]
-pub struct Ingest<S> {
+pub struct Ingest<V, S> {
+    /// The check of the source address.
+    pub allowed_sources: AllowedSources,
     /// The check of the secret.
-    pub authenticator: Authenticator,
+    pub authenticator: Authenticator<V>,
     /// Where deliveries become durable.
     pub store: S,
     /// The clock; [`Timestamp::now`] but for tests.
@@ -39,39 +46,55 @@ struct Arrival {
     at: Timestamp,
 }
 
-impl<S: Store> Ingest<S> {
+impl<V: SecretSource, S: Store> Ingest<V, S> {
     /// Answers one request. Never fails: API Gateway would answer an error in words of its own.
     pub async fn handle(&self, request: Request) -> Response<Body> {
         let now = (self.now)();
         let metrics = RequestMetrics::start(now, request.body().len());
         let mut metrics = metrics.append_on_drop(self.metrics.clone());
-        let answer = match self.authenticate(request) {
-            Ok(delivery) => {
-                let arrival = Arrival {
-                    delivery,
-                    id: delivery_id(now),
-                    at: now,
-                };
-                self.accept(&arrival, &mut metrics).await
-            }
-            Err(refusal) => Answer::Refused(refusal),
-        };
+        let answer = self.answer(request, now, &mut metrics).await;
+        let answer = answer.unwrap_or_else(Answer::Refused);
         metrics.answered(answer);
         answer.into_response()
     }
 
+    async fn answer(
+        &self,
+        request: Request,
+        now: Timestamp,
+        metrics: &mut RequestMetrics,
+    ) -> Result<Answer, Refusal> {
+        if request.raw_http_path() == HEALTH_PATH {
+            expect_method(&request, &Method::GET)?;
+            return Ok(Answer::Healthy);
+        }
+        let arrival = Arrival {
+            delivery: self.admit(request, now).await?,
+            id: delivery_id(now),
+            at: now,
+        };
+        let (outgoing, answer) = read(&arrival, metrics)?;
+        let storing = metrics.storing();
+        let spilled = self.keep(&outgoing).await;
+        drop(storing);
+        metrics.spilled(spilled?);
+        Ok(answer)
+    }
+
     /// Decides, before anything of the body is read, whether a request is a delivery of AURA's.
-    fn authenticate(&self, request: Request) -> Result<AuthenticDelivery, Refusal> {
+    async fn admit(&self, request: Request, now: Timestamp) -> Result<AuthenticDelivery, Refusal> {
+        if !self.allowed_sources.allow(&request) {
+            return Err(Refusal::Forbidden);
+        }
         if request.raw_http_path() != WEBHOOK_PATH {
             return Err(Refusal::NotFound);
         }
-        if request.method() != Method::POST {
-            return Err(Refusal::MethodNotAllowed);
-        }
-        let delivery = self
-            .authenticator
-            .authenticate(request)
-            .map_err(|_| Refusal::Unauthorized)?;
+        expect_method(&request, &Method::POST)?;
+        let authentic = self.authenticator.authenticate(request, now).await;
+        let delivery = authentic.map_err(|not_authentic| match not_authentic {
+            NotAuthentic::WrongSecret => Refusal::Unauthorized,
+            NotAuthentic::SecretUnknown => Refusal::SecretUnavailable,
+        })?;
         // After the secret: what is too large and AURA's is lost, and must not drown in noise.
         if delivery.body().len() > MAX_QUEUED_BYTES {
             return Err(Refusal::TooLarge);
@@ -79,49 +102,66 @@ impl<S: Store> Ingest<S> {
         Ok(delivery)
     }
 
-    /// Stores an authentic delivery: on the queue if it can be read, in quarantine otherwise.
-    async fn accept(&self, arrival: &Arrival, metrics: &mut RequestMetrics) -> Answer {
-        let parsed = event::parse(arrival.delivery.body());
-        metrics.delivery(arrival.id, parsed.as_ref().map(|(event, _)| event));
-        let storing = metrics.storing();
-        let stored = match parsed {
-            Ok((event, payload)) => self.enqueue(arrival, &event, payload).await,
-            Err(reason) => self.quarantine(arrival, reason).await,
+    /// Makes a delivery durable: on its queue or, if that doesn't confirm in time, in the spill.
+    /// Says whether it is in the spill.
+    async fn keep(&self, outgoing: &Outgoing) -> Result<bool, Refusal> {
+        let delivery_id = outgoing.delivery_id;
+        let queue = outgoing.destination.name();
+        let Err(error) = self.store.send(outgoing).await else {
+            return Ok(false);
         };
-        drop(storing);
-        stored.unwrap_or_else(|error| {
-            tracing::error!(delivery_id = %arrival.id, %error, "delivery not stored");
-            Answer::Refused(Refusal::Unavailable)
-        })
+        tracing::warn!(%delivery_id, queue, %error, "queue not reached");
+        let Err(error) = self.store.spill(outgoing).await else {
+            return Ok(true);
+        };
+        tracing::error!(%delivery_id, queue, %error, "delivery not stored");
+        Err(Refusal::StoreUnavailable)
     }
+}
 
-    async fn enqueue(
-        &self,
-        arrival: &Arrival,
-        event: &Event,
-        payload: &RawValue,
-    ) -> Result<Answer, StoreError> {
-        let envelope = Envelope::new(arrival.id, arrival.at, Origin::Webhook, payload.to_owned());
-        self.store.enqueue(&event.entity, &envelope).await?;
-        Ok(Answer::Accepted(arrival.id))
+fn expect_method(request: &Request, allowed: &'static Method) -> Result<(), Refusal> {
+    if request.method() == allowed {
+        return Ok(());
     }
+    Err(Refusal::MethodNotAllowed {
+        allowed: allowed.as_str(),
+    })
+}
 
-    async fn quarantine(
-        &self,
-        arrival: &Arrival,
-        reason: Unreadable,
-    ) -> Result<Answer, StoreError> {
-        if !quarantine::takes(arrival.delivery.body()) {
-            return Ok(Answer::Refused(Refusal::TooLarge));
+/// Reads as much of a delivery as routing needs: what can be read is for the ingest queue, what
+/// can't is for the quarantine.
+fn read(arrival: &Arrival, metrics: &mut RequestMetrics) -> Result<(Outgoing, Answer), Refusal> {
+    let body = arrival.delivery.body();
+    let parsed = event::parse(body);
+    metrics.delivery(arrival.id, parsed.as_ref().map(|(event, _)| event));
+    let outgoing = |destination, message| Outgoing {
+        delivery_id: arrival.id,
+        destination,
+        message,
+    };
+    match parsed {
+        Ok((event, payload)) => {
+            let payload = payload.to_owned();
+            let envelope = Envelope::new(arrival.id, arrival.at, Origin::Webhook, payload);
+            let message = envelope.message(&event.entity);
+            Ok((
+                outgoing(Destination::Ingest, message),
+                Answer::Accepted(arrival.id),
+            ))
         }
-        let quarantined = Quarantined {
-            reason: &reason.to_string(),
-            delivery_id: Some(arrival.id),
-            received_at: arrival.at,
-            body: arrival.delivery.body(),
-        };
-        self.store.quarantine(&quarantined).await?;
-        Ok(Answer::Quarantined(arrival.id))
+        Err(_) if !quarantine::takes(body) => Err(Refusal::TooLarge),
+        Err(reason) => {
+            let quarantined = Quarantined {
+                reason: &reason.to_string(),
+                delivery_id: Some(arrival.id),
+                received_at: arrival.at,
+                body,
+            };
+            Ok((
+                outgoing(Destination::Quarantine, quarantined.message()),
+                Answer::Quarantined(arrival.id),
+            ))
+        }
     }
 }
 

@@ -4,15 +4,22 @@
 //! it: a [`lambda_http::Request`] came in from anywhere, an [`auth::AuthenticDelivery`] carried
 //! the secret, and a 2xx answer says that a queue has confirmed it.
 //!
-//! 1. path and method, which need no secret to be refused ([`handler`]);
-//! 2. the secret header ([`auth`]), and then the size;
+//! 1. the source address, path and method ([`source`], [`handler`]);
+//! 2. the secret header ([`auth`], [`secret`]), and then the size;
 //! 3. message and entity, as far as routing needs them ([`shared::event`]);
-//! 4. the ingest queue, or the quarantine queue for what can't be read ([`store`]);
+//! 4. the ingest queue, or the quarantine queue for what can't be read; the spill, if the queue
+//!    doesn't confirm in time ([`store`], [`limits`]);
 //! 5. the answer ([`answer`]).
 
 pub mod answer;
 pub mod auth;
 pub mod config;
+#[cfg(any(test, feature = "fakes"))]
+pub mod fakes;
 pub mod handler;
+pub mod limits;
 pub mod metrics;
+pub mod secret;
+pub mod service;
+pub mod source;
 pub mod store;

@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use ingest::auth::Authenticator;
 use ingest::config::Config;
 use ingest::handler::Ingest;
-use ingest::store::SqsStore;
+use ingest::secret::{SecretsManager, ValidValues};
+use ingest::store::AwsStore;
+use ingest::{limits, service};
 use jiff::Timestamp;
-use lambda_http::{Error, service_fn};
+use lambda_http::Error;
 use shared::config::Environment;
-use shared::{aws, secrets, telemetry};
+use shared::{aws, telemetry};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -22,21 +24,21 @@ async fn run() -> Result<(), Error> {
     let config = Config::from_environment(&environment)?;
     let sdk = aws::sdk_config().await;
 
-    let secrets_manager = aws_sdk_secretsmanager::Client::new(&sdk);
-    let secret = secrets::read(&secrets_manager, &config.webhook_secret_arn).await?;
-    let header = config.webhook_header;
+    let secrets_manager = SecretsManager {
+        client: aws_sdk_secretsmanager::Client::new(&limits::SECRET.applied_to(&sdk)),
+        arn: config.webhook_secret_arn.clone(),
+    };
+    let valid = ValidValues::new(config.webhook_header.clone(), secrets_manager);
+    let store = AwsStore::new(&sdk, &config);
+    // The first delivery after a quiet night is an emergency too: it finds all this done.
+    Box::pin(async { tokio::join!(valid.load(Timestamp::now()), store.connect()) }).await;
+
     let ingest = Ingest {
-        authenticator: Authenticator::new(header.name.clone(), vec![header.value(&secret)?]),
-        store: SqsStore::new(
-            aws_sdk_sqs::Client::new(&sdk),
-            config.ingest_queue_url,
-            config.quarantine_queue_url,
-        ),
+        allowed_sources: config.allowed_sources,
+        authenticator: Authenticator::new(valid),
+        store,
         now: Timestamp::now,
         metrics,
     };
-    lambda_http::run(service_fn(async |request| {
-        Ok::<_, Error>(ingest.handle(request).await)
-    }))
-    .await
+    service::run(ingest).await
 }

@@ -30,6 +30,9 @@ pub struct RequestMetrics {
     test: bool,
     accepted: bool,
     quarantined: bool,
+    /// The queue could not be reached: it waits in the spill.
+    spilled: bool,
+    forbidden: bool,
     unauthorized: bool,
     too_large: bool,
     unavailable: bool,
@@ -38,7 +41,7 @@ pub struct RequestMetrics {
     /// From the start of the handler to its answer.
     #[metrics(unit = Millisecond)]
     time: Timer,
-    /// Of that, the wait for the queue.
+    /// Of that, the wait for the queue and the spill.
     #[metrics(unit = Millisecond)]
     store_time: Stopwatch,
 }
@@ -58,6 +61,8 @@ impl RequestMetrics {
             test: false,
             accepted: false,
             quarantined: false,
+            spilled: false,
+            forbidden: false,
             unauthorized: false,
             too_large: false,
             unavailable: false,
@@ -85,16 +90,25 @@ impl RequestMetrics {
         self.store_time.start()
     }
 
+    /// Notes whether it is the spill that has it.
+    pub fn spilled(&mut self, spilled: bool) {
+        self.spilled = spilled;
+    }
+
     /// Notes the answer.
     pub fn answered(&mut self, answer: Answer) {
         self.answer = answer.name();
         match answer {
             Answer::Accepted(_) => self.accepted = true,
             Answer::Quarantined(_) => self.quarantined = true,
+            Answer::Refused(Refusal::Forbidden) => self.forbidden = true,
             Answer::Refused(Refusal::Unauthorized) => self.unauthorized = true,
             Answer::Refused(Refusal::TooLarge) => self.too_large = true,
-            Answer::Refused(Refusal::Unavailable) => self.unavailable = true,
-            Answer::Refused(Refusal::NotFound | Refusal::MethodNotAllowed) => {}
+            Answer::Refused(Refusal::SecretUnavailable | Refusal::StoreUnavailable) => {
+                self.unavailable = true;
+            }
+            Answer::Healthy
+            | Answer::Refused(Refusal::NotFound | Refusal::MethodNotAllowed { .. }) => {}
         }
     }
 }

@@ -1,80 +1,64 @@
-//! Where a delivery becomes durable. A call that returns `Ok` means that a queue confirmed it.
+//! Where a delivery becomes durable. A call that returns `Ok` means that it is.
 
 use std::future::Future;
 
-use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::SdkError;
-use aws_sdk_sqs::operation::send_message::SendMessageError;
-use shared::envelope::Envelope;
-use shared::event::Entity;
-use shared::quarantine::{Quarantine, QuarantineError, Quarantined};
+use aws_config::SdkConfig;
+use shared::queue::{Destination, Outgoing, Queue, QueueError};
+use shared::spill::{Spill, SpillError};
 
-/// The two places that `ingest` stores to.
+use crate::config::Config;
+use crate::limits;
+
+/// The places that `ingest` stores to.
 pub trait Store: Send + Sync {
-    /// Puts an envelope on the ingest queue, in the order of its entity.
-    fn enqueue(
-        &self,
-        entity: &Entity,
-        envelope: &Envelope,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Sends a delivery to the queue that it is for.
+    fn send(&self, delivery: &Outgoing) -> impl Future<Output = Result<(), QueueError>> + Send;
 
-    /// Puts aside what can't be read.
-    fn quarantine(
-        &self,
-        item: &Quarantined<'_>,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Puts a delivery into the spill.
+    fn spill(&self, delivery: &Outgoing) -> impl Future<Output = Result<(), SpillError>> + Send;
 }
 
-/// The delivery is not stored.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The envelope can't be written.
-    #[error("the envelope can't be written")]
-    Envelope(#[from] serde_json::Error),
-    /// SQS didn't confirm it.
-    #[error("ingest queue: {}", shared::aws::describe(.0))]
-    Queue(#[from] Box<SdkError<SendMessageError>>),
-    /// The quarantine didn't take it.
-    #[error(transparent)]
-    Quarantine(#[from] QuarantineError),
-}
-
-/// The real store: two SQS queues.
+/// The real store: two SQS queues, and the spill in the ledger table.
 #[derive(Debug)]
-pub struct SqsStore {
-    client: Client,
-    ingest_queue_url: String,
-    quarantine: Quarantine,
+pub struct AwsStore {
+    ingest_queue: Queue,
+    quarantine_queue: Queue,
+    spill: Spill,
 }
 
-impl SqsStore {
-    /// A store over the queues at the two URLs.
+impl AwsStore {
+    /// The store that the configuration names.
     #[must_use]
-    pub fn new(client: Client, ingest_queue_url: String, quarantine_queue_url: String) -> Self {
-        let quarantine = Quarantine::new(client.clone(), quarantine_queue_url);
+    pub fn new(sdk: &SdkConfig, config: &Config) -> Self {
+        let sqs = aws_sdk_sqs::Client::new(&limits::QUEUE.applied_to(sdk));
+        let dynamodb = aws_sdk_dynamodb::Client::new(&limits::SPILL.applied_to(sdk));
         Self {
-            client,
-            ingest_queue_url,
-            quarantine,
+            ingest_queue: Queue::new(sqs.clone(), config.ingest_queue_url.clone()),
+            quarantine_queue: Queue::new(sqs, config.quarantine_queue_url.clone()),
+            spill: Spill::new(dynamodb, config.ledger_table.clone()),
+        }
+    }
+
+    /// Opens the connection to SQS, so that the first delivery needn't. Failing is no error: it
+    /// then tries by itself.
+    pub async fn connect(&self) {
+        if let Err(error) = self.ingest_queue.connect().await {
+            let error = shared::aws::describe(&error);
+            tracing::warn!(error, "no connection to SQS yet");
         }
     }
 }
 
-impl Store for SqsStore {
-    async fn enqueue(&self, entity: &Entity, envelope: &Envelope) -> Result<(), StoreError> {
-        self.client
-            .send_message()
-            .queue_url(&self.ingest_queue_url)
-            .message_group_id(entity.group_id())
-            .message_deduplication_id(envelope.delivery_id.to_string())
-            .message_body(envelope.to_json()?)
-            .send()
-            .await
-            .map_err(Box::new)?;
-        Ok(())
+impl Store for AwsStore {
+    async fn send(&self, delivery: &Outgoing) -> Result<(), QueueError> {
+        let queue = match delivery.destination {
+            Destination::Ingest => &self.ingest_queue,
+            Destination::Quarantine => &self.quarantine_queue,
+        };
+        queue.send(&delivery.message).await
     }
 
-    async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), StoreError> {
-        Ok(self.quarantine.put(item).await?)
+    async fn spill(&self, delivery: &Outgoing) -> Result<(), SpillError> {
+        self.spill.put(delivery).await
     }
 }

@@ -11,7 +11,7 @@ use processor::config::Config;
 use processor::ledger::DynamoLedger;
 use processor::record::Processor;
 use shared::config::Environment;
-use shared::quarantine::Quarantine;
+use shared::queue::Queue;
 use shared::{aws, telemetry};
 use uuid::Uuid;
 
@@ -31,7 +31,7 @@ async fn run() -> Result<(), Error> {
     let processor = Arc::new(Processor {
         ledger: DynamoLedger::new(dynamo, config.ledger_table, config.ledger_retention),
         bus: EventBridge::new(aws_sdk_eventbridge::Client::new(&sdk), config.event_bus),
-        quarantine: Quarantine::new(sqs, config.quarantine_queue_url),
+        quarantine: Queue::new(sqs, config.quarantine_queue_url),
         now: Timestamp::now,
         new_owner: Uuid::now_v7,
         metrics,

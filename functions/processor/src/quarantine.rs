@@ -2,19 +2,18 @@
 
 use std::future::Future;
 
-use shared::quarantine::{Quarantine, QuarantineError, Quarantined};
+use shared::quarantine::Quarantined;
+use shared::queue::{Queue, QueueError};
 
 /// Puts messages aside.
 pub trait QuarantineStore: Send + Sync + 'static {
     /// Puts one aside; `Ok` says that it is stored.
-    fn put(
-        &self,
-        item: &Quarantined<'_>,
-    ) -> impl Future<Output = Result<(), QuarantineError>> + Send;
+    fn put(&self, item: &Quarantined<'_>) -> impl Future<Output = Result<(), QueueError>> + Send;
 }
 
-impl QuarantineStore for Quarantine {
-    async fn put(&self, item: &Quarantined<'_>) -> Result<(), QuarantineError> {
-        Quarantine::put(self, item).await
+/// The quarantine queue.
+impl QuarantineStore for Queue {
+    async fn put(&self, item: &Quarantined<'_>) -> Result<(), QueueError> {
+        self.send(&item.message()).await
     }
 }

@@ -113,18 +113,15 @@ async fn kill_9_in_the_middle_of_the_day_loses_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_sqs_does_not_confirm_is_answered_503() -> Result<()> {
+async fn what_neither_queue_nor_spill_confirms_is_answered_503() -> Result<()> {
     let local = Local::shared().await?;
     let gate = Gate::before(local.new_account().endpoint()).await?;
-    let template = with_variable(
-        local.template(),
-        "INGEST_QUEUE_URL: !Ref IngestQueue",
-        "AWS_ENDPOINT_URL_SQS",
-        &gate.url(),
-    )?;
+    let queue = "INGEST_QUEUE_URL: !Ref IngestQueue";
+    let template = with_variable(local.template(), queue, "AWS_ENDPOINT_URL_SQS", &gate.url())?;
+    let template = with_variable(&template, queue, "AWS_ENDPOINT_URL_DYNAMODB", &gate.url())?;
     let system = local.system_from(template).await?;
     let webhook = system.webhook().await?;
-    // Ours gives up after five seconds, not long after ingest does.
+    // Ours gives up after five seconds, no later than ingest does.
     let http = reqwest::Client::new();
     let body = include_str!("../../events/new-callout.json");
     assert_eq!(webhook.post(&http, body.into()).await?.status, 503);

@@ -1,64 +1,12 @@
-use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 
-use aws_sdk_sqs::error::BuildError;
-use lambda_http::http::{HeaderName, HeaderValue, StatusCode};
-use metrique::writer::sink::DevNullSink;
+use lambda_http::http::{HeaderValue, StatusCode};
 use serde_json::Value;
-use shared::event::Entity;
-use shared::quarantine::QuarantineError;
 
 use super::*;
+use crate::fakes;
 
 const NEW_CALLOUT: &str = include_str!("../../../../infra/events/new-callout.json");
-
-/// Remembers what was stored, or refuses to store anything.
-#[derive(Default)]
-struct FakeStore {
-    broken: bool,
-    queued: Mutex<Vec<(String, String)>>,
-    quarantined: Mutex<Vec<(String, Vec<u8>)>>,
-}
-
-impl FakeStore {
-    fn confirm(&self) -> Result<(), StoreError> {
-        if self.broken {
-            let error = BuildError::other("broken, as told");
-            return Err(QuarantineError::Build(error).into());
-        }
-        Ok(())
-    }
-}
-
-impl Store for FakeStore {
-    async fn enqueue(&self, entity: &Entity, envelope: &Envelope) -> Result<(), StoreError> {
-        self.confirm()?;
-        let payload = envelope.payload.get().to_owned();
-        self.queued
-            .lock()
-            .unwrap()
-            .push((entity.group_id(), payload));
-        Ok(())
-    }
-
-    async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), StoreError> {
-        self.confirm()?;
-        self.quarantined
-            .lock()
-            .unwrap()
-            .push((item.reason.to_owned(), item.body.to_vec()));
-        Ok(())
-    }
-}
-
-fn ingest(store: FakeStore) -> Ingest<FakeStore> {
-    let secret = HeaderValue::from_static("Bearer right");
-    Ingest {
-        authenticator: Authenticator::new(HeaderName::from_static("authorization"), vec![secret]),
-        store,
-        now: || "2026-11-22T08:00:00Z".parse().unwrap(),
-        metrics: DevNullSink::boxed(),
-    }
-}
 
 fn request(method: &str, path: &str, secret: &str, body: &[u8]) -> Request {
     let mut request = Request::new(Body::from(body)).with_raw_http_path(path);
@@ -80,28 +28,58 @@ fn status_of(response: &Response<Body>) -> Value {
 
 #[tokio::test]
 async fn a_readable_delivery_is_queued_under_its_entity_byte_for_byte() {
-    let ingest = ingest(FakeStore::default());
+    let ingest = fakes::ingest().await;
     let response = ingest.handle(delivery(NEW_CALLOUT.as_bytes())).await;
     assert_eq!(response.status(), StatusCode::ACCEPTED);
     assert_eq!(status_of(&response), "accepted");
-    let queued = ingest.store.queued.lock().unwrap();
-    assert_eq!(
-        *queued,
-        [("callout#5003".to_owned(), NEW_CALLOUT.trim().to_owned())]
-    );
+    let [queued] = ingest.store.take_queued().try_into().unwrap();
+    assert_eq!(queued.destination, Destination::Ingest);
+    let fifo = queued.message.fifo.unwrap();
+    assert_eq!(fifo.group_id, "callout#5003");
+    assert_eq!(fifo.deduplication_id, queued.delivery_id.to_string());
+    let envelope = Envelope::parse(&queued.message.body).unwrap();
+    assert_eq!(envelope.delivery_id, queued.delivery_id);
+    assert_eq!(envelope.payload.get(), NEW_CALLOUT.trim());
 }
 
 #[tokio::test]
 async fn an_unreadable_delivery_is_quarantined_whole() {
-    let ingest = ingest(FakeStore::default());
-    let response = ingest.handle(delivery(b"\xff not json")).await;
+    let ingest = fakes::ingest().await;
+    let response = ingest.handle(delivery(b"not json")).await;
     assert_eq!(response.status(), StatusCode::ACCEPTED);
     assert_eq!(status_of(&response), "quarantined");
-    let quarantined = ingest.store.quarantined.lock().unwrap();
-    assert_eq!(
-        *quarantined,
-        [("not-utf8".to_owned(), b"\xff not json".to_vec())]
-    );
+    let [queued] = ingest.store.take_queued().try_into().unwrap();
+    assert_eq!(queued.destination, Destination::Quarantine);
+    assert_eq!(queued.message.body, "not json");
+}
+
+#[tokio::test]
+async fn what_the_queue_does_not_confirm_is_spilled_as_it_was_sent() {
+    let ingest = fakes::ingest().await;
+    for (body, status) in [(NEW_CALLOUT, "accepted"), ("not json", "quarantined")] {
+        ingest.handle(delivery(body.as_bytes())).await;
+        let [sent] = ingest.store.take_queued().try_into().unwrap();
+
+        ingest.store.queues_down.store(true, Ordering::Relaxed);
+        let response = ingest.handle(delivery(body.as_bytes())).await;
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
+        assert_eq!(status_of(&response), status);
+        let [spilled] = ingest.store.take_spilled().try_into().unwrap();
+        assert_eq!(spilled.destination, sent.destination);
+        assert_eq!(spilled.message.body.len(), sent.message.body.len());
+        ingest.store.queues_down.store(false, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_stored_is_never_acknowledged() {
+    let ingest = fakes::ingest().await;
+    ingest.store.queues_down.store(true, Ordering::Relaxed);
+    ingest.store.spill_down.store(true, Ordering::Relaxed);
+    for body in [NEW_CALLOUT.as_bytes(), b"not json"] {
+        let response = ingest.handle(delivery(body)).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
 }
 
 #[tokio::test]
@@ -109,6 +87,14 @@ async fn what_is_refused_is_stored_nowhere() {
     let body = NEW_CALLOUT.as_bytes();
     let too_large = vec![b' '; MAX_QUEUED_BYTES + 1];
     let too_large_as_base64 = vec![0xff; MAX_QUEUED_BYTES];
+    let mut twice = delivery(body);
+    let secret = HeaderValue::from_static("Bearer right");
+    twice.headers_mut().append("authorization", secret);
+    let mut without = delivery(body);
+    without.headers_mut().clear();
+    let mut not_text = delivery(body);
+    let bytes = HeaderValue::from_bytes(b"Bearer \xff").unwrap();
+    not_text.headers_mut().insert("authorization", bytes);
     let cases = [
         (
             request("POST", "/", "Bearer right", body),
@@ -119,16 +105,23 @@ async fn what_is_refused_is_stored_nowhere() {
             StatusCode::METHOD_NOT_ALLOWED,
         ),
         (
+            request("POST", HEALTH_PATH, "Bearer right", body),
+            StatusCode::METHOD_NOT_ALLOWED,
+        ),
+        (
             request("POST", WEBHOOK_PATH, "Bearer wrong", body),
             StatusCode::UNAUTHORIZED,
         ),
+        (twice, StatusCode::UNAUTHORIZED),
+        (without, StatusCode::UNAUTHORIZED),
+        (not_text, StatusCode::UNAUTHORIZED),
         (delivery(&too_large), StatusCode::PAYLOAD_TOO_LARGE),
         (
             delivery(&too_large_as_base64),
             StatusCode::PAYLOAD_TOO_LARGE,
         ),
     ];
-    let ingest = ingest(FakeStore::default());
+    let ingest = fakes::ingest().await;
     for (request, expected) in cases {
         let response = ingest.handle(request).await;
         assert_eq!(response.status(), expected);
@@ -137,20 +130,32 @@ async fn what_is_refused_is_stored_nowhere() {
             "application/problem+json"
         );
     }
-    assert!(ingest.store.queued.lock().unwrap().is_empty());
-    assert!(ingest.store.quarantined.lock().unwrap().is_empty());
+    assert!(ingest.store.take_queued().is_empty());
+    assert!(ingest.store.take_spilled().is_empty());
 }
 
 #[tokio::test]
-async fn what_could_not_be_stored_is_never_acknowledged() {
-    let ingest = ingest(FakeStore {
-        broken: true,
-        ..FakeStore::default()
-    });
-    for body in [NEW_CALLOUT.as_bytes(), b"not json"] {
-        let response = ingest.handle(delivery(body)).await;
-        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-    }
+async fn an_address_that_is_not_allowed_gets_in_nowhere_but_to_the_health_check() {
+    let mut ingest = fakes::ingest().await;
+    // These requests have no address, so they come from none of the ranges.
+    ingest.allowed_sources = "192.0.2.0/24".parse().unwrap();
+    let response = ingest.handle(delivery(NEW_CALLOUT.as_bytes())).await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    let response = ingest.handle(request("GET", HEALTH_PATH, "", b"")).await;
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_health_check_says_the_version_to_anybody() {
+    let ingest = fakes::ingest().await;
+    let response = ingest.handle(request("GET", HEALTH_PATH, "", b"")).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let body: Value = serde_json::from_slice(response.body()).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(
+        body,
+        serde_json::json!({"status": "ok", "version": version})
+    );
 }
 
 #[test]

@@ -7,7 +7,8 @@ use aws_sdk_sqs::error::BuildError;
 use jiff::SignedDuration;
 use metrique::writer::sink::DevNullSink;
 use shared::ledger::{self, Claim, Item, LedgerKey, Refusal, State};
-use shared::quarantine::{QuarantineError, Quarantined};
+use shared::quarantine::Quarantined;
+use shared::queue::QueueError;
 use uuid::Uuid;
 
 use super::*;
@@ -134,7 +135,7 @@ struct FakeQuarantine {
 }
 
 impl QuarantineStore for FakeQuarantine {
-    async fn put(&self, item: &Quarantined<'_>) -> Result<(), QuarantineError> {
+    async fn put(&self, item: &Quarantined<'_>) -> Result<(), QueueError> {
         if self.broken {
             return Err(BuildError::other("broken, as told").into());
         }

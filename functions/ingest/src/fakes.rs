@@ -1,0 +1,150 @@
+//! Stand-ins for what `ingest` talks to, for tests and the fuzz target.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use lambda_http::http::HeaderName;
+use metrique::writer::sink::DevNullSink;
+use secrecy::SecretString;
+use shared::queue::{Outgoing, QueueError};
+use shared::secrets::{SecretError, Stage};
+use shared::spill::SpillError;
+use shared::webhook::WebhookHeader;
+
+use crate::auth::Authenticator;
+use crate::handler::Ingest;
+use crate::secret::{SecretSource, ValidValues};
+use crate::source::AllowedSources;
+use crate::store::Store;
+
+/// An `ingest` over a [`FakeStore`], which knows the secret `right` already: AURA sends
+/// `authorization: Bearer right`. Its clock stands still.
+pub async fn ingest() -> Ingest<FakeSecret, FakeStore> {
+    let valid = ValidValues::new(
+        webhook_header(),
+        FakeSecret::with(&[(Stage::Current, "right")]),
+    );
+    let now = || Timestamp::UNIX_EPOCH;
+    valid.load(now()).await;
+    Ingest {
+        allowed_sources: AllowedSources::default(),
+        authenticator: Authenticator::new(valid),
+        store: FakeStore::default(),
+        now,
+        metrics: DevNullSink::boxed(),
+    }
+}
+
+/// `authorization: Bearer <secret>`.
+#[must_use]
+pub fn webhook_header() -> WebhookHeader {
+    WebhookHeader {
+        name: HeaderName::from_static("authorization"),
+        scheme: "Bearer".into(),
+    }
+}
+
+/// Remembers what was stored, and refuses to store while it is told to be down.
+#[derive(Debug, Default)]
+pub struct FakeStore {
+    /// The queues confirm nothing.
+    pub queues_down: AtomicBool,
+    /// The spill confirms nothing.
+    pub spill_down: AtomicBool,
+    queued: Mutex<Vec<Outgoing>>,
+    spilled: Mutex<Vec<Outgoing>>,
+}
+
+impl FakeStore {
+    /// Takes what was sent to the queues.
+    pub fn take_queued(&self) -> Vec<Outgoing> {
+        std::mem::take(&mut lock(&self.queued))
+    }
+
+    /// Takes what was spilled.
+    pub fn take_spilled(&self) -> Vec<Outgoing> {
+        std::mem::take(&mut lock(&self.spilled))
+    }
+}
+
+impl Store for FakeStore {
+    async fn send(&self, delivery: &Outgoing) -> Result<(), QueueError> {
+        if self.queues_down.load(Ordering::Relaxed) {
+            return Err(QueueError::Build(down()));
+        }
+        lock(&self.queued).push(delivery.clone());
+        Ok(())
+    }
+
+    async fn spill(&self, delivery: &Outgoing) -> Result<(), SpillError> {
+        if self.spill_down.load(Ordering::Relaxed) {
+            return Err(SpillError::Build(down()));
+        }
+        lock(&self.spilled).push(delivery.clone());
+        Ok(())
+    }
+}
+
+fn down() -> aws_sdk_sqs::error::BuildError {
+    aws_sdk_sqs::error::BuildError::other("down, as told")
+}
+
+/// A secret with its versions; counts how often each is read. Clones are the same secret.
+#[derive(Debug, Clone, Default)]
+pub struct FakeSecret(Arc<Versions>);
+
+#[derive(Debug, Default)]
+struct Versions {
+    values: Mutex<Vec<(Stage, String)>>,
+    unreadable: Mutex<Vec<Stage>>,
+    reads: AtomicUsize,
+}
+
+impl FakeSecret {
+    /// A secret with these versions.
+    #[must_use]
+    pub fn with(values: &[(Stage, &str)]) -> Self {
+        let secret = Self::default();
+        secret.set(values);
+        secret
+    }
+
+    /// Replaces all versions.
+    pub fn set(&self, values: &[(Stage, &str)]) {
+        let owned = values
+            .iter()
+            .map(|(stage, value)| (*stage, (*value).to_owned()));
+        *lock(&self.0.values) = owned.collect();
+    }
+
+    /// From now on these versions can't be read.
+    pub fn hide(&self, stages: &[Stage]) {
+        *lock(&self.0.unreadable) = stages.to_vec();
+    }
+
+    /// How often a version was asked for.
+    #[must_use]
+    pub fn reads(&self) -> usize {
+        self.0.reads.load(Ordering::Relaxed)
+    }
+}
+
+impl SecretSource for FakeSecret {
+    async fn read(&self, stage: Stage) -> Result<Option<SecretString>, SecretError> {
+        self.0.reads.fetch_add(1, Ordering::Relaxed);
+        if lock(&self.0.unreadable).contains(&stage) {
+            return Err(SecretError::Unreadable {
+                arn: "the secret".into(),
+                reason: "down, as told".into(),
+            });
+        }
+        let values = lock(&self.0.values);
+        let value = values.iter().find(|(its, _)| *its == stage);
+        Ok(value.map(|(_, value)| SecretString::from(value.clone())))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,52 @@
+//! How long each step of a request may take. AURA's patience isn't documented; an answer comes
+//! within [`ANSWER`] whatever fails, and within milliseconds if nothing does.
+//!
+//! | step | at most | within it |
+//! | --- | --- | --- |
+//! | reading the secret again, for a value that isn't known | [`SECRET_WAIT`] | |
+//! | the queue | [`QUEUE`]`.call` | up to three attempts, each `.attempt` long, `.connect` of it to connect |
+//! | the spill, if the queue has not confirmed | [`SPILL`]`.call` | likewise |
+//! | all else | what remains | parsing a body of 1 MiB takes some milliseconds |
+
+use std::time::Duration;
+
+use shared::aws::CallLimits;
+
+/// From the request's start to its answer.
+pub const ANSWER: Duration = Duration::from_secs(5);
+
+/// A request's wait for Secrets Manager. The reading itself goes on.
+pub const SECRET_WAIT: Duration = Duration::from_millis(800);
+
+/// One reading of one version of the secret. An attempt is short, so that a connection that died
+/// while the process was frozen leaves time for another one within [`SECRET_WAIT`].
+pub const SECRET: CallLimits = CallLimits {
+    connect: Duration::from_millis(350),
+    attempt: Duration::from_millis(350),
+    call: Duration::from_millis(1500),
+    pause: PAUSE,
+};
+
+/// Short: who waits is an emergency, and a service that is down stays so for longer than we have.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// One call to SQS.
+pub const QUEUE: CallLimits = CallLimits {
+    connect: Duration::from_millis(500),
+    attempt: Duration::from_secs(1),
+    call: Duration::from_millis(2200),
+    pause: PAUSE,
+};
+
+/// One call to DynamoDB.
+pub const SPILL: CallLimits = CallLimits {
+    connect: Duration::from_millis(500),
+    attempt: Duration::from_millis(800),
+    call: Duration::from_millis(1700),
+    pause: PAUSE,
+};
+
+const _: () = {
+    let steps = SECRET_WAIT.as_millis() + QUEUE.call.as_millis() + SPILL.call.as_millis();
+    assert!(steps + 300 <= ANSWER.as_millis());
+};

@@ -1,0 +1,154 @@
+use Stage::{Current, Pending, Previous};
+use Verdict::{Undecided, Valid, Wrong};
+
+use super::*;
+use crate::fakes::{FakeSecret, webhook_header};
+
+const ALL: [Stage; 3] = [Current, Pending, Previous];
+
+fn value(secret: &str) -> HeaderValue {
+    webhook_header().value(&SecretString::from(secret)).unwrap()
+}
+
+fn second(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+async fn loaded(secret: &FakeSecret) -> Arc<ValidValues<FakeSecret>> {
+    let valid = ValidValues::new(webhook_header(), secret.clone());
+    valid.load(second(0)).await;
+    valid
+}
+
+/// Waits until a reading that is under way has ended.
+async fn settled(valid: &ValidValues<FakeSecret>) {
+    tokio::task::yield_now().await;
+    drop(valid.reading.lock().await);
+}
+
+#[tokio::test]
+async fn all_versions_of_a_rotation_are_valid_and_nothing_else() {
+    let secret = FakeSecret::with(&[(Current, "b"), (Pending, "c"), (Previous, "a")]);
+    let valid = loaded(&secret).await;
+    for known in ["a", "b", "c"] {
+        assert_eq!(
+            valid.check(&value(known), second(1)).await,
+            Valid,
+            "{known}"
+        );
+    }
+    for unknown in ["", "d", "ab", "B"] {
+        let verdict = valid.check(&value(unknown), second(1)).await;
+        assert_eq!(verdict, Wrong, "{unknown}");
+    }
+    let bare = HeaderValue::from_static("b");
+    assert_eq!(valid.check(&bare, second(1)).await, Wrong);
+}
+
+#[tokio::test]
+async fn a_new_value_is_known_thirty_seconds_after_it_was_made_at_the_latest() {
+    let secret = FakeSecret::with(&[(Current, "a")]);
+    let valid = loaded(&secret).await;
+    // A forger has used up the reading that an unknown value is worth.
+    assert_eq!(valid.check(&value("forged"), second(100)).await, Wrong);
+    secret.set(&[(Current, "a"), (Pending, "b")]);
+    assert_eq!(valid.check(&value("b"), second(129)).await, Wrong);
+    assert_eq!(valid.check(&value("b"), second(130)).await, Valid);
+}
+
+#[tokio::test]
+async fn a_flood_of_unknown_values_is_one_reading_in_thirty_seconds() {
+    let secret = FakeSecret::with(&[(Current, "a")]);
+    let valid = loaded(&secret).await;
+    let before = secret.reads();
+    for n in 0..90 {
+        let forged = value(&format!("forged {n}"));
+        assert_eq!(valid.check(&forged, second(100 + n)).await, Wrong);
+    }
+    assert_eq!(secret.reads() - before, 3 * ALL.len());
+}
+
+#[tokio::test]
+async fn who_comes_while_the_secret_is_read_waits_for_it() {
+    let secret = FakeSecret::with(&[(Current, "a")]);
+    let valid = loaded(&secret).await;
+    secret.set(&[(Current, "b")]);
+    let value = value("b");
+    let together = tokio::join!(
+        valid.check(&value, second(100)),
+        valid.check(&value, second(100)),
+    );
+    assert_eq!(together, (Valid, Valid));
+}
+
+#[tokio::test]
+async fn old_values_are_read_again_in_the_background() {
+    let secret = FakeSecret::with(&[(Current, "b"), (Previous, "a")]);
+    let valid = loaded(&secret).await;
+    secret.set(&[(Current, "c"), (Previous, "b")]);
+    let before = secret.reads();
+    // Not old yet.
+    assert_eq!(valid.check(&value("b"), second(300)).await, Valid);
+    settled(&valid).await;
+    assert_eq!(secret.reads(), before);
+    // Old: this request is served with what is known, and the next one with what was read.
+    assert_eq!(valid.check(&value("a"), second(301)).await, Valid);
+    settled(&valid).await;
+    assert_eq!(secret.reads(), before + ALL.len());
+    assert_eq!(valid.check(&value("c"), second(302)).await, Valid);
+    assert_eq!(valid.check(&value("a"), second(303)).await, Wrong);
+}
+
+#[tokio::test]
+async fn while_it_cannot_be_read_known_values_go_on_working() {
+    let secret = FakeSecret::with(&[(Current, "b"), (Previous, "a")]);
+    let valid = loaded(&secret).await;
+    secret.hide(&ALL);
+    for day in 1..4 {
+        let now = second(86_400 * day);
+        assert_eq!(valid.check(&value("a"), now).await, Valid);
+        settled(&valid).await;
+        assert_eq!(valid.check(&value("b"), now).await, Valid);
+        assert_eq!(valid.check(&value("c"), now).await, Wrong);
+    }
+}
+
+#[tokio::test]
+async fn what_was_never_read_is_closed_and_tried_again() {
+    let secret = FakeSecret::with(&[(Current, "a")]);
+    secret.hide(&ALL);
+    let valid = loaded(&secret).await;
+    for forged in ["", "a"] {
+        assert_eq!(valid.check(&value(forged), second(1)).await, Undecided);
+    }
+    // At most once a second.
+    secret.hide(&[]);
+    assert_eq!(valid.check(&value("a"), second(1)).await, Undecided);
+    assert_eq!(valid.check(&value("a"), second(2)).await, Valid);
+    assert_eq!(valid.check(&value("b"), second(40)).await, Wrong);
+}
+
+#[tokio::test]
+async fn a_value_is_not_called_wrong_while_a_version_is_unread() {
+    let secret = FakeSecret::with(&[(Current, "b"), (Previous, "a")]);
+    secret.hide(&[Previous]);
+    let valid = loaded(&secret).await;
+    assert_eq!(valid.check(&value("b"), second(1)).await, Valid);
+    assert_eq!(valid.check(&value("a"), second(1)).await, Undecided);
+    // A secret without a current version is none.
+    let none = loaded(&FakeSecret::default()).await;
+    assert_eq!(none.check(&value("a"), second(1)).await, Undecided);
+}
+
+#[tokio::test]
+async fn a_version_that_no_header_takes_spoils_no_other() {
+    let secret = FakeSecret::with(&[(Current, "a"), (Pending, "line\nbreak")]);
+    let valid = loaded(&secret).await;
+    assert_eq!(valid.check(&value("a"), second(1)).await, Valid);
+}
+
+#[test]
+fn debug_hides_the_values() {
+    let version = Version::Value(value("s3cret"));
+    assert!(!format!("{version:?}").contains("s3cret"));
+}

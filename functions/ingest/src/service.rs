@@ -1,0 +1,60 @@
+//! Between Lambda's runtime and the handler.
+
+use std::sync::Arc;
+
+use lambda_http::http::header::HOST;
+use lambda_http::request::LambdaRequest;
+use lambda_http::{Adapter, Error, LambdaEvent, Request, Service as _, lambda_runtime, service_fn};
+
+use crate::handler::Ingest;
+use crate::secret::SecretSource;
+use crate::store::Store;
+
+/// Answers requests for as long as the process lives.
+///
+/// # Errors
+///
+/// Lambda's Runtime API can't be reached.
+pub async fn run<V: SecretSource, S: Store + 'static>(ingest: Ingest<V, S>) -> Result<(), Error> {
+    let ingest = Arc::new(ingest);
+    let mut adapter = Adapter::from(service_fn(move |request: Request| {
+        let ingest = Arc::clone(&ingest);
+        async move { Ok::<_, Error>(ingest.handle(request).await) }
+    }));
+    let service = service_fn(move |mut event: LambdaEvent<LambdaRequest>| {
+        without_uri(&mut event.payload);
+        adapter.call(event)
+    });
+    lambda_runtime::run(service).await
+}
+
+/// Drops what only a request's URI is made of. `lambda_http` makes one of host and query, and
+/// panics where it can't: anybody could have the endpoint answer 500, and raise its alarm, by a
+/// query that is none. Routing goes by the raw path.
+pub fn without_uri(request: &mut LambdaRequest) {
+    if let LambdaRequest::ApiGatewayV2(request) = request {
+        request.raw_query_string = None;
+        request.request_context.domain_name = None;
+        request.headers.remove(HOST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_or_query_that_is_none_is_no_reason_to_panic() {
+        let event = r#"{
+            "version": "2.0", "routeKey": "POST /aura/events", "rawPath": "/aura/events",
+            "rawQueryString": "<\u0001>", "headers": {"host": "a b", "x-forwarded-proto": "<"},
+            "requestContext": {"stage": "$default", "domainName": "a b", "timeEpoch": 0,
+                "http": {"method": "POST", "path": "/aura/events", "sourceIp": "192.0.2.1"}},
+            "isBase64Encoded": false
+        }"#;
+        let mut request: LambdaRequest = serde_json::from_str(event).unwrap();
+        without_uri(&mut request);
+        let request: Request = request.into();
+        assert_eq!(request.method(), "POST");
+    }
+}

@@ -1,0 +1,332 @@
+//! The spill: where a delivery waits, in the ledger table, when its queue can't be reached.
+//!
+//! What waits is the very message that its queue didn't take, so that sending it later needs no
+//! knowledge of how it was made, and its deduplication id keeps it one message should the queue
+//! have had it all along.
+//!
+//! A delivery's shard and id are the table's own keys: a query on one shard gives its deliveries
+//! oldest first, because their ids are UUIDv7. The shards keep a burst off a single partition of
+//! DynamoDB. No entity's key starts with `spill/`: entities' keys escape the slash.
+//!
+//! | attribute | holds |
+//! | --- | --- |
+//! | `pk` | `spill/<shard>`, 0 to 7 |
+//! | `sk` | the delivery id; the further parts of a large body have `/<n>` behind it |
+//! | `destination` | `ingest` or `quarantine`: the queue that it is for |
+//! | `parts` | how many items hold the body, this one included |
+//! | `body` | the message's body, or this item's part of it |
+//! | `groupId`, `deduplicationId` | of a message for a FIFO queue |
+//! | `attributes` | message attributes: texts as `S`, numbers as `N` |
+//!
+//! Nothing expires: an item is the only copy of a delivery until it is sent and removed.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{BuildError, SdkError};
+use aws_sdk_dynamodb::operation::query::QueryError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
+use uuid::Uuid;
+
+use crate::aws;
+use crate::queue::{Attribute, Destination, Fifo, Message, Outgoing};
+
+/// How many partition keys the spill is spread over.
+pub const SHARDS: u8 = 8;
+
+/// Largest part of a body in one item, in bytes. DynamoDB takes 400 KB with everything; a group
+/// id, a deduplication id and the attributes of a quarantined delivery are less than the rest.
+const MAX_PART_BYTES: usize = 390_000;
+
+/// The spill in the ledger table.
+#[derive(Debug, Clone)]
+pub struct Spill {
+    client: Client,
+    table: String,
+}
+
+/// A call to the spill that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SpillError {
+    /// The call can't be built.
+    #[error("spill: the call can't be built")]
+    Build(#[from] BuildError),
+    /// DynamoDB didn't confirm a change. It may be done all the same, if only the answer was lost.
+    #[error("spill: {}", aws::describe(.0))]
+    Change(#[from] Box<SdkError<TransactWriteItemsError>>),
+    /// DynamoDB didn't answer a query.
+    #[error("spill: {}", aws::describe(.0))]
+    Query(#[from] Box<SdkError<QueryError>>),
+    /// An item is there but not as this version writes it.
+    #[error("spill: item not understood: attribute {attribute}")]
+    Malformed {
+        /// The attribute that is missing or has another type.
+        attribute: &'static str,
+    },
+}
+
+impl Spill {
+    /// The spill in the ledger table of that name.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// Puts a delivery into the spill, whole or not at all. Doing it again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// DynamoDB has not confirmed it.
+    pub async fn put(&self, delivery: &Outgoing) -> Result<(), SpillError> {
+        let mut call = self.client.transact_write_items();
+        for item in items_of(delivery) {
+            let put = Put::builder().table_name(&self.table).set_item(Some(item));
+            call = call.transact_items(TransactWriteItem::builder().put(put.build()?).build());
+        }
+        call.send().await.map_err(Box::new)?;
+        Ok(())
+    }
+
+    /// Up to `limit` deliveries of one shard (below [`SHARDS`]), oldest first.
+    ///
+    /// # Errors
+    ///
+    /// DynamoDB doesn't answer, or an item isn't one of the spill's.
+    pub async fn oldest(&self, shard: u8, limit: usize) -> Result<Vec<Outgoing>, SpillError> {
+        let mut items = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :shard")
+            .expression_attribute_values(":shard", text(partition(shard)))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let Some(head) = items.next().await.transpose().map_err(Box::new)? else {
+                break;
+            };
+            let mut body = text_of(&head, "body")?.to_owned();
+            for _ in 1..parts_of(&head)? {
+                let part = items.next().await.transpose().map_err(Box::new)?;
+                body.push_str(text_of(&part.unwrap_or_default(), "body")?);
+            }
+            found.push(read(&head, body)?);
+        }
+        Ok(found)
+    }
+
+    /// Removes a delivery from the spill. Removing what isn't there changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// DynamoDB has not confirmed it.
+    pub async fn remove(&self, delivery: &Outgoing) -> Result<(), SpillError> {
+        let mut call = self.client.transact_write_items();
+        for part in 0..parts(&delivery.message.body).len() {
+            let delete = Delete::builder()
+                .table_name(&self.table)
+                .set_key(Some(key(delivery.delivery_id, part)))
+                .build()?;
+            call = call.transact_items(TransactWriteItem::builder().delete(delete).build());
+        }
+        call.send().await.map_err(Box::new)?;
+        Ok(())
+    }
+}
+
+type Item = HashMap<String, AttributeValue>;
+
+fn partition(shard: u8) -> String {
+    format!("spill/{shard}")
+}
+
+/// A delivery's shard, from the random end of its id.
+fn shard_of(delivery_id: Uuid) -> u8 {
+    let [.., last] = delivery_id.into_bytes();
+    last % SHARDS
+}
+
+fn key(delivery_id: Uuid, part: usize) -> Item {
+    let sort = match part {
+        0 => delivery_id.to_string(),
+        _ => format!("{delivery_id}/{part}"),
+    };
+    Item::from([
+        ("pk".to_owned(), text(partition(shard_of(delivery_id)))),
+        ("sk".to_owned(), text(sort)),
+    ])
+}
+
+/// The parts of a body, each small enough for an item. They are at most ten, which their keys
+/// sort as text: a message is not larger than 1 MiB.
+fn parts(body: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut rest = body;
+    while rest.len() > MAX_PART_BYTES {
+        let (part, behind) = rest.split_at(rest.floor_char_boundary(MAX_PART_BYTES));
+        parts.push(part);
+        rest = behind;
+    }
+    parts.push(rest);
+    parts
+}
+
+fn items_of(delivery: &Outgoing) -> Vec<Item> {
+    let Outgoing {
+        delivery_id,
+        destination,
+        message,
+    } = delivery;
+    let parts = parts(&message.body);
+    let count = parts.len();
+    let item_of = |(number, part): (usize, &str)| {
+        let mut item = key(*delivery_id, number);
+        item.insert("body".to_owned(), text(part));
+        if number == 0 {
+            item.insert("destination".to_owned(), text(destination.name()));
+            item.insert("parts".to_owned(), AttributeValue::N(count.to_string()));
+            item.extend(envelope_of(message));
+        }
+        item
+    };
+    parts.into_iter().enumerate().map(item_of).collect()
+}
+
+/// All of a message but its body.
+fn envelope_of(message: &Message) -> Item {
+    let mut item = Item::new();
+    if let Some(fifo) = &message.fifo {
+        item.insert("groupId".to_owned(), text(&fifo.group_id));
+        item.insert("deduplicationId".to_owned(), text(&fifo.deduplication_id));
+    }
+    let attributes = message.attributes.iter().map(|(name, value)| {
+        let value = match value {
+            Attribute::Text(value) => text(value),
+            Attribute::Number(value) => AttributeValue::N(value.clone()),
+        };
+        (name.clone(), value)
+    });
+    item.insert(
+        "attributes".to_owned(),
+        AttributeValue::M(attributes.collect()),
+    );
+    item
+}
+
+fn read(head: &Item, body: String) -> Result<Outgoing, SpillError> {
+    let fifo = match (head.get("groupId"), head.get("deduplicationId")) {
+        (None, None) => None,
+        _ => Some(Fifo {
+            group_id: text_of(head, "groupId")?.to_owned(),
+            deduplication_id: text_of(head, "deduplicationId")?.to_owned(),
+        }),
+    };
+    Ok(Outgoing {
+        delivery_id: text_of(head, "sk")?.parse().map_err(|_| malformed("sk"))?,
+        destination: match text_of(head, "destination")? {
+            "ingest" => Destination::Ingest,
+            "quarantine" => Destination::Quarantine,
+            _ => return Err(malformed("destination")),
+        },
+        message: Message {
+            body,
+            fifo,
+            attributes: attributes_of(head)?,
+        },
+    })
+}
+
+fn attributes_of(head: &Item) -> Result<BTreeMap<String, Attribute>, SpillError> {
+    let attributes = head
+        .get("attributes")
+        .and_then(|value| value.as_m().ok())
+        .ok_or(malformed("attributes"))?;
+    attributes
+        .iter()
+        .map(|(name, value)| {
+            let value = match value {
+                AttributeValue::S(value) => Attribute::Text(value.clone()),
+                AttributeValue::N(value) => Attribute::Number(value.clone()),
+                _ => return Err(malformed("attributes")),
+            };
+            Ok((name.clone(), value))
+        })
+        .collect()
+}
+
+fn parts_of(head: &Item) -> Result<usize, SpillError> {
+    head.get("parts")
+        .and_then(|value| value.as_n().ok()?.parse().ok())
+        .ok_or(malformed("parts"))
+}
+
+fn text_of<'a>(item: &'a Item, attribute: &'static str) -> Result<&'a str, SpillError> {
+    item.get(attribute)
+        .and_then(|value| value.as_s().ok())
+        .map(String::as_str)
+        .ok_or(malformed(attribute))
+}
+
+fn malformed(attribute: &'static str) -> SpillError {
+    SpillError::Malformed { attribute }
+}
+
+fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outgoing(body: String) -> Outgoing {
+        Outgoing {
+            delivery_id: Uuid::from_u128(0x0123),
+            destination: Destination::Ingest,
+            message: Message {
+                body,
+                fifo: Some(Fifo {
+                    group_id: "callout#5003".into(),
+                    deduplication_id: "id".into(),
+                }),
+                attributes: BTreeMap::from([("size".into(), Attribute::Number("7".into()))]),
+            },
+        }
+    }
+
+    #[test]
+    fn a_message_is_read_as_it_was_written() {
+        let delivery = outgoing("{}".into());
+        let items = items_of(&delivery);
+        assert_eq!(items.len(), 1);
+        assert_eq!(read(&items[0], "{}".into()).unwrap(), delivery);
+    }
+
+    #[test]
+    fn a_large_body_is_split_between_characters() {
+        // Three bytes each: no part ends where its limit is.
+        let body = "€".repeat(1024 * 1024 / 3);
+        let items = items_of(&outgoing(body.clone()));
+        assert_eq!(parts_of(&items[0]).unwrap(), items.len());
+        let parts: Vec<&str> = items
+            .iter()
+            .map(|item| text_of(item, "body").unwrap())
+            .collect();
+        assert!(parts.iter().all(|part| part.len() <= MAX_PART_BYTES));
+        assert_eq!(parts.concat(), body);
+        assert!(items.is_sorted_by_key(|item| text_of(item, "sk").unwrap().to_owned()));
+    }
+
+    #[test]
+    fn no_entity_has_a_key_of_the_spills() {
+        let entity = crate::event::Entity {
+            kind: "spill/3".into(),
+            id: "1".into(),
+        };
+        assert!(!entity.key().starts_with("spill/"));
+    }
+}
