@@ -1,8 +1,9 @@
 //! The adapters against the services that they adapt to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context as _, Result, ensure};
+use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
@@ -10,14 +11,18 @@ use e2e::Local;
 use jiff::{SignedDuration, Timestamp};
 use local::account::Account;
 use processor::ledger::{ClaimRequest, DynamoLedger, Ledger as _, LedgerError};
+use shared::aws::MAX_QUEUED_BYTES;
 use shared::ledger::{Claim, Item, LedgerKey, Refusal, State};
+use shared::quarantine::Quarantined;
+use shared::queue::{Destination, Fifo, Message, Outgoing};
+use shared::spill::{self, Spill};
 use uuid::Uuid;
 
 const TABLE: &str = "ledger";
 const LEASE: SignedDuration = SignedDuration::from_secs(7);
 
-/// A ledger table with the template's keys.
-async fn ledger(account: &Account) -> Result<DynamoLedger> {
+/// A table with the keys of the template's ledger table.
+async fn ledger_table(account: &Account) -> Result<Client> {
     let client = account.dynamodb();
     let attribute = |name: &str| {
         let kind = ScalarAttributeType::S;
@@ -42,11 +47,13 @@ async fn ledger(account: &Account) -> Result<DynamoLedger> {
         .key_schema(key("sk", KeyType::Range)?)
         .send()
         .await?;
-    Ok(DynamoLedger::new(
-        client,
-        TABLE.into(),
-        SignedDuration::from_hours(24),
-    ))
+    Ok(client)
+}
+
+async fn ledger(account: &Account) -> Result<DynamoLedger> {
+    let client = ledger_table(account).await?;
+    let retention = SignedDuration::from_hours(24);
+    Ok(DynamoLedger::new(client, TABLE.into(), retention))
 }
 
 fn key() -> LedgerKey {
@@ -244,5 +251,70 @@ async fn a_call_to_a_table_that_is_not_there_fails_and_says_so() -> Result<()> {
         .unwrap_err()
         .to_string();
     assert!(error.contains("ResourceNotFoundException"), "{error}");
+    Ok(())
+}
+
+/// A delivery of the day's second `n`. The end of its id spreads over the shards.
+fn outgoing(n: u8, destination: Destination, message: Message) -> Outgoing {
+    let mut id = Uuid::new_v7(uuid::Timestamp::from_unix_time(n.into(), 0, 0, 0)).into_bytes();
+    id[15] = n;
+    Outgoing {
+        delivery_id: Uuid::from_bytes(id),
+        destination,
+        message,
+    }
+}
+
+fn for_ingest(n: u8, body: String) -> Outgoing {
+    let fifo = Fifo {
+        group_id: "callout#5003".into(),
+        deduplication_id: n.to_string(),
+    };
+    let message = Message {
+        body,
+        fifo: Some(fifo),
+        attributes: BTreeMap::new(),
+    };
+    outgoing(n, Destination::Ingest, message)
+}
+
+#[tokio::test]
+async fn what_is_spilled_is_found_whole_and_oldest_first_until_it_is_removed() -> Result<()> {
+    let account = Local::shared().await?.new_account();
+    let spill = Spill::new(ledger_table(&account).await?, TABLE.into());
+    let quarantined = Quarantined {
+        reason: "not-utf8",
+        delivery_id: Some(Uuid::from_u128(7)),
+        received_at: Timestamp::UNIX_EPOCH,
+        body: b"\xff",
+    };
+    let mut deliveries: Vec<_> = (0..20).map(|n| for_ingest(n, n.to_string())).collect();
+    // In one shard with each other, and larger together than a page of a query.
+    deliveries.push(for_ingest(24, "\u{20ac}".repeat(MAX_QUEUED_BYTES / 3)));
+    deliveries.push(for_ingest(32, "x".repeat(MAX_QUEUED_BYTES)));
+    let message = quarantined.message();
+    deliveries.push(outgoing(40, Destination::Quarantine, message));
+    for delivery in deliveries.iter().rev() {
+        spill.put(delivery).await?;
+        spill.put(delivery).await?;
+    }
+
+    let mut found = Vec::new();
+    for shard in 0..spill::SHARDS {
+        let of_shard = spill.oldest(shard, usize::MAX).await?;
+        assert!(of_shard.len() > 1, "shard {shard}");
+        assert!(of_shard.is_sorted_by_key(|delivery| delivery.delivery_id));
+        assert_eq!(spill.oldest(shard, 1).await?, of_shard[..1]);
+        found.extend(of_shard);
+    }
+    found.sort_by_key(|delivery| delivery.delivery_id);
+    assert!(found == deliveries, "what was found is not what was put");
+
+    for delivery in &deliveries {
+        spill.remove(delivery).await?;
+        spill.remove(delivery).await?;
+    }
+    let left = account.dynamodb().scan().table_name(TABLE).send().await?;
+    assert_eq!(left.count, 0);
     Ok(())
 }

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use e2e::{Local, PATIENCE, all_published, drained, ledger_items};
+use e2e::{Local, PATIENCE, all_published, ledger_items};
 use local::aura::{Aura, Controller, Day, Delivery};
 use local::consumers::{Consumers, Published};
-use local::system::{Leftovers, System, Webhook};
+use local::system::{Leftovers, System};
 use local::tally::Tally;
 use serde_json::{Value, json};
 
@@ -199,83 +199,6 @@ async fn events_of_one_callout_keep_their_order_beside_another_callouts() -> Res
             "callout {id}"
         );
     }
-    Ok(())
-}
-
-#[tokio::test]
-async fn refusals_are_stored_nowhere_and_what_is_unreadable_is_kept() -> Result<()> {
-    let system = Local::shared().await?.system(&[]).await?;
-    let mut consumers = Consumers::read(&system.stack);
-    let webhook = system.webhook().await?;
-    let base = webhook
-        .webhook_url
-        .strip_suffix("/aura/events")
-        .context("another path")?;
-    let wrong = Webhook {
-        header: local::system::Header {
-            value: "Bearer wrong".into(),
-            ..webhook.header.clone()
-        },
-        ..webhook.clone()
-    };
-    let elsewhere = Webhook {
-        webhook_url: format!("{base}/elsewhere"),
-        ..webhook.clone()
-    };
-    let http = shared::http_client::build()?;
-    let body = || callout("NEW_CALLOUT", 1, 1);
-
-    assert_eq!(wrong.post(&http, body()).await?.status, 401);
-    assert_eq!(
-        http.post(&webhook.webhook_url)
-            .body(body())
-            .send()
-            .await?
-            .status(),
-        401
-    );
-    assert_eq!(elsewhere.post(&http, body()).await?.status, 404);
-    assert_eq!(
-        http.put(&webhook.webhook_url)
-            .body(body())
-            .send()
-            .await?
-            .status(),
-        405
-    );
-    assert_eq!(
-        webhook
-            .post(&http, vec![b' '; 2 * 1024 * 1024])
-            .await?
-            .status,
-        413
-    );
-    drained(&system.stack).await?;
-    assert!(
-        ledger_items(&system.stack).await?.is_empty(),
-        "a refusal reached the ledger"
-    );
-    assert!(
-        Leftovers::count(&system.stack).await?.is_none(),
-        "a refusal was stored"
-    );
-
-    let unreadable = include_str!("../../events/unreadable.json");
-    let answer = webhook.post(&http, unreadable.into()).await?;
-    assert_eq!(
-        (answer.status, &answer.body["status"]),
-        (202, &json!("quarantined"))
-    );
-    assert_eq!(Leftovers::count(&system.stack).await?.quarantine_depth, 1);
-    let answer = webhook.post(&http, body()).await?;
-    assert_eq!(
-        (answer.status, &answer.body["status"]),
-        (202, &json!("accepted"))
-    );
-    let published = all_published(&system.stack, &mut consumers).await?;
-    assert_eq!(published.len(), 1);
-    let id = Some(published[0].detail.delivery_id.as_str());
-    assert_eq!(id, answer.delivery_id());
     Ok(())
 }
 

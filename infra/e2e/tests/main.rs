@@ -3,6 +3,7 @@
 //! One binary, so that one MiniStack serves all tests; each has an account of its own.
 
 mod adapters;
+mod answers;
 mod deployment;
 mod faults;
 mod journey;

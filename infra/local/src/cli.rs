@@ -77,8 +77,8 @@ The JSON object:
   lost         deliveries in none of the last three classes
   doubled      copies that consumers received beyond the first of each event
   strangers    events that consumers received and AURA never sent
-  quarantineDepth, deadLetterDepth
-               messages in the quarantine queue and in all dead letter queues
+  quarantineDepth, spillDepth, deadLetterDepth
+               what waits in the quarantine queue, in the spill and in all dead letter queues
   seconds      from the story's first call to the last count
   setupSeconds from the command's start to the story's first call
   zipBytes     size of each function's zip";

@@ -169,8 +169,8 @@ fn summary(report: &Report) -> Vec<String> {
             tally.published, tally.doubled, tally.strangers
         ),
         format!(
-            "The quarantine holds {}, the dead letter queues {}.",
-            leftovers.quarantine_depth, leftovers.dead_letter_depth
+            "The quarantine holds {}, the spill {}, the dead letter queues {}.",
+            leftovers.quarantine_depth, leftovers.spill_depth, leftovers.dead_letter_depth
         ),
         format!("{verdict} published exactly once: {} lost.", tally.lost),
     ]
@@ -345,6 +345,7 @@ mod tests {
     };
     const NONE: Leftovers = Leftovers {
         quarantine_depth: 0,
+        spill_depth: 0,
         dead_letter_depth: 0,
     };
 
@@ -410,7 +411,8 @@ mod tests {
         let json = serde_json::to_value(report(GOOD, NONE)).unwrap();
         let expected = json!({
             "sent": 9, "accepted": 9, "published": 9, "duplicates": 0, "quarantined": 0,
-            "lost": 0, "doubled": 0, "strangers": 0, "quarantineDepth": 0, "deadLetterDepth": 0,
+            "lost": 0, "doubled": 0, "strangers": 0, "quarantineDepth": 0, "spillDepth": 0,
+            "deadLetterDepth": 0,
             "seconds": 1.5, "setupSeconds": 9.0,
             "zipBytes": {"ingest": 7},
         });

@@ -6,6 +6,7 @@ use aura_sim::AuraSim;
 use reqwest::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use shared::spill::{self, Spill};
 
 use crate::account::Account;
 use crate::aura::{self, Aura};
@@ -203,12 +204,14 @@ impl Answer {
     }
 }
 
-/// What waits in the queues that should be empty.
+/// What waits where nothing should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Leftovers {
     /// Deliveries that can't be understood.
     pub quarantine_depth: u64,
+    /// Deliveries whose queue could not be reached.
+    pub spill_depth: u64,
     /// Messages that the processor or the bus gave up on.
     pub dead_letter_depth: u64,
 }
@@ -218,7 +221,7 @@ impl Leftovers {
     ///
     /// # Errors
     ///
-    /// SQS doesn't answer.
+    /// SQS or DynamoDB doesn't answer.
     pub async fn count(stack: &Stack) -> Result<Self> {
         let sqs = stack.account().sqs();
         let quarantine = Queue::new(sqs.clone(), stack.output("QuarantineQueueUrl")?);
@@ -232,6 +235,7 @@ impl Leftovers {
         }
         Ok(Self {
             quarantine_depth: quarantine.depth().await?,
+            spill_depth: spill_depth(stack).await?,
             dead_letter_depth,
         })
     }
@@ -239,6 +243,16 @@ impl Leftovers {
     /// True if there are none.
     #[must_use]
     pub fn is_none(&self) -> bool {
-        self.quarantine_depth == 0 && self.dead_letter_depth == 0
+        self.quarantine_depth == 0 && self.spill_depth == 0 && self.dead_letter_depth == 0
     }
+}
+
+async fn spill_depth(stack: &Stack) -> Result<u64> {
+    let table = stack.output("LedgerTableName")?.to_owned();
+    let spill = Spill::new(stack.account().dynamodb(), table);
+    let mut depth = 0;
+    for shard in 0..spill::SHARDS {
+        depth += spill.oldest(shard, usize::MAX).await?.len() as u64;
+    }
+    Ok(depth)
 }
