@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use lambda_http::http::header::HOST;
 use lambda_http::request::LambdaRequest;
-use lambda_http::{Adapter, Error, LambdaEvent, Request, Service as _, lambda_runtime, service_fn};
+use lambda_http::{
+    Adapter, Body, Error, LambdaEvent, Request, Response, Service as _, lambda_runtime, service_fn,
+};
 
+use crate::answer::{Answer, Refusal};
 use crate::handler::Ingest;
 use crate::secret::SecretSource;
 use crate::store::Store;
@@ -17,15 +20,26 @@ use crate::store::Store;
 /// Lambda's Runtime API can't be reached.
 pub async fn run<V: SecretSource, S: Store + 'static>(ingest: Ingest<V, S>) -> Result<(), Error> {
     let ingest = Arc::new(ingest);
-    let mut adapter = Adapter::from(service_fn(move |request: Request| {
-        let ingest = Arc::clone(&ingest);
-        async move { Ok::<_, Error>(ingest.handle(request).await) }
+    let mut adapter = Adapter::from(service_fn(move |request| {
+        let answer = answer(Arc::clone(&ingest), request);
+        async { Ok::<_, Error>(answer.await) }
     }));
     let service = service_fn(move |mut event: LambdaEvent<LambdaRequest>| {
         without_uri(&mut event.payload);
         adapter.call(event)
     });
     lambda_runtime::run(service).await
+}
+
+/// A panic is an answer of ours too: the runtime would hand its message to API Gateway, which may
+/// log it, and it may quote a delivery.
+async fn answer<V, S>(ingest: Arc<Ingest<V, S>>, request: Request) -> Response<Body>
+where
+    V: SecretSource,
+    S: Store + 'static,
+{
+    let answer = tokio::spawn(async move { ingest.handle(request).await }).await;
+    answer.unwrap_or_else(|_panicked| Answer::Refused(Refusal::StoreUnavailable).into_response())
 }
 
 /// Drops what only a request's URI is made of. `lambda_http` makes one of host and query, and
@@ -42,6 +56,17 @@ pub fn without_uri(request: &mut LambdaRequest) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fakes;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_503_and_says_nothing() {
+        let mut ingest = fakes::ingest().await;
+        ingest.now = || panic!("a phone number");
+        let response = answer(Arc::new(ingest), Request::default()).await;
+        assert_eq!(response.status(), 503);
+        let body = String::from_utf8(response.body().to_vec()).unwrap();
+        assert!(!body.contains("phone"), "{body}");
+    }
 
     #[test]
     fn a_host_or_query_that_is_none_is_no_reason_to_panic() {

@@ -134,3 +134,26 @@ async fn the_rule_for_other_kinds_can_be_turned_off() -> Result<()> {
     assert_eq!(states.filter(|state| *state == "PUBLISHED").count(), 2);
     Ok(())
 }
+
+#[tokio::test]
+async fn source_ranges_that_are_none_are_refused_before_anything_is_made() -> Result<()> {
+    let local = Local::shared().await?;
+    let wrong = [
+        "10.0.0.0/33",
+        "10.0.0.256",
+        "10.0.0",
+        "2001:db8::/129",
+        "10.0.0.0/8, 10.0.0.1",
+        "10.0.0.0/8,",
+        "aura.services",
+    ];
+    for ranges in wrong {
+        let refused = local.system(&[("AllowedSourceCidrs", ranges)]).await;
+        let Err(DeployError::Other(error)) = refused else {
+            bail!("{ranges} was not refused as a parameter");
+        };
+        let told = format!("{error:#}");
+        assert!(told.contains("AllowedSourceCidrs"), "{told}");
+    }
+    Ok(())
+}
