@@ -11,7 +11,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 pub use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::result::SdkError;
 
-/// How long a call may take. The SDK has no such limits by itself.
+/// How long a call may take. By itself, the SDK limits no more than the time to connect.
 #[derive(Debug, Clone, Copy)]
 pub struct CallLimits {
     /// To connect to the service.

@@ -58,6 +58,14 @@ impl<S: SecretSource> Authenticator<S> {
         }
     }
 
+    /// Whether a request carries the secret, as far as is known without asking anybody: enough to
+    /// tell an operator, not to let it in.
+    #[must_use]
+    pub fn seems_authentic(&self, request: &Request) -> bool {
+        self.given(request.headers())
+            .is_some_and(|given| self.valid.knows(given))
+    }
+
     /// The header's value. API Gateway joins the values of a header that is given twice by a
     /// comma, which makes them a wrong one.
     fn given<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {

@@ -21,12 +21,14 @@ use crate::store::Store;
 /// An `ingest` over a [`FakeStore`], which knows the secret `right` already: AURA sends
 /// `authorization: Bearer right`. Its clock stands still.
 pub async fn ingest() -> Ingest<FakeSecret, FakeStore> {
-    let valid = ValidValues::new(
-        webhook_header(),
-        FakeSecret::with(&[(Stage::Current, "right")]),
-    );
+    ingest_with(FakeSecret::with(&[(Stage::Current, "right")])).await
+}
+
+/// The same with a secret of the test's own.
+pub async fn ingest_with(secret: FakeSecret) -> Ingest<FakeSecret, FakeStore> {
+    let valid = ValidValues::new(webhook_header(), secret);
     let now = || Timestamp::UNIX_EPOCH;
-    valid.load(now()).await;
+    let _ = valid.load(now()).await;
     Ingest {
         allowed_sources: AllowedSources::default(),
         authenticator: Authenticator::new(valid),
@@ -94,10 +96,14 @@ fn down() -> aws_sdk_sqs::error::BuildError {
 #[derive(Debug, Clone, Default)]
 pub struct FakeSecret(Arc<Versions>);
 
+type Values = Vec<(Stage, String)>;
+
 #[derive(Debug, Default)]
 struct Versions {
-    values: Mutex<Vec<(Stage, String)>>,
+    values: Mutex<Values>,
     unreadable: Mutex<Vec<Stage>>,
+    hangs: AtomicBool,
+    change: Mutex<Option<(usize, Values)>>,
     reads: AtomicUsize,
 }
 
@@ -112,15 +118,22 @@ impl FakeSecret {
 
     /// Replaces all versions.
     pub fn set(&self, values: &[(Stage, &str)]) {
-        let owned = values
-            .iter()
-            .map(|(stage, value)| (*stage, (*value).to_owned()));
-        *lock(&self.0.values) = owned.collect();
+        *lock(&self.0.values) = owned(values);
+    }
+
+    /// Replaces all versions once so many have been read.
+    pub fn change_after(&self, reads: usize, values: &[(Stage, &str)]) {
+        *lock(&self.0.change) = Some((reads, owned(values)));
     }
 
     /// From now on these versions can't be read.
     pub fn hide(&self, stages: &[Stage]) {
         *lock(&self.0.unreadable) = stages.to_vec();
+    }
+
+    /// From now on no reading comes to an end.
+    pub fn hang(&self) {
+        self.0.hangs.store(true, Ordering::Relaxed);
     }
 
     /// How often a version was asked for.
@@ -132,7 +145,13 @@ impl FakeSecret {
 
 impl SecretSource for FakeSecret {
     async fn read(&self, stage: Stage) -> Result<Option<SecretString>, SecretError> {
-        self.0.reads.fetch_add(1, Ordering::Relaxed);
+        let reads = self.0.reads.fetch_add(1, Ordering::Relaxed);
+        if let Some((_, values)) = lock(&self.0.change).take_if(|(after, _)| *after == reads) {
+            *lock(&self.0.values) = values;
+        }
+        if self.0.hangs.load(Ordering::Relaxed) {
+            return std::future::pending().await;
+        }
         if lock(&self.0.unreadable).contains(&stage) {
             return Err(SecretError::Unreadable {
                 arn: "the secret".into(),
@@ -143,6 +162,11 @@ impl SecretSource for FakeSecret {
         let value = values.iter().find(|(its, _)| *its == stage);
         Ok(value.map(|(_, value)| SecretString::from(value.clone())))
     }
+}
+
+fn owned(values: &[(Stage, &str)]) -> Values {
+    let owned = |(stage, value): &(Stage, &str)| (*stage, (*value).to_owned());
+    values.iter().map(owned).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

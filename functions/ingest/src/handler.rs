@@ -69,7 +69,7 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
             return Ok(Answer::Healthy);
         }
         let arrival = Arrival {
-            delivery: self.admit(request, now).await?,
+            delivery: self.admit(request, now, metrics).await?,
             id: delivery_id(now),
             at: now,
         };
@@ -82,8 +82,15 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
     }
 
     /// Decides, before anything of the body is read, whether a request is a delivery of AURA's.
-    async fn admit(&self, request: Request, now: Timestamp) -> Result<AuthenticDelivery, Refusal> {
+    async fn admit(
+        &self,
+        request: Request,
+        now: Timestamp,
+        metrics: &mut RequestMetrics,
+    ) -> Result<AuthenticDelivery, Refusal> {
         if !self.allowed_sources.allow(&request) {
+            // AURA sends from elsewhere, or somebody has the secret: either is for an operator.
+            metrics.wrong_address(self.authenticator.seems_authentic(&request));
             return Err(Refusal::Forbidden);
         }
         if request.raw_http_path() != WEBHOOK_PATH {

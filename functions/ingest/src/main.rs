@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use lambda_http::Error;
 use shared::config::Environment;
 use shared::{aws, telemetry};
+use tokio::time::timeout;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -30,8 +31,10 @@ async fn run() -> Result<(), Error> {
     };
     let valid = ValidValues::new(config.webhook_header.clone(), secrets_manager);
     let store = AwsStore::new(&sdk, &config);
-    // The first delivery after a quiet night is an emergency too: it finds all this done.
-    Box::pin(async { tokio::join!(valid.load(Timestamp::now()), store.connect()) }).await;
+    // The first delivery after a quiet night is an emergency too: it finds all this done, or begun
+    // if it takes too long.
+    let ready = async { tokio::join!(valid.load(Timestamp::now()), store.connect()) };
+    let _ = timeout(limits::START, ready).await;
 
     let ingest = Ingest {
         allowed_sources: config.allowed_sources,

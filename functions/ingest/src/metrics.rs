@@ -33,6 +33,8 @@ pub struct RequestMetrics {
     /// The queue could not be reached: it waits in the spill.
     spilled: bool,
     forbidden: bool,
+    /// It was forbidden though it carried the secret.
+    wrong_address: bool,
     unauthorized: bool,
     too_large: bool,
     unavailable: bool,
@@ -54,7 +56,8 @@ impl RequestMetrics {
             timestamp: now.into(),
             function: "ingest",
             delivery_id: None,
-            answer: "none",
+            // Unless it is answered: then it has panicked.
+            answer: "panicked",
             reason: None,
             message: None,
             entity_kind: None,
@@ -63,9 +66,10 @@ impl RequestMetrics {
             quarantined: false,
             spilled: false,
             forbidden: false,
+            wrong_address: false,
             unauthorized: false,
             too_large: false,
-            unavailable: false,
+            unavailable: true,
             size,
             time: Timer::start_now(),
             store_time: Stopwatch::new(),
@@ -95,20 +99,22 @@ impl RequestMetrics {
         self.spilled = spilled;
     }
 
+    /// Notes whether a request from a forbidden address carried the secret.
+    pub fn wrong_address(&mut self, has_secret: bool) {
+        self.wrong_address = has_secret;
+    }
+
     /// Notes the answer.
     pub fn answered(&mut self, answer: Answer) {
+        use Refusal::{Forbidden, SecretUnavailable, StoreUnavailable, TooLarge, Unauthorized};
+
         self.answer = answer.name();
-        match answer {
-            Answer::Accepted(_) => self.accepted = true,
-            Answer::Quarantined(_) => self.quarantined = true,
-            Answer::Refused(Refusal::Forbidden) => self.forbidden = true,
-            Answer::Refused(Refusal::Unauthorized) => self.unauthorized = true,
-            Answer::Refused(Refusal::TooLarge) => self.too_large = true,
-            Answer::Refused(Refusal::SecretUnavailable | Refusal::StoreUnavailable) => {
-                self.unavailable = true;
-            }
-            Answer::Healthy
-            | Answer::Refused(Refusal::NotFound | Refusal::MethodNotAllowed { .. }) => {}
-        }
+        self.accepted = matches!(answer, Answer::Accepted(_));
+        self.quarantined = matches!(answer, Answer::Quarantined(_));
+        let refused = |refusals: &[Refusal]| matches!(answer, Answer::Refused(refusal) if refusals.contains(&refusal));
+        self.forbidden = refused(&[Forbidden]);
+        self.unauthorized = refused(&[Unauthorized]);
+        self.too_large = refused(&[TooLarge]);
+        self.unavailable = refused(&[SecretUnavailable, StoreUnavailable]);
     }
 }

@@ -1,15 +1,17 @@
 //! The values of the webhook's secret that are valid now: its current one and, around a rotation,
 //! the next and the one before, so that AURA is never locked out.
 //!
-//! They are read when the function starts and then kept. They are read again
+//! They are read in the order in which a rotation moves a value from one to the next, so that no
+//! value slips through between two reads. That happens when the function starts, and then they are
+//! kept. They are read again
 //!
 //! - in the background, by a request that finds them older than [`REFRESH_AFTER`], without waiting;
 //! - by a request with a value that isn't among them, at most once in [`REFRESH_INTERVAL`]: it may
 //!   be a new one. That request waits for it, up to [`limits::SECRET_WAIT`].
 //!
-//! So a new value is known [`REFRESH_INTERVAL`] after it was made at the latest: a rotation has to
-//! wait for that long before it tells AURA. While Secrets Manager is down, the values that are
-//! known go on working.
+//! So a new value is known [`REFRESH_INTERVAL`] after it was made at the latest, if Secrets Manager
+//! answers: a rotation has to wait for that long before it tells AURA. While Secrets Manager is
+//! down, the values that are known go on working.
 
 use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,9 +20,10 @@ use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::HeaderValue;
 use secrecy::SecretString;
 use shared::secrets::{self, SecretError, Stage};
-use shared::webhook::{IllegalHeaderValue, WebhookHeader};
+use shared::webhook::WebhookHeader;
 use subtle::{Choice, ConstantTimeEq as _};
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::limits;
@@ -82,8 +85,8 @@ pub struct ValidValues<S> {
 /// What was read. A version that can't be read now stays as it was.
 #[derive(Debug, Default)]
 struct Known {
-    current: Version,
     pending: Version,
+    current: Version,
     previous: Version,
     /// When all three were last read.
     complete_at: Option<Timestamp>,
@@ -93,17 +96,9 @@ struct Known {
 enum Version {
     #[default]
     NeverRead,
-    Absent,
+    /// There is none, or its text is no header value.
+    Unusable,
     Value(HeaderValue),
-}
-
-/// Why a version can't be used.
-#[derive(Debug, thiserror::Error)]
-enum Unusable {
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    #[error(transparent)]
-    Header(#[from] IllegalHeaderValue),
 }
 
 impl<S: SecretSource> ValidValues<S> {
@@ -124,9 +119,21 @@ impl<S: SecretSource> ValidValues<S> {
         &self.header
     }
 
-    /// Reads them for the first time. Failing is no error: a request tries again.
-    pub async fn load(&self, now: Timestamp) {
-        self.read_again(now, SignedDuration::ZERO).await;
+    /// Reads them for the first time. Failing is no error: the first request tries again. It goes
+    /// on when nobody waits for it any more.
+    #[must_use]
+    pub fn load(self: &Arc<Self>, now: Timestamp) -> JoinHandle<()> {
+        let values = Arc::clone(self);
+        tokio::spawn(async move {
+            if !values.read_again(now, SignedDuration::ZERO).await {
+                *values.reading.lock().await = None;
+            }
+        })
+    }
+
+    /// Whether `given` is one of the values that are known, without asking anybody.
+    pub fn knows(&self, given: &HeaderValue) -> bool {
+        self.known(|known| known.verdict(given)) == Verdict::Valid
     }
 
     /// Says what is known of `given`, and reads the values again if need be.
@@ -158,50 +165,64 @@ impl<S: SecretSource> ValidValues<S> {
         self: &Arc<Self>,
         now: Timestamp,
         interval: SignedDuration,
-    ) -> tokio::task::JoinHandle<()> {
+    ) -> JoinHandle<()> {
         let values = Arc::clone(self);
-        tokio::spawn(async move { values.read_again(now, interval).await })
+        tokio::spawn(async move {
+            values.read_again(now, interval).await;
+        })
     }
 
-    /// Reads all versions, unless that was begun less than `interval` ago. Who comes while it is
-    /// under way waits for it.
-    async fn read_again(&self, now: Timestamp, interval: SignedDuration) {
+    /// Reads all versions, unless that was begun less than `interval` ago, and says whether all
+    /// could be read. Who comes while it is under way waits for it.
+    async fn read_again(&self, now: Timestamp, interval: SignedDuration) -> bool {
         let mut begun = self.reading.lock().await;
-        if begun.is_some_and(|begun| now.duration_since(begun) < interval) {
-            return;
+        if begun.is_some_and(|begun| now.duration_since(begun).abs() < interval) {
+            return false;
         }
         *begun = Some(now);
-        let (current, pending, previous) = tokio::join!(
-            self.read(Stage::Current),
-            self.read(Stage::Pending),
-            self.read(Stage::Previous),
-        );
-        let complete = current.is_some() && pending.is_some() && previous.is_some();
+        let pending = self.read(Stage::Pending).await;
+        let current = self.read(Stage::Current).await;
+        let previous = self.read(Stage::Previous).await;
+        let complete = pending.is_some() && current.is_some() && previous.is_some();
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.current.update(current);
         known.pending.update(pending);
+        known.current.update(current);
         known.previous.update(previous);
         if complete {
             known.complete_at = Some(now);
         }
+        complete
     }
 
+    /// Reads one version; `None` if nothing can be said of it now.
     async fn read(&self, stage: Stage) -> Option<Version> {
-        let read = self.source.read(stage).await;
-        match read.map_err(Unusable::from).and_then(|it| self.version(it)) {
-            Ok(version) => Some(version),
-            Err(error) => {
+        match self.source.read(stage).await {
+            Ok(Some(secret)) => Some(self.version(stage, &secret)),
+            // There always is a current version: who doesn't find it looks in the wrong place.
+            Ok(None) if stage != Stage::Current => Some(Version::Unusable),
+            Ok(None) => {
+                tracing::warn!("webhook secret has no current version; known values stay valid");
+                None
+            }
+            Err(error @ SecretError::Malformed { .. }) => {
+                tracing::warn!(?stage, %error, "webhook secret not usable");
+                Some(Version::Unusable)
+            }
+            Err(error @ SecretError::Unreadable { .. }) => {
                 tracing::warn!(?stage, %error, "webhook secret not read; known values stay valid");
                 None
             }
         }
     }
 
-    fn version(&self, secret: Option<SecretString>) -> Result<Version, Unusable> {
-        Ok(match secret {
-            Some(secret) => Version::Value(self.header.value(&secret)?),
-            None => Version::Absent,
-        })
+    fn version(&self, stage: Stage, secret: &SecretString) -> Version {
+        self.header.value(secret).map_or_else(
+            |error| {
+                tracing::warn!(?stage, %error, "webhook secret not usable");
+                Version::Unusable
+            },
+            Version::Value,
+        )
     }
 
     fn known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
@@ -211,7 +232,7 @@ impl<S: SecretSource> ValidValues<S> {
 
 impl Known {
     fn versions(&self) -> [&Version; 3] {
-        [&self.current, &self.pending, &self.previous]
+        [&self.pending, &self.current, &self.previous]
     }
 
     /// Compares with every value, so that the time taken tells neither which one matched nor how
@@ -219,7 +240,7 @@ impl Known {
     fn verdict(&self, given: &HeaderValue) -> Verdict {
         let matches = self.versions().map(|version| match version {
             Version::Value(value) => value.as_bytes().ct_eq(given.as_bytes()),
-            Version::Absent | Version::NeverRead => Choice::from(0),
+            Version::Unusable | Version::NeverRead => Choice::from(0),
         });
         let valid = matches
             .into_iter()
@@ -233,15 +254,17 @@ impl Known {
         }
     }
 
-    /// Whether a value that isn't known is wrong: every version was read, and one is in use.
+    /// Whether a value that isn't known is wrong: every version was read, and one has a value.
     fn is_decisive(&self) -> bool {
+        let versions = self.versions();
         let read = |version: &&Version| !matches!(version, Version::NeverRead);
-        self.versions().iter().all(read) && !matches!(self.current, Version::Absent)
+        let usable = |version: &&Version| matches!(version, Version::Value(_));
+        versions.iter().all(read) && versions.iter().any(usable)
     }
 
     fn is_old(&self, now: Timestamp) -> bool {
         self.complete_at
-            .is_none_or(|read| now.duration_since(read) > REFRESH_AFTER)
+            .is_none_or(|read| now.duration_since(read).abs() > REFRESH_AFTER)
     }
 }
 

@@ -60,7 +60,32 @@ fn address_of(request: &Request) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use lambda_http::request::LambdaRequest;
+    use proptest::prelude::*;
+    use proptest::string::string_regex;
+
     use super::*;
+
+    const TEMPLATE: &str = include_str!("../../../template.yaml");
+
+    /// What the parameter's pattern admits, without its anchors.
+    fn admitted_by_the_template() -> impl Strategy<Value = String> {
+        let parameter = TEMPLATE.split("  AllowedSourceCidrs:\n").nth(1).unwrap();
+        let pattern = parameter.split("AllowedPattern: ^").nth(1).unwrap();
+        string_regex(pattern.lines().next().unwrap().trim_end_matches('$')).unwrap()
+    }
+
+    fn request_from(address: &str) -> Request {
+        let event = serde_json::json!({
+            "version": "2.0", "rawPath": "/aura/events", "isBase64Encoded": false,
+            "headers": {"x-forwarded-for": "192.0.2.1"},
+            "requestContext": {"stage": "$default", "timeEpoch": 0,
+                "http": {"method": "POST", "path": "/aura/events", "sourceIp": address}},
+        });
+        serde_json::from_value::<LambdaRequest>(event)
+            .unwrap()
+            .into()
+    }
 
     fn allowed(ranges: &str, address: &str) -> bool {
         let ranges: AllowedSources = ranges.parse().unwrap();
@@ -90,15 +115,35 @@ mod tests {
     }
 
     #[test]
-    fn without_ranges_all_may_come_in_and_with_ranges_the_unknown_may_not() {
-        let request = Request::default();
-        assert!(AllowedSources::default().allow(&request));
-        assert!(
-            !"0.0.0.0/0"
-                .parse::<AllowedSources>()
-                .unwrap()
-                .allow(&request)
-        );
+    fn the_address_that_api_gateway_saw_decides() {
+        let sources: AllowedSources = "192.0.2.0/24,2001:db8::/32".parse().unwrap();
+        for inside in ["192.0.2.7", "2001:db8::7", "::ffff:192.0.2.7"] {
+            assert!(sources.allow(&request_from(inside)), "{inside}");
+        }
+        for outside in [
+            "10.0.0.1",
+            "2001:db9::7",
+            "",
+            "unknown",
+            "192.0.2.7, 10.0.0.1",
+        ] {
+            assert!(!sources.allow(&request_from(outside)), "{outside}");
+        }
+        assert!(!sources.allow(&Request::default()));
+    }
+
+    #[test]
+    fn without_ranges_all_may_come_in() {
+        assert!(AllowedSources::default().allow(&Request::default()));
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_template_admits_is_read(ranges in admitted_by_the_template()) {
+            // Empty is unset, and doesn't come here.
+            prop_assume!(!ranges.is_empty());
+            prop_assert!(ranges.parse::<AllowedSources>().is_ok(), "{}", ranges);
+        }
     }
 
     #[test]

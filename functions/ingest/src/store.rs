@@ -3,8 +3,12 @@
 use std::future::Future;
 
 use aws_config::SdkConfig;
+use aws_sdk_dynamodb::config as dynamodb;
+use aws_sdk_sqs::config as sqs;
+use aws_sdk_sqs::config::retry::{RetryPartition, TokenBucket};
 use shared::queue::{Destination, Outgoing, Queue, QueueError};
 use shared::spill::{Spill, SpillError};
+use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::limits;
@@ -30,8 +34,11 @@ impl AwsStore {
     /// The store that the configuration names.
     #[must_use]
     pub fn new(sdk: &SdkConfig, config: &Config) -> Self {
-        let sqs = aws_sdk_sqs::Client::new(&limits::QUEUE.applied_to(sdk));
-        let dynamodb = aws_sdk_dynamodb::Client::new(&limits::SPILL.applied_to(sdk));
+        let sqs = sqs::Builder::from(&limits::QUEUE.applied_to(sdk));
+        let sqs = aws_sdk_sqs::Client::from_conf(sqs.retry_partition(every_retry()).build());
+        let dynamodb = dynamodb::Builder::from(&limits::SPILL.applied_to(sdk));
+        let dynamodb = dynamodb.retry_partition(every_retry()).build();
+        let dynamodb = aws_sdk_dynamodb::Client::from_conf(dynamodb);
         Self {
             ingest_queue: Queue::new(sqs.clone(), config.ingest_queue_url.clone()),
             quarantine_queue: Queue::new(sqs, config.quarantine_queue_url.clone()),
@@ -40,13 +47,25 @@ impl AwsStore {
     }
 
     /// Opens the connection to SQS, so that the first delivery needn't. Failing is no error: it
-    /// then tries by itself.
-    pub async fn connect(&self) {
-        if let Err(error) = self.ingest_queue.connect().await {
-            let error = shared::aws::describe(&error);
-            tracing::warn!(error, "no connection to SQS yet");
-        }
+    /// then tries by itself. It goes on when nobody waits for it any more.
+    #[must_use]
+    pub fn connect(&self) -> JoinHandle<()> {
+        let queue = self.ingest_queue.clone();
+        tokio::spawn(async move {
+            if let Err(error) = queue.connect().await {
+                let error = shared::aws::describe(&error);
+                tracing::warn!(error, "no connection to SQS yet");
+            }
+        })
     }
+}
+
+/// The SDK stops retrying once many calls have failed, to spare the service. A delivery is worth
+/// each of its few attempts, whatever became of those before it.
+fn every_retry() -> RetryPartition {
+    RetryPartition::custom("deliveries")
+        .token_bucket(TokenBucket::unlimited())
+        .build()
 }
 
 impl Store for AwsStore {

@@ -2,7 +2,7 @@
 //! answers while a service fails is in `ingest_faults`.)
 
 use anyhow::{Context as _, Result};
-use e2e::{Local, all_published, drained, ledger_items};
+use e2e::{Local, all_published, drained, ledger_items, logs};
 use local::consumers::{Consumers, QUEUES, Queue};
 use local::stack::Stack;
 use local::system::{Header, Leftovers, System, Webhook};
@@ -116,8 +116,9 @@ async fn without_the_secret_nobody_gets_in() -> Result<()> {
     );
     assert_nothing_stored(&system.stack).await?;
 
-    let upper = with_header(&webhook, &name.to_uppercase(), value);
-    assert_eq!(upper.post(&http, NEW_CALLOUT.into()).await?.status, 202);
+    let upper = format!("{}: {value}", name.to_uppercase());
+    let upper = post_raw(&webhook.webhook_url, b"", upper.as_bytes(), NEW_CALLOUT).await?;
+    assert_eq!(upper, 202);
     Ok(())
 }
 
@@ -178,6 +179,12 @@ async fn the_address_that_api_gateway_saw_decides_and_no_header_does() -> Result
         assert_eq!(request.send().await?.status(), 403, "{claimed}");
     }
     assert_nothing_stored(&system.stack).await?;
+    let lines = logs::all_lines(&system.stack).await?;
+    let told = lines.iter().any(|line| line.contains("\"WrongAddress\":1"));
+    assert!(
+        told,
+        "nobody is told of the right secret from a wrong address"
+    );
     assert_eq!(
         http.get(beside(&webhook, "/health")?)
             .send()

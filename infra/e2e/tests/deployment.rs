@@ -1,7 +1,7 @@
 //! The template's life: created, updated, refused.
 
 use anyhow::{Context as _, Result, bail};
-use e2e::{Local, all_published, ledger_items};
+use e2e::{Local, all_published, ledger_items, logs};
 use local::consumers::Consumers;
 use local::stack::DeployError;
 use local::system::System;
@@ -135,6 +135,35 @@ async fn the_rule_for_other_kinds_can_be_turned_off() -> Result<()> {
     Ok(())
 }
 
+/// Nothing may fail after AURA has switched, and a delivery needs them all.
+#[tokio::test]
+async fn the_registration_waits_for_every_route_permission_and_alarm() -> Result<()> {
+    let awaited = [
+        "ApiGatewayV2::Route",
+        "ApiGatewayV2::Stage",
+        "CloudWatch::Alarm",
+        "Lambda::EventSourceMapping",
+        "Lambda::Permission",
+    ];
+    let local = Local::shared().await?;
+    let text = local.template().text();
+    let registration = text
+        .split("  AuraWebhook:\n")
+        .nth(1)
+        .context("no webhook")?;
+    let mut found = 0;
+    for (name, kind) in text.lines().zip(text.lines().skip(1)) {
+        let kind = kind.strip_prefix("    Type: AWS::").unwrap_or_default();
+        if awaited.contains(&kind) {
+            let awaited = format!("\n      - {}\n", name.trim().trim_end_matches(':'));
+            assert!(registration.contains(&awaited), "{name}");
+            found += 1;
+        }
+    }
+    assert!(found > 15, "{found}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn source_ranges_that_are_none_are_refused_before_anything_is_made() -> Result<()> {
     let local = Local::shared().await?;
@@ -142,7 +171,11 @@ async fn source_ranges_that_are_none_are_refused_before_anything_is_made() -> Re
         "10.0.0.0/33",
         "10.0.0.256",
         "10.0.0",
+        "10.0.0.01",
         "2001:db8::/129",
+        "2001:db8/32",
+        "fe80::1::2",
+        ":",
         "10.0.0.0/8, 10.0.0.1",
         "10.0.0.0/8,",
         "aura.services",
@@ -155,5 +188,39 @@ async fn source_ranges_that_are_none_are_refused_before_anything_is_made() -> Re
         let told = format!("{error:#}");
         assert!(told.contains("AllowedSourceCidrs"), "{told}");
     }
+    Ok(())
+}
+
+/// An alarm on a metric that nobody writes would never go off.
+#[tokio::test]
+async fn every_alarm_of_our_own_is_on_a_metric_that_is_written() -> Result<()> {
+    let system = Local::shared().await?.system(&[]).await?;
+    let http = shared::http_client::build()?;
+    let body = include_str!("../../events/new-callout.json");
+    system.webhook().await?.post(&http, body.into()).await?;
+    let lines = logs::all_lines(&system.stack).await?;
+    let local = Local::shared().await?;
+    let alarms = local
+        .template()
+        .text()
+        .split("      Namespace: !Ref AWS::StackName\n");
+    let mut found = 0;
+    for alarm in alarms.skip(1) {
+        let metric = alarm
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("MetricName: "));
+        let function = alarm.split("Name: Function, Value: ").nth(1);
+        let function = function
+            .and_then(|text| text.split('}').next())
+            .context("no function")?;
+        let metric = format!("\"Name\":\"{}\"", metric.context("no metric")?);
+        let function = format!("\"Function\":\"{function}\"");
+        let written = lines
+            .iter()
+            .any(|line| line.contains(&metric) && line.contains(&function));
+        assert!(written, "{metric} {function}");
+        found += 1;
+    }
+    assert_eq!(found, 3);
     Ok(())
 }

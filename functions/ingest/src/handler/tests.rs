@@ -3,8 +3,10 @@ use std::sync::atomic::Ordering;
 use lambda_http::http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
+use shared::secrets::Stage;
+
 use super::*;
-use crate::fakes;
+use crate::fakes::{self, FakeSecret};
 
 const NEW_CALLOUT: &str = include_str!("../../../../infra/events/new-callout.json");
 
@@ -65,8 +67,14 @@ async fn what_the_queue_does_not_confirm_is_spilled_as_it_was_sent() {
         assert_eq!(response.status(), StatusCode::ACCEPTED);
         assert_eq!(status_of(&response), status);
         let [spilled] = ingest.store.take_spilled().try_into().unwrap();
+        // The same but for the delivery's id.
+        let with_id_of_sent = |text: &str| {
+            let (own, sent) = (spilled.delivery_id, sent.delivery_id);
+            text.replace(&own.to_string(), &sent.to_string())
+        };
         assert_eq!(spilled.destination, sent.destination);
-        assert_eq!(spilled.message.body.len(), sent.message.body.len());
+        let (spilled, sent) = (format!("{spilled:?}"), format!("{sent:?}"));
+        assert_eq!(with_id_of_sent(&spilled), sent);
         ingest.store.queues_down.store(false, Ordering::Relaxed);
     }
 }
@@ -92,6 +100,7 @@ async fn what_is_refused_is_stored_nowhere() {
     twice.headers_mut().append("authorization", secret);
     let mut without = delivery(body);
     without.headers_mut().clear();
+    let unknown = HeaderValue::from_static("Bearer wrong");
     let mut not_text = delivery(body);
     let bytes = HeaderValue::from_bytes(b"Bearer \xff").unwrap();
     not_text.headers_mut().insert("authorization", bytes);
@@ -121,10 +130,16 @@ async fn what_is_refused_is_stored_nowhere() {
             StatusCode::PAYLOAD_TOO_LARGE,
         ),
     ];
-    let ingest = fakes::ingest().await;
+    let secret = FakeSecret::with(&[(Stage::Current, "right")]);
+    let ingest = fakes::ingest_with(secret.clone()).await;
+    let mut reads = secret.reads();
     for (request, expected) in cases {
+        let has_unknown_value = request.headers().get("authorization") == Some(&unknown);
         let response = ingest.handle(request).await;
         assert_eq!(response.status(), expected);
+        // Nothing is asked of AWS but whether an unknown value is a new one.
+        assert!(has_unknown_value || secret.reads() == reads);
+        reads = secret.reads();
         assert_eq!(
             response.headers()["content-type"],
             "application/problem+json"
@@ -132,6 +147,16 @@ async fn what_is_refused_is_stored_nowhere() {
     }
     assert!(ingest.store.take_queued().is_empty());
     assert!(ingest.store.take_spilled().is_empty());
+}
+
+#[tokio::test]
+async fn while_the_secret_is_unknown_nobody_gets_in_and_nobody_is_called_wrong() {
+    let secret = FakeSecret::with(&[(Stage::Current, "right")]);
+    secret.hide(&[Stage::Current, Stage::Pending, Stage::Previous]);
+    let ingest = fakes::ingest_with(secret).await;
+    let response = ingest.handle(delivery(NEW_CALLOUT.as_bytes())).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(ingest.store.take_queued().is_empty());
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ fn second(second: i64) -> Timestamp {
 
 async fn loaded(secret: &FakeSecret) -> Arc<ValidValues<FakeSecret>> {
     let valid = ValidValues::new(webhook_header(), secret.clone());
-    valid.load(second(0)).await;
+    valid.load(second(0)).await.unwrap();
     valid
 }
 
@@ -118,13 +118,16 @@ async fn what_was_never_read_is_closed_and_tried_again() {
     let secret = FakeSecret::with(&[(Current, "a")]);
     secret.hide(&ALL);
     let valid = loaded(&secret).await;
+    // The delivery that caused the cold start has a reading of its own, ...
+    let before = secret.reads();
     for forged in ["", "a"] {
-        assert_eq!(valid.check(&value(forged), second(1)).await, Undecided);
+        assert_eq!(valid.check(&value(forged), second(0)).await, Undecided);
     }
-    // At most once a second.
+    assert_eq!(secret.reads() - before, ALL.len());
+    // ... and then there is at most one a second.
     secret.hide(&[]);
-    assert_eq!(valid.check(&value("a"), second(1)).await, Undecided);
-    assert_eq!(valid.check(&value("a"), second(2)).await, Valid);
+    assert_eq!(valid.check(&value("a"), second(0)).await, Undecided);
+    assert_eq!(valid.check(&value("a"), second(1)).await, Valid);
     assert_eq!(valid.check(&value("b"), second(40)).await, Wrong);
 }
 
@@ -145,6 +148,49 @@ async fn a_version_that_no_header_takes_spoils_no_other() {
     let secret = FakeSecret::with(&[(Current, "a"), (Pending, "line\nbreak")]);
     let valid = loaded(&secret).await;
     assert_eq!(valid.check(&value("a"), second(1)).await, Valid);
+    assert_eq!(valid.check(&value("b"), second(1)).await, Wrong);
+}
+
+#[tokio::test]
+async fn a_current_version_that_has_vanished_stays_valid() {
+    let secret = FakeSecret::with(&[(Current, "a")]);
+    let valid = loaded(&secret).await;
+    secret.set(&[]);
+    assert_eq!(valid.check(&value("b"), second(100)).await, Wrong);
+    assert_eq!(valid.check(&value("a"), second(100)).await, Valid);
+}
+
+/// Whatever the moment at which a rotation moves its values, a reading at that time sees both.
+#[tokio::test]
+async fn no_value_slips_through_a_rotation_that_happens_meanwhile() {
+    let before = [(Pending, "b"), (Current, "a"), (Previous, "z")];
+    let after = [(Current, "b"), (Previous, "a")];
+    for reads in 0..=ALL.len() {
+        let secret = FakeSecret::with(&before);
+        secret.change_after(reads, &after);
+        let valid = loaded(&secret).await;
+        for live in ["a", "b"] {
+            assert!(valid.knows(&value(live)), "{live} after {reads} reads");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_secrets_manager_waits_for_a_while_only() {
+    let secret = FakeSecret::with(&[(Current, "a")]);
+    let valid = loaded(&secret).await;
+    secret.hang();
+    assert_eq!(valid.check(&value("b"), second(100)).await, Wrong);
+    // The reading is still under way, and keeps nobody out.
+    assert_eq!(valid.check(&value("a"), second(1000)).await, Valid);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_keeps_nothing_from_being_read() {
+    let secret = FakeSecret::with(&[(Current, "a")]);
+    let valid = loaded(&secret).await;
+    secret.set(&[(Current, "b")]);
+    assert_eq!(valid.check(&value("b"), second(-1000)).await, Valid);
 }
 
 #[test]
