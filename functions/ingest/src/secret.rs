@@ -138,15 +138,16 @@ impl<S: SecretSource> ValidValues<S> {
 
     /// Says what is known of `given`, and reads the values again if need be.
     pub async fn check(self: &Arc<Self>, given: &HeaderValue, now: Timestamp) -> Verdict {
-        match self.known(|known| (known.verdict(given), known.is_old(now))) {
-            (Verdict::Valid, true) => drop(self.read_in_background(now, REFRESH_INTERVAL)),
-            (Verdict::Valid, false) => {}
-            (Verdict::Wrong, _) => return self.check_again(given, now, REFRESH_INTERVAL).await,
-            (Verdict::Undecided, _) => {
-                return self.check_again(given, now, FIRST_READ_INTERVAL).await;
+        let (verdict, old) = self.known(|known| (known.verdict(given), known.is_old(now)));
+        match verdict {
+            Verdict::Valid if old => {
+                drop(self.read_in_background(now, REFRESH_INTERVAL));
+                Verdict::Valid
             }
+            Verdict::Valid => Verdict::Valid,
+            Verdict::Wrong => self.check_again(given, now, REFRESH_INTERVAL).await,
+            Verdict::Undecided => self.check_again(given, now, FIRST_READ_INTERVAL).await,
         }
-        Verdict::Valid
     }
 
     async fn check_again(
