@@ -1,15 +1,16 @@
 //! What the end-to-end tests stand on: one MiniStack for all of them, an account of its own for
 //! each, and the means to look into a deployed system and to hurt it.
 
-pub mod gate;
 pub mod logs;
 pub mod processes;
+pub mod proxy;
+pub mod spill;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, ensure};
 use aws_sdk_dynamodb::types::AttributeValue;
 use local::account::Account;
 use local::bundle::Bundle;
@@ -23,7 +24,6 @@ use local::system::System;
 use local::template::Template;
 use local::workspace::Workspace;
 use tokio::sync::OnceCell;
-use tokio::time::timeout;
 
 /// What all tests of this process share. It ends with the process: MiniStack sees its standard
 /// input close.
@@ -73,6 +73,12 @@ impl Local {
     pub fn new_account(&self) -> Account {
         let number = ACCOUNTS.fetch_add(1, Ordering::Relaxed);
         self.aws.account(&format!("{number:012}"))
+    }
+
+    /// Where the local AWS listens.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        self.aws.endpoint()
     }
 
     /// The real template.
@@ -148,18 +154,26 @@ fn parameters(changes: &[(&str, &str)]) -> Parameters {
 ///
 /// # Errors
 ///
-/// SQS doesn't answer, or the queue isn't empty after [`PATIENCE`].
+/// SQS doesn't answer, or for [`PATIENCE`] the queue hasn't become shorter.
 pub async fn drained(stack: &Stack) -> Result<()> {
     let queue = Queue::new(stack.account().sqs(), stack.output("IngestQueueUrl")?);
-    let empty = async {
-        while queue.depth().await? > 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut least = u64::MAX;
+    let mut progress = Instant::now();
+    loop {
+        let depth = queue.depth().await?;
+        if depth == 0 {
+            return Ok(());
         }
-        Ok(())
-    };
-    timeout(PATIENCE, empty)
-        .await
-        .context("the ingest queue isn't drained")?
+        if depth < least {
+            least = depth;
+            progress = Instant::now();
+        }
+        ensure!(
+            progress.elapsed() < PATIENCE,
+            "the ingest queue isn't drained"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Everything that consumers get of what was queued so far, doubles included.
@@ -192,4 +206,26 @@ pub async fn ledger_items(stack: &Stack) -> Result<Vec<HashMap<String, Attribute
         items.push(item?);
     }
     Ok(items)
+}
+
+/// A template with more variables in one function's environment, put after the line `after`.
+///
+/// # Errors
+///
+/// There is not one line like that.
+pub fn with_variables(
+    template: &Template,
+    after: &str,
+    variables: &[(&str, &str)],
+) -> Result<Template> {
+    let line = format!("          {after}\n");
+    ensure!(
+        template.text().matches(&line).count() == 1,
+        "the template has not one line {after}"
+    );
+    let added = variables
+        .iter()
+        .map(|(name, value)| format!("          {name}: {value}\n"));
+    let lines: String = std::iter::once(line.clone()).chain(added).collect();
+    Ok(Template::from_text(template.text().replace(&line, &lines)))
 }

@@ -2,37 +2,25 @@
 
 use std::collections::HashSet;
 
-use anyhow::{Result, ensure};
-use e2e::gate::Gate;
-use e2e::{Local, PATIENCE, all_published, ledger_items, processes};
+use anyhow::Result;
+use e2e::proxy::{Fault, FaultProxy, Plan};
+use e2e::{Local, PATIENCE, all_published, ledger_items, processes, with_variables};
 use local::aura::Day;
 use local::consumers::{Consumers, Published};
 use local::stack::Stack;
 use local::system::Leftovers;
 use local::tally::Tally;
-use local::template::Template;
 use serde_json::json;
-
-/// The real template with a variable more in a function's environment, after the line `after`.
-fn with_variable(template: &Template, after: &str, name: &str, value: &str) -> Result<Template> {
-    let line = format!("          {after}\n");
-    ensure!(
-        template.text().matches(&line).count() == 1,
-        "the template has not one line {after}"
-    );
-    let added = format!("{line}          {name}: {value}\n");
-    Ok(Template::from_text(template.text().replace(&line, &added)))
-}
 
 #[tokio::test]
 async fn a_processor_killed_between_claim_and_publish_leads_to_a_publish_later() -> Result<()> {
     let local = Local::shared().await?;
-    let gate = Gate::before(local.new_account().endpoint()).await?;
-    let template = with_variable(
+    let bus = FaultProxy::before(local.new_account().endpoint())?;
+    bus.set(Plan::Always(Fault::Hang));
+    let template = with_variables(
         local.template(),
         "EVENT_BUS_NAME: !Ref EventBus",
-        "AWS_ENDPOINT_URL_EVENTBRIDGE",
-        &gate.url(),
+        &[("AWS_ENDPOINT_URL_EVENTBRIDGE", &bus.url())],
     )?;
     let system = local.system_from(template).await?;
     let mut consumers = Consumers::read(&system.stack);
@@ -44,12 +32,12 @@ async fn a_processor_killed_between_claim_and_publish_leads_to_a_publish_later()
         let body = json!({"message": message, "callout": {"id": n / 2}}).to_string();
         assert_eq!(webhook.post(&http, body.into()).await?.status, 202);
     }
-    gate.arrival().await?;
+    bus.until_fault().await?;
     let claimed = with_state(&system.stack, "CLAIMED").await?;
     assert!(claimed > 0);
     assert_eq!(with_state(&system.stack, "PUBLISHED").await?, 0);
     processes::kill(&system.stack, "ProcessorFunctionName")?;
-    gate.open();
+    bus.set(Plan::Through);
 
     let published = all_published(&system.stack, &mut consumers).await?;
     assert_eq!(keys(&published).len(), 6, "an event is lost");
@@ -109,26 +97,5 @@ async fn kill_9_in_the_middle_of_the_day_loses_nothing() -> Result<()> {
     // A kill between publish and mark doubles at most what was in flight: one batch.
     assert!(tally.doubled <= 10, "{tally:?}");
     assert!(Leftovers::count(&system.stack).await?.is_none());
-    Ok(())
-}
-
-#[tokio::test]
-async fn what_neither_queue_nor_spill_confirms_is_answered_503() -> Result<()> {
-    let local = Local::shared().await?;
-    let gate = Gate::before(local.new_account().endpoint()).await?;
-    let queue = "INGEST_QUEUE_URL: !Ref IngestQueue";
-    let template = with_variable(local.template(), queue, "AWS_ENDPOINT_URL_SQS", &gate.url())?;
-    let template = with_variable(&template, queue, "AWS_ENDPOINT_URL_DYNAMODB", &gate.url())?;
-    let system = local.system_from(template).await?;
-    let webhook = system.webhook().await?;
-    // Ours gives up after five seconds, no later than ingest does.
-    let http = reqwest::Client::new();
-    let body = include_str!("../../events/new-callout.json");
-    assert_eq!(webhook.post(&http, body.into()).await?.status, 503);
-
-    gate.open();
-    assert_eq!(webhook.post(&http, body.into()).await?.status, 202);
-    let mut consumers = Consumers::read(&system.stack);
-    assert_eq!(all_published(&system.stack, &mut consumers).await?.len(), 1);
     Ok(())
 }

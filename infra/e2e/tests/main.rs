@@ -6,5 +6,7 @@ mod adapters;
 mod answers;
 mod deployment;
 mod faults;
+mod ingest_faults;
 mod journey;
+mod proxy;
 mod secrecy;

@@ -1,0 +1,344 @@
+//! A proxy between a function and the local AWS, with the faults that AWS has on a bad day.
+//!
+//! It speaks HTTP, so that it can refuse a call in AWS's own words, which is what the SDK decides
+//! by whether to try again, and so that a call can fail after the service has acted. A test steers
+//! it while the function runs, and can see afterwards which calls there were and what became of
+//! each.
+
+use std::future::pending;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, CONTENT_TYPE};
+use hyper::http::uri::{Authority, Scheme};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rand::rngs::ChaCha8Rng;
+use rand::seq::IndexedRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::json;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::PATIENCE;
+
+/// MiniStack closes a connection that was idle for five seconds. Ours go before that: a call on
+/// one that is just being closed would fail, which nobody asked for.
+const IDLE: Duration = Duration::from_secs(2);
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// What goes wrong with one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Refused as too many: the service doesn't act.
+    Throttled,
+    /// Refused with 500: the service doesn't act.
+    InternalError,
+    /// The connection is reset, and the service doesn't act.
+    ResetBefore,
+    /// The service acts, and the connection is reset instead of its answer.
+    ResetAfter,
+    /// The service doesn't act, and nothing is answered for as long as the client waits.
+    Hang,
+    /// The service acts at once, and its answer takes so much longer.
+    Slow(Duration),
+}
+
+/// Which calls go wrong.
+#[derive(Debug)]
+pub enum Plan {
+    /// None.
+    Through,
+    /// Every one.
+    Always(Fault),
+    /// The next so many.
+    Next(usize, Fault),
+    /// Some, at random; see [`Plan::share`].
+    Share(Box<Share>),
+}
+
+/// A random share of all calls.
+#[derive(Debug)]
+pub struct Share {
+    probability: f64,
+    faults: Vec<Fault>,
+    random: ChaCha8Rng,
+}
+
+/// One call that came through to the proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Such as `AmazonSQS.SendMessage`.
+    pub operation: String,
+    /// What went wrong with it.
+    pub fault: Option<Fault>,
+}
+
+/// The proxy. It lets everything through at first; dropped, it breaks every connection.
+#[derive(Debug)]
+pub struct FaultProxy {
+    address: SocketAddr,
+    // Bound and never listening: the port stays ours while the proxy is down.
+    _port: TcpSocket,
+    listening: Mutex<JoinSet<()>>,
+    line: Arc<Line>,
+}
+
+/// The way through the proxy.
+#[derive(Debug)]
+struct Line {
+    target: Authority,
+    client: Client<HttpConnector, Full<Bytes>>,
+    plan: Mutex<Plan>,
+    calls: watch::Sender<Vec<Call>>,
+}
+
+impl Plan {
+    /// Each call with this probability, by one of `faults`. The same seed draws the same series;
+    /// which call meets which draw is up to the order of their arrival.
+    #[must_use]
+    pub fn share(probability: f64, faults: &[Fault], seed: u64) -> Self {
+        Self::Share(Box::new(Share {
+            probability,
+            faults: faults.to_vec(),
+            random: ChaCha8Rng::seed_from_u64(seed),
+        }))
+    }
+
+    fn draw(&mut self) -> Option<Fault> {
+        match self {
+            Self::Through | Self::Next(0, _) => None,
+            Self::Always(fault) => Some(*fault),
+            Self::Next(left, fault) => {
+                *left -= 1;
+                Some(*fault)
+            }
+            Self::Share(share) => share.draw(),
+        }
+    }
+}
+
+impl Share {
+    fn draw(&mut self) -> Option<Fault> {
+        let hit = self.random.random_bool(self.probability);
+        self.faults
+            .choose(&mut self.random)
+            .filter(|_| hit)
+            .copied()
+    }
+}
+
+impl FaultProxy {
+    /// Puts a proxy in front of what listens at `endpoint` (`http://host:port`).
+    ///
+    /// # Errors
+    ///
+    /// `endpoint` is none, or no port is free.
+    pub fn before(endpoint: &str) -> Result<Self> {
+        let endpoint: Uri = endpoint.parse().context("the endpoint is no URL")?;
+        let target = endpoint.authority().context("the endpoint has no host")?;
+        let port = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let address = port.local_addr()?;
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE)
+            .build_http();
+        let proxy = Self {
+            address,
+            _port: port,
+            listening: Mutex::default(),
+            line: Arc::new(Line {
+                target: target.clone(),
+                client,
+                plan: Mutex::new(Plan::Through),
+                calls: watch::Sender::default(),
+            }),
+        };
+        proxy.up()?;
+        Ok(proxy)
+    }
+
+    /// What a client is given instead of the endpoint behind the proxy.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What happens to calls from now on. Those that hang go on hanging.
+    pub fn set(&self, plan: Plan) {
+        *lock(&self.line.plan) = plan;
+    }
+
+    /// Breaks all connections and refuses new ones.
+    pub async fn down(&self) {
+        let mut listening = std::mem::take(&mut *lock(&self.listening));
+        listening.shutdown().await;
+    }
+
+    /// Takes connections again after [`Self::down`].
+    ///
+    /// # Errors
+    ///
+    /// The machine is out of something.
+    pub fn up(&self) -> Result<()> {
+        let listener = bind(self.address)?.listen(BACKLOG)?;
+        lock(&self.listening).spawn(accept(listener, Arc::clone(&self.line)));
+        Ok(())
+    }
+
+    /// All calls so far, in the order of their arrival.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.line.calls.borrow().clone()
+    }
+
+    /// Waits until a call has gone wrong.
+    ///
+    /// # Errors
+    ///
+    /// None has within [`PATIENCE`].
+    pub async fn until_fault(&self) -> Result<()> {
+        let mut calls = self.line.calls.subscribe();
+        let fault = calls.wait_for(|calls| calls.iter().any(|call| call.fault.is_some()));
+        timeout(PATIENCE, fault).await.context("no fault")??;
+        Ok(())
+    }
+}
+
+/// A socket on a port that others of this kind may be bound to, as long as none of them listens.
+fn bind(address: SocketAddr) -> Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket
+        .bind(address)
+        .with_context(|| format!("cannot bind {address}"))?;
+    Ok(socket)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn accept(listener: TcpListener, line: Arc<Line>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.spawn(serve(stream, Arc::clone(&line)));
+    }
+}
+
+async fn serve(stream: TcpStream, line: Arc<Line>) {
+    // Whatever this side closes, the client sees as a reset.
+    if stream.set_zero_linger().is_ok() && stream.set_nodelay(true).is_ok() {
+        let service = service_fn(|request| line.answer(request));
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        // An error is a reset of ours, or a client that has gone.
+        let _ = connection.await;
+    }
+}
+
+impl Line {
+    /// An error resets the connection.
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+        let (parts, body) = request.into_parts();
+        let request = Request::from_parts(parts, body.collect().await?.to_bytes());
+        let operation = operation(&request);
+        let fault = lock(&self.plan).draw();
+        self.note(&operation, fault);
+        match fault {
+            None => self.forward(request).await,
+            Some(Fault::Throttled) => throttled(&operation),
+            Some(Fault::InternalError) => internal_error(&operation),
+            Some(Fault::ResetBefore) => bail!("reset before the service acted"),
+            Some(Fault::ResetAfter) => {
+                self.forward(request).await?;
+                bail!("reset after the service acted")
+            }
+            Some(Fault::Hang) => pending().await,
+            Some(Fault::Slow(delay)) => {
+                let answer = self.forward(request).await?;
+                tokio::time::sleep(delay).await;
+                Ok(answer)
+            }
+        }
+    }
+
+    fn note(&self, operation: &str, fault: Option<Fault>) {
+        let call = Call {
+            operation: operation.to_owned(),
+            fault,
+        };
+        self.calls.send_modify(|calls| calls.push(call));
+    }
+
+    async fn forward(&self, mut request: Request<Bytes>) -> Result<Response<Full<Bytes>>> {
+        let mut uri = request.uri().clone().into_parts();
+        uri.scheme = Some(Scheme::HTTP);
+        uri.authority = Some(self.target.clone());
+        *request.uri_mut() = Uri::from_parts(uri)?;
+        request.headers_mut().remove(CONNECTION);
+        let answer = self.client.request(request.map(Full::new)).await?;
+        let (mut parts, body) = answer.into_parts();
+        parts.headers.remove(CONNECTION);
+        let body = body.collect().await?.to_bytes();
+        Ok(Response::from_parts(parts, Full::new(body)))
+    }
+}
+
+/// What AWS's JSON protocols call an operation.
+fn operation(request: &Request<Bytes>) -> String {
+    let target = request.headers().get("x-amz-target");
+    let target = target.and_then(|target| target.to_str().ok());
+    target.unwrap_or_default().to_owned()
+}
+
+fn throttled(operation: &str) -> Result<Response<Full<Bytes>>> {
+    let code = match service(operation) {
+        "AmazonSQS" => "RequestThrottled",
+        _ => "ThrottlingException",
+    };
+    refused(400, operation, code)
+}
+
+fn internal_error(operation: &str) -> Result<Response<Full<Bytes>>> {
+    let code = match service(operation) {
+        "AmazonSQS" => "InternalFailure",
+        "secretsmanager" => "InternalServiceError",
+        _ => "InternalServerError",
+    };
+    refused(500, operation, code)
+}
+
+/// An error as the service writes it.
+fn refused(status: u16, operation: &str, code: &str) -> Result<Response<Full<Bytes>>> {
+    let (version, namespace) = match service(operation) {
+        "AmazonSQS" => ("1.0", "com.amazonaws.sqs#"),
+        "DynamoDB_20120810" => ("1.0", "com.amazonaws.dynamodb.v20120810#"),
+        _ => ("1.1", ""),
+    };
+    let body = json!({"__type": format!("{namespace}{code}"), "message": "a fault of the test's"});
+    let mut answer = Response::builder()
+        .status(status)
+        .header(CONTENT_TYPE, format!("application/x-amz-json-{version}"))
+        .header("x-amzn-requestid", "00000000-0000-0000-0000-000000000000");
+    if service(operation) == "AmazonSQS" {
+        // Its errors' names in the protocol that it had before JSON, which the SDKs go by.
+        let whose = if status < 500 { "Sender" } else { "Receiver" };
+        answer = answer.header("x-amzn-query-error", format!("{code};{whose}"));
+    }
+    Ok(answer.body(Full::from(body.to_string()))?)
+}
+
+fn service(operation: &str) -> &str {
+    operation.split('.').next().unwrap_or_default()
+}
