@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::event::Entity;
-use crate::queue::{Fifo, Message};
+use crate::queue::Message;
 
 /// The version that this code writes, and the only one that it reads.
 pub const VERSION: u32 = 1;
@@ -94,10 +94,8 @@ impl Envelope {
     pub fn message(&self, entity: &Entity) -> Message {
         Message {
             body: self.to_json(),
-            fifo: Some(Fifo {
-                group_id: entity.group_id(),
-                deduplication_id: self.delivery_id.to_string(),
-            }),
+            group_id: entity.group_id(),
+            deduplication_id: self.delivery_id.to_string(),
             attributes: BTreeMap::new(),
         }
     }

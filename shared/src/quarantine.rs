@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::aws::{MAX_QUEUED_BYTES, is_queueable};
@@ -24,7 +25,8 @@ pub struct Quarantined<'a> {
 }
 
 impl Quarantined<'_> {
-    /// The message for the quarantine queue.
+    /// The message for the quarantine queue: one however often it is sent, and in no order with
+    /// others.
     ///
     /// Its attributes are `reason`, `receivedAt`, `size` (bytes), `encoding` (`text`; `base64`
     /// for bytes that SQS doesn't take as text; `empty`, with a placeholder, since it takes no
@@ -45,9 +47,14 @@ impl Quarantined<'_> {
         if let Some(delivery_id) = self.delivery_id {
             attributes.insert("deliveryId".to_owned(), text(&delivery_id));
         }
+        let id = match self.delivery_id {
+            Some(delivery_id) => delivery_id.to_string(),
+            None => hex::encode(Sha256::digest(self.body)),
+        };
         Message {
             body,
-            fifo: None,
+            group_id: id.clone(),
+            deduplication_id: id,
             attributes,
         }
     }

@@ -33,24 +33,18 @@ pub enum Destination {
     Quarantine,
 }
 
-/// What is sent to a queue.
+/// What is sent to a FIFO queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// Non-empty text of characters that SQS allows; see [`aws::is_queueable`].
     pub body: String,
-    /// What a FIFO queue wants to know, and no other takes.
-    pub fifo: Option<Fifo>,
-    /// Message attributes by name.
-    pub attributes: BTreeMap<String, Attribute>,
-}
-
-/// A message's place in a FIFO queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fifo {
     /// Messages of one group keep their order.
     pub group_id: String,
-    /// Of messages with one id, SQS takes the first and confirms the others (for five minutes).
+    /// Of messages of a group with one id, SQS takes the first and confirms the others (for five
+    /// minutes): a message that is sent again, because its confirmation was lost, is one.
     pub deduplication_id: String,
+    /// Message attributes by name.
+    pub attributes: BTreeMap<String, Attribute>,
 }
 
 /// A message attribute's value.
@@ -62,7 +56,7 @@ pub enum Attribute {
     Number(String),
 }
 
-/// One SQS queue.
+/// One FIFO queue of SQS.
 #[derive(Debug, Clone)]
 pub struct Queue {
     client: Client,
@@ -108,12 +102,9 @@ impl Queue {
             .client
             .send_message()
             .queue_url(&self.url)
-            .message_body(&message.body);
-        if let Some(fifo) = &message.fifo {
-            call = call
-                .message_group_id(&fifo.group_id)
-                .message_deduplication_id(&fifo.deduplication_id);
-        }
+            .message_body(&message.body)
+            .message_group_id(&message.group_id)
+            .message_deduplication_id(&message.deduplication_id);
         for (name, value) in &message.attributes {
             call = call.message_attributes(name, value.to_sqs()?);
         }

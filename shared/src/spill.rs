@@ -2,8 +2,7 @@
 //!
 //! What waits is the very message that its queue didn't take, so that sending it later needs no
 //! knowledge of how it was made, and its deduplication id keeps it one message should the queue
-//! have had it all along. (The quarantine is no FIFO queue: there it may be two messages with one
-//! `deliveryId`.)
+//! have had it all along.
 //!
 //! A delivery's shard and id are the table's own keys: a query on one shard gives its deliveries
 //! oldest first, because their ids are UUIDv7. The shards keep a burst off a single partition of
@@ -16,7 +15,7 @@
 //! | `destination` | `ingest` or `quarantine`: the queue that it is for |
 //! | `parts` | how many items hold the body, this one included |
 //! | `body` | the message's body, or this item's part of it |
-//! | `groupId`, `deduplicationId` | of a message for a FIFO queue |
+//! | `groupId`, `deduplicationId` | the message's |
 //! | `attributes` | message attributes: texts as `S`, numbers as `N` |
 //!
 //! Nothing expires: an item is the only copy of a delivery until it is sent and removed.
@@ -32,7 +31,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
 use uuid::Uuid;
 
 use crate::aws;
-use crate::queue::{Attribute, Destination, Fifo, Message, Outgoing};
+use crate::queue::{Attribute, Destination, Message, Outgoing};
 
 /// How many partition keys the spill is spread over.
 pub const SHARDS: u8 = 8;
@@ -219,10 +218,11 @@ fn items_of(delivery: &Outgoing) -> Vec<Item> {
 /// All of a message but its body.
 fn envelope_of(message: &Message) -> Item {
     let mut item = Item::new();
-    if let Some(fifo) = &message.fifo {
-        item.insert("groupId".to_owned(), text(&fifo.group_id));
-        item.insert("deduplicationId".to_owned(), text(&fifo.deduplication_id));
-    }
+    item.insert("groupId".to_owned(), text(&message.group_id));
+    item.insert(
+        "deduplicationId".to_owned(),
+        text(&message.deduplication_id),
+    );
     let attributes = message.attributes.iter().map(|(name, value)| {
         let value = match value {
             Attribute::Text(value) => text(value),
@@ -238,13 +238,6 @@ fn envelope_of(message: &Message) -> Item {
 }
 
 fn read(head: &Item, body: String) -> Result<Outgoing, SpillError> {
-    let fifo = match (head.get("groupId"), head.get("deduplicationId")) {
-        (None, None) => None,
-        _ => Some(Fifo {
-            group_id: text_of(head, "groupId")?.to_owned(),
-            deduplication_id: text_of(head, "deduplicationId")?.to_owned(),
-        }),
-    };
     Ok(Outgoing {
         delivery_id: text_of(head, "sk")?.parse().map_err(|_| malformed("sk"))?,
         destination: match text_of(head, "destination")? {
@@ -254,7 +247,8 @@ fn read(head: &Item, body: String) -> Result<Outgoing, SpillError> {
         },
         message: Message {
             body,
-            fifo,
+            group_id: text_of(head, "groupId")?.to_owned(),
+            deduplication_id: text_of(head, "deduplicationId")?.to_owned(),
             attributes: attributes_of(head)?,
         },
     })
@@ -309,10 +303,8 @@ mod tests {
             destination: Destination::Ingest,
             message: Message {
                 body,
-                fifo: Some(Fifo {
-                    group_id: "callout#5003".into(),
-                    deduplication_id: "id".into(),
-                }),
+                group_id: "callout#5003".into(),
+                deduplication_id: "id".into(),
                 attributes: BTreeMap::from([("size".into(), Attribute::Number("7".into()))]),
             },
         }

@@ -14,7 +14,7 @@ use processor::ledger::{ClaimRequest, DynamoLedger, Ledger as _, LedgerError};
 use shared::aws::MAX_QUEUED_BYTES;
 use shared::ledger::{Claim, Item, LedgerKey, Refusal, State};
 use shared::quarantine::Quarantined;
-use shared::queue::{Destination, Fifo, Message, Outgoing};
+use shared::queue::{Destination, Message, Outgoing};
 use shared::spill::{self, Spill};
 use uuid::Uuid;
 
@@ -266,13 +266,10 @@ fn outgoing(n: u8, destination: Destination, message: Message) -> Outgoing {
 }
 
 fn for_ingest(n: u8, body: String) -> Outgoing {
-    let fifo = Fifo {
-        group_id: "callout#5003".into(),
-        deduplication_id: n.to_string(),
-    };
     let message = Message {
         body,
-        fifo: Some(fifo),
+        group_id: "callout#5003".into(),
+        deduplication_id: n.to_string(),
         attributes: BTreeMap::new(),
     };
     outgoing(n, Destination::Ingest, message)

@@ -36,9 +36,11 @@ async fn a_readable_delivery_is_queued_under_its_entity_byte_for_byte() {
     assert_eq!(status_of(&response), "accepted");
     let [queued] = ingest.store.take_queued().try_into().unwrap();
     assert_eq!(queued.destination, Destination::Ingest);
-    let fifo = queued.message.fifo.unwrap();
-    assert_eq!(fifo.group_id, "callout#5003");
-    assert_eq!(fifo.deduplication_id, queued.delivery_id.to_string());
+    assert_eq!(queued.message.group_id, "callout#5003");
+    assert_eq!(
+        queued.message.deduplication_id,
+        queued.delivery_id.to_string()
+    );
     let envelope = Envelope::parse(&queued.message.body).unwrap();
     assert_eq!(envelope.delivery_id, queued.delivery_id);
     assert_eq!(envelope.payload.get(), NEW_CALLOUT.trim());

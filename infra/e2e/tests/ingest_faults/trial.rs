@@ -51,8 +51,6 @@ pub struct Verdict {
     pub spilled: usize,
     /// Of those, deliveries that their queue had too.
     pub spilled_and_queued: usize,
-    /// Copies in the quarantine beyond the first.
-    pub quarantined_again: usize,
     /// Messages that the processor got from the ingest queue.
     pub queued: usize,
 }
@@ -205,7 +203,10 @@ impl Verdict {
             ids.push(&event.detail.delivery_id);
         }
         let in_quarantine: HashSet<_> = quarantined.iter().copied().collect();
-        verdict.quarantined_again = quarantined.len() - in_quarantine.len();
+        ensure!(
+            in_quarantine.len() == quarantined.len(),
+            "quarantined twice"
+        );
         for sent in sent {
             let on_bus = on_bus.remove(&sent.n).unwrap_or_default();
             verdict
