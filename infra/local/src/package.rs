@@ -53,14 +53,12 @@ pub async fn build_functions(
     progress: Progress,
 ) -> Result<Vec<Package>> {
     let stage = progress.loud_stage("building the functions");
-    let messages = cargo_build(workspace, profile).await?;
+    let binaries = build(workspace, profile, &FUNCTIONS).await?;
     stage.done("built the functions");
 
     let stage = progress.stage("packaging the functions");
     let mut zipping = Vec::new();
-    for function in FUNCTIONS {
-        let binary = executable(&messages, function)
-            .ok_or_else(|| anyhow!("cargo built no binary named {function}"))?;
+    for (function, binary) in FUNCTIONS.into_iter().zip(binaries) {
         zipping.push(tokio::task::spawn_blocking(move || {
             package(function, &binary, profile)
         }));
@@ -73,15 +71,33 @@ pub async fn build_functions(
     Ok(packages)
 }
 
+/// Builds binaries of this workspace, with cargo's progress on our standard error, and returns
+/// their paths in the order of their names.
+///
+/// # Errors
+///
+/// They don't compile (cargo has said why on standard error).
+pub async fn build(
+    workspace: &Workspace,
+    profile: Profile,
+    binaries: &[&str],
+) -> Result<Vec<PathBuf>> {
+    let messages = cargo_build(workspace, profile, binaries).await?;
+    let path = |binary: &&str| {
+        executable(&messages, binary).ok_or_else(|| anyhow!("cargo built no binary named {binary}"))
+    };
+    binaries.iter().map(path).collect()
+}
+
 /// Runs cargo, its progress on our standard error, and returns its messages.
 ///
 /// All binaries in one build of the whole workspace: selecting packages (`-p`) would unify
 /// features for these alone, and compile the SDKs anew with others than every other build.
-async fn cargo_build(workspace: &Workspace, profile: Profile) -> Result<String> {
+async fn cargo_build(workspace: &Workspace, profile: Profile, binaries: &[&str]) -> Result<String> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace.root());
     command.args(["build", "--message-format=json-render-diagnostics"]);
-    command.args(FUNCTIONS.iter().flat_map(|function| ["--bin", function]));
+    command.args(binaries.iter().flat_map(|binary| ["--bin", *binary]));
     if profile == Profile::Release {
         command.arg("--release");
     }
@@ -172,7 +188,12 @@ fn version(zip: &[u8]) -> Result<String> {
     Ok(format!("{:08x}-{}", content.crc32(), content.size()))
 }
 
-fn zip(bootstrap: &[u8], profile: Profile) -> Result<Vec<u8>> {
+/// A binary's zip.
+///
+/// # Errors
+///
+/// It is larger than a zip can hold.
+pub fn zip(bootstrap: &[u8], profile: Profile) -> Result<Vec<u8>> {
     // Time and mode are fixed, so that the same binary gives the same bytes.
     let options = SimpleFileOptions::default()
         .last_modified_time(DateTime::default())
@@ -193,7 +214,9 @@ fn sizes(packages: &[Package]) -> String {
     packages.iter().map(size).collect::<Vec<_>>().join(", ")
 }
 
-fn mebibytes(bytes: usize) -> String {
+/// A size for people, rounded down.
+#[must_use]
+pub fn mebibytes(bytes: usize) -> String {
     let tenths = bytes * 10 / (1 << 20);
     format!("{}.{} MiB", tenths / 10, tenths % 10)
 }

@@ -35,6 +35,12 @@ impl ProcessGroup {
         })
     }
 
+    /// The child's process id, until it has ended.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// The child's standard input, if it was piped and not taken before.
     pub fn take_stdin(&mut self) -> Option<ChildStdin> {
         self.child.stdin.take()

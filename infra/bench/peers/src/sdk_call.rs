@@ -1,0 +1,35 @@
+//! A function that puts each request's body on the ingest queue, with the client that `ingest`
+//! has and with as many bytes around the body, and does nothing else.
+
+use aws_sdk_sqs::Client;
+use bench_peers::accepted;
+use ingest::limits;
+use lambda_http::{Error, Request, RequestExt as _, service_fn};
+
+/// What the envelope puts before the payload: as long, and with as many quotes to escape.
+const ENVELOPE: &str = concat!(
+    r#"{"version":1,"deliveryId":"019abc00-0000-7000-8000-000000000000","#,
+    r#""receivedAt":"2026-11-22T08:00:00.123456789Z","origin":"webhook","payload":"#
+);
+/// As long as that of `NEW_CALLOUT`s.
+const GROUP_ID: &str = "callout#1000000000";
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let queue_url = std::env::var("INGEST_QUEUE_URL")?;
+    let sdk = shared::aws::sdk_config().await;
+    let client = Client::new(&limits::QUEUE.applied_to(&sdk));
+    lambda_http::run(service_fn(async |request: Request| {
+        let body = std::str::from_utf8(request.body())?;
+        client
+            .send_message()
+            .queue_url(&queue_url)
+            .message_group_id(GROUP_ID)
+            .message_deduplication_id(&request.lambda_context().request_id)
+            .message_body([ENVELOPE, body, "}"].concat())
+            .send()
+            .await?;
+        Ok::<_, Error>(accepted())
+    }))
+    .await
+}

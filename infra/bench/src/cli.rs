@@ -1,0 +1,153 @@
+//! The command line of `cargo ingest-bench`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use local::package::{self, Profile};
+use local::progress::Progress;
+use local::signals::Signals;
+use local::workspace::Workspace;
+
+use crate::function::{Binaries, Kind};
+use crate::instructions::{self, Counting, Instructions};
+use crate::report::Report;
+use crate::{start, warm};
+
+/// What ingest costs on this machine: start, time, instructions, memory and size of the release
+/// build, beside those of a function that does nothing.
+///
+/// The first time takes some minutes, for the build. It is a benchmark: a bar that is missed is
+/// printed, and is not an error.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo ingest-bench",
+    bin_name = "cargo ingest-bench",
+    max_term_width = 100
+)]
+#[command(after_help = PROFILE)]
+pub struct Cli {
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Starts of each function
+    #[arg(long, default_value_t = 40, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    starts: u32,
+    /// Deliveries to each function, for times and memory
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(200..))]
+    deliveries: u32,
+    /// Deliveries over which instructions are counted; 0 leaves them out, and needs no valgrind
+    #[arg(long, default_value_t = 500, value_name = "N")]
+    counted: u32,
+    /// Measure the binaries in this folder instead of building them
+    #[arg(long, value_name = "FOLDER")]
+    binaries: Option<PathBuf>,
+    /// Keep callgrind's files in this folder
+    #[arg(long, value_name = "FOLDER")]
+    profiles: Option<PathBuf>,
+}
+
+const PROFILE: &str = "\
+For a profile with names, build the functions with symbols, apart from the stripped ones:
+  CARGO_PROFILE_RELEASE_STRIP=false CARGO_PROFILE_RELEASE_DEBUG=line-tables-only \\
+      cargo build --release --target-dir target/profile \\
+      --bin ingest --bin bench-empty --bin bench-sdk-call
+  cargo ingest-bench --binaries target/profile/release --profiles target/profile
+  callgrind_annotate --inclusive=yes target/profile/ingest.1000.callgrind";
+
+impl Cli {
+    /// Measures and prints.
+    ///
+    /// # Errors
+    ///
+    /// Says what keeps it from measuring;
+    /// [`Interrupted`](local::signals::Interrupted) if a signal ended it.
+    pub async fn run(self) -> Result<()> {
+        let mut signals = Signals::listen()?;
+        let measuring = Box::pin(self.measure(Progress::to_stderr()));
+        let report = signals.unless_one_comes(measuring).await?;
+        if self.json {
+            println!("{}", serde_json::to_string(&report)?);
+        } else {
+            print!("{report}");
+        }
+        Ok(())
+    }
+
+    async fn measure(&self, progress: Progress) -> Result<Report> {
+        if self.counted > 0 {
+            instructions::ensure_valgrind().await?;
+        }
+        let binaries = self.binaries(progress).await?;
+        let mut stage = progress.stage("starting the functions");
+        let start = start::measure(&binaries, self.starts, &mut stage).await?;
+        stage.done(&format!("started each function {} times", self.starts));
+        let mut stage = progress.stage("delivering");
+        let warm = warm::measure(&binaries, self.deliveries, &mut stage).await?;
+        stage.done(&format!(
+            "made {} deliveries to each function",
+            self.deliveries
+        ));
+        let instructions = self.count(&binaries, progress).await?;
+        Ok(Report::new(
+            start,
+            warm,
+            instructions,
+            zip_bytes(&binaries)?,
+        ))
+    }
+
+    async fn binaries(&self, progress: Progress) -> Result<Binaries> {
+        if let Some(folder) = &self.binaries {
+            return Ok(Binaries::in_folder(folder));
+        }
+        let stage = progress.loud_stage("building the functions");
+        let names = Kind::ALL.map(Kind::binary);
+        let built = package::build(&Workspace::here(), Profile::Release, &names).await?;
+        stage.done("built the functions");
+        Ok(Binaries::new(built))
+    }
+
+    async fn count(&self, binaries: &Binaries, progress: Progress) -> Result<Option<Instructions>> {
+        if self.counted == 0 {
+            return Ok(None);
+        }
+        let temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let profiles = self.profiles.as_deref().unwrap_or(temporary.path());
+        std::fs::create_dir_all(profiles)
+            .with_context(|| format!("cannot make {}", profiles.display()))?;
+        let mut stage = progress.stage("counting instructions");
+        let counting = Counting {
+            binaries,
+            deliveries: self.counted,
+            profiles,
+        };
+        let instructions = counting.measure(&mut stage).await?;
+        stage.done(&format!(
+            "counted instructions over {} deliveries",
+            self.counted
+        ));
+        Ok(Some(instructions))
+    }
+}
+
+fn zip_bytes(binaries: &Binaries) -> Result<usize> {
+    let binary = read(binaries.path(Kind::Ingest)?)?;
+    Ok(package::zip(&binary, Profile::Release)?.len())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

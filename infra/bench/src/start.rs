@@ -1,0 +1,96 @@
+//! From before the process is started to its first `/next`, and the first delivery after that.
+
+use anyhow::Result;
+use local::progress::Stage;
+use serde::Serialize;
+
+use crate::delivery::Deliveries;
+use crate::function::{Binaries, Function, Kind};
+use crate::statistics::{Samples, milliseconds};
+
+/// How long the functions take to start.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Starts {
+    /// How often each was started.
+    pub starts: u32,
+    /// `ingest`.
+    pub ingest: Start,
+    /// The empty handler.
+    pub empty: Start,
+    /// The handler with one `SendMessage`.
+    pub sdk_call: Start,
+    /// How many times the empty handler's start `ingest`'s is.
+    pub ratio: f64,
+}
+
+/// Medians in milliseconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Start {
+    /// To the first `/next`.
+    pub next_ms: f64,
+    /// From there, the round trip of the first delivery.
+    pub first_delivery_ms: f64,
+}
+
+/// One function's.
+struct Started {
+    kind: Kind,
+    next: Samples,
+    first_delivery: Samples,
+}
+
+/// Starts each function `starts` times, by turns.
+///
+/// # Errors
+///
+/// A function doesn't start.
+pub async fn measure(binaries: &Binaries, starts: u32, stage: &mut Stage) -> Result<Starts> {
+    // Once in vain, so that the first of all doesn't wait for the disk alone.
+    for kind in Kind::ALL {
+        Started::new(kind).once_more(binaries).await?;
+    }
+    let mut all = Kind::ALL.map(Started::new);
+    for done in 1..=starts {
+        for started in &mut all {
+            started.once_more(binaries).await?;
+        }
+        if done % 10 == 0 {
+            stage.note(&format!("{done} of {starts}"));
+        }
+    }
+    let [ingest, empty, sdk_call] = all.map(|started| started.medians());
+    Ok(Starts {
+        starts,
+        ingest,
+        empty,
+        sdk_call,
+        ratio: ingest.next_ms / empty.next_ms,
+    })
+}
+
+impl Started {
+    fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            next: Samples::default(),
+            first_delivery: Samples::default(),
+        }
+    }
+
+    async fn once_more(&mut self, binaries: &Binaries) -> Result<()> {
+        let mut function = Function::start(self.kind, binaries).await?;
+        self.next.push(function.started().await?);
+        let first = function.deliver(Deliveries::default().make()).await?;
+        self.first_delivery.push(first);
+        function.end()
+    }
+
+    fn medians(&self) -> Start {
+        Start {
+            next_ms: milliseconds(self.next.median()),
+            first_delivery_ms: milliseconds(self.first_delivery.median()),
+        }
+    }
+}

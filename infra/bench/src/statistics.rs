@@ -1,0 +1,60 @@
+//! Figures of many samples: a shared machine makes single ones, and means, worthless.
+
+use std::time::Duration;
+
+/// Durations of the same thing.
+#[derive(Debug, Default, Clone)]
+pub struct Samples(Vec<Duration>);
+
+impl Samples {
+    /// Adds one.
+    pub fn push(&mut self, sample: Duration) {
+        self.0.push(sample);
+    }
+
+    /// The sample that `percent` of all don't exceed; zero if there is none.
+    #[must_use]
+    pub fn percentile(&self, percent: usize) -> Duration {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        let last = sorted.len().saturating_sub(1);
+        sorted
+            .get((last * percent).div_ceil(100))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// The middle one.
+    #[must_use]
+    pub fn median(&self) -> Duration {
+        self.percentile(50)
+    }
+}
+
+/// A duration in milliseconds.
+#[must_use]
+pub fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+/// A duration in microseconds.
+#[must_use]
+pub fn microseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_samples_whatever_the_order() {
+        let mut samples = Samples::default();
+        for number in [3, 1, 2, 5, 4] {
+            samples.push(Duration::from_secs(number));
+        }
+        assert_eq!(samples.median(), Duration::from_secs(3));
+        assert_eq!(samples.percentile(95), Duration::from_secs(5));
+        assert_eq!(Samples::default().median(), Duration::ZERO);
+    }
+}
