@@ -14,7 +14,8 @@ use shared::config::Environment;
 use shared::{aws, telemetry};
 use tokio::time::timeout;
 
-#[tokio::main]
+// One thread: Lambda gives a process one request at a time.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     telemetry::end(run().await)
 }

@@ -38,7 +38,9 @@ where
     V: SecretSource,
     S: Store + 'static,
 {
-    let answer = tokio::spawn(async move { ingest.handle(request).await }).await;
+    // Boxed: by value, a future of some kilobytes is moved many times on its way to the runtime.
+    let answer = Box::pin(async move { ingest.handle(request).await });
+    let answer = tokio::spawn(answer).await;
     answer.unwrap_or_else(|_panicked| Answer::Refused(Refusal::StoreUnavailable).into_response())
 }
 
