@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
@@ -128,8 +128,8 @@ pub enum Unreadable {
     /// No object that could be the entity.
     #[error("entity-missing")]
     EntityMissing,
-    /// Several objects could be the entity, one of them or of its fields is given twice, or its
-    /// kind is longer than [`MAX_KIND_BYTES`].
+    /// Several objects could be the entity, it or its `id` is given twice, or its kind is longer
+    /// than [`MAX_KIND_BYTES`].
     #[error("entity-ambiguous")]
     EntityAmbiguous,
     /// The entity's `id` is missing.
@@ -165,12 +165,11 @@ pub fn parse_payload(payload: &RawValue) -> Result<Event, Unreadable> {
     if !is_object(payload) {
         return Err(Unreadable::NotAnObject);
     }
-    let top: TopLevel<'_> = serde_json::from_str(payload.get()).map_err(|_| Unreadable::NotJson)?;
+    let top = TopLevel::of(payload)?;
     let message = read_message(&top)?;
     let (kind, object) = find_entity(&message, &top.objects)?;
-    let fields: EntityFields<'_> =
-        serde_json::from_str(object.get()).map_err(|_| Unreadable::EntityAmbiguous)?;
-    let id = read_id(fields.id.ok_or(Unreadable::EntityIdMissing)?)?;
+    let fields = EntityFields::of(object)?;
+    let id = read_id(fields.id()?)?;
     Ok(Event {
         message,
         entity: Entity {
@@ -197,74 +196,114 @@ pub fn payload_digest(payload: &RawValue) -> String {
 }
 
 /// `message` and every object of the top level; all else is skipped unread.
+#[derive(Default)]
 struct TopLevel<'a> {
     messages: Vec<&'a RawValue>,
     objects: Vec<Member<'a>>,
 }
 
-impl<'de> Deserialize<'de> for TopLevel<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(TopLevelVisitor)
+/// A member of an object: its name and its value.
+type Member<'a> = (Cow<'a, str>, &'a RawValue);
+
+impl<'a> TopLevel<'a> {
+    fn of(payload: &'a RawValue) -> Result<Self, Unreadable> {
+        let mut top = Self::default();
+        for_each_member(payload, |(name, value)| {
+            if name == "message" {
+                top.messages.push(value);
+            } else if is_object(value) {
+                top.objects.push((name, value));
+            }
+        })?;
+        Ok(top)
     }
 }
 
-struct TopLevelVisitor;
+/// What is read of an entity. Values stay raw, so that a surprise in one is not an error, and so
+/// is a name that is given twice, but for the id's.
+#[derive(Default)]
+struct EntityFields<'a> {
+    ids: Vec<&'a RawValue>,
+    internal_tests: Vec<&'a RawValue>,
+    classifications: Vec<&'a RawValue>,
+}
 
-impl<'de> Visitor<'de> for TopLevelVisitor {
-    type Value = TopLevel<'de>;
+impl<'a> EntityFields<'a> {
+    fn of(entity: &'a RawValue) -> Result<Self, Unreadable> {
+        let mut fields = Self::default();
+        for_each_member(entity, |(name, value)| match &*name {
+            "id" => fields.ids.push(value),
+            "internalTest" => fields.internal_tests.push(value),
+            "calloutClassification" => fields.classifications.push(value),
+            _ => {}
+        })?;
+        Ok(fields)
+    }
+
+    fn id(&self) -> Result<&'a RawValue, Unreadable> {
+        match self.ids.as_slice() {
+            [] => Err(Unreadable::EntityIdMissing),
+            [id] if id.get() == "null" => Err(Unreadable::EntityIdMissing),
+            [id] => Ok(id),
+            _ => Err(Unreadable::EntityAmbiguous),
+        }
+    }
+
+    /// What doesn't say clearly that it is a test is an emergency.
+    fn is_test(&self) -> bool {
+        let internal = matches!(self.internal_tests.as_slice(), [mark] if mark.get() == "true");
+        let classified = match self.classifications.as_slice() {
+            [classification] => is_classified_test(classification),
+            _ => false,
+        };
+        internal || classified
+    }
+}
+
+fn is_classified_test(classification: &RawValue) -> bool {
+    if !is_object(classification) {
+        return false;
+    }
+    let mut values = Vec::new();
+    let read = for_each_member(classification, |(name, value)| {
+        if name == "value" {
+            values.push(serde_json::from_str::<String>(value.get()));
+        }
+    });
+    read.is_ok() && matches!(values.as_slice(), [Ok(value)] if value == "TEST")
+}
+
+/// Calls `f` with every member of an object. A name with half of a surrogate pair is skipped:
+/// it is JSON but no text, so it is none that anybody looks for.
+fn for_each_member<'a>(object: &'a RawValue, f: impl FnMut(Member<'a>)) -> Result<(), Unreadable> {
+    serde_json::Deserializer::from_str(object.get())
+        .deserialize_map(Members(f))
+        .map_err(|_| Unreadable::NotJson)
+}
+
+struct Members<F>(F);
+
+impl<'de, F: FnMut(Member<'de>)> Visitor<'de> for Members<F> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut top = TopLevel {
-            messages: Vec::new(),
-            objects: Vec::new(),
-        };
-        while let Some(Key(key)) = map.next_key()? {
-            let value: &RawValue = map.next_value()?;
-            if key == "message" {
-                top.messages.push(value);
-            } else if is_object(value) {
-                top.objects.push((key, value));
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+            if let Ok(Name(name)) = serde_json::from_str(name.get()) {
+                (self.0)((name, value));
             }
         }
-        Ok(top)
+        Ok(())
     }
 }
 
 /// A member's name, borrowed unless it holds an escape.
 #[derive(Deserialize)]
 #[serde(transparent)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// What is read of an entity. Values stay raw, so that a surprise in one is not an error.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct EntityFields<'a> {
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    internal_test: Option<&'a RawValue>,
-    #[serde(borrow)]
-    callout_classification: Option<&'a RawValue>,
-}
-
-impl EntityFields<'_> {
-    fn is_test(&self) -> bool {
-        #[derive(Deserialize)]
-        struct Classification {
-            value: String,
-        }
-        let internal = self.internal_test.is_some_and(|raw| raw.get() == "true");
-        let classified = self
-            .callout_classification
-            .and_then(|raw| serde_json::from_str::<Classification>(raw.get()).ok())
-            .is_some_and(|classification| classification.value == "TEST");
-        internal || classified
-    }
-}
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn read_message(top: &TopLevel<'_>) -> Result<String, Unreadable> {
     let raw = match top.messages.as_slice() {
@@ -279,9 +318,6 @@ fn read_message(top: &TopLevel<'_>) -> Result<String, Unreadable> {
     }
     Ok(message)
 }
-
-/// A member of the top level whose value is an object.
-type Member<'a> = (Cow<'a, str>, &'a RawValue);
 
 /// The entity that an event is about: a documented kind if there is one, otherwise the only
 /// other object that has an id.
@@ -311,7 +347,8 @@ fn only<'a>(
 }
 
 fn has_id(object: &RawValue) -> bool {
-    serde_json::from_str::<EntityFields<'_>>(object.get()).is_ok_and(|fields| fields.id.is_some())
+    let id = EntityFields::of(object).and_then(|fields| fields.id());
+    !matches!(id, Err(Unreadable::EntityIdMissing))
 }
 
 /// An id from its JSON value: an integer as written, or the text of a non-empty string.

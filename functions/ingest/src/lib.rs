@@ -19,6 +19,8 @@ pub mod fakes;
 pub mod handler;
 pub mod limits;
 pub mod metrics;
+#[cfg(any(test, feature = "fakes"))]
+pub mod promises;
 pub mod secret;
 pub mod service;
 pub mod source;

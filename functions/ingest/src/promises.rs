@@ -1,0 +1,288 @@
+//! What must hold of every request, however strange: asserted for the bodies of the table and for
+//! whatever the fuzz target comes up with.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::panic,
+    reason = "a broken promise is a panic, here as in any test"
+)]
+
+mod input;
+mod sent;
+
+use std::sync::atomic::Ordering;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use lambda_http::http::header::CONTENT_TYPE;
+use lambda_http::{Body, Request, Response};
+use serde_json::Value;
+use shared::aws::{MAX_QUEUED_BYTES, is_queueable};
+use shared::envelope::{Envelope, Origin};
+use shared::event::{self, Event};
+use shared::queue::{Attribute, Destination, Message, Outgoing};
+use tokio::runtime::Runtime;
+
+use crate::fakes::{self, FakeSecret, FakeStore};
+use crate::handler::Ingest;
+
+pub use sent::{Sent, StoreState};
+
+/// What SQS takes as one message: body, and the attributes' names, types and values.
+const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+
+/// The function, from its request to its stores, without Lambda and AWS.
+#[derive(Debug)]
+pub struct Harness {
+    runtime: Runtime,
+    ingest: Ingest<FakeSecret, FakeStore>,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The answer.
+    pub response: Response<Body>,
+    /// What the queues have.
+    pub queued: Vec<Outgoing>,
+    /// What the spill has.
+    pub spilled: Vec<Outgoing>,
+}
+
+/// What an outcome says, once it is checked.
+#[derive(Debug)]
+pub enum Read {
+    /// Not stored, with this status.
+    Refused(u16),
+    /// Not a delivery: the health check.
+    Healthy,
+    /// On its way to the processor.
+    Accepted {
+        /// What it says.
+        event: Event,
+        /// Its message group.
+        group_id: String,
+    },
+    /// Put aside.
+    Quarantined {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Default for Harness {
+    fn default() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        let mut ingest = runtime.block_on(fakes::ingest());
+        ingest.allowed_sources = sent::ALLOWED_SOURCES.parse().expect("a range");
+        Self { runtime, ingest }
+    }
+}
+
+impl Harness {
+    /// Has a request answered while the store is in this state.
+    #[must_use]
+    pub fn handle(&self, request: Request, state: StoreState) -> Outcome {
+        let store = &self.ingest.store;
+        store.queues_down.store(!state.queues, Ordering::Relaxed);
+        store.spill_down.store(!state.spill, Ordering::Relaxed);
+        let response = self.runtime.block_on(self.ingest.handle(request));
+        Outcome {
+            response,
+            queued: store.take_queued(),
+            spilled: store.take_spilled(),
+        }
+    }
+
+    /// Has a request answered and checks the outcome.
+    #[must_use]
+    pub fn check(&self, sent: &Sent) -> Read {
+        self.handle(sent.request(), sent.store).check(sent)
+    }
+}
+
+impl Outcome {
+    /// Asserts that this is what must become of such a request.
+    #[must_use]
+    pub fn check(&self, sent: &Sent) -> Read {
+        self.assert_well_formed();
+        let status = self.response.status().as_u16();
+        if let Some(expected) = sent.expected_without_storing() {
+            assert_eq!(status, expected);
+        } else if status == 202 {
+            return self.check_stored(sent);
+        } else {
+            assert_may_be_lost(sent, status);
+        }
+        assert!(self.queued.is_empty() && self.spilled.is_empty());
+        match status {
+            200 => Read::Healthy,
+            _ => Read::Refused(status),
+        }
+    }
+
+    fn check_stored(&self, sent: &Sent) -> Read {
+        let stored = self.stored(sent.store);
+        assert_sqs_takes(&stored.message);
+        let delivery_id = stored.delivery_id.to_string();
+        assert_eq!(stored.message.deduplication_id, delivery_id);
+        let (status, read) = match stored.destination {
+            Destination::Ingest => ("accepted", check_accepted(stored, &sent.body)),
+            Destination::Quarantine => ("quarantined", check_quarantined(stored, &sent.body)),
+        };
+        let answer = self.answer();
+        assert_eq!(answer["status"], status);
+        assert_eq!(answer["deliveryId"], delivery_id);
+        read
+    }
+
+    /// The one place where a delivery is, and its one copy there.
+    fn stored(&self, state: StoreState) -> &Outgoing {
+        let (stored, empty) = if state.queues {
+            (&self.queued, &self.spilled)
+        } else {
+            (&self.spilled, &self.queued)
+        };
+        assert!(empty.is_empty());
+        assert_eq!(stored.len(), 1);
+        &stored[0]
+    }
+
+    fn assert_well_formed(&self) {
+        let status = self.response.status();
+        let content_type = &self.response.headers()[CONTENT_TYPE];
+        let answer = self.answer();
+        if status.is_success() {
+            assert_eq!(content_type, "application/json");
+        } else {
+            assert_eq!(content_type, "application/problem+json");
+            assert_eq!(answer["status"], status.as_u16());
+        }
+    }
+
+    fn answer(&self) -> Value {
+        serde_json::from_slice(self.response.body()).expect("JSON")
+    }
+}
+
+/// Asserts that nothing could keep an authentic delivery.
+fn assert_may_be_lost(sent: &Sent, status: u16) {
+    if status == 413 {
+        // As base64 a body is a third larger.
+        assert!(sent.body.len() > MAX_QUEUED_BYTES / 4 * 3);
+    } else {
+        assert_eq!(status, 503);
+        assert!(!sent.store.queues && !sent.store.spill);
+    }
+}
+
+/// SQS's rules for a message, from its API reference.
+fn assert_sqs_takes(message: &Message) {
+    assert!(!message.body.is_empty() && is_queueable(&message.body));
+    for id in [&message.group_id, &message.deduplication_id] {
+        assert!((1..=128).contains(&id.len()));
+        assert!(id.bytes().all(|byte| byte.is_ascii_graphic()));
+    }
+    assert!(message.attributes.len() <= 10);
+    let attributes = message.attributes.iter().map(|(name, attribute)| {
+        let (kind, value) = match attribute {
+            Attribute::Text(value) => ("String", value),
+            Attribute::Number(value) => ("Number", value),
+        };
+        assert!(!value.is_empty() && is_queueable(value));
+        name.len() + kind.len() + value.len()
+    });
+    assert!(message.body.len() + attributes.sum::<usize>() <= MAX_MESSAGE_BYTES);
+}
+
+fn check_accepted(stored: &Outgoing, body: &[u8]) -> Read {
+    let message = &stored.message;
+    let envelope = Envelope::parse(&message.body).expect("an envelope");
+    assert_eq!(envelope.delivery_id, stored.delivery_id);
+    assert_eq!(envelope.received_at, Timestamp::UNIX_EPOCH);
+    assert_eq!(envelope.origin, Origin::Webhook);
+    let payload = &envelope.payload;
+    assert_eq!(payload.get().as_bytes(), without_surroundings(body));
+
+    let event = event::parse_payload(payload).expect("an event");
+    let (sent, _) = event::parse(body).expect("an event");
+    assert_eq!(event, sent);
+    assert_eq!(event.entity.group_id(), message.group_id);
+    assert_others_read(&event, payload.get());
+    Read::Accepted {
+        event,
+        group_id: message.group_id.clone(),
+    }
+}
+
+/// The JSON value alone: a payload is kept without the white space and byte order mark around it.
+fn without_surroundings(body: &[u8]) -> &[u8] {
+    let body = body.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(body);
+    let is_value = |byte: &u8| !b" \t\n\r".contains(byte);
+    let start = body.iter().position(is_value).unwrap_or(body.len());
+    let end = body
+        .iter()
+        .rposition(is_value)
+        .map_or(start, |last| last + 1);
+    &body[start..end]
+}
+
+/// Asserts that a consumer who reads the payload with any JSON library finds the same in it.
+fn assert_others_read(event: &Event, payload: &str) {
+    // Libraries that build a tree have a limit to its depth.
+    let Ok(payload) = serde_json::from_str::<Value>(payload) else {
+        return;
+    };
+    assert_eq!(payload["message"], event.message);
+    let entity = &payload[&event.entity.kind];
+    match &entity["id"] {
+        Value::String(id) => assert_eq!(*id, event.entity.id),
+        // A float is what a library makes of an integer that is too large for it.
+        Value::Number(id) if !id.is_f64() => assert_eq!(id.to_string(), event.entity.id),
+        id => assert!(id.is_f64()),
+    }
+    // An emergency is never taken for a test: the other way round is for the table to say.
+    let marked =
+        entity["internalTest"] == true || entity["calloutClassification"]["value"] == "TEST";
+    assert!(marked || !event.test);
+}
+
+fn check_quarantined(stored: &Outgoing, body: &[u8]) -> Read {
+    assert!(event::parse(body).is_err());
+    let message = &stored.message;
+    assert_eq!(text(message, "deliveryId"), stored.delivery_id.to_string());
+    assert_eq!(
+        text(message, "receivedAt"),
+        Timestamp::UNIX_EPOCH.to_string()
+    );
+    let size = Attribute::Number(body.len().to_string());
+    assert_eq!(message.attributes.get("size"), Some(&size));
+    let kept = match text(message, "encoding") {
+        "text" => message.body.clone().into_bytes(),
+        "base64" => STANDARD.decode(&message.body).expect("base64"),
+        encoding => {
+            assert_eq!(encoding, "empty");
+            Vec::new()
+        }
+    };
+    assert!(kept == body, "the body is kept whole");
+    Read::Quarantined {
+        reason: text(message, "reason").to_owned(),
+    }
+}
+
+fn text<'a>(message: &'a Message, name: &str) -> &'a str {
+    match message.attributes.get(name) {
+        Some(Attribute::Text(value)) => value,
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
