@@ -330,10 +330,11 @@ fn find_entity<'a>(
         .filter(|kind| objects.iter().any(|(key, _)| key == kind))
         .collect();
     let mentioned = |kind: &&&str| message.contains(&kind.to_ascii_uppercase());
-    match present.iter().find(mentioned).or(present.first()) {
-        Some(kind) => only(objects.iter().filter(|(key, _)| key == kind)),
-        None => only(objects.iter().filter(|(_, object)| has_id(object))),
-    }
+    let kind = match present.iter().find(mentioned).or(present.first()) {
+        Some(kind) => kind,
+        None => only(objects.iter().filter(|(_, object)| has_id(object)))?.0,
+    };
+    only(objects.iter().filter(|(name, _)| name == kind))
 }
 
 fn only<'a>(

@@ -241,6 +241,10 @@ fn assert_others_read(event: &Event, payload: &str) {
     };
     assert_eq!(payload["message"], event.message);
     let entity = &payload[&event.entity.kind];
+    // Of a name that is given twice, libraries take the last, and it may be no object.
+    if !entity.is_object() {
+        return;
+    }
     match &entity["id"] {
         Value::String(id) => assert_eq!(*id, event.entity.id),
         // A float is what a library makes of an integer that is too large for it.
