@@ -89,7 +89,7 @@ impl Envelope {
     }
 
     /// The message for the ingest queue: in the order of its entity, and one however often it is
-    /// sent.
+    /// sent within five minutes.
     #[must_use]
     pub fn message(&self, entity: &Entity) -> Message {
         Message {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::aws::{MAX_QUEUED_BYTES, is_queueable};
@@ -16,17 +15,26 @@ use crate::queue::{Attribute, Message};
 pub struct Quarantined<'a> {
     /// A short code without content, such as `not-json`.
     pub reason: &'a str,
-    /// The delivery, where it is known.
-    pub delivery_id: Option<Uuid>,
+    /// What it was.
+    pub id: Id<'a>,
     /// When it arrived here.
     pub received_at: Timestamp,
     /// The whole of it.
     pub body: &'a [u8],
 }
 
+/// What is put aside: its copies have the same.
+#[derive(Debug, Clone, Copy)]
+pub enum Id<'a> {
+    /// A delivery.
+    Delivery(Uuid),
+    /// A queue message, by SQS's id, of which the delivery isn't known.
+    Message(&'a str),
+}
+
 impl Quarantined<'_> {
-    /// The message for the quarantine queue: one however often it is sent, and in no order with
-    /// others.
+    /// The message for the quarantine queue: one however often it is sent within five minutes, and
+    /// in no order with others.
     ///
     /// Its attributes are `reason`, `receivedAt`, `size` (bytes), `encoding` (`text`; `base64`
     /// for bytes that SQS doesn't take as text; `empty`, with a placeholder, since it takes no
@@ -44,12 +52,12 @@ impl Quarantined<'_> {
                 Attribute::Number(self.body.len().to_string()),
             ),
         ]);
-        if let Some(delivery_id) = self.delivery_id {
-            attributes.insert("deliveryId".to_owned(), text(&delivery_id));
-        }
-        let id = match self.delivery_id {
-            Some(delivery_id) => delivery_id.to_string(),
-            None => hex::encode(Sha256::digest(self.body)),
+        let id = match self.id {
+            Id::Delivery(id) => {
+                attributes.insert("deliveryId".to_owned(), text(&id));
+                id.to_string()
+            }
+            Id::Message(id) => id.to_owned(),
         };
         Message {
             body,

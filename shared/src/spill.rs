@@ -1,12 +1,14 @@
 //! The spill: where a delivery waits, in the ledger table, when its queue can't be reached.
 //!
 //! What waits is the very message that its queue didn't take, so that sending it later needs no
-//! knowledge of how it was made, and its deduplication id keeps it one message should the queue
-//! have had it all along.
+//! knowledge of how it was made. Should the queue have had it all along, its deduplication id keeps
+//! it one message for five minutes, and the ledger keeps it one event after that; the quarantine,
+//! which has no ledger, then holds it twice, with one `deliveryId`.
 //!
 //! A delivery's shard and id are the table's own keys: a query on one shard gives its deliveries
 //! oldest first, because their ids are UUIDv7. The shards keep a burst off a single partition of
-//! DynamoDB. No entity's key starts with `spill/`: entities' keys escape the slash.
+//! DynamoDB; a message group has one of them, so that its order is kept. No entity's key starts
+//! with `spill/`: entities' keys escape the slash.
 //!
 //! | attribute | holds |
 //! | --- | --- |
@@ -28,7 +30,7 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::query::QueryError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
-use uuid::Uuid;
+use sha2::{Digest as _, Sha256};
 
 use crate::aws;
 use crate::queue::{Attribute, Destination, Message, Outgoing};
@@ -129,9 +131,13 @@ impl Spill {
                 break;
             };
             let mut body = text_of(&head, "body")?.to_owned();
-            for _ in 1..parts_of(&head)? {
+            for number in 1..parts_of(&head)? {
                 let part = items.next().await.transpose().map_err(Box::new)?;
-                body.push_str(text_of(&part.unwrap_or_default(), "body")?);
+                let part = part.unwrap_or_default();
+                if text_of(&part, "sk")? != sort_key(text_of(&head, "sk")?, number) {
+                    return Err(malformed("parts"));
+                }
+                body.push_str(text_of(&part, "body")?);
             }
             found.push(read(&head, body)?);
         }
@@ -148,7 +154,7 @@ impl Spill {
         for part in 0..parts(&delivery.message.body).len() {
             let delete = Delete::builder()
                 .table_name(&self.table)
-                .set_key(Some(key(delivery.delivery_id, part)))
+                .set_key(Some(key(delivery, part)))
                 .build()?;
             call = call.transact_items(TransactWriteItem::builder().delete(delete).build());
         }
@@ -163,21 +169,27 @@ fn partition(shard: u8) -> String {
     format!("spill/{shard}")
 }
 
-/// A delivery's shard, from the random end of its id.
-fn shard_of(delivery_id: Uuid) -> u8 {
-    let [.., last] = delivery_id.into_bytes();
-    last % SHARDS
+/// A message group's shard.
+fn shard_of(group_id: &str) -> u8 {
+    let digest: [u8; 32] = Sha256::digest(group_id).into();
+    let [first, ..] = digest;
+    first % SHARDS
 }
 
-fn key(delivery_id: Uuid, part: usize) -> Item {
-    let sort = match part {
-        0 => delivery_id.to_string(),
-        _ => format!("{delivery_id}/{part}"),
-    };
+fn key(delivery: &Outgoing, part: usize) -> Item {
+    let shard = shard_of(&delivery.message.group_id);
+    let sort = sort_key(&delivery.delivery_id.to_string(), part);
     Item::from([
-        ("pk".to_owned(), text(partition(shard_of(delivery_id)))),
+        ("pk".to_owned(), text(partition(shard))),
         ("sk".to_owned(), text(sort)),
     ])
+}
+
+fn sort_key(delivery_id: &str, part: usize) -> String {
+    match part {
+        0 => delivery_id.to_owned(),
+        _ => format!("{delivery_id}/{part}"),
+    }
 }
 
 /// The parts of a body, each small enough for an item. They are at most ten, which their keys
@@ -196,14 +208,14 @@ fn parts(body: &str) -> Vec<&str> {
 
 fn items_of(delivery: &Outgoing) -> Vec<Item> {
     let Outgoing {
-        delivery_id,
         destination,
         message,
+        ..
     } = delivery;
     let parts = parts(&message.body);
     let count = parts.len();
     let item_of = |(number, part): (usize, &str)| {
-        let mut item = key(*delivery_id, number);
+        let mut item = key(delivery, number);
         item.insert("body".to_owned(), text(part));
         if number == 0 {
             item.insert("destination".to_owned(), text(destination.name()));
@@ -295,6 +307,8 @@ fn text(value: impl Into<String>) -> AttributeValue {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn outgoing(body: String) -> Outgoing {

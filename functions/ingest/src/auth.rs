@@ -58,6 +58,11 @@ impl<S: SecretSource> Authenticator<S> {
         }
     }
 
+    /// Waits a little for what a check has begun and didn't need; see [`crate::secret`].
+    pub async fn settled(&self) {
+        self.valid.settled().await;
+    }
+
     /// Whether a request carries the secret, as far as is known without asking anybody: enough to
     /// tell an operator, not to let it in.
     #[must_use]
@@ -66,11 +71,12 @@ impl<S: SecretSource> Authenticator<S> {
             .is_some_and(|given| self.valid.knows(given))
     }
 
-    /// The header's value. API Gateway joins the values of a header that is given twice by a
+    /// The header's value, if it is text. API Gateway joins the values of a header that is given twice by a
     /// comma, which makes them a wrong one.
     fn given<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
         let mut values = headers.get_all(&self.valid.header().name).iter();
-        values.next().filter(|_| values.next().is_none())
+        let only = values.next().filter(|_| values.next().is_none());
+        only.filter(|value| value.to_str().is_ok())
     }
 }
 

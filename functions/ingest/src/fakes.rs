@@ -152,6 +152,8 @@ impl SecretSource for FakeSecret {
         if self.0.hangs.load(Ordering::Relaxed) {
             return std::future::pending().await;
         }
+        // As over any network, others have their turn.
+        tokio::task::yield_now().await;
         if lock(&self.0.unreadable).contains(&stage) {
             return Err(SecretError::Unreadable {
                 arn: "the secret".into(),

@@ -7,7 +7,7 @@ use metrique::writer::BoxEntrySink;
 use shared::aws::MAX_QUEUED_BYTES;
 use shared::envelope::{Envelope, Origin};
 use shared::event;
-use shared::quarantine::{self, Quarantined};
+use shared::quarantine::{self, Id, Quarantined};
 use shared::queue::{Destination, Outgoing};
 use uuid::{NoContext, Uuid};
 
@@ -77,6 +77,7 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
         let storing = metrics.storing();
         let spilled = self.keep(&outgoing).await;
         drop(storing);
+        self.authenticator.settled().await;
         metrics.spilled(spilled?);
         Ok(answer)
     }
@@ -160,7 +161,7 @@ fn read(arrival: &Arrival, metrics: &mut RequestMetrics) -> Result<(Outgoing, An
         Err(reason) => {
             let quarantined = Quarantined {
                 reason: &reason.to_string(),
-                delivery_id: Some(arrival.id),
+                id: Id::Delivery(arrival.id),
                 received_at: arrival.at,
                 body,
             };

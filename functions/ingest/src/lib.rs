@@ -2,7 +2,7 @@
 //!
 //! AURA asks once. A delivery goes down these steps, and each step's type says what is known of
 //! it: a [`lambda_http::Request`] came in from anywhere, an [`auth::AuthenticDelivery`] carried
-//! the secret, and a 2xx answer says that a queue has confirmed it.
+//! the secret, and a 202 says that a queue or the spill has confirmed it.
 //!
 //! 1. the source address, path and method ([`source`], [`handler`]);
 //! 2. the secret header ([`auth`], [`secret`]), and then the size;

@@ -56,7 +56,7 @@ impl RequestMetrics {
             timestamp: now.into(),
             function: "ingest",
             delivery_id: None,
-            // Unless it is answered: then it has panicked.
+            // Stays if nothing answers: a panic.
             answer: "panicked",
             reason: None,
             message: None,

@@ -1,17 +1,20 @@
 //! The values of the webhook's secret that are valid now: its current one and, around a rotation,
 //! the next and the one before, so that AURA is never locked out.
 //!
-//! They are read in the order in which a rotation moves a value from one to the next, so that no
-//! value slips through between two reads. That happens when the function starts, and then they are
-//! kept. They are read again
+//! They are read when the function starts and then kept. They are read again
 //!
-//! - in the background, by a request that finds them older than [`REFRESH_AFTER`], without waiting;
+//! - in the background, by a request that finds them older than [`REFRESH_AFTER`], while its
+//!   delivery is stored. It waits for the end of it, up to [`limits::REFRESH_WAIT`], because Lambda
+//!   freezes the process after the answer;
 //! - by a request with a value that isn't among them, at most once in [`REFRESH_INTERVAL`]: it may
 //!   be a new one. That request waits for it, up to [`limits::SECRET_WAIT`].
 //!
 //! So a new value is known [`REFRESH_INTERVAL`] after it was made at the latest, if Secrets Manager
-//! answers: a rotation has to wait for that long before it tells AURA. While Secrets Manager is
-//! down, the values that are known go on working.
+//! answers: a rotation has to wait for that long before it tells AURA.
+//!
+//! A reading goes through the versions in the order in which a rotation moves a value on, so that
+//! none slips through between two of its reads. Only a reading of all three takes a value away:
+//! while Secrets Manager fails, the values that are known go on working.
 
 use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -68,7 +71,7 @@ pub enum Verdict {
     Valid,
     /// It is none of them.
     Wrong,
-    /// It is none of those that could be read so far, and not all could.
+    /// It is none of those that were read so far, and never were all of them.
     Undecided,
 }
 
@@ -82,24 +85,19 @@ pub struct ValidValues<S> {
     reading: Mutex<Option<Timestamp>>,
 }
 
-/// What was read. A version that can't be read now stays as it was.
+/// What was read so far.
 #[derive(Debug, Default)]
 struct Known {
-    pending: Version,
-    current: Version,
-    previous: Version,
-    /// When all three were last read.
+    values: Vec<HeaderValue>,
+    /// When all versions were last read.
     complete_at: Option<Timestamp>,
 }
 
-#[derive(Debug, Default)]
-enum Version {
-    #[default]
-    NeverRead,
-    /// There is none, or its text is no header value.
-    Unusable,
-    Value(HeaderValue),
-}
+/// One version as it was read: its value, if it has one that a header can carry.
+type Version = Option<HeaderValue>;
+
+/// A version of which nothing can be said now. It is logged.
+struct NotRead;
 
 impl<S: SecretSource> ValidValues<S> {
     /// Nothing is known yet; see [`Self::load`].
@@ -123,12 +121,12 @@ impl<S: SecretSource> ValidValues<S> {
     /// on when nobody waits for it any more.
     #[must_use]
     pub fn load(self: &Arc<Self>, now: Timestamp) -> JoinHandle<()> {
-        let values = Arc::clone(self);
-        tokio::spawn(async move {
-            if !values.read_again(now, SignedDuration::ZERO).await {
-                *values.reading.lock().await = None;
-            }
-        })
+        self.read_in_background(now, None)
+    }
+
+    /// Waits for a reading that is under way, up to [`limits::REFRESH_WAIT`].
+    pub async fn settled(&self) {
+        let _ = timeout(limits::REFRESH_WAIT, self.reading.lock()).await;
     }
 
     /// Whether `given` is one of the values that are known, without asking anybody.
@@ -141,7 +139,7 @@ impl<S: SecretSource> ValidValues<S> {
         let (verdict, old) = self.known(|known| (known.verdict(given), known.is_old(now)));
         match verdict {
             Verdict::Valid if old => {
-                drop(self.read_in_background(now, REFRESH_INTERVAL));
+                drop(self.read_in_background(now, Some(REFRESH_INTERVAL)));
                 Verdict::Valid
             }
             Verdict::Valid => Verdict::Valid,
@@ -157,7 +155,8 @@ impl<S: SecretSource> ValidValues<S> {
         interval: SignedDuration,
     ) -> Verdict {
         // Too long is as good as failed: the values stay as they are.
-        let _ = timeout(limits::SECRET_WAIT, self.read_in_background(now, interval)).await;
+        let reading = self.read_in_background(now, Some(interval));
+        let _ = timeout(limits::SECRET_WAIT, reading).await;
         self.known(|known| known.verdict(given))
     }
 
@@ -165,65 +164,68 @@ impl<S: SecretSource> ValidValues<S> {
     fn read_in_background(
         self: &Arc<Self>,
         now: Timestamp,
-        interval: SignedDuration,
+        interval: Option<SignedDuration>,
     ) -> JoinHandle<()> {
         let values = Arc::clone(self);
-        tokio::spawn(async move {
-            values.read_again(now, interval).await;
-        })
+        tokio::spawn(async move { values.read_all(now, interval).await })
     }
 
-    /// Reads all versions, unless that was begun less than `interval` ago, and says whether all
-    /// could be read. Who comes while it is under way waits for it.
-    async fn read_again(&self, now: Timestamp, interval: SignedDuration) -> bool {
+    /// Reads all versions, unless that was begun less than `interval` ago. Who comes while it is
+    /// under way waits for it. Without an interval it is the first time, and one that fails is
+    /// not held against the next.
+    async fn read_all(&self, now: Timestamp, interval: Option<SignedDuration>) {
         let mut begun = self.reading.lock().await;
-        if begun.is_some_and(|begun| now.duration_since(begun).abs() < interval) {
-            return false;
+        let recently = |interval| begun.is_some_and(|at| now.duration_since(at).abs() < interval);
+        if interval.is_some_and(recently) {
+            return;
         }
-        *begun = Some(now);
-        let pending = self.read(Stage::Pending).await;
-        let current = self.read(Stage::Current).await;
-        let previous = self.read(Stage::Previous).await;
-        let complete = pending.is_some() && current.is_some() && previous.is_some();
+        let versions = [
+            self.read(Stage::Pending).await,
+            self.read(Stage::Current).await,
+            self.read(Stage::Previous).await,
+        ];
+        let complete = versions.iter().all(Result::is_ok);
+        if complete || interval.is_some() {
+            *begun = Some(now);
+        }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.pending.update(pending);
-        known.current.update(current);
-        known.previous.update(previous);
         if complete {
+            known.values.clear();
             known.complete_at = Some(now);
         }
-        complete
-    }
-
-    /// Reads one version; `None` if nothing can be said of it now.
-    async fn read(&self, stage: Stage) -> Option<Version> {
-        match self.source.read(stage).await {
-            Ok(Some(secret)) => Some(self.version(stage, &secret)),
-            // There always is a current version: who doesn't find it looks in the wrong place.
-            Ok(None) if stage != Stage::Current => Some(Version::Unusable),
-            Ok(None) => {
-                tracing::warn!("webhook secret has no current version; known values stay valid");
-                None
-            }
-            Err(error @ SecretError::Malformed { .. }) => {
-                tracing::warn!(?stage, %error, "webhook secret not usable");
-                Some(Version::Unusable)
-            }
-            Err(error @ SecretError::Unreadable { .. }) => {
-                tracing::warn!(?stage, %error, "webhook secret not read; known values stay valid");
-                None
+        for value in versions.into_iter().flatten().flatten() {
+            if !known.values.contains(&value) {
+                known.values.push(value);
             }
         }
     }
 
-    fn version(&self, stage: Stage, secret: &SecretString) -> Version {
-        self.header.value(secret).map_or_else(
-            |error| {
+    async fn read(&self, stage: Stage) -> Result<Version, NotRead> {
+        match self.source.read(stage).await {
+            Ok(Some(secret)) => Ok(self.usable(stage, &secret)),
+            // There always is a current version: who doesn't find it looks in the wrong place.
+            Ok(None) if stage == Stage::Current => {
+                tracing::warn!("webhook secret has no current version");
+                Err(NotRead)
+            }
+            Ok(None) => Ok(None),
+            Err(error @ SecretError::Malformed { .. }) => {
                 tracing::warn!(?stage, %error, "webhook secret not usable");
-                Version::Unusable
-            },
-            Version::Value,
-        )
+                Ok(None)
+            }
+            Err(error @ SecretError::Unreadable { .. }) => {
+                tracing::warn!(?stage, %error, "webhook secret not read");
+                Err(NotRead)
+            }
+        }
+    }
+
+    fn usable(&self, stage: Stage, secret: &SecretString) -> Version {
+        let value = self.header.value(secret);
+        if let Err(error) = &value {
+            tracing::warn!(?stage, %error, "webhook secret not usable");
+        }
+        value.ok()
     }
 
     fn known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
@@ -232,48 +234,24 @@ impl<S: SecretSource> ValidValues<S> {
 }
 
 impl Known {
-    fn versions(&self) -> [&Version; 3] {
-        [&self.pending, &self.current, &self.previous]
-    }
-
     /// Compares with every value, so that the time taken tells neither which one matched nor how
     /// much of it.
     fn verdict(&self, given: &HeaderValue) -> Verdict {
-        let matches = self.versions().map(|version| match version {
-            Version::Value(value) => value.as_bytes().ct_eq(given.as_bytes()),
-            Version::Unusable | Version::NeverRead => Choice::from(0),
-        });
-        let valid = matches
-            .into_iter()
-            .fold(Choice::from(0), |any, one| any | one);
+        let matches = self.values.iter();
+        let matches = matches.map(|value| value.as_bytes().ct_eq(given.as_bytes()));
+        let valid = matches.fold(Choice::from(0), |any, one| any | one);
         if valid.into() {
             Verdict::Valid
-        } else if self.is_decisive() {
+        } else if self.complete_at.is_some() && !self.values.is_empty() {
             Verdict::Wrong
         } else {
             Verdict::Undecided
         }
     }
 
-    /// Whether a value that isn't known is wrong: every version was read, and one has a value.
-    fn is_decisive(&self) -> bool {
-        let versions = self.versions();
-        let read = |version: &&Version| !matches!(version, Version::NeverRead);
-        let usable = |version: &&Version| matches!(version, Version::Value(_));
-        versions.iter().all(read) && versions.iter().any(usable)
-    }
-
     fn is_old(&self, now: Timestamp) -> bool {
         self.complete_at
             .is_none_or(|read| now.duration_since(read).abs() > REFRESH_AFTER)
-    }
-}
-
-impl Version {
-    fn update(&mut self, read: Option<Self>) {
-        if let Some(version) = read {
-            *self = version;
-        }
     }
 }
 

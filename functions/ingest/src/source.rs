@@ -45,9 +45,13 @@ impl AllowedSources {
     }
 
     fn contain(&self, address: IpAddr) -> bool {
-        // An IPv4 address may be written as IPv6: ::ffff:192.0.2.1.
-        let address = address.to_canonical();
-        self.0.iter().any(|range| range.contains(&address))
+        // An IPv4 address may be written as IPv6, ::ffff:192.0.2.1, and so may a range.
+        let forms = match address.to_canonical() {
+            IpAddr::V4(v4) => [IpAddr::V4(v4), IpAddr::V6(v4.to_ipv6_mapped())],
+            v6 @ IpAddr::V6(_) => [v6, v6],
+        };
+        let has = |range: &IpNet| forms.iter().any(|address| range.contains(address));
+        self.0.iter().any(has)
     }
 }
 
@@ -112,6 +116,13 @@ mod tests {
         ] {
             assert!(!allowed(ranges, outside), "{outside}");
         }
+    }
+
+    #[test]
+    fn a_range_of_ipv4_may_be_written_as_ipv6() {
+        let ranges = "::ffff:192.0.2.0/120";
+        assert!(allowed(ranges, "192.0.2.7") && allowed(ranges, "::ffff:192.0.2.7"));
+        assert!(!allowed(ranges, "192.0.3.7"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ const ENVIRONMENT: [(&str, &str); 12] = [
     ("AWS_SECRET_ACCESS_KEY", "none"),
     ("METRICS_NAMESPACE", "test"),
     ("INGEST_QUEUE_URL", "http://127.0.0.1:9/ingest.fifo"),
-    ("QUARANTINE_QUEUE_URL", "http://127.0.0.1:9/quarantine"),
+    ("QUARANTINE_QUEUE_URL", "http://127.0.0.1:9/quarantine.fifo"),
     ("LEDGER_TABLE_NAME", "ledger"),
     ("ALLOWED_SOURCE_CIDRS", ""),
     (

@@ -8,7 +8,7 @@ use metrique::writer::BoxEntrySink;
 use shared::envelope::Envelope;
 use shared::event::{Event, parse_payload, payload_digest};
 use shared::ledger::{Claim, LedgerKey, Refusal};
-use shared::quarantine::Quarantined;
+use shared::quarantine::{Id, Quarantined};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -206,7 +206,7 @@ impl<L: Ledger, B: Bus, Q: QuarantineStore> Processor<L, B, Q> {
             Err(reason) => {
                 let item = Quarantined {
                     reason: &reason.to_string(),
-                    delivery_id: None,
+                    id: Id::Message(&record.message_id),
                     received_at: (self.now)(),
                     body: record.body.as_bytes(),
                 };
@@ -326,7 +326,7 @@ impl Identified {
 fn quarantined<'a>(envelope: &'a Envelope, reason: &'a str) -> Quarantined<'a> {
     Quarantined {
         reason,
-        delivery_id: Some(envelope.delivery_id),
+        id: Id::Delivery(envelope.delivery_id),
         received_at: envelope.received_at,
         body: envelope.payload.get().as_bytes(),
     }

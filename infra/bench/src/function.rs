@@ -220,7 +220,7 @@ fn environment(api: &RuntimeApi, aws: &Aws) -> Vec<(&'static str, String)> {
         ),
         (
             "QUARANTINE_QUEUE_URL",
-            format!("{endpoint}/000000000000/quarantine"),
+            format!("{endpoint}/000000000000/quarantine.fifo"),
         ),
         ("LEDGER_TABLE_NAME", "ledger".into()),
         (

@@ -83,7 +83,9 @@ impl Counting<'_> {
     async fn per_delivery(&self, kind: Kind, stage: &mut Stage) -> Result<u64> {
         let once = self.count(kind, self.deliveries, stage).await?;
         let twice = self.count(kind, 2 * self.deliveries, stage).await?;
-        Ok(twice.saturating_sub(once) / u64::from(self.deliveries))
+        let more = twice.checked_sub(once);
+        let more = more.context("twice the deliveries took fewer instructions")?;
+        Ok(more / u64::from(self.deliveries))
     }
 
     /// All instructions of a process that takes a number of deliveries.

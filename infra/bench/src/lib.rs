@@ -17,7 +17,7 @@
 //! | zip | what is uploaded | 6 MiB |
 //!
 //! What the harness itself takes to answer is in the starts and the round trips. It counts against
-//! `ingest`, which makes five calls while it starts, and the empty handler none.
+//! `ingest`, which makes four calls while it starts, and the empty handler none.
 //!
 //! It is a benchmark and no test: a bar that is missed is printed as missed, and the exit code
 //! stays 0. It is 1 where a figure would mean nothing: an answer other than 202, a call to AWS

@@ -59,7 +59,10 @@ impl Report {
             ("start", start.ratio <= START_BAR),
             ("handler", warm.handler.p50_us < HANDLER_BAR),
             ("memory", peak(&warm.memory) < MEMORY_BAR),
-            ("memory growth", growth(&warm.memory) < GROWTH_BAR),
+            (
+                "memory growth",
+                growth(&warm.memory).is_some_and(|growth| growth < GROWTH_BAR),
+            ),
             ("zip", zip_bytes < ZIP_BAR),
         ];
         Self {
@@ -86,15 +89,13 @@ fn peak(memory: &[Memory]) -> u32 {
     sizes.max().unwrap_or_default()
 }
 
-/// Percent.
-fn growth(memory: &[Memory]) -> f64 {
-    let settled = memory.iter().find(|memory| memory.deliveries >= 1_000);
-    match (settled, memory.last()) {
-        (Some(settled), Some(last)) => {
-            (f64::from(last.ingest_kib) / f64::from(settled.ingest_kib) - 1.0) * 100.0
-        }
-        _ => 0.0,
-    }
+/// From the thousandth delivery to the last, in percent; `None` for fewer deliveries than that.
+fn growth(memory: &[Memory]) -> Option<f64> {
+    let settled = memory.iter().find(|memory| memory.deliveries >= 1_000)?;
+    let last = memory
+        .last()
+        .filter(|last| last.deliveries > settled.deliveries)?;
+    Some((f64::from(last.ingest_kib) / f64::from(settled.ingest_kib) - 1.0) * 100.0)
 }
 
 impl Display for Report {
@@ -200,8 +201,9 @@ impl Report {
         let peak = size(peak(&self.warm.memory));
         let verdict = self.verdict("memory");
         row(f, ["  at most", &peak, "", "", "below 30 MiB", verdict])?;
-        let growth = format!("{:.1} %", growth(&self.warm.memory));
-        let verdict = self.verdict("memory growth");
+        let growth = growth(&self.warm.memory);
+        let verdict = growth.map_or("", |_| self.verdict("memory growth"));
+        let growth = growth.map_or("not measured".into(), |growth| format!("{growth:.1} %"));
         row(
             f,
             [

@@ -1,6 +1,6 @@
 //! The adapters against the services that they adapt to.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::{Context as _, Result, ensure};
 use aws_sdk_dynamodb::Client;
@@ -13,7 +13,7 @@ use local::account::Account;
 use processor::ledger::{ClaimRequest, DynamoLedger, Ledger as _, LedgerError};
 use shared::aws::MAX_QUEUED_BYTES;
 use shared::ledger::{Claim, Item, LedgerKey, Refusal, State};
-use shared::quarantine::Quarantined;
+use shared::quarantine::{Id, Quarantined};
 use shared::queue::{Destination, Message, Outgoing};
 use shared::spill::{self, Spill};
 use uuid::Uuid;
@@ -254,12 +254,10 @@ async fn a_call_to_a_table_that_is_not_there_fails_and_says_so() -> Result<()> {
     Ok(())
 }
 
-/// A delivery of the day's second `n`. The end of its id spreads over the shards.
+/// A delivery of the day's second `n`.
 fn outgoing(n: u8, destination: Destination, message: Message) -> Outgoing {
-    let mut id = Uuid::new_v7(uuid::Timestamp::from_unix_time(n.into(), 0, 0, 0)).into_bytes();
-    id[15] = n;
     Outgoing {
-        delivery_id: Uuid::from_bytes(id),
+        delivery_id: Uuid::new_v7(uuid::Timestamp::from_unix_time(n.into(), 0, 0, 0)),
         destination,
         message,
     }
@@ -268,7 +266,8 @@ fn outgoing(n: u8, destination: Destination, message: Message) -> Outgoing {
 fn for_ingest(n: u8, body: String) -> Outgoing {
     let message = Message {
         body,
-        group_id: "callout#5003".into(),
+        // Twenty of them are spread over all shards.
+        group_id: format!("callout#{}", n % 20),
         deduplication_id: n.to_string(),
         attributes: BTreeMap::new(),
     };
@@ -281,26 +280,34 @@ async fn what_is_spilled_is_found_whole_and_oldest_first_until_it_is_removed() -
     let spill = Spill::new(ledger_table(&account).await?, TABLE.into());
     let quarantined = Quarantined {
         reason: "not-utf8",
-        delivery_id: Some(Uuid::from_u128(7)),
+        id: Id::Delivery(Uuid::from_u128(7)),
         received_at: Timestamp::UNIX_EPOCH,
         body: b"\xff",
     };
-    let mut deliveries: Vec<_> = (0..20).map(|n| for_ingest(n, n.to_string())).collect();
+    let mut deliveries: Vec<_> = (0..40).map(|n| for_ingest(n, n.to_string())).collect();
     // In one shard with each other, and larger together than a page of a query.
-    deliveries.push(for_ingest(24, "\u{20ac}".repeat(MAX_QUEUED_BYTES / 3)));
-    deliveries.push(for_ingest(32, "x".repeat(MAX_QUEUED_BYTES)));
+    deliveries.push(for_ingest(40, "\u{20ac}".repeat(MAX_QUEUED_BYTES / 3)));
+    deliveries.push(for_ingest(60, "x".repeat(MAX_QUEUED_BYTES)));
     let message = quarantined.message();
-    deliveries.push(outgoing(40, Destination::Quarantine, message));
+    deliveries.push(outgoing(61, Destination::Quarantine, message));
     for delivery in deliveries.iter().rev() {
         spill.put(delivery).await?;
         spill.put(delivery).await?;
     }
 
     let mut found = Vec::new();
+    let mut groups = HashSet::new();
     for shard in 0..spill::SHARDS {
         let of_shard = spill.oldest(shard, usize::MAX).await?;
         assert!(of_shard.len() > 1, "shard {shard}");
         assert!(of_shard.is_sorted_by_key(|delivery| delivery.delivery_id));
+        // No group is in another shard too: its order would be lost.
+        let own: HashSet<_> = of_shard
+            .iter()
+            .map(|delivery| delivery.message.group_id.clone())
+            .collect();
+        assert!(groups.is_disjoint(&own));
+        groups.extend(own);
         assert_eq!(spill.oldest(shard, 1).await?, of_shard[..1]);
         found.extend(of_shard);
     }

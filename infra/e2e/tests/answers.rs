@@ -330,8 +330,8 @@ async fn the_health_check_needs_no_secret_and_leaves_no_trace() -> Result<()> {
     assert_nothing_stored(&system.stack).await
 }
 
-/// From the moment that the next value exists until long after it came into force, AURA gets in
-/// with whichever it has.
+/// From thirty seconds after the next value was made until long after it came into force, AURA
+/// gets in with whichever it has.
 #[tokio::test]
 async fn a_rotation_locks_nobody_out() -> Result<()> {
     let (system, webhook, http) = system(&[]).await?;

@@ -97,9 +97,10 @@ async fn an_answer_that_comes_too_late_loses_and_doubles_nothing() -> Result<()>
 #[tokio::test]
 async fn slow_answers_are_waited_for() -> Result<()> {
     let trial = Trial::begin().await?;
-    let slow = Fault::Slow(Duration::from_millis(400));
+    let mut sent = trial.send(0..10, 4).await?;
+    let slow = Fault::Slow(Duration::from_millis(300));
     trial.sqs.set(Plan::Always(slow));
-    let sent = trial.send(0..50, 8).await?;
+    sent.extend(trial.send(10..50, 4).await?);
     assert_eq!(trial.sends(), 50, "sent again though it was only slow");
     assert!(all_are(202, &sent));
     let verdict = trial.verdict(&sent).await?;

@@ -20,10 +20,10 @@ async fn loaded(secret: &FakeSecret) -> Arc<ValidValues<FakeSecret>> {
     valid
 }
 
-/// Waits until a reading that is under way has ended.
+/// Waits until a reading that was begun has ended.
 async fn settled(valid: &ValidValues<FakeSecret>) {
     tokio::task::yield_now().await;
-    drop(valid.reading.lock().await);
+    valid.settled().await;
 }
 
 #[tokio::test]
@@ -160,6 +160,38 @@ async fn a_current_version_that_has_vanished_stays_valid() {
     assert_eq!(valid.check(&value("a"), second(100)).await, Valid);
 }
 
+#[tokio::test]
+async fn a_reading_that_fails_in_part_takes_no_value_away() {
+    for hidden in ALL {
+        let secret = FakeSecret::with(&[(Pending, "b"), (Current, "a"), (Previous, "z")]);
+        let valid = loaded(&secret).await;
+        secret.set(&[(Current, "b"), (Previous, "a")]);
+        secret.hide(&[hidden]);
+        assert_eq!(valid.check(&value("forged"), second(100)).await, Wrong);
+        for live in ["a", "b"] {
+            assert!(valid.knows(&value(live)), "{live} without {hidden:?}");
+        }
+        secret.hide(&[]);
+        assert_eq!(valid.check(&value("forged"), second(200)).await, Wrong);
+        assert!(!valid.knows(&value("z")), "withdrawn");
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_that_comes_while_the_first_reading_fails_has_one_of_its_own() {
+    let secret = FakeSecret::with(&[(Current, "a")]);
+    secret.hide(&[Current]);
+    let valid = ValidValues::new(webhook_header(), secret.clone());
+    let load = valid.load(second(0));
+    tokio::task::yield_now().await;
+    let value = value("a");
+    let (verdict, ()) = tokio::join!(valid.check(&value, second(0)), async {
+        load.await.unwrap();
+        secret.hide(&[]);
+    });
+    assert_eq!(verdict, Valid);
+}
+
 /// Whatever the moment at which a rotation moves its values, a reading at that time sees both.
 #[tokio::test]
 async fn no_value_slips_through_a_rotation_that_happens_meanwhile() {
@@ -195,6 +227,9 @@ async fn a_clock_that_was_set_back_keeps_nothing_from_being_read() {
 
 #[test]
 fn debug_hides_the_values() {
-    let version = Version::Value(value("s3cret"));
-    assert!(!format!("{version:?}").contains("s3cret"));
+    let known = Known {
+        values: vec![value("s3cret")],
+        complete_at: None,
+    };
+    assert!(!format!("{known:?}").contains("s3cret"));
 }

@@ -14,7 +14,7 @@ const ENVELOPE: &str = concat!(
 /// As long as that of `NEW_CALLOUT`s.
 const GROUP_ID: &str = "callout#1000000000";
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let queue_url = std::env::var("INGEST_QUEUE_URL")?;
     let sdk = shared::aws::sdk_config().await;
