@@ -77,8 +77,12 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
         let storing = metrics.storing();
         let spilled = self.keep(&outgoing).await;
         drop(storing);
-        self.authenticator.settled().await;
-        metrics.spilled(spilled?);
+        let spilled = spilled?;
+        metrics.spilled(spilled);
+        // What had to be spilled has waited for long enough.
+        if !spilled {
+            self.authenticator.settled().await;
+        }
         Ok(answer)
     }
 

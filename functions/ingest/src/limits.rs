@@ -5,7 +5,7 @@
 //! | --- | --- | --- |
 //! | a cold start: reading the secret, connecting to SQS | [`START`] | |
 //! | reading the secret again, for a value that isn't known | [`SECRET_WAIT`] | |
-//! | or the end of reading it again, because it is old | [`REFRESH_WAIT`] | after the delivery is stored |
+//! | the end of reading it again, because it is old | [`REFRESH_WAIT`] | after the queue, and never after the spill |
 //! | the queue | [`QUEUE`]`.call` | up to three attempts of at most `.attempt`, `.connect` of it to connect |
 //! | the spill, if the queue has not confirmed | [`SPILL`]`.call` | likewise |
 //! | all else | what remains | parsing a body of 1 MiB takes some milliseconds |
@@ -25,8 +25,8 @@ pub const START: Duration = Duration::from_millis(250);
 /// A request's wait for Secrets Manager. The reading itself goes on.
 pub const SECRET_WAIT: Duration = Duration::from_millis(800);
 
-/// A request's wait for a reading that it needn't have waited for. It is shorter than the above,
-/// and no request waits for both.
+/// A request's wait for a reading that it needn't have waited for. It is shorter than the spill's
+/// limit, and a delivery that had to be spilled doesn't wait.
 pub const REFRESH_WAIT: Duration = Duration::from_millis(300);
 
 /// One value for all services, because the SDK keeps a pool of connections for each.
