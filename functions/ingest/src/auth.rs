@@ -71,8 +71,8 @@ impl<S: SecretSource> Authenticator<S> {
             .is_some_and(|given| self.valid.knows(given))
     }
 
-    /// The header's value, if it is text. API Gateway joins the values of a header that is given twice by a
-    /// comma, which makes them a wrong one.
+    /// The header's value, if it is text. API Gateway joins the values of a header that is given
+    /// twice by a comma, which makes them a wrong one.
     fn given<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
         let mut values = headers.get_all(&self.valid.header().name).iter();
         let only = values.next().filter(|_| values.next().is_none());

@@ -106,15 +106,19 @@ impl RequestMetrics {
 
     /// Notes the answer.
     pub fn answered(&mut self, answer: Answer) {
-        use Refusal::{Forbidden, SecretUnavailable, StoreUnavailable, TooLarge, Unauthorized};
-
         self.answer = answer.name();
-        self.accepted = matches!(answer, Answer::Accepted(_));
-        self.quarantined = matches!(answer, Answer::Quarantined(_));
-        let refused = |refusals: &[Refusal]| matches!(answer, Answer::Refused(refusal) if refusals.contains(&refusal));
-        self.forbidden = refused(&[Forbidden]);
-        self.unauthorized = refused(&[Unauthorized]);
-        self.too_large = refused(&[TooLarge]);
-        self.unavailable = refused(&[SecretUnavailable, StoreUnavailable]);
+        self.unavailable = false;
+        match answer {
+            Answer::Accepted(_) => self.accepted = true,
+            Answer::Quarantined(_) => self.quarantined = true,
+            Answer::Refused(Refusal::Forbidden) => self.forbidden = true,
+            Answer::Refused(Refusal::Unauthorized) => self.unauthorized = true,
+            Answer::Refused(Refusal::TooLarge) => self.too_large = true,
+            Answer::Refused(Refusal::SecretUnavailable | Refusal::StoreUnavailable) => {
+                self.unavailable = true;
+            }
+            Answer::Healthy
+            | Answer::Refused(Refusal::NotFound | Refusal::MethodNotAllowed { .. }) => {}
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! by its own `Drop`. So there is one way out for errors and signals alike.
 
 use std::future::Future;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -71,4 +72,18 @@ impl Signals {
             interrupted = self.next() => Err(interrupted.into()),
         }
     }
+}
+
+/// How `main` ends: an error is told on standard error, and one that is [`Interrupted`] has the
+/// exit code that a shell expects of it.
+#[must_use]
+pub fn end(result: Result<()>) -> ExitCode {
+    let Err(error) = result else {
+        return ExitCode::SUCCESS;
+    };
+    eprintln!("error: {error:#}");
+    let code = error
+        .downcast_ref()
+        .map_or(1, |interrupted: &Interrupted| interrupted.exit_code());
+    ExitCode::from(code)
 }
