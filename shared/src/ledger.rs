@@ -2,8 +2,21 @@
 //!
 //! An item goes absent → claimed → published and is never deleted by hand. A claim is held by
 //! one owner for one attempt until a deadline; every later step names that owner and attempt,
-//! which fences a worker out that stalled past its lease. The transitions here are pure; the
-//! processor's DynamoDB adapter sends the same conditions.
+//! which fences a worker out that stalled past its lease.
+//!
+//! | step | allowed | changes |
+//! | --- | --- | --- |
+//! | claim | the item is absent, or claimed with a lease that has run out | claimed, new owner and lease, one more attempt |
+//! | complete | claimed by this owner for this attempt | published, no lease |
+//! | release | claimed by this owner for this attempt | the lease ends now |
+//! | expiry | the retention is over; DynamoDB's TTL does it, at once or days later | absent |
+//!
+//! The first three are data ([`RULES`]) with two readers: [`Step::apply`] does them to an item in
+//! memory, and the processor's adapter writes DynamoDB's condition and update expressions from
+//! the same [`Rule`]. So what is checked exhaustively is what runs.
+
+mod item;
+mod rules;
 
 use std::fmt;
 
@@ -12,6 +25,9 @@ use uuid::Uuid;
 
 use crate::catalogue::{Recurrence, recurrence};
 use crate::event::Event;
+
+pub use item::{Attribute, Item, Malformed, State, Value};
+pub use rules::{Change, Operand, RULES, Rule, Rules, Step, Test};
 
 /// The identity of one event: the ledger's partition and sort key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -46,31 +62,27 @@ impl fmt::Display for LedgerKey {
     }
 }
 
-/// What the ledger knows of one event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
-    /// Digest of the payload that was claimed first.
+/// Who wants to publish what, and until when.
+#[derive(Debug, Clone)]
+pub struct ClaimRequest {
+    /// The event.
+    pub key: LedgerKey,
+    /// Its payload's digest.
     pub digest: String,
-    /// Where it stands.
-    pub state: State,
-}
-
-/// Where an event stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// Somebody has the right to publish it.
-    Claimed {
-        /// Whose right it is.
-        claim: Claim,
-        /// From then on anybody may claim it.
-        lease_until: Timestamp,
-    },
-    /// It is on the bus.
-    Published,
+    /// The delivery that it came with.
+    pub delivery_id: Uuid,
+    /// Fresh for each attempt.
+    pub owner: Uuid,
+    /// The claimant's clock.
+    pub now: Timestamp,
+    /// From then on somebody else may claim it.
+    pub lease_until: Timestamp,
+    /// From then on the ledger may forget the event.
+    pub expires_at: Timestamp,
 }
 
 /// The right to publish one event, and the fence of everything done under it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Claim {
     /// Fresh for each attempt.
     pub owner: Uuid,
@@ -79,12 +91,15 @@ pub struct Claim {
 }
 
 /// Why an event can't be claimed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// It is on the bus with this very payload: drop the delivery.
     Duplicate,
     /// It is on the bus with another payload: keep the delivery, publish nothing.
-    Conflict,
+    Conflict {
+        /// The digest of the payload that is on the bus.
+        published: String,
+    },
     /// Another worker has it until then: come back later.
     Held {
         /// When that worker's lease ends.
@@ -92,193 +107,31 @@ pub enum Refusal {
     },
 }
 
-/// Claims an event: granted when it is unknown, or claimed with a lease that has run out, or by
-/// this very owner. An owner is fresh for each attempt, so it meets a claim of its own only when
-/// the answer to its first call was lost and the SDK has repeated the call.
+/// What a claim comes to that `item` has refused.
+///
+/// An owner is fresh for each attempt. So it meets a claim of its own only when the answer to
+/// its call was lost and the SDK has repeated the call: then the claim is its own.
 ///
 /// # Errors
 ///
-/// Says why not, and by that what to do with the delivery.
-pub fn claim(
-    item: Option<&Item>,
-    digest: &str,
-    owner: Uuid,
-    now: Timestamp,
-) -> Result<Claim, Refusal> {
-    match item.map(|item| (&item.state, &item.digest)) {
-        None => Ok(Claim { owner, attempt: 1 }),
-        Some((State::Published, known)) if known == digest => Err(Refusal::Duplicate),
-        Some((State::Published, _)) => Err(Refusal::Conflict),
-        Some((State::Claimed { claim, lease_until }, _))
-            if *lease_until <= now || claim.owner == owner =>
-        {
-            Ok(Claim {
-                owner,
-                attempt: claim.attempt.saturating_add(1),
-            })
-        }
-        Some((State::Claimed { lease_until, .. }, _)) => Err(Refusal::Held {
-            lease_until: *lease_until,
+/// The item isn't as this version writes it.
+pub fn refused(item: &Item, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, Malformed> {
+    Ok(match item.state()? {
+        State::Claimed { claim, .. } if claim.owner == request.owner => Ok(claim),
+        State::Claimed { lease_until, .. } => Err(Refusal::Held { lease_until }),
+        State::Published { .. } if item.digest()? == request.digest => Err(Refusal::Duplicate),
+        State::Published { .. } => Err(Refusal::Conflict {
+            published: item.digest()?.to_owned(),
         }),
-    }
+    })
 }
 
-/// Whether work done under `claim` may still change the item: completing and releasing ask it.
-/// (Completing again what was completed under the same claim changes nothing and is no error.)
+/// Whether a completion that `item` has refused was done all the same: under this very claim, by
+/// a call whose answer was lost.
 #[must_use]
-pub fn holds(item: Option<&Item>, claim: &Claim) -> bool {
-    matches!(
-        item.map(|item| &item.state),
-        Some(State::Claimed { claim: current, .. }) if current == claim
-    )
+pub fn is_published_under(item: &Item, claim: &Claim) -> bool {
+    matches!(item.state(), Ok(State::Published { by }) if by == *claim)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::Entity;
-
-    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
-    const ME: Uuid = Uuid::from_u128(1);
-    const OTHER: Uuid = Uuid::from_u128(2);
-
-    fn claimed(lease_until: Timestamp) -> Item {
-        let claim = Claim {
-            owner: OTHER,
-            attempt: 3,
-        };
-        Item {
-            digest: "a".into(),
-            state: State::Claimed { claim, lease_until },
-        }
-    }
-
-    fn published(digest: &str) -> Item {
-        Item {
-            digest: digest.into(),
-            state: State::Published,
-        }
-    }
-
-    fn later() -> Timestamp {
-        Timestamp::from_second(1).unwrap()
-    }
-
-    #[test]
-    fn an_unknown_event_is_granted_as_first_attempt() {
-        assert_eq!(
-            claim(None, "a", ME, NOW),
-            Ok(Claim {
-                owner: ME,
-                attempt: 1
-            })
-        );
-    }
-
-    #[test]
-    fn a_lease_that_has_run_out_passes_to_the_next_owner() {
-        assert_eq!(
-            claim(Some(&claimed(NOW)), "a", ME, NOW),
-            Ok(Claim {
-                owner: ME,
-                attempt: 4
-            })
-        );
-    }
-
-    #[test]
-    fn an_owner_whose_answer_was_lost_may_ask_again() {
-        let again = claim(Some(&claimed(later())), "a", OTHER, NOW);
-        assert_eq!(
-            again,
-            Ok(Claim {
-                owner: OTHER,
-                attempt: 4
-            })
-        );
-    }
-
-    #[test]
-    fn a_running_lease_is_respected() {
-        assert_eq!(
-            claim(Some(&claimed(later())), "a", ME, NOW),
-            Err(Refusal::Held {
-                lease_until: later()
-            })
-        );
-    }
-
-    #[test]
-    fn a_published_event_is_never_claimed_again() {
-        assert_eq!(
-            claim(Some(&published("a")), "a", ME, NOW),
-            Err(Refusal::Duplicate)
-        );
-        assert_eq!(
-            claim(Some(&published("a")), "b", ME, NOW),
-            Err(Refusal::Conflict)
-        );
-    }
-
-    #[test]
-    fn only_the_current_owner_and_attempt_hold_the_claim() {
-        let item = claimed(later());
-        assert!(holds(
-            Some(&item),
-            &Claim {
-                owner: OTHER,
-                attempt: 3
-            }
-        ));
-        assert!(!holds(
-            Some(&item),
-            &Claim {
-                owner: OTHER,
-                attempt: 2
-            }
-        ));
-        assert!(!holds(
-            Some(&item),
-            &Claim {
-                owner: ME,
-                attempt: 3
-            }
-        ));
-        assert!(!holds(
-            Some(&published("a")),
-            &Claim {
-                owner: OTHER,
-                attempt: 3
-            }
-        ));
-        assert!(!holds(
-            None,
-            &Claim {
-                owner: OTHER,
-                attempt: 3
-            }
-        ));
-    }
-
-    #[test]
-    fn each_recurrence_has_its_own_discriminator() {
-        let key = |message: &str| {
-            let entity = Entity {
-                kind: "callout".into(),
-                id: "5003".into(),
-            };
-            let event = Event {
-                message: message.into(),
-                entity,
-                test: false,
-            };
-            LedgerKey::new(&event, "d1935t", ME).to_string()
-        };
-        assert_eq!(key("NEW_CALLOUT"), "callout#5003/NEW_CALLOUT");
-        assert_eq!(key("CALLOUT_OWNED"), "callout#5003/CALLOUT_OWNED#d1935t");
-        assert_eq!(
-            key("CALLOUT_EVENTS_CHANGED"),
-            format!("callout#5003/CALLOUT_EVENTS_CHANGED#{ME}")
-        );
-    }
-}
+mod tests;

@@ -21,6 +21,17 @@ pub struct Quarantined<'a> {
     pub received_at: Timestamp,
     /// The whole of it.
     pub body: &'a [u8],
+    /// What it is in conflict with, if that is the reason.
+    pub conflict: Option<Conflict<'a>>,
+}
+
+/// An event that happens once and came again, saying something else.
+#[derive(Debug, Clone, Copy)]
+pub struct Conflict<'a> {
+    /// SHA-256 of the canonical payload that is put aside.
+    pub digest: &'a str,
+    /// The same of the payload that was published.
+    pub published: &'a str,
 }
 
 /// What is put aside: its copies have the same.
@@ -38,7 +49,8 @@ impl Quarantined<'_> {
     ///
     /// Its attributes are `reason`, `receivedAt`, `size` (bytes), `encoding` (`text`; `base64`
     /// for bytes that SQS doesn't take as text; `empty`, with a placeholder, since it takes no
-    /// empty message) and, where it is known, `deliveryId`.
+    /// empty message) and, where it is known, `deliveryId`; for a conflict also `digest` and
+    /// `publishedDigest`.
     #[must_use]
     pub fn message(&self) -> Message {
         let (encoding, body) = encode(self.body);
@@ -52,6 +64,10 @@ impl Quarantined<'_> {
                 Attribute::Number(self.body.len().to_string()),
             ),
         ]);
+        if let Some(Conflict { digest, published }) = self.conflict {
+            attributes.insert("digest".to_owned(), text(&digest));
+            attributes.insert("publishedDigest".to_owned(), text(&published));
+        }
         let id = match self.id {
             Id::Delivery(id) => {
                 attributes.insert("deliveryId".to_owned(), text(&id));

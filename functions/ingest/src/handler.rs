@@ -168,6 +168,7 @@ fn read(arrival: &Arrival, metrics: &mut RequestMetrics) -> Result<(Outgoing, An
                 id: Id::Delivery(arrival.id),
                 received_at: arrival.at,
                 body,
+                conflict: None,
             };
             Ok((
                 outgoing(Destination::Quarantine, quarantined.message()),

@@ -1,89 +1,181 @@
-//! A batch of records: groups side by side, each group in order, failures reported per record.
+//! A batch of records: waves of one record of each group, failures reported per record.
+//!
+//! What SQS hands over is hidden by it for the queue's visibility timeout, six times the
+//! function's own. That is for batches that wait to be taken. From here on it is known how long
+//! the batch can take, so its records are hidden for just that long, and a little more than their
+//! leases: should the process die, they come back then. At the end, what failed is hidden for as
+//! long as [`crate::retry`] says.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use jiff::Timestamp;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::bus::Bus;
 use crate::ledger::Ledger;
 use crate::metrics::BatchMetrics;
-use crate::quarantine::QuarantineStore;
-use crate::record::{Outcome, Processor, Record};
+use crate::queues::{Hidden, Queues};
+use crate::record::{Outcome, Record};
+use crate::retry;
+use crate::wave::{self, CLOCK_SKEW, Processor};
+
+/// From the end of a lease until its record comes back.
+const AFTER_LEASE: Duration = Duration::from_secs(1);
+
+/// How long the last call may take: what it hides would otherwise come back a bit later.
+const HIDING_TIME: Duration = Duration::from_millis(300);
+
+/// The records of one message group.
+#[derive(Default)]
+struct Group {
+    /// In the order in which they came.
+    open: VecDeque<Arc<Record>>,
+    done: Vec<(Arc<Record>, Outcome)>,
+}
 
 /// Processes a batch and reports which records SQS has to hand over again.
 ///
-/// The groups of a batch run side by side. Within a group, order is kept: it stops at its first
-/// failure, and the rest of it is reported failed too. A record that panics fails its group
-/// alone. `deadline` is when the invocation ends.
-pub async fn process<L: Ledger, B: Bus, Q: QuarantineStore>(
+/// Within a group, order is kept: it stops at its first failure, and the rest of it is reported
+/// failed too. `deadline` is when the invocation ends.
+pub async fn process<L: Ledger, B: Bus, Q: Queues>(
     processor: &Arc<Processor<L, B, Q>>,
     event: SqsEvent,
     deadline: Timestamp,
 ) -> SqsBatchResponse {
     let metrics = BatchMetrics::start((processor.now)());
     let mut metrics = metrics.append_on_drop(processor.metrics.clone());
-    let mut groups = JoinSet::new();
-    for group in in_groups(event) {
-        groups.spawn(process_group(Arc::clone(processor), group, deadline));
+    let mut groups = in_groups(event);
+    let hiding = hide_until_deadline(processor, &groups, deadline);
+    loop {
+        let mut open: Vec<_> = groups.iter_mut().filter(|group| group.is_open()).collect();
+        if open.is_empty() {
+            break;
+        }
+        let heads: Vec<_> = open
+            .iter_mut()
+            .filter_map(|group| group.open.pop_front())
+            .collect();
+        let outcomes = wave::process(processor, &heads, deadline).await;
+        for (group, (record, outcome)) in open.into_iter().zip(heads.into_iter().zip(outcomes)) {
+            group.end(record, outcome);
+        }
     }
+    hide_failed(processor, &groups, hiding).await;
     let mut response = SqsBatchResponse::default();
-    for (message_id, outcome) in groups.join_all().await.into_iter().flatten() {
-        metrics.record(&message_id, outcome);
+    for (record, outcome) in groups.into_iter().flat_map(|group| group.done) {
+        metrics.record(&record.message_id, outcome);
         if !outcome.is_settled() {
-            response.add_failure(message_id);
+            response.add_failure(record.message_id.clone());
         }
     }
     response
 }
 
-/// The records of each message group, in the order in which they came.
-fn in_groups(event: SqsEvent) -> Vec<Vec<Record>> {
-    let mut groups: Vec<Vec<Record>> = Vec::new();
-    for record in event.records.into_iter().map(Record::from) {
-        let same = |group: &&mut Vec<Record>| {
-            group
-                .first()
-                .is_some_and(|first| first.group == record.group)
+impl Group {
+    fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// Notes what became of the record in front. Unless it is settled, the others have to wait.
+    fn end(&mut self, record: Arc<Record>, outcome: Outcome) {
+        self.done.push((record, outcome));
+        if !outcome.is_settled() {
+            let others = self.open.drain(..);
+            self.done
+                .extend(others.map(|record| (record, Outcome::Postponed)));
+        }
+    }
+
+    /// Its records that come back, all at the time of the first of them.
+    fn failed(&self, pause: impl Fn(&Record, Outcome) -> Duration) -> Vec<Hidden> {
+        let failed = self
+            .done
+            .iter()
+            .filter(|(_, outcome)| !outcome.is_settled());
+        let Some((first, outcome)) = failed.clone().next() else {
+            return Vec::new();
         };
-        match groups.iter_mut().find(same) {
-            Some(group) => group.push(record),
-            None => groups.push(vec![record]),
+        let pause = pause(first, *outcome);
+        failed
+            .filter_map(|(record, _)| record.hidden(pause))
+            .collect()
+    }
+}
+
+/// The records of each message group, in the order in which they came.
+fn in_groups(event: SqsEvent) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for record in event.records.into_iter().map(Record::from).map(Arc::new) {
+        let is_its = |group: &&mut Group| {
+            let first = group.open.front();
+            first.is_some_and(|first| first.group == record.group)
+        };
+        match groups.iter_mut().find(is_its) {
+            Some(group) => group.open.push_back(record),
+            None => groups.push(Group {
+                open: [record].into(),
+                done: Vec::new(),
+            }),
         }
     }
     groups
 }
 
-async fn process_group<L: Ledger, B: Bus, Q: QuarantineStore>(
-    processor: Arc<Processor<L, B, Q>>,
-    group: Vec<Record>,
+/// Has the batch come back soon after its leases, in case that nobody reports it. Goes on beside
+/// the work.
+fn hide_until_deadline<L: Ledger, B: Bus, Q: Queues>(
+    processor: &Arc<Processor<L, B, Q>>,
+    groups: &[Group],
     deadline: Timestamp,
-) -> Vec<(String, Outcome)> {
-    let mut outcomes = Vec::with_capacity(group.len());
-    let mut stopped = false;
-    for record in group {
-        let message_id = record.message_id.clone();
-        let outcome = if stopped {
-            Outcome::Postponed
-        } else {
-            process_record(Arc::clone(&processor), record, deadline).await
-        };
-        stopped |= !outcome.is_settled();
-        outcomes.push((message_id, outcome));
-    }
-    outcomes
+) -> JoinHandle<()> {
+    let lease = Duration::try_from(CLOCK_SKEW).unwrap_or_default();
+    let time = processor.time_until(deadline) + lease + AFTER_LEASE;
+    let records = groups.iter().flat_map(|group| &group.open);
+    let hidden: Vec<_> = records.filter_map(|record| record.hidden(time)).collect();
+    let processor = Arc::clone(processor);
+    tokio::spawn(async move { hide(&processor.queues, &hidden).await })
 }
 
-/// Processes a record in a task of its own: there a panic ends.
-async fn process_record<L: Ledger, B: Bus, Q: QuarantineStore>(
-    processor: Arc<Processor<L, B, Q>>,
-    record: Record,
-    deadline: Timestamp,
-) -> Outcome {
-    let task = tokio::spawn(async move { processor.process(&record, deadline).await });
-    // The panic hook has logged the place.
-    task.await.unwrap_or(Outcome::Panicked)
+/// Has each failed record come back when its time has come. `hiding` must be over before, or it
+/// might undo this.
+async fn hide_failed<L: Ledger, B: Bus, Q: Queues>(
+    processor: &Processor<L, B, Q>,
+    groups: &[Group],
+    hiding: JoinHandle<()>,
+) {
+    let pause = |record: &Record, outcome| {
+        retry::pause(
+            outcome,
+            record.receives,
+            (processor.now)(),
+            (processor.random)(),
+        )
+    };
+    let failed: Vec<_> = groups
+        .iter()
+        .flat_map(|group| group.failed(pause))
+        .collect();
+    if failed.is_empty() {
+        return hiding.abort();
+    }
+    let hide = async {
+        // That it failed is logged, and no reason not to try this.
+        let _ = hiding.await;
+        hide(&processor.queues, &failed).await;
+    };
+    if timeout(HIDING_TIME, hide).await.is_err() {
+        tracing::warn!("failed records come back later than they should: no answer in time");
+    }
+}
+
+async fn hide<Q: Queues>(queues: &Q, hidden: &[Hidden]) {
+    if let Err(error) = queues.hide(hidden).await {
+        tracing::warn!(%error, "records may come back later than they should");
+    }
 }
 
 #[cfg(test)]

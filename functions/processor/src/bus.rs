@@ -1,21 +1,42 @@
 //! The event bus, and the shape of what consumers get from it.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_eventbridge::operation::put_events::{PutEventsError, PutEventsOutput};
+use aws_sdk_eventbridge::operation::describe_event_bus::DescribeEventBusError;
+use aws_sdk_eventbridge::operation::put_events::PutEventsError;
 use aws_sdk_eventbridge::primitives::DateTime;
-use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use aws_sdk_eventbridge::types::{PutEventsRequestEntry, PutEventsResultEntry};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::envelope::Origin;
 use shared::event::Entity;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 /// The `Source` of every event that is published.
 pub const SOURCE: &str = "aura";
+
+/// Most entries of one `PutEvents` call.
+const MOST_ENTRIES: usize = 10;
+
+/// Most bytes of all entries of one call together, and so of a single one. The API reference says
+/// "less than 1MB" and doesn't say of which kind.
+const MOST_BYTES: usize = 1_000_000 - 1;
+
+/// What `Time` counts for, whatever it is.
+const TIME_BYTES: usize = 14;
+
+/// How often entries are tried that the bus refused for the moment.
+const TRIES: u32 = 3;
+
+/// Before the second try; twice as long before the third.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The `Detail` of a published event. This is an API: consumers' rules and code match it.
 #[derive(Debug, Serialize)]
@@ -38,32 +59,76 @@ pub struct Detail<'a> {
     pub sequence: Option<&'a str>,
     /// AURA marked it as test traffic: keep it away from real dispatch.
     pub test: bool,
-    /// AURA's payload, byte for byte.
-    pub payload: &'a RawValue,
+    /// AURA's payload, byte for byte; `null` if it is omitted.
+    pub payload: Option<&'a RawValue>,
+    /// There only if the payload is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload_omitted: Option<Omitted<'a>>,
+}
+
+/// A payload that the bus or its consumers can't take. It is in the quarantine, whole, under the
+/// event's delivery id.
+#[derive(Debug, Serialize)]
+pub struct Omitted<'a> {
+    /// Why.
+    pub reason: Omission,
+    /// Its size in bytes.
+    pub bytes: usize,
+    /// SHA-256 of its canonical form, as in the ledger.
+    pub digest: &'a str,
+}
+
+/// Why a payload isn't published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Omission {
+    /// With it, the event is larger than the bus takes.
+    TooLarge,
+    /// It has half of a surrogate pair, as in `"\ud83d"`: JSON to some parsers, to others not.
+    NotUnicode,
+}
+
+/// One event, ready to be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// AURA's event name.
+    pub message: String,
+    /// When the delivery arrived.
+    pub received_at: Timestamp,
+    /// A [`Detail`] as JSON.
+    pub detail: String,
 }
 
 /// Where events are published.
 pub trait Bus: Send + Sync + 'static {
-    /// Publishes one event and returns the bus's id of it.
-    fn publish(&self, detail: &Detail<'_>)
-    -> impl Future<Output = Result<String, BusError>> + Send;
+    /// Publishes events and returns for each, in their order, the bus's id of it or why it isn't
+    /// on the bus as far as we know. Takes no longer than `time`.
+    fn publish(
+        &self,
+        entries: &[Entry],
+        time: Duration,
+    ) -> impl Future<Output = Vec<Result<String, BusError>>> + Send;
 }
 
 /// The event is not on the bus, as far as we know.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum BusError {
-    /// The detail can't be written.
-    #[error("the event can't be written")]
-    Detail(#[from] serde_json::Error),
+    /// The bus isn't there, or didn't say that it is. Nothing was sent: EventBridge says yes to
+    /// what is for a bus that doesn't exist.
+    #[error("event bus: not known to exist: {}", shared::aws::describe(.0.as_ref()))]
+    Unconfirmed(#[source] Arc<SdkError<DescribeEventBusError>>),
     /// The call failed.
-    #[error("event bus: {}", shared::aws::describe(.0))]
-    Call(#[from] Box<SdkError<PutEventsError>>),
+    #[error("event bus: {}", shared::aws::describe(.0.as_ref()))]
+    Call(#[source] Arc<SdkError<PutEventsError>>),
     /// The call succeeded and says that the entry did not.
     #[error("event bus: entry refused: {code}")]
     Entry {
         /// EventBridge's code.
         code: String,
     },
+    /// There was no answer in time. The event may be on the bus.
+    #[error("event bus: no answer in time")]
+    TimedOut,
 }
 
 /// What EventBridge says of an entry that it will never take. Refusals that are ours to mend, such
@@ -76,13 +141,42 @@ impl BusError {
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         let code = match self {
-            Self::Detail(_) => return true,
-            Self::Call(error) => error
-                .as_service_error()
-                .and_then(ProvideErrorMetadata::code),
+            Self::Unconfirmed(_) | Self::TimedOut => None,
+            Self::Call(error) => error.code(),
             Self::Entry { code } => Some(code.as_str()),
         };
         code.is_some_and(|code| PERMANENT_CODES.contains(&code))
+    }
+
+    /// Whether the same entry may be taken a moment later.
+    fn is_momentary(&self) -> bool {
+        matches!(self, Self::Entry { .. }) && !self.is_permanent()
+    }
+}
+
+impl Entry {
+    /// An entry with this detail.
+    ///
+    /// # Errors
+    ///
+    /// The detail can't be written as JSON.
+    pub fn new(detail: &Detail<'_>) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            message: detail.message.to_owned(),
+            received_at: detail.received_at,
+            detail: serde_json::to_string(detail)?,
+        })
+    }
+
+    /// Whether the bus takes it by its size.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.size() <= MOST_BYTES
+    }
+
+    /// Its size in bytes, as EventBridge counts it.
+    fn size(&self) -> usize {
+        TIME_BYTES + SOURCE.len() + self.message.len() + self.detail.len()
     }
 }
 
@@ -91,60 +185,195 @@ impl BusError {
 pub struct EventBridge {
     client: Client,
     bus_name: String,
+    /// The bus has been seen.
+    is_there: AtomicBool,
 }
+
+/// What became of each entry; `None` as long as it isn't known.
+type Results = [Option<Result<String, BusError>>];
 
 impl EventBridge {
     /// The bus called `bus_name`.
     #[must_use]
     pub fn new(client: Client, bus_name: String) -> Self {
-        Self { client, bus_name }
+        Self {
+            client,
+            bus_name,
+            is_there: AtomicBool::new(false),
+        }
+    }
+
+    /// Makes sure that the bus exists; asks only until it was seen. AWS deletes no bus that still
+    /// has rules, so what was there stays.
+    ///
+    /// # Errors
+    ///
+    /// It doesn't exist, or EventBridge didn't say. Publishing asks again.
+    pub async fn confirm(&self) -> Result<(), BusError> {
+        if self.is_there.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let call = self.client.describe_event_bus().name(&self.bus_name).send();
+        call.await
+            .map_err(|error| BusError::Unconfirmed(Arc::new(error)))?;
+        self.is_there.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn publish_all(&self, entries: &[Entry], results: &mut Results) {
+        if let Err(error) = self.confirm().await {
+            return results.fill(Some(Err(error)));
+        }
+        let mut open: Vec<usize> = (0..entries.len()).collect();
+        for n in 0..TRIES {
+            if n > 0 {
+                tokio::time::sleep(PAUSE * 2_u32.pow(n - 1)).await;
+            }
+            for call in calls(entries, &open) {
+                self.put(entries, &call, results).await;
+            }
+            open.retain(|index| match results.get(*index) {
+                Some(Some(Err(error))) => error.is_momentary(),
+                _ => false,
+            });
+            if open.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// One call for the entries with these indices; if what is in it made it fail, one for each.
+    async fn put(&self, entries: &[Entry], indices: &[usize], results: &mut Results) {
+        let answer = self.call(entries, indices).await;
+        match answer {
+            Ok(answers) => {
+                let mut answers = answers.into_iter();
+                for index in indices {
+                    set(results, *index, event_id(answers.next()));
+                }
+            }
+            Err(error) if indices.len() > 1 && is_about_an_entry(&error) => {
+                for index in indices {
+                    Box::pin(self.put(entries, &[*index], results)).await;
+                }
+            }
+            Err(error) => {
+                let error = BusError::Call(Arc::new(error));
+                for index in indices {
+                    set(results, *index, Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    async fn call(
+        &self,
+        entries: &[Entry],
+        indices: &[usize],
+    ) -> Result<Vec<PutEventsResultEntry>, SdkError<PutEventsError>> {
+        let entry = |index: &usize| {
+            let entry = entries.get(*index)?;
+            let entry = PutEventsRequestEntry::builder()
+                .event_bus_name(&self.bus_name)
+                .source(SOURCE)
+                .detail_type(&entry.message)
+                .time(DateTime::from_millis(entry.received_at.as_millisecond()))
+                .detail(&entry.detail);
+            Some(entry.build())
+        };
+        let entries = indices.iter().filter_map(entry).collect();
+        let call = self.client.put_events().set_entries(Some(entries));
+        Ok(call.send().await?.entries.unwrap_or_default())
     }
 }
 
 impl Bus for EventBridge {
-    async fn publish(&self, detail: &Detail<'_>) -> Result<String, BusError> {
-        let entry = PutEventsRequestEntry::builder()
-            .event_bus_name(&self.bus_name)
-            .source(SOURCE)
-            .detail_type(detail.message)
-            .time(DateTime::from_millis(detail.received_at.as_millisecond()))
-            .detail(serde_json::to_string(detail)?)
-            .build();
-        let call = self.client.put_events().entries(entry).send();
-        event_id(call.await.map_err(Box::new)?)
+    async fn publish(&self, entries: &[Entry], time: Duration) -> Vec<Result<String, BusError>> {
+        let mut results = vec![None; entries.len()];
+        let done = timeout(time, self.publish_all(entries, &mut results)).await;
+        // What was answered before the time ran out counts.
+        drop(done);
+        let result = |result: Option<_>| result.unwrap_or(Err(BusError::TimedOut));
+        results.into_iter().map(result).collect()
     }
 }
 
-/// `PutEvents` reports the failure of an entry inside a 200.
-fn event_id(answer: PutEventsOutput) -> Result<String, BusError> {
-    let entry = answer.entries.unwrap_or_default().into_iter().next();
-    match entry.map(|entry| (entry.event_id, entry.error_code)) {
-        Some((Some(id), None)) => Ok(id),
-        Some((_, Some(code))) => Err(BusError::Entry { code }),
-        Some((None, None)) | None => Err(BusError::Entry {
-            code: "no answer for it".to_owned(),
-        }),
+/// The indices of each call, so that none is too large.
+fn calls(entries: &[Entry], indices: &[usize]) -> Vec<Vec<usize>> {
+    let mut calls: Vec<Vec<usize>> = Vec::new();
+    let mut bytes = 0;
+    for index in indices {
+        let size = entries.get(*index).map_or(0, Entry::size);
+        match calls.last_mut() {
+            Some(call) if call.len() < MOST_ENTRIES && bytes + size <= MOST_BYTES => {
+                call.push(*index);
+                bytes += size;
+            }
+            _ => {
+                calls.push(vec![*index]);
+                bytes = size;
+            }
+        }
     }
+    calls
+}
+
+fn set(results: &mut Results, index: usize, result: Result<String, BusError>) {
+    if let Some(place) = results.get_mut(index) {
+        *place = Some(result);
+    }
+}
+
+/// Whether a call may have failed by one entry's fault: EventBridge found it invalid, or stumbled
+/// over it. The others shouldn't fail with it.
+fn is_about_an_entry(error: &SdkError<PutEventsError>) -> bool {
+    let is_invalid = error
+        .code()
+        .is_some_and(|code| PERMANENT_CODES.contains(&code));
+    let response = error.raw_response();
+    is_invalid || response.is_some_and(|response| response.status().as_u16() == 500)
+}
+
+/// `PutEvents` reports the failure of an entry inside a 200.
+fn event_id(answer: Option<PutEventsResultEntry>) -> Result<String, BusError> {
+    let code = match answer {
+        Some(PutEventsResultEntry {
+            event_id: Some(id), ..
+        }) => return Ok(id),
+        Some(PutEventsResultEntry {
+            error_code: Some(code),
+            ..
+        }) => code,
+        _ => "no answer for it".to_owned(),
+    };
+    Err(BusError::Entry { code })
 }
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_eventbridge::types::PutEventsResultEntry;
-
     use super::*;
+
+    fn entry(bytes: usize) -> Entry {
+        Entry {
+            message: String::new(),
+            received_at: Timestamp::UNIX_EPOCH,
+            detail: "x".repeat(bytes - TIME_BYTES - SOURCE.len()),
+        }
+    }
 
     #[test]
     fn an_entry_that_failed_inside_a_200_is_a_failure() {
-        let failed = PutEventsResultEntry::builder()
-            .error_code("ThrottlingException")
-            .build();
-        let answer = PutEventsOutput::builder()
-            .failed_entry_count(1)
-            .entries(failed)
-            .build();
-        let error = event_id(answer).unwrap_err();
+        let failed = PutEventsResultEntry::builder().error_code("ThrottlingException");
+        let error = event_id(Some(failed.build())).unwrap_err();
         assert!(error.to_string().contains("ThrottlingException"), "{error}");
         assert!(!error.is_permanent());
+        assert!(error.is_momentary());
+    }
+
+    #[test]
+    fn an_answer_without_the_entry_is_no_success() {
+        event_id(None).unwrap_err();
+        event_id(Some(PutEventsResultEntry::builder().build())).unwrap_err();
     }
 
     #[test]
@@ -156,7 +385,13 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_the_entry_is_no_success() {
-        event_id(PutEventsOutput::builder().build()).unwrap_err();
+    fn a_call_holds_ten_entries_and_a_million_bytes_less_one() {
+        let small: Vec<_> = (0..11).map(|_| entry(100)).collect();
+        let all: Vec<_> = (0..11).collect();
+        assert_eq!(calls(&small, &all), [(0..10).collect::<Vec<_>>(), vec![10]]);
+        let large = [entry(500_000), entry(499_999), entry(100)];
+        assert_eq!(calls(&large, &[0, 1, 2]), [vec![0, 1], vec![2]]);
+        assert!(entry(999_999).fits());
+        assert!(!entry(1_000_000).fits());
     }
 }

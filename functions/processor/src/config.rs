@@ -14,6 +14,8 @@ pub struct Config {
     pub ledger_retention: SignedDuration,
     /// `EVENT_BUS_NAME`: where events are published.
     pub event_bus: String,
+    /// `INGEST_QUEUE_URL`: where records come from, and back to.
+    pub ingest_queue_url: String,
     /// `QUARANTINE_QUEUE_URL`: where messages go that can never be processed.
     pub quarantine_queue_url: String,
 }
@@ -30,6 +32,7 @@ impl Config {
             ledger_table: environment.required("LEDGER_TABLE_NAME")?.to_owned(),
             ledger_retention: SignedDuration::from_hours(i64::from(days) * 24),
             event_bus: environment.required("EVENT_BUS_NAME")?.to_owned(),
+            ingest_queue_url: environment.required("INGEST_QUEUE_URL")?.to_owned(),
             quarantine_queue_url: environment.required("QUARANTINE_QUEUE_URL")?.to_owned(),
         })
     }

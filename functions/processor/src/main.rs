@@ -9,13 +9,14 @@ use processor::batch;
 use processor::bus::EventBridge;
 use processor::config::Config;
 use processor::ledger::DynamoLedger;
-use processor::record::Processor;
+use processor::queues::SqsQueues;
+use processor::wave::Processor;
 use shared::config::Environment;
-use shared::queue::Queue;
 use shared::{aws, telemetry};
 use uuid::Uuid;
 
-#[tokio::main]
+// One thread: a batch waits for AWS nearly all of its time.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     telemetry::end(run().await)
 }
@@ -28,12 +29,19 @@ async fn run() -> Result<(), Error> {
 
     let dynamo = aws_sdk_dynamodb::Client::new(&sdk);
     let sqs = aws_sdk_sqs::Client::new(&sdk);
+    let bus = EventBridge::new(aws_sdk_eventbridge::Client::new(&sdk), config.event_bus);
+    if let Err(error) = bus.confirm().await {
+        // The first batch asks again, and comes back to the queue if that fails too.
+        tracing::error!(%error, "nothing can be published yet");
+    }
     let processor = Arc::new(Processor {
-        ledger: DynamoLedger::new(dynamo, config.ledger_table, config.ledger_retention),
-        bus: EventBridge::new(aws_sdk_eventbridge::Client::new(&sdk), config.event_bus),
-        quarantine: Queue::new(sqs, config.quarantine_queue_url),
+        ledger: DynamoLedger::new(dynamo, config.ledger_table),
+        bus,
+        queues: SqsQueues::new(sqs, config.ingest_queue_url, config.quarantine_queue_url),
+        retention: config.ledger_retention,
         now: Timestamp::now,
         new_owner: Uuid::now_v7,
+        random: fastrand::f64,
         metrics,
     });
     let handler = async |event: LambdaEvent<_>| {

@@ -1,10 +1,13 @@
 //! The line that each batch leaves behind.
 
+use std::time::{Duration, SystemTime};
+
 use jiff::Timestamp;
 use metrique::timers::Timer;
 use metrique::unit::Millisecond;
 use metrique::unit_of_work::metrics;
-use std::time::SystemTime;
+use metrique::writer::unit::{NegativeScale, Unit};
+use metrique::writer::{MetricFlags, Observation, Value, ValueWriter};
 
 use crate::record::Outcome;
 
@@ -19,6 +22,8 @@ pub struct BatchMetrics {
     published: usize,
     /// Of those, how many the ledger could not be told of.
     unmarked: usize,
+    /// Of those, how many went out without their payload, which is in the quarantine.
+    payloads_omitted: usize,
     duplicates: usize,
     conflicts: usize,
     quarantined: usize,
@@ -28,8 +33,24 @@ pub struct BatchMetrics {
     panicked: usize,
     /// Per record: SQS's message id and its outcome.
     outcomes: Vec<String>,
+    /// Per published event: from its arrival at ingest to the bus's answer.
+    #[metrics(no_close)]
+    arrival_to_publish: Latencies,
     #[metrics(unit = Millisecond)]
     time: Timer,
+}
+
+/// Durations of one metric, in milliseconds; the metric is absent if there are none.
+#[derive(Debug, Default)]
+pub struct Latencies(Vec<Duration>);
+
+impl Value for Latencies {
+    fn write(&self, writer: impl ValueWriter) {
+        let milliseconds = self.0.iter().map(|time| time.as_secs_f64() * 1000.0);
+        let unit = Unit::Second(NegativeScale::Milli);
+        let observations = milliseconds.map(Observation::Floating);
+        writer.metric(observations, unit, [], MetricFlags::empty());
+    }
 }
 
 impl BatchMetrics {
@@ -42,6 +63,7 @@ impl BatchMetrics {
             records: 0,
             published: 0,
             unmarked: 0,
+            payloads_omitted: 0,
             duplicates: 0,
             conflicts: 0,
             quarantined: 0,
@@ -49,6 +71,7 @@ impl BatchMetrics {
             held: 0,
             panicked: 0,
             outcomes: Vec::new(),
+            arrival_to_publish: Latencies::default(),
             time: Timer::start_now(),
         }
     }
@@ -57,15 +80,16 @@ impl BatchMetrics {
     pub fn record(&mut self, message_id: &str, outcome: Outcome) {
         self.records += 1;
         match outcome {
-            Outcome::Published => self.published += 1,
-            Outcome::Unmarked => {
+            Outcome::Published(publication) => {
                 self.published += 1;
-                self.unmarked += 1;
+                self.unmarked += usize::from(!publication.marked);
+                self.payloads_omitted += usize::from(publication.payload_omitted);
+                self.arrival_to_publish.0.push(publication.latency);
             }
             Outcome::Duplicate => self.duplicates += 1,
             Outcome::Conflict => self.conflicts += 1,
             Outcome::Quarantined => self.quarantined += 1,
-            Outcome::Held => self.held += 1,
+            Outcome::Held { .. } => self.held += 1,
             Outcome::Panicked => self.panicked += 1,
             Outcome::Failed | Outcome::Postponed => {}
         }

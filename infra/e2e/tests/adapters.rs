@@ -10,9 +10,9 @@ use aws_sdk_dynamodb::types::{
 use e2e::Local;
 use jiff::{SignedDuration, Timestamp};
 use local::account::Account;
-use processor::ledger::{ClaimRequest, DynamoLedger, Ledger as _, LedgerError};
+use processor::ledger::{DynamoLedger, Ledger as _, LedgerError};
 use shared::aws::MAX_QUEUED_BYTES;
-use shared::ledger::{Claim, Item, LedgerKey, Refusal, State};
+use shared::ledger::{Claim, ClaimRequest, Item, LedgerKey, RULES, Refusal, Step as Transition};
 use shared::quarantine::{Id, Quarantined};
 use shared::queue::{Destination, Message, Outgoing};
 use shared::spill::{self, Spill};
@@ -52,8 +52,7 @@ async fn ledger_table(account: &Account) -> Result<Client> {
 
 async fn ledger(account: &Account) -> Result<DynamoLedger> {
     let client = ledger_table(account).await?;
-    let retention = SignedDuration::from_hours(24);
-    Ok(DynamoLedger::new(client, TABLE.into(), retention))
+    Ok(DynamoLedger::new(client, TABLE.into()))
 }
 
 fn key() -> LedgerKey {
@@ -71,51 +70,42 @@ fn request(owner: u128, now: Timestamp, digest: &str) -> ClaimRequest {
         owner: Uuid::from_u128(owner),
         now,
         lease_until: now + LEASE,
+        expires_at: now + SignedDuration::from_hours(24),
     }
 }
 
-/// What the pure rules make of the same steps.
+/// What the rules make of the same steps in memory.
 #[derive(Default)]
 struct Model {
     item: Option<Item>,
-    completed: Option<Claim>,
 }
 
 impl Model {
-    fn claim(&mut self, request: &ClaimRequest) -> Result<Claim, Refusal> {
-        let ClaimRequest {
-            digest,
-            owner,
-            now,
-            lease_until,
-            ..
-        } = request;
-        let claim = shared::ledger::claim(self.item.as_ref(), digest, *owner, *now)?;
-        let state = State::Claimed {
-            claim,
-            lease_until: *lease_until,
-        };
-        self.item = Some(Item {
-            digest: digest.clone(),
-            state,
-        });
-        Ok(claim)
+    fn claim(&mut self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>> {
+        if self.take(&RULES.claim(request)) {
+            let item = self.item.as_ref().context("no item")?;
+            return Ok(Ok(item.claim()?));
+        }
+        let item = self.item.as_ref().context("no item")?;
+        Ok(shared::ledger::refused(item, request)?)
     }
 
     /// Completing again what this very claim has completed changes nothing and is granted.
     fn complete(&mut self, claim: &Claim) -> bool {
-        if self.change(claim, State::Published) {
-            self.completed = Some(*claim);
-        }
-        self.completed.as_ref() == Some(claim)
+        self.take(&RULES.complete(claim, "bus", Timestamp::MIN))
+            || (self.item.as_ref())
+                .is_some_and(|item| shared::ledger::is_published_under(item, claim))
     }
 
-    /// Changes the state under the fence; whether that was granted.
-    fn change(&mut self, claim: &Claim, state: State) -> bool {
-        let granted = shared::ledger::holds(self.item.as_ref(), claim);
-        if let Some(item) = self.item.as_mut().filter(|_| granted) {
-            item.state = state;
-        }
+    fn release(&mut self, claim: &Claim) -> bool {
+        self.take(&RULES.release(claim, Timestamp::UNIX_EPOCH))
+    }
+
+    /// Whether the step was granted.
+    fn take(&mut self, step: &Transition) -> bool {
+        let changed = step.apply(self.item.as_ref());
+        let granted = changed.is_some();
+        self.item = changed.or(self.item.take());
         granted
     }
 }
@@ -188,7 +178,10 @@ async fn follow(ledger: &DynamoLedger, story: Vec<Step>) -> Result<()> {
             Step::Claim(owner, second, digest) => {
                 let request = request(owner, Timestamp::from_second(second)?, digest);
                 let answer = ledger.claim(&request).await?;
-                ensure!(answer == model.claim(&request), "step {number}: {answer:?}");
+                ensure!(
+                    answer == model.claim(&request)?,
+                    "step {number}: {answer:?}"
+                );
                 claims.extend(answer.ok().map(|claim| (owner, claim)));
             }
             Step::Complete(owner) => {
@@ -198,13 +191,8 @@ async fn follow(ledger: &DynamoLedger, story: Vec<Step>) -> Result<()> {
             }
             Step::Release(owner) => {
                 let claim = claims.get(&owner).context("no claim")?;
-                let done = granted(ledger.release(&key(), claim).await)?;
-                let lease_until = Timestamp::UNIX_EPOCH;
-                let released = State::Claimed {
-                    claim: *claim,
-                    lease_until,
-                };
-                ensure!(done == model.change(claim, released), "step {number}");
+                let done = granted(ledger.release(&key(), claim, Timestamp::UNIX_EPOCH).await)?;
+                ensure!(done == model.release(claim), "step {number}");
             }
         }
     }
@@ -244,7 +232,7 @@ async fn of_many_who_claim_at_once_one_is_granted() -> Result<()> {
 #[tokio::test]
 async fn a_call_to_a_table_that_is_not_there_fails_and_says_so() -> Result<()> {
     let account = Local::shared().await?.new_account();
-    let ledger = DynamoLedger::new(account.dynamodb(), "absent".into(), LEASE);
+    let ledger = DynamoLedger::new(account.dynamodb(), "absent".into());
     let error = ledger
         .claim(&request(1, Timestamp::UNIX_EPOCH, "a"))
         .await
@@ -283,6 +271,7 @@ async fn what_is_spilled_is_found_whole_and_oldest_first_until_it_is_removed() -
         id: Id::Delivery(Uuid::from_u128(7)),
         received_at: Timestamp::UNIX_EPOCH,
         body: b"\xff",
+        conflict: None,
     };
     let mut deliveries: Vec<_> = (0..40).map(|n| for_ingest(n, n.to_string())).collect();
     // In one shard with each other, and larger together than a page of a query.

@@ -6,155 +6,165 @@ use aws_lambda_events::event::sqs::SqsMessage;
 use aws_sdk_sqs::error::BuildError;
 use jiff::SignedDuration;
 use metrique::writer::sink::DevNullSink;
-use shared::ledger::{self, Claim, Item, LedgerKey, Refusal, State};
+use shared::ledger::{self, Claim, ClaimRequest, Item, LedgerKey, RULES, Refusal, State, Step};
 use shared::quarantine::Quarantined;
 use shared::queue::QueueError;
 use uuid::Uuid;
 
 use super::*;
-use crate::bus::{BusError, Detail};
-use crate::ledger::{ClaimRequest, LedgerError};
+use crate::bus::{BusError, Entry};
+use crate::ledger::LedgerError;
+use crate::queues::VisibilityError;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-/// A ledger in memory, by the pure rules.
+/// A ledger in memory, by the rules.
 #[derive(Default)]
 struct FakeLedger {
     items: Mutex<HashMap<LedgerKey, Item>>,
+    panics_at: Option<&'static str>,
     completing_hangs: bool,
 }
 
 impl FakeLedger {
-    fn holding(key: &str, state: State, digest: &str) -> Self {
-        let (partition, sort) = key.split_once('/').unwrap();
-        let key = LedgerKey {
-            partition: partition.into(),
-            sort: sort.into(),
-        };
-        let item = Item {
-            digest: digest.into(),
-            state,
-        };
-        Self {
-            items: Mutex::new(HashMap::from([(key, item)])),
-            completing_hangs: false,
-        }
+    /// What the step makes of the item; or the item that refuses it.
+    fn take(&self, key: &LedgerKey, step: &Step) -> Result<Item, Option<Item>> {
+        let mut items = self.items.lock().unwrap();
+        let item = items.get(key).cloned();
+        let changed = step.apply(item.as_ref()).ok_or(item)?;
+        items.insert(key.clone(), changed.clone());
+        Ok(changed)
     }
 
-    fn change(
-        &self,
-        key: &LedgerKey,
-        claim: &Claim,
-        change: impl FnOnce(&mut Item),
-    ) -> Result<(), LedgerError> {
-        let mut items = self.items.lock().unwrap();
-        let item = items.get_mut(key);
-        if !ledger::holds(item.as_deref(), claim) {
-            return Err(LedgerError::Stale);
-        }
-        change(item.unwrap());
-        Ok(())
+    fn item(&self, key: &str) -> Item {
+        self.items.lock().unwrap()[&ledger_key(key)].clone()
+    }
+}
+
+fn ledger_key(key: &str) -> LedgerKey {
+    let (partition, sort) = key.split_once('/').unwrap();
+    LedgerKey {
+        partition: partition.into(),
+        sort: sort.into(),
     }
 }
 
 impl Ledger for FakeLedger {
     async fn claim(&self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, LedgerError> {
-        let mut items = self.items.lock().unwrap();
-        let known = items.get(&request.key);
-        let claim = ledger::claim(known, &request.digest, request.owner, request.now);
-        if let Ok(claim) = claim {
-            let state = State::Claimed {
-                claim,
-                lease_until: request.lease_until,
-            };
-            items.insert(
-                request.key.clone(),
-                Item {
-                    digest: request.digest.clone(),
-                    state,
-                },
-            );
-        }
-        Ok(claim)
+        assert_ne!(
+            self.panics_at,
+            Some(request.key.to_string().as_str()),
+            "as told"
+        );
+        Ok(match self.take(&request.key, &RULES.claim(request)) {
+            Ok(item) => Ok(item.claim()?),
+            Err(item) => ledger::refused(&item.unwrap(), request)?,
+        })
     }
 
     async fn complete(
         &self,
         key: &LedgerKey,
         claim: &Claim,
-        _bus_event_id: &str,
-        _now: Timestamp,
+        bus_event_id: &str,
+        now: Timestamp,
     ) -> Result<(), LedgerError> {
         if self.completing_hangs {
             pending::<()>().await;
         }
-        self.change(key, claim, |item| item.state = State::Published)
+        let step = RULES.complete(claim, bus_event_id, now);
+        self.take(key, &step).map_err(|_| LedgerError::Stale)?;
+        Ok(())
     }
 
-    async fn release(&self, key: &LedgerKey, claim: &Claim) -> Result<(), LedgerError> {
-        let state = State::Claimed {
-            claim: *claim,
-            lease_until: NOW,
-        };
-        self.change(key, claim, |item| item.state = state)
-    }
-}
-
-/// A bus that remembers, and that stumbles over the events it is told to.
-#[derive(Default)]
-struct FakeBus {
-    published: Mutex<Vec<String>>,
-    refuses: Option<&'static str>,
-    /// What it says when it refuses.
-    code: &'static str,
-    panics_at: Option<&'static str>,
-    hangs: bool,
-}
-
-impl Bus for FakeBus {
-    async fn publish(&self, detail: &Detail<'_>) -> Result<String, BusError> {
-        if self.hangs {
-            pending::<()>().await;
-        }
-        assert_ne!(self.panics_at, Some(detail.key.as_str()), "as told");
-        if self.refuses == Some(detail.key.as_str()) {
-            return Err(BusError::Entry {
-                code: self.code.into(),
-            });
-        }
-        self.published.lock().unwrap().push(detail.key.clone());
-        Ok("bus-event-id".into())
-    }
-}
-
-#[derive(Default)]
-struct FakeQuarantine {
-    reasons: Mutex<Vec<String>>,
-    bodies: Mutex<Vec<String>>,
-    broken: bool,
-}
-
-impl QuarantineStore for FakeQuarantine {
-    async fn put(&self, item: &Quarantined<'_>) -> Result<(), QueueError> {
-        if self.broken {
-            return Err(BuildError::other("broken, as told").into());
-        }
-        let body = String::from_utf8(item.body.to_vec()).unwrap();
-        self.reasons.lock().unwrap().push(item.reason.to_owned());
-        self.bodies.lock().unwrap().push(body);
+    async fn release(
+        &self,
+        key: &LedgerKey,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let step = RULES.release(claim, now);
+        self.take(key, &step).map_err(|_| LedgerError::Stale)?;
         Ok(())
     }
 }
 
-type FakeProcessor = Processor<FakeLedger, FakeBus, FakeQuarantine>;
+/// A bus that remembers each call's keys, and that stumbles over the events it is told to.
+#[derive(Default)]
+struct FakeBus {
+    calls: Mutex<Vec<Vec<String>>>,
+    /// Keys, and what it says when it refuses them.
+    refuses: Vec<(&'static str, &'static str)>,
+    hangs: bool,
+}
+
+impl Bus for FakeBus {
+    async fn publish(&self, entries: &[Entry], time: Duration) -> Vec<Result<String, BusError>> {
+        if self.hangs {
+            tokio::time::sleep(time).await;
+            return vec![Err(BusError::TimedOut); entries.len()];
+        }
+        let result = |key: &String| match self.refuses.iter().find(|(refused, _)| refused == key) {
+            Some((_, code)) => Err(BusError::Entry {
+                code: (*code).to_owned(),
+            }),
+            None => Ok(format!("bus-id-of-{key}")),
+        };
+        let keys: Vec<_> = entries.iter().map(key_of).collect();
+        let results: Vec<_> = keys.iter().map(result).collect();
+        let taken = keys.into_iter().zip(&results);
+        let taken = taken.filter_map(|(key, result)| result.is_ok().then_some(key));
+        self.calls.lock().unwrap().push(taken.collect());
+        results
+    }
+}
+
+fn key_of(entry: &Entry) -> String {
+    let detail: serde_json::Value = serde_json::from_str(&entry.detail).unwrap();
+    detail["key"].as_str().unwrap().to_owned()
+}
+
+/// Queues that remember what they were told.
+#[derive(Default)]
+struct FakeQueues {
+    /// Reason and body.
+    quarantined: Mutex<Vec<(String, String)>>,
+    /// Of each call, the receipt handles and the seconds.
+    hidden: Mutex<Vec<Vec<(String, u64)>>>,
+    broken: bool,
+}
+
+impl Queues for FakeQueues {
+    async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), QueueError> {
+        if self.broken {
+            return Err(BuildError::other("broken, as told").into());
+        }
+        let body = String::from_utf8(item.body.to_vec()).unwrap();
+        let item = (item.reason.to_owned(), body);
+        self.quarantined.lock().unwrap().push(item);
+        Ok(())
+    }
+
+    async fn hide(&self, records: &[Hidden]) -> Result<(), VisibilityError> {
+        let hidden = records
+            .iter()
+            .map(|record| (record.receipt_handle.clone(), record.time.as_secs()));
+        self.hidden.lock().unwrap().push(hidden.collect());
+        Ok(())
+    }
+}
+
+type FakeProcessor = Processor<FakeLedger, FakeBus, FakeQueues>;
 
 fn processor(ledger: FakeLedger, bus: FakeBus) -> Arc<FakeProcessor> {
     Arc::new(Processor {
         ledger,
         bus,
-        quarantine: FakeQuarantine::default(),
+        queues: FakeQueues::default(),
+        retention: SignedDuration::from_hours(35 * 24),
         now: || NOW,
         new_owner: Uuid::now_v7,
+        random: || 0.0,
         metrics: DevNullSink::boxed(),
     })
 }
@@ -173,6 +183,7 @@ fn event(records: &[(&str, &str, String)]) -> SqsEvent {
     let record = |(id, group, body): &(&str, &str, String)| {
         let mut message = SqsMessage::default();
         message.message_id = Some((*id).to_owned());
+        message.receipt_handle = Some(format!("handle-{id}"));
         message.body = Some(body.clone());
         message
             .attributes
@@ -203,7 +214,7 @@ async fn failures_within(
 }
 
 fn published(processor: &FakeProcessor) -> Vec<String> {
-    let mut published = processor.bus.published.lock().unwrap().clone();
+    let mut published = processor.bus.calls.lock().unwrap().concat();
     published.sort();
     published
 }
@@ -238,7 +249,7 @@ async fn two_equal_signals_are_two_events() {
 #[tokio::test]
 async fn a_failed_entry_stops_its_group_and_no_other() {
     let bus = FakeBus {
-        refuses: Some("callout#1/NEW_CALLOUT"),
+        refuses: vec![("callout#1/NEW_CALLOUT", "ThrottlingException")],
         ..FakeBus::default()
     };
     let processor = processor(FakeLedger::default(), bus);
@@ -254,7 +265,7 @@ async fn a_failed_entry_stops_its_group_and_no_other() {
 #[tokio::test]
 async fn a_failed_publish_releases_its_claim() {
     let bus = FakeBus {
-        refuses: Some("callout#1/NEW_CALLOUT"),
+        refuses: vec![("callout#1/NEW_CALLOUT", "ThrottlingException")],
         ..FakeBus::default()
     };
     let processor = processor(FakeLedger::default(), bus);
@@ -262,20 +273,20 @@ async fn a_failed_publish_releases_its_claim() {
         failures(&processor, &[("1", "a", envelope("NEW_CALLOUT", 1))]).await,
         ["1"]
     );
-    let items = processor.ledger.items.lock().unwrap();
-    let State::Claimed { lease_until, .. } = items.values().next().unwrap().state else {
-        panic!("not claimed");
+    let item = processor.ledger.item("callout#1/NEW_CALLOUT");
+    let Ok(State::Claimed { lease_until, .. }) = item.state() else {
+        panic!("not claimed: {item:?}");
     };
     assert_eq!(lease_until, NOW);
 }
 
 #[tokio::test]
 async fn a_panic_fails_its_group_alone() {
-    let bus = FakeBus {
+    let ledger = FakeLedger {
         panics_at: Some("callout#1/NEW_CALLOUT"),
-        ..FakeBus::default()
+        ..FakeLedger::default()
     };
-    let processor = processor(FakeLedger::default(), bus);
+    let processor = processor(ledger, FakeBus::default());
     let records = [
         ("1", "a", envelope("NEW_CALLOUT", 1)),
         ("2", "a", envelope("CALLOUT_CLOSED", 1)),
@@ -297,10 +308,8 @@ async fn what_can_never_be_processed_is_quarantined_and_settled() {
     ];
     assert!(failures(&processor, &records).await.is_empty());
     assert_eq!(published(&processor), ["callout#2/NEW_CALLOUT"]);
-    let mut reasons = processor.quarantine.reasons.lock().unwrap().clone();
-    reasons.sort();
     assert_eq!(
-        reasons,
+        reasons(&processor),
         [
             "envelope-version-unknown",
             "message-invalid",
@@ -309,28 +318,52 @@ async fn what_can_never_be_processed_is_quarantined_and_settled() {
     );
 }
 
-#[tokio::test]
-async fn an_event_that_another_worker_holds_is_reported_failed() {
-    let claim = Claim {
+/// Why records were quarantined, sorted.
+fn reasons(processor: &FakeProcessor) -> Vec<String> {
+    let quarantined = processor.queues.quarantined.lock().unwrap();
+    let mut reasons: Vec<_> = quarantined
+        .iter()
+        .map(|(reason, _)| reason.clone())
+        .collect();
+    reasons.sort();
+    reasons
+}
+
+/// A ledger in which another worker has claimed this event, with this digest, for ten seconds;
+/// and its claim.
+fn claimed_elsewhere(key: &str, digest: &str) -> (FakeLedger, Claim) {
+    let ledger = FakeLedger::default();
+    let request = ClaimRequest {
+        key: ledger_key(key),
+        digest: digest.to_owned(),
+        delivery_id: Uuid::nil(),
         owner: Uuid::nil(),
-        attempt: 1,
+        now: NOW,
+        lease_until: NOW + SignedDuration::from_secs(10),
+        expires_at: NOW + SignedDuration::from_hours(1),
     };
-    let state = State::Claimed {
-        claim,
-        lease_until: NOW + SignedDuration::from_secs(1),
-    };
-    let ledger = FakeLedger::holding("callout#1/NEW_CALLOUT", state, "digest");
+    let item = ledger.take(&request.key, &RULES.claim(&request)).unwrap();
+    (ledger, item.claim().unwrap())
+}
+
+#[tokio::test]
+async fn an_event_that_another_worker_holds_comes_back_when_its_lease_has_ended() {
+    let (ledger, _) = claimed_elsewhere("callout#1/NEW_CALLOUT", "digest");
     let processor = processor(ledger, FakeBus::default());
     assert_eq!(
         failures(&processor, &[("1", "a", envelope("NEW_CALLOUT", 1))]).await,
         ["1"]
     );
     assert!(published(&processor).is_empty());
+    let hidden = processor.queues.hidden.lock().unwrap();
+    assert_eq!(hidden.last().unwrap(), &[("handle-1".to_owned(), 11)]);
 }
 
 #[tokio::test]
 async fn a_once_event_with_another_payload_is_quarantined_as_a_conflict() {
-    let ledger = FakeLedger::holding("callout#1/NEW_CALLOUT", State::Published, "other digest");
+    let (ledger, claim) = claimed_elsewhere("callout#1/NEW_CALLOUT", "other digest");
+    let key = ledger_key("callout#1/NEW_CALLOUT");
+    ledger.complete(&key, &claim, "bus", NOW).await.unwrap();
     let processor = processor(ledger, FakeBus::default());
     assert!(
         failures(&processor, &[("1", "a", envelope("NEW_CALLOUT", 1))])
@@ -338,7 +371,7 @@ async fn a_once_event_with_another_payload_is_quarantined_as_a_conflict() {
             .is_empty()
     );
     assert!(published(&processor).is_empty());
-    assert_eq!(*processor.quarantine.reasons.lock().unwrap(), ["conflict"]);
+    assert_eq!(reasons(&processor), ["conflict"]);
 }
 
 /// Little, but enough to start a record.
@@ -393,8 +426,7 @@ async fn what_is_published_is_settled_even_if_the_mark_hangs() {
 #[tokio::test]
 async fn what_the_bus_will_never_take_is_quarantined_and_holds_nothing_up() {
     let bus = FakeBus {
-        refuses: Some("callout#1/NEW_CALLOUT"),
-        code: "MalformedDetail",
+        refuses: vec![("callout#1/NEW_CALLOUT", "MalformedDetail")],
         ..FakeBus::default()
     };
     let processor = processor(FakeLedger::default(), bus);
@@ -404,19 +436,67 @@ async fn what_the_bus_will_never_take_is_quarantined_and_holds_nothing_up() {
     ];
     assert!(failures(&processor, &records).await.is_empty());
     assert_eq!(published(&processor), ["callout#1/CALLOUT_CLOSED"]);
-    assert_eq!(
-        *processor.quarantine.reasons.lock().unwrap(),
-        ["unpublishable"]
-    );
     // What AURA sent, and not our envelope around it.
-    let bodies = processor.quarantine.bodies.lock().unwrap().clone();
-    assert_eq!(bodies, [r#"{"message":"NEW_CALLOUT","callout":{"id":1}}"#]);
+    let payload = r#"{"message":"NEW_CALLOUT","callout":{"id":1}}"#;
+    let quarantined = processor.queues.quarantined.lock().unwrap().clone();
+    assert_eq!(quarantined, [("unpublishable".into(), payload.into())]);
 }
 
 #[tokio::test]
 async fn what_the_quarantine_does_not_take_comes_again() {
     let mut processor = processor(FakeLedger::default(), FakeBus::default());
-    Arc::get_mut(&mut processor).unwrap().quarantine.broken = true;
+    Arc::get_mut(&mut processor).unwrap().queues.broken = true;
     let records = [("1", "a", "not an envelope".to_owned())];
     assert_eq!(failures(&processor, &records).await, ["1"]);
+}
+
+#[tokio::test]
+async fn the_heads_of_all_groups_go_out_in_one_call_and_each_group_in_order() {
+    let processor = processor(FakeLedger::default(), FakeBus::default());
+    let records = [
+        ("1", "a", envelope("NEW_CALLOUT", 1)),
+        ("2", "a", envelope("CALLOUT_CLOSED", 1)),
+        ("3", "b", envelope("NEW_CALLOUT", 2)),
+    ];
+    assert!(failures(&processor, &records).await.is_empty());
+    let calls = processor.bus.calls.lock().unwrap();
+    assert_eq!(
+        *calls,
+        [
+            vec!["callout#1/NEW_CALLOUT", "callout#2/NEW_CALLOUT"],
+            vec!["callout#1/CALLOUT_CLOSED"]
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_batch_whose_process_dies_comes_back_after_its_leases() {
+    let processor = processor(FakeLedger::default(), FakeBus::default());
+    let records = [
+        ("1", "a", envelope("NEW_CALLOUT", 1)),
+        ("2", "a", envelope("CALLOUT_CLOSED", 1)),
+    ];
+    assert!(failures(&processor, &records).await.is_empty());
+    let hidden = processor.queues.hidden.lock().unwrap();
+    // Ten seconds to go, two for the clocks, and one.
+    let both = ["handle-1", "handle-2"].map(|handle| (handle.to_owned(), 13));
+    assert_eq!(*hidden, [both.to_vec()]);
+}
+
+#[tokio::test]
+async fn what_stands_behind_a_failed_record_comes_back_with_it() {
+    let bus = FakeBus {
+        refuses: vec![("callout#1/NEW_CALLOUT", "ThrottlingException")],
+        ..FakeBus::default()
+    };
+    let processor = processor(FakeLedger::default(), bus);
+    let records = [
+        ("1", "a", envelope("NEW_CALLOUT", 1)),
+        ("2", "b", envelope("NEW_CALLOUT", 2)),
+        ("3", "a", envelope("CALLOUT_CLOSED", 1)),
+    ];
+    assert_eq!(failures(&processor, &records).await, ["1", "3"]);
+    let hidden = processor.queues.hidden.lock().unwrap();
+    let failed = ["handle-1", "handle-3"].map(|handle| (handle.to_owned(), 2));
+    assert_eq!(hidden.last().unwrap(), &failed);
 }

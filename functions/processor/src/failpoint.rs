@@ -1,0 +1,36 @@
+//! Where a process can be made to die, to prove that nothing is lost or doubled when it does.
+//!
+//! In builds without debug assertions, such as every release build, there is nothing of this.
+
+/// A moment between two effects.
+#[derive(Debug, Clone, Copy)]
+pub enum Step {
+    /// The event is claimed, and not published.
+    AfterClaim,
+    /// The bus has answered, and nothing is marked.
+    AfterPublish,
+    /// This event is about to be marked; others of its wave may be.
+    BeforeComplete,
+}
+
+/// Kills the process at once if the folder that the variable `FAILPOINTS` names has a file with
+/// this step's name: `after-claim`, `after-publish` or `before-complete`. The file is removed
+/// first, so each kills once, and whoever made it sees that it did.
+#[cfg(debug_assertions)]
+pub fn reach(step: Step) {
+    let name = match step {
+        Step::AfterClaim => "after-claim",
+        Step::AfterPublish => "after-publish",
+        Step::BeforeComplete => "before-complete",
+    };
+    let is_armed = std::env::var_os("FAILPOINTS").is_some_and(|folder| {
+        std::fs::remove_file(std::path::Path::new(&folder).join(name)).is_ok()
+    });
+    if is_armed {
+        std::process::abort();
+    }
+}
+
+#[cfg(not(debug_assertions))]
+#[inline]
+pub fn reach(_step: Step) {}

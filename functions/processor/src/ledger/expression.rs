@@ -1,0 +1,131 @@
+//! The ledger's rules in DynamoDB's language.
+
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::AttributeValue;
+use shared::ledger::{Attribute, Change, Operand, Rule, Step, Test, Value};
+
+/// The same update, as `step` says: with its condition, its changes, and the names and values
+/// that stand in them.
+pub(super) fn with_step(update: UpdateItemFluentBuilder, step: &Step) -> UpdateItemFluentBuilder {
+    let condition = condition(&step.rule);
+    let changes = changes(&step.rule);
+    let text = format!("{condition} {changes}");
+    // DynamoDB refuses a name or a value that no expression uses.
+    let is_used = |placeholder: &str| {
+        let parts = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '#' | ':')));
+        parts.into_iter().any(|part| part == placeholder)
+    };
+    let mut update = update
+        .condition_expression(condition)
+        .update_expression(changes);
+    for attribute in Attribute::ALL {
+        let placeholder = name(attribute);
+        if is_used(&placeholder) {
+            update = update.expression_attribute_names(placeholder, attribute.name());
+        }
+    }
+    let one = Value::Number(1);
+    let values = step.values.iter().map(|(of, value)| (operand(*of), value));
+    for (placeholder, value) in values.chain([(ONE.to_owned(), &one)]) {
+        if is_used(&placeholder) {
+            update = update.expression_attribute_values(placeholder, attribute_value(value));
+        }
+    }
+    update
+}
+
+/// What an attribute is incremented by.
+const ONE: &str = ":one";
+
+fn condition(rule: &Rule) -> String {
+    let all = |tests: &&[Test]| {
+        let tests: Vec<_> = tests.iter().copied().map(test).collect();
+        format!("({})", tests.join(" AND "))
+    };
+    let any: Vec<_> = rule.when.iter().map(all).collect();
+    any.join(" OR ")
+}
+
+fn test(test: Test) -> String {
+    match test {
+        Test::Absent => "attribute_not_exists(pk)".to_owned(),
+        Test::Equal(attribute, to) => format!("{} = {}", name(attribute), operand(to)),
+        Test::AtMost(attribute, most) => format!("{} <= {}", name(attribute), operand(most)),
+    }
+}
+
+/// The update expression: at most one clause of each kind, as DynamoDB wants it.
+fn changes(rule: &Rule) -> String {
+    let clause = |keyword: &str, change: &dyn Fn(&Change) -> Option<String>| {
+        let changes: Vec<_> = rule.then.iter().filter_map(change).collect();
+        (!changes.is_empty()).then(|| format!("{keyword} {}", changes.join(", ")))
+    };
+    let set = clause("SET", &|change| match change {
+        Change::Set(attribute, to) => Some(format!("{} = {}", name(*attribute), operand(*to))),
+        Change::Increment(_) | Change::Remove(_) => None,
+    });
+    let add = clause("ADD", &|change| match change {
+        Change::Increment(attribute) => Some(format!("{} {ONE}", name(*attribute))),
+        Change::Set(..) | Change::Remove(_) => None,
+    });
+    let remove = clause("REMOVE", &|change| match change {
+        Change::Remove(attribute) => Some(name(*attribute)),
+        Change::Set(..) | Change::Increment(_) => None,
+    });
+    let clauses: Vec<_> = [set, add, remove].into_iter().flatten().collect();
+    clauses.join(" ")
+}
+
+/// Every name has a placeholder: some are words that DynamoDB reserves.
+fn name(attribute: Attribute) -> String {
+    format!("#{}", attribute.name())
+}
+
+fn operand(operand: Operand) -> String {
+    match operand {
+        Operand::Claimed => ":claimed".to_owned(),
+        Operand::Published => ":published".to_owned(),
+        Operand::Now => ":now".to_owned(),
+        Operand::Its(attribute) => format!(":{}", attribute.name()),
+    }
+}
+
+pub(super) fn attribute_value(value: &Value) -> AttributeValue {
+    match value {
+        Value::Text(text) => AttributeValue::S(text.clone()),
+        Value::Number(number) => AttributeValue::N(number.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::ledger::RULES;
+
+    use super::*;
+
+    #[test]
+    fn the_rules_read_as_they_are_meant() {
+        let written = |rule| [condition(&rule), changes(&rule)];
+        let [when, then] = written(RULES.claim);
+        assert_eq!(
+            when,
+            "(attribute_not_exists(pk)) OR (#state = :claimed AND #leaseUntil <= :now)"
+        );
+        assert_eq!(
+            then,
+            "SET #state = :claimed, #owner = :owner, #leaseUntil = :leaseUntil, \
+             #digest = :digest, #deliveryId = :deliveryId, #expiresAt = :expiresAt ADD #attempt :one"
+        );
+        let [when, then] = written(RULES.complete);
+        let fence = "(#state = :claimed AND #owner = :owner AND #attempt = :attempt)";
+        assert_eq!(when, fence);
+        assert_eq!(
+            then,
+            "SET #state = :published, #busEventId = :busEventId, #publishedAt = :now \
+             REMOVE #leaseUntil"
+        );
+        let [when, then] = written(RULES.release);
+        assert_eq!(when, fence);
+        assert_eq!(then, "SET #leaseUntil = :now");
+    }
+}

@@ -1,0 +1,361 @@
+//! A wave: the first open record of every group, taken to its end side by side. All are claimed,
+//! what was granted is published by one call, and what was published is marked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+use metrique::writer::BoxEntrySink;
+use shared::envelope::Envelope;
+use shared::ledger::{Claim, ClaimRequest, Refusal};
+use shared::quarantine::{Conflict, Quarantined};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::bus::{Bus, BusError, Entry, Omission};
+use crate::failpoint::{self, Step};
+use crate::ledger::{Ledger, LedgerError};
+use crate::queues::Queues;
+use crate::record::{Identified, Outcome, Publication, Record, quarantined};
+use crate::retry::MOST_PANICS;
+
+/// How far two workers' clocks may be apart. AWS keeps its hosts' within milliseconds; a lease
+/// that is this much longer than its owner can live is safe even on a bad day.
+pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(2);
+
+/// Kept back at the end of an invocation to report, so that Lambda doesn't end it first.
+const REPORTING_TIME: Duration = Duration::from_millis(500);
+
+/// Kept back before that to mark what was published: claiming and publishing have to be done by
+/// then, or count as failed.
+const MARKING_TIME: Duration = Duration::from_secs(1);
+
+/// A wave isn't started with less time left for claiming and publishing.
+const LEAST_TIME: Duration = Duration::from_secs(1);
+
+/// Claiming may take that much of the time for claiming and publishing: what isn't granted by
+/// then doesn't hold up the others.
+const SHARE_OF_CLAIMING: f64 = 0.6;
+
+/// Between two attempts to mark.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Everything that a record meets.
+#[derive(Debug)]
+pub struct Processor<L, B, Q> {
+    /// Who knows every event.
+    pub ledger: L,
+    /// Where events are published.
+    pub bus: B,
+    /// Where records come back to, or go that can never be processed.
+    pub queues: Q,
+    /// How long the ledger remembers an event.
+    pub retention: SignedDuration,
+    /// The clock; [`Timestamp::now`] but for tests.
+    pub now: fn() -> Timestamp,
+    /// A fresh owner for each claim; random but for tests.
+    pub new_owner: fn() -> Uuid,
+    /// From 0 to 1; random but for tests.
+    pub random: fn() -> f64,
+    /// Where each batch's line goes.
+    pub metrics: BoxEntrySink,
+}
+
+/// An event that may be published now, and by nobody else.
+struct Claimed {
+    record: Arc<Record>,
+    identified: Identified,
+    claim: Claim,
+    entry: Entry,
+    omission: Option<Omission>,
+}
+
+/// Takes records of different groups to their ends and returns the outcomes in the same order.
+///
+/// `deadline` is when this invocation ends. What isn't published in time is reported failed;
+/// what is published is settled, whatever the time. A record that panics fails alone.
+pub async fn process<L: Ledger, B: Bus, Q: Queues>(
+    processor: &Arc<Processor<L, B, Q>>,
+    records: &[Arc<Record>],
+    deadline: Timestamp,
+) -> Vec<Outcome> {
+    let left = processor.publishing_time(deadline);
+    if left < LEAST_TIME {
+        return vec![Outcome::Postponed; records.len()];
+    }
+    let time = left.mul_f64(SHARE_OF_CLAIMING);
+    let claim = |record| claim(processor, record, time, deadline);
+    let claims = join_all(records.iter().map(claim)).await;
+    failpoint::reach(Step::AfterClaim);
+
+    let entries = claims.iter().flatten().map(|claimed| claimed.entry.clone());
+    let published = publish(processor, entries.collect(), deadline).await;
+    failpoint::reach(Step::AfterPublish);
+
+    let mut published = published.into_iter();
+    let ends = claims.into_iter().map(|claim| {
+        let claimed = claim?;
+        let published = published.next().unwrap_or(Err(BusError::TimedOut));
+        Ok((claimed, published))
+    });
+    let end = async |end| match end {
+        Ok((claimed, published)) => end_claim(processor, claimed, published, deadline).await,
+        Err(outcome) => outcome,
+    };
+    join_all(ends.map(end)).await
+}
+
+/// Claims a record's event; the outcome, if it can't be published now. A task of its own is where
+/// a panic ends. The panic hook has logged the place.
+async fn claim<L: Ledger, B: Bus, Q: Queues>(
+    processor: &Arc<Processor<L, B, Q>>,
+    record: &Arc<Record>,
+    time: Duration,
+    deadline: Timestamp,
+) -> Result<Claimed, Outcome> {
+    let (of_task, its_record) = (Arc::clone(processor), Arc::clone(record));
+    let task = tokio::spawn(async move {
+        let claim = of_task.claim(&its_record, deadline);
+        timeout(time, claim).await.unwrap_or_else(|_elapsed| {
+            let message_id = &its_record.message_id;
+            tracing::error!(message_id, "not claimed in time");
+            Err(Outcome::Failed)
+        })
+    });
+    match task.await {
+        Ok(claimed) => claimed,
+        Err(_panic) => Err(processor.panicked(record).await),
+    }
+}
+
+async fn publish<L: Ledger, B: Bus, Q: Queues>(
+    processor: &Arc<Processor<L, B, Q>>,
+    entries: Vec<Entry>,
+    deadline: Timestamp,
+) -> Vec<Result<String, BusError>> {
+    let time = processor.publishing_time(deadline);
+    // After a stall the leases may have passed on: what isn't sent in time isn't sent.
+    if entries.is_empty() || time.is_zero() {
+        return Vec::new();
+    }
+    let processor = Arc::clone(processor);
+    let task = tokio::spawn(async move { processor.bus.publish(&entries, time).await });
+    task.await.unwrap_or_default()
+}
+
+/// Marks what was published, and gives back what wasn't.
+async fn end_claim<L: Ledger, B: Bus, Q: Queues>(
+    processor: &Arc<Processor<L, B, Q>>,
+    claimed: Claimed,
+    published: Result<String, BusError>,
+    deadline: Timestamp,
+) -> Outcome {
+    let of_task = Arc::clone(processor);
+    match published {
+        Ok(bus_event_id) => {
+            let latency = processor.time_since(claimed.identified.envelope.received_at);
+            let payload_omitted = claimed.omission.is_some();
+            let mark = async move { of_task.mark(&claimed, &bus_event_id, deadline).await };
+            Outcome::Published(Publication {
+                latency,
+                payload_omitted,
+                marked: tokio::spawn(mark).await.unwrap_or(false),
+            })
+        }
+        Err(error) => {
+            let record = Arc::clone(&claimed.record);
+            let give_back = async move { of_task.give_back(&claimed, &error).await };
+            match tokio::spawn(give_back).await {
+                Ok(outcome) => outcome,
+                Err(_panic) => processor.panicked(&record).await,
+            }
+        }
+    }
+}
+
+impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
+    /// How long claiming and publishing may take.
+    fn publishing_time(&self, deadline: Timestamp) -> Duration {
+        self.time_until(deadline)
+            .saturating_sub(REPORTING_TIME + MARKING_TIME)
+    }
+
+    pub(crate) fn time_until(&self, end: Timestamp) -> Duration {
+        Duration::try_from(end.duration_since((self.now)())).unwrap_or_default()
+    }
+
+    fn time_since(&self, begin: Timestamp) -> Duration {
+        Duration::try_from((self.now)().duration_since(begin)).unwrap_or_default()
+    }
+
+    async fn claim(&self, record: &Arc<Record>, deadline: Timestamp) -> Result<Claimed, Outcome> {
+        let identified = self.identify(record).await?;
+        let (entry, omission) = identified
+            .entry(record)
+            .map_err(|error| failed(record, &error))?;
+        let now = (self.now)();
+        let request = ClaimRequest {
+            key: identified.key.clone(),
+            digest: identified.digest.clone(),
+            delivery_id: identified.envelope.delivery_id,
+            owner: (self.new_owner)(),
+            now,
+            lease_until: after(deadline, CLOCK_SKEW),
+            expires_at: after(now, self.retention),
+        };
+        let claim = match self.ledger.claim(&request).await {
+            Ok(Ok(claim)) => claim,
+            Ok(Err(refusal)) => return Err(self.refused(record, &identified, refusal).await),
+            Err(error) => return Err(failed(record, &error)),
+        };
+        let claimed = Claimed {
+            record: Arc::clone(record),
+            identified,
+            claim,
+            entry,
+            omission,
+        };
+        self.keep_omitted_payload(&claimed).await?;
+        Ok(claimed)
+    }
+
+    /// Reads a record; what can never be processed is put aside as it came.
+    async fn identify(&self, record: &Record) -> Result<Identified, Outcome> {
+        let envelope = match Envelope::parse(&record.body) {
+            Ok(envelope) => envelope,
+            Err(reason) => {
+                let reason = reason.to_string();
+                let item = record.quarantined(&reason, (self.now)());
+                return Err(self.put_aside(record, &item, Outcome::Quarantined).await);
+            }
+        };
+        match Identified::read(envelope) {
+            Ok(identified) => Ok(identified),
+            Err((envelope, reason)) => {
+                let reason = reason.to_string();
+                let item = quarantined(&envelope, &reason);
+                Err(self.put_aside(record, &item, Outcome::Quarantined).await)
+            }
+        }
+    }
+
+    async fn refused(&self, record: &Record, identified: &Identified, refusal: Refusal) -> Outcome {
+        match refusal {
+            Refusal::Duplicate => Outcome::Duplicate,
+            Refusal::Held { lease_until } => Outcome::Held { lease_until },
+            Refusal::Conflict { published } => {
+                let item = Quarantined {
+                    conflict: Some(Conflict {
+                        digest: &identified.digest,
+                        published: &published,
+                    }),
+                    ..quarantined(&identified.envelope, "conflict")
+                };
+                self.put_aside(record, &item, Outcome::Conflict).await
+            }
+        }
+    }
+
+    /// Before an event goes out without its payload, that is put where consumers' operators find
+    /// it.
+    async fn keep_omitted_payload(&self, claimed: &Claimed) -> Result<(), Outcome> {
+        if claimed.omission.is_none() {
+            return Ok(());
+        }
+        let item = quarantined(&claimed.identified.envelope, "payload-omitted");
+        match self.queues.quarantine(&item).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.release(claimed).await;
+                Err(failed(&claimed.record, &error))
+            }
+        }
+    }
+
+    /// What becomes of an event that the bus didn't take.
+    async fn give_back(&self, claimed: &Claimed, error: &BusError) -> Outcome {
+        let record = &claimed.record;
+        self.release(claimed).await;
+        if error.is_permanent() {
+            tracing::error!(message_id = record.message_id, %error, "can't be published");
+            let item = quarantined(&claimed.identified.envelope, "unpublishable");
+            return self.put_aside(record, &item, Outcome::Quarantined).await;
+        }
+        failed(record, error)
+    }
+
+    /// If this fails, the lease runs out by itself.
+    async fn release(&self, claimed: &Claimed) {
+        let Claimed {
+            record,
+            identified,
+            claim,
+            ..
+        } = claimed;
+        let release = self.ledger.release(&identified.key, claim, (self.now)());
+        if let Err(error) = release.await {
+            tracing::warn!(message_id = record.message_id, %error, "claim not released");
+        }
+    }
+
+    /// Marks a published event, trying for as long as there is time; whether it is marked.
+    async fn mark(&self, claimed: &Claimed, bus_event_id: &str, deadline: Timestamp) -> bool {
+        failpoint::reach(Step::BeforeComplete);
+        let left = self.time_until(deadline).saturating_sub(REPORTING_TIME);
+        let complete = self.complete(claimed, bus_event_id);
+        timeout(left, complete).await.unwrap_or(false)
+    }
+
+    async fn complete(&self, claimed: &Claimed, bus_event_id: &str) -> bool {
+        let Claimed {
+            record,
+            identified: Identified { key, .. },
+            claim,
+            ..
+        } = claimed;
+        loop {
+            let now = (self.now)();
+            let error = match self.ledger.complete(key, claim, bus_event_id, now).await {
+                Ok(()) => return true,
+                Err(error) => error,
+            };
+            tracing::error!(message_id = record.message_id, %error, "published, but not marked");
+            if matches!(error, LedgerError::Stale) {
+                return false;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// What becomes of a record that panicked. Doing so again and again, it would hold up the
+    /// records behind it until they went to the dead letters together.
+    async fn panicked(&self, record: &Record) -> Outcome {
+        if record.receives < MOST_PANICS {
+            return Outcome::Panicked;
+        }
+        let item = record.quarantined("panicked", (self.now)());
+        self.put_aside(record, &item, Outcome::Quarantined).await
+    }
+
+    async fn put_aside(
+        &self,
+        record: &Record,
+        item: &Quarantined<'_>,
+        outcome: Outcome,
+    ) -> Outcome {
+        match self.queues.quarantine(item).await {
+            Ok(()) => outcome,
+            Err(error) => failed(record, &error),
+        }
+    }
+}
+
+fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
+    time.saturating_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+fn failed(record: &Record, error: &dyn std::error::Error) -> Outcome {
+    tracing::error!(message_id = record.message_id, %error, "record failed");
+    Outcome::Failed
+}

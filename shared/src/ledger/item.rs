@@ -1,0 +1,174 @@
+//! An item of the ledger, as attributes with DynamoDB's meaning.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::Claim;
+
+/// What the ledger knows of one event: its attributes but for the key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Item(pub BTreeMap<Attribute, Value>);
+
+/// An attribute of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Attribute {
+    /// `CLAIMED` or `PUBLISHED`.
+    State,
+    /// Who claimed it last: a UUID.
+    Owner,
+    /// How often it was claimed.
+    Attempt,
+    /// When the claim's lease ends, in milliseconds since 1970. A published item has none.
+    LeaseUntil,
+    /// SHA-256 of the canonical payload that was claimed last.
+    Digest,
+    /// The delivery that it was claimed for last: a UUID.
+    DeliveryId,
+    /// When DynamoDB's TTL may remove the item, in seconds since 1970.
+    ExpiresAt,
+    /// The bus's id of the published event.
+    BusEventId,
+    /// When it was marked published, in milliseconds since 1970.
+    PublishedAt,
+}
+
+/// An attribute's value.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Value {
+    /// DynamoDB type `S`.
+    Text(String),
+    /// DynamoDB type `N`.
+    Number(i64),
+}
+
+/// Where an event stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Somebody has the right to publish it.
+    Claimed {
+        /// Whose right it is.
+        claim: Claim,
+        /// From then on anybody may claim it.
+        lease_until: Timestamp,
+    },
+    /// It is on the bus.
+    Published {
+        /// The claim under which it was published.
+        by: Claim,
+    },
+}
+
+/// The value of [`Attribute::State`] of a claimed item.
+pub(super) const CLAIMED: &str = "CLAIMED";
+/// The value of [`Attribute::State`] of a published item.
+pub(super) const PUBLISHED: &str = "PUBLISHED";
+
+/// An item that this version didn't write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("item not understood: attribute {}", .0.name())]
+pub struct Malformed(
+    /// The attribute that is missing or has another type.
+    pub Attribute,
+);
+
+impl Attribute {
+    /// Each of them.
+    pub const ALL: [Self; 9] = [
+        Self::State,
+        Self::Owner,
+        Self::Attempt,
+        Self::LeaseUntil,
+        Self::Digest,
+        Self::DeliveryId,
+        Self::ExpiresAt,
+        Self::BusEventId,
+        Self::PublishedAt,
+    ];
+
+    /// As it is called in the table.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Owner => "owner",
+            Self::Attempt => "attempt",
+            Self::LeaseUntil => "leaseUntil",
+            Self::Digest => "digest",
+            Self::DeliveryId => "deliveryId",
+            Self::ExpiresAt => "expiresAt",
+            Self::BusEventId => "busEventId",
+            Self::PublishedAt => "publishedAt",
+        }
+    }
+}
+
+impl Item {
+    /// Where the event stands.
+    ///
+    /// # Errors
+    ///
+    /// The item isn't as this version writes it.
+    pub fn state(&self) -> Result<State, Malformed> {
+        match self.text(Attribute::State)? {
+            CLAIMED => Ok(State::Claimed {
+                claim: self.claim()?,
+                lease_until: self.lease_until()?,
+            }),
+            PUBLISHED => Ok(State::Published { by: self.claim()? }),
+            _ => Err(Malformed(Attribute::State)),
+        }
+    }
+
+    /// The claim that was granted last.
+    ///
+    /// # Errors
+    ///
+    /// The item isn't as this version writes it.
+    pub fn claim(&self) -> Result<Claim, Malformed> {
+        let owner: Result<Uuid, _> = self.text(Attribute::Owner)?.parse();
+        let attempt = self.number(Attribute::Attempt)?.try_into();
+        Ok(Claim {
+            owner: owner.map_err(|_| Malformed(Attribute::Owner))?,
+            attempt: attempt.map_err(|_| Malformed(Attribute::Attempt))?,
+        })
+    }
+
+    /// Digest of the payload that was claimed last.
+    ///
+    /// # Errors
+    ///
+    /// The item isn't as this version writes it.
+    pub fn digest(&self) -> Result<&str, Malformed> {
+        self.text(Attribute::Digest)
+    }
+
+    /// Whether DynamoDB's TTL may have removed it.
+    ///
+    /// # Errors
+    ///
+    /// The item isn't as this version writes it.
+    pub fn has_expired(&self, now: Timestamp) -> Result<bool, Malformed> {
+        Ok(self.number(Attribute::ExpiresAt)? <= now.as_second())
+    }
+
+    fn lease_until(&self) -> Result<Timestamp, Malformed> {
+        let milliseconds = self.number(Attribute::LeaseUntil)?;
+        Timestamp::from_millisecond(milliseconds).map_err(|_| Malformed(Attribute::LeaseUntil))
+    }
+
+    fn text(&self, attribute: Attribute) -> Result<&str, Malformed> {
+        match self.0.get(&attribute) {
+            Some(Value::Text(text)) => Ok(text),
+            _ => Err(Malformed(attribute)),
+        }
+    }
+
+    fn number(&self, attribute: Attribute) -> Result<i64, Malformed> {
+        match self.0.get(&attribute) {
+            Some(Value::Number(number)) => Ok(*number),
+            _ => Err(Malformed(attribute)),
+        }
+    }
+}
