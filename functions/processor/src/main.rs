@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
@@ -11,9 +12,32 @@ use processor::config::Config;
 use processor::ledger::DynamoLedger;
 use processor::queues::SqsQueues;
 use processor::wave::Processor;
+use shared::aws::CallLimits;
 use shared::config::Environment;
 use shared::{aws, telemetry};
+use tokio::time::timeout;
 use uuid::Uuid;
+
+/// For calls that may be repeated without harm: rather once more than long.
+const REPEATABLE: CallLimits = CallLimits {
+    connect: CONNECT,
+    attempt: Duration::from_secs(1),
+    call: Duration::from_secs(4),
+    pause: Duration::from_millis(100),
+};
+
+/// For publishing. A repetition of what the bus has taken is a double, so its answer is waited for.
+const PUBLISHING: CallLimits = CallLimits {
+    connect: CONNECT,
+    attempt: Duration::from_secs(10),
+    call: Duration::from_secs(20),
+    pause: Duration::from_millis(100),
+};
+
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// How long the start waits to hear that the bus exists.
+const CONFIRMING_TIME: Duration = Duration::from_secs(2);
 
 // One thread: a batch waits for AWS nearly all of its time.
 #[tokio::main(flavor = "current_thread")]
@@ -27,12 +51,16 @@ async fn run() -> Result<(), Error> {
     let config = Config::from_environment(&environment)?;
     let sdk = aws::sdk_config().await;
 
-    let dynamo = aws_sdk_dynamodb::Client::new(&sdk);
-    let sqs = aws_sdk_sqs::Client::new(&sdk);
-    let bus = EventBridge::new(aws_sdk_eventbridge::Client::new(&sdk), config.event_bus);
-    if let Err(error) = bus.confirm().await {
+    let repeatable = REPEATABLE.applied_to(&sdk);
+    let dynamo = aws_sdk_dynamodb::Client::new(&repeatable);
+    let sqs = aws_sdk_sqs::Client::new(&repeatable);
+    let eventbridge = aws_sdk_eventbridge::Client::new(&PUBLISHING.applied_to(&sdk));
+    let bus = EventBridge::new(eventbridge, config.event_bus);
+    match timeout(CONFIRMING_TIME, bus.confirm()).await {
+        Ok(Ok(())) => {}
         // The first batch asks again, and comes back to the queue if that fails too.
-        tracing::error!(%error, "nothing can be published yet");
+        Ok(Err(error)) => tracing::error!(%error, "nothing can be published yet"),
+        Err(_elapsed) => tracing::error!("event bus: no answer in time"),
     }
     let processor = Arc::new(Processor {
         ledger: DynamoLedger::new(dynamo, config.ledger_table),

@@ -1,6 +1,7 @@
 //! A wave: the first open record of every group, taken to its end side by side. All are claimed,
 //! what was granted is published by one call, and what was published is marked.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,14 +26,13 @@ use crate::retry::MOST_PANICS;
 pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(2);
 
 /// Kept back at the end of an invocation to report, so that Lambda doesn't end it first.
-const REPORTING_TIME: Duration = Duration::from_millis(500);
+const REPORTING_TIME: SignedDuration = SignedDuration::from_millis(500);
 
-/// Kept back before that to mark what was published: claiming and publishing have to be done by
-/// then, or count as failed.
-const MARKING_TIME: Duration = Duration::from_secs(1);
+/// Kept back before that to mark what was published, and to give back what wasn't.
+const ENDING_TIME: SignedDuration = SignedDuration::from_secs(1);
 
 /// A wave isn't started with less time left for claiming and publishing.
-const LEAST_TIME: Duration = Duration::from_secs(1);
+const LEAST_TIME: SignedDuration = SignedDuration::from_secs(1);
 
 /// Claiming may take that much of the time for claiming and publishing: what isn't granted by
 /// then doesn't hold up the others.
@@ -62,13 +62,38 @@ pub struct Processor<L, B, Q> {
     pub metrics: BoxEntrySink,
 }
 
+/// When each part of a wave has to be over.
+#[derive(Debug, Clone, Copy)]
+struct Schedule {
+    claimed_by: Timestamp,
+    /// Nothing is sent to the bus after this.
+    published_by: Timestamp,
+    ended_by: Timestamp,
+    /// The function doesn't live to see it, by anybody's clock.
+    lease_until: Timestamp,
+}
+
 /// An event that may be published now, and by nobody else.
 struct Claimed {
     record: Arc<Record>,
     identified: Identified,
     claim: Claim,
-    entry: Entry,
     omission: Option<Omission>,
+}
+
+impl Schedule {
+    /// The schedule of a wave that starts now; none if it might not be over by the deadline.
+    fn new(now: Timestamp, deadline: Timestamp) -> Option<Self> {
+        let ended_by = after(deadline, -REPORTING_TIME);
+        let published_by = after(ended_by, -ENDING_TIME);
+        let left = published_by.duration_since(now);
+        (left >= LEAST_TIME).then(|| Self {
+            claimed_by: after(now, left.mul_f64(SHARE_OF_CLAIMING)),
+            published_by,
+            ended_by,
+            lease_until: after(deadline, CLOCK_SKEW),
+        })
+    }
 }
 
 /// Takes records of different groups to their ends and returns the outcomes in the same order.
@@ -80,61 +105,60 @@ pub async fn process<L: Ledger, B: Bus, Q: Queues>(
     records: &[Arc<Record>],
     deadline: Timestamp,
 ) -> Vec<Outcome> {
-    let left = processor.publishing_time(deadline);
-    if left < LEAST_TIME {
+    let Some(schedule) = Schedule::new((processor.now)(), deadline) else {
         return vec![Outcome::Postponed; records.len()];
-    }
-    let time = left.mul_f64(SHARE_OF_CLAIMING);
-    let claim = |record| claim(processor, record, time, deadline);
+    };
+    let claim = |record| claim(processor, record, schedule);
     let claims = join_all(records.iter().map(claim)).await;
     failpoint::reach(Step::AfterClaim);
 
-    let entries = claims.iter().flatten().map(|claimed| claimed.entry.clone());
-    let published = publish(processor, entries.collect(), deadline).await;
+    let mut entries = Vec::new();
+    let claims: Vec<_> = claims
+        .into_iter()
+        .map(|claim| {
+            claim.map(|(claimed, entry)| {
+                entries.push(entry);
+                claimed
+            })
+        })
+        .collect();
+    let mut published = publish(processor, entries, schedule).await.into_iter();
     failpoint::reach(Step::AfterPublish);
 
-    let mut published = published.into_iter();
     let ends = claims.into_iter().map(|claim| {
-        let claimed = claim?;
-        let published = published.next().unwrap_or(Err(BusError::TimedOut));
-        Ok((claimed, published))
+        let published = claim.is_ok().then(|| published.next()).flatten();
+        async move {
+            let published = published.unwrap_or(Err(BusError::TimedOut));
+            end(processor, claim?, published, schedule).await
+        }
     });
-    let end = async |end| match end {
-        Ok((claimed, published)) => end_claim(processor, claimed, published, deadline).await,
-        Err(outcome) => outcome,
-    };
-    join_all(ends.map(end)).await
+    let outcomes: Vec<Result<Outcome, Outcome>> = join_all(ends).await;
+    outcomes
+        .into_iter()
+        .map(|outcome| outcome.unwrap_or_else(|early| early))
+        .collect()
 }
 
-/// Claims a record's event; the outcome, if it can't be published now. A task of its own is where
-/// a panic ends. The panic hook has logged the place.
+/// Claims a record's event; the outcome, if it can't be published now.
 async fn claim<L: Ledger, B: Bus, Q: Queues>(
     processor: &Arc<Processor<L, B, Q>>,
     record: &Arc<Record>,
-    time: Duration,
-    deadline: Timestamp,
-) -> Result<Claimed, Outcome> {
+    schedule: Schedule,
+) -> Result<(Claimed, Entry), Outcome> {
     let (of_task, its_record) = (Arc::clone(processor), Arc::clone(record));
-    let task = tokio::spawn(async move {
-        let claim = of_task.claim(&its_record, deadline);
-        timeout(time, claim).await.unwrap_or_else(|_elapsed| {
-            let message_id = &its_record.message_id;
-            tracing::error!(message_id, "not claimed in time");
-            Err(Outcome::Failed)
-        })
-    });
-    match task.await {
+    let claim = async move { of_task.claim(&its_record, schedule.lease_until).await };
+    match processor.isolated(claim, schedule.claimed_by).await {
         Ok(claimed) => claimed,
-        Err(_panic) => Err(processor.panicked(record).await),
+        Err(undone) => Err(processor.undone(record, undone, schedule.claimed_by).await),
     }
 }
 
 async fn publish<L: Ledger, B: Bus, Q: Queues>(
     processor: &Arc<Processor<L, B, Q>>,
     entries: Vec<Entry>,
-    deadline: Timestamp,
+    schedule: Schedule,
 ) -> Vec<Result<String, BusError>> {
-    let time = processor.publishing_time(deadline);
+    let time = processor.time_until(schedule.published_by);
     // After a stall the leases may have passed on: what isn't sent in time isn't sent.
     if entries.is_empty() || time.is_zero() {
         return Vec::new();
@@ -145,40 +169,74 @@ async fn publish<L: Ledger, B: Bus, Q: Queues>(
 }
 
 /// Marks what was published, and gives back what wasn't.
-async fn end_claim<L: Ledger, B: Bus, Q: Queues>(
+async fn end<L: Ledger, B: Bus, Q: Queues>(
     processor: &Arc<Processor<L, B, Q>>,
     claimed: Claimed,
     published: Result<String, BusError>,
-    deadline: Timestamp,
-) -> Outcome {
-    let of_task = Arc::clone(processor);
+    schedule: Schedule,
+) -> Result<Outcome, Outcome> {
+    let (of_task, record) = (Arc::clone(processor), Arc::clone(&claimed.record));
     match published {
         Ok(bus_event_id) => {
             let latency = processor.time_since(claimed.identified.envelope.received_at);
             let payload_omitted = claimed.omission.is_some();
-            let mark = async move { of_task.mark(&claimed, &bus_event_id, deadline).await };
-            Outcome::Published(Publication {
+            let mark = async move { of_task.mark(&claimed, &bus_event_id).await };
+            let marked = processor.isolated(mark, schedule.ended_by).await;
+            Ok(Outcome::Published(Publication {
                 latency,
                 payload_omitted,
-                marked: tokio::spawn(mark).await.unwrap_or(false),
-            })
+                marked: marked.unwrap_or(false),
+            }))
         }
         Err(error) => {
-            let record = Arc::clone(&claimed.record);
             let give_back = async move { of_task.give_back(&claimed, &error).await };
-            match tokio::spawn(give_back).await {
-                Ok(outcome) => outcome,
-                Err(_panic) => processor.panicked(&record).await,
+            match processor.isolated(give_back, schedule.ended_by).await {
+                Ok(outcome) => Ok(outcome),
+                Err(undone) => Err(processor.undone(&record, undone, schedule.ended_by).await),
             }
         }
     }
 }
 
+/// Why a task has no result.
+enum Undone {
+    /// Its time ran out.
+    Late,
+    /// It panicked; the panic hook has logged the place.
+    Panicked,
+}
+
 impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
-    /// How long claiming and publishing may take.
-    fn publishing_time(&self, deadline: Timestamp) -> Duration {
-        self.time_until(deadline)
-            .saturating_sub(REPORTING_TIME + MARKING_TIME)
+    /// Runs a record's task until `end` at the latest. In a task of its own a panic ends there.
+    async fn isolated<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+        end: Timestamp,
+    ) -> Result<T, Undone> {
+        let task = tokio::spawn(timeout(self.time_until(end), work));
+        match task.await {
+            Ok(done) => done.map_err(|_elapsed| Undone::Late),
+            Err(_panic) => Err(Undone::Panicked),
+        }
+    }
+
+    /// What becomes of a record whose task has no result. One that panics again and again would
+    /// hold up the records behind it until they went to the dead letters together.
+    async fn undone(&self, record: &Record, undone: Undone, end: Timestamp) -> Outcome {
+        let message_id = &record.message_id;
+        match undone {
+            Undone::Late => {
+                tracing::error!(message_id, "record failed: its time ran out");
+                Outcome::Failed
+            }
+            Undone::Panicked if record.receives < MOST_PANICS => Outcome::Panicked,
+            Undone::Panicked => {
+                let item = record.quarantined("panicked", (self.now)());
+                let put_aside = self.put_aside(record, &item, Outcome::Quarantined);
+                let in_time = timeout(self.time_until(end), put_aside).await;
+                in_time.unwrap_or(Outcome::Panicked)
+            }
+        }
     }
 
     pub(crate) fn time_until(&self, end: Timestamp) -> Duration {
@@ -189,7 +247,11 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
         Duration::try_from((self.now)().duration_since(begin)).unwrap_or_default()
     }
 
-    async fn claim(&self, record: &Arc<Record>, deadline: Timestamp) -> Result<Claimed, Outcome> {
+    async fn claim(
+        &self,
+        record: &Arc<Record>,
+        lease_until: Timestamp,
+    ) -> Result<(Claimed, Entry), Outcome> {
         let identified = self.identify(record).await?;
         let (entry, omission) = identified
             .entry(record)
@@ -201,7 +263,7 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
             delivery_id: identified.envelope.delivery_id,
             owner: (self.new_owner)(),
             now,
-            lease_until: after(deadline, CLOCK_SKEW),
+            lease_until,
             expires_at: after(now, self.retention),
         };
         let claim = match self.ledger.claim(&request).await {
@@ -213,11 +275,10 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
             record: Arc::clone(record),
             identified,
             claim,
-            entry,
             omission,
         };
         self.keep_omitted_payload(&claimed).await?;
-        Ok(claimed)
+        Ok((claimed, entry))
     }
 
     /// Reads a record; what can never be processed is put aside as it came.
@@ -299,15 +360,9 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
         }
     }
 
-    /// Marks a published event, trying for as long as there is time; whether it is marked.
-    async fn mark(&self, claimed: &Claimed, bus_event_id: &str, deadline: Timestamp) -> bool {
+    /// Marks a published event, trying for as long as it is let; whether it is marked.
+    async fn mark(&self, claimed: &Claimed, bus_event_id: &str) -> bool {
         failpoint::reach(Step::BeforeComplete);
-        let left = self.time_until(deadline).saturating_sub(REPORTING_TIME);
-        let complete = self.complete(claimed, bus_event_id);
-        timeout(left, complete).await.unwrap_or(false)
-    }
-
-    async fn complete(&self, claimed: &Claimed, bus_event_id: &str) -> bool {
         let Claimed {
             record,
             identified: Identified { key, .. },
@@ -326,16 +381,6 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
             }
             tokio::time::sleep(PAUSE).await;
         }
-    }
-
-    /// What becomes of a record that panicked. Doing so again and again, it would hold up the
-    /// records behind it until they went to the dead letters together.
-    async fn panicked(&self, record: &Record) -> Outcome {
-        if record.receives < MOST_PANICS {
-            return Outcome::Panicked;
-        }
-        let item = record.quarantined("panicked", (self.now)());
-        self.put_aside(record, &item, Outcome::Quarantined).await
     }
 
     async fn put_aside(
