@@ -62,7 +62,7 @@ impl Trial {
         let (sqs, dynamodb, secrets) = (proxy()?, proxy()?, proxy()?);
         let template = with_variables(
             local.template(),
-            "INGEST_QUEUE_URL: !Ref IngestQueue",
+            "ALLOWED_SOURCE_CIDRS: !Ref AllowedSourceCidrs",
             &[
                 ("AWS_ENDPOINT_URL_SQS", &sqs.url()),
                 ("AWS_ENDPOINT_URL_DYNAMODB", &dynamodb.url()),
