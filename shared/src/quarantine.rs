@@ -44,8 +44,8 @@ pub enum Id<'a> {
 }
 
 impl Quarantined<'_> {
-    /// The message for the quarantine queue: one however often it is sent within five minutes, and
-    /// in no order with others.
+    /// The message for the quarantine queue: one however often it is sent within five minutes for
+    /// the same reason, and in no order with others.
     ///
     /// Its attributes are `reason`, `receivedAt`, `size` (bytes), `encoding` (`text`; `base64`
     /// for bytes that SQS doesn't take as text; `empty`, with a placeholder, since it takes no
@@ -78,7 +78,7 @@ impl Quarantined<'_> {
         Message {
             body,
             group_id: id.clone(),
-            deduplication_id: id,
+            deduplication_id: format!("{id}/{}", self.reason),
             attributes,
         }
     }

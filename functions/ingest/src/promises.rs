@@ -131,7 +131,8 @@ impl Outcome {
         let stored = self.stored(sent.store);
         assert_sqs_takes(&stored.message);
         let delivery_id = stored.delivery_id.to_string();
-        assert_eq!(stored.message.deduplication_id, delivery_id);
+        let deduplication_id = &stored.message.deduplication_id;
+        assert_eq!(deduplication_id.split('/').next(), Some(&*delivery_id));
         let (status, read) = match stored.destination {
             Destination::Ingest => ("accepted", check_accepted(stored, &sent.body)),
             Destination::Quarantine => ("quarantined", check_quarantined(stored, &sent.body)),

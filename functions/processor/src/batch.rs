@@ -20,14 +20,18 @@ use crate::ledger::Ledger;
 use crate::metrics::BatchMetrics;
 use crate::queues::{Hidden, Queues};
 use crate::record::{Outcome, Record};
-use crate::retry;
+use crate::retry::{self, AFTER_LEASE};
 use crate::wave::{self, CLOCK_SKEW, Processor};
 
-/// From the end of a lease until its record comes back.
-const AFTER_LEASE: Duration = Duration::from_secs(1);
+/// How long a batch waits to be hidden if it has failed before.
+const HIDING_TIME: Duration = Duration::from_secs(1);
 
-/// How long the last call may take: what it hides would otherwise come back a bit later.
-const HIDING_TIME: Duration = Duration::from_millis(300);
+/// Kept back from the last call, so that the report isn't late.
+const RESERVE: Duration = Duration::from_millis(100);
+
+/// How far apart the groups of a batch come back that was handed over before, at most: one of
+/// them may kill the process, and the others mustn't die with it each time.
+const MOST_SPREAD: u32 = 10;
 
 /// The records of one message group.
 #[derive(Default)]
@@ -49,7 +53,11 @@ pub async fn process<L: Ledger, B: Bus, Q: Queues>(
     let metrics = BatchMetrics::start((processor.now)());
     let mut metrics = metrics.append_on_drop(processor.metrics.clone());
     let mut groups = in_groups(event);
-    let hiding = hide_until_deadline(processor, &groups, deadline);
+    let mut hiding = hide_until_deadline(processor, &groups, deadline);
+    if groups.iter().any(Group::has_failed_before) {
+        // It may have killed the process: should it do so again, this has to be done by then.
+        let _ = timeout(HIDING_TIME, &mut hiding).await;
+    }
     loop {
         let mut open: Vec<_> = groups.iter_mut().filter(|group| group.is_open()).collect();
         if open.is_empty() {
@@ -64,7 +72,7 @@ pub async fn process<L: Ledger, B: Bus, Q: Queues>(
             group.end(record, outcome);
         }
     }
-    hide_failed(processor, &groups, hiding).await;
+    hide_failed(processor, &groups, hiding, deadline).await;
     let mut response = SqsBatchResponse::default();
     for (record, outcome) in groups.into_iter().flat_map(|group| group.done) {
         metrics.record(&record.message_id, outcome);
@@ -78,6 +86,10 @@ pub async fn process<L: Ledger, B: Bus, Q: Queues>(
 impl Group {
     fn is_open(&self) -> bool {
         !self.open.is_empty()
+    }
+
+    fn has_failed_before(&self) -> bool {
+        self.open.iter().any(|record| record.receives > 1)
     }
 
     /// Notes what became of the record in front. Unless it is settled, the others have to wait.
@@ -132,10 +144,15 @@ fn hide_until_deadline<L: Ledger, B: Bus, Q: Queues>(
     groups: &[Group],
     deadline: Timestamp,
 ) -> JoinHandle<()> {
-    let lease = Duration::try_from(CLOCK_SKEW).unwrap_or_default();
-    let time = processor.time_until(deadline) + lease + AFTER_LEASE;
-    let records = groups.iter().flat_map(|group| &group.open);
-    let hidden: Vec<_> = records.filter_map(|record| record.hidden(time)).collect();
+    let time = processor.time_until(deadline) + CLOCK_SKEW + AFTER_LEASE;
+    let hidden = |group: &Group| {
+        let receives = group.open.front().map_or(1, |record| record.receives);
+        let most = Duration::from_secs(receives.saturating_sub(1).min(MOST_SPREAD).into());
+        let time = time + most.mul_f64((processor.random)());
+        let hidden = group.open.iter().filter_map(|record| record.hidden(time));
+        hidden.collect::<Vec<_>>()
+    };
+    let hidden: Vec<_> = groups.iter().flat_map(hidden).collect();
     let processor = Arc::clone(processor);
     tokio::spawn(async move { hide(&processor.queues, &hidden).await })
 }
@@ -146,6 +163,7 @@ async fn hide_failed<L: Ledger, B: Bus, Q: Queues>(
     processor: &Processor<L, B, Q>,
     groups: &[Group],
     hiding: JoinHandle<()>,
+    deadline: Timestamp,
 ) {
     let pause = |record: &Record, outcome| {
         retry::pause(
@@ -164,10 +182,13 @@ async fn hide_failed<L: Ledger, B: Bus, Q: Queues>(
     }
     let hide = async {
         // That it failed is logged, and no reason not to try this.
-        let _ = hiding.await;
+        if !hiding.is_finished() {
+            let _ = hiding.await;
+        }
         hide(&processor.queues, &failed).await;
     };
-    if timeout(HIDING_TIME, hide).await.is_err() {
+    let time = processor.time_until(deadline).saturating_sub(RESERVE);
+    if timeout(time, hide).await.is_err() {
         tracing::warn!("failed records come back later than they should: no answer in time");
     }
 }

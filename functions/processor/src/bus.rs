@@ -66,8 +66,8 @@ pub struct Detail<'a> {
     pub payload_omitted: Option<Omitted<'a>>,
 }
 
-/// A payload that the bus or its consumers can't take. It is in the quarantine, whole, under the
-/// event's delivery id.
+/// A payload that the bus or its consumers can't take. It is in the quarantine queue, whole, under
+/// the event's delivery id, for as long as that keeps messages: 14 days.
 #[derive(Debug, Serialize)]
 pub struct Omitted<'a> {
     /// Why.

@@ -1,6 +1,7 @@
 //! What `processor` is told by its environment.
 
-use jiff::SignedDuration;
+use std::time::Duration;
+
 use shared::config::{ConfigError, Environment};
 
 /// The function's configuration; template.yaml sets all of it.
@@ -11,7 +12,7 @@ pub struct Config {
     /// `LEDGER_RETENTION_DAYS`: how long the ledger remembers an event, in days of 24 hours. It
     /// must outlast the queue's and the dead letters' retention together, or a message that is
     /// redriven late finds its event forgotten and is published again.
-    pub ledger_retention: SignedDuration,
+    pub ledger_retention: Duration,
     /// `EVENT_BUS_NAME`: where events are published.
     pub event_bus: String,
     /// `INGEST_QUEUE_URL`: where records come from, and back to.
@@ -30,7 +31,7 @@ impl Config {
         let days: u16 = environment.parsed("LEDGER_RETENTION_DAYS")?;
         Ok(Self {
             ledger_table: environment.required("LEDGER_TABLE_NAME")?.to_owned(),
-            ledger_retention: SignedDuration::from_hours(i64::from(days) * 24),
+            ledger_retention: Duration::from_hours(u64::from(days) * 24),
             event_bus: environment.required("EVENT_BUS_NAME")?.to_owned(),
             ingest_queue_url: environment.required("INGEST_QUEUE_URL")?.to_owned(),
             quarantine_queue_url: environment.required("QUARANTINE_QUEUE_URL")?.to_owned(),

@@ -11,9 +11,14 @@
 //! # The window that can't be closed
 //!
 //! An event can be on the bus without the ledger's mark: the function died in between, or the
-//! bus's answer was lost. The next attempt then publishes it again, with the same `key` and
-//! `deliveryId`, by which a consumer recognises it. No order of the two steps closes that window;
-//! this one never loses.
+//! bus's answer was lost, or the mark couldn't be made in time. Whoever takes the event next
+//! publishes it again, with the same `key`, by which a consumer recognises it: the SDK when it
+//! repeats a call, the next try of the record, or a later delivery of the same event. No order of
+//! the two steps closes that window; this one never loses.
+//!
+//! What else is relied on: Lambda ends a function at its deadline, and a call to the bus that was
+//! sent takes effect before the lease is over, if it does at all. Calls are given up 1.5 s before
+//! the deadline, and leases last 2 s longer than it, for clocks that don't agree.
 
 pub mod batch;
 pub mod bus;

@@ -33,7 +33,7 @@ pub struct BatchMetrics {
     panicked: usize,
     /// Per record: SQS's message id and its outcome.
     outcomes: Vec<String>,
-    /// Per published event: from its arrival at ingest to the bus's answer.
+    /// Per published event: from its arrival at ingest until the bus had answered for its wave.
     #[metrics(no_close)]
     arrival_to_publish: Latencies,
     #[metrics(unit = Millisecond)]

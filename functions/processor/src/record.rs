@@ -57,7 +57,7 @@ pub enum Outcome {
 /// A publish that succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Publication {
-    /// From the delivery's arrival at ingest to the bus's answer.
+    /// From the delivery's arrival at ingest until the bus had answered for the whole wave.
     pub latency: Duration,
     /// The payload isn't with it; see [`Omitted`].
     pub payload_omitted: bool,
@@ -240,12 +240,30 @@ pub fn quarantined<'a>(envelope: &'a Envelope, reason: &'a str) -> Quarantined<'
     }
 }
 
-/// Whether every string of a JSON value is Unicode once its escapes are resolved. Only an escape
-/// of a surrogate (`\ud800` to `\udfff`) can spoil that, so without one nothing is parsed.
+/// Whether every string of a JSON value is Unicode once its escapes are resolved. Only the escape
+/// of a surrogate (`\ud800` to `\udfff`) can spoil that: the first half of a pair has to be
+/// followed by the second.
 fn is_unicode(payload: &RawValue) -> bool {
-    let text = payload.get();
-    let has_surrogate = ["\\ud", "\\uD"].iter().any(|escape| text.contains(escape));
-    !has_surrogate || serde_json::from_str::<serde_json::Value>(text).is_ok()
+    // In valid JSON a backslash begins an escape, and only strings have any.
+    let mut rest = payload.get();
+    let mut awaits_second_half = false;
+    while let Some((between, escape)) = rest.split_once('\\') {
+        let unit = unit_of(escape);
+        let is_second_half = matches!(unit, Some(0xDC00..=0xDFFF));
+        let follows_first_half = awaits_second_half && between.is_empty();
+        if is_second_half != follows_first_half || awaits_second_half != follows_first_half {
+            return false;
+        }
+        awaits_second_half = matches!(unit, Some(0xD800..=0xDBFF));
+        let length = if unit.is_some() { "uXXXX".len() } else { 1 };
+        rest = escape.get(length..).unwrap_or_default();
+    }
+    !awaits_second_half
+}
+
+/// The UTF-16 unit of an escape, given what follows its backslash.
+fn unit_of(escape: &str) -> Option<u16> {
+    u16::from_str_radix(escape.strip_prefix('u')?.get(..4)?, 16).ok()
 }
 
 #[cfg(test)]
@@ -261,6 +279,10 @@ mod tests {
         assert!(unicode(r#"{"a": "plain \u00e9"}"#));
         assert!(unicode(r#"{"a": "\ud83d\ude80 \uD83D\uDE80"}"#));
         assert!(!unicode(r#"{"a": "\ud83d"}"#));
+        assert!(!unicode(r#"["\ud83d", "\ude80"]"#));
+        assert!(!unicode(r#"["\ud83d\ud83d\ude80"]"#));
+        assert!(!unicode(r#"["\ud83d\n"]"#));
+        assert!(unicode(r#"["\\ud83d", "C:\\users", 1e999]"#));
         assert!(!unicode(r#"{"\uDE80": 1}"#));
     }
 

@@ -1,24 +1,26 @@
 //! When a record comes back that couldn't be settled, and how often it may.
 //!
-//! SQS counts how often it hands a message over and after [`MOST_RECEIVES`] moves it to the dead
-//! letters, whatever the reasons were. So the time between two tries is what decides how long
+//! SQS counts how often it hands a message over and after [`MOST_RECEIVES`] times moves it to the
+//! dead letters, whatever the reasons were. So the time between two tries is what decides how long
 //! trouble may last:
 //!
-//! | what happened | back after | in the dead letters after |
+//! | what happened | back after | ends |
 //! | --- | --- | --- |
-//! | a service failed, throttled, or wasn't in time | 2 s, 4 s, 8 s, … 64 s, then 2 min, each less up to a quarter | 67 to 90 min |
-//! | another worker holds the event | the end of its lease, at most the function's timeout and 2 s | – : then it is published, or free |
-//! | it panicked | 1 s, 2 s, 4 s, 8 s | – : after the fifth time, some 15 s, it goes to the quarantine |
-//! | it can never be published | – | – : to the quarantine, at once |
-//! | it kills the process | the function's timeout and 3 s (see [`crate::batch`]) | 50 times that: 11 min at a timeout of 10 s |
+//! | a service failed, throttled, or wasn't in time | 2 s, 4 s, 8 s, … 64 s, then 2 min, each less up to a quarter at random | with the service's trouble, or in the dead letters after 67 to 90 min |
+//! | another worker holds the event | a second after its lease, which ends 2 s after that function's deadline | then it is published, or free |
+//! | it panicked | 1 s, 2 s, 4 s, 8 s | handed over five times, it goes to the quarantine |
+//! | it wasn't tried: no time was left | 1 s, 2 s, 4 s, … | with a try |
+//! | it can never be published | | in the quarantine, at once |
+//! | it kills the process | 3 s after the function's deadline, and up to 10 s more at random (see [`crate::batch`]) | in the dead letters after 50 times that: 11 to 20 min at a timeout of 10 s |
 //!
 //! So an outage of DynamoDB, of EventBridge or of both sends nothing to the dead letters in its
-//! first hour: until the fiftieth try at least 3/4 × (2 + 4 + … + 64 + 44 × 120) s = 67 min pass.
-//! After an outage the last event is published at most two minutes later. And a record that can't be processed
-//! blocks the later events of its entity for seconds, or minutes if it takes the process along.
+//! first hour: after the fiftieth try 3/4 × (2 + 4 + … + 64 + 44 × 120) s = 67 min have passed at
+//! least. That needs SQS, which has to be told of the pauses; without them a record comes back
+//! like one whose process died. After the outage everything is tried again within two minutes.
 //!
 //! A group waits as a whole: what stands behind a failed record comes back with it, is counted
-//! with it, and is in its order then.
+//! with it, and is in its order then. If that record ends in the dead letters, those behind it
+//! may, too, without ever having been tried. A redrive brings all of them back.
 
 use std::time::Duration;
 
@@ -26,11 +28,11 @@ use jiff::Timestamp;
 
 use crate::record::Outcome;
 
-/// How often SQS hands over a message before it goes to the dead letters; template.yaml says the
-/// same.
+/// How often SQS hands over a message before it goes to the dead letters: `maxReceiveCount` in
+/// template.yaml.
 pub const MOST_RECEIVES: u32 = 50;
 
-/// A record that panics goes to the quarantine when it has been handed over so often.
+/// A record that panics goes to the quarantine if it has been handed over so often.
 pub const MOST_PANICS: u32 = 5;
 
 /// The first pause after a service's failure. Each is twice the one before.
@@ -42,11 +44,12 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(2);
 /// How much of a pause is random, so that what failed together doesn't come back together.
 const JITTER: f64 = 0.25;
 
-/// The first pause after a panic.
-const PAUSE_AFTER_PANIC: Duration = Duration::from_secs(1);
+/// The first pause where no service is to be spared.
+const SHORT_PAUSE: Duration = Duration::from_secs(1);
 
-/// After another worker's lease, so that clocks needn't agree to the millisecond.
-const AFTER_LEASE: Duration = Duration::from_secs(1);
+/// From the end of a lease until its record comes back, so that clocks needn't agree to the
+/// millisecond.
+pub(crate) const AFTER_LEASE: Duration = Duration::from_secs(1);
 
 /// After how long a record comes back that was handed over `receives` times so far. `random` is
 /// from 0 to 1.
@@ -57,9 +60,7 @@ pub fn pause(outcome: Outcome, receives: u32, now: Timestamp, random: f64) -> Du
             let left = Duration::try_from(lease_until.duration_since(now)).unwrap_or_default();
             left + AFTER_LEASE
         }
-        Outcome::Panicked => doubled(PAUSE_AFTER_PANIC, receives),
-        // Nothing is wrong with it.
-        Outcome::Postponed => Duration::ZERO,
+        Outcome::Panicked | Outcome::Postponed => doubled(SHORT_PAUSE, receives),
         _ => doubled(FIRST_PAUSE, receives).mul_f64(1.0 - JITTER * random.clamp(0.0, 1.0)),
     }
 }
@@ -79,6 +80,15 @@ mod tests {
     fn patience(outcome: Outcome, random: f64) -> Duration {
         let pauses = (1..=MOST_RECEIVES).map(|receives| pause(outcome, receives, NOW, random));
         pauses.sum()
+    }
+
+    #[test]
+    fn the_template_says_the_same() {
+        let template = include_str!("../../../template.yaml");
+        let ingest_queue = template.split("  IngestQueue:\n").nth(1).unwrap();
+        let receives = ingest_queue.split("maxReceiveCount: ").nth(1).unwrap();
+        let receives = receives.lines().next().unwrap().parse();
+        assert_eq!(receives, Ok(MOST_RECEIVES));
     }
 
     #[test]

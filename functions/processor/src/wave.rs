@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use metrique::writer::BoxEntrySink;
 use shared::envelope::Envelope;
 use shared::ledger::{Claim, ClaimRequest, Refusal};
@@ -23,22 +23,22 @@ use crate::retry::MOST_PANICS;
 
 /// How far two workers' clocks may be apart. AWS keeps its hosts' within milliseconds; a lease
 /// that is this much longer than its owner can live is safe even on a bad day.
-pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(2);
+pub const CLOCK_SKEW: Duration = Duration::from_secs(2);
 
 /// Kept back at the end of an invocation to report, so that Lambda doesn't end it first.
-const REPORTING_TIME: SignedDuration = SignedDuration::from_millis(500);
+const REPORTING_TIME: Duration = Duration::from_millis(500);
 
 /// Kept back before that to mark what was published, and to give back what wasn't.
-const ENDING_TIME: SignedDuration = SignedDuration::from_secs(1);
+const ENDING_TIME: Duration = Duration::from_secs(1);
 
 /// A wave isn't started with less time left for claiming and publishing.
-const LEAST_TIME: SignedDuration = SignedDuration::from_secs(1);
+const LEAST_TIME: Duration = Duration::from_secs(1);
 
 /// Claiming may take that much of the time for claiming and publishing: what isn't granted by
 /// then doesn't hold up the others.
 const SHARE_OF_CLAIMING: f64 = 0.6;
 
-/// Between two attempts to mark.
+/// Before the second attempt to mark. Each later pause is twice as long.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Everything that a record meets.
@@ -51,7 +51,7 @@ pub struct Processor<L, B, Q> {
     /// Where records come back to, or go that can never be processed.
     pub queues: Q,
     /// How long the ledger remembers an event.
-    pub retention: SignedDuration,
+    pub retention: Duration,
     /// The clock; [`Timestamp::now`] but for tests.
     pub now: fn() -> Timestamp,
     /// A fresh owner for each claim; random but for tests.
@@ -84,9 +84,9 @@ struct Claimed {
 impl Schedule {
     /// The schedule of a wave that starts now; none if it might not be over by the deadline.
     fn new(now: Timestamp, deadline: Timestamp) -> Option<Self> {
-        let ended_by = after(deadline, -REPORTING_TIME);
-        let published_by = after(ended_by, -ENDING_TIME);
-        let left = published_by.duration_since(now);
+        let ended_by = before(deadline, REPORTING_TIME);
+        let published_by = before(ended_by, ENDING_TIME);
+        let left = between(now, published_by);
         (left >= LEAST_TIME).then(|| Self {
             claimed_by: after(now, left.mul_f64(SHARE_OF_CLAIMING)),
             published_by,
@@ -178,7 +178,7 @@ async fn end<L: Ledger, B: Bus, Q: Queues>(
     let (of_task, record) = (Arc::clone(processor), Arc::clone(&claimed.record));
     match published {
         Ok(bus_event_id) => {
-            let latency = processor.time_since(claimed.identified.envelope.received_at);
+            let latency = between(claimed.identified.envelope.received_at, (processor.now)());
             let payload_omitted = claimed.omission.is_some();
             let mark = async move { of_task.mark(&claimed, &bus_event_id).await };
             let marked = processor.isolated(mark, schedule.ended_by).await;
@@ -240,11 +240,7 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
     }
 
     pub(crate) fn time_until(&self, end: Timestamp) -> Duration {
-        Duration::try_from(end.duration_since((self.now)())).unwrap_or_default()
-    }
-
-    fn time_since(&self, begin: Timestamp) -> Duration {
-        Duration::try_from((self.now)().duration_since(begin)).unwrap_or_default()
+        between((self.now)(), end)
     }
 
     async fn claim(
@@ -269,6 +265,11 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
         let claim = match self.ledger.claim(&request).await {
             Ok(Ok(claim)) => claim,
             Ok(Err(refusal)) => return Err(self.refused(record, &identified, refusal).await),
+            Err(error @ LedgerError::Malformed(_)) => {
+                tracing::error!(message_id = record.message_id, %error, "can't be claimed");
+                let item = quarantined(&identified.envelope, "ledger-item-malformed");
+                return Err(self.put_aside(record, &item, Outcome::Quarantined).await);
+            }
             Err(error) => return Err(failed(record, &error)),
         };
         let claimed = Claimed {
@@ -369,6 +370,7 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
             claim,
             ..
         } = claimed;
+        let mut pause = PAUSE;
         loop {
             let now = (self.now)();
             let error = match self.ledger.complete(key, claim, bus_event_id, now).await {
@@ -379,7 +381,8 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
             if matches!(error, LedgerError::Stale) {
                 return false;
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause *= 2;
         }
     }
 
@@ -396,8 +399,17 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
     }
 }
 
-fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
+fn after(time: Timestamp, duration: Duration) -> Timestamp {
     time.saturating_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+fn before(time: Timestamp, duration: Duration) -> Timestamp {
+    time.saturating_sub(duration).unwrap_or(Timestamp::MIN)
+}
+
+/// Nothing, if the end comes first.
+fn between(begin: Timestamp, end: Timestamp) -> Duration {
+    Duration::try_from(end.duration_since(begin)).unwrap_or_default()
 }
 
 fn failed(record: &Record, error: &dyn std::error::Error) -> Outcome {

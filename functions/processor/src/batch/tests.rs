@@ -161,7 +161,7 @@ fn processor(ledger: FakeLedger, bus: FakeBus) -> Arc<FakeProcessor> {
         ledger,
         bus,
         queues: FakeQueues::default(),
-        retention: SignedDuration::from_hours(35 * 24),
+        retention: Duration::from_hours(35 * 24),
         now: || NOW,
         new_owner: Uuid::now_v7,
         random: || 0.0,
