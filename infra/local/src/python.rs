@@ -1,6 +1,6 @@
-//! A Python with MiniStack in it: the virtual environment that the project owns.
+//! Pythons with something in them: the virtual environments that the project owns.
 //!
-//! It is made once from `requirements.txt` and made anew when that file changes. A stamp written
+//! One is made once from its `requirements.txt` and made anew when that file changes. A stamp written
 //! last, with the file's content, tells a whole environment from a half-made one.
 
 use std::fs::{self, File, TryLockError};
@@ -17,7 +17,7 @@ use crate::process::ProcessGroup;
 use crate::progress::{Progress, Stage};
 use crate::workspace::Workspace;
 
-/// The oldest Python that MiniStack runs on.
+/// The oldest Python that what is installed runs on.
 const OLDEST: Version = Version(3, 10, 0);
 /// Where to look, in this order. The plain name first: it is the one people mean.
 const NAMES: [&str; 7] = [
@@ -38,29 +38,60 @@ const LOCK_POLL: Duration = Duration::from_millis(200);
 /// How many of pip's last lines an error shows.
 const LAST_LINES: usize = 8;
 
-/// A virtual environment with everything of `requirements.txt`.
+/// What an environment is made from and where, by paths from the workspace's root.
+#[derive(Debug, Clone, Copy)]
+pub struct Recipe {
+    /// The environment's folder, below `target/local`.
+    pub folder: &'static str,
+    /// All that is in it.
+    pub requirements: &'static str,
+    /// One of these packages: an environment that finds it works.
+    pub package: &'static str,
+}
+
+/// MiniStack's environment.
+pub const MINISTACK: Recipe = Recipe {
+    folder: "target/local/venv",
+    requirements: "infra/local/requirements.txt",
+    package: "ministack",
+};
+
+/// A virtual environment with everything of its `requirements.txt`.
 #[derive(Debug, Clone)]
 pub struct Venv {
     python: PathBuf,
 }
 
 impl Venv {
-    /// Makes the environment, or finds that it is there already.
+    /// MiniStack's environment: see [`Venv::prepare_from`].
+    ///
+    /// # Errors
+    ///
+    /// Says what is missing and how to get it.
+    pub async fn prepare(workspace: &Workspace, progress: Progress) -> Result<Self> {
+        Self::prepare_from(&MINISTACK, workspace, progress).await
+    }
+
+    /// Makes an environment, or finds that it is there already.
     ///
     /// # Errors
     ///
     /// Says what is missing (Python, its venv module, the package registry) and how to get it.
-    pub async fn prepare(workspace: &Workspace, progress: Progress) -> Result<Self> {
-        let folder = workspace.venv();
-        let requirements = fs::read_to_string(workspace.requirements())
-            .context("cannot read infra/local/requirements.txt")?;
+    pub async fn prepare_from(
+        recipe: &Recipe,
+        workspace: &Workspace,
+        progress: Progress,
+    ) -> Result<Self> {
+        let folder = workspace.root().join(recipe.folder);
+        let requirements = fs::read_to_string(workspace.root().join(recipe.requirements))
+            .with_context(|| format!("cannot read {}", recipe.requirements))?;
         fs::create_dir_all(workspace.state()).context("cannot create target/local")?;
         let venv = Self {
             python: folder.join("bin/python"),
         };
-        let lock = lock(&workspace.state().join("venv.lock"), progress).await?;
-        if !(venv.is_made_from(&requirements) && venv.works()) {
-            venv.make(workspace, &folder, &lock, progress).await?;
+        let lock = lock(&folder.with_extension("lock"), recipe, progress).await?;
+        if !(venv.is_made_from(&requirements) && venv.works(recipe.package)) {
+            venv.make(recipe, workspace, &lock, progress).await?;
             fs::write(venv.stamp(), requirements).context("cannot write the stamp")?;
         }
         Ok(venv)
@@ -82,11 +113,12 @@ impl Venv {
 
     /// Whether the interpreter runs and finds what was installed. It is a link to the system's
     /// Python: after an upgrade it may lead nowhere, or to a version that looks elsewhere.
-    fn works(&self) -> bool {
+    fn works(&self, package: &str) -> bool {
         StdCommand::new(&self.python)
             .args([
                 "-c",
-                "from importlib.metadata import version; version('ministack')",
+                "import sys; from importlib.metadata import version; version(sys.argv[1])",
+                package,
             ])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -97,29 +129,31 @@ impl Venv {
 
     async fn make(
         &self,
+        recipe: &Recipe,
         workspace: &Workspace,
-        folder: &Path,
         lock: &File,
         progress: Progress,
     ) -> Result<()> {
         let mut stage = progress.stage("preparing Python");
         let interpreter = find()?;
+        let folder = workspace.root().join(recipe.folder);
         if folder.exists() {
-            fs::remove_dir_all(folder).context("cannot remove the old target/local/venv")?;
+            fs::remove_dir_all(&folder)
+                .with_context(|| format!("cannot remove the old {}", recipe.folder))?;
         }
-        let log = workspace.state().join("venv.log");
         let scratch = RunFolder::create(workspace)?;
         let run = Run {
-            log: &log,
+            recipe,
+            root: workspace.root(),
+            log: &folder.with_extension("log"),
             lock,
             scratch: scratch.path(),
         };
-        run.venv(&interpreter, folder, &mut stage).await?;
-        run.pip(&self.python, &workspace.requirements(), &mut stage)
-            .await?;
+        run.venv(&interpreter, &mut stage).await?;
+        run.pip(&self.python, &mut stage).await?;
         stage.done(&format!(
-            "Python {} with infra/local/requirements.txt",
-            interpreter.version
+            "Python {} with {}",
+            interpreter.version, recipe.requirements
         ));
         Ok(())
     }
@@ -127,6 +161,9 @@ impl Venv {
 
 /// How the environment's makers run.
 struct Run<'a> {
+    recipe: &'a Recipe,
+    /// The workspace's.
+    root: &'a Path,
     log: &'a Path,
     lock: &'a File,
     /// For their temporary files: pip leaves them behind when a signal ends it.
@@ -134,10 +171,11 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn venv(&self, python: &Interpreter, folder: &Path, stage: &mut Stage) -> Result<()> {
-        stage.note("python -m venv target/local/venv");
+    async fn venv(&self, python: &Interpreter, stage: &mut Stage) -> Result<()> {
+        let folder = self.recipe.folder;
+        stage.note(&format!("python -m venv {folder}"));
         let mut command = Command::new(&python.program);
-        command.args(["-m", "venv"]).arg(folder);
+        command.args(["-m", "venv"]).arg(self.root.join(folder));
         if self.succeeds(command).await? {
             return Ok(());
         }
@@ -149,8 +187,9 @@ impl Run<'_> {
         )
     }
 
-    async fn pip(&self, python: &Path, requirements: &Path, stage: &mut Stage) -> Result<()> {
-        stage.note("pip install -r infra/local/requirements.txt");
+    async fn pip(&self, python: &Path, stage: &mut Stage) -> Result<()> {
+        let requirements = self.recipe.requirements;
+        stage.note(&format!("pip install -r {requirements}"));
         let mut command = Command::new(python);
         command
             .args([
@@ -162,12 +201,12 @@ impl Run<'_> {
             ])
             // pip's own patience with a registry that is out of reach is minutes.
             .args(["--retries", "2", "--timeout", "20", "--requirement"])
-            .arg(requirements);
+            .arg(self.root.join(requirements));
         if self.succeeds(command).await? {
             return Ok(());
         }
         bail!(
-            "pip could not install infra/local/requirements.txt. Can this machine reach the \
+            "pip could not install {requirements}. Can this machine reach the \
              package registry (https://pypi.org, or what PIP_INDEX_URL or pip's configuration \
              names)? pip's last lines:\n{}",
             self.said()
@@ -180,7 +219,8 @@ impl Run<'_> {
     /// open. If this program is killed while pip works, the next one waits for pip's end instead
     /// of making the same folder beside it.
     async fn succeeds(&self, mut command: Command) -> Result<bool> {
-        let log = File::create(self.log).context("cannot write target/local/venv.log")?;
+        let log = File::create(self.log)
+            .with_context(|| format!("cannot write {}", self.log.display()))?;
         command
             .env("TMPDIR", self.scratch)
             .stdin(Stdio::from(
@@ -205,23 +245,28 @@ impl Run<'_> {
 }
 
 /// Waits for the lock without giving up the thread, so that Ctrl-C works meanwhile.
-async fn lock(path: &Path, progress: Progress) -> Result<File> {
-    let file = File::create(path).context("cannot create target/local/venv.lock")?;
+async fn lock(path: &Path, recipe: &Recipe, progress: Progress) -> Result<File> {
+    let folder = recipe.folder;
+    let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
     let mut waiting = None;
     loop {
         match file.try_lock() {
             Ok(()) => break,
             Err(TryLockError::WouldBlock) => {
                 waiting.get_or_insert_with(|| {
-                    progress.stage("waiting for another process that prepares target/local/venv")
+                    progress.stage(&format!(
+                        "waiting for another process that prepares {folder}"
+                    ))
                 });
                 tokio::time::sleep(LOCK_POLL).await;
             }
-            Err(TryLockError::Error(error)) => return Err(error).context("cannot lock the venv"),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
         }
     }
     if let Some(stage) = waiting {
-        stage.done("the other process is done with target/local/venv");
+        stage.done(&format!("the other process is done with {folder}"));
     }
     Ok(file)
 }
@@ -309,8 +354,8 @@ fn choose(probes: Vec<Probe>) -> Result<Interpreter> {
     }
     Err(nearest_miss.unwrap_or_else(|| {
         anyhow!(
-            "the local AWS needs Python 3.10 or newer, and there is none on the PATH (tried \
-             {}). On Debian and Ubuntu: `apt-get install python3 python3-venv`",
+            "Python 3.10 or newer is needed, and there is none on the PATH (tried {}). On \
+             Debian and Ubuntu: `apt-get install python3 python3-venv`",
             NAMES.join(", ")
         )
     }))
@@ -327,7 +372,7 @@ fn without_venv(found: &Interpreter) -> anyhow::Error {
 
 fn too_old(found: &Interpreter) -> anyhow::Error {
     anyhow!(
-        "the local AWS needs Python 3.10 or newer, and {} is {}. Install a newer one beside \
+        "Python 3.10 or newer is needed, and {} is {}. Install a newer one beside \
          it (as python3.12, say): it is found by its name",
         found.program,
         found.version
@@ -416,8 +461,8 @@ mod tests {
         let interpreter = |python: &str| Venv {
             python: python.into(),
         };
-        assert!(!interpreter("/nowhere/python").works());
-        assert!(!interpreter("false").works());
-        assert!(interpreter("true").works());
+        assert!(!interpreter("/nowhere/python").works("ministack"));
+        assert!(!interpreter("false").works("ministack"));
+        assert!(interpreter("true").works("ministack"));
     }
 }

@@ -43,22 +43,10 @@ impl Workspace {
         self.root.join("infra/local/ministack.py")
     }
 
-    /// What the virtual environment is made from.
-    #[must_use]
-    pub fn requirements(&self) -> PathBuf {
-        self.root.join("infra/local/requirements.txt")
-    }
-
     /// The folder of everything that is made here.
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.root.join("target/local")
-    }
-
-    /// The virtual environment.
-    #[must_use]
-    pub fn venv(&self) -> PathBuf {
-        self.state().join("venv")
     }
 
     /// Held by `cargo local up` for as long as it runs; holds its process id.
