@@ -2,48 +2,100 @@
 //! words, so that what is measured is the function. One for each function, so that calls can be
 //! counted.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, ensure};
 use axum::Router;
-use axum::extract::State;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::delivery::SECRET;
 use crate::server::Server;
 
-/// SQS and Secrets Manager, at one endpoint.
+/// What the services say.
+pub trait Services: Send + Sync + 'static {
+    /// Answers a call of an operation, `AmazonSQS.SendMessage` say; `None` if no function has any
+    /// need of such a call.
+    fn answer(&self, operation: &str, body: &[u8]) -> Option<Answer>;
+}
+
+/// A service's answer.
 #[derive(Debug)]
-pub struct Aws {
+pub struct Answer {
+    status: StatusCode,
+    body: Value,
+}
+
+impl Answer {
+    /// The call did what it should.
+    #[must_use]
+    pub fn ok(body: Value) -> Self {
+        Self {
+            status: StatusCode::OK,
+            body,
+        }
+    }
+
+    /// The call is refused; `body` names the error as its `__type`.
+    #[must_use]
+    pub fn refused(body: Value) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            body,
+        }
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn body(&self) -> &Value {
+        &self.body
+    }
+}
+
+/// Calls by operation.
+pub type Calls = BTreeMap<String, u64>;
+
+/// All services of one function, at one endpoint.
+#[derive(Debug)]
+pub struct Aws<S> {
     server: Server,
-    calls: Arc<Calls>,
+    state: Arc<Shared<S>>,
+}
+
+#[derive(Debug)]
+struct Shared<S> {
+    services: S,
+    counted: Mutex<Counted>,
 }
 
 #[derive(Debug, Default)]
-struct Calls {
-    sent: AtomicU32,
-    unexpected: AtomicU32,
+struct Counted {
+    calls: Calls,
+    unexpected: u64,
 }
 
-impl Aws {
+impl<S: Services> Aws<S> {
     /// Starts them on a free port.
     ///
     /// # Errors
     ///
     /// The loopback address can't be listened on.
-    pub async fn start() -> Result<Self> {
-        let calls = Arc::new(Calls::default());
+    pub async fn start(services: S) -> Result<Self> {
+        let state = Arc::new(Shared {
+            services,
+            counted: Mutex::default(),
+        });
         let router = Router::new()
-            .route("/", post(answer))
-            .with_state(calls.clone());
+            .route("/", post(answer::<S>))
+            .layer(DefaultBodyLimit::disable())
+            .with_state(state.clone());
         Ok(Self {
             server: Server::start(router).await?,
-            calls,
+            state,
         })
     }
 
@@ -53,84 +105,57 @@ impl Aws {
         format!("http://{}", self.server.address())
     }
 
-    /// Checks that `deliveries` messages were sent, each once, and nothing else was called that
-    /// a delivery has no need of.
+    /// The services themselves.
+    #[must_use]
+    pub fn services(&self) -> &S {
+        &self.state.services
+    }
+
+    /// The calls so far.
+    #[must_use]
+    pub fn calls(&self) -> Calls {
+        self.state.counted().calls.clone()
+    }
+
+    /// Checks that nothing was called that a function has no need of.
     ///
     /// # Errors
     ///
-    /// Says what was called instead.
-    pub fn verify(&self, deliveries: u32) -> Result<()> {
-        let sent = self.calls.sent.load(Ordering::SeqCst);
-        let unexpected = self.calls.unexpected.load(Ordering::SeqCst);
+    /// Says how often something was; what it was, standard error says.
+    pub fn ensure_all_expected(&self) -> Result<()> {
+        let unexpected = self.state.counted().unexpected;
         ensure!(
-            sent == deliveries && unexpected == 0,
-            "{deliveries} deliveries became {sent} SendMessage calls, and {unexpected} calls that \
-             a delivery has no need of"
+            unexpected == 0,
+            "{unexpected} calls to AWS that it has no need of"
         );
         Ok(())
     }
 }
 
-async fn answer(State(calls): State<Arc<Calls>>, headers: HeaderMap, body: String) -> Response {
-    let target = headers
+impl<S> Shared<S> {
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn answer<S: Services>(
+    State(state): State<Arc<Shared<S>>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let operation = headers
         .get("x-amz-target")
         .and_then(|target| target.to_str().ok())
         .unwrap_or_default();
-    match target {
-        "AmazonSQS.SendMessage" => {
-            calls.sent.fetch_add(1, Ordering::SeqCst);
-            said(StatusCode::OK, &message_sent())
-        }
-        // How ingest connects before the first delivery.
-        "AmazonSQS.GetQueueAttributes" => said(StatusCode::OK, &json!({"Attributes": {}})),
-        "secretsmanager.GetSecretValue" => secret(&body),
-        _ => {
-            eprintln!("unexpected call to AWS: {target}");
-            calls.unexpected.fetch_add(1, Ordering::SeqCst);
-            said(
-                StatusCode::BAD_REQUEST,
-                &json!({"__type": "UnknownOperationException"}),
-            )
-        }
-    }
-}
-
-/// The SDK doesn't compare the digest, so any will do.
-fn message_sent() -> Value {
-    json!({
-        "MD5OfMessageBody": "d41d8cd98f00b204e9800998ecf8427e",
-        "MessageId": "019abc00-0000-7000-8000-000000000000",
-        "SequenceNumber": "18870000000000000001",
-    })
-}
-
-/// The current value; no rotation is under way, so there is no other.
-fn secret(body: &str) -> Response {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct GetSecretValue {
-        secret_id: String,
-        version_stage: Option<String>,
-    }
-    match serde_json::from_str::<GetSecretValue>(body) {
-        Ok(call) if call.version_stage.as_deref().unwrap_or("AWSCURRENT") == "AWSCURRENT" => {
-            let answer = json!({
-                "ARN": call.secret_id,
-                "Name": "webhook",
-                "SecretString": SECRET,
-                "VersionId": "019abc00-0000-7000-8000-000000000000",
-                "VersionStages": ["AWSCURRENT"],
-            });
-            said(StatusCode::OK, &answer)
-        }
-        _ => said(
-            StatusCode::BAD_REQUEST,
-            &json!({"__type": "ResourceNotFoundException"}),
-        ),
-    }
-}
-
-fn said(status: StatusCode, body: &Value) -> Response {
+    let answer = state.services.answer(operation, &body);
+    let mut counted = state.counted();
+    *counted.calls.entry(operation.to_owned()).or_default() += 1;
+    let answer = answer.unwrap_or_else(|| {
+        eprintln!("unexpected call to AWS: {operation}");
+        counted.unexpected += 1;
+        Answer::refused(json!({"__type": "UnknownOperationException"}))
+    });
+    drop(counted);
     let content_type = [(header::CONTENT_TYPE, "application/x-amz-json-1.1")];
-    (status, content_type, body.to_string()).into_response()
+    (answer.status, content_type, answer.body.to_string()).into_response()
 }

@@ -1,81 +1,32 @@
-//! The figures, for people and for programs, and how they stand to their bars.
+//! How figures are shown, and how they stand to their bars.
 
-use std::fmt::{self, Display};
+use std::fmt;
 
-use local::package::mebibytes;
 use serde::Serialize;
 
-use crate::instructions::Instructions;
-use crate::start::{Start, Starts};
-use crate::warm::{Memory, Warm};
+/// Figures that have a bar, and whether each meets it.
+#[derive(Debug, Serialize)]
+pub struct Bars(Vec<Bar>);
 
-/// Times the start of the empty handler.
-const START_BAR: f64 = 5.0;
-/// Microseconds.
-const HANDLER_BAR: f64 = 100.0;
-/// KiB.
-const MEMORY_BAR: u32 = 30 * 1024;
-/// Percent, from the thousandth delivery to the last.
-const GROWTH_BAR: f64 = 5.0;
-/// Bytes.
-const ZIP_BAR: usize = 6 * 1024 * 1024;
-
-/// All that was measured.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
-    /// Starts.
-    pub start: Starts,
-    /// Times and memory.
-    pub warm: Warm,
-    /// Left out if so told.
-    pub instructions: Option<Instructions>,
-    /// The size of `ingest`'s zip.
-    pub zip_bytes: usize,
-    /// Each bar, and whether it was met.
-    pub bars: Vec<Bar>,
+struct Bar {
+    figure: &'static str,
+    met: bool,
 }
 
-/// A figure that must stay below something.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Bar {
-    /// Which figure.
-    pub figure: &'static str,
-    /// Whether it does.
-    pub met: bool,
-}
-
-impl Report {
-    /// Holds the figures against their bars.
+impl Bars {
+    /// Figures by their names.
     #[must_use]
-    pub fn new(
-        start: Starts,
-        warm: Warm,
-        instructions: Option<Instructions>,
-        zip_bytes: usize,
-    ) -> Self {
-        let bars = [
-            ("start", start.ratio <= START_BAR),
-            ("handler", warm.handler.p50_us < HANDLER_BAR),
-            ("memory", peak(&warm.memory) < MEMORY_BAR),
-            (
-                "memory growth",
-                growth(&warm.memory).is_some_and(|growth| growth < GROWTH_BAR),
-            ),
-            ("zip", zip_bytes < ZIP_BAR),
-        ];
-        Self {
-            start,
-            warm,
-            instructions,
-            zip_bytes,
-            bars: bars.map(|(figure, met)| Bar { figure, met }).into(),
-        }
+    pub fn new(figures: impl IntoIterator<Item = (&'static str, bool)>) -> Self {
+        let bar = |(figure, met)| Bar { figure, met };
+        Self(figures.into_iter().map(bar).collect())
     }
 
-    fn verdict(&self, figure: &str) -> &'static str {
-        let bar = self.bars.iter().find(|bar| bar.figure == figure);
+    /// For people: whether a figure meets its bar; nothing if it has none.
+    #[must_use]
+    pub fn verdict(&self, figure: &str) -> &'static str {
+        let bar = self.0.iter().find(|bar| bar.figure == figure);
         match bar.map(|bar| bar.met) {
             Some(true) => "met",
             Some(false) => "MISSED",
@@ -84,142 +35,32 @@ impl Report {
     }
 }
 
-fn peak(memory: &[Memory]) -> u32 {
-    let sizes = memory.iter().map(|memory| memory.ingest_kib);
-    sizes.max().unwrap_or_default()
-}
-
-/// From the thousandth delivery to the last, in percent; `None` for fewer deliveries than that.
-fn growth(memory: &[Memory]) -> Option<f64> {
-    let settled = memory.iter().find(|memory| memory.deliveries >= 1_000)?;
-    let last = memory
-        .last()
-        .filter(|last| last.deliveries > settled.deliveries)?;
-    Some((f64::from(last.ingest_kib) / f64::from(settled.ingest_kib) - 1.0) * 100.0)
-}
-
-impl Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        row(f, ["", "ingest", "sdk-call", "empty", "bar", ""])?;
-        self.write_start(f)?;
-        self.write_warm(f)?;
-        self.write_instructions(f)?;
-        self.write_memory(f)?;
-        let zip = mebibytes(self.zip_bytes);
-        let verdict = self.verdict("zip");
-        row(f, ["zip", &zip, "", "", "below 6 MiB", verdict])
-    }
-}
-
-impl Report {
-    fn write_start(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let start = &self.start;
-        let functions = [start.ingest, start.sdk_call, start.empty];
-        let milliseconds = |time: f64| format!("{time:.1} ms");
-        let times = |function: Start| format!("{:.1} ×", function.next_ms / start.empty.next_ms);
-
-        let name = format!("start to first /next, median of {}", start.starts);
-        let [ingest, sdk_call, empty] = functions.map(|function| milliseconds(function.next_ms));
-        row(f, [&name, &ingest, &sdk_call, &empty, "", ""])?;
-        let [ingest, sdk_call, empty] = functions.map(times);
-        let verdict = self.verdict("start");
-        row(
-            f,
-            [
-                "  that of the empty handler",
-                &ingest,
-                &sdk_call,
-                &empty,
-                "at most 5 ×",
-                verdict,
-            ],
-        )?;
-        let [ingest, sdk_call, empty] =
-            functions.map(|function| milliseconds(function.first_delivery_ms));
-        row(f, ["first delivery", &ingest, &sdk_call, &empty, "", ""])
-    }
-
-    fn write_warm(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let microseconds = |time: f64| format!("{time:.0} µs");
-        let handler = &self.warm.handler;
-        let [p50, p95] = [handler.p50_us, handler.p95_us].map(microseconds);
-        let verdict = self.verdict("handler");
-        row(
-            f,
-            [
-                "in the handler without SQS, p50",
-                &p50,
-                "",
-                "",
-                "below 100 µs",
-                verdict,
-            ],
-        )?;
-        row(f, ["  p95", &p95, "", "", "", ""])?;
-        let trips = &self.warm.round_trip;
-        let trips = [&trips.ingest, &trips.sdk_call, &trips.empty];
-        let [ingest, sdk_call, empty] = trips.map(|trip| microseconds(trip.p50_us));
-        row(f, ["round trip, p50", &ingest, &sdk_call, &empty, "", ""])?;
-        let [ingest, sdk_call, empty] = trips.map(|trip| microseconds(trip.p95_us));
-        row(f, ["  p95", &ingest, &sdk_call, &empty, "", ""])
-    }
-
-    fn write_instructions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(counted) = &self.instructions else {
-            return Ok(());
-        };
-        let thousands = |count: u64| format!("{} k", count.div_ceil(1000));
-        let [ingest, sdk_call, empty, beyond] = [
-            counted.ingest,
-            counted.sdk_call,
-            counted.empty,
-            counted.beyond_sdk_call,
-        ]
-        .map(thousands);
-        row(
-            f,
-            [
-                "instructions per delivery",
-                &ingest,
-                &sdk_call,
-                &empty,
-                "",
-                "",
-            ],
-        )?;
-        row(f, ["  beyond sdk-call", &beyond, "", "", "", ""])
-    }
-
-    fn write_memory(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let size = |kib: u32| format!("{:.1} MiB", f64::from(kib) / 1024.0);
-        for memory in &self.warm.memory {
-            let name = format!("resident after {} deliveries", memory.deliveries);
-            let [ingest, sdk_call, empty] =
-                [memory.ingest_kib, memory.sdk_call_kib, memory.empty_kib].map(size);
-            row(f, [&name, &ingest, &sdk_call, &empty, "", ""])?;
-        }
-        let peak = size(peak(&self.warm.memory));
-        let verdict = self.verdict("memory");
-        row(f, ["  at most", &peak, "", "", "below 30 MiB", verdict])?;
-        let growth = growth(&self.warm.memory);
-        let verdict = growth.map_or("", |_| self.verdict("memory growth"));
-        let growth = growth.map_or("not measured".into(), |growth| format!("{growth:.1} %"));
-        row(
-            f,
-            [
-                "  growth from the thousandth",
-                &growth,
-                "",
-                "",
-                "below 5 %",
-                verdict,
-            ],
-        )
-    }
-}
-
-fn row(f: &mut fmt::Formatter<'_>, cells: [&str; 6]) -> fmt::Result {
-    let [name, ingest, sdk_call, empty, bar, verdict] = cells;
-    let line = format!("{name:<40} {ingest:>10} {sdk_call:>10} {empty:>10}  {bar:<16} {verdict}");
+/// Writes one line of a table: a name, its figures, and the bar with its verdict.
+///
+/// # Errors
+///
+/// `f` can't be written.
+pub fn row<const N: usize>(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    figures: [&str; N],
+    bar: &str,
+    verdict: &str,
+) -> fmt::Result {
+    let figures: String = figures.map(|figure| format!(" {figure:>10}")).concat();
+    let line = format!("{name:<40}{figures}  {bar:<16} {verdict}");
     writeln!(f, "{}", line.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_that_is_missed_stands_out() {
+        let bars = Bars::new([("memory", true), ("start", false)]);
+        assert_eq!(bars.verdict("memory"), "met");
+        assert_eq!(bars.verdict("start"), "MISSED");
+        assert_eq!(bars.verdict("zip"), "");
+    }
 }

@@ -6,33 +6,50 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use serde::Deserialize;
 use tokio::sync::{Mutex, mpsc};
+use uuid::Uuid;
 
-use crate::delivery::Delivery;
 use crate::server::Server;
 
-/// What Lambda gives `ingest` for one request (template.yaml).
+/// What Lambda gives a function for one invocation (template.yaml).
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One invocation, as the Runtime API hands it to a function.
+#[derive(Debug)]
+pub struct Invocation {
+    /// Its id.
+    pub request_id: Uuid,
+    /// What the function is to handle.
+    pub event: String,
+}
+
+/// What a function said to an invocation.
+#[derive(Debug)]
+pub struct Answer {
+    /// A JSON value.
+    pub body: String,
+    /// From the answer to `/next` to the request to `/response`.
+    pub took: Duration,
+}
 
 /// The Runtime API of one function.
 #[derive(Debug)]
 pub struct RuntimeApi {
     server: Server,
-    deliveries: mpsc::UnboundedSender<Delivery>,
+    invocations: mpsc::UnboundedSender<Invocation>,
     said: mpsc::UnboundedReceiver<Said>,
 }
 
 /// What the function said, and when.
 #[derive(Debug)]
 enum Said {
-    /// It waits for a delivery.
+    /// It waits for an invocation.
     Next(Instant),
     /// Its answer.
     Response(Instant, String),
@@ -43,7 +60,7 @@ enum Said {
 impl Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Next(_) => write!(f, "asked for a delivery"),
+            Self::Next(_) => write!(f, "asked for an invocation"),
             Self::Response(_, answer) => write!(f, "answered {answer}"),
             Self::Error(error) => write!(f, "reported {error}"),
         }
@@ -52,7 +69,7 @@ impl Display for Said {
 
 #[derive(Debug)]
 struct Shared {
-    deliveries: Mutex<mpsc::UnboundedReceiver<Delivery>>,
+    invocations: Mutex<mpsc::UnboundedReceiver<Invocation>>,
     said: mpsc::UnboundedSender<Said>,
 }
 
@@ -63,10 +80,10 @@ impl RuntimeApi {
     ///
     /// The loopback address can't be listened on.
     pub async fn start() -> Result<Self> {
-        let (deliveries, queue) = mpsc::unbounded_channel();
+        let (invocations, queue) = mpsc::unbounded_channel();
         let (say, said) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
-            deliveries: Mutex::new(queue),
+            invocations: Mutex::new(queue),
             said: say,
         });
         let router = Router::new()
@@ -80,7 +97,7 @@ impl RuntimeApi {
             .with_state(shared);
         Ok(Self {
             server: Server::start(router).await?,
-            deliveries,
+            invocations,
             said,
         })
     }
@@ -91,7 +108,7 @@ impl RuntimeApi {
         self.server.address()
     }
 
-    /// Waits until the function asks for a delivery, and says when it did.
+    /// Waits until the function asks for an invocation, and says when it did.
     ///
     /// # Errors
     ///
@@ -99,26 +116,25 @@ impl RuntimeApi {
     pub async fn asked(&mut self) -> Result<Instant> {
         match self.said().await? {
             Said::Next(at) => Ok(at),
-            said => bail!("instead of asking for a delivery, the function {said}"),
+            said => bail!("instead of asking for an invocation, the function {said}"),
         }
     }
 
-    /// Hands a delivery to the function, which has asked for one, and says how long it took to
-    /// answer.
+    /// Hands an invocation to the function, which has asked for one, and waits for the answer.
     ///
     /// # Errors
     ///
-    /// The answer is another than 202.
-    pub async fn deliver(&mut self, delivery: Delivery) -> Result<Duration> {
+    /// The function reports an error instead.
+    pub async fn invoke(&mut self, invocation: Invocation) -> Result<Answer> {
         let began = Instant::now();
-        self.deliveries
-            .send(delivery)
+        self.invocations
+            .send(invocation)
             .context("the Runtime API has ended")?;
         match self.said().await? {
-            Said::Response(at, answer) => {
-                ensure_accepted(&answer)?;
-                Ok(at.duration_since(began))
-            }
+            Said::Response(at, body) => Ok(Answer {
+                body,
+                took: at.duration_since(began),
+            }),
             said => bail!("instead of answering, the function {said}"),
         }
     }
@@ -128,35 +144,21 @@ impl RuntimeApi {
     }
 }
 
-fn ensure_accepted(answer: &str) -> Result<()> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Answer {
-        status_code: u16,
-    }
-    let status = serde_json::from_str::<Answer>(answer).map(|answer| answer.status_code);
-    ensure!(
-        status.is_ok_and(|status| status == StatusCode::ACCEPTED.as_u16()),
-        "a delivery was answered {answer}"
-    );
-    Ok(())
-}
-
 async fn next(State(shared): State<Arc<Shared>>) -> Response {
     shared.say(Said::Next(Instant::now()));
-    match shared.deliveries.lock().await.recv().await {
-        Some(delivery) => invocation(delivery),
+    match shared.invocations.lock().await.recv().await {
+        Some(invocation) => handed_over(invocation),
         // The function is about to be ended.
         None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-fn invocation(delivery: Delivery) -> Response {
+fn handed_over(invocation: Invocation) -> Response {
     let headers = [
         ("content-type", "application/json".to_owned()),
         (
             "lambda-runtime-aws-request-id",
-            delivery.request_id.to_string(),
+            invocation.request_id.to_string(),
         ),
         ("lambda-runtime-deadline-ms", deadline()),
         (
@@ -168,7 +170,7 @@ fn invocation(delivery: Delivery) -> Response {
             "Root=1-67a1b2c3-0123456789abcdef01234567;Parent=0123456789abcdef;Sampled=0".to_owned(),
         ),
     ];
-    (headers, delivery.event).into_response()
+    (headers, invocation.event).into_response()
 }
 
 fn deadline() -> String {

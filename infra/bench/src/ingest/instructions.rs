@@ -12,8 +12,8 @@ use local::progress::Stage;
 use serde::Serialize;
 use tokio::process::Command;
 
-use crate::delivery::Deliveries;
-use crate::function::{Binaries, Function, Kind};
+use super::delivery::Deliveries;
+use super::function::{Binaries, Function, Kind};
 
 /// How often a count is tried.
 const TRIES: u32 = 4;

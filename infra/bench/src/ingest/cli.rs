@@ -9,10 +9,10 @@ use local::progress::Progress;
 use local::signals::Signals;
 use local::workspace::Workspace;
 
-use crate::function::{Binaries, Kind};
-use crate::instructions::{self, Counting, Instructions};
-use crate::report::Report;
-use crate::{start, warm};
+use super::function::{Binaries, Kind};
+use super::instructions::{self, Counting, Instructions};
+use super::report::Report;
+use super::{start, warm};
 
 /// What ingest costs on this machine: start, time, instructions, memory and size of the release
 /// build, beside those of a function that does nothing.

@@ -4,8 +4,8 @@ use anyhow::Result;
 use local::progress::Stage;
 use serde::Serialize;
 
-use crate::delivery::Deliveries;
-use crate::function::{Binaries, Function, Kind};
+use super::delivery::Deliveries;
+use super::function::{Binaries, Function, Kind};
 use crate::statistics::{Samples, microseconds};
 
 /// The first deliveries grow caches and find cold code: they are not in the times.

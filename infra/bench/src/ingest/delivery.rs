@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::runtime_api::Invocation;
+
 /// The secret of the webhook.
 pub const SECRET: &str = "WYq2mJ4s8Zc1uTnB7vXe0RkLfHd9PaGi3oMyNxQ5tVwCbUhS";
 /// Length of each body in bytes.
@@ -18,15 +20,6 @@ pub struct Deliveries {
     id: u32,
 }
 
-/// One delivery, as the Runtime API hands it to a function.
-#[derive(Debug)]
-pub struct Delivery {
-    /// The invocation's id.
-    pub request_id: Uuid,
-    /// An event of API Gateway, payload format 2.0.
-    pub event: String,
-}
-
 impl Default for Deliveries {
     fn default() -> Self {
         let (before, after) = body_around_id();
@@ -39,12 +32,12 @@ impl Default for Deliveries {
 }
 
 impl Deliveries {
-    /// One more.
-    pub fn make(&mut self) -> Delivery {
+    /// One more: an event of API Gateway, payload format 2.0.
+    pub fn make(&mut self) -> Invocation {
         let request_id = Uuid::now_v7();
         let body = format!("{}{}{}", self.before_id, self.id, self.after_id);
         self.id = self.id.wrapping_add(1);
-        Delivery {
+        Invocation {
             request_id,
             event: event(request_id, &body).to_string(),
         }
@@ -138,7 +131,7 @@ fn event(request_id: Uuid, body: &str) -> Value {
 mod tests {
     use super::*;
 
-    fn body(delivery: &Delivery) -> String {
+    fn body(delivery: &Invocation) -> String {
         let event: Value = serde_json::from_str(&delivery.event).unwrap();
         event["body"].as_str().unwrap().to_owned()
     }

@@ -1,8 +1,8 @@
-//! `cargo ingest-bench`: see [`bench`].
+//! `cargo ingest-bench`: see [`bench::ingest`].
 
 use std::process::ExitCode;
 
-use bench::cli::Cli;
+use bench::ingest::cli::Cli;
 use clap::Parser as _;
 use local::signals;
 

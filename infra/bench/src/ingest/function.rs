@@ -1,0 +1,246 @@
+//! The functions that are measured, with the AWS services that each sees.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::aws::{IngestServices, verify};
+use crate::aws::Aws;
+use crate::function::{self, Environment, Memory, PATIENCE};
+use crate::runtime_api::Invocation;
+
+/// The functions that are measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The one that it is about.
+    Ingest,
+    /// A handler that answers 202.
+    Empty,
+    /// The same after one `SendMessage`.
+    SdkCall,
+}
+
+impl Kind {
+    /// All of them, in the order in which they take their turns.
+    pub const ALL: [Self; 3] = [Self::Ingest, Self::Empty, Self::SdkCall];
+
+    /// The name of the binary.
+    #[must_use]
+    pub fn binary(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Empty => "bench-empty",
+            Self::SdkCall => "bench-sdk-call",
+        }
+    }
+
+    /// How many messages it sends for a number of deliveries.
+    fn messages(self, deliveries: u32) -> u32 {
+        match self {
+            Self::Empty => 0,
+            Self::Ingest | Self::SdkCall => deliveries,
+        }
+    }
+}
+
+/// Where the functions' binaries are.
+#[derive(Debug, Clone)]
+pub struct Binaries(HashMap<&'static str, PathBuf>);
+
+impl Binaries {
+    /// Binaries by the paths where cargo put them, in the order of [`Kind::ALL`].
+    #[must_use]
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        Self(Kind::ALL.map(Kind::binary).into_iter().zip(paths).collect())
+    }
+
+    /// The binaries in one folder.
+    #[must_use]
+    pub fn in_folder(folder: &Path) -> Self {
+        Self::new(Kind::ALL.map(|kind| folder.join(kind.binary())).into())
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    ///
+    /// It isn't there.
+    pub fn path(&self, kind: Kind) -> Result<&Path> {
+        let path = self.0.get(kind.binary()).map(PathBuf::as_path);
+        path.filter(|path| path.exists())
+            .with_context(|| format!("there is no binary {}", kind.binary()))
+    }
+}
+
+/// A function that runs. Dropped, it ends.
+#[derive(Debug)]
+pub struct Function {
+    // First, so that it is gone before what it talks to.
+    running: function::Function,
+    kind: Kind,
+    aws: Aws<IngestServices>,
+    own_times: mpsc::UnboundedReceiver<Duration>,
+    delivered: u32,
+}
+
+impl Function {
+    /// Starts a function.
+    ///
+    /// # Errors
+    ///
+    /// It can't be started.
+    pub async fn start(kind: Kind, binaries: &Binaries) -> Result<Self> {
+        Self::start_as(kind, Command::new(binaries.path(kind)?)).await
+    }
+
+    /// Starts a function by a command of its own.
+    ///
+    /// # Errors
+    ///
+    /// It can't be started.
+    pub async fn start_as(kind: Kind, command: Command) -> Result<Self> {
+        let aws = Aws::start(IngestServices).await?;
+        let (say, own_times) = mpsc::unbounded_channel();
+        let takes = move |line: &str| {
+            let own_time = own_time(line);
+            // Nobody listens any more: the function is being ended.
+            own_time.map(|own_time| say.send(own_time)).is_some()
+        };
+        let environment = environment(&aws.endpoint());
+        Ok(Self {
+            running: function::Function::start(kind.binary(), command, environment, takes).await?,
+            kind,
+            aws,
+            own_times,
+            delivered: 0,
+        })
+    }
+
+    /// Waits until it has started, and says how long that took.
+    ///
+    /// # Errors
+    ///
+    /// It ended, reported an error, or took longer than a minute; so do the others.
+    pub async fn started(&mut self) -> Result<Duration> {
+        self.running.started().await
+    }
+
+    /// Hands it a delivery, waits until it is ready for the next one, and says how long the
+    /// answer took. An answer other than 202 is an error.
+    pub async fn deliver(&mut self, delivery: Invocation) -> Result<Duration> {
+        let answer = self.running.invoke(delivery).await?;
+        ensure_accepted(&answer.body).context(self.kind.binary())?;
+        self.delivered += 1;
+        Ok(answer.took)
+    }
+
+    /// Time in the handler without the wait for the queue, for the next delivery by turn, as
+    /// `ingest` tells it.
+    pub async fn own_time(&mut self) -> Result<Duration> {
+        let own_time = timeout(PATIENCE, self.own_times.recv()).await;
+        own_time
+            .ok()
+            .flatten()
+            .context("a function wrote no line for a request")
+    }
+
+    /// Resident memory in KiB.
+    pub fn resident_kib(&self) -> Result<u32> {
+        self.running.memory_kib(Memory::Now)
+    }
+
+    /// Ends it, and checks that it sent what it was given.
+    pub fn end(self) -> Result<()> {
+        let Self {
+            running,
+            kind,
+            aws,
+            delivered,
+            ..
+        } = self;
+        drop(running);
+        verify(&aws, kind.messages(delivered))
+            .with_context(|| format!("{} did something else", kind.binary()))
+    }
+}
+
+fn ensure_accepted(answer: &str) -> Result<()> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer {
+        status_code: u16,
+    }
+    let status = serde_json::from_str::<Answer>(answer).map(|answer| answer.status_code);
+    ensure!(
+        status.is_ok_and(|status| status == StatusCode::ACCEPTED.as_u16()),
+        "a delivery was answered {answer}"
+    );
+    Ok(())
+}
+
+/// All that template.yaml tells `ingest`.
+fn environment(endpoint: &str) -> Environment {
+    vec![
+        (
+            "INGEST_QUEUE_URL",
+            format!("{endpoint}/000000000000/ingest.fifo"),
+        ),
+        (
+            "QUARANTINE_QUEUE_URL",
+            format!("{endpoint}/000000000000/quarantine.fifo"),
+        ),
+        ("LEDGER_TABLE_NAME", "ledger".into()),
+        (
+            "ALLOWED_SOURCE_CIDRS",
+            "192.0.2.0/24,2001:db8::/32,127.0.0.1/32".into(),
+        ),
+        (
+            "WEBHOOK_SECRET_ARN",
+            "arn:aws:secretsmanager:eu-west-1:000000000000:secret:webhook-AbCdEf".into(),
+        ),
+        ("WEBHOOK_HEADER_NAME", "authorization".into()),
+        ("WEBHOOK_HEADER_SCHEME", "Bearer".into()),
+        ("LOG_LEVEL", "info".into()),
+        ("METRICS_NAMESPACE", "bench".into()),
+        ("AWS_ENDPOINT_URL", endpoint.to_owned()),
+    ]
+}
+
+/// The line that `ingest` writes for a request, as far as it matters here; milliseconds.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RequestLine {
+    time: f64,
+    store_time: f64,
+}
+
+fn own_time(line: &str) -> Option<Duration> {
+    let line: RequestLine = serde_json::from_str(line).ok()?;
+    Duration::try_from_secs_f64((line.time - line.store_time) / 1000.0).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_for_the_queue_is_not_the_functions_own_time() {
+        let line = r#"{"_aws": {}, "Time": 1.5, "StoreTime": 1.25, "Answer": "accepted"}"#;
+        assert_eq!(own_time(line), Some(Duration::from_micros(250)));
+        assert_eq!(own_time(r#"{"level": "ERROR"}"#), None);
+    }
+
+    #[test]
+    fn an_answer_other_than_202_is_an_error() {
+        ensure_accepted(r#"{"statusCode": 202, "body": ""}"#).unwrap();
+        ensure_accepted(r#"{"statusCode": 503}"#).unwrap_err();
+        ensure_accepted("").unwrap_err();
+    }
+}

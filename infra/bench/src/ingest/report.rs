@@ -1,0 +1,206 @@
+//! The figures, for people and for programs, and how they stand to their bars.
+
+use std::fmt::{self, Display};
+
+use local::package::mebibytes;
+use serde::Serialize;
+
+use super::instructions::Instructions;
+use super::start::{Start, Starts};
+use super::warm::{Memory, Warm};
+use crate::report::{self, Bars};
+
+/// Times the start of the empty handler.
+const START_BAR: f64 = 5.0;
+/// Microseconds.
+const HANDLER_BAR: f64 = 100.0;
+/// KiB.
+const MEMORY_BAR: u32 = 30 * 1024;
+/// Percent, from the thousandth delivery to the last.
+const GROWTH_BAR: f64 = 5.0;
+/// Bytes.
+const ZIP_BAR: usize = 6 * 1024 * 1024;
+
+/// All that was measured.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Starts.
+    pub start: Starts,
+    /// Times and memory.
+    pub warm: Warm,
+    /// Left out if so told.
+    pub instructions: Option<Instructions>,
+    /// The size of `ingest`'s zip.
+    pub zip_bytes: usize,
+    /// Each bar, and whether it was met.
+    pub bars: Bars,
+}
+
+impl Report {
+    /// Holds the figures against their bars.
+    #[must_use]
+    pub fn new(
+        start: Starts,
+        warm: Warm,
+        instructions: Option<Instructions>,
+        zip_bytes: usize,
+    ) -> Self {
+        let bars = [
+            ("start", start.ratio <= START_BAR),
+            ("handler", warm.handler.p50_us < HANDLER_BAR),
+            ("memory", peak(&warm.memory) < MEMORY_BAR),
+            (
+                "memory growth",
+                growth(&warm.memory).is_some_and(|growth| growth < GROWTH_BAR),
+            ),
+            ("zip", zip_bytes < ZIP_BAR),
+        ];
+        Self {
+            start,
+            warm,
+            instructions,
+            zip_bytes,
+            bars: Bars::new(bars),
+        }
+    }
+}
+
+fn peak(memory: &[Memory]) -> u32 {
+    let sizes = memory.iter().map(|memory| memory.ingest_kib);
+    sizes.max().unwrap_or_default()
+}
+
+/// From the thousandth delivery to the last, in percent; `None` for fewer deliveries than that.
+fn growth(memory: &[Memory]) -> Option<f64> {
+    let settled = memory.iter().find(|memory| memory.deliveries >= 1_000)?;
+    let last = memory
+        .last()
+        .filter(|last| last.deliveries > settled.deliveries)?;
+    Some((f64::from(last.ingest_kib) / f64::from(settled.ingest_kib) - 1.0) * 100.0)
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        row(f, ["", "ingest", "sdk-call", "empty", "bar", ""])?;
+        self.write_start(f)?;
+        self.write_warm(f)?;
+        self.write_instructions(f)?;
+        self.write_memory(f)?;
+        let zip = mebibytes(self.zip_bytes);
+        let verdict = self.bars.verdict("zip");
+        row(f, ["zip", &zip, "", "", "below 6 MiB", verdict])
+    }
+}
+
+impl Report {
+    fn write_start(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let start = &self.start;
+        let functions = [start.ingest, start.sdk_call, start.empty];
+        let milliseconds = |time: f64| format!("{time:.1} ms");
+        let times = |function: Start| format!("{:.1} ×", function.next_ms / start.empty.next_ms);
+
+        let name = format!("start to first /next, median of {}", start.starts);
+        let [ingest, sdk_call, empty] = functions.map(|function| milliseconds(function.next_ms));
+        row(f, [&name, &ingest, &sdk_call, &empty, "", ""])?;
+        let [ingest, sdk_call, empty] = functions.map(times);
+        let verdict = self.bars.verdict("start");
+        row(
+            f,
+            [
+                "  that of the empty handler",
+                &ingest,
+                &sdk_call,
+                &empty,
+                "at most 5 ×",
+                verdict,
+            ],
+        )?;
+        let [ingest, sdk_call, empty] =
+            functions.map(|function| milliseconds(function.first_delivery_ms));
+        row(f, ["first delivery", &ingest, &sdk_call, &empty, "", ""])
+    }
+
+    fn write_warm(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let microseconds = |time: f64| format!("{time:.0} µs");
+        let handler = &self.warm.handler;
+        let [p50, p95] = [handler.p50_us, handler.p95_us].map(microseconds);
+        let verdict = self.bars.verdict("handler");
+        row(
+            f,
+            [
+                "in the handler without SQS, p50",
+                &p50,
+                "",
+                "",
+                "below 100 µs",
+                verdict,
+            ],
+        )?;
+        row(f, ["  p95", &p95, "", "", "", ""])?;
+        let trips = &self.warm.round_trip;
+        let trips = [&trips.ingest, &trips.sdk_call, &trips.empty];
+        let [ingest, sdk_call, empty] = trips.map(|trip| microseconds(trip.p50_us));
+        row(f, ["round trip, p50", &ingest, &sdk_call, &empty, "", ""])?;
+        let [ingest, sdk_call, empty] = trips.map(|trip| microseconds(trip.p95_us));
+        row(f, ["  p95", &ingest, &sdk_call, &empty, "", ""])
+    }
+
+    fn write_instructions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(counted) = &self.instructions else {
+            return Ok(());
+        };
+        let thousands = |count: u64| format!("{} k", count.div_ceil(1000));
+        let [ingest, sdk_call, empty, beyond] = [
+            counted.ingest,
+            counted.sdk_call,
+            counted.empty,
+            counted.beyond_sdk_call,
+        ]
+        .map(thousands);
+        row(
+            f,
+            [
+                "instructions per delivery",
+                &ingest,
+                &sdk_call,
+                &empty,
+                "",
+                "",
+            ],
+        )?;
+        row(f, ["  beyond sdk-call", &beyond, "", "", "", ""])
+    }
+
+    fn write_memory(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = |kib: u32| format!("{:.1} MiB", f64::from(kib) / 1024.0);
+        for memory in &self.warm.memory {
+            let name = format!("resident after {} deliveries", memory.deliveries);
+            let [ingest, sdk_call, empty] =
+                [memory.ingest_kib, memory.sdk_call_kib, memory.empty_kib].map(size);
+            row(f, [&name, &ingest, &sdk_call, &empty, "", ""])?;
+        }
+        let peak = size(peak(&self.warm.memory));
+        let verdict = self.bars.verdict("memory");
+        row(f, ["  at most", &peak, "", "", "below 30 MiB", verdict])?;
+        let growth = growth(&self.warm.memory);
+        let verdict = growth.map_or("", |_| self.bars.verdict("memory growth"));
+        let growth = growth.map_or("not measured".into(), |growth| format!("{growth:.1} %"));
+        row(
+            f,
+            [
+                "  growth from the thousandth",
+                &growth,
+                "",
+                "",
+                "below 5 %",
+                verdict,
+            ],
+        )
+    }
+}
+
+fn row(f: &mut fmt::Formatter<'_>, cells: [&str; 6]) -> fmt::Result {
+    let [name, ingest, sdk_call, empty, bar, verdict] = cells;
+    report::row(f, name, [ingest, sdk_call, empty], bar, verdict)
+}

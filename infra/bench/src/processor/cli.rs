@@ -1,0 +1,128 @@
+//! The command line of `cargo processor-bench`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+use local::package::{self, Profile};
+use local::progress::Progress;
+use local::python::Venv;
+use local::signals::Signals;
+use local::workspace::Workspace;
+
+use super::function::{POWERTOOLS, Programs};
+use super::ministack::{AgainstMiniStack, MiniStack};
+use super::report::Report;
+use super::stubbed::Measuring;
+
+/// What processor costs on this machine: CPU time, memory and calls of the release build, beside
+/// those of an equal handler in Python with Powertools for AWS Lambda.
+///
+/// The first time takes some minutes, for the build. It is a benchmark: a bar that is missed is
+/// printed, and is not an error; an event that failed is.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo processor-bench",
+    bin_name = "cargo processor-bench",
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+    /// How often everything is measured, by functions that are started anew
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Batches of each kind in a round
+    #[arg(long, default_value_t = 300, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batches: u32,
+    /// How much of the batches with duplicates is duplicates
+    #[arg(long, default_value_t = 100, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
+    duplicates: u32,
+    /// Batches of each kind against MiniStack; 0 leaves it out
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    ministack: u32,
+    /// Measure this binary of processor instead of building one
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Measures and prints.
+    ///
+    /// # Errors
+    ///
+    /// Says what keeps it from measuring;
+    /// [`Interrupted`](local::signals::Interrupted) if a signal ended it.
+    pub async fn run(self) -> Result<()> {
+        let mut signals = Signals::listen()?;
+        let measuring = Box::pin(self.measure(Progress::to_stderr()));
+        let report = signals.unless_one_comes(measuring).await?;
+        if self.json {
+            println!("{}", serde_json::to_string(&report)?);
+        } else {
+            print!("{report}");
+        }
+        Ok(())
+    }
+
+    async fn measure(&self, progress: Progress) -> Result<Report> {
+        let workspace = Workspace::here();
+        let venv = Venv::prepare_from(&POWERTOOLS, &workspace, progress).await?;
+        let binary = self.binary(&workspace, progress).await?;
+        let programs = Programs::new(binary, &venv, &workspace);
+        let mut stage = progress.stage("processing against stubs");
+        let measuring = Measuring {
+            programs: &programs,
+            rounds: self.rounds,
+            batches: self.batches,
+            duplicates: self.duplicates,
+        };
+        let stubbed = measuring.measure(&mut stage).await?;
+        stage.done(&format!("measured {} rounds against stubs", self.rounds));
+        let ministack = self.ministack(&programs, &workspace, progress).await?;
+        Ok(Report::new(stubbed, ministack))
+    }
+
+    async fn binary(&self, workspace: &Workspace, progress: Progress) -> Result<PathBuf> {
+        if let Some(binary) = &self.binary {
+            ensure!(binary.exists(), "there is no {}", binary.display());
+            return Ok(binary.clone());
+        }
+        let stage = progress.loud_stage("building processor");
+        let built = package::build(workspace, Profile::Release, &["processor"]).await?;
+        stage.done("built processor");
+        built.into_iter().next().context("cargo built nothing")
+    }
+
+    async fn ministack(
+        &self,
+        programs: &Programs,
+        workspace: &Workspace,
+        progress: Progress,
+    ) -> Result<Option<AgainstMiniStack>> {
+        if self.ministack == 0 {
+            return Ok(None);
+        }
+        let ministack = MiniStack::start(workspace, progress).await?;
+        let mut stage = progress.stage("processing against MiniStack");
+        let measured = ministack
+            .measure(programs, self.duplicates, self.ministack, &mut stage)
+            .await?;
+        stage.done("measured against MiniStack");
+        ministack.stop().await;
+        Ok(Some(measured))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,213 @@
+//! The two functions that are measured.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use local::python::{Recipe, Venv};
+use local::workspace::Workspace;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use tokio::process::Command;
+
+use super::batch::Batch;
+use crate::function::{self, Environment, Memory};
+
+/// The Python of [`Side::Powertools`].
+pub const POWERTOOLS: Recipe = Recipe {
+    folder: "target/local/venv-powertools",
+    requirements: "infra/bench/peers/powertools/requirements.txt",
+    package: "aws-lambda-powertools",
+};
+const HANDLER_FOLDER: &str = "infra/bench/peers/powertools";
+/// The bus that both publish on.
+pub const BUS: &str = "events";
+
+/// Who does the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The function that it is about.
+    Processor,
+    /// A handler in Python with Powertools for AWS Lambda.
+    Powertools,
+}
+
+impl Side {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Processor => "processor",
+            Self::Powertools => "powertools",
+        }
+    }
+
+    /// The table in which it keeps what it knows: each has a layout of its own.
+    #[must_use]
+    pub fn table(self) -> &'static str {
+        match self {
+            Self::Processor => "ledger",
+            Self::Powertools => "idempotency",
+        }
+    }
+}
+
+/// What the functions are started by.
+#[derive(Debug)]
+pub struct Programs {
+    /// The release binary of `processor`.
+    pub processor: PathBuf,
+    python: PathBuf,
+    handler_folder: PathBuf,
+}
+
+impl Programs {
+    /// A binary of `processor`, and a Python that has Powertools.
+    #[must_use]
+    pub fn new(processor: PathBuf, venv: &Venv, workspace: &Workspace) -> Self {
+        Self {
+            processor,
+            python: venv.python().to_owned(),
+            handler_folder: workspace.root().join(HANDLER_FOLDER),
+        }
+    }
+
+    fn command(&self, side: Side) -> Command {
+        match side {
+            Side::Processor => Command::new(&self.processor),
+            Side::Powertools => {
+                let mut command = Command::new(&self.python);
+                command
+                    .args(["-m", "awslambdaric", "handler.lambda_handler"])
+                    .current_dir(&self.handler_folder);
+                command
+            }
+        }
+    }
+}
+
+/// A function that runs. Dropped, it ends.
+#[derive(Debug)]
+pub struct Function {
+    running: function::Function,
+    side: Side,
+    /// How many new events it was given.
+    new: u32,
+}
+
+impl Function {
+    /// Starts one side against the AWS at `endpoint`, with credentials or whatever else that asks
+    /// for.
+    ///
+    /// # Errors
+    ///
+    /// It can't be started.
+    pub async fn start(
+        side: Side,
+        programs: &Programs,
+        endpoint: &str,
+        credentials: Environment,
+    ) -> Result<Self> {
+        let mut environment = environment(side, endpoint);
+        environment.extend(credentials);
+        let command = programs.command(side);
+        let start = function::Function::start(side.name(), command, environment, is_batch_line);
+        Ok(Self {
+            running: start.await?,
+            side,
+            new: 0,
+        })
+    }
+
+    /// Waits until it has started, and says how long that took.
+    ///
+    /// # Errors
+    ///
+    /// It ended, reported an error, or took longer than a minute; so do the others.
+    pub async fn started(&mut self) -> Result<Duration> {
+        self.running.started().await
+    }
+
+    /// Hands it a batch, waits until it is ready for the next one, and says how long the answer
+    /// took. A record that failed is an error.
+    pub async fn process(&mut self, batch: &Batch) -> Result<Duration> {
+        let answer = self.running.invoke(batch.invocation()).await?;
+        ensure_none_failed(&answer.body).context(self.side.name())?;
+        self.new += batch.new;
+        Ok(answer.took)
+    }
+
+    /// How many new events it was given.
+    #[must_use]
+    pub fn new_events(&self) -> u32 {
+        self.new
+    }
+
+    /// Processor time since the start.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        self.running.cpu_time()
+    }
+
+    /// The most memory that it ever had, in KiB.
+    pub fn peak_kib(&self) -> Result<u32> {
+        self.running.memory_kib(Memory::Peak)
+    }
+}
+
+fn ensure_none_failed(answer: &str) -> Result<()> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer {
+        batch_item_failures: Vec<IgnoredAny>,
+    }
+    let failures = serde_json::from_str::<Answer>(answer).map(|answer| answer.batch_item_failures);
+    ensure!(
+        failures.is_ok_and(|failures| failures.is_empty()),
+        "a batch was answered {answer}"
+    );
+    Ok(())
+}
+
+/// What `processor` writes for each batch: its metrics.
+fn is_batch_line(line: &str) -> bool {
+    line.contains(r#""_aws":"#)
+}
+
+/// All that template.yaml tells `processor`, and what keeps Python's SDK from looking around.
+fn environment(side: Side, endpoint: &str) -> Environment {
+    vec![
+        ("LEDGER_TABLE_NAME", side.table().into()),
+        ("LEDGER_RETENTION_DAYS", "35".into()),
+        ("EVENT_BUS_NAME", BUS.into()),
+        (
+            "QUARANTINE_QUEUE_URL",
+            format!("{endpoint}/000000000000/quarantine.fifo"),
+        ),
+        ("LOG_LEVEL", "info".into()),
+        ("METRICS_NAMESPACE", "bench".into()),
+        ("POWERTOOLS_SERVICE_NAME", "bench".into()),
+        ("AWS_ENDPOINT_URL", endpoint.to_owned()),
+        ("AWS_CONFIG_FILE", "/dev/null".into()),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".into()),
+        // The handler is part of the sources.
+        ("PYTHONDONTWRITEBYTECODE", "1".into()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_failed_is_an_error() {
+        ensure_none_failed(r#"{"batchItemFailures": []}"#).unwrap();
+        ensure_none_failed(r#"{"batchItemFailures": [{"itemIdentifier": "1"}]}"#).unwrap_err();
+        ensure_none_failed("null").unwrap_err();
+    }
+
+    #[test]
+    fn only_the_line_of_a_batch_is_no_fault() {
+        assert!(is_batch_line(r#"{"_aws":{"Timestamp":1},"Records":10}"#));
+        assert!(!is_batch_line(r#"{"level":"ERROR"}"#));
+    }
+}

@@ -1,0 +1,305 @@
+//! The figures, for people and for programs, and how they stand to their bars.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Display};
+
+use serde::Serialize;
+
+use super::batch::Case;
+use super::ministack::AgainstMiniStack;
+use super::series::{Both, Times};
+use super::stubbed::{CaseFigures, Figures, Stubbed};
+use crate::report::{self, Bars};
+
+/// Times the peer's events per CPU second.
+const CPU_BAR: f64 = 10.0;
+/// The peer's memory by that of `processor`.
+const MEMORY_BAR: f64 = 5.0;
+
+const CPU: &str = "events per CPU second";
+const MEMORY: &str = "memory";
+
+/// All that was measured.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Against an AWS that answers at once.
+    pub stubbed: Stubbed,
+    /// The peer's memory by that of `processor`.
+    pub memory_ratio: f64,
+    /// Left out if so told.
+    pub ministack: Option<AgainstMiniStack>,
+    /// Each bar, and whether it was met.
+    pub bars: Bars,
+}
+
+impl Report {
+    /// Holds the figures against their bars.
+    #[must_use]
+    pub fn new(stubbed: Stubbed, ministack: Option<AgainstMiniStack>) -> Self {
+        let memory_ratio = times_less(stubbed.peak_kib.map(f64::from));
+        let is_fast = |case: &CaseFigures| case.case == Case::Groups && case.cpu_ratio >= CPU_BAR;
+        let bars = Bars::new([
+            (CPU, stubbed.cases.iter().any(is_fast)),
+            (MEMORY, memory_ratio >= MEMORY_BAR),
+        ]);
+        Self {
+            stubbed,
+            memory_ratio,
+            ministack,
+            bars,
+        }
+    }
+}
+
+fn times_less(both: Both<f64>) -> f64 {
+    both.powertools / both.processor
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stubbed {
+            rounds, batches, ..
+        } = &self.stubbed;
+        writeln!(
+            f,
+            "Against stubs of AWS that answer at once: medians of {rounds} rounds of {batches} \
+             batches of each kind"
+        )?;
+        report::row(f, "", ["processor", "Powertools", "better by"], "bar", "")?;
+        for case in &self.stubbed.cases {
+            self.write_case(f, case)?;
+        }
+        self.write_memory_and_start(f)?;
+        match &self.ministack {
+            Some(ministack) => self.write_ministack(f, ministack),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Report {
+    fn write_case(&self, f: &mut fmt::Formatter<'_>, case: &CaseFigures) -> fmt::Result {
+        let figures = &case.figures;
+        let name = self.name(case.case);
+        report::row(f, &name, [""; 3], "", "")?;
+        let cpu = figures.as_ref().map(|figures| figures.cpu_us_per_event);
+        row(f, "  CPU per event", cpu, microseconds, case.cpu_ratio)?;
+        self.write_events_per_cpu_second(f, case)?;
+        write_times(f, figures.as_ref().map(|figures| &figures.times))?;
+        write_calls(f, figures.as_ref())
+    }
+
+    fn write_events_per_cpu_second(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        case: &CaseFigures,
+    ) -> fmt::Result {
+        let (bar, verdict) = match case.case {
+            Case::Groups => ("at least 10 ×", self.bars.verdict(CPU)),
+            _ => ("", ""),
+        };
+        let figures = case.figures.as_ref();
+        let Both {
+            processor,
+            powertools,
+        } = figures.map(|figures| whole(figures.events_per_cpu_second));
+        let ratio = times(case.cpu_ratio);
+        let name = format!("  {CPU}");
+        report::row(f, &name, [&processor, &powertools, &ratio], bar, verdict)
+    }
+
+    fn write_memory_and_start(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mebibytes = |kib: u32| format!("{:.1} MiB", f64::from(kib) / 1024.0);
+        let Both {
+            processor,
+            powertools,
+        } = self.stubbed.peak_kib.map(mebibytes);
+        let ratio = times(self.memory_ratio);
+        report::row(
+            f,
+            "memory, at most",
+            [&processor, &powertools, &ratio],
+            "at least 5 ×",
+            self.bars.verdict(MEMORY),
+        )?;
+        let start = self.stubbed.start_ms;
+        row(
+            f,
+            "start to first /next",
+            start,
+            milliseconds,
+            times_less(start),
+        )
+    }
+
+    fn write_ministack(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        ministack: &AgainstMiniStack,
+    ) -> fmt::Result {
+        writeln!(
+            f,
+            "Against MiniStack, {} batches of each kind: nearly all of this time is MiniStack's own",
+            ministack.batches
+        )?;
+        for case in &ministack.cases {
+            report::row(f, &self.name(case.case), [""; 3], "", "")?;
+            write_times(f, case.times.as_ref())?;
+        }
+        Ok(())
+    }
+
+    fn name(&self, case: Case) -> String {
+        match case {
+            Case::Groups => "10 new events of 10 groups".into(),
+            Case::OneGroup => "10 new events of one group".into(),
+            Case::OneEvent => "1 new event".into(),
+            Case::Duplicates => {
+                let percent = self.stubbed.duplicates_percent;
+                format!("10 events, {percent} % duplicates")
+            }
+        }
+    }
+}
+
+fn write_times(f: &mut fmt::Formatter<'_>, times: Both<&Times>) -> fmt::Result {
+    let p50 = times.map(|times| times.p50_ms);
+    row(f, "  a batch, p50", p50, milliseconds, times_less(p50))?;
+    let p99 = times.map(|times| times.p99_ms);
+    row(f, "  a batch, p99", p99, milliseconds, times_less(p99))?;
+    let rate = times.map(|times| times.events_per_second);
+    let more = 1.0 / times_less(rate);
+    row(f, "  events per second", rate, whole, more)
+}
+
+fn write_calls(f: &mut fmt::Formatter<'_>, figures: Both<&Figures>) -> fmt::Result {
+    let calls = figures.map(|figures| &figures.calls_per_event);
+    let operations: BTreeSet<&String> = calls
+        .processor
+        .keys()
+        .chain(calls.powertools.keys())
+        .collect();
+    for operation in operations {
+        let Both {
+            processor,
+            powertools,
+        } = calls.map(|calls| match calls.get(operation) {
+            Some(calls) => format!("{calls:.2}"),
+            None => "0".to_owned(),
+        });
+        let name = format!("  {} per event", short(operation));
+        report::row(f, &name, [&processor, &powertools, ""], "", "")?;
+    }
+    Ok(())
+}
+
+/// A figure of both sides, and by how much `processor`'s is better.
+fn row(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    figures: Both<f64>,
+    show: fn(f64) -> String,
+    better: f64,
+) -> fmt::Result {
+    let Both {
+        processor,
+        powertools,
+    } = figures.map(show);
+    report::row(f, name, [&processor, &powertools, &times(better)], "", "")
+}
+
+/// `UpdateItem` of `DynamoDB_20120810.UpdateItem`.
+fn short(operation: &str) -> &str {
+    operation.rsplit('.').next().unwrap_or(operation)
+}
+
+fn milliseconds(time: f64) -> String {
+    format!("{time:.1} ms")
+}
+
+fn microseconds(time: f64) -> String {
+    format!("{time:.0} µs")
+}
+
+fn whole(rate: f64) -> String {
+    format!("{rate:.0}")
+}
+
+fn times(ratio: f64) -> String {
+    format!("{ratio:.1} ×")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(cpu: f64, calls: &[(&str, f64)]) -> Figures {
+        let calls = calls
+            .iter()
+            .map(|(name, calls)| ((*name).to_owned(), *calls));
+        Figures {
+            cpu_us_per_event: cpu,
+            events_per_cpu_second: 1e6 / cpu,
+            times: Times {
+                p50_ms: 2.0,
+                p99_ms: 3.0,
+                events_per_second: 5_000.0,
+            },
+            calls_per_event: calls.collect(),
+        }
+    }
+
+    fn report(cpu: Both<f64>, peak_kib: Both<u32>) -> Report {
+        let case = CaseFigures {
+            case: Case::Groups,
+            figures: Both {
+                processor: figures(cpu.processor, &[("AWSEvents.PutEvents", 0.1)]),
+                powertools: figures(cpu.powertools, &[("DynamoDB_20120810.PutItem", 1.0)]),
+            },
+            cpu_ratio: cpu.powertools / cpu.processor,
+        };
+        let stubbed = Stubbed {
+            rounds: 1,
+            batches: 10,
+            duplicates_percent: 100,
+            cases: vec![case],
+            peak_kib,
+            start_ms: Both {
+                processor: 10.0,
+                powertools: 500.0,
+            },
+        };
+        Report::new(stubbed, None)
+    }
+
+    #[test]
+    fn a_tenth_of_the_cpu_and_a_fifth_of_the_memory_are_the_bars() {
+        let cpu = Both {
+            processor: 100.0,
+            powertools: 1_000.0,
+        };
+        let memory = Both {
+            processor: 20_000,
+            powertools: 99_000,
+        };
+        let report = report(cpu, memory);
+        assert_eq!(report.bars.verdict(CPU), "met");
+        assert_eq!(report.bars.verdict(MEMORY), "MISSED");
+    }
+
+    #[test]
+    fn an_operation_that_one_side_alone_calls_is_shown_for_both() {
+        let both = Both {
+            processor: 100.0,
+            powertools: 1_000.0,
+        };
+        let shown = report(both, both.map(|_| 1)).to_string();
+        let line = |name: &str| {
+            let line = shown.lines().find(|line| line.contains(name)).unwrap();
+            line.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(line("PutEvents"), "PutEvents per event 0.10 0");
+        assert_eq!(line("PutItem"), "PutItem per event 0 1.00");
+    }
+}

@@ -1,0 +1,112 @@
+//! The AWS services that `processor` and its peer call: DynamoDB and EventBridge.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Result, ensure};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+
+use super::tables::Tables;
+use crate::aws::{Answer, Services};
+
+/// DynamoDB and EventBridge. SQS is not among them: nothing fails here, so nothing is sent back
+/// or put aside.
+#[derive(Debug, Default)]
+pub struct ProcessorServices {
+    tables: Tables,
+    published: AtomicU32,
+}
+
+impl Services for ProcessorServices {
+    fn answer(&self, operation: &str, body: &[u8]) -> Option<Answer> {
+        match operation {
+            "DynamoDB_20120810.UpdateItem" => self.tables.update(body),
+            "DynamoDB_20120810.PutItem" => self.tables.put(body),
+            "AWSEvents.PutEvents" => self.publish(body),
+            "AWSEvents.DescribeEventBus" => bus(body),
+            _ => None,
+        }
+    }
+}
+
+impl ProcessorServices {
+    /// Checks that `events` were published, each once, and all of them marked.
+    ///
+    /// # Errors
+    ///
+    /// Says how many were instead.
+    pub fn verify(&self, events: u32) -> Result<()> {
+        let published = self.published.load(Ordering::SeqCst);
+        let (items, marked) = self.tables.count();
+        ensure!(
+            [published, items, marked] == [events; 3],
+            "of {events} events, {items} were claimed, {published} published, {marked} marked"
+        );
+        Ok(())
+    }
+
+    fn publish(&self, body: &[u8]) -> Option<Answer> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct PutEvents {
+            entries: Vec<IgnoredAny>,
+        }
+        let call: PutEvents = serde_json::from_slice(body).ok()?;
+        let entries = u32::try_from(call.entries.len()).ok()?;
+        let first = self.published.fetch_add(entries, Ordering::SeqCst);
+        let entry = |number| json!({"EventId": format!("00000000-0000-0000-0000-{number:012}")});
+        let entries: Vec<Value> = (first..first + entries).map(entry).collect();
+        Some(Answer::ok(
+            json!({"FailedEntryCount": 0, "Entries": entries}),
+        ))
+    }
+}
+
+fn bus(body: &[u8]) -> Option<Answer> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct DescribeEventBus {
+        name: String,
+    }
+    let DescribeEventBus { name } = serde_json::from_slice(body).ok()?;
+    let arn = format!("arn:aws:events:eu-west-1:000000000000:event-bus/{name}");
+    Some(Answer::ok(json!({"Name": name, "Arn": arn})))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PUT: &str = "DynamoDB_20120810.PutItem";
+
+    fn item(status: &str) -> Vec<u8> {
+        json!({"TableName": "t", "Item": {"id": {"S": "1"}, "status": {"S": status}}})
+            .to_string()
+            .into_bytes()
+    }
+
+    #[test]
+    fn an_event_counts_when_it_is_published_once_and_marked() {
+        let services = ProcessorServices::default();
+        services.verify(0).unwrap();
+        services.answer(PUT, &item("INPROGRESS")).unwrap();
+        let event = json!({"Entries": [{}]}).to_string();
+        services
+            .answer("AWSEvents.PutEvents", event.as_bytes())
+            .unwrap();
+        services.verify(1).unwrap_err();
+        services.answer(PUT, &item("COMPLETED")).unwrap();
+        services.verify(1).unwrap();
+        services
+            .answer("AWSEvents.PutEvents", event.as_bytes())
+            .unwrap();
+        services.verify(1).unwrap_err();
+    }
+
+    #[test]
+    fn a_call_that_no_event_needs_has_no_answer() {
+        let services = ProcessorServices::default();
+        assert!(services.answer("AmazonSQS.SendMessage", b"{}").is_none());
+    }
+}
