@@ -5,8 +5,8 @@
 //! deployed for this: a handler in Python with the `idempotency` and `batch` of Powertools for AWS
 //! Lambda (`infra/bench/peers/powertools`), on Lambda's own runtime client for Python. Both get
 //! the same batches ([`batch`]), to the byte, by turns, and both do the same for each event: read
-//! it, claim it, publish it, mark it. The log line and the metrics that `processor` writes for
-//! each batch count against it: the peer writes none.
+//! it, claim it, publish it, mark it. What `processor` does beyond that counts against it: it hides
+//! a batch's records for as long as it may need, and writes a line with metrics for each batch.
 //!
 //! | figure | how it is measured | bar |
 //! | --- | --- | --- |
@@ -20,8 +20,8 @@
 //!
 //! What the harness itself takes to answer a call is in the times of batches, and not in the CPU.
 //!
-//! Then the same batches against MiniStack ([`ministack`]), a real if slow DynamoDB and
-//! EventBridge: nearly all of those times is MiniStack's own.
+//! Then batches of the same kinds against MiniStack ([`ministack`]): nearly all of those times is
+//! MiniStack's own.
 //!
 //! It is a benchmark and no test: a bar that is missed is printed as missed, and the exit code
 //! stays 0. It is 1 where a figure would mean nothing: an event that failed, was not published

@@ -90,6 +90,7 @@ pub struct Batches {
     delivered: Vec<Record>,
     redelivered: usize,
     share: Share,
+    receipt_handle: String,
 }
 
 #[derive(Debug, Clone)]
@@ -101,15 +102,17 @@ struct Record {
 }
 
 impl Batches {
-    /// Batches in which `percent` of the records of [`Case::Duplicates`] came before.
+    /// Batches in which `percent` of the records of [`Case::Duplicates`] came before. All records
+    /// have one receipt handle: whoever answers for SQS has to know it.
     #[must_use]
-    pub fn new(percent: u32) -> Self {
+    pub fn new(percent: u32, receipt_handle: String) -> Self {
         Self {
             entity_id: FIRST_ID,
             sequence: FIRST_SEQUENCE,
             delivered: Vec::new(),
             redelivered: 0,
             share: Share { percent, sum: 0 },
+            receipt_handle,
         }
     }
 
@@ -123,10 +126,16 @@ impl Batches {
             Case::Groups => {
                 let records = self.of_ten_groups()?;
                 self.delivered.extend_from_slice(&records);
-                Ok(batch(&records, RECORDS))
+                Ok(self.batch(&records, RECORDS))
             }
-            Case::OneGroup => Ok(batch(&self.of_one_group()?, RECORDS)),
-            Case::OneEvent => Ok(batch(&[self.of_another_entity()?], 1)),
+            Case::OneGroup => {
+                let records = self.of_one_group()?;
+                Ok(self.batch(&records, RECORDS))
+            }
+            Case::OneEvent => {
+                let record = self.of_another_entity()?;
+                Ok(self.batch(&[record], 1))
+            }
             Case::Duplicates => self.with_redeliveries(),
         }
     }
@@ -158,7 +167,7 @@ impl Batches {
                 new += 1;
             }
         }
-        Ok(batch(&records, new))
+        Ok(self.batch(&records, new))
     }
 
     /// The record that waits longest for its redelivery: ten in a row are of ten entities.
@@ -196,6 +205,17 @@ impl Batches {
             body: message.body,
         })
     }
+
+    fn batch(&self, records: &[Record], new: usize) -> Batch {
+        let message = |record: &Record| record.message(&self.receipt_handle);
+        let messages: Vec<_> = records.iter().map(message).collect();
+        let count = |records: usize| u32::try_from(records).unwrap_or(u32::MAX);
+        Batch {
+            event: json!({"Records": messages}).to_string(),
+            records: count(records.len()),
+            new: count(new),
+        }
+    }
 }
 
 /// Spreads a share evenly.
@@ -223,24 +243,13 @@ fn with_id(sample: &str, id: u32) -> Option<String> {
     Some(format!(r#"{before}"id": {id}{rest}"#))
 }
 
-fn batch(records: &[Record], new: usize) -> Batch {
-    let messages: Vec<_> = records.iter().map(Record::message).collect();
-    let count = |records: usize| u32::try_from(records).unwrap_or(u32::MAX);
-    Batch {
-        event: json!({"Records": messages}).to_string(),
-        records: count(records.len()),
-        new: count(new),
-    }
-}
-
 impl Record {
     /// The message as Lambda hands it over.
-    fn message(&self) -> Value {
+    fn message(&self, receipt_handle: &str) -> Value {
         let now = Timestamp::now().as_millisecond().to_string();
         json!({
             "messageId": Uuid::now_v7(),
-            // As long as real ones.
-            "receiptHandle": "AQEB".repeat(64),
+            "receiptHandle": receipt_handle,
             "body": self.body,
             "attributes": {
                 "ApproximateReceiveCount": "1",
@@ -280,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_of_ten_groups_or_of_one() {
-        let mut batches = Batches::new(100);
+        let mut batches = Batches::new(100, String::new());
         let ten = batches.make(Case::Groups).unwrap();
         let others = batches.make(Case::Groups).unwrap();
         assert_eq!(groups(&ten).len(), RECORDS);
@@ -293,7 +302,7 @@ mod tests {
 
     #[test]
     fn every_record_holds_an_envelope_of_its_own_event() {
-        let mut batches = Batches::new(100);
+        let mut batches = Batches::new(100, String::new());
         let mut deliveries = HashSet::new();
         for case in [Case::Groups, Case::OneGroup] {
             let event: Value = serde_json::from_str(&batches.make(case).unwrap().event).unwrap();
@@ -312,7 +321,7 @@ mod tests {
 
     #[test]
     fn the_share_of_duplicates_is_as_asked_for() {
-        let mut batches = Batches::new(30);
+        let mut batches = Batches::new(30, String::new());
         let first = batches.make(Case::Groups).unwrap();
         let known: HashSet<_> = attributes(&first, "MessageDeduplicationId")
             .into_iter()

@@ -96,8 +96,8 @@ pub struct Function {
 }
 
 impl Function {
-    /// Starts one side against the AWS at `endpoint`, with credentials or whatever else that asks
-    /// for.
+    /// Starts one side against the AWS at `endpoint`, told what that has of its own: credentials,
+    /// say.
     ///
     /// # Errors
     ///
@@ -106,10 +106,10 @@ impl Function {
         side: Side,
         programs: &Programs,
         endpoint: &str,
-        credentials: Environment,
+        told: Environment,
     ) -> Result<Self> {
         let mut environment = environment(side, endpoint);
-        environment.extend(credentials);
+        environment.extend(told);
         let command = programs.command(side);
         let start = function::Function::start(side.name(), command, environment, is_batch_line);
         Ok(Self {
@@ -179,6 +179,10 @@ fn environment(side: Side, endpoint: &str) -> Environment {
         ("LEDGER_TABLE_NAME", side.table().into()),
         ("LEDGER_RETENTION_DAYS", "35".into()),
         ("EVENT_BUS_NAME", BUS.into()),
+        (
+            "INGEST_QUEUE_URL",
+            format!("{endpoint}/000000000000/ingest.fifo"),
+        ),
         (
             "QUARANTINE_QUEUE_URL",
             format!("{endpoint}/000000000000/quarantine.fifo"),

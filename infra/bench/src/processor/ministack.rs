@@ -48,10 +48,13 @@ pub struct CaseTimes {
 pub struct MiniStack {
     aws: LocalAws,
     account: Account,
+    queue_url: String,
+    receipt_handle: String,
 }
 
 impl MiniStack {
-    /// Starts it, and makes the tables and the bus.
+    /// Starts it, and makes the tables, the bus and the queue, with one message that stands for
+    /// all.
     ///
     /// # Errors
     ///
@@ -65,7 +68,13 @@ impl MiniStack {
         create_table(&account, Side::Powertools, &["id"]).await?;
         let bus = account.eventbridge().create_event_bus().name(BUS).send();
         bus.await.context("cannot create the bus")?;
-        Ok(Self { aws, account })
+        let (queue_url, receipt_handle) = create_queue(&account).await?;
+        Ok(Self {
+            aws,
+            account,
+            queue_url,
+            receipt_handle,
+        })
     }
 
     /// Gives both functions `count` batches of each kind, by turns.
@@ -84,7 +93,7 @@ impl MiniStack {
             processor: self.function(Side::Processor, programs).await?,
             powertools: self.function(Side::Powertools, programs).await?,
         };
-        let mut batches = Batches::new(duplicates);
+        let mut batches = Batches::new(duplicates, self.receipt_handle.clone());
         warm_up(&mut functions, &mut batches).await?;
         let mut cases = Vec::new();
         for case in Case::ALL {
@@ -106,19 +115,39 @@ impl MiniStack {
 
     async fn function(&self, side: Side, programs: &Programs) -> Result<Function> {
         let endpoint = self.account.endpoint();
-        let mut function = Function::start(side, programs, endpoint, self.credentials()).await?;
+        let mut function = Function::start(side, programs, endpoint, self.told()).await?;
         function.started().await?;
         Ok(function)
     }
 
-    fn credentials(&self) -> Environment {
+    fn told(&self) -> Environment {
         vec![
+            ("INGEST_QUEUE_URL", self.queue_url.clone()),
             ("AWS_REGION", REGION.into()),
             ("AWS_DEFAULT_REGION", REGION.into()),
             ("AWS_ACCESS_KEY_ID", self.account.id().to_owned()),
             ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY.into()),
         ]
     }
+}
+
+/// A queue with a message in it that was received: the queue's URL, and the receipt handle.
+async fn create_queue(account: &Account) -> Result<(String, String)> {
+    let sqs = account.sqs();
+    let created = sqs.create_queue().queue_name("ingest").send().await;
+    let url = created.context("cannot create the queue")?.queue_url;
+    let url = url.context("the queue has no URL")?;
+    let sent = sqs
+        .send_message()
+        .queue_url(&url)
+        .message_body("all")
+        .send();
+    sent.await.context("cannot send a message")?;
+    let received = sqs.receive_message().queue_url(&url).send().await;
+    let messages = received.context("cannot receive the message")?.messages;
+    let message = messages.unwrap_or_default().into_iter().next();
+    let handle = message.and_then(|message| message.receipt_handle);
+    Ok((url, handle.context("the message did not come back")?))
 }
 
 /// A table with a key of these attributes, the partition's first.

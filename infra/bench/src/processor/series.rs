@@ -58,6 +58,11 @@ impl<T> Both<T> {
         })
     }
 
+    /// One after the other, in the order in which they take their turns.
+    pub fn in_turn(self) -> [T; 2] {
+        [self.processor, self.powertools]
+    }
+
     /// Each with its counterpart.
     pub fn zip<U>(self, other: Both<U>) -> Both<(T, U)> {
         Both {
@@ -113,11 +118,7 @@ pub async fn alternate(
     let mut both = Both::<Series>::default();
     for _ in 0..count {
         let batch = batches.make(case)?;
-        let Both {
-            processor,
-            powertools,
-        } = functions.as_mut().zip(both.as_mut());
-        for (function, series) in [processor, powertools] {
+        for (function, series) in functions.as_mut().zip(both.as_mut()).in_turn() {
             let trip = function.process(&batch).await?;
             series.events += batch.records;
             series.busy += trip;

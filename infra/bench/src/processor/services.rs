@@ -1,4 +1,4 @@
-//! The AWS services that `processor` and its peer call: DynamoDB and EventBridge.
+//! The AWS services that `processor` and its peer call: DynamoDB, EventBridge and SQS.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::tables::Tables;
 use crate::aws::{Answer, Services};
 
-/// DynamoDB and EventBridge. SQS is not among them: nothing fails here, so nothing is sent back
-/// or put aside.
+/// DynamoDB, EventBridge and, of SQS, what hides records while they are worked on: nothing is put
+/// aside here.
 #[derive(Debug, Default)]
 pub struct ProcessorServices {
     tables: Tables,
@@ -25,6 +25,7 @@ impl Services for ProcessorServices {
             "DynamoDB_20120810.PutItem" => self.tables.put(body),
             "AWSEvents.PutEvents" => self.publish(body),
             "AWSEvents.DescribeEventBus" => bus(body),
+            "AmazonSQS.ChangeMessageVisibilityBatch" => hidden(body),
             _ => None,
         }
     }
@@ -72,6 +73,26 @@ fn bus(body: &[u8]) -> Option<Answer> {
     let DescribeEventBus { name } = serde_json::from_slice(body).ok()?;
     let arn = format!("arn:aws:events:eu-west-1:000000000000:event-bus/{name}");
     Some(Answer::ok(json!({"Name": name, "Arn": arn})))
+}
+
+fn hidden(body: &[u8]) -> Option<Answer> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct ChangeMessageVisibilityBatch {
+        entries: Vec<Entry>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Entry {
+        id: String,
+    }
+    let call: ChangeMessageVisibilityBatch = serde_json::from_slice(body).ok()?;
+    let entries: Vec<_> = call
+        .entries
+        .iter()
+        .map(|Entry { id }| json!({"Id": id}))
+        .collect();
+    Some(Answer::ok(json!({"Successful": entries, "Failed": []})))
 }
 
 #[cfg(test)]

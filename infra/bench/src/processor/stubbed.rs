@@ -124,20 +124,21 @@ impl Measuring<'_> {
 
     async fn round(&self, rounds: &mut Both<Rounds>) -> Result<()> {
         let mut running = self.start().await?;
-        let mut batches = Batches::new(self.duplicates);
+        // As long as real ones.
+        let mut batches = Batches::new(self.duplicates, "AQEB".repeat(64));
         warm_up(&mut running.functions, &mut batches).await?;
         for (number, case) in Case::ALL.into_iter().enumerate() {
             let counted = running.measure(case, &mut batches, self.batches).await?;
-            rounds.as_mut().zip(counted).map(|(rounds, counted)| {
+            for (rounds, counted) in rounds.as_mut().zip(counted).in_turn() {
                 rounds.push(number, counted);
-            });
+            }
         }
         let peaks = running.functions.as_ref().try_map(Function::peak_kib)?;
         let ended = rounds.as_mut().zip(running.starts.zip(peaks));
-        ended.map(|(rounds, (start, peak))| {
+        for (rounds, (start, peak)) in ended.in_turn() {
             rounds.starts.push(start);
             rounds.peak_kib = rounds.peak_kib.max(peak);
-        });
+        }
         running.end()
     }
 
@@ -201,13 +202,10 @@ impl Running {
             processor: Side::Processor,
             powertools: Side::Powertools,
         };
-        sides
-            .zip(aws.zip(events))
-            .try_map(|(side, (aws, events))| {
-                let name = side.name();
-                aws.ensure_all_expected().context(name)?;
-                aws.services().verify(events).context(name)
-            })?;
+        for (side, (aws, events)) in sides.zip(aws.zip(events)).in_turn() {
+            aws.ensure_all_expected().context(side.name())?;
+            aws.services().verify(events).context(side.name())?;
+        }
         Ok(())
     }
 }
