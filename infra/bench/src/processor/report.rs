@@ -86,7 +86,7 @@ impl Report {
         let cpu = figures.as_ref().map(|figures| figures.cpu_us_per_event);
         row(f, "  CPU per event", cpu, microseconds, case.cpu_ratio)?;
         self.write_events_per_cpu_second(f, case)?;
-        write_times(f, figures.as_ref().map(|figures| &figures.times))?;
+        write_times(f, case.case, figures.as_ref().map(|figures| &figures.times))?;
         write_calls(f, figures.as_ref())
     }
 
@@ -145,7 +145,7 @@ impl Report {
         )?;
         for case in &ministack.cases {
             report::row(f, &self.name(case.case), [""; 3], "", "")?;
-            write_times(f, case.times.as_ref())?;
+            write_times(f, case.case, case.times.as_ref())?;
         }
         Ok(())
     }
@@ -163,14 +163,20 @@ impl Report {
     }
 }
 
-fn write_times(f: &mut fmt::Formatter<'_>, times: Both<&Times>) -> fmt::Result {
+fn write_times(f: &mut fmt::Formatter<'_>, case: Case, times: Both<&Times>) -> fmt::Result {
+    let what = match case {
+        Case::OneEvent => "an event",
+        Case::Groups | Case::OneGroup | Case::Duplicates => "a batch",
+    };
     let p50 = times.map(|times| times.p50_ms);
-    row(f, "  a batch, p50", p50, milliseconds, times_less(p50))?;
+    let name = format!("  {what}, p50");
+    row(f, &name, p50, milliseconds, times_less(p50))?;
     let p99 = times.map(|times| times.p99_ms);
-    row(f, "  a batch, p99", p99, milliseconds, times_less(p99))?;
+    let name = format!("  {what}, p99");
+    row(f, &name, p99, milliseconds, times_less(p99))?;
     let rate = times.map(|times| times.events_per_second);
     let more = 1.0 / times_less(rate);
-    row(f, "  events per second", rate, whole, more)
+    row(f, "  events per second, one instance", rate, whole, more)
 }
 
 fn write_calls(f: &mut fmt::Formatter<'_>, figures: Both<&Figures>) -> fmt::Result {
