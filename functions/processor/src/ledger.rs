@@ -18,6 +18,8 @@ use shared::ledger::{
     self, Attribute, Claim, ClaimRequest, Item, LedgerKey, Malformed, RULES, Refusal, Step, Value,
 };
 
+use self::expression::Expressions;
+
 /// What the processor asks of the ledger.
 pub trait Ledger: Send + Sync + 'static {
     /// Claims an event. `Ok(Err(refusal))` is the ledger's answer, not a failure.
@@ -63,17 +65,31 @@ pub enum LedgerError {
 pub struct DynamoLedger {
     client: Client,
     table: String,
+    claim: Expressions,
+    complete: Expressions,
+    release: Expressions,
 }
 
 impl DynamoLedger {
     /// The ledger in `table`.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
-        Self { client, table }
+        Self {
+            client,
+            table,
+            claim: Expressions::new(&RULES.claim),
+            complete: Expressions::new(&RULES.complete),
+            release: Expressions::new(&RULES.release),
+        }
     }
 
     /// One step as one call: it says what it did, or what refused it.
-    fn update(&self, key: &LedgerKey, step: &Step) -> UpdateItemFluentBuilder {
+    fn update(
+        &self,
+        key: &LedgerKey,
+        expressions: &Expressions,
+        step: &Step,
+    ) -> UpdateItemFluentBuilder {
         let update = self
             .client
             .update_item()
@@ -82,14 +98,14 @@ impl DynamoLedger {
             .key("sk", AttributeValue::S(key.sort.clone()))
             .return_values(ReturnValue::UpdatedNew)
             .return_values_on_condition_check_failure(OnRefusal::AllOld);
-        expression::with_step(update, step)
+        expressions.with_step(update, step)
     }
 }
 
 impl Ledger for DynamoLedger {
     async fn claim(&self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, LedgerError> {
         let step = RULES.claim(request);
-        match self.update(&request.key, &step).send().await {
+        match self.update(&request.key, &self.claim, &step).send().await {
             Ok(granted) => {
                 let item = read_item(&granted.attributes.unwrap_or_default());
                 Ok(Ok(item.claim()?))
@@ -106,7 +122,7 @@ impl Ledger for DynamoLedger {
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         let step = RULES.complete(claim, bus_event_id, now);
-        match self.update(key, &step).send().await {
+        match self.update(key, &self.complete, &step).send().await {
             Ok(_) => Ok(()),
             Err(error) => match refusing_item(error)? {
                 item if ledger::is_published_under(&item, claim) => Ok(()),
@@ -122,7 +138,7 @@ impl Ledger for DynamoLedger {
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         let step = RULES.release(claim, now);
-        match self.update(key, &step).send().await {
+        match self.update(key, &self.release, &step).send().await {
             Ok(_) => Ok(()),
             Err(error) => refusing_item(error).and(Err(LedgerError::Stale)),
         }

@@ -4,38 +4,72 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use shared::ledger::{Attribute, Change, Operand, Rule, Step, Test, Value};
 
-/// The same update, as `step` says: with its condition, its changes, and the names and values
-/// that stand in them.
-pub(super) fn with_step(update: UpdateItemFluentBuilder, step: &Step) -> UpdateItemFluentBuilder {
-    let condition = condition(&step.rule);
-    let changes = changes(&step.rule);
-    let text = format!("{condition} {changes}");
-    // DynamoDB refuses a name or a value that no expression uses.
-    let is_used = |placeholder: &str| {
-        let parts = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '#' | ':')));
-        parts.into_iter().any(|part| part == placeholder)
-    };
-    let mut update = update
-        .condition_expression(condition)
-        .update_expression(changes);
-    for attribute in Attribute::ALL {
-        let placeholder = name(attribute);
-        if is_used(&placeholder) {
-            update = update.expression_attribute_names(placeholder, attribute.name());
-        }
-    }
-    let one = Value::Number(1);
-    let values = step.values.iter().map(|(of, value)| (operand(*of), value));
-    for (placeholder, value) in values.chain([(ONE.to_owned(), &one)]) {
-        if is_used(&placeholder) {
-            update = update.expression_attribute_values(placeholder, attribute_value(value));
-        }
-    }
-    update
+/// A rule in DynamoDB's language. Each is written once, and not for each event.
+#[derive(Debug)]
+pub(super) struct Expressions {
+    condition: String,
+    changes: String,
+    /// The placeholders that stand in them, and what of. DynamoDB refuses one that doesn't.
+    names: Vec<(String, Attribute)>,
+    values: Vec<(String, Operand)>,
+    increments: bool,
 }
 
 /// What an attribute is incremented by.
 const ONE: &str = ":one";
+
+impl Expressions {
+    pub(super) fn new(rule: &Rule) -> Self {
+        let condition = condition(rule);
+        let changes = changes(rule);
+        let text = format!("{condition} {changes}");
+        let is_used = |placeholder: &str| {
+            let mut parts = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '#' | ':')));
+            parts.any(|part| part == placeholder)
+        };
+        let names = Attribute::ALL.map(|attribute| (name(attribute), attribute));
+        let operands = Attribute::ALL.map(Operand::Its).into_iter().chain([
+            Operand::Claimed,
+            Operand::Published,
+            Operand::Now,
+        ]);
+        let values = operands.map(|of| (operand(of), of));
+        Self {
+            names: names
+                .into_iter()
+                .filter(|(name, _)| is_used(name))
+                .collect(),
+            values: values.filter(|(value, _)| is_used(value)).collect(),
+            increments: is_used(ONE),
+            condition,
+            changes,
+        }
+    }
+
+    /// The same update as `step` says, which follows this rule: with its condition, its changes,
+    /// and the names and values that stand in them.
+    pub(super) fn with_step(
+        &self,
+        mut update: UpdateItemFluentBuilder,
+        step: &Step,
+    ) -> UpdateItemFluentBuilder {
+        for (placeholder, attribute) in &self.names {
+            update = update.expression_attribute_names(placeholder, attribute.name());
+        }
+        for (placeholder, operand) in &self.values {
+            if let Some(value) = step.values.get(operand) {
+                update = update.expression_attribute_values(placeholder, attribute_value(value));
+            }
+        }
+        if self.increments {
+            let one = attribute_value(&Value::Number(1));
+            update = update.expression_attribute_values(ONE, one);
+        }
+        update
+            .condition_expression(&self.condition)
+            .update_expression(&self.changes)
+    }
+}
 
 fn condition(rule: &Rule) -> String {
     let all = |tests: &&[Test]| {
