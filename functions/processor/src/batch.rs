@@ -200,4 +200,8 @@ async fn hide<Q: Queues>(queues: &Q, hidden: &[Hidden]) {
 }
 
 #[cfg(test)]
+mod cases;
+#[cfg(test)]
+mod fakes;
+#[cfg(test)]
 mod tests;

@@ -100,3 +100,154 @@ impl BatchMetrics {
             .push(format!("{message_id} {}", outcome.name()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use metrique::emf::Emf;
+    use metrique::writer::FormatExt as _;
+    use metrique::writer::sink::FlushImmediatelyBuilder;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::record::Publication;
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The line of a batch whose records have these outcomes.
+    fn line(outcomes: &[Outcome]) -> Value {
+        let buffer = Buffer::default();
+        let format = Emf::no_validations("n".to_owned(), vec![vec!["Function".to_owned()]]);
+        let sink = FlushImmediatelyBuilder::new().build_boxed(format.output_to(buffer.clone()));
+        let mut metrics = BatchMetrics::start(Timestamp::UNIX_EPOCH).append_on_drop(sink);
+        for (number, outcome) in outcomes.iter().enumerate() {
+            metrics.record(&format!("m{number}"), *outcome);
+        }
+        drop(metrics);
+        let bytes = buffer.0.lock().unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    fn published(milliseconds: u64) -> Publication {
+        Publication {
+            latency: Duration::from_millis(milliseconds),
+            payload_omitted: false,
+            marked: true,
+        }
+    }
+
+    /// What CloudWatch is told of a metric, without its name.
+    fn definition(line: &Value, name: &str) -> Option<Value> {
+        let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array();
+        let metrics = metrics.into_iter().flatten();
+        let mut its = metrics.filter(|metric| metric["Name"] == name).cloned();
+        let mut definition = its.next()?;
+        definition.as_object_mut()?.remove("Name");
+        Some(definition)
+    }
+
+    #[test]
+    fn the_latency_of_each_published_event_is_a_value_in_milliseconds() {
+        let of = |latencies: &[u64]| {
+            let outcomes = latencies
+                .iter()
+                .map(|time| Outcome::Published(published(*time)));
+            line(&outcomes.chain([Outcome::Duplicate]).collect::<Vec<_>>())
+        };
+        let one = of(&[20]);
+        assert_eq!(
+            definition(&one, "ArrivalToPublish"),
+            Some(json!({"Unit": "Milliseconds"}))
+        );
+        assert_eq!(one["ArrivalToPublish"], json!(20));
+        let three = of(&[20, 30, 20]);
+        // A value and how often it occurred.
+        let expected = json!({"Values": [20, 30, 20], "Counts": [1, 1, 1]});
+        assert_eq!(three["ArrivalToPublish"], expected);
+    }
+
+    #[test]
+    fn a_batch_that_published_nothing_says_nothing_of_latency() {
+        let line = line(&[Outcome::Duplicate]);
+        assert_eq!(line.get("ArrivalToPublish"), None);
+        assert_eq!(definition(&line, "ArrivalToPublish"), None);
+    }
+
+    #[test]
+    fn each_outcome_is_counted_as_what_it_is() {
+        let lease_until = Timestamp::UNIX_EPOCH;
+        let unmarked = Publication {
+            marked: false,
+            ..published(1)
+        };
+        let omitted = Publication {
+            payload_omitted: true,
+            ..published(1)
+        };
+        let outcomes = [
+            (
+                Outcome::Published(published(1)),
+                "published",
+                &["Published"][..],
+            ),
+            (
+                Outcome::Published(unmarked),
+                "unmarked",
+                &["Published", "Unmarked"],
+            ),
+            (
+                Outcome::Published(omitted),
+                "published",
+                &["Published", "PayloadsOmitted"],
+            ),
+            (Outcome::Duplicate, "duplicate", &["Duplicates"]),
+            (Outcome::Conflict, "conflict", &["Conflicts"]),
+            (Outcome::Quarantined, "quarantined", &["Quarantined"]),
+            (Outcome::Held { lease_until }, "held", &["Failed", "Held"]),
+            (Outcome::Panicked, "panicked", &["Failed", "Panicked"]),
+            (Outcome::Failed, "failed", &["Failed"]),
+            (Outcome::Postponed, "postponed", &["Failed"]),
+        ];
+        for (outcome, name, counted) in outcomes {
+            let line = line(&[outcome, outcome]);
+            assert_eq!(line["Function"], "processor");
+            assert_eq!(line["Records"], 2);
+            assert_eq!(
+                line["Outcomes"],
+                json!([format!("m0 {name}"), format!("m1 {name}")])
+            );
+            for counter in [
+                "Published",
+                "Unmarked",
+                "PayloadsOmitted",
+                "Duplicates",
+                "Conflicts",
+                "Quarantined",
+                "Failed",
+                "Held",
+                "Panicked",
+            ] {
+                let expected = if counted.contains(&counter) { 2 } else { 0 };
+                assert_eq!(line[counter], expected, "{outcome:?}: {counter}");
+                assert!(
+                    definition(&line, counter).is_some(),
+                    "{counter} is no metric"
+                );
+            }
+        }
+    }
+}

@@ -240,34 +240,38 @@ pub fn quarantined<'a>(envelope: &'a Envelope, reason: &'a str) -> Quarantined<'
     }
 }
 
-/// Whether every string of a JSON value is Unicode once its escapes are resolved. Only the escape
-/// of a surrogate (`\ud800` to `\udfff`) can spoil that: the first half of a pair has to be
-/// followed by the second.
+/// Whether every string of a JSON value is Unicode once its escapes are resolved. Only an escape
+/// of a surrogate (`\ud800` to `\udfff`) can spoil that. No parser is asked: one may refuse other
+/// things, such as a number with an exponent of three digits.
 fn is_unicode(payload: &RawValue) -> bool {
-    // In valid JSON a backslash begins an escape, and only strings have any.
     let mut rest = payload.get();
-    let mut awaits_second_half = false;
-    while let Some((between, escape)) = rest.split_once('\\') {
-        let unit = unit_of(escape);
-        let is_second_half = matches!(unit, Some(0xDC00..=0xDFFF));
-        let follows_first_half = awaits_second_half && between.is_empty();
-        if is_second_half != follows_first_half || awaits_second_half != follows_first_half {
-            return false;
-        }
-        awaits_second_half = matches!(unit, Some(0xD800..=0xDBFF));
-        let length = if unit.is_some() { "uXXXX".len() } else { 1 };
-        rest = escape.get(length..).unwrap_or_default();
+    while let Some((_, escape)) = rest.split_once('\\') {
+        rest = match code_unit(escape) {
+            Some((0xD800..=0xDBFF, behind)) => {
+                match behind.strip_prefix('\\').and_then(code_unit) {
+                    Some((0xDC00..=0xDFFF, behind)) => behind,
+                    _ => return false,
+                }
+            }
+            Some((0xDC00..=0xDFFF, _)) => return false,
+            Some((_, behind)) => behind,
+            None => escape.get(1..).unwrap_or_default(),
+        };
     }
-    !awaits_second_half
+    true
 }
 
-/// The UTF-16 unit of an escape, given what follows its backslash.
-fn unit_of(escape: &str) -> Option<u16> {
-    u16::from_str_radix(escape.strip_prefix('u')?.get(..4)?, 16).ok()
+/// The number that `u` and four digits stand for, and what is behind them.
+fn code_unit(escape: &str) -> Option<(u16, &str)> {
+    let (digits, behind) = escape.strip_prefix('u')?.split_at_checked(4)?;
+    Some((u16::from_str_radix(digits, 16).ok()?, behind))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     fn unicode(json: &str) -> bool {
@@ -279,11 +283,30 @@ mod tests {
         assert!(unicode(r#"{"a": "plain \u00e9"}"#));
         assert!(unicode(r#"{"a": "\ud83d\ude80 \uD83D\uDE80"}"#));
         assert!(!unicode(r#"{"a": "\ud83d"}"#));
-        assert!(!unicode(r#"["\ud83d", "\ude80"]"#));
-        assert!(!unicode(r#"["\ud83d\ud83d\ude80"]"#));
-        assert!(!unicode(r#"["\ud83d\n"]"#));
-        assert!(unicode(r#"["\\ud83d", "C:\\users", 1e999]"#));
         assert!(!unicode(r#"{"\uDE80": 1}"#));
+        assert!(!unicode(r#"{"a": "\ud83d\ud83d\ude80"}"#));
+        assert!(!unicode(r#"{"a": "\ud83d\\ude80"}"#));
+        assert!(!unicode(r#"{"a": "\\\ud83d"}"#));
+        // Odd in other ways, which are no reason.
+        assert!(unicode(r#"{"a": "\ud83d\ude80", "b": 1e999}"#));
+        let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+        assert!(unicode(&format!(r#"{{"a": "\ud83d\ude80", "b": {deep}}}"#)));
+        assert!(unicode(r#"{"a": "a backslash: \\ud83d"}"#));
+    }
+
+    const PIECES: [&str; 9] = [
+        r"\ud83d", r"\ude80", r"\uD7FF", r"\ue000", r"\\", r"\n", "u", "ud83d", "é",
+    ];
+
+    proptest! {
+        #[test]
+        fn what_is_unicode_is_what_a_json_parser_takes(
+            pieces in prop::collection::vec(select(PIECES.to_vec()), 0..8)
+        ) {
+            let json = format!(r#"{{"a": "{}"}}"#, pieces.concat());
+            let parsed: Result<serde_json::Value, _> = serde_json::from_str(&json);
+            prop_assert_eq!(unicode(&json), parsed.is_ok());
+        }
     }
 
     #[test]

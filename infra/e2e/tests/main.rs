@@ -4,9 +4,13 @@
 
 mod adapters;
 mod answers;
+mod bus;
 mod deployment;
+mod duplicates;
 mod faults;
 mod ingest_faults;
 mod journey;
+mod ledger;
+mod processing;
 mod proxy;
 mod secrecy;

@@ -1,0 +1,335 @@
+//! A ledger, a bus and queues in memory, which fail as they are told.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::future::pending;
+use std::sync::Mutex;
+
+use aws_lambda_events::event::sqs::SqsMessage;
+use aws_sdk_sqs::error::{BuildError, SdkError};
+use jiff::SignedDuration;
+use metrique::writer::sink::DevNullSink;
+use shared::ledger::{self, Claim, ClaimRequest, Item, LedgerKey, RULES, Refusal, Step};
+use shared::quarantine::{Id, Quarantined};
+use shared::queue::QueueError;
+use uuid::Uuid;
+
+use super::*;
+use crate::bus::{BusError, Entry};
+use crate::ledger::LedgerError;
+use crate::queues::VisibilityError;
+
+pub const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+/// Another worker's lease lasts so long from [`NOW`].
+pub const THEIR_LEASE: SignedDuration = SignedDuration::from_secs(10);
+
+thread_local! {
+    /// The clock of a test, which runs in one thread.
+    static CLOCK: Cell<Timestamp> = const { Cell::new(NOW) };
+}
+
+/// What goes wrong with an event at the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LedgerFault {
+    ClaimFails,
+    ClaimPanics,
+    /// The claim is granted, and so much time has passed then.
+    Stall(SignedDuration),
+    /// Another owner has claimed it when it is to be marked.
+    MarkIsStale,
+    MarkPanics,
+    MarkHangs,
+    ReleaseHangs,
+}
+
+/// A ledger in memory, by the rules.
+#[derive(Default)]
+pub struct FakeLedger {
+    pub items: Mutex<HashMap<LedgerKey, Item>>,
+    /// By the event's key.
+    pub faults: HashMap<String, LedgerFault>,
+}
+
+impl FakeLedger {
+    pub fn with_fault(key: &str, fault: LedgerFault) -> Self {
+        Self {
+            faults: [(key.to_owned(), fault)].into(),
+            ..Self::default()
+        }
+    }
+
+    pub fn item(&self, key: &str) -> Option<Item> {
+        self.items.lock().unwrap().get(&ledger_key(key)).cloned()
+    }
+
+    /// Has another worker claim an event.
+    pub fn claim_elsewhere(&self, key: &str, digest: &str) -> Claim {
+        let request = ClaimRequest {
+            key: ledger_key(key),
+            digest: digest.to_owned(),
+            delivery_id: Uuid::nil(),
+            owner: Uuid::nil(),
+            now: NOW,
+            lease_until: NOW + THEIR_LEASE,
+            expires_at: NOW + SignedDuration::from_hours(1),
+        };
+        let item = self.take(&request.key, &RULES.claim(&request)).unwrap();
+        item.claim().unwrap()
+    }
+
+    /// Has another worker publish an event.
+    pub fn publish_elsewhere(&self, key: &str, digest: &str) {
+        let claim = self.claim_elsewhere(key, digest);
+        let step = RULES.complete(&claim, "bus", NOW);
+        self.take(&ledger_key(key), &step).unwrap();
+    }
+
+    /// What the step makes of the item; or the item that refuses it.
+    fn take(&self, key: &LedgerKey, step: &Step) -> Result<Item, Option<Item>> {
+        let mut items = self.items.lock().unwrap();
+        let item = items.get(key).cloned();
+        let changed = step.apply(item.as_ref()).ok_or(item)?;
+        items.insert(key.clone(), changed.clone());
+        Ok(changed)
+    }
+
+    fn fault(&self, key: &LedgerKey) -> Option<LedgerFault> {
+        self.faults.get(&key.to_string()).copied()
+    }
+}
+
+pub fn ledger_key(key: &str) -> LedgerKey {
+    let (partition, sort) = key.split_once('/').unwrap();
+    LedgerKey {
+        partition: partition.into(),
+        sort: sort.into(),
+    }
+}
+
+impl Ledger for FakeLedger {
+    async fn claim(&self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, LedgerError> {
+        match self.fault(&request.key) {
+            Some(LedgerFault::ClaimFails) => {
+                let error = SdkError::construction_failure("fails, as told");
+                return Err(Box::new(error).into());
+            }
+            Some(LedgerFault::ClaimPanics) => panic!("as told"),
+            Some(LedgerFault::Stall(time)) => CLOCK.set(CLOCK.get() + time),
+            _ => {}
+        }
+        Ok(match self.take(&request.key, &RULES.claim(request)) {
+            Ok(item) => Ok(item.claim()?),
+            Err(item) => ledger::refused(&item.unwrap(), request)?,
+        })
+    }
+
+    async fn complete(
+        &self,
+        key: &LedgerKey,
+        claim: &Claim,
+        bus_event_id: &str,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        match self.fault(key) {
+            Some(LedgerFault::MarkIsStale) => return Err(LedgerError::Stale),
+            Some(LedgerFault::MarkPanics) => panic!("as told"),
+            Some(LedgerFault::MarkHangs) => pending().await,
+            _ => {}
+        }
+        let step = RULES.complete(claim, bus_event_id, now);
+        self.take(key, &step).map_err(|_| LedgerError::Stale)?;
+        Ok(())
+    }
+
+    async fn release(
+        &self,
+        key: &LedgerKey,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        if self.fault(key) == Some(LedgerFault::ReleaseHangs) {
+            pending::<()>().await;
+        }
+        let step = RULES.release(claim, now);
+        self.take(key, &step).map_err(|_| LedgerError::Stale)?;
+        Ok(())
+    }
+}
+
+/// A bus that remembers each call, and that stumbles over the events it is told to.
+#[derive(Default)]
+pub struct FakeBus {
+    /// The details of each call, and whether it took them.
+    pub calls: Mutex<Vec<Vec<(serde_json::Value, bool)>>>,
+    /// What it says when it refuses an event, by the event's key.
+    pub refuses: HashMap<String, &'static str>,
+    pub hangs: bool,
+    pub panics: bool,
+}
+
+impl FakeBus {
+    pub fn refusing(key: &str, code: &'static str) -> Self {
+        Self {
+            refuses: [(key.to_owned(), code)].into(),
+            ..Self::default()
+        }
+    }
+
+    /// The keys of each call that it took.
+    pub fn taken(&self) -> Vec<Vec<String>> {
+        let calls = self.calls.lock().unwrap();
+        let keys = |call: &Vec<(serde_json::Value, bool)>| {
+            let taken = call.iter().filter(|(_, is_taken)| *is_taken);
+            taken.map(|(detail, _)| key_of(detail)).collect()
+        };
+        calls.iter().map(keys).collect()
+    }
+}
+
+impl Bus for FakeBus {
+    async fn publish(&self, entries: &[Entry], time: Duration) -> Vec<Result<String, BusError>> {
+        assert!(!self.panics, "as told");
+        if self.hangs {
+            tokio::time::sleep(time).await;
+            return vec![Err(BusError::TimedOut); entries.len()];
+        }
+        let details = entries.iter().map(|entry| &entry.detail);
+        let details: Vec<serde_json::Value> = details
+            .map(|detail| serde_json::from_str(detail).unwrap())
+            .collect();
+        let result = |detail| match self.refuses.get(&key_of(detail)) {
+            Some(code) => Err(BusError::Entry {
+                code: (*code).to_owned(),
+            }),
+            None => Ok(format!("bus-id-of-{}", key_of(detail))),
+        };
+        let results: Vec<_> = details.iter().map(result).collect();
+        let taken = results.iter().map(Result::is_ok);
+        let call = details.into_iter().zip(taken).collect();
+        self.calls.lock().unwrap().push(call);
+        results
+    }
+}
+
+pub fn key_of(detail: &serde_json::Value) -> String {
+    detail["key"].as_str().unwrap().to_owned()
+}
+
+/// What was put aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutAside {
+    pub reason: String,
+    /// The delivery's or the message's.
+    pub id: String,
+    pub body: String,
+}
+
+/// Queues that remember what they were told.
+#[derive(Default)]
+pub struct FakeQueues {
+    pub quarantined: Mutex<Vec<PutAside>>,
+    /// Of each call, the receipt handles and the seconds.
+    pub hidden: Mutex<Vec<Vec<(String, u64)>>>,
+    pub quarantine_fails: bool,
+    pub quarantine_hangs: bool,
+}
+
+impl Queues for FakeQueues {
+    async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), QueueError> {
+        if self.quarantine_fails {
+            return Err(BuildError::other("fails, as told").into());
+        }
+        if self.quarantine_hangs {
+            pending::<()>().await;
+        }
+        let item = PutAside {
+            reason: item.reason.to_owned(),
+            id: match item.id {
+                Id::Delivery(id) => id.to_string(),
+                Id::Message(id) => id.to_owned(),
+            },
+            body: String::from_utf8(item.body.to_vec()).unwrap(),
+        };
+        self.quarantined.lock().unwrap().push(item);
+        Ok(())
+    }
+
+    async fn hide(&self, records: &[Hidden]) -> Result<(), VisibilityError> {
+        let hidden = records
+            .iter()
+            .map(|record| (record.receipt_handle.clone(), record.time.as_secs()));
+        self.hidden.lock().unwrap().push(hidden.collect());
+        Ok(())
+    }
+}
+
+pub type FakeProcessor = Processor<FakeLedger, FakeBus, FakeQueues>;
+
+pub fn processor(ledger: FakeLedger, bus: FakeBus) -> Arc<FakeProcessor> {
+    processor_with(ledger, bus, FakeQueues::default())
+}
+
+pub fn processor_with(ledger: FakeLedger, bus: FakeBus, queues: FakeQueues) -> Arc<FakeProcessor> {
+    CLOCK.set(NOW);
+    Arc::new(Processor {
+        ledger,
+        bus,
+        queues,
+        retention: Duration::from_hours(35 * 24),
+        now: || CLOCK.get(),
+        new_owner: Uuid::now_v7,
+        random: || 0.0,
+        metrics: DevNullSink::boxed(),
+    })
+}
+
+/// AURA's payload of a message about callout `id`.
+pub fn payload(message: &str, id: usize) -> String {
+    format!(r#"{{"message":"{message}","callout":{{"id":{id}}}}}"#)
+}
+
+/// A delivery of an event of callout `id`; each is another one.
+pub fn envelope(message: &str, id: usize) -> String {
+    envelope_of(Uuid::now_v7(), &payload(message, id))
+}
+
+pub fn envelope_of(delivery_id: Uuid, payload: &str) -> String {
+    format!(
+        r#"{{"version":1,"deliveryId":"{delivery_id}","receivedAt":"1970-01-01T00:00:00Z",
+            "origin":"webhook","payload":{payload}}}"#
+    )
+}
+
+/// A message of the ingest queue.
+pub fn message(id: &str, group: &str, receives: u32, body: String) -> SqsMessage {
+    let mut message = SqsMessage::default();
+    message.message_id = Some(id.to_owned());
+    message.receipt_handle = Some(format!("handle-{id}"));
+    message.body = Some(body);
+    message.attributes = [
+        ("MessageGroupId".into(), group.to_owned()),
+        ("ApproximateReceiveCount".into(), receives.to_string()),
+    ]
+    .into();
+    message
+}
+
+pub fn event(messages: Vec<SqsMessage>) -> SqsEvent {
+    let mut event = SqsEvent::default();
+    event.records = messages;
+    event
+}
+
+/// Processes messages with so much time to go; the ids that were reported failed, sorted.
+pub async fn failures(
+    time: SignedDuration,
+    processor: &Arc<FakeProcessor>,
+    messages: Vec<SqsMessage>,
+) -> Vec<String> {
+    let response = process(processor, event(messages), NOW + time).await;
+    let failures = response.batch_item_failures.into_iter();
+    let mut failed: Vec<_> = failures.map(|failure| failure.item_identifier).collect();
+    failed.sort();
+    failed
+}

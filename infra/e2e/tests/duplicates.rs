@@ -1,0 +1,126 @@
+//! One event that comes again and again, in many batches at once.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
+use e2e::proxy::FaultProxy;
+use e2e::{Local, PATIENCE, ledger_items};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::{SignedDuration, Timestamp};
+use local::consumers::Consumers;
+use local::stack::Stack;
+use metrique::writer::sink::DevNullSink;
+use processor::batch;
+use processor::bus::EventBridge;
+use processor::ledger::DynamoLedger;
+use processor::queues::SqsQueues;
+use processor::wave::Processor;
+use serde_json::value::RawValue;
+use shared::envelope::{Envelope, Origin};
+use uuid::Uuid;
+
+/// Says how many duplicates there are; the local AWS takes some hundreds a second:
+/// `DUPLICATES=100000 cargo test -p e2e -- duplicates`.
+const COUNT: &str = "DUPLICATES";
+const DEFAULT_COUNT: u32 = 5_000;
+
+/// The most that SQS hands over at once.
+const BATCH: u32 = 10;
+/// Batches at once.
+const WORKERS: usize = 20;
+
+type RealProcessor = Processor<DynamoLedger, EventBridge, SqsQueues>;
+
+/// The function's own parts, at work in this process.
+fn processor(stack: &Stack, bus: &FaultProxy) -> Result<Arc<RealProcessor>> {
+    let account = stack.account();
+    let config = account.sdk_config().to_builder();
+    let config = config.endpoint_url(bus.url()).build();
+    let output = |name| stack.output(name).map(str::to_owned);
+    Ok(Arc::new(Processor {
+        ledger: DynamoLedger::new(account.dynamodb(), output("LedgerTableName")?),
+        bus: EventBridge::new(
+            aws_sdk_eventbridge::Client::new(&config),
+            output("EventBusName")?,
+        ),
+        queues: SqsQueues::new(
+            account.sqs(),
+            output("IngestQueueUrl")?,
+            output("QuarantineQueueUrl")?,
+        ),
+        retention: Duration::from_hours(24),
+        now: Timestamp::now,
+        new_owner: Uuid::now_v7,
+        random: || 0.5,
+        metrics: DevNullSink::boxed(),
+    }))
+}
+
+/// A delivery of the one event, in a group of its own: SQS would hand over one after the other.
+fn record(number: u32) -> Result<SqsMessage> {
+    let payload = r#"{"message":"NEW_CALLOUT","callout":{"id":1}}"#;
+    let payload = RawValue::from_string(payload.to_owned())?;
+    let envelope = Envelope::new(Uuid::now_v7(), Timestamp::now(), Origin::Webhook, payload);
+    let mut message = SqsMessage::default();
+    message.message_id = Some(number.to_string());
+    message.body = Some(envelope.to_json());
+    message
+        .attributes
+        .insert("SequenceNumber".into(), number.to_string());
+    Ok(message)
+}
+
+/// Processes these records until all are settled. Who is told that another holds the event comes
+/// again.
+async fn settle(processor: &Arc<RealProcessor>, records: Range<u32>) -> Result<()> {
+    let begin = Instant::now();
+    let mut open: HashSet<_> = records.collect();
+    while !open.is_empty() {
+        ensure!(begin.elapsed() < PATIENCE, "not settled: {open:?}");
+        let mut event = SqsEvent::default();
+        event.records = open.iter().copied().map(record).collect::<Result<_>>()?;
+        let deadline = Timestamp::now() + SignedDuration::from_secs(10);
+        let report = batch::process(processor, event, deadline).await;
+        let failed = report.batch_item_failures.iter();
+        let failed = failed.map(|failure| failure.item_identifier.parse());
+        open = failed.collect::<Result<_, _>>().context("no number")?;
+        if !open.is_empty() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn however_often_an_event_comes_it_leaves_one_item_and_one_publish() -> Result<()> {
+    let count = match std::env::var(COUNT) {
+        Ok(count) => count.parse().context(COUNT)?,
+        Err(_) => DEFAULT_COUNT,
+    };
+    let system = Local::shared().await?.system(&[]).await?;
+    let stack = &system.stack;
+    let mut consumers = Consumers::read(stack);
+    let bus = FaultProxy::before(stack.account().endpoint())?;
+    let processor = processor(stack, &bus)?;
+
+    let begin = Instant::now();
+    let starts = (0..count).step_by(BATCH as usize);
+    let batches = starts.map(|start| settle(&processor, start..(start + BATCH).min(count)));
+    let batches = stream::iter(batches).buffer_unordered(WORKERS);
+    let () = batches.try_collect().await?;
+    let rate = f64::from(count) / begin.elapsed().as_secs_f64();
+    println!("{count} duplicates, {rate:.0} a second");
+
+    let published = consumers.until_quiet(Duration::from_secs(2)).await?;
+    let keys: Vec<_> = published.iter().map(|event| &event.detail.key).collect();
+    assert_eq!(keys, ["callout#1/NEW_CALLOUT"]);
+    assert_eq!(ledger_items(stack).await?.len(), 1);
+    let puts = bus.calls().into_iter();
+    let puts = puts.filter(|call| call.operation == "AWSEvents.PutEvents");
+    assert_eq!(puts.count(), 1);
+    Ok(())
+}

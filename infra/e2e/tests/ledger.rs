@@ -1,0 +1,402 @@
+//! The ledger's adapter against DynamoDB: whatever is asked of an item, the table answers as the
+//! pure rules do, and the item is the same afterwards.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,
+    ScalarAttributeType,
+};
+use e2e::Local;
+use futures::future::try_join_all;
+use jiff::{SignedDuration, Timestamp};
+use local::account::Account;
+use processor::ledger::{DynamoLedger, Ledger as _, LedgerError};
+use rand::rngs::ChaCha8Rng;
+use rand::seq::IndexedRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use shared::ledger::{
+    self, Claim, ClaimRequest, Item, LedgerKey, RULES, Refusal, State, Step, Value,
+};
+use uuid::Uuid;
+
+pub const TABLE: &str = "ledger";
+
+const LEASE: SignedDuration = SignedDuration::from_secs(7);
+const MILLISECOND: SignedDuration = SignedDuration::from_millis(1);
+
+/// A table with the keys of the template's ledger table.
+pub async fn ledger_table(account: &Account) -> Result<Client> {
+    let client = account.dynamodb();
+    let attribute = |name: &str| {
+        let kind = ScalarAttributeType::S;
+        AttributeDefinition::builder()
+            .attribute_name(name)
+            .attribute_type(kind)
+            .build()
+    };
+    let key = |name: &str, kind: KeyType| {
+        KeySchemaElement::builder()
+            .attribute_name(name)
+            .key_type(kind)
+            .build()
+    };
+    client
+        .create_table()
+        .table_name(TABLE)
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(attribute("pk")?)
+        .attribute_definitions(attribute("sk")?)
+        .key_schema(key("pk", KeyType::Hash)?)
+        .key_schema(key("sk", KeyType::Range)?)
+        .send()
+        .await?;
+    Ok(client)
+}
+
+fn key(callout: u64) -> LedgerKey {
+    LedgerKey {
+        partition: format!("callout#{callout}"),
+        sort: "NEW_CALLOUT".into(),
+    }
+}
+
+fn request(key: LedgerKey, owner: Uuid, now: Timestamp, digest: &str) -> ClaimRequest {
+    ClaimRequest {
+        key,
+        digest: digest.into(),
+        delivery_id: Uuid::from_u128(99),
+        owner,
+        now,
+        lease_until: now + LEASE,
+        expires_at: now + SignedDuration::from_hours(24),
+    }
+}
+
+/// What an item is for who takes a step, by that one's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Before {
+    Absent,
+    Held,
+    AtItsEnd,
+    RunOut,
+    Published,
+}
+
+/// A step, as it stands to the item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Claim {
+        by_its_owner: bool,
+        same_digest: bool,
+    },
+    Complete {
+        is_current: bool,
+    },
+    Release {
+        is_current: bool,
+    },
+    /// As DynamoDB's TTL does it.
+    Expiry,
+}
+
+/// Every pair that there is. Of an absent item nobody is the owner, and nothing is the same.
+fn all_pairs() -> BTreeSet<(Before, Kind)> {
+    let either = [false, true];
+    let claims = either.map(|by_its_owner| {
+        either.map(|same_digest| Kind::Claim {
+            by_its_owner,
+            same_digest,
+        })
+    });
+    let completions = either.map(|is_current| Kind::Complete { is_current });
+    let releases = either.map(|is_current| Kind::Release { is_current });
+    let kinds = [claims.as_flattened(), &completions, &releases].concat();
+    let with = |before| kinds.iter().map(move |kind| (before, *kind));
+    let states = [
+        Before::Held,
+        Before::AtItsEnd,
+        Before::RunOut,
+        Before::Published,
+    ];
+    let foreign = [
+        Kind::Claim {
+            by_its_owner: false,
+            same_digest: false,
+        },
+        Kind::Complete { is_current: false },
+        Kind::Release { is_current: false },
+    ];
+    let absent = foreign.map(|kind| (Before::Absent, kind));
+    states.into_iter().flat_map(with).chain(absent).collect()
+}
+
+/// One event's item in memory beside the one in the table, and all claims that were granted.
+struct Story {
+    ledger: Arc<DynamoLedger>,
+    table: Client,
+    key: LedgerKey,
+    item: Option<Item>,
+    claims: Vec<Claim>,
+    random: ChaCha8Rng,
+    seen: BTreeSet<(Before, Kind)>,
+}
+
+impl Story {
+    /// Takes random steps, and compares after each.
+    async fn run(mut self, steps: usize) -> Result<BTreeSet<(Before, Kind)>> {
+        for number in 0..steps {
+            let before = self.item.clone();
+            let step = self.step().await;
+            let (now, kind) = step.with_context(|| format!("{}: step {number}", self.key))?;
+            let pair = (state(before.as_ref(), now)?, kind);
+            let item = self.stored().await?;
+            ensure!(
+                item == self.item.as_ref().map(|item| attributes(&self.key, item)),
+                "{}: step {number}, {pair:?} at {now}: {item:?} is stored, and not {:?}",
+                self.key,
+                self.item
+            );
+            self.seen.insert(pair);
+        }
+        Ok(self.seen)
+    }
+
+    async fn step(&mut self) -> Result<(Timestamp, Kind)> {
+        let now = self.clock()?;
+        let kind = match self.random.random_range(0..16) {
+            0..8 => self.claim(now).await?,
+            8..11 => self.complete(now).await?,
+            11..15 => self.release(now).await?,
+            _ => self.expire().await?,
+        };
+        Ok((now, kind))
+    }
+
+    async fn claim(&mut self, now: Timestamp) -> Result<Kind> {
+        let owner = Uuid::from_u128(self.random.random_range(1..=3));
+        let digest = *["a", "b"].choose(&mut self.random).context("no digest")?;
+        let kind = Kind::Claim {
+            by_its_owner: self.current().is_some_and(|claim| claim.owner == owner),
+            same_digest: match &self.item {
+                Some(item) => item.digest()? == digest,
+                None => false,
+            },
+        };
+        let request = request(self.key.clone(), owner, now, digest);
+        let expected = self.expected_claim(&request)?;
+        let answer = self.ledger.claim(&request).await?;
+        ensure!(
+            answer == expected,
+            "{kind:?} at {now}: {answer:?}, and not {expected:?}"
+        );
+        self.claims.extend(answer.ok());
+        Ok(kind)
+    }
+
+    fn expected_claim(&mut self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>> {
+        let is_granted = self.take(&RULES.claim(request));
+        let item = self.item.as_ref().context("refused, and no item")?;
+        if is_granted {
+            return Ok(Ok(item.claim()?));
+        }
+        Ok(ledger::refused(item, request)?)
+    }
+
+    /// Completing again what this very claim has completed changes nothing and is granted.
+    async fn complete(&mut self, now: Timestamp) -> Result<Kind> {
+        let claim = self.some_claim()?;
+        let is_current = self.current() == Some(claim);
+        let bus_event_id = format!("bus-{}", self.random.random_range(0..1000));
+        let is_granted = self.take(&RULES.complete(&claim, &bus_event_id, now));
+        let item = self.item.as_ref();
+        let expected =
+            is_granted || item.is_some_and(|item| ledger::is_published_under(item, &claim));
+        let completed = self.ledger.complete(&self.key, &claim, &bus_event_id, now);
+        let answer = granted(completed.await)?;
+        let kind = Kind::Complete { is_current };
+        ensure!(answer == expected, "{kind:?} at {now}: {answer}");
+        Ok(kind)
+    }
+
+    async fn release(&mut self, now: Timestamp) -> Result<Kind> {
+        let claim = self.some_claim()?;
+        let is_current = self.current() == Some(claim);
+        let expected = self.take(&RULES.release(&claim, now));
+        let answer = granted(self.ledger.release(&self.key, &claim, now).await)?;
+        let kind = Kind::Release { is_current };
+        ensure!(answer == expected, "{kind:?} at {now}: {answer}");
+        Ok(kind)
+    }
+
+    async fn expire(&mut self) -> Result<Kind> {
+        let delete = self.table.delete_item().table_name(TABLE);
+        let key = &self.key;
+        delete
+            .key("pk", AttributeValue::S(key.partition.clone()))
+            .key("sk", AttributeValue::S(key.sort.clone()))
+            .send()
+            .await?;
+        self.item = None;
+        Ok(Kind::Expiry)
+    }
+
+    /// Whether the step is allowed; then it is done to the item in memory.
+    fn take(&mut self, step: &Step) -> bool {
+        let changed = step.apply(self.item.as_ref());
+        let is_allowed = changed.is_some();
+        self.item = changed.or(self.item.take());
+        is_allowed
+    }
+
+    /// The claim under which the item stands as it does.
+    fn current(&self) -> Option<Claim> {
+        self.item.as_ref()?.claim().ok()
+    }
+
+    /// Half of the time the current one. Else one that was granted at any time, or one that never
+    /// was: another's attempt, or the next.
+    fn some_claim(&mut self) -> Result<Claim> {
+        if let Some(current) = self.current()
+            && self.random.random()
+        {
+            return Ok(current);
+        }
+        let owner = Uuid::from_u128(self.random.random_range(1..=3));
+        let attempt = self.random.random_range(1..=3);
+        let forged = Claim { owner, attempt };
+        let claims = [self.claims.as_slice(), &[forged]].concat();
+        claims.choose(&mut self.random).copied().context("no claim")
+    }
+
+    /// Inside a lease, at its very end, or after it; without one, any time.
+    fn clock(&mut self) -> Result<Timestamp> {
+        let state = self.item.as_ref().map(Item::state).transpose()?;
+        let end = match state {
+            Some(State::Claimed { lease_until, .. }) => lease_until,
+            _ => Timestamp::from_second(self.random.random_range(1_000..2_000))?,
+        };
+        let hour = SignedDuration::from_hours(1);
+        let from_end = [
+            -hour,
+            -LEASE,
+            -MILLISECOND,
+            SignedDuration::ZERO,
+            MILLISECOND,
+            hour,
+        ];
+        let from_end = from_end.choose(&mut self.random).context("no time")?;
+        Ok(end.checked_add(*from_end)?)
+    }
+
+    async fn stored(&self) -> Result<Option<HashMap<String, AttributeValue>>> {
+        let get = self
+            .table
+            .get_item()
+            .table_name(TABLE)
+            .consistent_read(true);
+        let key = &self.key;
+        let answer = get
+            .key("pk", AttributeValue::S(key.partition.clone()))
+            .key("sk", AttributeValue::S(key.sort.clone()))
+            .send();
+        Ok(answer.await?.item)
+    }
+}
+
+fn state(item: Option<&Item>, now: Timestamp) -> Result<Before> {
+    let Some(item) = item else {
+        return Ok(Before::Absent);
+    };
+    Ok(match item.state()? {
+        State::Published { .. } => Before::Published,
+        State::Claimed { lease_until, .. } if now < lease_until => Before::Held,
+        State::Claimed { lease_until, .. } if now == lease_until => Before::AtItsEnd,
+        State::Claimed { .. } => Before::RunOut,
+    })
+}
+
+/// All attributes that the table should have of an item.
+fn attributes(key: &LedgerKey, item: &Item) -> HashMap<String, AttributeValue> {
+    let own = item.0.iter().map(|(attribute, value)| {
+        let value = match value {
+            Value::Text(text) => AttributeValue::S(text.clone()),
+            Value::Number(number) => AttributeValue::N(number.to_string()),
+        };
+        (attribute.name().to_owned(), value)
+    });
+    let key = [
+        ("pk".to_owned(), AttributeValue::S(key.partition.clone())),
+        ("sk".to_owned(), AttributeValue::S(key.sort.clone())),
+    ];
+    own.chain(key).collect()
+}
+
+/// Whether a fenced step was granted.
+fn granted(answer: Result<(), LedgerError>) -> Result<bool> {
+    match answer {
+        Ok(()) => Ok(true),
+        Err(LedgerError::Stale) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[tokio::test]
+async fn dynamodb_and_the_pure_rules_make_the_same_of_every_step_in_every_state() -> Result<()> {
+    const STORIES: u64 = 300;
+    const STEPS: usize = 8;
+    let account = Local::shared().await?.new_account();
+    let table = ledger_table(&account).await?;
+    let ledger = Arc::new(DynamoLedger::new(table.clone(), TABLE.into()));
+    let story = |seed| Story {
+        ledger: Arc::clone(&ledger),
+        table: table.clone(),
+        key: key(seed),
+        item: None,
+        claims: Vec::new(),
+        random: ChaCha8Rng::seed_from_u64(seed),
+        seen: BTreeSet::new(),
+    };
+    let mut seen = BTreeSet::new();
+    let seeds: Vec<_> = (0..STORIES).collect();
+    for some in seeds.chunks(20) {
+        let stories = some.iter().map(|seed| story(*seed).run(STEPS));
+        seen.extend(try_join_all(stories).await?.into_iter().flatten());
+    }
+    // Otherwise this proves less than it says.
+    let unseen: Vec<_> = all_pairs().difference(&seen).copied().collect();
+    assert!(unseen.is_empty(), "{unseen:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_many_who_claim_at_once_one_is_granted() -> Result<()> {
+    let table = ledger_table(&Local::shared().await?.new_account()).await?;
+    let ledger = Arc::new(DynamoLedger::new(table, TABLE.into()));
+    let mut claims = tokio::task::JoinSet::new();
+    for owner in 1..=20 {
+        let ledger = Arc::clone(&ledger);
+        let owner = Uuid::from_u128(owner);
+        let request = request(key(1), owner, Timestamp::UNIX_EPOCH, "a");
+        claims.spawn(async move { ledger.claim(&request).await });
+    }
+    let mut granted = 0;
+    for claim in claims.join_all().await {
+        granted += usize::from(claim.context("claim failed")?.is_ok());
+    }
+    assert_eq!(granted, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_call_to_a_table_that_is_not_there_fails_and_says_so() -> Result<()> {
+    let account = Local::shared().await?.new_account();
+    let ledger = DynamoLedger::new(account.dynamodb(), "absent".into());
+    let request = request(key(1), Uuid::from_u128(1), Timestamp::UNIX_EPOCH, "a");
+    let error = ledger.claim(&request).await.unwrap_err().to_string();
+    assert!(error.contains("ResourceNotFoundException"), "{error}");
+    Ok(())
+}

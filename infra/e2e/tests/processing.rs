@@ -1,0 +1,327 @@
+//! The deployed processor: what an event costs, and what trouble does to it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use aws_sdk_dynamodb::types::AttributeValue;
+use e2e::proxy::{Call, Fault, FaultProxy, Plan};
+use e2e::{Local, drained, ledger_items};
+use jiff::{SignedDuration, Timestamp};
+use local::consumers::{Published, Queue};
+use local::system::Leftovers;
+use local::template::Template;
+use processor::ledger::{DynamoLedger, Ledger as _};
+use shared::ledger::{ClaimRequest, LedgerKey};
+use shared::queue::Message;
+use uuid::Uuid;
+
+use self::trial::{BUS, Receive, Trial, delivery, entity};
+
+mod trial;
+
+/// How often each operation was called.
+fn counts(calls: &[Call]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for call in calls {
+        *counts.entry(call.operation.clone()).or_default() += 1;
+    }
+    counts
+}
+
+fn expected<const N: usize>(counts: [(&str, usize); N]) -> BTreeMap<String, usize> {
+    let counts = counts.map(|(operation, count)| (operation.to_owned(), count));
+    counts.into_iter().filter(|(_, count)| *count > 0).collect()
+}
+
+fn keys(published: &[Published]) -> HashSet<&str> {
+    let keys = published.iter().map(|event| event.detail.key.as_str());
+    keys.collect()
+}
+
+/// An attribute's text or digits in each of the ledger's items that has it.
+fn values(items: &[HashMap<String, AttributeValue>], attribute: &str) -> Vec<String> {
+    let value = |value: &AttributeValue| match value {
+        AttributeValue::S(text) | AttributeValue::N(text) => Some(text.clone()),
+        _ => None,
+    };
+    let items = items.iter().filter_map(|item| item.get(attribute));
+    items.filter_map(value).collect()
+}
+
+const UPDATE: &str = "DynamoDB_20120810.UpdateItem";
+const PUT: &str = "AWSEvents.PutEvents";
+const HIDE: &str = "AmazonSQS.ChangeMessageVisibilityBatch";
+
+#[tokio::test]
+async fn a_new_event_costs_two_calls_to_the_ledger_a_duplicate_one_and_a_wave_one_to_the_bus()
+-> Result<()> {
+    const EVENTS: u32 = 10;
+    let mut trial = Trial::begin().await?;
+    // The calls that a process makes once are made then.
+    trial.deliver("NEW_CALLOUT", 0..1).await?;
+    drained(&trial.system.stack).await?;
+    let mut batches = trial.batches().await?.len();
+
+    for is_new in [true, false] {
+        let proxies = [&trial.dynamodb, &trial.eventbridge, &trial.sqs];
+        let before = proxies.map(|proxy| proxy.calls().len());
+        // While the first of them is claimed, the others come together.
+        let slow = Fault::Slow(Duration::from_secs(1));
+        trial.dynamodb.set(Plan::Next(1, slow));
+        trial.deliver("NEW_CALLOUT", 1..EVENTS + 1).await?;
+        drained(&trial.system.stack).await?;
+
+        let mut calls = proxies.map(FaultProxy::calls);
+        let calls = [0, 1, 2].map(|n| counts(&calls[n].split_off(before[n])));
+        let lines = trial.batches().await?.split_off(batches);
+        batches += lines.len();
+        assert!(lines.len() < EVENTS as usize, "no two came together");
+        // Each is of another callout, so all of a batch are in one wave.
+        let (per_event, waves) = if is_new { (2, lines.len()) } else { (1, 0) };
+        assert_eq!(calls[0], expected([(UPDATE, per_event * EVENTS as usize)]));
+        assert_eq!(calls[1], expected([(PUT, waves)]));
+        // One for when the process dies.
+        assert_eq!(calls[2], expected([(HIDE, lines.len())]));
+    }
+    let published = trial.published().await?;
+    assert_eq!(published.len(), 1 + EVENTS as usize);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_time_from_arrival_to_publish_is_a_metric_with_a_value_for_each_event() -> Result<()> {
+    let mut trial = Trial::begin().await?;
+    for _ in 0..2 {
+        trial.deliver("NEW_CALLOUT", 0..8).await?;
+    }
+    assert_eq!(trial.published().await?.len(), 8);
+    let batches = trial.batches().await?;
+    let published: usize = batches.iter().map(|batch| batch.published).sum();
+    assert_eq!(published, 8);
+    for batch in &batches {
+        assert_eq!(batch.latencies(), batch.published as u64, "{batch:?}");
+        let metrics = batch.definitions.pointer("/CloudWatchMetrics/0/Metrics");
+        let metrics = metrics.and_then(|metrics| metrics.as_array()).into_iter();
+        let mut its = metrics.flatten().filter(|metric| {
+            let name = metric.get("Name").and_then(|name| name.as_str());
+            name == Some("ArrivalToPublish")
+        });
+        let unit = its.next().and_then(|metric| metric.get("Unit")?.as_str());
+        assert_eq!(unit, (batch.published > 0).then_some("Milliseconds"));
+    }
+    Ok(())
+}
+
+/// Twelve callouts of two events each, while a service fails for twenty seconds in all these ways.
+async fn outlives(service: fn(&Trial) -> &FaultProxy, faults: &[Fault]) -> Result<()> {
+    const CALLOUTS: u32 = 12;
+    let mut trial = Trial::begin().await?;
+    trial.deliver("NEW_CALLOUT", 1000..1001).await?;
+    drained(&trial.system.stack).await?;
+    service(&trial).set(Plan::share(1.0, faults, 4));
+    trial.deliver("NEW_CALLOUT", 0..CALLOUTS).await?;
+    trial.deliver("CALLOUT_CLOSED", 0..CALLOUTS).await?;
+    service(&trial).until_fault().await?;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    service(&trial).set(Plan::Through);
+
+    let published = trial.published().await?;
+    let events = 1 + 2 * CALLOUTS as usize;
+    assert_eq!(keys(&published).len(), events, "an event is lost");
+    assert_eq!(published.len(), events, "an event is doubled");
+    assert!(Leftovers::count(&trial.system.stack).await?.is_none());
+    let receives = trial.receives().await?;
+    assert!(receives.values().all(|its| its.len() <= 10), "{receives:?}");
+    let last = |its: &Vec<Receive>| its.last().map(|last| last.outcome.clone());
+    let last: HashSet<_> = receives.values().filter_map(last).collect();
+    assert_eq!(last, HashSet::from(["published".to_owned()]));
+    // What failed comes back by its own pause: about 2 seconds after the end of its batch, and not
+    // when a batch does that nobody reported, 8 seconds after its beginning.
+    let failed = receives.values().filter_map(|its| match &its[..] {
+        [first, second, ..] if first.outcome == "failed" => {
+            Some(second.at.duration_since(first.at))
+        }
+        _ => None,
+    });
+    let soonest = failed.min().context("nothing failed")?;
+    assert!(soonest < SignedDuration::from_secs(7), "{receives:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_outage_of_the_ledger_delays_and_neither_loses_nor_doubles() -> Result<()> {
+    let faults = [
+        Fault::Throttled,
+        Fault::InternalError,
+        Fault::ResetBefore,
+        Fault::ResetAfter,
+    ];
+    outlives(|trial| &trial.dynamodb, &faults).await
+}
+
+#[tokio::test]
+async fn an_outage_of_the_bus_delays_and_neither_loses_nor_doubles() -> Result<()> {
+    // An answer that is lost after the bus has acted is the window that nothing closes.
+    let faults = [Fault::Throttled, Fault::InternalError, Fault::ResetBefore];
+    outlives(|trial| &trial.eventbridge, &faults).await
+}
+
+#[tokio::test]
+async fn an_event_that_another_worker_holds_waits_for_its_lease_and_comes_once_more() -> Result<()>
+{
+    let mut trial = Trial::begin().await?;
+    let table = trial.system.stack.output("LedgerTableName")?.to_owned();
+    let ledger = DynamoLedger::new(trial.system.stack.account().dynamodb(), table);
+    let now = Timestamp::now();
+    let lease_until = now + SignedDuration::from_secs(15);
+    let request = ClaimRequest {
+        key: LedgerKey {
+            partition: entity(1).key(),
+            sort: "NEW_CALLOUT".into(),
+        },
+        digest: "of another worker".into(),
+        delivery_id: Uuid::now_v7(),
+        owner: Uuid::now_v7(),
+        now,
+        lease_until,
+        expires_at: now + SignedDuration::from_hours(24),
+    };
+    let claim = ledger.claim(&request).await?.ok();
+    assert!(claim.is_some());
+    trial.deliver("NEW_CALLOUT", 1..2).await?;
+    trial.deliver("NEW_CALLOUT", 2..3).await?;
+
+    let published = trial.published().await?;
+    assert_eq!((published.len(), keys(&published).len()), (2, 2));
+    let outcomes = trial.outcomes().await?;
+    let outcomes: HashSet<_> = outcomes.into_values().collect();
+    let [held, other] = [&["held", "published"][..], &["published"]];
+    let expected = [held, other].map(|its| its.iter().map(ToString::to_string).collect());
+    assert_eq!(outcomes, HashSet::from(expected));
+    let items = ledger_items(&trial.system.stack).await?;
+    let mut attempts = values(&items, "attempt");
+    attempts.sort();
+    assert_eq!(attempts, ["1", "2"]);
+    let published_at = values(&items, "publishedAt");
+    let last = published_at.iter().max().context("no time")?;
+    assert!(last.parse::<i64>()? >= lease_until.as_millisecond());
+    Ok(())
+}
+
+/// A folder that is gone with the test.
+struct Failpoints(std::path::PathBuf);
+
+impl Failpoints {
+    fn new() -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("failpoints-{}", Uuid::now_v7()));
+        std::fs::create_dir(&folder)?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Failpoints {
+    fn drop(&mut self) {
+        // What is left behind is an empty folder at worst.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn what_a_processor_claimed_that_died_then_is_published_after_the_lease() -> Result<()> {
+    let failpoints = Failpoints::new()?;
+    let folder = failpoints.0.to_str().context("no UTF-8")?;
+    let template = Local::shared().await?.template().clone();
+    let mut trial = Trial::begin_with(&template, &[("FAILPOINTS", folder)]).await?;
+    let armed = failpoints.0.join("after-claim");
+    std::fs::write(&armed, "")?;
+    trial.deliver("NEW_CALLOUT", 0..3).await?;
+
+    let published = trial.published().await?;
+    assert!(!armed.exists(), "it didn't die");
+    assert_eq!((published.len(), keys(&published).len()), (3, 3));
+    assert!(Leftovers::count(&trial.system.stack).await?.is_none());
+    let items = ledger_items(&trial.system.stack).await?;
+    assert_eq!(values(&items, "state"), ["PUBLISHED"; 3]);
+    // What was claimed twice came twice, and never while the dead one's lease ran.
+    let attempts = values(&items, "attempt");
+    assert!(
+        attempts.iter().any(|attempt| attempt == "2"),
+        "{attempts:?}"
+    );
+    let outcomes = trial.outcomes().await?;
+    assert!(
+        outcomes.values().all(|its| its == &["published"]),
+        "{outcomes:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_no_envelope_is_quarantined_at_once_and_its_group_goes_on() -> Result<()> {
+    let mut trial = Trial::begin().await?;
+    let poison = "not an envelope";
+    let message = delivery("NEW_CALLOUT", 1)?;
+    let broken = Message {
+        body: poison.to_owned(),
+        deduplication_id: "broken".to_owned(),
+        ..message.clone()
+    };
+    trial.send(broken).await?;
+    trial.send(message).await?;
+
+    assert_eq!(
+        keys(&trial.published().await?),
+        HashSet::from(["callout#1/NEW_CALLOUT"])
+    );
+    let outcomes: HashSet<_> = trial.outcomes().await?.into_values().collect();
+    let once = ["quarantined", "published"].map(|outcome| vec![outcome.to_owned()]);
+    assert_eq!(outcomes, HashSet::from(once));
+    let stack = &trial.system.stack;
+    let leftovers = Leftovers::count(stack).await?;
+    assert_eq!(
+        (leftovers.quarantine_depth, leftovers.dead_letter_depth),
+        (1, 0)
+    );
+    let url = stack.output("QuarantineQueueUrl")?;
+    let quarantine = Queue::new(stack.account().sqs(), url);
+    assert_eq!(quarantine.receive().await?, [poison]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_its_bus_nothing_counts_as_published_and_all_of_it_comes_back() -> Result<()> {
+    const EVENTS: usize = 3;
+    let real = Local::shared().await?.template();
+    let absent = BUS.replace("!Ref EventBus", "absent");
+    let template = Template::from_text(real.text().replace(BUS, &absent));
+    let mut trial = Trial::begin_with(&template, &[]).await?;
+    trial.deliver("NEW_CALLOUT", 0..3).await?;
+    trial.until_received(2).await?;
+
+    let stack = &trial.system.stack;
+    let queue = Queue::new(stack.account().sqs(), stack.output("IngestQueueUrl")?);
+    assert_eq!(queue.depth().await?, EVENTS as u64);
+    assert_eq!(
+        values(&ledger_items(stack).await?, "state"),
+        ["CLAIMED"; EVENTS]
+    );
+    let sent = trial.eventbridge.calls();
+    assert!(!sent.iter().any(|call| call.operation == PUT), "{sent:?}");
+    let published =
+        |batches: &[trial::Batch]| -> usize { batches.iter().map(|batch| batch.published).sum() };
+    assert_eq!(published(&trial.batches().await?), 0);
+
+    // Nobody listens on this one.
+    let bus = stack.account().eventbridge().create_event_bus();
+    bus.name("absent").send().await?;
+    assert!(trial.published().await?.is_empty());
+    let stack = &trial.system.stack;
+    assert_eq!(
+        values(&ledger_items(stack).await?, "state"),
+        ["PUBLISHED"; EVENTS]
+    );
+    assert_eq!(published(&trial.batches().await?), EVENTS);
+    assert!(Leftovers::count(stack).await?.is_none());
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! A system to be tried whose processor reaches AWS through proxies, and what it says it did.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::proxy::FaultProxy;
+use e2e::{Local, PATIENCE, all_published, logs, with_variables};
+use futures::future::try_join_all;
+use jiff::Timestamp;
+use local::consumers::{Consumers, Published};
+use local::system::System;
+use local::template::Template;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use shared::envelope::{Envelope, Origin};
+use shared::event::Entity;
+use shared::queue::{Message, Queue};
+use uuid::Uuid;
+
+/// The line of the template that says where events are published.
+pub const BUS: &str = "EVENT_BUS_NAME: !Ref EventBus";
+
+pub struct Trial {
+    pub system: System,
+    pub dynamodb: FaultProxy,
+    pub eventbridge: FaultProxy,
+    pub sqs: FaultProxy,
+    consumers: Consumers,
+    ingest_queue: Queue,
+}
+
+/// The line that the processor writes for each batch, as CloudWatch Logs has it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Batch {
+    pub published: usize,
+    /// One value, or several with how often there was each.
+    pub arrival_to_publish: Option<Value>,
+    outcomes: Vec<String>,
+    #[serde(rename = "_aws")]
+    pub definitions: Value,
+}
+
+/// A message that came.
+#[derive(Debug)]
+pub struct Receive {
+    /// When work on its batch began.
+    pub at: Timestamp,
+    pub outcome: String,
+}
+
+impl Trial {
+    pub async fn begin() -> Result<Self> {
+        let template = Local::shared().await?.template().clone();
+        Self::begin_with(&template, &[]).await
+    }
+
+    /// With another template, and with more variables in the processor's environment.
+    pub async fn begin_with(template: &Template, variables: &[(&str, &str)]) -> Result<Self> {
+        let local = Local::shared().await?;
+        let proxy = || FaultProxy::before(local.endpoint());
+        let (dynamodb, eventbridge, sqs) = (proxy()?, proxy()?, proxy()?);
+        let urls = [dynamodb.url(), eventbridge.url(), sqs.url()];
+        let [dynamodb_url, eventbridge_url, sqs_url] = urls.each_ref().map(String::as_str);
+        let endpoints = [
+            ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb_url),
+            ("AWS_ENDPOINT_URL_EVENTBRIDGE", eventbridge_url),
+            ("AWS_ENDPOINT_URL_SQS", sqs_url),
+        ];
+        // Of all functions, the processor alone has this.
+        let after = "LEDGER_RETENTION_DAYS: \"35\"";
+        let variables = [&endpoints[..], variables].concat();
+        let template = with_variables(template, after, &variables)?;
+        let system = local.system_from(template).await?;
+        let sqs_client = system.stack.account().sqs();
+        let ingest_queue = system.stack.output("IngestQueueUrl")?.to_owned();
+        Ok(Self {
+            consumers: Consumers::read(&system.stack),
+            ingest_queue: Queue::new(sqs_client, ingest_queue),
+            system,
+            dynamodb,
+            eventbridge,
+            sqs,
+        })
+    }
+
+    /// Puts a message on the ingest queue.
+    pub async fn send(&self, message: Message) -> Result<()> {
+        self.ingest_queue.send(&message).await?;
+        Ok(())
+    }
+
+    /// A delivery each for the events with this name of these callouts, all at once.
+    pub async fn deliver(&self, name: &str, callouts: std::ops::Range<u32>) -> Result<()> {
+        let send = async |callout| self.send(delivery(name, callout)?).await;
+        try_join_all(callouts.map(send)).await?;
+        Ok(())
+    }
+
+    /// Everything that consumers get of what was queued so far, doubles included.
+    pub async fn published(&mut self) -> Result<Vec<Published>> {
+        all_published(&self.system.stack, &mut self.consumers).await
+    }
+
+    /// What the processor said so far.
+    pub async fn batches(&self) -> Result<Vec<Batch>> {
+        let stack = &self.system.stack;
+        let group = format!("{} ", stack.output("ProcessorLogGroupName")?);
+        let lines = logs::all_lines(stack).await?;
+        let its = lines.iter().filter_map(|line| line.strip_prefix(&group));
+        Ok(its
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect())
+    }
+
+    /// Each message each time that it came, by SQS's ids.
+    pub async fn receives(&self) -> Result<HashMap<String, Vec<Receive>>> {
+        let mut receives: HashMap<_, Vec<_>> = HashMap::new();
+        for batch in self.batches().await? {
+            let at = batch.definitions.get("Timestamp").and_then(Value::as_i64);
+            let at = Timestamp::from_millisecond(at.context("no time")?)?;
+            for outcome in batch.outcomes {
+                let (id, outcome) = outcome.split_once(' ').context("no outcome")?;
+                let outcome = outcome.to_owned();
+                let its = receives.entry(id.to_owned()).or_default();
+                its.push(Receive { at, outcome });
+            }
+        }
+        Ok(receives)
+    }
+
+    /// What became of each message each time that it came, by SQS's ids.
+    pub async fn outcomes(&self) -> Result<HashMap<String, Vec<String>>> {
+        let receives = self.receives().await?.into_iter();
+        let outcomes = |its: Vec<Receive>| its.into_iter().map(|receive| receive.outcome);
+        Ok(receives
+            .map(|(id, its)| (id, outcomes(its).collect()))
+            .collect())
+    }
+
+    /// Waits until some message has come so often.
+    pub async fn until_received(&self, times: usize) -> Result<()> {
+        let begin = Instant::now();
+        loop {
+            let outcomes = self.outcomes().await?;
+            if outcomes.values().any(|its| its.len() >= times) {
+                return Ok(());
+            }
+            ensure!(
+                begin.elapsed() < PATIENCE,
+                "nothing came {times} times: {outcomes:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+impl Batch {
+    /// How many values it has of [`Self::arrival_to_publish`].
+    pub fn latencies(&self) -> u64 {
+        let counts = |metric: &Value| {
+            let counts = metric.get("Counts")?.as_array()?.iter();
+            Some(counts.filter_map(Value::as_u64).sum())
+        };
+        let latencies = self.arrival_to_publish.as_ref();
+        latencies.map_or(0, |metric| counts(metric).unwrap_or(1))
+    }
+}
+
+/// A new delivery of a callout's event.
+pub fn delivery(name: &str, callout: u32) -> Result<Message> {
+    let payload = format!(r#"{{"message":"{name}","callout":{{"id":{callout}}}}}"#);
+    let payload = RawValue::from_string(payload)?;
+    let envelope = Envelope::new(Uuid::now_v7(), Timestamp::now(), Origin::Webhook, payload);
+    Ok(envelope.message(&entity(callout)))
+}
+
+pub fn entity(callout: u32) -> Entity {
+    Entity {
+        kind: "callout".into(),
+        id: callout.to_string(),
+    }
+}
