@@ -18,10 +18,12 @@ use tokio::time::timeout;
 use crate::bus::Bus;
 use crate::ledger::Ledger;
 use crate::metrics::BatchMetrics;
+use crate::processor::Processor;
 use crate::queues::{Hidden, Queues};
 use crate::record::{Outcome, Record};
-use crate::retry::{self, AFTER_LEASE};
-use crate::wave::{self, CLOCK_SKEW, Processor};
+use crate::retry;
+use crate::schedule::hidden_for;
+use crate::wave;
 
 /// How long a batch waits to be hidden if it has failed before.
 const HIDING_TIME: Duration = Duration::from_secs(1);
@@ -144,7 +146,7 @@ fn hide_until_deadline<L: Ledger, B: Bus, Q: Queues>(
     groups: &[Group],
     deadline: Timestamp,
 ) -> JoinHandle<()> {
-    let time = processor.time_until(deadline) + CLOCK_SKEW + AFTER_LEASE;
+    let time = hidden_for(processor.time_until(deadline));
     let hidden = |group: &Group| {
         let receives = group.open.front().map_or(1, |record| record.receives);
         let most = Duration::from_secs(receives.saturating_sub(1).min(MOST_SPREAD).into());

@@ -1,9 +1,10 @@
 //! Processor: claims each event in the ledger, publishes it once, marks it published.
 //!
 //! [`batch`] takes what SQS hands over apart into groups and reports per record; a [`wave`] takes
-//! the first open record of each group to its end: claim, publish, mark. [`record`] is what a
-//! record says and what may become of it, and [`retry`] when it comes back. What they touch
-//! stands behind a trait each: the [`ledger`], the [`bus`] and the [`queues`].
+//! the first open record of each group to its end: claim, publish, mark. [`processor`] has the
+//! steps of one record, [`record`] what a record says and what may become of it, [`schedule`] how
+//! long each part may take, and [`retry`] when what failed comes back. What they touch stands
+//! behind a trait each: the [`ledger`], the [`bus`] and the [`queues`].
 //!
 //! A new event costs two calls to the ledger, a claim and a mark, and its share of one call to
 //! the bus. A duplicate costs one call, a claim that is refused. Nothing is read.
@@ -26,7 +27,9 @@ pub mod config;
 mod failpoint;
 pub mod ledger;
 pub mod metrics;
+pub mod processor;
 pub mod queues;
 pub mod record;
 pub mod retry;
+pub mod schedule;
 pub mod wave;

@@ -27,6 +27,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::record::Outcome;
+use crate::schedule::AFTER_LEASE;
 
 /// How often SQS hands over a message before it goes to the dead letters: `maxReceiveCount` in
 /// template.yaml.
@@ -46,10 +47,6 @@ const JITTER: f64 = 0.25;
 
 /// The first pause where no service is to be spared.
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
-
-/// From the end of a lease until its record comes back, so that clocks needn't agree to the
-/// millisecond.
-pub(crate) const AFTER_LEASE: Duration = Duration::from_secs(1);
 
 /// After how long a record comes back that was handed over `receives` times so far. `random` is
 /// from 0 to 1.

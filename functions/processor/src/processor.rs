@@ -1,0 +1,259 @@
+//! What is done with one record: read, claim, mark, give back, put aside.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use metrique::writer::BoxEntrySink;
+use shared::envelope::Envelope;
+use shared::ledger::{Claim, ClaimRequest, Refusal};
+use shared::quarantine::{Conflict, Quarantined};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::bus::{Bus, BusError, Entry, Omission};
+use crate::failpoint::{self, Step};
+use crate::ledger::{Ledger, LedgerError};
+use crate::queues::Queues;
+use crate::record::{Identified, Outcome, Record, quarantined};
+use crate::retry::MOST_PANICS;
+use crate::schedule::{after, between};
+
+/// Before the second attempt to mark. Each later pause is twice as long.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Everything that a record meets.
+#[derive(Debug)]
+pub struct Processor<L, B, Q> {
+    /// Who knows every event.
+    pub ledger: L,
+    /// Where events are published.
+    pub bus: B,
+    /// Where records come back to, or go that can never be processed.
+    pub queues: Q,
+    /// How long the ledger remembers an event.
+    pub retention: Duration,
+    /// The clock; [`Timestamp::now`] but for tests.
+    pub now: fn() -> Timestamp,
+    /// A fresh owner for each claim; random but for tests.
+    pub new_owner: fn() -> Uuid,
+    /// From 0 to 1; random but for tests.
+    pub random: fn() -> f64,
+    /// Where each batch's line goes.
+    pub metrics: BoxEntrySink,
+}
+
+/// An event that may be published now, and by nobody else.
+pub(crate) struct Claimed {
+    pub(crate) record: Arc<Record>,
+    pub(crate) identified: Identified,
+    claim: Claim,
+    pub(crate) omission: Option<Omission>,
+}
+
+/// Why a task has no result.
+pub(crate) enum Undone {
+    /// Its time ran out.
+    Late,
+    /// It panicked; the panic hook has logged the place.
+    Panicked,
+}
+
+impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
+    /// Runs a record's task until `end` at the latest. In a task of its own a panic ends there.
+    pub(crate) async fn isolated<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+        end: Timestamp,
+    ) -> Result<T, Undone> {
+        let task = tokio::spawn(timeout(self.time_until(end), work));
+        match task.await {
+            Ok(done) => done.map_err(|_elapsed| Undone::Late),
+            Err(_panic) => Err(Undone::Panicked),
+        }
+    }
+
+    /// What becomes of a record whose task has no result. One that panics again and again would
+    /// hold up the records behind it until they went to the dead letters together.
+    pub(crate) async fn undone(&self, record: &Record, undone: Undone, end: Timestamp) -> Outcome {
+        let message_id = &record.message_id;
+        match undone {
+            Undone::Late => {
+                tracing::error!(message_id, "record failed: its time ran out");
+                Outcome::Failed
+            }
+            Undone::Panicked if record.receives < MOST_PANICS => Outcome::Panicked,
+            Undone::Panicked => {
+                let item = record.quarantined("panicked", (self.now)());
+                let put_aside = self.put_aside(record, &item, Outcome::Quarantined);
+                let in_time = timeout(self.time_until(end), put_aside).await;
+                in_time.unwrap_or(Outcome::Panicked)
+            }
+        }
+    }
+
+    pub(crate) fn time_until(&self, end: Timestamp) -> Duration {
+        between((self.now)(), end)
+    }
+
+    pub(crate) async fn claim(
+        &self,
+        record: &Arc<Record>,
+        lease_until: Timestamp,
+    ) -> Result<(Claimed, Entry), Outcome> {
+        let identified = self.identify(record).await?;
+        let (entry, omission) = identified
+            .entry(record)
+            .map_err(|error| failed(record, &error))?;
+        let now = (self.now)();
+        let request = ClaimRequest {
+            key: identified.key.clone(),
+            digest: identified.digest.clone(),
+            delivery_id: identified.envelope.delivery_id,
+            owner: (self.new_owner)(),
+            now,
+            lease_until,
+            expires_at: after(now, self.retention),
+        };
+        let claim = match self.ledger.claim(&request).await {
+            Ok(Ok(claim)) => claim,
+            Ok(Err(refusal)) => return Err(self.refused(record, &identified, refusal).await),
+            Err(error @ LedgerError::Malformed(_)) => {
+                tracing::error!(message_id = record.message_id, %error, "can't be claimed");
+                let item = quarantined(&identified.envelope, "ledger-item-malformed");
+                return Err(self.put_aside(record, &item, Outcome::Quarantined).await);
+            }
+            Err(error) => return Err(failed(record, &error)),
+        };
+        let claimed = Claimed {
+            record: Arc::clone(record),
+            identified,
+            claim,
+            omission,
+        };
+        self.keep_omitted_payload(&claimed).await?;
+        Ok((claimed, entry))
+    }
+
+    /// Reads a record; what can never be processed is put aside as it came.
+    async fn identify(&self, record: &Record) -> Result<Identified, Outcome> {
+        let envelope = match Envelope::parse(&record.body) {
+            Ok(envelope) => envelope,
+            Err(reason) => {
+                let reason = reason.to_string();
+                let item = record.quarantined(&reason, (self.now)());
+                return Err(self.put_aside(record, &item, Outcome::Quarantined).await);
+            }
+        };
+        match Identified::read(envelope) {
+            Ok(identified) => Ok(identified),
+            Err((envelope, reason)) => {
+                let reason = reason.to_string();
+                let item = quarantined(&envelope, &reason);
+                Err(self.put_aside(record, &item, Outcome::Quarantined).await)
+            }
+        }
+    }
+
+    async fn refused(&self, record: &Record, identified: &Identified, refusal: Refusal) -> Outcome {
+        match refusal {
+            Refusal::Duplicate => Outcome::Duplicate,
+            Refusal::Held { lease_until } => Outcome::Held { lease_until },
+            Refusal::Conflict { published } => {
+                let item = Quarantined {
+                    conflict: Some(Conflict {
+                        digest: &identified.digest,
+                        published: &published,
+                    }),
+                    ..quarantined(&identified.envelope, "conflict")
+                };
+                self.put_aside(record, &item, Outcome::Conflict).await
+            }
+        }
+    }
+
+    /// Before an event goes out without its payload, that is put where consumers' operators find
+    /// it.
+    async fn keep_omitted_payload(&self, claimed: &Claimed) -> Result<(), Outcome> {
+        if claimed.omission.is_none() {
+            return Ok(());
+        }
+        let item = quarantined(&claimed.identified.envelope, "payload-omitted");
+        match self.queues.quarantine(&item).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.release(claimed).await;
+                Err(failed(&claimed.record, &error))
+            }
+        }
+    }
+
+    /// What becomes of an event that the bus didn't take.
+    pub(crate) async fn give_back(&self, claimed: &Claimed, error: &BusError) -> Outcome {
+        let record = &claimed.record;
+        self.release(claimed).await;
+        if error.is_permanent() {
+            tracing::error!(message_id = record.message_id, %error, "can't be published");
+            let item = quarantined(&claimed.identified.envelope, "unpublishable");
+            return self.put_aside(record, &item, Outcome::Quarantined).await;
+        }
+        failed(record, error)
+    }
+
+    /// If this fails, the lease runs out by itself.
+    async fn release(&self, claimed: &Claimed) {
+        let Claimed {
+            record,
+            identified,
+            claim,
+            ..
+        } = claimed;
+        let release = self.ledger.release(&identified.key, claim, (self.now)());
+        if let Err(error) = release.await {
+            tracing::warn!(message_id = record.message_id, %error, "claim not released");
+        }
+    }
+
+    /// Marks a published event, trying for as long as it is let; whether it is marked.
+    pub(crate) async fn mark(&self, claimed: &Claimed, bus_event_id: &str) -> bool {
+        failpoint::reach(Step::BeforeComplete);
+        let Claimed {
+            record,
+            identified: Identified { key, .. },
+            claim,
+            ..
+        } = claimed;
+        let mut pause = PAUSE;
+        loop {
+            let now = (self.now)();
+            let error = match self.ledger.complete(key, claim, bus_event_id, now).await {
+                Ok(()) => return true,
+                Err(error) => error,
+            };
+            tracing::error!(message_id = record.message_id, %error, "published, but not marked");
+            if matches!(error, LedgerError::Stale) {
+                return false;
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+    }
+
+    async fn put_aside(
+        &self,
+        record: &Record,
+        item: &Quarantined<'_>,
+        outcome: Outcome,
+    ) -> Outcome {
+        match self.queues.quarantine(item).await {
+            Ok(()) => outcome,
+            Err(error) => failed(record, &error),
+        }
+    }
+}
+
+fn failed(record: &Record, error: &dyn std::error::Error) -> Outcome {
+    tracing::error!(message_id = record.message_id, %error, "record failed");
+    Outcome::Failed
+}
