@@ -1,20 +1,14 @@
 //! What the end-to-end tests stand on: one MiniStack for all of them, an account of its own for
-//! each, and the means to look into a deployed system and to hurt it.
+//! each, and the means to look into a deployed system.
 
 pub mod logs;
-pub mod processes;
-pub mod proxy;
 pub mod spill;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use aws_sdk_dynamodb::types::AttributeValue;
+use anyhow::Result;
 use local::account::Account;
 use local::bundle::Bundle;
-use local::consumers::{Consumers, Published, Queue};
 use local::ministack::{LocalAws, LocalAwsOptions};
 use local::package::Profile;
 use local::progress::Progress;
@@ -31,13 +25,6 @@ pub struct Local {
     aws: LocalAws,
     bundle: Bundle,
 }
-
-/// Longer than anything takes that works: a killed batch comes back after the ingest queue's
-/// visibility timeout, 30 s on the local stack.
-pub const PATIENCE: Duration = Duration::from_mins(2);
-
-/// From the bus to a consumer it takes milliseconds.
-const QUIET: Duration = Duration::from_secs(2);
 
 static LOCAL: OnceCell<Local> = OnceCell::const_new();
 static ACCOUNTS: AtomicU64 = AtomicU64::new(1);
@@ -147,85 +134,4 @@ fn parameters(changes: &[(&str, &str)]) -> Parameters {
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect()
-}
-
-/// Waits until the processor is done with all that was queued so far: what isn't published then
-/// never will be.
-///
-/// # Errors
-///
-/// SQS doesn't answer, or for [`PATIENCE`] the queue hasn't become shorter.
-pub async fn drained(stack: &Stack) -> Result<()> {
-    let queue = Queue::new(stack.account().sqs(), stack.output("IngestQueueUrl")?);
-    let mut least = u64::MAX;
-    let mut progress = Instant::now();
-    loop {
-        let depth = queue.depth().await?;
-        if depth == 0 {
-            return Ok(());
-        }
-        if depth < least {
-            least = depth;
-            progress = Instant::now();
-        }
-        ensure!(
-            progress.elapsed() < PATIENCE,
-            "the ingest queue isn't drained"
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// Everything that consumers get of what was queued so far, doubles included.
-///
-/// # Errors
-///
-/// As for [`drained`], or a consumer's queue can't be read.
-pub async fn all_published(stack: &Stack, consumers: &mut Consumers) -> Result<Vec<Published>> {
-    drained(stack).await?;
-    consumers.until_quiet(QUIET).await
-}
-
-/// Every item of the ledger.
-///
-/// # Errors
-///
-/// DynamoDB doesn't answer.
-pub async fn ledger_items(stack: &Stack) -> Result<Vec<HashMap<String, AttributeValue>>> {
-    let table = stack.output("LedgerTableName")?;
-    let mut pages = stack
-        .account()
-        .dynamodb()
-        .scan()
-        .table_name(table)
-        .into_paginator()
-        .items()
-        .send();
-    let mut items = Vec::new();
-    while let Some(item) = pages.next().await {
-        items.push(item?);
-    }
-    Ok(items)
-}
-
-/// A template with more variables in one function's environment, put after the line `after`.
-///
-/// # Errors
-///
-/// There is not one line like that.
-pub fn with_variables(
-    template: &Template,
-    after: &str,
-    variables: &[(&str, &str)],
-) -> Result<Template> {
-    let line = format!("          {after}\n");
-    ensure!(
-        template.text().matches(&line).count() == 1,
-        "the template has not one line {after}"
-    );
-    let added = variables
-        .iter()
-        .map(|(name, value)| format!("          {name}: {value}\n"));
-    let lines: String = std::iter::once(line.clone()).chain(added).collect();
-    Ok(Template::from_text(template.text().replace(&line, &lines)))
 }

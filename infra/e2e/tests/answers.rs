@@ -2,8 +2,10 @@
 //! answers while a service fails is in `ingest_faults`.)
 
 use anyhow::{Context as _, Result};
-use e2e::{Local, all_published, drained, ledger_items, logs};
+use e2e::{Local, logs};
 use local::consumers::{Consumers, QUEUES, Queue};
+use local::ledger;
+use local::settled::{all_published, drained};
 use local::stack::Stack;
 use local::system::{Header, Leftovers, System, Webhook};
 use reqwest::{Client, Method, StatusCode};
@@ -40,7 +42,7 @@ fn with_header(webhook: &Webhook, name: &str, value: &str) -> Webhook {
 /// Nothing in any queue or table: what was refused has left no trace.
 async fn assert_nothing_stored(stack: &Stack) -> Result<()> {
     drained(stack).await?;
-    assert!(ledger_items(stack).await?.is_empty(), "in the ledger");
+    assert!(ledger::items(stack).await?.is_empty(), "in the ledger");
     assert!(Leftovers::count(stack).await?.is_none(), "left somewhere");
     for output in QUEUES {
         let queue = Queue::new(stack.account().sqs(), stack.output(output)?);

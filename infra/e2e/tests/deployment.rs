@@ -1,8 +1,10 @@
 //! The template's life: created, updated, refused.
 
 use anyhow::{Context as _, Result, bail};
-use e2e::{Local, all_published, ledger_items, logs};
+use e2e::{Local, logs};
 use local::consumers::Consumers;
+use local::ledger;
+use local::settled::all_published;
 use local::stack::DeployError;
 use local::system::System;
 use serde_json::Value;
@@ -127,7 +129,7 @@ async fn the_rule_for_other_kinds_can_be_turned_off() -> Result<()> {
     assert_eq!(published.len(), 1);
     assert_eq!(published[0].detail.entity.kind, "callout");
     // Published both; consumers that add a rule of their own still get the other one.
-    let items = ledger_items(&system.stack).await?;
+    let items = ledger::items(&system.stack).await?;
     let states = items
         .iter()
         .filter_map(|item| item.get("state")?.as_s().ok());

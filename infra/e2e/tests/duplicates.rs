@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
-use e2e::proxy::FaultProxy;
-use e2e::{Local, PATIENCE, ledger_items};
+use e2e::Local;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use local::consumers::Consumers;
+use local::ledger;
+use local::proxy::FaultProxy;
+use local::settled::PATIENCE;
 use local::stack::Stack;
 use metrique::writer::sink::DevNullSink;
 use processor::batch;
@@ -118,7 +120,7 @@ async fn however_often_an_event_comes_it_leaves_one_item_and_one_publish() -> Re
     let published = consumers.until_quiet(Duration::from_secs(2)).await?;
     let keys: Vec<_> = published.iter().map(|event| &event.detail.key).collect();
     assert_eq!(keys, ["callout#1/NEW_CALLOUT"]);
-    assert_eq!(ledger_items(stack).await?.len(), 1);
+    assert_eq!(ledger::items(stack).await?.len(), 1);
     let puts = bus.calls().into_iter();
     let puts = puts.filter(|call| call.operation == "AWSEvents.PutEvents");
     assert_eq!(puts.count(), 1);

@@ -3,10 +3,13 @@
 use std::collections::HashSet;
 
 use anyhow::Result;
-use e2e::proxy::{Fault, FaultProxy, Plan};
-use e2e::{Local, PATIENCE, all_published, ledger_items, processes, with_variables};
+use e2e::Local;
 use local::aura::Day;
 use local::consumers::{Consumers, Published};
+use local::ledger;
+use local::processes;
+use local::proxy::{Fault, FaultProxy, Plan};
+use local::settled::{PATIENCE, all_published};
 use local::stack::Stack;
 use local::system::Leftovers;
 use local::tally::Tally;
@@ -16,8 +19,7 @@ use serde_json::json;
 async fn a_processor_killed_between_claim_and_publish_leads_to_a_publish_later() -> Result<()> {
     let local = Local::shared().await?;
     let bus = FaultProxy::before(local.new_account().endpoint())?;
-    let template = with_variables(
-        local.template(),
+    let template = local.template().with_variables(
         "EVENT_BUS_NAME: !Ref EventBus",
         &[("AWS_ENDPOINT_URL_EVENTBRIDGE", &bus.url())],
     )?;
@@ -48,7 +50,7 @@ async fn a_processor_killed_between_claim_and_publish_leads_to_a_publish_later()
     assert_eq!(keys(&published).len(), 6, "an event is lost");
     assert_eq!(published.len(), 6, "an event is doubled");
     assert_eq!(with_state(&system.stack, "PUBLISHED").await?, 7);
-    let claimed_again = ledger_items(&system.stack)
+    let claimed_again = ledger::items(&system.stack)
         .await?
         .into_iter()
         .filter(|item| {
@@ -60,7 +62,7 @@ async fn a_processor_killed_between_claim_and_publish_leads_to_a_publish_later()
 }
 
 async fn with_state(stack: &Stack, state: &str) -> Result<usize> {
-    let items = ledger_items(stack).await?;
+    let items = ledger::items(stack).await?;
     let states = items
         .iter()
         .filter_map(|item| item.get("state")?.as_s().ok());

@@ -7,9 +7,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use e2e::PATIENCE;
-use e2e::proxy::{Fault, Plan};
 use ingest::secret::REFRESH_INTERVAL;
+use local::proxy::{Fault, Plan};
+use local::settled::PATIENCE;
 
 use self::trial::{Sent, Trial, Verdict};
 

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use e2e::{Local, PATIENCE, all_published, ledger_items};
+use e2e::Local;
 use local::aura::{Aura, Controller, Day, Delivery};
 use local::consumers::{Consumers, Published};
+use local::ledger;
+use local::settled::{PATIENCE, all_published};
 use local::system::{Leftovers, System};
 use local::tally::Tally;
 use serde_json::{Value, json};
@@ -254,7 +256,7 @@ fn assert_in_order_of_arrival(
 }
 
 async fn assert_one_item_per_event(system: &System, events: usize) -> Result<()> {
-    let items = ledger_items(&system.stack).await?;
+    let items = ledger::items(&system.stack).await?;
     assert_eq!(items.len(), events);
     let published = |state: &&str| *state == "PUBLISHED";
     let states = items

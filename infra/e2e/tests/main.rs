@@ -14,3 +14,4 @@ mod ledger;
 mod processing;
 mod proxy;
 mod secrecy;
+mod torture;

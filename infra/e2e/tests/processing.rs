@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use aws_sdk_dynamodb::types::AttributeValue;
-use e2e::proxy::{Call, Fault, FaultProxy, Plan};
-use e2e::{Local, drained, ledger_items};
+use e2e::Local;
 use jiff::{SignedDuration, Timestamp};
 use local::consumers::{Published, Queue};
+use local::ledger;
+use local::proxy::{Call, Fault, FaultProxy, Plan};
+use local::settled::drained;
 use local::system::Leftovers;
 use local::template::Template;
 use processor::ledger::{DynamoLedger, Ledger as _};
@@ -199,7 +201,7 @@ async fn an_event_that_another_worker_holds_waits_for_its_lease_and_comes_once_m
     let [held, other] = [&["held", "published"][..], &["published"]];
     let expected = [held, other].map(|its| its.iter().map(ToString::to_string).collect());
     assert_eq!(outcomes, HashSet::from(expected));
-    let items = ledger_items(&trial.system.stack).await?;
+    let items = ledger::items(&trial.system.stack).await?;
     let mut attempts = values(&items, "attempt");
     attempts.sort();
     assert_eq!(attempts, ["1", "2"]);
@@ -241,7 +243,7 @@ async fn what_a_processor_claimed_that_died_then_is_published_after_the_lease() 
     assert!(!armed.exists(), "it didn't die");
     assert_eq!((published.len(), keys(&published).len()), (3, 3));
     assert!(Leftovers::count(&trial.system.stack).await?.is_none());
-    let items = ledger_items(&trial.system.stack).await?;
+    let items = ledger::items(&trial.system.stack).await?;
     assert_eq!(values(&items, "state"), ["PUBLISHED"; 3]);
     // What was claimed twice came twice, and never while the dead one's lease ran.
     let attempts = values(&items, "attempt");
@@ -303,11 +305,11 @@ async fn without_its_bus_nothing_counts_as_published_and_all_of_it_comes_back() 
     let queue = Queue::new(stack.account().sqs(), stack.output("IngestQueueUrl")?);
     assert_eq!(queue.depth().await?, EVENTS as u64);
     assert_eq!(
-        values(&ledger_items(stack).await?, "state"),
+        values(&ledger::items(stack).await?, "state"),
         ["CLAIMED"; EVENTS]
     );
     let sent = trial.eventbridge.calls();
-    assert!(!sent.iter().any(|call| call.operation == PUT), "{sent:?}");
+    assert!(!sent.iter().any(|call| call.operation == PUT));
     let published =
         |batches: &[trial::Batch]| -> usize { batches.iter().map(|batch| batch.published).sum() };
     assert_eq!(published(&trial.batches().await?), 0);
@@ -318,7 +320,7 @@ async fn without_its_bus_nothing_counts_as_published_and_all_of_it_comes_back() 
     assert!(trial.published().await?.is_empty());
     let stack = &trial.system.stack;
     assert_eq!(
-        values(&ledger_items(stack).await?, "state"),
+        values(&ledger::items(stack).await?, "state"),
         ["PUBLISHED"; EVENTS]
     );
     assert_eq!(published(&trial.batches().await?), EVENTS);

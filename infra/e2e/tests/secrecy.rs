@@ -1,9 +1,10 @@
 //! What must never be in a log.
 
 use anyhow::Result;
-use e2e::{Local, all_published, logs};
+use e2e::{Local, logs};
 use local::aura::{self, Controller};
 use local::consumers::Consumers;
+use local::settled::all_published;
 use local::system::{Header, Webhook};
 
 #[tokio::test]

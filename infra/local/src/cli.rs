@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use anyhow::{Result, ensure};
+use clap::{Args, Parser, Subcommand, value_parser};
 
 use crate::package::Profile;
 use crate::progress::Progress;
 use crate::signals::Signals;
+use crate::torture::campaign::{Campaign, MOST_EVENTS, MOST_KILLS};
 use crate::workspace::Workspace;
-use crate::{demo, events, send, up};
+use crate::{demo, events, send, torture, up};
 
 /// The whole system on this machine: the real template and functions on a local AWS, driven by a
 /// stand-in for AURA.
@@ -41,6 +42,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Kill the processor again and again on busy days, with the ledger and the bus failing, and count
+    ///
+    /// Exits with 0 only if every event that AURA sent was published, and every copy beyond the first
+    /// of one is explained: the processor was killed, or the bus's answer kept from it, after the
+    /// publish and before the mark. The same seed makes the same events, the same kills in the same
+    /// order and the same series of faults; which call meets which fault, and which events die with
+    /// a processor, depends on timing and differs from run to run.
+    #[command(after_help = TORTURE_JSON)]
+    Torture(Torture),
     /// Post payload files to the running stack, with the right secret
     Send {
         /// Post all files this many times
@@ -66,6 +76,51 @@ struct Build {
     #[arg(long)]
     release: bool,
 }
+
+#[derive(Debug, Args)]
+struct Torture {
+    /// What events, kills and faults are drawn from [default: another one each time]
+    #[arg(long, value_name = "S")]
+    seed: Option<u32>,
+    /// How often a processor dies
+    #[arg(long, default_value_t = 30, value_name = "N",
+        value_parser = value_parser!(u32).range(1..=i64::from(MOST_KILLS)))]
+    kills: u32,
+    /// How many distinct events AURA has, at least one for each kill; duplicates come on top
+    #[arg(long, default_value_t = 1000, value_name = "M",
+        value_parser = value_parser!(u64).range(1..=MOST_EVENTS))]
+    events: u64,
+    /// Print the result as one JSON object, the last line of standard output
+    #[arg(long)]
+    json: bool,
+}
+
+impl Torture {
+    fn campaign(&self) -> Result<Campaign> {
+        ensure!(
+            self.events >= u64::from(self.kills),
+            "--events must be at least --kills: each kill needs work to come into"
+        );
+        let seed = self.seed.unwrap_or_else(rand::random);
+        Ok(Campaign::new(seed, self.kills, self.events))
+    }
+}
+
+const TORTURE_JSON: &str = "\
+The JSON object:
+  seed         what all was drawn from
+  events       distinct events that AURA had
+  kills        how often the processor died, by where it was hit
+  faults       calls to the ledger and the bus that went wrong
+  sent, accepted, published, duplicates, quarantined, lost, doubled, strangers
+  quarantineDepth, spillDepth, deadLetterDepth
+               as in `cargo local demo --json`
+  doubles      every copy beyond the first: key, when the copy before it was published and when
+               this one, and the reason: killed (with moment and at), answerLost; or, none of
+               which may be, marked (with at), notPublished, unexplained
+  unexplained  how many of the doubles have one of the last three reasons
+  differences  where the ledger isn't as it must be after what consumers received
+  seconds      from the first event to the last count";
 
 const DEMO_JSON: &str = "\
 The JSON object:
@@ -112,6 +167,11 @@ impl Cli {
                 let demo = demo::demo(&workspace, build.profile(), json, progress);
                 signals.unless_one_comes(Box::pin(demo)).await
             }
+            Command::Torture(torture) => {
+                let (campaign, json) = (torture.campaign()?, torture.json);
+                let torture = torture::torture(&workspace, &campaign, json, progress);
+                signals.unless_one_comes(Box::pin(torture)).await
+            }
             Command::Send { repeat, files } => {
                 signals
                     .unless_one_comes(send::send(&workspace, &files, repeat))
@@ -140,6 +200,23 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn each_kill_needs_an_event() {
+        let torture = |arguments: &[&str]| {
+            let arguments = ["cargo local", "torture"].iter().chain(arguments);
+            match Cli::try_parse_from(arguments)?.command {
+                Command::Torture(torture) => torture.campaign(),
+                other => anyhow::bail!("{other:?}"),
+            }
+        };
+        assert!(torture(&[]).is_ok());
+        assert!(torture(&["--kills", "9", "--events", "9"]).is_ok());
+        assert!(torture(&["--kills", "9", "--events", "8"]).is_err());
+        assert!(torture(&["--kills", "0"]).is_err());
+        assert!(torture(&["--kills", "1001", "--events", "10000"]).is_err());
+        assert!(torture(&["--events", "100001"]).is_err());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::aura::{Aura, Controller, Delivery};
 use crate::consumers::{Consumers, Published};
+use crate::out::Out;
 use crate::package::Profile;
 use crate::progress::Progress;
 use crate::running::{Options, Running, log_line};
@@ -93,22 +94,6 @@ pub async fn demo(
     running.stop(progress).await;
     told.and_then(|report| conclude(&report, out))
         .inspect_err(|_| progress.say(&log_line(&workspace.demo_log())))
-}
-
-/// Where the story goes: to standard output, unless that is for the JSON.
-#[derive(Debug, Clone, Copy)]
-struct Out {
-    json: bool,
-}
-
-impl Out {
-    fn line(self, line: &str) {
-        if self.json {
-            eprintln!("{line}");
-        } else {
-            println!("{line}");
-        }
-    }
 }
 
 async fn tell(running: &Running, setup: Duration, out: Out) -> Result<Report> {

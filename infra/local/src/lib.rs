@@ -12,8 +12,10 @@
 //! | [`aura`] | starts the stand-in for AURA, and drives it |
 //! | [`system`] | the stand-in and the stack in one account, pointed at each other |
 //! | [`running`] | all of the above, for the commands |
-//! | [`consumers`], [`tally`] | what consumers received, and the count against what AURA sent |
-//! | [`cli`] | the commands: [`up`], [`demo`], [`send`], [`events`] |
+//! | [`consumers`], [`ledger`] | what consumers received, and what the ledger holds |
+//! | [`settled`], [`tally`] | when to count, and the count against what AURA sent |
+//! | [`proxy`], [`processes`] | hurts it: AWS's faults, and SIGKILL for functions |
+//! | [`cli`] | the commands: [`up`], [`demo`], [`torture`], [`send`], [`events`] |
 //!
 //! Nothing is left behind, however it ends. Children run in process groups that end when their
 //! owner is dropped ([`process`]); a signal drops what runs ([`signals`]); MiniStack ends by
@@ -29,14 +31,19 @@ pub mod demo;
 pub mod events;
 pub mod folder;
 pub mod instance;
+pub mod ledger;
 mod log;
 pub mod ministack;
+mod out;
 pub mod package;
 pub mod process;
+pub mod processes;
 pub mod progress;
+pub mod proxy;
 pub mod python;
 pub mod running;
 pub mod send;
+pub mod settled;
 pub mod signals;
 pub mod stack;
 pub mod stack_file;
@@ -44,5 +51,6 @@ pub mod system;
 pub mod tally;
 pub mod tap;
 pub mod template;
+pub mod torture;
 pub mod up;
 pub mod workspace;

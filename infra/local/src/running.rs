@@ -1,11 +1,12 @@
 //! Everything, up: MiniStack, the stand-in for AURA, the functions and the stack. What
-//! `cargo local up` and `cargo local demo` stand on.
+//! `cargo local up`, `demo` and `torture` stand on.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use crate::account::Account;
 use crate::bundle::Bundle;
 use crate::ministack::{LocalAws, LocalAwsOptions, wait_for_port};
 use crate::package::Profile;
@@ -28,6 +29,65 @@ pub struct Options {
     pub log: PathBuf,
 }
 
+/// Everything but the stack: MiniStack, and what is to be deployed.
+pub struct Ground {
+    /// The template and the functions.
+    pub bundle: Bundle,
+    account: Account,
+    aws: LocalAws,
+}
+
+impl Ground {
+    /// Builds the functions and starts MiniStack, from an empty machine if need be.
+    ///
+    /// # Errors
+    ///
+    /// Says what is missing or failed, and what to do about it.
+    pub async fn lay(workspace: &Workspace, options: Options, progress: Progress) -> Result<Self> {
+        if let Some(port) = options.port {
+            // First, although it is needed last: the first build takes minutes.
+            wait_for_port(port, progress).await?;
+        }
+        let venv = Venv::prepare(workspace, progress).await?;
+        let bundle = Bundle::build(workspace, options.profile, progress).await?;
+        let aws_options = LocalAwsOptions {
+            port: options.port,
+            log: Some(options.log),
+        };
+        let aws = LocalAws::start(workspace, &venv, aws_options, progress).await?;
+        Ok(Self {
+            bundle,
+            account: aws.account(options.account),
+            aws,
+        })
+    }
+
+    /// Where the local AWS listens.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        self.aws.endpoint()
+    }
+
+    /// Starts the stand-in for AURA, and deploys the stack.
+    ///
+    /// # Errors
+    ///
+    /// The deployment failed; says which resource and why.
+    pub async fn deploy(self, progress: Progress) -> Result<Running> {
+        let sizes = self.bundle.packages.iter();
+        let zip_bytes = sizes.map(|package| (package.function, package.zip.len()));
+        let zip_bytes = zip_bytes.collect();
+        let system = System::deploy(&self.account, &self.bundle, Parameters::new(), progress)
+            .await
+            .inspect_err(|_| progress.say(&log_line(self.aws.log())))?;
+        Ok(Running {
+            system,
+            aws: self.aws,
+            zip_bytes,
+        })
+    }
+}
+
 /// Everything, for as long as this value lives.
 pub struct Running {
     // The stack has nothing to end; AURA's stand-in ends before what it delivers to.
@@ -47,29 +107,8 @@ impl Running {
         options: Options,
         progress: Progress,
     ) -> Result<Self> {
-        if let Some(port) = options.port {
-            // First, although it is needed last: the first build takes minutes.
-            wait_for_port(port, progress).await?;
-        }
-        let venv = Venv::prepare(workspace, progress).await?;
-        let bundle = Bundle::build(workspace, options.profile, progress).await?;
-        let sizes = bundle.packages.iter();
-        let zip_bytes = sizes.map(|package| (package.function, package.zip.len()));
-        let zip_bytes = zip_bytes.collect();
-        let aws_options = LocalAwsOptions {
-            port: options.port,
-            log: Some(options.log),
-        };
-        let aws = LocalAws::start(workspace, &venv, aws_options, progress).await?;
-        let account = aws.account(options.account);
-        let system = System::deploy(&account, &bundle, Parameters::new(), progress)
-            .await
-            .inspect_err(|_| progress.say(&log_line(aws.log())))?;
-        Ok(Self {
-            system,
-            aws,
-            zip_bytes,
-        })
+        let ground = Ground::lay(workspace, options, progress).await?;
+        ground.deploy(progress).await
     }
 
     /// AURA's stand-in and the stack.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::workspace::Workspace;
 
@@ -29,7 +29,7 @@ impl Template {
         Ok(Self { text })
     }
 
-    /// A template from its text, for tests that bend it.
+    /// A template from its text, for whoever bends it.
     #[must_use]
     pub fn from_text(text: String) -> Self {
         Self { text }
@@ -39,6 +39,24 @@ impl Template {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The same with more variables in one function's environment, put after the line `after`.
+    ///
+    /// # Errors
+    ///
+    /// There is not one line like that.
+    pub fn with_variables(&self, after: &str, variables: &[(&str, &str)]) -> Result<Self> {
+        let line = format!("          {after}\n");
+        ensure!(
+            self.text.matches(&line).count() == 1,
+            "the template has not one line {after}"
+        );
+        let added = variables
+            .iter()
+            .map(|(name, value)| format!("          {name}: {value}\n"));
+        let lines: String = std::iter::once(line.clone()).chain(added).collect();
+        Ok(Self::from_text(self.text.replace(&line, &lines)))
     }
 
     /// The text with each function's `CodeUri` replaced: `uris` has the new ones by

@@ -79,4 +79,10 @@ impl Workspace {
     pub fn demo_log(&self) -> PathBuf {
         self.state().join("demo.log")
     }
+
+    /// The same of `cargo local torture`.
+    #[must_use]
+    pub fn torture_log(&self) -> PathBuf {
+        self.state().join("torture.log")
+    }
 }

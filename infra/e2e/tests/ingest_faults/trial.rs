@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use e2e::proxy::{FaultProxy, Plan};
-use e2e::{Local, all_published, ledger_items, logs, spill, with_variables};
+use e2e::{Local, logs, spill};
 use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 use local::consumers::{Consumers, Published, Queue};
+use local::ledger;
+use local::proxy::{FaultProxy, Plan};
+use local::settled::all_published;
 use local::system::{Answer, Header, Leftovers, System, Webhook};
 use serde_json::{Value, json};
 
@@ -60,8 +62,7 @@ impl Trial {
         let local = Local::shared().await?;
         let proxy = || FaultProxy::before(local.endpoint());
         let (sqs, dynamodb, secrets) = (proxy()?, proxy()?, proxy()?);
-        let template = with_variables(
-            local.template(),
+        let template = local.template().with_variables(
             "ALLOWED_SOURCE_CIDRS: !Ref AllowedSourceCidrs",
             &[
                 ("AWS_ENDPOINT_URL_SQS", &sqs.url()),
@@ -179,7 +180,7 @@ impl Trial {
 
     /// One item for each event, marked as published, and nothing else; no dead letters.
     async fn assert_ledger_holds(&self, events: usize) -> Result<()> {
-        let items = ledger_items(&self.system.stack).await?;
+        let items = ledger::items(&self.system.stack).await?;
         let states = items
             .iter()
             .filter_map(|item| item.get("state")?.as_s().ok());

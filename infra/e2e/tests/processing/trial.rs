@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::proxy::FaultProxy;
-use e2e::{Local, PATIENCE, all_published, logs, with_variables};
+use e2e::{Local, logs};
 use futures::future::try_join_all;
 use jiff::Timestamp;
 use local::consumers::{Consumers, Published};
+use local::proxy::FaultProxy;
+use local::settled::{PATIENCE, all_published};
 use local::system::System;
 use local::template::Template;
 use serde::Deserialize;
@@ -72,7 +73,7 @@ impl Trial {
         // Of all functions, the processor alone has this.
         let after = "LEDGER_RETENTION_DAYS: \"35\"";
         let variables = [&endpoints[..], variables].concat();
-        let template = with_variables(template, after, &variables)?;
+        let template = template.with_variables(after, &variables)?;
         let system = local.system_from(template).await?;
         let sqs_client = system.stack.account().sqs();
         let ingest_queue = system.stack.output("IngestQueueUrl")?.to_owned();

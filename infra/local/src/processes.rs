@@ -1,10 +1,17 @@
 //! The processes in which MiniStack runs functions. Linux only: it reads `/proc`.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use local::stack::Stack;
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::stack::Stack;
+
+/// How long a process may take to be gone after SIGKILL.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(5);
 
 /// Kills every process of one of a stack's functions with SIGKILL. `output` is the template's
 /// output with the function's name.
@@ -12,7 +19,36 @@ use rustix::process::{Pid, Signal, kill_process};
 /// # Errors
 ///
 /// There is none, or it can't be killed.
-pub fn kill(stack: &Stack, output: &str) -> Result<()> {
+pub fn kill(stack: &Stack, output: &str) -> Result<Vec<Pid>> {
+    let pids = pids(stack, output)?;
+    for pid in &pids {
+        kill_process(*pid, Signal::KILL).with_context(|| format!("cannot kill {pid:?}"))?;
+    }
+    Ok(pids)
+}
+
+/// Waits until processes that were killed are gone.
+///
+/// # Errors
+///
+/// One of them lives on.
+pub async fn gone(killed: &[Pid]) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while killed.iter().any(|pid| is_alive(*pid)) {
+        ensure!(Instant::now() < deadline, "one of {killed:?} lives on");
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
+}
+
+/// A process that has ended and was not waited for yet has no environment any more.
+fn is_alive(pid: Pid) -> bool {
+    let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero()));
+    environment.is_ok_and(|environment| !environment.is_empty())
+}
+
+/// The processes of one of a stack's functions: at least one.
+fn pids(stack: &Stack, output: &str) -> Result<Vec<Pid>> {
     // All accounts' functions have the same names, and so have those of a `cargo local up`.
     let variables = [
         format!("AWS_LAMBDA_FUNCTION_NAME={}", stack.output(output)?),
@@ -21,10 +57,7 @@ pub fn kill(stack: &Stack, output: &str) -> Result<()> {
     ];
     let pids = pids_with(&variables)?;
     ensure!(!pids.is_empty(), "no process has {variables:?}");
-    for pid in pids {
-        kill_process(pid, Signal::KILL).with_context(|| format!("cannot kill {pid:?}"))?;
-    }
-    Ok(())
+    Ok(pids)
 }
 
 /// The processes with all of these variables in their environment.

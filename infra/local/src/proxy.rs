@@ -1,9 +1,9 @@
 //! A proxy between a function and the local AWS, with the faults that AWS has on a bad day.
 //!
 //! It speaks HTTP, so that it can refuse a call in AWS's own words, which is what the SDK decides
-//! by whether to try again, and so that a call can fail after the service has acted. A test steers
-//! it while the function runs, and can see afterwards which calls there were and what became of
-//! each.
+//! by whether to try again, and so that a call can fail after the service has acted. Its owner
+//! steers it while the function runs, and can see afterwards which calls there were and what became
+//! of each.
 
 use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,6 +22,7 @@ use hyper::{Request, Response, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use jiff::Timestamp;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -31,7 +32,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::PATIENCE;
+use crate::settled::PATIENCE;
 
 /// MiniStack closes a connection that was idle for five seconds. Ours go before that: a call on
 /// one that is just being closed would fail, which nobody asked for.
@@ -56,6 +57,13 @@ pub enum Fault {
     Slow(Duration),
 }
 
+impl Fault {
+    /// Whether the service acts although the call goes wrong.
+    fn is_acted_upon(self) -> bool {
+        matches!(self, Self::ResetAfter | Self::Slow(_))
+    }
+}
+
 /// Which calls go wrong.
 #[derive(Debug)]
 pub enum Plan {
@@ -75,19 +83,38 @@ pub struct Share {
     probability: f64,
     faults: Vec<Fault>,
     random: ChaCha8Rng,
+    /// How many calls in a row go wrong at most.
+    longest: usize,
+    /// What goes wrong with so many of the next calls.
+    burst: Option<(usize, Fault)>,
 }
 
-/// One call that came through to the proxy.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One call that came through to the proxy. It may carry a person's data, so it has no `Debug`.
+#[derive(Clone)]
 pub struct Call {
     /// Such as `AmazonSQS.SendMessage`.
     pub operation: String,
+    /// What was asked.
+    pub request: Bytes,
+    /// When it came.
+    pub arrived: Timestamp,
     /// What went wrong with it.
     pub fault: Option<Fault>,
+    /// What the service said to it; `None` if it was never asked, or has not answered yet. A
+    /// client that goes away doesn't keep the service from acting.
+    pub answer: Option<Answer>,
+}
+
+/// A service's answer, whether or not the client got it.
+#[derive(Clone)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: Bytes,
 }
 
 /// The proxy. It lets everything through at first; dropped, it breaks every connection.
-#[derive(Debug)]
 pub struct FaultProxy {
     address: SocketAddr,
     // Bound and never listening: the port stays ours while the proxy is down.
@@ -97,7 +124,6 @@ pub struct FaultProxy {
 }
 
 /// The way through the proxy.
-#[derive(Debug)]
 struct Line {
     target: Authority,
     client: Client<HttpConnector, Full<Bytes>>,
@@ -110,10 +136,20 @@ impl Plan {
     /// which call meets which draw is up to the order of their arrival.
     #[must_use]
     pub fn share(probability: f64, faults: &[Fault], seed: u64) -> Self {
+        Self::bursts(probability, 1, faults, seed)
+    }
+
+    /// As [`Self::share`], but what goes wrong with a call goes on to go wrong with up to `longest`
+    /// calls in a row, so that trying again doesn't always help. A call that the service acts upon
+    /// stays alone.
+    #[must_use]
+    pub fn bursts(probability: f64, longest: usize, faults: &[Fault], seed: u64) -> Self {
         Self::Share(Box::new(Share {
             probability,
             faults: faults.to_vec(),
             random: ChaCha8Rng::seed_from_u64(seed),
+            longest,
+            burst: None,
         }))
     }
 
@@ -132,11 +168,17 @@ impl Plan {
 
 impl Share {
     fn draw(&mut self) -> Option<Fault> {
+        if let Some((left, fault)) = self.burst.take() {
+            self.burst = (left > 1).then(|| (left - 1, fault));
+            return Some(fault);
+        }
         let hit = self.random.random_bool(self.probability);
-        self.faults
-            .choose(&mut self.random)
-            .filter(|_| hit)
-            .copied()
+        let more = self.random.random_range(0..self.longest);
+        let fault = self.faults.choose(&mut self.random).filter(|_| hit)?;
+        if more > 0 && !fault.is_acted_upon() {
+            self.burst = Some((more, *fault));
+        }
+        Some(*fault)
     }
 }
 
@@ -209,9 +251,25 @@ impl FaultProxy {
     ///
     /// None has within [`PATIENCE`].
     pub async fn until_fault(&self) -> Result<()> {
+        let fault = self.until(|calls| calls.iter().any(|call| call.fault.is_some()));
+        fault.await.context("no fault")
+    }
+
+    /// Waits for the next call.
+    ///
+    /// # Errors
+    ///
+    /// None comes within [`PATIENCE`].
+    pub async fn until_call(&self) -> Result<()> {
+        let before = self.line.calls.borrow().len();
+        self.until(|calls| calls.len() > before)
+            .await
+            .context("no call")
+    }
+
+    async fn until(&self, holds: impl FnMut(&Vec<Call>) -> bool) -> Result<()> {
         let mut calls = self.line.calls.subscribe();
-        let fault = calls.wait_for(|calls| calls.iter().any(|call| call.fault.is_some()));
-        timeout(PATIENCE, fault).await.context("no fault")??;
+        timeout(PATIENCE, calls.wait_for(holds)).await??;
         Ok(())
     }
 }
@@ -249,39 +307,76 @@ async fn serve(stream: TcpStream, line: Arc<Line>) {
 
 impl Line {
     /// An error resets the connection.
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+    async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
         let (parts, body) = request.into_parts();
         let request = Request::from_parts(parts, body.collect().await?.to_bytes());
         let operation = operation(&request);
         let fault = lock(&self.plan).draw();
-        self.note(&operation, fault);
+        let n = self.note(&operation, &request, fault);
         match fault {
-            None => self.forward(request).await,
+            None => self.forward(n, request).await,
             Some(Fault::Throttled) => throttled(&operation),
             Some(Fault::InternalError) => internal_error(&operation),
             Some(Fault::ResetBefore) => bail!("reset before the service acted"),
             Some(Fault::ResetAfter) => {
-                self.forward(request).await?;
+                self.forward(n, request).await?;
                 bail!("reset after the service acted")
             }
             Some(Fault::Hang) => pending().await,
             Some(Fault::Slow(delay)) => {
-                let answer = self.forward(request).await?;
+                let answer = self.forward(n, request).await?;
                 tokio::time::sleep(delay).await;
                 Ok(answer)
             }
         }
     }
 
-    fn note(&self, operation: &str, fault: Option<Fault>) {
+    /// Writes a call down, and returns its place in the list.
+    fn note(&self, operation: &str, request: &Request<Bytes>, fault: Option<Fault>) -> usize {
         let call = Call {
             operation: operation.to_owned(),
+            request: request.body().clone(),
+            arrived: Timestamp::now(),
             fault,
+            answer: None,
         };
-        self.calls.send_modify(|calls| calls.push(call));
+        let mut place = 0;
+        self.calls.send_modify(|calls| {
+            place = calls.len();
+            calls.push(call);
+        });
+        place
     }
 
-    async fn forward(&self, mut request: Request<Bytes>) -> Result<Response<Full<Bytes>>> {
+    fn note_answer(&self, n: usize, answer: &Response<Bytes>) {
+        let answer = Answer {
+            status: answer.status().as_u16(),
+            body: answer.body().clone(),
+        };
+        self.calls.send_modify(|calls| {
+            if let Some(call) = calls.get_mut(n) {
+                call.answer = Some(answer);
+            }
+        });
+    }
+
+    /// Hands call `n` to the service. This goes on when the client goes away: what the service
+    /// does then is worth knowing.
+    async fn forward(
+        self: &Arc<Self>,
+        n: usize,
+        request: Request<Bytes>,
+    ) -> Result<Response<Full<Bytes>>> {
+        let line = Arc::clone(self);
+        let asked = tokio::spawn(async move {
+            let answer = line.ask(request).await?;
+            line.note_answer(n, &answer);
+            anyhow::Ok(answer)
+        });
+        Ok(asked.await??.map(Full::new))
+    }
+
+    async fn ask(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>> {
         let mut uri = request.uri().clone().into_parts();
         uri.scheme = Some(Scheme::HTTP);
         uri.authority = Some(self.target.clone());
@@ -291,7 +386,7 @@ impl Line {
         let (mut parts, body) = answer.into_parts();
         parts.headers.remove(CONNECTION);
         let body = body.collect().await?.to_bytes();
-        Ok(Response::from_parts(parts, Full::new(body)))
+        Ok(Response::from_parts(parts, body))
     }
 }
 
@@ -341,4 +436,29 @@ fn refused(status: u16, operation: &str, code: &str) -> Result<Response<Full<Byt
 
 fn service(operation: &str) -> &str {
     operation.split('.').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bursts_are_drawn_from_their_seed_and_a_lost_answer_stays_alone() {
+        let kinds = [Fault::Throttled, Fault::ResetAfter];
+        let series = |seed| {
+            let mut plan = Plan::bursts(0.05, 8, &kinds, seed);
+            let series: Vec<_> = (0..2000).map(|_| plan.draw()).collect();
+            series
+        };
+        assert_eq!(series(1), series(1));
+        assert_ne!(series(1), series(2));
+        let in_a_row = |fault| {
+            let series = series(1);
+            let runs = series.chunk_by(|a, b| a == b);
+            let its_own = runs.filter(|run| run.first() == Some(&Some(fault)));
+            its_own.map(<[_]>::len).max().unwrap_or_default()
+        };
+        assert!(in_a_row(Fault::Throttled) >= 8);
+        assert!((1..=2).contains(&in_a_row(Fault::ResetAfter)));
+    }
 }

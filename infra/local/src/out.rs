@@ -1,0 +1,18 @@
+//! Where a command's story goes: to standard output, unless that is for the JSON.
+
+/// Prints lines for people.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Out {
+    /// Standard output is for one JSON object.
+    pub(crate) json: bool,
+}
+
+impl Out {
+    pub(crate) fn line(self, line: &str) {
+        if self.json {
+            eprintln!("{line}");
+        } else {
+            println!("{line}");
+        }
+    }
+}

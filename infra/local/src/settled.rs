@@ -1,0 +1,52 @@
+//! When the system is done with what it was given: only then is a count a verdict.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::consumers::{Consumers, Published, Queue};
+use crate::stack::Stack;
+
+/// Longer than anything takes that works: a killed batch comes back after the ingest queue's
+/// visibility timeout, 30 s on the local stack.
+pub const PATIENCE: Duration = Duration::from_mins(2);
+
+/// From the bus to a consumer it takes milliseconds.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Waits until the processor is done with all that was queued so far: what isn't published then
+/// never will be.
+///
+/// # Errors
+///
+/// SQS doesn't answer, or for [`PATIENCE`] the queue hasn't become shorter.
+pub async fn drained(stack: &Stack) -> Result<()> {
+    let queue = Queue::new(stack.account().sqs(), stack.output("IngestQueueUrl")?);
+    let mut least = u64::MAX;
+    let mut progress = Instant::now();
+    loop {
+        let depth = queue.depth().await?;
+        if depth == 0 {
+            return Ok(());
+        }
+        if depth < least {
+            least = depth;
+            progress = Instant::now();
+        }
+        ensure!(
+            progress.elapsed() < PATIENCE,
+            "the ingest queue isn't drained"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Everything that consumers get of what was queued so far, doubles included.
+///
+/// # Errors
+///
+/// As for [`drained`], or a consumer's queue can't be read.
+pub async fn all_published(stack: &Stack, consumers: &mut Consumers) -> Result<Vec<Published>> {
+    drained(stack).await?;
+    consumers.until_quiet(QUIET).await
+}
