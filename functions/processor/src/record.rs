@@ -31,7 +31,7 @@ pub struct Record {
 }
 
 /// What became of one record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// On the bus.
     Published(Publication),
@@ -55,7 +55,7 @@ pub enum Outcome {
 }
 
 /// A publish that succeeded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Publication {
     /// From the delivery's arrival at ingest until the bus had answered for the whole wave.
     pub latency: Duration,

@@ -15,7 +15,7 @@ const REPORTING_TIME: Duration = Duration::from_millis(500);
 const ENDING_TIME: Duration = Duration::from_secs(1);
 
 /// A wave isn't started with less time left for claiming and publishing.
-const LEAST_TIME: Duration = Duration::from_secs(1);
+pub const LEAST_TIME: Duration = Duration::from_secs(1);
 
 /// Claiming may take that much of the time for claiming and publishing: what isn't granted by
 /// then doesn't hold up the others.
@@ -42,16 +42,26 @@ impl Schedule {
     /// The schedule of a wave that starts now; none if it might not be over by the deadline.
     #[must_use]
     pub fn new(now: Timestamp, deadline: Timestamp) -> Option<Self> {
-        let ended_by = before(deadline, REPORTING_TIME);
-        let published_by = before(ended_by, ENDING_TIME);
-        let left = between(now, published_by);
+        let left = publishing_time(between(now, deadline));
         (left >= LEAST_TIME).then(|| Self {
             claimed_by: after(now, left.mul_f64(SHARE_OF_CLAIMING)),
-            published_by,
-            ended_by,
-            lease_until: after(deadline, CLOCK_SKEW),
+            published_by: after(now, left),
+            ended_by: before(deadline, REPORTING_TIME),
+            lease_until: lease_until(deadline),
         })
     }
+}
+
+/// How much of the time that is left until the deadline claiming and publishing may take.
+#[must_use]
+pub fn publishing_time(left: Duration) -> Duration {
+    left.saturating_sub(REPORTING_TIME + ENDING_TIME)
+}
+
+/// When the lease ends of what is claimed by a function that ends at `deadline`.
+#[must_use]
+pub fn lease_until(deadline: Timestamp) -> Timestamp {
+    after(deadline, CLOCK_SKEW)
 }
 
 /// How long a batch's records are hidden from other workers, with so much time left until the

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use e2e::{Local, logs};
 use local::consumers::Consumers;
 use local::ledger;
-use local::settled::all_published;
+use local::settled::{all_published, drained};
 use local::stack::DeployError;
 use local::system::System;
 use serde_json::Value;
@@ -200,6 +200,7 @@ async fn every_alarm_of_our_own_is_on_a_metric_that_is_written() -> Result<()> {
     let http = shared::http_client::build()?;
     let body = include_str!("../../events/new-callout.json");
     system.webhook().await?.post(&http, body.into()).await?;
+    drained(&system.stack).await?;
     let lines = logs::all_lines(&system.stack).await?;
     let local = Local::shared().await?;
     let alarms = local
@@ -223,6 +224,6 @@ async fn every_alarm_of_our_own_is_on_a_metric_that_is_written() -> Result<()> {
         assert!(written, "{metric} {function}");
         found += 1;
     }
-    assert_eq!(found, 3);
+    assert_eq!(found, 4);
     Ok(())
 }
