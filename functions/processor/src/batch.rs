@@ -18,11 +18,11 @@ use tokio::time::timeout;
 use crate::bus::Bus;
 use crate::ledger::Ledger;
 use crate::metrics::BatchMetrics;
-use crate::processor::Processor;
 use crate::queues::{Hidden, Queues};
 use crate::record::{Outcome, Record};
 use crate::retry;
 use crate::schedule::hidden_for;
+use crate::steps::Processor;
 use crate::wave;
 
 /// How long a batch waits to be hidden if it has failed before.

@@ -16,8 +16,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::envelope::Origin;
 use shared::event::Entity;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
+
+use crate::schedule::LEAST_CALL;
 
 /// The `Source` of every event that is published.
 pub const SOURCE: &str = "aura";
@@ -220,7 +222,8 @@ impl EventBridge {
         Ok(())
     }
 
-    async fn publish_all(&self, entries: &[Entry], results: &mut Results) {
+    /// Starts no call that might be cut off at `end`.
+    async fn publish_all(&self, entries: &[Entry], end: Instant, results: &mut Results) {
         if let Err(error) = self.confirm().await {
             return results.fill(Some(Err(error)));
         }
@@ -230,6 +233,9 @@ impl EventBridge {
                 tokio::time::sleep(PAUSE * 2_u32.pow(n - 1)).await;
             }
             for call in calls(entries, &open) {
+                if end.saturating_duration_since(Instant::now()) < LEAST_CALL {
+                    return;
+                }
                 self.put(entries, &call, results).await;
             }
             open.retain(|index| match results.get(*index) {
@@ -252,16 +258,31 @@ impl EventBridge {
                     set(results, *index, event_id(answers.next()));
                 }
             }
-            Err(error) if indices.len() > 1 && is_about_an_entry(&error) => {
-                for index in indices {
-                    Box::pin(self.put(entries, &[*index], results)).await;
-                }
+            Err(error) if indices.len() > 1 && may_be_about_an_entry(&error) => {
+                self.put_each(entries, indices, results).await;
             }
             Err(error) => {
                 let error = BusError::Call(Arc::new(error));
                 for index in indices {
                     set(results, *index, Err(error.clone()));
                 }
+            }
+        }
+    }
+
+    /// A call for each entry. When two have failed that aren't at fault themselves, it is the bus,
+    /// and the others fail with them.
+    async fn put_each(&self, entries: &[Entry], indices: &[usize], results: &mut Results) {
+        let mut failures: Vec<BusError> = Vec::new();
+        for index in indices {
+            match failures.get(1) {
+                None => Box::pin(self.put(entries, &[*index], results)).await,
+                Some(error) => set(results, *index, Err(error.clone())),
+            }
+            if let Some(Some(Err(error))) = results.get(*index)
+                && !error.is_permanent()
+            {
+                failures.push(error.clone());
             }
         }
     }
@@ -290,9 +311,9 @@ impl EventBridge {
 impl Bus for EventBridge {
     async fn publish(&self, entries: &[Entry], time: Duration) -> Vec<Result<String, BusError>> {
         let mut results = vec![None; entries.len()];
-        let done = timeout(time, self.publish_all(entries, &mut results)).await;
+        let end = Instant::now() + time;
         // What was answered before the time ran out counts.
-        drop(done);
+        let _ = timeout_at(end, self.publish_all(entries, end, &mut results)).await;
         let result = |result: Option<_>| result.unwrap_or(Err(BusError::TimedOut));
         results.into_iter().map(result).collect()
     }
@@ -326,7 +347,7 @@ fn set(results: &mut Results, index: usize, result: Result<String, BusError>) {
 
 /// Whether a call may have failed by one entry's fault: EventBridge found it invalid, or stumbled
 /// over it. The others shouldn't fail with it.
-fn is_about_an_entry(error: &SdkError<PutEventsError>) -> bool {
+fn may_be_about_an_entry(error: &SdkError<PutEventsError>) -> bool {
     let is_invalid = error
         .code()
         .is_some_and(|code| PERMANENT_CODES.contains(&code));

@@ -9,15 +9,15 @@ pub enum Step {
     AfterClaim,
     /// The bus has answered, and nothing is marked.
     AfterPublish,
-    /// This event is about to be marked; others of its wave may be.
+    /// This event is about to be marked; others of its wave are being marked.
     BeforeComplete,
 }
 
-/// Kills the process at once if the folder that the variable `FAILPOINTS` names has a file with
-/// this step's name: `after-claim`, `after-publish` or `before-complete`. The file is removed
-/// first, so each kills once, and whoever made it sees that it did.
+/// Kills the process if the folder that the variable `FAILPOINTS` names has a file with this step's
+/// name: `after-claim`, `after-publish` or `before-complete`. The file is removed first, so each
+/// kills once, and whoever made it sees that it was reached.
 #[cfg(debug_assertions)]
-pub fn reach(step: Step) {
+pub async fn reach(step: Step) {
     let name = match step {
         Step::AfterClaim => "after-claim",
         Step::AfterPublish => "after-publish",
@@ -27,10 +27,14 @@ pub fn reach(step: Step) {
         std::fs::remove_file(std::path::Path::new(&folder).join(name)).is_ok()
     });
     if is_armed {
+        if let Step::BeforeComplete = step {
+            // For the others' marks to be on their way.
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
         std::process::abort();
     }
 }
 
 #[cfg(not(debug_assertions))]
 #[inline]
-pub fn reach(_step: Step) {}
+pub async fn reach(_step: Step) {}

@@ -1,8 +1,8 @@
 //! Processor: claims each event in the ledger, publishes it once, marks it published.
 //!
 //! [`batch`] takes what SQS hands over apart into groups and reports per record; a [`wave`] takes
-//! the first open record of each group to its end: claim, publish, mark. [`processor`] has the
-//! steps of one record, [`record`] what a record says and what may become of it, [`schedule`] how
+//! the first open record of each group to its end: claim, publish, mark. [`steps`] has those
+//! of one record, [`record`] what a record says and what may become of it, [`schedule`] how
 //! long each part may take, and [`retry`] when what failed comes back. What they touch stands
 //! behind a trait each: the [`ledger`], the [`bus`] and the [`queues`].
 //!
@@ -19,7 +19,8 @@
 //!
 //! What else is relied on: Lambda ends a function at its deadline, and a call to the bus that was
 //! sent takes effect before the lease is over, if it does at all. Calls are given up 1.5 s before
-//! the deadline, and leases last 2 s longer than it, for clocks that don't agree.
+//! the deadline, and leases last 2 s longer than it, for clocks that don't agree. Where no answer
+//! came, the claim is given back at once all the same: another copy is in the window anyway.
 
 pub mod batch;
 pub mod bus;
@@ -27,9 +28,9 @@ pub mod config;
 mod failpoint;
 pub mod ledger;
 pub mod metrics;
-pub mod processor;
 pub mod queues;
 pub mod record;
 pub mod retry;
 pub mod schedule;
+pub mod steps;
 pub mod wave;

@@ -10,8 +10,8 @@ use processor::batch;
 use processor::bus::EventBridge;
 use processor::config::Config;
 use processor::ledger::DynamoLedger;
-use processor::processor::Processor;
 use processor::queues::SqsQueues;
+use processor::steps::Processor;
 use shared::aws::CallLimits;
 use shared::config::Environment;
 use shared::{aws, telemetry};
@@ -21,8 +21,9 @@ use uuid::Uuid;
 /// For calls that may be repeated without harm: rather once more than long.
 const REPEATABLE: CallLimits = CallLimits {
     connect: CONNECT,
-    attempt: Duration::from_secs(1),
-    call: Duration::from_secs(4),
+    // Two fit into the time that marking has at least.
+    attempt: Duration::from_millis(450),
+    call: Duration::from_secs(2),
     pause: Duration::from_millis(100),
 };
 

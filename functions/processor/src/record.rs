@@ -124,7 +124,7 @@ impl Record {
 
     /// Itself, to be put aside as it came.
     #[must_use]
-    pub fn quarantined<'a>(&'a self, reason: &'a str, now: Timestamp) -> Quarantined<'a> {
+    pub fn as_it_came<'a>(&'a self, reason: &'a str, now: Timestamp) -> Quarantined<'a> {
         Quarantined {
             reason,
             id: Id::Message(&self.message_id),

@@ -7,11 +7,11 @@
 //! | what happened | back after | ends |
 //! | --- | --- | --- |
 //! | a service failed, throttled, or wasn't in time | 2 s, 4 s, 8 s, … 64 s, then 2 min, each less up to a quarter at random | with the service's trouble, or in the dead letters after 67 to 90 min |
-//! | another worker holds the event | a second after its lease, which ends 2 s after that function's deadline | then it is published, or free |
-//! | it panicked | 1 s, 2 s, 4 s, 8 s | handed over five times, it goes to the quarantine |
+//! | another worker holds the event | a second after its lease, which ends 2 s after that function's deadline; one of the 50 times | then it is published, or free |
+//! | it panicked | 1 s, 2 s, 4 s, 8 s | in the quarantine, if it has been handed over five times by then, for whatever reasons |
 //! | it wasn't tried: no time was left | 1 s, 2 s, 4 s, … | with a try |
 //! | it can never be published | | in the quarantine, at once |
-//! | it kills the process | 3 s after the function's deadline, and up to 10 s more at random (see [`crate::batch`]) | in the dead letters after 50 times that: 11 to 20 min at a timeout of 10 s |
+//! | it kills the process | the first time, if it does so at once, the queue's visibility timeout; after that 3 s after the function's deadline, and up to 10 s more at random (see [`crate::batch`]) | in the dead letters after 50 times that: 11 to 20 min at a timeout of 10 s, 28 to 36 min at 30 s |
 //!
 //! So an outage of DynamoDB, of EventBridge or of both sends nothing to the dead letters in its
 //! first hour: after the fiftieth try 3/4 × (2 + 4 + … + 64 + 44 × 120) s = 67 min have passed at
@@ -58,7 +58,13 @@ pub fn pause(outcome: Outcome, receives: u32, now: Timestamp, random: f64) -> Du
             left + AFTER_LEASE
         }
         Outcome::Panicked | Outcome::Postponed => doubled(SHORT_PAUSE, receives),
-        _ => doubled(FIRST_PAUSE, receives).mul_f64(1.0 - JITTER * random.clamp(0.0, 1.0)),
+        Outcome::Failed => {
+            doubled(FIRST_PAUSE, receives).mul_f64(1.0 - JITTER * random.clamp(0.0, 1.0))
+        }
+        // Settled: it doesn't come back.
+        Outcome::Published(_) | Outcome::Duplicate | Outcome::Conflict | Outcome::Quarantined => {
+            Duration::ZERO
+        }
     }
 }
 

@@ -17,6 +17,9 @@ const ENDING_TIME: Duration = Duration::from_secs(1);
 /// A wave isn't started with less time left for claiming and publishing.
 pub const LEAST_TIME: Duration = Duration::from_secs(1);
 
+/// A call to the bus isn't started with less time left: it would be cut off unheard, and repeated.
+pub(crate) const LEAST_CALL: Duration = Duration::from_millis(300);
+
 /// Claiming may take that much of the time for claiming and publishing: what isn't granted by
 /// then doesn't hold up the others.
 const SHARE_OF_CLAIMING: f64 = 0.6;

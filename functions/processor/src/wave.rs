@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use crate::bus::{Bus, BusError, Entry};
 use crate::failpoint::{self, Step};
 use crate::ledger::Ledger;
-use crate::processor::{Claimed, Processor};
 use crate::queues::Queues;
 use crate::record::{Outcome, Publication, Record};
-use crate::schedule::{Schedule, between};
+use crate::schedule::{LEAST_CALL, Schedule, between};
+use crate::steps::{Claimed, Processor};
 
 /// Takes records of different groups to their ends and returns the outcomes in the same order.
 ///
@@ -79,16 +79,18 @@ async fn publish<L: Ledger, B: Bus, Q: Queues>(
     if entries.is_empty() {
         return Vec::new();
     }
-    failpoint::reach(Step::AfterClaim);
+    failpoint::reach(Step::AfterClaim).await;
     let time = processor.time_until(schedule.published_by);
     // After a stall the leases may have passed on: what isn't sent in time isn't sent.
-    if time.is_zero() {
+    if time < LEAST_CALL {
         return Vec::new();
     }
     let processor = Arc::clone(processor);
     let task = tokio::spawn(async move { processor.bus.publish(&entries, time).await });
     let published = task.await.unwrap_or_default();
-    failpoint::reach(Step::AfterPublish);
+    if published.iter().any(Result::is_ok) {
+        failpoint::reach(Step::AfterPublish).await;
+    }
     published
 }
 
@@ -105,11 +107,17 @@ async fn end<L: Ledger, B: Bus, Q: Queues>(
             let latency = between(claimed.identified.envelope.received_at, (processor.now)());
             let payload_omitted = claimed.omission.is_some();
             let mark = async move { of_task.mark(&claimed, &bus_event_id).await };
-            let marked = processor.isolated(mark, schedule.ended_by).await;
+            let marked = processor
+                .isolated(mark, schedule.ended_by)
+                .await
+                .unwrap_or(false);
+            if !marked {
+                tracing::error!(message_id = record.message_id, "published, and not marked");
+            }
             Outcome::Published(Publication {
                 latency,
                 payload_omitted,
-                marked: marked.unwrap_or(false),
+                marked,
             })
         }
         Err(error) => {

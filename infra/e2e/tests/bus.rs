@@ -304,6 +304,20 @@ async fn a_call_that_fails_by_one_entry_is_made_again_with_each_alone() -> Resul
 }
 
 #[tokio::test]
+async fn when_two_fail_alone_the_others_are_not_tried_alone() -> Result<()> {
+    let stub = Stub::start(|_, _| Answer::Refused(500, "InternalException")).await?;
+    let bus = bus_at(&stub.url);
+    let results = bus.publish(&entries(&["a", "b", "c"]), TIME).await;
+    assert_eq!(
+        words(&results),
+        ["event bus: refused: InternalException"; 3]
+    );
+    let calls = [vec!["a", "b", "c"], vec!["a"], vec!["b"]].map(|call| vec![call; ATTEMPTS]);
+    assert_eq!(stub.calls(), calls.concat());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_call_that_is_throttled_is_not_taken_apart() -> Result<()> {
     let stub = Stub::start(|_, _| Answer::Refused(400, "ThrottlingException")).await?;
     let bus = bus_at(&stub.url);

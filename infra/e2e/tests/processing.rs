@@ -69,7 +69,7 @@ async fn a_new_event_costs_two_calls_to_the_ledger_a_duplicate_one_and_a_wave_on
         let proxies = [&trial.dynamodb, &trial.eventbridge, &trial.sqs];
         let before = proxies.map(|proxy| proxy.calls().len());
         // While the first of them is claimed, the others come together. The SDK waits for longer.
-        let slow = Fault::Slow(Duration::from_millis(600));
+        let slow = Fault::Slow(Duration::from_millis(250));
         trial.dynamodb.set(Plan::Next(1, slow));
         trial.deliver("NEW_CALLOUT", 1..EVENTS + 1).await?;
         drained(&trial.system.stack).await?;

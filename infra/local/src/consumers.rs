@@ -147,8 +147,10 @@ async fn read_all(queue: Queue, published: mpsc::UnboundedSender<Result<Publishe
         match queue.receive().await {
             Ok(bodies) => {
                 for body in bodies {
-                    let parsed = serde_json::from_str(&body)
-                        .with_context(|| format!("{} holds no event of ours: {body}", queue.url));
+                    let parsed = serde_json::from_str(&body).with_context(|| {
+                        let (url, bytes) = (&queue.url, body.len());
+                        format!("{url} holds {bytes} bytes that are no event of ours")
+                    });
                     if published.send(parsed).is_err() {
                         return;
                     }
@@ -223,10 +225,11 @@ impl Queue {
             .await
             .with_context(|| format!("cannot count {}", self.url))?;
         let attributes = answer.attributes.unwrap_or_default();
-        Ok(attributes
-            .values()
-            .filter_map(|count| count.parse::<u64>().ok())
-            .sum())
+        let count = |name: &QueueAttributeName| {
+            let count = attributes.get(name).context("SQS didn't count")?;
+            anyhow::Ok(count.parse::<u64>()?)
+        };
+        counts.iter().map(count).sum()
     }
 
     async fn delete(&self, messages: &[Message]) -> Result<()> {

@@ -7,9 +7,8 @@ use anyhow::{Result, ensure};
 use crate::consumers::{Consumers, Published, Queue};
 use crate::stack::Stack;
 
-/// Longer than anything takes that works: a killed batch comes back after the ingest queue's
-/// visibility timeout, 30 s on the local stack.
-pub const PATIENCE: Duration = Duration::from_mins(2);
+/// Longer than anything takes that works: what has failed often comes back after two minutes.
+pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// From the bus to a consumer it takes milliseconds.
 const QUIET: Duration = Duration::from_secs(2);

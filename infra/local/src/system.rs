@@ -93,7 +93,7 @@ async fn parameters(account: &Account, aura: &AuraSim) -> Result<Parameters> {
     let parameters = [
         ("AuraBaseUrl", aura.url()),
         ("AuraCredentialsSecretArn", arn),
-        // The shortest: what a killed processor held comes back after six times that.
+        // The shortest: what a killed processor held comes back some seconds after that.
         ("ProcessorTimeout", "5".to_owned()),
         // Nothing here is worth keeping, and tests delete stacks.
         ("LedgerDeletionProtection", "false".to_owned()),

@@ -85,7 +85,7 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
             }
             Undone::Panicked if record.receives < MOST_PANICS => Outcome::Panicked,
             Undone::Panicked => {
-                let item = record.quarantined("panicked", (self.now)());
+                let item = record.as_it_came("panicked", (self.now)());
                 let put_aside = self.put_aside(record, &item, Outcome::Quarantined);
                 let in_time = timeout(self.time_until(end), put_aside).await;
                 in_time.unwrap_or(Outcome::Panicked)
@@ -142,7 +142,7 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
             Ok(envelope) => envelope,
             Err(reason) => {
                 let reason = reason.to_string();
-                let item = record.quarantined(&reason, (self.now)());
+                let item = record.as_it_came(&reason, (self.now)());
                 return Err(self.put_aside(record, &item, Outcome::Quarantined).await);
             }
         };
@@ -217,7 +217,7 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
 
     /// Marks a published event, trying for as long as it is let; whether it is marked.
     pub(crate) async fn mark(&self, claimed: &Claimed, bus_event_id: &str) -> bool {
-        failpoint::reach(Step::BeforeComplete);
+        failpoint::reach(Step::BeforeComplete).await;
         let Claimed {
             record,
             identified: Identified { key, .. },
@@ -231,7 +231,7 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
                 Ok(()) => return true,
                 Err(error) => error,
             };
-            tracing::error!(message_id = record.message_id, %error, "published, but not marked");
+            tracing::warn!(message_id = record.message_id, %error, "published, but not marked yet");
             if matches!(error, LedgerError::Stale) {
                 return false;
             }
