@@ -83,9 +83,7 @@ impl Function {
     /// Hands it an invocation and waits until it is ready for the next one.
     pub async fn invoke(&mut self, invocation: Invocation) -> Result<Answer> {
         let answered = self.unless_it_ends(|api| Box::pin(api.invoke(invocation)));
-        let answer = answered.await?;
-        self.unless_it_ends(|api| Box::pin(api.asked())).await?;
-        Ok(answer)
+        answered.await
     }
 
     /// Memory in KiB.

@@ -36,6 +36,9 @@ pub struct Answer {
     pub body: String,
     /// From the answer to `/next` to the request to `/response`.
     pub took: Duration,
+    /// From the answer to `/next` to the next request to it: what an instance needs before it
+    /// can take another invocation.
+    pub occupied: Duration,
 }
 
 /// The Runtime API of one function.
@@ -120,7 +123,8 @@ impl RuntimeApi {
         }
     }
 
-    /// Hands an invocation to the function, which has asked for one, and waits for the answer.
+    /// Hands an invocation to the function, which has asked for one, and waits for the answer and
+    /// until it asks for the next one.
     ///
     /// # Errors
     ///
@@ -130,13 +134,16 @@ impl RuntimeApi {
         self.invocations
             .send(invocation)
             .context("the Runtime API has ended")?;
-        match self.said().await? {
-            Said::Response(at, body) => Ok(Answer {
-                body,
-                took: at.duration_since(began),
-            }),
+        let (answered, body) = match self.said().await? {
+            Said::Response(at, body) => (at, body),
             said => bail!("instead of answering, the function {said}"),
-        }
+        };
+        let asked = self.asked().await?;
+        Ok(Answer {
+            body,
+            took: answered.duration_since(began),
+            occupied: asked.duration_since(began),
+        })
     }
 
     async fn said(&mut self) -> Result<Said> {

@@ -12,6 +12,18 @@ impl Samples {
         self.0.push(sample);
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The sample that `percent` of all don't exceed; zero if there is none.
     #[must_use]
     pub fn percentile(&self, percent: usize) -> Duration {

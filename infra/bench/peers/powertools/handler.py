@@ -52,12 +52,12 @@ def lambda_handler(event, context):
 
 def process(record):
     try:
-        identity, detail = read(record)
+        identity, detail, time = read(record)
     except (KeyError, TypeError, ValueError):
         put_aside(record.body, "unreadable", record.message_id)
         return
     try:
-        publish(identity=identity, detail=detail)
+        publish(identity=identity, detail=detail, time=time)
     except IdempotencyValidationError:
         put_aside(json.dumps(detail["payload"]), "conflict", detail["deliveryId"])
 
@@ -78,18 +78,18 @@ def read(record):
         "test": is_test(fields),
         "payload": payload,
     }
-    return identity, detail
+    return identity, detail, received(envelope)
 
 
 @idempotent_function(data_keyword_argument="identity", persistence_store=ledger, config=once)
-def publish(identity, detail):
+def publish(identity, detail, time):
     answer = events.put_events(
         Entries=[
             {
                 "EventBusName": BUS_NAME,
                 "Source": "aura",
                 "DetailType": detail["message"],
-                "Time": datetime.fromisoformat(detail["receivedAt"]),
+                "Time": time,
                 "Detail": json.dumps(detail, separators=(",", ":")),
             }
         ]
@@ -100,7 +100,14 @@ def publish(identity, detail):
     return entry["EventId"]
 
 
+def received(envelope):
+    # The SDK sends whole seconds, and Python before 3.11 reads no "Z" and not every fraction.
+    return datetime.fromisoformat(envelope["receivedAt"][:19] + "+00:00")
+
+
 def entity(payload):
+    if not isinstance(payload, dict):
+        raise ValueError("payload is not an object")
     for kind in DOCUMENTED_KINDS:
         if isinstance(payload.get(kind), dict):
             return kind, payload[kind]

@@ -71,6 +71,7 @@ impl Cli {
         let venv = Venv::prepare_from(&POWERTOOLS, &workspace, progress).await?;
         let binary = self.binary(&workspace, progress).await?;
         let programs = Programs::new(binary, &venv, &workspace);
+        let versions = programs.versions().await?;
         let mut stage = progress.stage("processing against stubs");
         let measuring = Measuring {
             programs: &programs,
@@ -81,7 +82,7 @@ impl Cli {
         let stubbed = measuring.measure(&mut stage).await?;
         stage.done(&format!("measured {} rounds against stubs", self.rounds));
         let ministack = self.ministack(&programs, &workspace, progress).await?;
-        Ok(Report::new(stubbed, ministack))
+        Ok(Report::new(versions, stubbed, ministack))
     }
 
     async fn binary(&self, workspace: &Workspace, progress: Progress) -> Result<PathBuf> {

@@ -1,17 +1,19 @@
 //! The two functions that are measured.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use local::python::{Recipe, Venv};
 use local::workspace::Workspace;
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
 use super::batch::Batch;
 use crate::function::{self, Environment, Memory};
+use crate::runtime_api::Answer;
 
 /// The Python of [`Side::Powertools`].
 pub const POWERTOOLS: Recipe = Recipe {
@@ -50,7 +52,37 @@ impl Side {
             Self::Powertools => "idempotency",
         }
     }
+
+    /// What an item of that table says once its event is published: an attribute and its text.
+    #[must_use]
+    pub fn mark(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Processor => ("state", "PUBLISHED"),
+            Self::Powertools => ("status", "COMPLETED"),
+        }
+    }
 }
+
+/// What [`Side::Powertools`] runs on: its figures are those of these versions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// The interpreter's.
+    pub python: String,
+    /// Of Powertools for AWS Lambda.
+    pub powertools: String,
+    /// Of AWS's SDK.
+    pub boto3: String,
+}
+
+/// Prints [`Versions`].
+const VERSIONS: &str = "\
+import json, platform
+from importlib.metadata import version
+print(json.dumps({
+    'python': platform.python_version(),
+    'powertools': version('aws-lambda-powertools'),
+    'boto3': version('boto3'),
+}))";
 
 /// What the functions are started by.
 #[derive(Debug)]
@@ -70,6 +102,21 @@ impl Programs {
             python: venv.python().to_owned(),
             handler_folder: workspace.root().join(HANDLER_FOLDER),
         }
+    }
+
+    /// What the peer runs on.
+    ///
+    /// # Errors
+    ///
+    /// Its Python doesn't start, or doesn't find them.
+    pub async fn versions(&self) -> Result<Versions> {
+        let mut command = Command::new(&self.python);
+        command.args(["-c", VERSIONS]).stdin(Stdio::null());
+        let output = command.output().await;
+        let output = output.with_context(|| format!("cannot start {}", self.python.display()))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "Python can't say versions: {said}");
+        serde_json::from_slice(&output.stdout).context("Python said no versions")
     }
 
     fn command(&self, side: Side) -> Command {
@@ -128,13 +175,13 @@ impl Function {
         self.running.started().await
     }
 
-    /// Hands it a batch, waits until it is ready for the next one, and says how long the answer
-    /// took. A record that failed is an error.
-    pub async fn process(&mut self, batch: &Batch) -> Result<Duration> {
+    /// Hands it a batch and waits until it is ready for the next one. A record that failed is an
+    /// error.
+    pub async fn process(&mut self, batch: &Batch) -> Result<Answer> {
         let answer = self.running.invoke(batch.invocation()).await?;
         ensure_none_failed(&answer.body).context(self.side.name())?;
         self.new += batch.new;
-        Ok(answer.took)
+        Ok(answer)
     }
 
     /// How many new events it was given.

@@ -4,9 +4,12 @@
 //! this benchmark. Of their speed it says little: MiniStack is one Python process, and nearly all
 //! the time is its own.
 
-use anyhow::{Context as _, Result};
+use std::collections::HashMap;
+
+use anyhow::{Context as _, Result, ensure};
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,
+    ScalarAttributeType,
 };
 use local::account::{Account, REGION, SECRET_ACCESS_KEY};
 use local::ministack::{LocalAws, LocalAwsOptions};
@@ -17,7 +20,7 @@ use serde::Serialize;
 
 use super::batch::{Batches, Case};
 use super::function::{BUS, Function, Programs, Side};
-use super::series::{Both, Times, alternate, warm_up};
+use super::series::{Both, SIDES, Times, alternate, warm_up};
 use crate::function::Environment;
 
 const ACCOUNT: &str = "000000000000";
@@ -81,7 +84,7 @@ impl MiniStack {
     ///
     /// # Errors
     ///
-    /// An event failed, or a function ended.
+    /// An event failed or is not marked in its table, or a function ended.
     pub async fn measure(
         &self,
         programs: &Programs,
@@ -102,6 +105,9 @@ impl MiniStack {
             let times = series.map(|series| Times::of([&series].into_iter()));
             cases.push(CaseTimes { case, times });
         }
+        for (side, function) in SIDES.zip(functions.as_ref()).in_turn() {
+            self.ensure_all_marked(side, function.new_events()).await?;
+        }
         Ok(AgainstMiniStack {
             batches: count,
             cases,
@@ -111,6 +117,27 @@ impl MiniStack {
     /// Stops it.
     pub async fn stop(self) {
         self.aws.stop().await;
+    }
+
+    /// Checks that a side's table has `events` items, and that each says that its event is
+    /// published.
+    async fn ensure_all_marked(&self, side: Side, events: u32) -> Result<()> {
+        let table = side.table();
+        let scan = self.account.dynamodb().scan().table_name(table);
+        let mut pages = scan.into_paginator().items().send();
+        let mut items = 0;
+        let mut marked = 0;
+        while let Some(item) = pages.next().await {
+            let item = item.with_context(|| format!("cannot read the table {table}"))?;
+            items += 1;
+            marked += u32::from(is_marked(side, &item));
+        }
+        ensure!(
+            [items, marked] == [events; 2],
+            "{}: of {events} events, {items} were claimed, {marked} marked",
+            side.name()
+        );
+        Ok(())
     }
 
     async fn function(&self, side: Side, programs: &Programs) -> Result<Function> {
@@ -129,6 +156,12 @@ impl MiniStack {
             ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY.into()),
         ]
     }
+}
+
+/// Whether a side's item says that its event is published.
+fn is_marked(side: Side, item: &HashMap<String, AttributeValue>) -> bool {
+    let (attribute, value) = side.mark();
+    item.get(attribute) == Some(&AttributeValue::S(value.to_owned()))
 }
 
 /// A queue with a message in it that was received: the queue's URL, and the receipt handle.
@@ -171,4 +204,22 @@ async fn create_table(account: &Account, side: Side, key: &[&str]) -> Result<()>
     let created = call.send().await;
     created.with_context(|| format!("cannot create the table {}", side.table()))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_is_marked_in_its_own_sides_way() {
+        let item = |attribute: &str, value: &str| {
+            HashMap::from([(attribute.to_owned(), AttributeValue::S(value.to_owned()))])
+        };
+        let published = item("state", "PUBLISHED");
+        assert!(is_marked(Side::Processor, &published));
+        assert!(!is_marked(Side::Powertools, &published));
+        assert!(is_marked(Side::Powertools, &item("status", "COMPLETED")));
+        assert!(!is_marked(Side::Processor, &item("state", "CLAIMED")));
+        assert!(!is_marked(Side::Powertools, &item("status", "INPROGRESS")));
+    }
 }

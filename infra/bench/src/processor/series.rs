@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::batch::{Batches, Case};
-use super::function::Function;
+use super::function::{Function, Side};
 use crate::statistics::{Samples, milliseconds};
 
 /// The first batches find cold code and connect: they are in no series.
@@ -16,6 +16,9 @@ const WARM_UP: u32 = 20;
 /// find its caches full of somebody else's before each batch.
 const TURN: u32 = 10;
 
+/// Of fewer batches, the 99th percentile is the slowest one.
+const FEWEST_FOR_P99: usize = 101;
+
 /// The same of both sides.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
 pub struct Both<T> {
@@ -24,6 +27,12 @@ pub struct Both<T> {
     /// Its peer.
     pub powertools: T,
 }
+
+/// Who is who.
+pub const SIDES: Both<Side> = Both {
+    processor: Side::Processor,
+    powertools: Side::Powertools,
+};
 
 impl<T> Both<T> {
     /// Both by their reference.
@@ -81,11 +90,13 @@ impl<T> Both<T> {
 pub struct Series {
     /// How many events there were in them.
     pub events: u32,
+    /// How many of those were new.
+    pub new: u32,
     /// Processor time for all of them.
     pub cpu: Duration,
     /// How long each batch took.
     pub trips: Samples,
-    /// How long all of them took.
+    /// How long all of them took, each until the next could be taken.
     pub busy: Duration,
 }
 
@@ -102,9 +113,11 @@ impl Series {
 /// # Errors
 ///
 /// An event failed, or a function ended.
-pub async fn warm_up(functions: &mut Both<Function>, batches: &mut Batches) -> Result<()> {
-    alternate(functions, batches, Case::Groups, WARM_UP).await?;
-    Ok(())
+pub async fn warm_up(
+    functions: &mut Both<Function>,
+    batches: &mut Batches,
+) -> Result<Both<Series>> {
+    alternate(functions, batches, Case::Groups, WARM_UP).await
 }
 
 /// Gives both the same `count` batches, by turns.
@@ -128,10 +141,11 @@ pub async fn alternate(
         let turn = turn?;
         for (function, series) in functions.as_mut().zip(both.as_mut()).in_turn() {
             for batch in &turn {
-                let trip = function.process(batch).await?;
+                let answer = function.process(batch).await?;
                 series.events += batch.records;
-                series.busy += trip;
-                series.trips.push(trip);
+                series.new += batch.new;
+                series.busy += answer.occupied;
+                series.trips.push(answer.took);
             }
         }
     }
@@ -150,8 +164,11 @@ pub async fn alternate(
 pub struct Times {
     /// Milliseconds that half of the batches don't exceed.
     pub p50_ms: f64,
-    /// Milliseconds that 99 of 100 batches don't exceed.
-    pub p99_ms: f64,
+    /// Milliseconds that 99 of 100 batches don't exceed; `None` if a round has so few that this
+    /// would be the slowest.
+    pub p99_ms: Option<f64>,
+    /// Milliseconds of the slowest batch of all rounds.
+    pub slowest_ms: f64,
     /// Of one instance that is never idle.
     pub events_per_second: f64,
 }
@@ -162,15 +179,20 @@ impl Times {
     pub fn of<'a>(rounds: impl Iterator<Item = &'a Series>) -> Self {
         let mut p50 = Samples::default();
         let mut p99 = Samples::default();
+        let mut slowest = Duration::ZERO;
+        let mut have_p99 = true;
         let mut per_event = Samples::default();
         for series in rounds {
             p50.push(series.trips.median());
             p99.push(series.trips.percentile(99));
+            slowest = slowest.max(series.trips.percentile(100));
+            have_p99 &= series.trips.len() >= FEWEST_FOR_P99;
             per_event.push(series.busy.checked_div(series.events).unwrap_or_default());
         }
         Self {
             p50_ms: milliseconds(p50.median()),
-            p99_ms: milliseconds(p99.median()),
+            p99_ms: have_p99.then(|| milliseconds(p99.median())),
+            slowest_ms: milliseconds(slowest),
             events_per_second: 1.0 / per_event.median().as_secs_f64(),
         }
     }
@@ -202,8 +224,17 @@ mod tests {
         ];
         let times = Times::of(rounds.iter());
         assert!((times.p50_ms - 30.0).abs() < 0.001, "{times:?}");
-        assert!((times.p99_ms - 30.0).abs() < 0.001, "{times:?}");
+        assert!((times.slowest_ms - 900.0).abs() < 0.001, "{times:?}");
         assert!((times.events_per_second - 400.0).abs() < 0.001, "{times:?}");
+    }
+
+    #[test]
+    fn a_p99_is_never_the_slowest_batch() {
+        let mut trips = vec![10; FEWEST_FOR_P99];
+        trips[0] = 900;
+        let p99 = |trips: &[u64]| Times::of([series(10, trips)].iter()).p99_ms;
+        assert_eq!(p99(&trips), Some(10.0));
+        assert_eq!(p99(&trips[1..]), None);
     }
 
     #[test]

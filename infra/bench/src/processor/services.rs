@@ -1,12 +1,15 @@
 //! The AWS services that `processor` and its peer call: DynamoDB, EventBridge and SQS.
 
+use std::mem;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use super::published::Published;
 use super::tables::Tables;
 use crate::aws::{Answer, Services};
 
@@ -16,6 +19,8 @@ use crate::aws::{Answer, Services};
 pub struct ProcessorServices {
     tables: Tables,
     published: AtomicU32,
+    /// Bodies of `PutEvents`. They are read when no function is waiting for an answer.
+    calls: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Services for ProcessorServices {
@@ -47,6 +52,22 @@ impl ProcessorServices {
         Ok(())
     }
 
+    /// What was published since this was asked last: `events` events.
+    ///
+    /// # Errors
+    ///
+    /// It was another number of events, or one of them twice, or one can't be read.
+    pub fn take_published(&self, events: u32) -> Result<Published> {
+        let calls = mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner));
+        let published = Published::read(&calls)?;
+        ensure!(
+            u32::try_from(published.len()) == Ok(events),
+            "of {events} new events, {} were published",
+            published.len()
+        );
+        Ok(published)
+    }
+
     fn publish(&self, body: &[u8]) -> Option<Answer> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
@@ -55,6 +76,9 @@ impl ProcessorServices {
         }
         let call: PutEvents = serde_json::from_slice(body).ok()?;
         let entries = u32::try_from(call.entries.len()).ok()?;
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.push(body.to_vec());
+        drop(calls);
         let first = self.published.fetch_add(entries, Ordering::SeqCst);
         let entry = |number| json!({"EventId": format!("00000000-0000-0000-0000-{number:012}")});
         let entries: Vec<Value> = (first..first + entries).map(entry).collect();
@@ -123,6 +147,21 @@ mod tests {
             .answer("AWSEvents.PutEvents", event.as_bytes())
             .unwrap();
         services.verify(1).unwrap_err();
+    }
+
+    #[test]
+    fn what_was_published_is_taken_once() {
+        let services = ProcessorServices::default();
+        let detail = json!({"key": "callout#1/NEW_CALLOUT"}).to_string();
+        let entry = json!({"Source": "aura", "DetailType": "NEW_CALLOUT", "Detail": detail});
+        let call = json!({"Entries": [entry]}).to_string();
+        let publish = || services.answer("AWSEvents.PutEvents", call.as_bytes());
+        publish().unwrap();
+        assert_eq!(services.take_published(1).unwrap().len(), 1);
+        services.take_published(0).unwrap();
+        publish().unwrap();
+        services.take_published(2).unwrap_err();
+        services.take_published(1).unwrap_err();
     }
 
     #[test]

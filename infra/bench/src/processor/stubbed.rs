@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::batch::{Batches, Case};
 use super::function::{Function, Programs, Side};
-use super::series::{Both, Series, Times, alternate, warm_up};
+use super::series::{Both, SIDES, Series, Times, alternate, warm_up};
 use super::services::ProcessorServices;
 use crate::aws::{Aws, Calls};
 use crate::statistics::{Samples, microseconds, milliseconds};
@@ -126,7 +126,8 @@ impl Measuring<'_> {
         let mut running = self.start().await?;
         // As long as real ones.
         let mut batches = Batches::new(self.duplicates, "AQEB".repeat(64));
-        warm_up(&mut running.functions, &mut batches).await?;
+        let warmed_up = warm_up(&mut running.functions, &mut batches).await?;
+        running.ensure_same_published(&warmed_up)?;
         for (number, case) in Case::ALL.into_iter().enumerate() {
             let counted = running.measure(case, &mut batches, self.batches).await?;
             for (rounds, counted) in rounds.as_mut().zip(counted).in_turn() {
@@ -185,6 +186,8 @@ impl Running {
         let before = self.aws.as_ref().map(Aws::calls);
         let series = alternate(&mut self.functions, batches, case, count).await?;
         let after = self.aws.as_ref().map(Aws::calls);
+        self.ensure_same_published(&series)
+            .with_context(|| format!("batches of {case:?}"))?;
         let calls = after
             .zip(before)
             .map(|(after, before)| since(after, &before));
@@ -193,16 +196,27 @@ impl Running {
             .map(|(series, calls)| Counted { series, calls }))
     }
 
+    /// Checks that both published all new events of a series, each once, and both the same.
+    fn ensure_same_published(&self, series: &Both<Series>) -> Result<()> {
+        let new = series.as_ref().map(|series| series.new);
+        let published = self
+            .aws
+            .as_ref()
+            .zip(new)
+            .zip(SIDES)
+            .try_map(|((aws, new), side)| {
+                let published = aws.services().take_published(new);
+                published.context(side.name())
+            })?;
+        published.as_ref().ensure_same()
+    }
+
     /// Ends the functions, and checks that they did what they were given.
     fn end(self) -> Result<()> {
         let Self { functions, aws, .. } = self;
         let events = functions.as_ref().map(Function::new_events);
         drop(functions);
-        let sides = Both {
-            processor: Side::Processor,
-            powertools: Side::Powertools,
-        };
-        for (side, (aws, events)) in sides.zip(aws.zip(events)).in_turn() {
+        for (side, (aws, events)) in SIDES.zip(aws.zip(events)).in_turn() {
             aws.ensure_all_expected().context(side.name())?;
             aws.services().verify(events).context(side.name())?;
         }

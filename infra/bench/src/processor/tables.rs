@@ -10,6 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::function::Side;
+use super::series::SIDES;
 use crate::aws::Answer;
 
 type Item = Map<String, Value>;
@@ -83,10 +85,12 @@ impl Tables {
     }
 }
 
-/// As `processor` says it, and as Powertools does.
+/// As `processor` says it, or as Powertools does.
 fn is_marked(item: &Item) -> bool {
-    item.get("state") == Some(&json!({"S": "PUBLISHED"}))
-        || item.get("status") == Some(&json!({"S": "COMPLETED"}))
+    let marks = SIDES.map(Side::mark).in_turn();
+    let is_there =
+        |(attribute, value): (&str, &str)| item.get(attribute) == Some(&json!({"S": value}));
+    marks.into_iter().any(is_there)
 }
 
 impl Call {
