@@ -19,10 +19,9 @@ use serde_json::json;
 async fn a_processor_killed_between_claim_and_publish_leads_to_a_publish_later() -> Result<()> {
     let local = Local::shared().await?;
     let bus = FaultProxy::before(local.new_account().endpoint())?;
-    let template = local.template().with_variables(
-        "EVENT_BUS_NAME: !Ref EventBus",
-        &[("AWS_ENDPOINT_URL_EVENTBRIDGE", &bus.url())],
-    )?;
+    let template = local
+        .template()
+        .with_processor_behind(&[("EVENTBRIDGE", &bus)], &[])?;
     let system = local.system_from(template).await?;
     let mut consumers = Consumers::read(&system.stack);
     let webhook = system.webhook().await?;

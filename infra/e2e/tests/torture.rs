@@ -6,6 +6,7 @@ use local::progress::Progress;
 use local::torture;
 use local::torture::campaign::Campaign;
 use local::torture::rig::Rig;
+use local::torture::verdict::{Double, Reason};
 use local::workspace::Workspace;
 
 #[tokio::test]
@@ -20,5 +21,11 @@ async fn killed_at_every_step_and_with_failing_services_nothing_is_lost_and_doub
     assert!(report.is_success(), "{:#?}", report.summary());
     assert_eq!(report.kills.values().collect::<Vec<_>>(), [&3; 4]);
     assert_eq!((report.events, report.faults > 0), (200, true));
+    // Else nothing would have been there to explain.
+    let by_kills = |double: &Double| matches!(double.reason, Reason::Killed { .. });
+    assert!(
+        report.doubles.iter().any(by_kills),
+        "no kill led to a double"
+    );
     Ok(())
 }

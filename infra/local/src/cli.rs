@@ -109,7 +109,8 @@ impl Torture {
 const TORTURE_JSON: &str = "\
 The JSON object:
   seed         what all was drawn from
-  events       distinct events that AURA had
+  planned      distinct events of the campaign
+  events       distinct events that AURA sent
   kills        how often the processor died, by where it was hit
   faults       calls to the ledger and the bus that went wrong
   sent, accepted, published, duplicates, quarantined, lost, doubled, strangers
@@ -117,9 +118,10 @@ The JSON object:
                as in `cargo local demo --json`
   doubles      every copy beyond the first: key, when the copy before it was published and when
                this one, and the reason: killed (with moment and at), answerLost; or, none of
-               which may be, marked (with at), notPublished, unexplained
-  unexplained  how many of the doubles have one of the last three reasons
+               which may be, marked (with at), notPublished, receivedTwice, unexplained
+  unexplained  how many of the doubles have one of the last four reasons
   differences  where the ledger isn't as it must be after what consumers received
+  violations   where consumers received something else than AURA sent, or not in its order
   seconds      from the first event to the last count";
 
 const DEMO_JSON: &str = "\

@@ -137,7 +137,7 @@ fn conclude(report: &Report, out: Out) -> Result<()> {
 
 /// The three counts, one line each, and the verdict.
 fn summary(report: &Report) -> Vec<String> {
-    let (tally, leftovers) = (&report.tally, &report.leftovers);
+    let tally = &report.tally;
     let verdict = if report.is_success() {
         "Every event was"
     } else {
@@ -153,10 +153,7 @@ fn summary(report: &Report) -> Vec<String> {
             "Consumers received {} of them; {} doubled, {} that AURA never sent.",
             tally.published, tally.doubled, tally.strangers
         ),
-        format!(
-            "The quarantine holds {}, the spill {}, the dead letter queues {}.",
-            leftovers.quarantine_depth, leftovers.spill_depth, leftovers.dead_letter_depth
-        ),
+        report.leftovers.to_string(),
         format!("{verdict} published exactly once: {} lost.", tally.lost),
     ]
 }

@@ -21,6 +21,7 @@ const POLL: Duration = Duration::from_millis(5);
 /// There is none, or it can't be killed.
 pub fn kill(stack: &Stack, output: &str) -> Result<Vec<Pid>> {
     let pids = pids(stack, output)?;
+    ensure!(!pids.is_empty(), "no process runs {output}");
     for pid in &pids {
         kill_process(*pid, Signal::KILL).with_context(|| format!("cannot kill {pid:?}"))?;
     }
@@ -33,12 +34,32 @@ pub fn kill(stack: &Stack, output: &str) -> Result<Vec<Pid>> {
 ///
 /// One of them lives on.
 pub async fn gone(killed: &[Pid]) -> Result<()> {
+    let all_gone = until(|| !killed.iter().any(|pid| is_alive(*pid))).await;
+    ensure!(all_gone, "one of {killed:?} lives on");
+    Ok(())
+}
+
+/// Waits until one of these processes is gone.
+///
+/// # Errors
+///
+/// All of them live on.
+pub async fn one_gone(pids: &[Pid]) -> Result<()> {
+    let one_gone = until(|| !pids.iter().all(|pid| is_alive(*pid))).await;
+    ensure!(one_gone, "all of {pids:?} live on");
+    Ok(())
+}
+
+/// Whether it comes to hold while there is patience.
+async fn until(holds: impl Fn() -> bool) -> bool {
     let deadline = Instant::now() + PATIENCE;
-    while killed.iter().any(|pid| is_alive(*pid)) {
-        ensure!(Instant::now() < deadline, "one of {killed:?} lives on");
+    while !holds() {
+        if Instant::now() > deadline {
+            return false;
+        }
         tokio::time::sleep(POLL).await;
     }
-    Ok(())
+    true
 }
 
 /// A process that has ended and was not waited for yet has no environment any more.
@@ -47,17 +68,20 @@ fn is_alive(pid: Pid) -> bool {
     environment.is_ok_and(|environment| !environment.is_empty())
 }
 
-/// The processes of one of a stack's functions: at least one.
-fn pids(stack: &Stack, output: &str) -> Result<Vec<Pid>> {
+/// The processes of one of a stack's functions. There is none before its first invocation, nor
+/// for a while after one has died.
+///
+/// # Errors
+///
+/// The processes can't be listed.
+pub fn pids(stack: &Stack, output: &str) -> Result<Vec<Pid>> {
     // All accounts' functions have the same names, and so have those of a `cargo local up`.
     let variables = [
         format!("AWS_LAMBDA_FUNCTION_NAME={}", stack.output(output)?),
         format!("AWS_ACCESS_KEY_ID={}", stack.account().id()),
         format!("AWS_ENDPOINT_URL={}", stack.account().endpoint()),
     ];
-    let pids = pids_with(&variables)?;
-    ensure!(!pids.is_empty(), "no process has {variables:?}");
-    Ok(pids)
+    pids_with(&variables)
 }
 
 /// The processes with all of these variables in their environment.
@@ -75,4 +99,33 @@ fn pids_with(variables: &[String]) -> Result<Vec<Pid>> {
         .filter(has_all)
         .filter_map(Pid::from_raw)
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    fn sleeper() -> Child {
+        Command::new("sleep").arg("60").spawn().unwrap()
+    }
+
+    fn pid(child: &Child) -> Pid {
+        Pid::from_raw(child.id().try_into().unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_of_two_is_gone_when_one_has_died() {
+        let (mut one, mut other) = (sleeper(), sleeper());
+        let pids = [pid(&one), pid(&other)];
+        assert!(pids.iter().all(|pid| is_alive(*pid)));
+        other.kill().unwrap();
+        let seen = (one_gone(&pids).await.is_ok(), is_alive(pids[0]));
+        one.kill().unwrap();
+        assert_eq!(seen, (true, true));
+        assert!(gone(&pids).await.is_ok());
+        one.wait().unwrap();
+        other.wait().unwrap();
+    }
 }

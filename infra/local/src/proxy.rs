@@ -409,6 +409,7 @@ fn internal_error(operation: &str) -> Result<Response<Full<Bytes>>> {
     let code = match service(operation) {
         "AmazonSQS" => "InternalFailure",
         "secretsmanager" => "InternalServiceError",
+        "AWSEvents" => "InternalException",
         _ => "InternalServerError",
     };
     refused(500, operation, code)

@@ -1,6 +1,9 @@
 //! The whole system in one account: a stand-in for AURA and the deployed template, each pointed
 //! at the other.
 
+use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use aura_sim::AuraSim;
 use reqwest::header::CONTENT_TYPE;
@@ -17,6 +20,9 @@ use crate::stack::{DeployError, Parameters, Stack};
 
 /// The name of the stack.
 pub const STACK_NAME: &str = "aura-webhooks";
+/// After which the processor is ended. The template's shortest: what a killed processor held comes
+/// back some seconds later.
+pub const PROCESSOR_TIMEOUT: Duration = Duration::from_secs(5);
 /// How the outputs with the URLs of dead letter queues end: the processor's, and one for each
 /// consumer.
 const DEAD_LETTERS: &str = "DeadLetterQueueUrl";
@@ -93,8 +99,7 @@ async fn parameters(account: &Account, aura: &AuraSim) -> Result<Parameters> {
     let parameters = [
         ("AuraBaseUrl", aura.url()),
         ("AuraCredentialsSecretArn", arn),
-        // The shortest: what a killed processor held comes back some seconds after that.
-        ("ProcessorTimeout", "5".to_owned()),
+        ("ProcessorTimeout", PROCESSOR_TIMEOUT.as_secs().to_string()),
         // Nothing here is worth keeping, and tests delete stacks.
         ("LedgerDeletionProtection", "false".to_owned()),
     ];
@@ -244,6 +249,21 @@ impl Leftovers {
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.quarantine_depth == 0 && self.spill_depth == 0 && self.dead_letter_depth == 0
+    }
+}
+
+impl Display for Leftovers {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self {
+            quarantine_depth,
+            spill_depth,
+            dead_letter_depth,
+        } = self;
+        write!(
+            f,
+            "The quarantine holds {quarantine_depth}, the spill {spill_depth}, \
+             the dead letter queues {dead_letter_depth}."
+        )
     }
 }
 

@@ -29,7 +29,8 @@ pub struct Tally {
     pub quarantined: usize,
     /// Deliveries in none of these classes.
     pub lost: usize,
-    /// Copies on the bus beyond the first of each key: what promise 2 excludes.
+    /// Copies on the bus beyond the first of each event that AURA sent, whatever keys they have:
+    /// what promise 2 excludes. Of events that AURA never sent, beyond the first of each key.
     pub doubled: usize,
     /// Events on the bus that AURA never sent.
     pub strangers: usize,
@@ -66,7 +67,7 @@ impl Tally {
                 &mut tally.lost
             } += 1;
         }
-        tally.doubled = doubled(published);
+        tally.doubled = doubled(deliveries, published);
         tally.strangers = strangers(deliveries, published);
         tally
     }
@@ -91,7 +92,8 @@ impl Tally {
 
 /// For each delivery the one that it repeats in the end, or itself. A repeat may be of a repeat;
 /// AURA numbers its deliveries, so what is repeated comes before.
-fn originals(deliveries: &[Delivery]) -> HashMap<u64, u64> {
+#[must_use]
+pub fn originals(deliveries: &[Delivery]) -> HashMap<u64, u64> {
     let mut originals = HashMap::new();
     for Delivery {
         n, duplicate_of, ..
@@ -108,12 +110,30 @@ fn delivery_id(event: &Published) -> &str {
     &event.detail.delivery_id
 }
 
-fn doubled(published: &[Published]) -> usize {
-    let mut copies: HashMap<&str, usize> = HashMap::new();
-    for event in published {
-        *copies.entry(&event.detail.key).or_default() += 1;
-    }
-    copies.values().map(|count| count - 1).sum()
+/// Which event a copy on the bus is of.
+#[derive(PartialEq, Eq, Hash)]
+enum Event<'a> {
+    /// The one that AURA sent first with this number. A key of ours must not decide what is one
+    /// event: a fault in it would hide its own doubles.
+    Sent(u64),
+    /// One that AURA never sent, by its key.
+    Stranger(&'a str),
+}
+
+fn doubled(deliveries: &[Delivery], published: &[Published]) -> usize {
+    let originals = originals(deliveries);
+    let sent: HashMap<&str, u64> = deliveries
+        .iter()
+        .filter_map(|delivery| Some((delivery.delivery_id()?, *originals.get(&delivery.n)?)))
+        .collect();
+    let events: HashSet<Event> = published
+        .iter()
+        .map(|copy| match sent.get(delivery_id(copy)) {
+            Some(original) => Event::Sent(*original),
+            None => Event::Stranger(&copy.detail.key),
+        })
+        .collect();
+    published.len() - events.len()
 }
 
 fn strangers(deliveries: &[Delivery], published: &[Published]) -> usize {
@@ -217,6 +237,24 @@ mod tests {
         let same = Tally::of(&sent, &[published("a", 1), published("a", 1)]);
         assert_eq!((same.published, same.doubled), (1, 1));
         assert!(!both.is_each_once() && !same.is_each_once());
+    }
+
+    #[test]
+    fn a_second_copy_with_a_key_of_its_own_is_a_double_all_the_same() {
+        let sent = [
+            delivery(1, "accepted", None),
+            delivery(2, "accepted", Some(1)),
+        ];
+        let tally = Tally::of(&sent, &[published("a", 1), published("b", 2)]);
+        assert_eq!((tally.doubled, tally.strangers), (1, 0));
+        assert!(!tally.is_each_once());
+    }
+
+    #[test]
+    fn an_event_that_nobody_sent_is_doubled_by_its_key() {
+        let copies = [published("a", 8), published("a", 9), published("b", 9)];
+        let tally = Tally::of(&[delivery(1, "accepted", None)], &copies);
+        assert_eq!((tally.doubled, tally.strangers), (1, 3));
     }
 
     #[test]

@@ -8,7 +8,11 @@ use std::fs;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::proxy::FaultProxy;
 use crate::workspace::Workspace;
+
+/// A line of the processor's environment, and of no other function's.
+const OF_THE_PROCESSOR: &str = "LEDGER_RETENTION_DAYS: \"35\"";
 
 /// A SAM template with local paths.
 #[derive(Debug, Clone)]
@@ -57,6 +61,28 @@ impl Template {
             .map(|(name, value)| format!("          {name}: {value}\n"));
         let lines: String = std::iter::once(line.clone()).chain(added).collect();
         Ok(Self::from_text(self.text.replace(&line, &lines)))
+    }
+
+    /// The same with proxies between the processor and services, each by its name in the SDKs'
+    /// variables, such as `DYNAMODB`; and with more variables in the processor's environment.
+    ///
+    /// # Errors
+    ///
+    /// The template has changed too much.
+    pub fn with_processor_behind(
+        &self,
+        proxies: &[(&str, &FaultProxy)],
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
+        let endpoint = |(service, proxy): &(&str, &FaultProxy)| {
+            (format!("AWS_ENDPOINT_URL_{service}"), proxy.url())
+        };
+        let endpoints: Vec<_> = proxies.iter().map(endpoint).collect();
+        let endpoints = endpoints
+            .iter()
+            .map(|(name, url)| (name.as_str(), url.as_str()));
+        let all: Vec<_> = endpoints.chain(variables.iter().copied()).collect();
+        self.with_variables(OF_THE_PROCESSOR, &all)
     }
 
     /// The text with each function's `CodeUri` replaced: `uris` has the new ones by

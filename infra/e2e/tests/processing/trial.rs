@@ -63,17 +63,12 @@ impl Trial {
         let local = Local::shared().await?;
         let proxy = || FaultProxy::before(local.endpoint());
         let (dynamodb, eventbridge, sqs) = (proxy()?, proxy()?, proxy()?);
-        let urls = [dynamodb.url(), eventbridge.url(), sqs.url()];
-        let [dynamodb_url, eventbridge_url, sqs_url] = urls.each_ref().map(String::as_str);
-        let endpoints = [
-            ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb_url),
-            ("AWS_ENDPOINT_URL_EVENTBRIDGE", eventbridge_url),
-            ("AWS_ENDPOINT_URL_SQS", sqs_url),
+        let proxies = [
+            ("DYNAMODB", &dynamodb),
+            ("EVENTBRIDGE", &eventbridge),
+            ("SQS", &sqs),
         ];
-        // Of all functions, the processor alone has this.
-        let after = "LEDGER_RETENTION_DAYS: \"35\"";
-        let variables = [&endpoints[..], variables].concat();
-        let template = template.with_variables(after, &variables)?;
+        let template = template.with_processor_behind(&proxies, variables)?;
         let system = local.system_from(template).await?;
         let sqs_client = system.stack.account().sqs();
         let ingest_queue = system.stack.output("IngestQueueUrl")?.to_owned();

@@ -59,8 +59,7 @@ const BUS_KINDS: [Fault; 10] = [
 #[serde(rename_all = "kebab-case")]
 pub enum Moment {
     /// At some moment, by SIGKILL from outside.
-    #[serde(rename = "random")]
-    Any,
+    Random,
     /// A claim is granted, and its event not published.
     AfterClaim,
     /// The bus has answered, and nothing is marked.
@@ -72,7 +71,7 @@ pub enum Moment {
 impl Moment {
     /// All there are.
     pub const ALL: [Self; 4] = [
-        Self::Any,
+        Self::Random,
         Self::AfterClaim,
         Self::AfterPublish,
         Self::BeforeComplete,
@@ -82,7 +81,7 @@ impl Moment {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Any => "random",
+            Self::Random => "random",
             Self::AfterClaim => "after-claim",
             Self::AfterPublish => "after-publish",
             Self::BeforeComplete => "before-complete",

@@ -15,8 +15,10 @@ use crate::torture::verdict::Double;
 pub struct Report {
     /// What the campaign was drawn from.
     pub seed: u32,
+    /// Distinct events that the campaign has.
+    pub planned: u64,
     /// Distinct events that AURA sent.
-    pub events: usize,
+    pub events: u64,
     /// Kills, by where they hit the processor.
     pub kills: BTreeMap<&'static str, usize>,
     /// Calls to the ledger and to the bus that went wrong.
@@ -33,6 +35,8 @@ pub struct Report {
     pub unexplained: usize,
     /// Where the ledger and the consumers differ.
     pub differences: Vec<String>,
+    /// Where consumers didn't get what AURA sent, or not in its order.
+    pub violations: Vec<String>,
     /// How long it took, from the first event to the last count.
     pub seconds: f64,
 }
@@ -50,10 +54,17 @@ impl Report {
             doubled,
             ..
         } = self.tally;
-        let differences = self.differences.len();
-        let none = [lost, quarantined, strangers, self.unexplained, differences];
+        let none = [
+            lost,
+            quarantined,
+            strangers,
+            self.unexplained,
+            self.differences.len(),
+            self.violations.len(),
+        ];
         sent > 0
             && accepted == sent
+            && self.events == self.planned
             && none.iter().all(|count| *count == 0)
             && doubled == self.doubles.len()
             && self.leftovers.is_none()
@@ -63,7 +74,8 @@ impl Report {
     #[must_use]
     pub fn summary(&self) -> Vec<String> {
         let doubles = self.doubles.iter().map(Double::told);
-        let found = doubles.chain(self.differences.iter().cloned());
+        let found = self.differences.iter().chain(&self.violations).cloned();
+        let found = doubles.chain(found);
         let mut lines: Vec<String> = found.map(|line| format!("    {line}")).collect();
         lines.extend(self.counts());
         lines.push(self.verdict());
@@ -71,7 +83,7 @@ impl Report {
     }
 
     fn counts(&self) -> [String; 5] {
-        let (tally, leftovers) = (&self.tally, &self.leftovers);
+        let tally = &self.tally;
         let kills: usize = self.kills.values().sum();
         [
             format!(
@@ -81,18 +93,15 @@ impl Report {
                 self.faults
             ),
             format!(
-                "AURA sent {} deliveries of {} events; {} were accepted.",
-                tally.sent, self.events, tally.accepted
+                "AURA sent {} deliveries of {} events out of {}; {} were accepted.",
+                tally.sent, self.events, self.planned, tally.accepted
             ),
             format!(
                 "Consumers received {} of them; {} were duplicates, {} that AURA never sent.",
                 tally.published, tally.duplicates, tally.strangers
             ),
             format!("Copies beyond the first: {}.", self.doubles_in_total()),
-            format!(
-                "The quarantine holds {}, the spill {}, the dead letter queues {}.",
-                leftovers.quarantine_depth, leftovers.spill_depth, leftovers.dead_letter_depth
-            ),
+            self.leftovers.to_string(),
         ]
     }
 
@@ -114,10 +123,12 @@ impl Report {
             "NOT every event was published once or doubled for a reason"
         };
         format!(
-            "{verdict}: {} lost, {} unexplained, {} differences to the ledger.",
+            "{verdict}: {} lost, {} unexplained, {} differences to the ledger, \
+             {} to what AURA sent.",
             self.tally.lost,
             self.unexplained,
-            self.differences.len()
+            self.differences.len(),
+            self.violations.len()
         )
     }
 }
@@ -148,6 +159,7 @@ mod tests {
     fn good() -> Report {
         Report {
             seed: 7,
+            planned: 8,
             events: 8,
             kills: BTreeMap::from([("after-claim", 1), ("random", 2)]),
             faults: 3,
@@ -165,11 +177,12 @@ mod tests {
                 dead_letter_depth: 0,
             },
             doubles: vec![double(Reason::Killed {
-                moment: Moment::Any,
+                moment: Moment::Random,
                 at: Timestamp::UNIX_EPOCH,
             })],
             unexplained: 0,
             differences: Vec::new(),
+            violations: Vec::new(),
             seconds: 1.5,
         }
     }
@@ -179,7 +192,7 @@ mod tests {
     #[test]
     fn success_is_every_event_published_and_every_double_explained() {
         assert!(good().is_success());
-        let spoilt: [(&str, Spoil); 9] = [
+        let spoilt: [(&str, Spoil); 11] = [
             ("an event is lost", |report| report.tally.lost = 1),
             ("one was refused", |report| report.tally.accepted = 9),
             ("one is quarantined", |report| report.tally.quarantined = 1),
@@ -193,6 +206,12 @@ mod tests {
             }),
             ("the ledger differs", |report| {
                 report.differences.push("x".to_owned());
+            }),
+            ("consumers got something else", |report| {
+                report.violations.push("x".to_owned());
+            }),
+            ("AURA had fewer events than planned", |report| {
+                report.events = 7;
             }),
             ("a dead letter", |report| {
                 report.leftovers.dead_letter_depth = 1;
@@ -227,7 +246,7 @@ mod tests {
     #[test]
     fn the_json_is_as_the_help_says() {
         let expected = json!({
-            "seed": 7, "events": 8, "kills": {"after-claim": 1, "random": 2}, "faults": 3,
+            "seed": 7, "planned": 8, "events": 8, "kills": {"after-claim": 1, "random": 2}, "faults": 3,
             "sent": 10, "accepted": 10, "published": 8, "duplicates": 2, "quarantined": 0, "lost": 0,
             "doubled": 1, "strangers": 0,
             "quarantineDepth": 0, "spillDepth": 0, "deadLetterDepth": 0,
@@ -236,7 +255,7 @@ mod tests {
                 "published": "1970-01-01T00:00:00Z", "again": "1970-01-01T00:00:00Z",
                 "at": "1970-01-01T00:00:00Z",
             }],
-            "unexplained": 0, "differences": [], "seconds": 1.5,
+            "unexplained": 0, "differences": [], "violations": [], "seconds": 1.5,
         });
         assert_eq!(serde_json::to_value(good()).unwrap(), expected);
     }

@@ -19,8 +19,6 @@ use crate::workspace::Workspace;
 
 /// The template's output with the processor's name.
 const PROCESSOR: &str = "ProcessorFunctionName";
-/// A line of the processor's environment in the template, and of no other function's.
-const ITS_VARIABLE: &str = "EVENT_BUS_NAME: !Ref EventBus";
 /// Between two looks at a failpoint.
 const POLL: Duration = Duration::from_millis(5);
 /// By how much a file's time may be behind the clock.
@@ -68,15 +66,9 @@ impl Rig {
     ///
     /// The template has changed too much.
     pub fn around_the_processor(&self, template: &Template) -> Result<Template> {
-        let variables = [
-            ("AWS_ENDPOINT_URL_DYNAMODB", self.ledger.url()),
-            ("AWS_ENDPOINT_URL_EVENTBRIDGE", self.bus.url()),
-            ("FAILPOINTS", self.failpoints.display().to_string()),
-        ];
-        let variables = variables
-            .each_ref()
-            .map(|(name, value)| (*name, value.as_str()));
-        template.with_variables(ITS_VARIABLE, &variables)
+        let proxies = [("DYNAMODB", &self.ledger), ("EVENTBRIDGE", &self.bus)];
+        let failpoints = self.failpoints.display().to_string();
+        template.with_processor_behind(&proxies, &[("FAILPOINTS", &failpoints)])
     }
 
     /// Faults from now on.
@@ -111,8 +103,8 @@ impl Rig {
     pub async fn kill(&self, stack: &Stack, step: &Step) -> Result<Kill> {
         let moment = step.moment;
         let at = match moment {
-            Moment::Any => self.kill_at_work(stack, step.pause).await?,
-            _ => self.kill_at(moment.name()).await?,
+            Moment::Random => self.kill_at_work(stack, step.pause).await?,
+            _ => self.kill_at(stack, moment.name()).await?,
         };
         Ok(Kill { moment, at })
     }
@@ -126,9 +118,10 @@ impl Rig {
         Ok(at)
     }
 
-    /// Arms a failpoint, and waits until a processor has come to it and taken it along.
-    async fn kill_at(&self, failpoint: &str) -> Result<Timestamp> {
+    /// Arms a failpoint, and waits until a processor has come to it, taken it along and died.
+    async fn kill_at(&self, stack: &Stack, failpoint: &str) -> Result<Timestamp> {
         let path = self.failpoints.join(failpoint);
+        let mut alive = processes::pids(stack, PROCESSOR)?;
         File::create(&path).context("cannot arm a failpoint")?;
         let deadline = Instant::now() + PATIENCE;
         while fs::exists(&path).context("cannot look at a failpoint")? {
@@ -136,9 +129,19 @@ impl Rig {
                 bail!("no processor came to {failpoint}: was it built with failpoints?");
             }
             tokio::time::sleep(POLL).await;
+            // After the last kill, the next process may be yet to start.
+            if alive.is_empty() {
+                alive = processes::pids(stack, PROCESSOR)?;
+            }
         }
         let seen = Timestamp::now();
-        Ok(seen.min(self.last_taken()? + FILE_TICK))
+        let at = seen.min(self.last_taken()? + FILE_TICK);
+        // If none was ever seen, what took the file came and went between two looks.
+        if !alive.is_empty() {
+            let died = processes::one_gone(&alive).await;
+            died.with_context(|| format!("{failpoint} was reached, and killed nothing"))?;
+        }
+        Ok(at)
     }
 
     /// When a file was last taken out of the folder. On a busy machine it is seen later.
