@@ -2,7 +2,29 @@
 
 use std::fmt;
 
+use anyhow::Result;
+use local::signals::Signals;
 use serde::Serialize;
+
+/// Prints what is measured, for people or for programs.
+///
+/// # Errors
+///
+/// Says what keeps it from being measured; [`Interrupted`](local::signals::Interrupted) if a
+/// signal ended it.
+pub async fn print<R: fmt::Display + Serialize>(
+    measuring: impl Future<Output = Result<R>>,
+    json: bool,
+) -> Result<()> {
+    let mut signals = Signals::listen()?;
+    let report = signals.unless_one_comes(Box::pin(measuring)).await?;
+    if json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}
 
 /// Figures that have a bar, and whether each meets it.
 #[derive(Debug, Serialize)]

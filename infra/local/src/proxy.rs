@@ -32,11 +32,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::settled::PATIENCE;
-
 /// MiniStack closes a connection that was idle for five seconds. Ours go before that: a call on
 /// one that is just being closed would fail, which nobody asked for.
 const IDLE: Duration = Duration::from_secs(2);
+/// How long is waited for a fault.
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
@@ -249,7 +249,7 @@ impl FaultProxy {
     ///
     /// # Errors
     ///
-    /// None has within [`PATIENCE`].
+    /// None has within two minutes.
     pub async fn until_fault(&self) -> Result<()> {
         let fault = self.until(|calls| calls.iter().any(|call| call.fault.is_some()));
         fault.await.context("no fault")

@@ -6,13 +6,13 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use local::package::{self, Profile};
 use local::progress::Progress;
-use local::signals::Signals;
 use local::workspace::Workspace;
 
 use super::function::{Binaries, Kind};
 use super::instructions::{self, Counting, Instructions};
 use super::report::Report;
 use super::{start, warm};
+use crate::report::print;
 
 /// What ingest costs on this machine: start, time, instructions, memory and size of the release
 /// build, beside those of a function that does nothing.
@@ -63,15 +63,7 @@ impl Cli {
     /// Says what keeps it from measuring;
     /// [`Interrupted`](local::signals::Interrupted) if a signal ended it.
     pub async fn run(self) -> Result<()> {
-        let mut signals = Signals::listen()?;
-        let measuring = Box::pin(self.measure(Progress::to_stderr()));
-        let report = signals.unless_one_comes(measuring).await?;
-        if self.json {
-            println!("{}", serde_json::to_string(&report)?);
-        } else {
-            print!("{report}");
-        }
-        Ok(())
+        print(self.measure(Progress::to_stderr()), self.json).await
     }
 
     async fn measure(&self, progress: Progress) -> Result<Report> {

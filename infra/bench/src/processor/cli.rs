@@ -7,13 +7,13 @@ use clap::Parser;
 use local::package::{self, Profile};
 use local::progress::Progress;
 use local::python::Venv;
-use local::signals::Signals;
 use local::workspace::Workspace;
 
 use super::function::{POWERTOOLS, Programs};
 use super::ministack::{AgainstMiniStack, MiniStack};
 use super::report::Report;
 use super::stubbed::Measuring;
+use crate::report::print;
 
 /// What processor costs on this machine: CPU time, memory and calls of the release build, beside
 /// those of an equal handler in Python with Powertools for AWS Lambda.
@@ -55,15 +55,7 @@ impl Cli {
     /// Says what keeps it from measuring;
     /// [`Interrupted`](local::signals::Interrupted) if a signal ended it.
     pub async fn run(self) -> Result<()> {
-        let mut signals = Signals::listen()?;
-        let measuring = Box::pin(self.measure(Progress::to_stderr()));
-        let report = signals.unless_one_comes(measuring).await?;
-        if self.json {
-            println!("{}", serde_json::to_string(&report)?);
-        } else {
-            print!("{report}");
-        }
-        Ok(())
+        print(self.measure(Progress::to_stderr()), self.json).await
     }
 
     async fn measure(&self, progress: Progress) -> Result<Report> {
