@@ -211,31 +211,13 @@ async fn an_event_that_another_worker_holds_waits_for_its_lease_and_comes_once_m
     Ok(())
 }
 
-/// A folder that is gone with the test.
-struct Failpoints(std::path::PathBuf);
-
-impl Failpoints {
-    fn new() -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("failpoints-{}", Uuid::now_v7()));
-        std::fs::create_dir(&folder)?;
-        Ok(Self(folder))
-    }
-}
-
-impl Drop for Failpoints {
-    fn drop(&mut self) {
-        // What is left behind is an empty folder at worst.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 #[tokio::test]
 async fn what_a_processor_claimed_that_died_then_is_published_after_the_lease() -> Result<()> {
-    let failpoints = Failpoints::new()?;
-    let folder = failpoints.0.to_str().context("no UTF-8")?;
+    let failpoints = tempfile::tempdir()?;
+    let folder = failpoints.path().to_str().context("no UTF-8")?;
     let template = Local::shared().await?.template().clone();
     let mut trial = Trial::begin_with(&template, &[("FAILPOINTS", folder)]).await?;
-    let armed = failpoints.0.join("after-claim");
+    let armed = failpoints.path().join("after-claim");
     std::fs::write(&armed, "")?;
     trial.deliver("NEW_CALLOUT", 0..3).await?;
 
