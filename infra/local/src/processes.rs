@@ -119,7 +119,8 @@ mod tests {
     async fn one_of_two_is_gone_when_one_has_died() {
         let (mut one, mut other) = (sleeper(), sleeper());
         let pids = [pid(&one), pid(&other)];
-        assert!(pids.iter().all(|pid| is_alive(*pid)));
+        // One that is just being started has no environment yet.
+        assert!(until(|| pids.iter().all(|pid| is_alive(*pid))).await);
         other.kill().unwrap();
         let seen = (one_gone(&pids).await.is_ok(), is_alive(pids[0]));
         one.kill().unwrap();
