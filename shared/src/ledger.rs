@@ -26,7 +26,7 @@ use uuid::Uuid;
 use crate::catalogue::{Recurrence, recurrence};
 use crate::event::Event;
 
-pub use item::{Attribute, Item, Malformed, State, Value};
+pub use item::{Attribute, CLAIMED, Item, Malformed, PUBLISHED, State, Value};
 pub use rules::{Change, Operand, RULES, Rule, Rules, Step, Test};
 
 /// The identity of one event: the ledger's partition and sort key.

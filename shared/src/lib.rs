@@ -16,6 +16,7 @@
 //! | [`config`], [`telemetry`] | what every function does first |
 
 pub mod aws;
+pub mod canary;
 pub mod catalogue;
 pub mod config;
 pub mod envelope;

@@ -2,9 +2,15 @@
 //! registered with the webhook and sent with every delivery, is what tells AURA from anybody.
 
 use http::{HeaderName, HeaderValue};
+use jiff::SignedDuration;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::config::{ConfigError, Environment};
+
+/// However many unknown values come, `ingest` reads the secret no more often than this in one
+/// process. So a new value is known to all of them this long after it was made: a rotation waits
+/// for that before it tells AURA of it.
+pub const REFRESH_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
 
 /// `<name>: <scheme> <secret>`, or `<name>: <secret>` without a scheme.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,8 @@
 //!   delivery is stored. It waits for the end of it, up to [`limits::REFRESH_WAIT`], because Lambda
 //!   freezes the process after the answer;
 //! - by a request with a value that isn't among them, at most once in [`REFRESH_INTERVAL`]: it may
-//!   be a new one. That request waits for it, up to [`limits::SECRET_WAIT`].
+//!   be a new one. That request waits for it, up to [`limits::SECRET_WAIT`]. After a reading that
+//!   failed the next one may come a second later.
 //!
 //! So a new value is known [`REFRESH_INTERVAL`] after it was made at the latest, if Secrets Manager
 //! answers: a rotation has to wait for that long before it tells AURA.
@@ -23,7 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::HeaderValue;
 use secrecy::SecretString;
 use shared::secrets::{self, SecretError, Stage};
-use shared::webhook::WebhookHeader;
+use shared::webhook::{REFRESH_INTERVAL, WebhookHeader};
 use subtle::{Choice, ConstantTimeEq as _};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -34,11 +35,8 @@ use crate::limits;
 /// Older values are read again in the background.
 pub const REFRESH_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
-/// However many unknown values come, the secret is not read more often than this by a process.
-pub const REFRESH_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
-
-/// The same while a version has never been read: then AURA's deliveries may be refused.
-const FIRST_READ_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
+/// The same while a version could not be read: then AURA's deliveries may be refused.
+const FAILED_READ_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
 
 /// Where the secret is kept.
 pub trait SecretSource: Send + Sync + 'static {
@@ -81,8 +79,15 @@ pub struct ValidValues<S> {
     header: WebhookHeader,
     source: S,
     known: RwLock<Known>,
-    /// When a reading was last begun; held while it is under way.
-    reading: Mutex<Option<Timestamp>>,
+    /// The last reading that was begun; held while it is under way.
+    reading: Mutex<Option<Reading>>,
+}
+
+/// A reading of all versions.
+#[derive(Debug)]
+struct Reading {
+    begun: Timestamp,
+    complete: bool,
 }
 
 /// What was read so far.
@@ -144,7 +149,7 @@ impl<S: SecretSource> ValidValues<S> {
             }
             Verdict::Valid => Verdict::Valid,
             Verdict::Wrong => self.check_again(given, now, REFRESH_INTERVAL).await,
-            Verdict::Undecided => self.check_again(given, now, FIRST_READ_INTERVAL).await,
+            Verdict::Undecided => self.check_again(given, now, FAILED_READ_INTERVAL).await,
         }
     }
 
@@ -174,8 +179,11 @@ impl<S: SecretSource> ValidValues<S> {
     /// under way waits for it. Without an interval it is the first time, and one that fails is
     /// not held against the next.
     async fn read_all(&self, now: Timestamp, interval: Option<SignedDuration>) {
-        let mut begun = self.reading.lock().await;
-        let recently = |interval| begun.is_some_and(|at| now.duration_since(at).abs() < interval);
+        let mut last = self.reading.lock().await;
+        let recently = |interval| {
+            last.as_ref()
+                .is_some_and(|last| last.is_recent(now, interval))
+        };
         if interval.is_some_and(recently) {
             return;
         }
@@ -186,7 +194,10 @@ impl<S: SecretSource> ValidValues<S> {
         ];
         let complete = versions.iter().all(Result::is_ok);
         if complete || interval.is_some() {
-            *begun = Some(now);
+            *last = Some(Reading {
+                begun: now,
+                complete,
+            });
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if complete {
@@ -230,6 +241,19 @@ impl<S: SecretSource> ValidValues<S> {
 
     fn known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
         look(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Reading {
+    /// Whether it is too early for the next one. One that failed has nothing to say of a value
+    /// that was made before it, and must not keep that out for long.
+    fn is_recent(&self, now: Timestamp, interval: SignedDuration) -> bool {
+        let interval = if self.complete {
+            interval
+        } else {
+            interval.min(FAILED_READ_INTERVAL)
+        };
+        now.duration_since(self.begun).abs() < interval
     }
 }
 

@@ -349,7 +349,7 @@ async fn a_rotation_locks_nobody_out() -> Result<()> {
         .secret_string("next");
     let pending = put.version_stages("AWSPENDING").send().await?;
     // No later than it promises: who registers the next value with AURA waits for that long.
-    tokio::time::sleep(ingest::secret::REFRESH_INTERVAL.unsigned_abs()).await;
+    tokio::time::sleep(shared::webhook::REFRESH_INTERVAL.unsigned_abs()).await;
     assert_eq!(
         with("next").post(&http, NEW_CALLOUT.into()).await?.status,
         202

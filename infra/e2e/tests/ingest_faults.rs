@@ -7,9 +7,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use ingest::secret::REFRESH_INTERVAL;
 use local::proxy::{Fault, Plan};
 use local::settled::PATIENCE;
+use shared::webhook::REFRESH_INTERVAL;
 
 use self::trial::{Sent, Trial, Verdict};
 

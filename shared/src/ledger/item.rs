@@ -61,9 +61,9 @@ pub enum State {
 }
 
 /// The value of [`Attribute::State`] of a claimed item.
-pub(super) const CLAIMED: &str = "CLAIMED";
+pub const CLAIMED: &str = "CLAIMED";
 /// The value of [`Attribute::State`] of a published item.
-pub(super) const PUBLISHED: &str = "PUBLISHED";
+pub const PUBLISHED: &str = "PUBLISHED";
 
 /// An item that this version didn't write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

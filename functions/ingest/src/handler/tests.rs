@@ -175,6 +175,23 @@ async fn an_address_that_is_not_allowed_gets_in_nowhere_but_to_the_health_check(
 }
 
 #[tokio::test]
+async fn a_canary_needs_the_secret_and_no_address_and_says_what_it_is() {
+    let mut ingest = fakes::ingest().await;
+    ingest.allowed_sources = "192.0.2.0/24".parse().unwrap();
+    let body = canary::body(Uuid::nil());
+    let response = ingest.handle(delivery(body.as_bytes())).await;
+    assert_eq!(response.status(), StatusCode::ACCEPTED);
+    let [queued] = ingest.store.take_queued().try_into().unwrap();
+    let envelope = Envelope::parse(&queued.message.body).unwrap();
+    assert_eq!(envelope.origin, Origin::Canary);
+
+    let forged = request("POST", WEBHOOK_PATH, "Bearer wrong", body.as_bytes());
+    let response = ingest.handle(forged).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert!(ingest.store.take_queued().is_empty());
+}
+
+#[tokio::test]
 async fn the_health_check_says_the_version_to_anybody() {
     let ingest = fakes::ingest().await;
     let response = ingest.handle(request("GET", HEALTH_PATH, "", b"")).await;

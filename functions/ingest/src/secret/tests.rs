@@ -57,6 +57,17 @@ async fn a_new_value_is_known_thirty_seconds_after_it_was_made_at_the_latest() {
 }
 
 #[tokio::test]
+async fn a_reading_that_failed_keeps_a_new_value_out_for_a_second_only() {
+    let secret = FakeSecret::with(&[(Current, "a")]);
+    let valid = loaded(&secret).await;
+    secret.set(&[(Current, "a"), (Pending, "b")]);
+    secret.hide(&[Pending]);
+    assert_eq!(valid.check(&value("forged"), second(100)).await, Wrong);
+    secret.hide(&[]);
+    assert_eq!(valid.check(&value("b"), second(101)).await, Valid);
+}
+
+#[tokio::test]
 async fn a_flood_of_unknown_values_is_one_reading_in_thirty_seconds() {
     let secret = FakeSecret::with(&[(Current, "a")]);
     let valid = loaded(&secret).await;

@@ -1,0 +1,75 @@
+//! The canary: a delivery of our own that goes the way of AURA's, from the public URL to the bus.
+//!
+//! The registrar sends one before it points AURA at an endpoint. `ingest` knows it by its body and
+//! gives it the origin `canary`, which no rule of the template matches: so it proves the path and
+//! reaches no consumer. It needs the secret like any delivery. What isn't asked of it is an address
+//! that AURA sends from, because it comes from elsewhere.
+
+use uuid::Uuid;
+
+use crate::event::{self, Entity, Event};
+
+/// Its event name. AURA has none like it.
+const MESSAGE: &str = "AURA_WEBHOOKS_CANARY";
+/// The kind of its entity.
+const KIND: &str = "canary";
+/// Longest body that can be one's, in bytes.
+const MAX_BYTES: usize = 256;
+
+/// The body of the canary with this id. Its event is the only one of its entity.
+#[must_use]
+pub fn body(id: Uuid) -> String {
+    format!(r#"{{"message":"{MESSAGE}","{KIND}":{{"id":"{id}"}}}}"#)
+}
+
+/// The ledger's partition of the canary with this id: its item is the only one there.
+#[must_use]
+pub fn partition(id: Uuid) -> String {
+    let entity = Entity {
+        kind: KIND.to_owned(),
+        id: id.to_string(),
+    };
+    entity.key()
+}
+
+/// Whether an event is a canary.
+#[must_use]
+pub fn is_canary(event: &Event) -> bool {
+    event.message == MESSAGE && event.entity.kind == KIND
+}
+
+/// Whether a body is a canary's.
+#[must_use]
+pub fn is_canarys_body(body: &[u8]) -> bool {
+    body.len() <= MAX_BYTES && event::parse(body).is_ok_and(|(event, _)| is_canary(&event))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_canary_is_known_by_its_body_and_found_by_its_id() {
+        let id = Uuid::now_v7();
+        let body = body(id);
+        assert!(is_canarys_body(body.as_bytes()));
+        let (event, _) = event::parse(body.as_bytes()).unwrap();
+        assert_eq!(event.entity.key(), partition(id));
+        assert!(!event.test);
+    }
+
+    #[test]
+    fn what_aura_might_send_is_none() {
+        let others = [
+            r#"{"message":"NEW_CALLOUT","canary":{"id":"1"}}"#,
+            r#"{"message":"AURA_WEBHOOKS_CANARY","callout":{"id":"1"}}"#,
+            r#"{"message":"AURA_WEBHOOKS_CANARY","canary":{}}"#,
+            "AURA_WEBHOOKS_CANARY",
+        ];
+        for body in others {
+            assert!(!is_canarys_body(body.as_bytes()), "{body}");
+        }
+        let padded = format!("{}{}", body(Uuid::nil()), " ".repeat(MAX_BYTES));
+        assert!(!is_canarys_body(padded.as_bytes()));
+    }
+}
