@@ -1,8 +1,11 @@
-//! The HTTP client for everything that isn't AWS: AURA and CloudFormation's answer URL.
+//! The HTTP client for everything that isn't AWS: AURA, CloudFormation's answer URL, and our own
+//! endpoint.
 
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
+
+use crate::loopback::LoopbackResolver;
 
 /// Time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -10,6 +13,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client with limits that never follows a redirect: what it carries is meant for one host.
+///
+/// It finds the names under `localhost` that the local AWS gives its HTTP APIs.
 ///
 /// # Errors
 ///
@@ -21,5 +26,30 @@ pub fn build() -> Result<reqwest::Client, reqwest::Error> {
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(REQUEST_TIMEOUT)
         .redirect(Policy::none())
+        .dns_resolver(LoopbackResolver)
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use aura_sim::{AuraSim, Options};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_under_localhost_is_this_machine() {
+        let aura = AuraSim::start(Options {
+            port: 0,
+            client_id: "partner".into(),
+            client_secret: "s3cret".into(),
+            allow_http_loopback: true,
+        })
+        .await
+        .unwrap();
+        let url = aura
+            .url()
+            .replace("127.0.0.1", "abc123.execute-api.localhost");
+        let answer = build().unwrap().get(url).send().await.unwrap();
+        assert_eq!(answer.status(), 404);
+    }
 }

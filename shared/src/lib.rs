@@ -13,6 +13,7 @@
 //! | [`quarantine`] | where an authentic delivery goes that can't be understood |
 //! | [`queue`], [`spill`] | messages for SQS, and where they wait when it can't be reached |
 //! | [`aws`], [`http_client`], [`secrets`] | how this system talks to AWS and to the web |
+//! | [`loopback`] | which hosts are this machine, and how their names resolve |
 //! | [`config`], [`telemetry`] | what every function does first |
 
 pub mod aws;
@@ -23,6 +24,7 @@ pub mod envelope;
 pub mod event;
 pub mod http_client;
 pub mod ledger;
+pub mod loopback;
 pub mod panic_api;
 pub mod quarantine;
 pub mod queue;

@@ -25,7 +25,6 @@ mod day;
 mod deliveries;
 mod event;
 mod extract;
-mod loopback;
 mod payload;
 mod play;
 mod refusal;

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use shared::loopback::is_loopback;
 use url::Url;
 
-use crate::{event::EventName, loopback::is_loopback, refusal::Refusal};
+use crate::{event::EventName, refusal::Refusal};
 
 /// The one method that the documentation names, and the default.
 const METHOD: &str = "webhook";

@@ -6,10 +6,10 @@ use anyhow::Context as _;
 use axum::http::{HeaderValue, header::CONTENT_TYPE};
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use reqwest::{Client, redirect};
+use shared::loopback::LoopbackResolver;
 
 use crate::{
     deliveries::Answer,
-    loopback::LoopbackResolver,
     sim::{Outgoing, Sim},
 };
 

@@ -2,7 +2,7 @@
 //!
 //! RFC 6761 reserves `localhost` and everything under it for loopback, but most systems'
 //! resolvers know only the bare name. The local AWS gives an HTTP API a name under it
-//! (`abc123.execute-api.localhost`), so the stand-in resolves such names by itself.
+//! (`abc123.execute-api.localhost`), so whoever sends to such a name resolves it by itself.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -10,7 +10,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
 /// Whether a URL's host can only be this machine.
-pub(crate) fn is_loopback(url: &Url) -> bool {
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
@@ -25,7 +26,8 @@ fn is_loopback_name(name: &str) -> bool {
 }
 
 /// A resolver that answers loopback names itself and asks the system for every other.
-pub(crate) struct LoopbackResolver;
+#[derive(Debug, Clone, Copy)]
+pub struct LoopbackResolver;
 
 impl Resolve for LoopbackResolver {
     fn resolve(&self, name: Name) -> Resolving {
