@@ -1,19 +1,21 @@
 //! The client of AURA's Panic API: the token, the webhook registration, and reading callouts.
 //!
 //! Every error says what to do next: mend the request ([`PanicApiError::Refused`]), mend the
-//! credentials, or try again later ([`PanicApiError::is_transient`]). No error holds a header's
-//! value, a token or a credential.
+//! credentials or the base URL, or try again later ([`PanicApiError::is_transient`]). No error
+//! holds a header's value, a token or a credential, even if AURA's own words do.
 
 use std::collections::BTreeMap;
+use std::slice;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderMap;
-use reqwest::{Method, RequestBuilder, StatusCode};
+use http::header::LOCATION;
+use http::{HeaderMap, HeaderValue};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 use url::Url;
 
@@ -23,13 +25,31 @@ const PATH_PREFIX: &str = "panic-api/v2";
 const TOKEN_MARGIN: Duration = Duration::from_mins(1);
 /// A token's life as documented: what it is when AURA's answer doesn't say, and at most.
 const TOKEN_LIFE: Duration = Duration::from_hours(1);
+/// How much of AURA's own words an error repeats, in characters.
+const LONGEST_MESSAGE: usize = 500;
 
-/// AURA's credentials, as the secret holds them: `{"clientId": "…", "clientSecret": "…"}`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// AURA's credentials.
+#[derive(Debug, Clone)]
 pub struct Credentials {
     client_id: SecretString,
     client_secret: SecretString,
+}
+
+/// Why a secret isn't AURA's credentials. Nothing of the secret's content is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedCredentials {
+    /// The whole of it.
+    #[error("it is not a JSON object")]
+    NotAnObject,
+    /// A key isn't there.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// A key is there, and its value is something else than text.
+    #[error("{0} is not a string")]
+    NotAString(&'static str),
+    /// A key is there, and its value is nothing or white space.
+    #[error("{0} is empty")]
+    Empty(&'static str),
 }
 
 /// A webhook registration. Registering replaces the one before.
@@ -44,6 +64,20 @@ pub struct Registration {
     /// Sent with every delivery.
     #[serde(serialize_with = "header_map")]
     pub headers: HeaderMap,
+}
+
+/// A webhook as AURA says that it registered it. What AURA doesn't say, or says in another type
+/// than documented, is `None`. The headers' values are not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegisteredWebhook {
+    /// Where AURA delivers.
+    pub url: Option<String>,
+    /// The event names that it delivers.
+    pub events: Option<Vec<String>>,
+    /// `webhook`.
+    pub method: Option<String>,
+    /// The names of the headers that it sends, in AURA's spelling.
+    pub header_names: Option<Vec<String>>,
 }
 
 /// A client of one AURA environment under one set of credentials.
@@ -64,7 +98,7 @@ struct Token {
 /// A call that AURA didn't grant.
 #[derive(Debug, thiserror::Error)]
 pub enum PanicApiError {
-    /// 4xx: the request must be mended first.
+    /// 4xx, and AURA's own 285: the request must be mended first.
     #[error("AURA refused {call} with {status}: {message}")]
     Refused {
         /// Which call.
@@ -85,6 +119,19 @@ pub enum PanicApiError {
         /// AURA's status.
         status: StatusCode,
     },
+    /// 3xx. It is not followed: what a request carries is meant for one host.
+    #[error(
+        "AURA redirected {call} with {status} to {location}, which is not followed; check that \
+         AuraBaseUrl is the host that answers itself"
+    )]
+    Redirected {
+        /// Which call.
+        call: &'static str,
+        /// AURA's status.
+        status: StatusCode,
+        /// Where to, without credentials, query and fragment.
+        location: String,
+    },
     /// 5xx, or another status that isn't documented: try again later.
     #[error("AURA failed at {call} with {status}; try again later")]
     Failed {
@@ -96,6 +143,14 @@ pub enum PanicApiError {
     /// No answer: try again later.
     #[error("AURA could not be reached for {call}; try again later")]
     Unreachable {
+        /// Which call.
+        call: &'static str,
+        /// Why, without the URL.
+        source: reqwest::Error,
+    },
+    /// The request can't be sent at all, whenever.
+    #[error("the request for {call} can't be sent; check that AuraBaseUrl is an https URL")]
+    Unsendable {
         /// Which call.
         call: &'static str,
         /// Why, without the URL.
@@ -117,6 +172,49 @@ impl PanicApiError {
     }
 }
 
+impl Credentials {
+    /// Reads the secret's value: `{"clientId": "…", "clientSecret": "…"}`. Other keys are left
+    /// to whoever needs them.
+    ///
+    /// # Errors
+    ///
+    /// Names the first key that is wrong.
+    pub fn parse(secret: &SecretString) -> Result<Self, MalformedCredentials> {
+        let mut keys: Map<String, Value> = serde_json::from_str(secret.expose_secret())
+            .map_err(|_| MalformedCredentials::NotAnObject)?;
+        let mut take = |key| match keys.remove(key) {
+            None => Err(MalformedCredentials::Missing(key)),
+            Some(Value::String(text)) if text.trim().is_empty() => {
+                Err(MalformedCredentials::Empty(key))
+            }
+            Some(Value::String(text)) => Ok(SecretString::from(text)),
+            Some(_) => Err(MalformedCredentials::NotAString(key)),
+        };
+        Ok(Self {
+            client_id: take("clientId")?,
+            client_secret: take("clientSecret")?,
+        })
+    }
+}
+
+impl RegisteredWebhook {
+    /// Reads one entry of the answer's `notifier.config`.
+    fn read(entry: &Map<String, Value>) -> Self {
+        let text = |key| Some(entry.get(key)?.as_str()?.to_owned());
+        let events = entry.get("events").and_then(Value::as_array);
+        let headers = entry.get("headers").and_then(Value::as_object);
+        Self {
+            url: text("url"),
+            events: events.and_then(|names| {
+                let names = names.iter().map(|name| Some(name.as_str()?.to_owned()));
+                names.collect()
+            }),
+            method: text("method"),
+            header_names: headers.map(|headers| headers.keys().cloned().collect()),
+        }
+    }
+}
+
 impl PanicApi {
     /// A client for the AURA environment at `base_url`, such as `https://panic.aura.services`.
     /// Calls nothing yet.
@@ -130,19 +228,38 @@ impl PanicApi {
         }
     }
 
-    /// Registers the webhook, in place of the one before.
+    /// Proves the credentials: gets a token, unless there is a good one.
+    ///
+    /// # Errors
+    ///
+    /// See [`PanicApiError`].
+    pub async fn authenticate(&self) -> Result<(), PanicApiError> {
+        self.token().await?;
+        Ok(())
+    }
+
+    /// Registers the webhook, in place of the one before, and answers what AURA says that it
+    /// registered: nothing, if its answer isn't what it documents.
     ///
     /// A 2xx means done, whatever its body says: from then on AURA delivers to the new URL, and
-    /// whoever took an odd answer for a failure might take that URL away again.
+    /// whoever took an odd answer for a failure might take that URL away again. A transient error
+    /// leaves open whether it was done. Registering again does no harm.
     ///
     /// # Errors
     ///
     /// See [`PanicApiError`]; AURA's own message is in [`PanicApiError::Refused`].
-    pub async fn register_webhook(&self, registration: &Registration) -> Result<(), PanicApiError> {
-        let request = self.request(Method::POST, &["notifiers", "webhooks"]);
-        self.authorized("the webhook registration", request.json(registration))
+    pub async fn register_webhook(
+        &self,
+        registration: &Registration,
+    ) -> Result<Vec<RegisteredWebhook>, PanicApiError> {
+        let request = self
+            .request(Method::POST, &["notifiers", "webhooks"])
+            .json(registration);
+        let secrets: Vec<&str> = registration.headers.values().flat_map(secrets_of).collect();
+        let body = self
+            .authorized("the webhook registration", request, &secrets)
             .await?;
-        Ok(())
+        Ok(registered(&body))
     }
 
     /// Gets one callout, in whichever of AURA's two forms it comes.
@@ -153,7 +270,7 @@ impl PanicApi {
     pub async fn callout(&self, id: &str) -> Result<Callout, PanicApiError> {
         let call = "Get a callout";
         let request = self.request(Method::GET, &["callouts", id]);
-        parse(call, &self.authorized(call, request).await?)
+        parse(call, &self.authorized(call, request, &[]).await?)
     }
 
     /// Every active callout of this customer source.
@@ -164,7 +281,7 @@ impl PanicApi {
     pub async fn active_callouts(&self) -> Result<Vec<FlatCallout>, PanicApiError> {
         let call = "Get active callouts";
         let request = self.request(Method::GET, &["callouts", "activeCallouts"]);
-        parse(call, &self.authorized(call, request).await?)
+        parse(call, &self.authorized(call, request, &[]).await?)
     }
 
     /// The event stream of one callout.
@@ -175,7 +292,7 @@ impl PanicApi {
     pub async fn callout_events(&self, id: &str) -> Result<Vec<CalloutEvent>, PanicApiError> {
         let call = "Get callout events";
         let request = self.request(Method::GET, &["callouts", id, "events"]);
-        parse(call, &self.authorized(call, request).await?)
+        parse(call, &self.authorized(call, request, &[]).await?)
     }
 
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
@@ -195,21 +312,38 @@ impl PanicApi {
     }
 
     /// Sends a request with a token; once more with a fresh one when AURA no longer takes it.
+    /// `secrets` are kept out of errors.
     async fn authorized(
         &self,
         call: &'static str,
         request: RequestBuilder,
+        secrets: &[&str],
     ) -> Result<Bytes, PanicApiError> {
         let retry = request.try_clone();
         let token = self.token().await?;
-        match send(call, request.bearer_auth(token.expose_secret())).await {
-            Err(PanicApiError::CredentialsRefused { .. }) => {}
-            settled => return settled,
-        }
-        let retry = retry.ok_or(PanicApiError::Malformed { call })?;
-        self.forget(&token).await;
+        let first = self.send_with(token, call, request, secrets).await;
+        let (Err(PanicApiError::CredentialsRefused { .. }), Some(retry)) = (&first, retry) else {
+            return first;
+        };
         let token = self.token().await?;
-        send(call, retry.bearer_auth(token.expose_secret())).await
+        self.send_with(token, call, retry, secrets).await
+    }
+
+    /// Sends a request with this token, and forgets the token when AURA doesn't take it.
+    async fn send_with(
+        &self,
+        token: SecretString,
+        call: &'static str,
+        request: RequestBuilder,
+        secrets: &[&str],
+    ) -> Result<Bytes, PanicApiError> {
+        let request = request.bearer_auth(token.expose_secret());
+        let secrets = [&[token.expose_secret()], secrets].concat();
+        let settled = send(call, request, &secrets).await;
+        if let Err(PanicApiError::CredentialsRefused { .. }) = settled {
+            self.forget(&token).await;
+        }
+        settled
     }
 
     /// The cached token, or a new one when there is none or it nears its end. Callers that come
@@ -230,18 +364,25 @@ impl PanicApi {
         #[derive(Deserialize)]
         struct Answer {
             access_token: SecretString,
-            expires_in: Option<u64>,
+            #[serde(default)]
+            expires_in: Value,
         }
-        let body = serde_json::json!({
-            "clientId": self.credentials.client_id.expose_secret(),
-            "clientSecret": self.credentials.client_secret.expose_secret(),
-        });
+        let client_id = self.credentials.client_id.expose_secret();
+        let client_secret = self.credentials.client_secret.expose_secret();
+        let body = serde_json::json!({"clientId": client_id, "clientSecret": client_secret});
         let call = "the token";
         let asked_at = Instant::now();
         let request = self.request(Method::POST, &["oauth", "token"]).json(&body);
-        let answer: Answer = parse(call, &send(call, request).await?)?;
+        let answer: Answer = parse(
+            call,
+            &send(call, request, &[client_id, client_secret]).await?,
+        )?;
+        if !is_bearer(&answer.access_token) {
+            return Err(PanicApiError::Malformed { call });
+        }
         let life = answer
             .expires_in
+            .as_u64()
             .map_or(TOKEN_LIFE, Duration::from_secs)
             .min(TOKEN_LIFE);
         Ok(Token {
@@ -262,41 +403,106 @@ impl PanicApi {
     }
 }
 
-/// The body of a 2xx.
-async fn send(call: &'static str, request: RequestBuilder) -> Result<Bytes, PanicApiError> {
-    let unreachable = |error: reqwest::Error| PanicApiError::Unreachable {
-        call,
-        source: error.without_url(),
-    };
-    let response = request.send().await.map_err(unreachable)?;
+/// The body of a 2xx. `secrets` are what AURA might repeat of the request.
+async fn send(
+    call: &'static str,
+    request: RequestBuilder,
+    secrets: &[&str],
+) -> Result<Bytes, PanicApiError> {
+    let response = request.send().await.map_err(|e| unsent(call, e))?;
     let status = response.status();
-    let body = response.bytes().await.map_err(unreachable)?;
-    match status {
-        _ if status.is_success() => Ok(body),
-        StatusCode::UNAUTHORIZED => Err(PanicApiError::CredentialsRefused { call, status }),
-        _ if status.is_client_error() => Err(PanicApiError::Refused {
+    match status.as_u16() {
+        401 => Err(PanicApiError::CredentialsRefused { call, status }),
+        // AURA's own 285 refuses, although it looks like success.
+        285 | 400..=499 => Err(PanicApiError::Refused {
             call,
             status,
-            message: message_of(&body),
+            message: message_of(response, secrets).await,
+        }),
+        200..=299 => response.bytes().await.map_err(|e| unsent(call, e)),
+        300..=399 => Err(PanicApiError::Redirected {
+            call,
+            status,
+            location: hide(&location_of(&response), secrets),
         }),
         _ => Err(PanicApiError::Failed { call, status }),
     }
+}
+
+/// No answer, or half of one.
+fn unsent(call: &'static str, error: reqwest::Error) -> PanicApiError {
+    let source = error.without_url();
+    if source.is_builder() {
+        PanicApiError::Unsendable { call, source }
+    } else {
+        PanicApiError::Unreachable { call, source }
+    }
+}
+
+/// Where a redirect leads. A query may carry what is meant for that place alone.
+fn location_of(response: &Response) -> String {
+    let resolved = || {
+        let location = response.headers().get(LOCATION)?.to_str().ok()?;
+        let mut url = response.url().join(location).ok()?;
+        url.set_query(None);
+        url.set_fragment(None);
+        url.set_username("").ok()?;
+        url.set_password(None).ok()?;
+        Some(url.into())
+    };
+    resolved().unwrap_or_else(|| "a place that it doesn't name".to_owned())
+}
+
+/// What AURA says that it registered; see [`RegisteredWebhook`].
+fn registered(body: &[u8]) -> Vec<RegisteredWebhook> {
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let entries = match answer.pointer("/notifier/config") {
+        Some(Value::Array(entries)) => entries,
+        Some(entry) => slice::from_ref(entry),
+        None => &[],
+    };
+    let entries = entries.iter().filter_map(Value::as_object);
+    entries.map(RegisteredWebhook::read).collect()
 }
 
 fn parse<T: DeserializeOwned>(call: &'static str, body: &[u8]) -> Result<T, PanicApiError> {
     serde_json::from_slice(body).map_err(|_| PanicApiError::Malformed { call })
 }
 
-/// AURA's human-readable `message`, at most 500 characters of it.
-fn message_of(body: &[u8]) -> String {
+/// AURA's human-readable `message`, as far as an error repeats it. An answer that breaks off is
+/// a refusal too: its status has said so.
+async fn message_of(response: Response, secrets: &[&str]) -> String {
     #[derive(Deserialize)]
     struct Problem {
         message: String,
     }
-    serde_json::from_slice::<Problem>(body).map_or_else(
+    let body = response.bytes().await.unwrap_or_default();
+    serde_json::from_slice::<Problem>(&body).map_or_else(
         |_| "no message in the answer".to_owned(),
-        |problem| problem.message.chars().take(500).collect(),
+        |problem| {
+            let message = hide(&problem.message, secrets);
+            message.chars().take(LONGEST_MESSAGE).collect()
+        },
     )
+}
+
+/// A text with `***` in place of each secret in it.
+fn hide(text: &str, secrets: &[&str]) -> String {
+    let shown = secrets.iter().filter(|secret| !secret.is_empty());
+    shown.fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+}
+
+/// A header's value, and what stands behind its scheme.
+fn secrets_of(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    let whole = value.to_str().ok();
+    let bare = whole.and_then(|whole| Some(whole.split_once(' ')?.1));
+    whole.into_iter().chain(bare)
+}
+
+/// Whether a token can stand in a header.
+fn is_bearer(token: &SecretString) -> bool {
+    let token = token.expose_secret();
+    !token.is_empty() && HeaderValue::from_str(token).is_ok()
 }
 
 /// One callout as Get a callout answers it.

@@ -41,7 +41,8 @@ pub enum Stage {
 
 impl Stage {
     /// Secrets Manager's staging label.
-    fn label(self) -> &'static str {
+    #[must_use]
+    pub fn label(self) -> &'static str {
         match self {
             Self::Current => "AWSCURRENT",
             Self::Pending => "AWSPENDING",

@@ -9,6 +9,10 @@ use serde_json::Value;
 /// resource after an update.
 pub const PHYSICAL_RESOURCE_ID: &str = "aura-webhook";
 
+/// The id of a resource that was never made, because AURA was not asked or has refused: its
+/// deletion has nothing to take back.
+pub const NOT_REGISTERED: &str = "aura-webhook-not-registered";
+
 /// CloudFormation takes an answer of 4,096 bytes; a reason is cut to leave room for the rest.
 const MAX_REASON_CHARS: usize = 800;
 
@@ -67,9 +71,13 @@ pub enum SendError {
 }
 
 impl Answer {
-    /// The answer to a request: its data, or the reason why it failed.
+    /// The answer to a request: the resource's id, and its data or the reason why it failed.
     #[must_use]
-    pub fn new(ids: RequestIds, outcome: Result<Value, String>) -> Self {
+    pub fn new(
+        ids: RequestIds,
+        physical_resource_id: &'static str,
+        outcome: Result<Value, String>,
+    ) -> Self {
         let (status, reason, data) = match outcome {
             Ok(data) => (Status::Success, None, data),
             Err(reason) => {
@@ -80,7 +88,7 @@ impl Answer {
         Self {
             status,
             reason,
-            physical_resource_id: PHYSICAL_RESOURCE_ID,
+            physical_resource_id,
             stack_id: ids.stack_id,
             request_id: ids.request_id,
             logical_resource_id: ids.logical_resource_id,
@@ -138,17 +146,18 @@ mod tests {
 
     #[test]
     fn a_success_carries_data_and_no_reason() {
-        let answer = Answer::new(ids(), Ok(serde_json::json!({"Events": "2"})));
+        let data = serde_json::json!({"Canary": "published"});
+        let answer = Answer::new(ids(), PHYSICAL_RESOURCE_ID, Ok(data));
         let json = serde_json::to_value(&answer).unwrap();
         assert_eq!(json["Status"], "SUCCESS");
-        assert_eq!(json["Data"]["Events"], "2");
+        assert_eq!(json["Data"]["Canary"], "published");
         assert_eq!(json["PhysicalResourceId"], PHYSICAL_RESOURCE_ID);
         assert!(json.get("Reason").is_none());
     }
 
     #[test]
     fn a_failure_stays_within_cloudformations_limit() {
-        let answer = Answer::new(ids(), Err("ü".repeat(5000)));
+        let answer = Answer::new(ids(), PHYSICAL_RESOURCE_ID, Err("ü".repeat(5000)));
         assert!(serde_json::to_vec(&answer).unwrap().len() <= 4096);
     }
 }

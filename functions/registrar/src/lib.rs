@@ -1,11 +1,21 @@
-//! Registrar: a CloudFormation custom resource that points AURA at the deployed endpoint.
+//! Registrar: points AURA at the deployed endpoint, and rotates the secret that AURA sends.
 //!
-//! Registering replaces what was registered, so it comes last in a deployment, after all that a
-//! delivery needs. [`handler`] sees to it that CloudFormation is answered on every path;
-//! [`registration`] is what it answers about; [`answer`] is how.
+//! Registering replaces what was registered, at once and for all events, and nothing takes it
+//! back. So nothing is registered that wasn't proven: [`registrar`] has the steps, [`canary`] the
+//! proof, [`confirmation`] the look at AURA's answer. Two others call it: CloudFormation, as a
+//! custom resource that comes last in a deployment ([`custom_resource`]), and Secrets Manager
+//! ([`rotation`]); [`invocation`] tells them apart.
 
 pub mod answer;
+pub mod canary;
 pub mod config;
-pub mod handler;
+pub mod confirmation;
+pub mod custom_resource;
+pub mod endpoint;
+pub mod guard;
+pub mod invocation;
+pub mod journal;
 pub mod metrics;
-pub mod registration;
+pub mod registrar;
+pub mod rotation;
+pub mod stack;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
+use registrar::canary::CanarySender;
 use registrar::config::Config;
-use registrar::handler::Handler;
-use registrar::registration::Registrar;
+use registrar::custom_resource::CustomResource;
+use registrar::registrar::Registrar;
 use shared::config::Environment;
 use shared::{aws, http_client, telemetry};
 
@@ -23,14 +24,19 @@ async fn run() -> Result<(), Error> {
     let sdk = aws::sdk_config().await;
 
     let http = http_client::build()?;
-    let secrets_manager = aws_sdk_secretsmanager::Client::new(&sdk);
-    let registrar = Arc::new(Registrar {
-        secrets_manager,
+    let registrar = Registrar {
+        secrets_manager: aws_sdk_secretsmanager::Client::new(&sdk),
+        cloudformation: aws_sdk_cloudformation::Client::new(&sdk),
+        canaries: CanarySender {
+            http: http.clone(),
+            dynamodb: aws_sdk_dynamodb::Client::new(&sdk),
+            table: config.ledger_table_name.clone(),
+        },
         http: http.clone(),
         config,
-    });
-    let handler = Handler {
-        registrar,
+    };
+    let custom_resource = CustomResource {
+        registrar: Arc::new(registrar),
         http,
         metrics,
     };
@@ -39,7 +45,8 @@ async fn run() -> Result<(), Error> {
         let time_left = deadline
             .duration_since(SystemTime::now())
             .unwrap_or_default();
-        Ok::<_, Error>(handler.handle(event.payload, time_left).await?)
+        let done = custom_resource.invoked(event.payload, time_left).await;
+        Ok::<_, Error>(done?)
     };
     lambda_runtime::run(service_fn(handle)).await
 }

@@ -1,4 +1,4 @@
-//! The line that each request of CloudFormation leaves behind.
+//! The line that each request leaves behind, of CloudFormation as of Secrets Manager.
 
 use std::time::SystemTime;
 
@@ -7,17 +7,21 @@ use metrique::timers::Timer;
 use metrique::unit::Millisecond;
 use metrique::unit_of_work::metrics;
 
+use crate::journal::Journal;
+
 /// One request: its log line and its metrics.
 #[metrics(rename_all = "PascalCase")]
 #[derive(Debug)]
-pub struct RegistrationMetrics {
+pub struct RequestMetrics {
     #[metrics(timestamp)]
     timestamp: SystemTime,
     function: &'static str,
-    /// `Create`, `Update` or `Delete`.
-    request_type: &'static str,
-    /// CloudFormation's id of the request.
+    /// `Create`, `Update` or `Delete`; or the step of a rotation.
+    request: &'static str,
+    /// CloudFormation's id of the request; or the version of the secret.
     request_id: String,
+    /// What was done, with times.
+    steps: Vec<String>,
     succeeded: bool,
     failed: bool,
     /// Why it failed.
@@ -28,15 +32,16 @@ pub struct RegistrationMetrics {
     time: Timer,
 }
 
-impl RegistrationMetrics {
+impl RequestMetrics {
     /// Starts the clock.
     #[must_use]
-    pub fn start(request_type: &'static str, request_id: &str) -> Self {
+    pub fn start(request: &'static str, request_id: &str) -> Self {
         Self {
             timestamp: Timestamp::now().into(),
             function: "registrar",
-            request_type,
+            request,
             request_id: request_id.to_owned(),
+            steps: Vec::new(),
             succeeded: false,
             failed: false,
             reason: None,
@@ -45,11 +50,14 @@ impl RegistrationMetrics {
         }
     }
 
-    /// Notes the outcome.
-    pub fn outcome<T>(&mut self, outcome: &Result<T, String>) {
-        self.succeeded = outcome.is_ok();
-        self.failed = outcome.is_err();
-        self.reason = outcome.as_ref().err().cloned();
+    /// Notes what was done, and why it failed, if it did.
+    pub fn ended(&mut self, journal: &Journal, failure: Option<&String>) {
+        let entries = journal.entries().into_iter();
+        let told = entries.map(|entry| format!("{}: {}", entry.step.name(), entry.told()));
+        self.steps = told.collect();
+        self.succeeded = failure.is_none();
+        self.failed = failure.is_some();
+        self.reason = failure.cloned();
     }
 
     /// Notes that CloudFormation has the answer.

@@ -22,7 +22,7 @@ fn client(aura: &AuraSim, secret: &str) -> PanicApi {
     PanicApi::new(
         crate::http_client::build().unwrap(),
         aura.url().parse().unwrap(),
-        serde_json::from_value(credentials).unwrap(),
+        Credentials::parse(&credentials.to_string().into()).unwrap(),
     )
 }
 
@@ -59,14 +59,123 @@ async fn create_callout(aura: &AuraSim) -> String {
     post(&path, token, callout).await["callout"]["id"].to_string()
 }
 
+#[test]
+fn malformed_credentials_are_told_by_their_key_and_never_by_their_content() {
+    let cases = [
+        ("", "it is not a JSON object"),
+        ("hunter2", "it is not a JSON object"),
+        (r#""hunter2""#, "it is not a JSON object"),
+        (r#"["hunter2"]"#, "it is not a JSON object"),
+        (r#"{"clientId": "hunter2", "#, "it is not a JSON object"),
+        ("{}", "clientId is missing"),
+        (r#"{"clientSecret": "hunter2"}"#, "clientId is missing"),
+        (r#"{"clientId": "hunter2"}"#, "clientSecret is missing"),
+        (
+            r#"{"clientId": "hunter2", "clientsecret": "hunter2"}"#,
+            "clientSecret is missing",
+        ),
+        (
+            r#"{"clientId": "", "clientSecret": "hunter2"}"#,
+            "clientId is empty",
+        ),
+        (
+            r#"{"clientId": "hunter2", "clientSecret": " \n"}"#,
+            "clientSecret is empty",
+        ),
+        (
+            r#"{"clientId": null, "clientSecret": "hunter2"}"#,
+            "clientId is not a string",
+        ),
+        (
+            r#"{"clientId": "hunter2", "clientSecret": {"hunter2": 1}}"#,
+            "clientSecret is not a string",
+        ),
+    ];
+    for (secret, expected) in cases {
+        let error = Credentials::parse(&secret.into()).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+        assert!(!format!("{error:?}").contains("hunter2"));
+    }
+}
+
+#[test]
+fn credentials_are_read_beside_other_keys_and_hidden() {
+    let secret = r#"{"clientSecret": "hunter2", "clientId": "hunter3", "since": 2026}"#;
+    let read = Credentials::parse(&secret.into()).unwrap();
+    assert_eq!(read.client_id.expose_secret(), "hunter3");
+    assert_eq!(read.client_secret.expose_secret(), "hunter2");
+    assert!(!format!("{read:?}").contains("hunter"));
+}
+
+#[test]
+fn what_aura_says_it_registered_is_read_as_far_as_it_is_documented() {
+    let url = |url: &str| RegisteredWebhook {
+        url: Some(url.into()),
+        events: None,
+        method: None,
+        header_names: None,
+    };
+    let nothing = RegisteredWebhook {
+        url: None,
+        ..url("")
+    };
+    let whole = RegisteredWebhook {
+        events: Some(vec!["A".into(), "B".into()]),
+        method: Some("webhook".into()),
+        header_names: Some(vec!["Authorization".into(), "x-key".into()]),
+        ..url("u")
+    };
+    let config = |config: Value| json!({"message": "m", "notifier": {"config": config}});
+    let complete = json!({"url": "u", "events": ["A", "B"], "method": "webhook",
+        "headers": {"Authorization": "hunter2", "x-key": ["hunter2"]}});
+    let odd = json!({"url": 1, "events": ["A", 2], "method": {}, "headers": [["a", "hunter2"]]});
+    let cases = [
+        (config(json!([complete])), vec![whole.clone()]),
+        (config(complete), vec![whole]),
+        (config(json!([odd])), vec![nothing.clone()]),
+        (config(json!([{}])), vec![nothing]),
+        (
+            config(json!([null, "u", {"url": "u"}, [], {"url": "v"}])),
+            vec![url("u"), url("v")],
+        ),
+        (config(json!([])), vec![]),
+        (config(Value::Null), vec![]),
+        (json!({"notifier": []}), vec![]),
+        (json!({}), vec![]),
+        (json!([1]), vec![]),
+    ];
+    for (answer, expected) in cases {
+        let read = registered(answer.to_string().as_bytes());
+        assert_eq!(read, expected, "{answer}");
+        assert!(!format!("{read:?}").contains("hunter2"));
+    }
+    assert_eq!(registered(b"<html>"), []);
+    assert_eq!(registered(b""), []);
+}
+
+#[test]
+fn what_aura_repeats_of_a_header_is_hidden() {
+    let value = HeaderValue::from_static("Bearer s3cret key");
+    let secrets: Vec<&str> = secrets_of(&value).collect();
+    for said in ["Bearer s3cret key", "s3cret key"] {
+        let said = format!("{said} is too short");
+        assert_eq!(hide(&said, &secrets), "*** is too short");
+    }
+    assert_eq!(hide("as it is", &[""]), "as it is");
+}
+
 #[tokio::test]
 async fn a_registration_reaches_aura_as_it_is() {
     let aura = aura().await;
     let registered = registration(&["NEW_CALLOUT", "CALLOUT_CLOSED"]);
-    client(&aura, SECRET)
-        .register_webhook(&registered)
-        .await
-        .unwrap();
+    let answered = client(&aura, SECRET).register_webhook(&registered).await;
+    let expected = RegisteredWebhook {
+        url: Some(registered.url.to_string()),
+        events: Some(registered.events.clone()),
+        method: Some("webhook".into()),
+        header_names: Some(vec!["authorization".into()]),
+    };
+    assert_eq!(answered.unwrap(), [expected]);
     let url = format!("{}/_sim/registration", aura.url());
     let http = crate::http_client::build().unwrap();
     let seen: Value = http.get(url).send().await.unwrap().json().await.unwrap();

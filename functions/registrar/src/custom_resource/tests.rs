@@ -1,0 +1,215 @@
+use std::net::Ipv4Addr;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use metrique::writer::sink::DevNullSink;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::canary::CanarySender;
+use crate::config::Config;
+use crate::invocation::InvocationError;
+
+/// A custom resource whose AWS is at `endpoint`.
+fn custom_resource(endpoint: &str) -> CustomResource {
+    let sdk = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static("us-east-1"))
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::for_tests()))
+        .endpoint_url(endpoint)
+        .http_client(shared::aws::http_client())
+        .build();
+    let http = shared::http_client::build().unwrap();
+    let registrar = Registrar {
+        secrets_manager: aws_sdk_secretsmanager::Client::new(&sdk),
+        cloudformation: aws_sdk_cloudformation::Client::new(&sdk),
+        canaries: CanarySender {
+            http: http.clone(),
+            dynamodb: aws_sdk_dynamodb::Client::new(&sdk),
+            table: "ledger".into(),
+        },
+        http: http.clone(),
+        config: Config {
+            webhook_secret_arn: "arn:webhook".into(),
+            aura_credentials_secret_arn: "arn:credentials".into(),
+            ledger_table_name: "ledger".into(),
+            stack_id: "arn:stack".into(),
+            deployed: Properties::default(),
+        },
+    };
+    CustomResource {
+        registrar: Arc::new(registrar),
+        http,
+        metrics: DevNullSink::boxed(),
+    }
+}
+
+/// Takes one PUT and answers 200: CloudFormation's side of the answer. The JSON that came.
+async fn cloudformation(listener: TcpListener) -> Value {
+    let (mut connection, _) = listener.accept().await.unwrap();
+    let mut request = Vec::new();
+    let body = loop {
+        connection.read_buf(&mut request).await.unwrap();
+        let text = String::from_utf8_lossy(&request).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n")
+            && let Ok(body) = serde_json::from_str(body)
+        {
+            assert!(head.starts_with("PUT /answer?signature=secret "), "{head}");
+            assert!(
+                !head.to_lowercase().contains("content-type"),
+                "the URL is presigned for none: {head}"
+            );
+            break body;
+        }
+    };
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    connection.write_all(answer).await.unwrap();
+    body
+}
+
+/// What CloudFormation is answered to a request, with `time_left` to go.
+async fn answer(
+    resource: &CustomResource,
+    request_type: &str,
+    physical_id: &str,
+    properties: Value,
+    time_left: Duration,
+) -> Value {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!(
+        "http://{}/answer?signature=secret",
+        listener.local_addr().unwrap()
+    );
+    let request = json!({
+        "RequestType": request_type, "ResponseURL": url, "StackId": "arn:stack",
+        "RequestId": "r-1", "LogicalResourceId": "AuraWebhook", "PhysicalResourceId": physical_id,
+        "ResourceProperties": properties,
+    });
+    let invoked = resource.invoked(request, time_left);
+    let (sent, answer) = tokio::join!(invoked, cloudformation(listener));
+    sent.unwrap();
+    assert_eq!(answer["RequestId"], "r-1");
+    answer
+}
+
+/// Why a request failed.
+async fn reason(resource: &CustomResource, request_type: &str, properties: Value) -> String {
+    let id = PHYSICAL_RESOURCE_ID;
+    let answer = answer(resource, request_type, id, properties, ENOUGH).await;
+    assert_eq!(answer["Status"], "FAILED");
+    answer["Reason"].as_str().unwrap().to_owned()
+}
+
+fn properties() -> Value {
+    json!({
+        "AuraBaseUrl": "http://127.0.0.1:9", "WebhookUrl": "https://example.com/aura/events",
+        "Events": ["NEW_CALLOUT"], "HeaderName": "authorization", "HeaderScheme": "Bearer",
+    })
+}
+
+const ENOUGH: Duration = Duration::from_mins(1);
+/// Where nobody listens.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+#[tokio::test]
+async fn properties_that_can_not_be_used_are_answered() {
+    let resource = custom_resource(NOWHERE);
+    let mut wrong = properties();
+    wrong["WebhookUrl"] = "no URL".into();
+    let reason_given = reason(&resource, "Create", wrong).await;
+    assert!(reason_given.contains("WebhookUrl"), "{reason_given}");
+    let mut missing = properties();
+    missing.as_object_mut().unwrap().remove("Events");
+    let reason_given = reason(&resource, "Update", missing).await;
+    assert!(reason_given.contains("`Events`"), "{reason_given}");
+}
+
+#[tokio::test]
+async fn a_secret_that_can_not_be_read_is_named() {
+    let reason_given = reason(&custom_resource(NOWHERE), "Update", properties()).await;
+    assert!(reason_given.contains("arn:webhook"), "{reason_given}");
+}
+
+#[tokio::test]
+async fn a_hang_is_answered_before_the_function_ends() {
+    // Takes connections and never answers.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let resource = custom_resource(&format!("http://{}", silent.local_addr().unwrap()));
+    let time_left = ANSWERING_TIME + Duration::from_millis(200);
+    let id = PHYSICAL_RESOURCE_ID;
+    let answer = answer(&resource, "Create", id, properties(), time_left).await;
+    assert_eq!(answer["Status"], "FAILED");
+    let reason = answer["Reason"].as_str().unwrap();
+    assert!(reason.contains("not done in"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_resource_keeps_its_id_unless_it_was_never_made() {
+    let resource = custom_resource(NOWHERE);
+    let id = PHYSICAL_RESOURCE_ID;
+    let created = answer(&resource, "Create", "", properties(), ENOUGH).await;
+    assert_eq!(created["PhysicalResourceId"], NOT_REGISTERED);
+    let updated = answer(&resource, "Update", id, properties(), ENOUGH).await;
+    assert_eq!(updated["PhysicalResourceId"], id);
+}
+
+#[tokio::test]
+async fn a_delete_asks_nobody_where_there_is_nothing_to_hand_back() {
+    let resource = custom_resource(NOWHERE);
+    let id = PHYSICAL_RESOURCE_ID;
+    let deleted = answer(&resource, "Delete", id, properties(), ENOUGH).await;
+    assert_eq!(deleted["Status"], "SUCCESS");
+
+    let mut properties = properties();
+    properties["HandBackUrl"] = "https://example.com/before".into();
+    let never_made = answer(
+        &resource,
+        "Delete",
+        NOT_REGISTERED,
+        properties.clone(),
+        ENOUGH,
+    )
+    .await;
+    assert_eq!(never_made["Status"], "SUCCESS");
+    // Here it would be handed back, if AWS could be asked.
+    let reason = reason(&resource, "Delete", properties).await;
+    assert!(reason.contains("arn:webhook"), "{reason}");
+    assert!(
+        reason.contains("--retain-resources AuraWebhook"),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_request_of_either_caller_is_refused_unshown() {
+    let resource = custom_resource(NOWHERE);
+    let payloads = [
+        json!({}),
+        json!({"RequestType": "Create", "ResponseURL": 7, "marker": "marker"}),
+        json!({"Step": "marker", "SecretId": "arn", "ClientRequestToken": "t"}),
+    ];
+    for payload in payloads {
+        let error = resource.invoked(payload, ENOUGH).await.unwrap_err();
+        assert!(matches!(error, InvocationError::Unknown), "{error}");
+        assert!(!error.to_string().contains("marker"));
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_that_fails_is_an_error_of_the_function() {
+    let resource = custom_resource(NOWHERE);
+    let request = |arn: &str| {
+        json!({
+            "Step": "createSecret", "SecretId": arn, "ClientRequestToken": "t", "RotationToken": "",
+        })
+    };
+    let error = resource.invoked(request("arn:other"), ENOUGH).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("no other"), "{error}");
+    let error = resource.invoked(request("arn:webhook"), ENOUGH).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("DescribeSecret"), "{error}");
+}

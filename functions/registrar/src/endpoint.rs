@@ -1,0 +1,257 @@
+//! The endpoint that AURA is to deliver to, checked before anybody is asked.
+
+use http::HeaderName;
+use http::header;
+use secrecy::SecretString;
+use serde::Deserialize;
+use shared::loopback::is_loopback;
+use shared::panic_api::Registration;
+use shared::webhook::{IllegalHeaderValue, WebhookHeader};
+use url::Url;
+
+/// The only method that AURA documents.
+const METHOD: &str = "webhook";
+
+/// Headers that HTTP itself sets or reads: none of them can carry a secret.
+const HTTPS_OWN: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::HOST,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// What the template says of the endpoint, as it says it: the custom resource's
+/// `ResourceProperties`, or the function's environment.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Properties {
+    /// The AURA environment.
+    pub aura_base_url: String,
+    /// Where AURA is to deliver.
+    pub webhook_url: String,
+    /// The event names to deliver.
+    pub events: Vec<String>,
+    /// The header that carries the secret.
+    pub header_name: String,
+    /// What stands before the secret in it; empty for nothing.
+    #[serde(default)]
+    pub header_scheme: String,
+    /// Where AURA is to deliver when the stack is deleted; empty for nowhere.
+    #[serde(default)]
+    pub hand_back_url: String,
+}
+
+/// Where AURA is to deliver what, and with which header.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// The AURA environment.
+    pub aura_base_url: Url,
+    /// Where AURA is to deliver.
+    pub url: Url,
+    /// The event names to deliver.
+    pub events: Vec<String>,
+    /// The header that carries the secret.
+    pub header: WebhookHeader,
+    /// Where AURA is to deliver when the stack is deleted.
+    pub hand_back_url: Option<Url>,
+}
+
+/// A property that can't be used. Of a URL no more is shown than is never secret.
+#[derive(Debug, thiserror::Error)]
+pub enum PropertyError {
+    /// Not there at all, or of another type.
+    #[error("the resource's properties are wrong: {0}")]
+    Shape(#[from] serde_json::Error),
+    /// Not a URL.
+    #[error("{property} is no URL: {reason}")]
+    NotAUrl {
+        /// Which property.
+        property: &'static str,
+        /// What is wrong with it.
+        reason: url::ParseError,
+    },
+    /// A URL that nothing secret may be sent to.
+    #[error("{property} must be https (http is for this machine alone), but is {scheme}://{host}")]
+    NotHttps {
+        /// Which property.
+        property: &'static str,
+        /// Its scheme.
+        scheme: String,
+        /// Its host.
+        host: String,
+    },
+    /// A URL with a user or password in it: it would be in logs.
+    #[error("{property} must not hold a user name or password")]
+    Credentials {
+        /// Which property.
+        property: &'static str,
+    },
+    /// No event names.
+    #[error("Events is empty: name at least one event")]
+    NoEvents,
+    /// What is no event name.
+    #[error("Events holds {0:?}: event names are letters, digits and underscores")]
+    NotAnEventName(String),
+    /// An event name that is given twice.
+    #[error("Events holds {0} twice")]
+    EventTwice(String),
+    /// Not a header name.
+    #[error("HeaderName {0:?} is not a legal HTTP header name")]
+    NotAHeaderName(String),
+    /// A header that HTTP uses itself.
+    #[error("HeaderName {0} is a header of HTTP's own: name one that can carry a secret")]
+    HttpsOwnHeader(HeaderName),
+}
+
+impl Endpoint {
+    /// Checks what the template says.
+    ///
+    /// # Errors
+    ///
+    /// Names the property that can't be used, and its value unless that may be secret.
+    pub fn check(properties: &Properties) -> Result<Self, PropertyError> {
+        let hand_back_url = Some(properties.hand_back_url.as_str()).filter(|url| !url.is_empty());
+        Ok(Self {
+            aura_base_url: checked_url("AuraBaseUrl", &properties.aura_base_url)?,
+            url: checked_url("WebhookUrl", &properties.webhook_url)?,
+            events: checked_events(&properties.events)?,
+            header: WebhookHeader {
+                name: checked_header_name(&properties.header_name)?,
+                scheme: properties.header_scheme.clone(),
+            },
+            hand_back_url: hand_back_url
+                .map(|url| checked_url("HandBackUrl", url))
+                .transpose()?,
+        })
+    }
+
+    /// What AURA is asked for, with this value of the secret.
+    ///
+    /// # Errors
+    ///
+    /// [`IllegalHeaderValue`] if no header takes the value.
+    pub fn registration(&self, secret: &SecretString) -> Result<Registration, IllegalHeaderValue> {
+        let header = (self.header.name.clone(), self.header.value(secret)?);
+        Ok(Registration {
+            url: self.url.clone(),
+            events: self.events.clone(),
+            method: METHOD.to_owned(),
+            headers: [header].into_iter().collect(),
+        })
+    }
+}
+
+fn checked_url(property: &'static str, text: &str) -> Result<Url, PropertyError> {
+    let url: Url = text
+        .parse()
+        .map_err(|reason| PropertyError::NotAUrl { property, reason })?;
+    let is_http_here = url.scheme() == "http" && is_loopback(&url);
+    if url.scheme() != "https" && !is_http_here {
+        return Err(PropertyError::NotHttps {
+            property,
+            scheme: url.scheme().to_owned(),
+            host: url.host_str().unwrap_or_default().to_owned(),
+        });
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(PropertyError::Credentials { property });
+    }
+    Ok(url)
+}
+
+fn checked_events(names: &[String]) -> Result<Vec<String>, PropertyError> {
+    if names.is_empty() {
+        return Err(PropertyError::NoEvents);
+    }
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    for (index, name) in names.iter().enumerate() {
+        if name.is_empty() || !name.bytes().all(is_legal) {
+            return Err(PropertyError::NotAnEventName(name.clone()));
+        }
+        if names.iter().take(index).any(|before| before == name) {
+            return Err(PropertyError::EventTwice(name.clone()));
+        }
+    }
+    Ok(names.to_vec())
+}
+
+fn checked_header_name(text: &str) -> Result<HeaderName, PropertyError> {
+    let name =
+        HeaderName::try_from(text).map_err(|_| PropertyError::NotAHeaderName(text.to_owned()))?;
+    if HTTPS_OWN.contains(&name) {
+        return Err(PropertyError::HttpsOwnHeader(name));
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn properties() -> Properties {
+        Properties {
+            aura_base_url: "https://panic.aura.services".into(),
+            webhook_url: "https://example.com/aura/events".into(),
+            events: vec!["NEW_CALLOUT".into(), "A_NEW_NAME".into()],
+            header_name: "authorization".into(),
+            header_scheme: "Bearer".into(),
+            hand_back_url: String::new(),
+        }
+    }
+
+    /// What is said to properties with one thing changed.
+    fn refused(change: impl FnOnce(&mut Properties)) -> String {
+        let mut properties = properties();
+        change(&mut properties);
+        Endpoint::check(&properties).unwrap_err().to_string()
+    }
+
+    fn with_events(events: &[&str]) -> String {
+        refused(|properties| properties.events = events.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn what_is_usable_is_taken() {
+        let mut properties = properties();
+        assert!(Endpoint::check(&properties).is_ok());
+        properties.webhook_url = "http://api.execute-api.localhost:4566/aura/events".into();
+        properties.aura_base_url = "http://127.0.0.1:5000".into();
+        properties.hand_back_url = "https://example.com/old".into();
+        assert!(Endpoint::check(&properties).is_ok());
+    }
+
+    #[test]
+    fn a_url_that_is_none_or_not_safe_is_named() {
+        let told = refused(|properties| properties.webhook_url = "no URL".into());
+        assert!(told.starts_with("WebhookUrl is no URL"), "{told}");
+        let told = refused(|properties| properties.aura_base_url = "http://example.com/a?b".into());
+        assert!(told.starts_with("AuraBaseUrl must be https"), "{told}");
+        assert!(told.ends_with("http://example.com"), "{told}");
+        let told = refused(|properties| properties.hand_back_url = "ftp://localhost/".into());
+        assert!(told.starts_with("HandBackUrl must be https"), "{told}");
+        let told =
+            refused(|properties| properties.hand_back_url = "https://marker:marker@a.b/".into());
+        assert!(told.starts_with("HandBackUrl"), "{told}");
+        assert!(!told.contains("marker"), "{told}");
+    }
+
+    #[test]
+    fn event_names_that_are_none_or_doubled_are_named() {
+        assert!(with_events(&[]).contains("empty"));
+        assert!(with_events(&["NEW_CALLOUT", ""]).contains("\"\""));
+        assert!(with_events(&["NEW_CALLOUT", " CALLOUT_CLOSED"]).contains("\" CALLOUT_CLOSED\""));
+        let twice = with_events(&["NEW_CALLOUT", "CALLOUT_CLOSED", "NEW_CALLOUT"]);
+        assert!(twice.contains("NEW_CALLOUT twice"), "{twice}");
+    }
+
+    #[test]
+    fn a_header_that_can_carry_no_secret_is_named() {
+        let told = refused(|properties| properties.header_name = "no name".into());
+        assert!(told.contains("\"no name\""), "{told}");
+        let told = refused(|properties| properties.header_name = "Content-Length".into());
+        assert!(told.contains("content-length"), "{told}");
+    }
+}

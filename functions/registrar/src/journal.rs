@@ -1,0 +1,155 @@
+//! What was done on one request, step by step, with times: for the log, for CloudFormation's
+//! `Data`, and to say what was under way when time was over.
+
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// AURA takes the credentials.
+    Token,
+    /// Every instance of `ingest` may know a new value of the secret.
+    Wait,
+    /// The endpoint publishes a canary.
+    Canary,
+    /// AURA is asked to deliver there.
+    Registration,
+    /// AURA's answer is compared with what was asked.
+    Confirmation,
+}
+
+impl Step {
+    /// As it stands in `Data`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Token => "Token",
+            Self::Wait => "Wait",
+            Self::Canary => "Canary",
+            Self::Registration => "Registration",
+            Self::Confirmation => "Confirmation",
+        }
+    }
+}
+
+/// The steps of one request. Clones are one journal, so that it can be read while a step hangs.
+#[derive(Debug, Clone, Default)]
+pub struct Journal(Arc<Mutex<Notes>>);
+
+#[derive(Debug, Default)]
+struct Notes {
+    entries: Vec<Entry>,
+    aura_may_have_changed: bool,
+}
+
+/// A step that was begun.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Which one.
+    pub step: Step,
+    begun: Instant,
+    /// How it ended and after which time; nothing while it is under way.
+    ended: Option<(String, Duration)>,
+}
+
+impl Entry {
+    /// What came of it, and how long it took.
+    #[must_use]
+    pub fn told(&self) -> String {
+        match &self.ended {
+            Some((outcome, time)) => format!("{outcome} ({} ms)", time.as_millis()),
+            None => format!("under way ({} ms)", self.begun.elapsed().as_millis()),
+        }
+    }
+}
+
+impl Journal {
+    /// Does a step and notes what came of it; `told` says it in a word or two.
+    ///
+    /// # Errors
+    ///
+    /// The work's own.
+    pub async fn step<T, E: Display>(
+        &self,
+        step: Step,
+        work: impl Future<Output = Result<T, E>>,
+        told: impl FnOnce(&T) -> String,
+    ) -> Result<T, E> {
+        self.notes().entries.push(Entry {
+            step,
+            begun: Instant::now(),
+            ended: None,
+        });
+        let outcome = work.await;
+        let told = match &outcome {
+            Ok(value) => told(value),
+            Err(error) => format!("failed: {error}"),
+        };
+        if let Some(entry) = self.notes().entries.last_mut() {
+            entry.ended = Some((told, entry.begun.elapsed()));
+        }
+        outcome
+    }
+
+    /// What was begun so far, in order.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Entry> {
+        self.notes().entries.clone()
+    }
+
+    /// The step that is under way.
+    #[must_use]
+    pub fn under_way(&self) -> Option<Step> {
+        let notes = self.notes();
+        let last = notes.entries.last().filter(|entry| entry.ended.is_none());
+        last.map(|entry| entry.step)
+    }
+
+    /// Notes that AURA did what it was asked for, or may have.
+    pub fn aura_may_differ(&self) {
+        self.notes().aura_may_have_changed = true;
+    }
+
+    /// Whether AURA's registration may be another one than before.
+    #[must_use]
+    pub fn aura_may_have_changed(&self) -> bool {
+        self.under_way() == Some(Step::Registration) || self.notes().aura_may_have_changed
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_tells_what_was_done_and_what_hangs() {
+        let journal = Journal::default();
+        let done = async { Ok::<_, Infallible>(2) };
+        let told = |attempts: &u32| format!("done in {attempts} attempts");
+        journal.step(Step::Token, done, told).await.unwrap();
+        let failing = async { Err::<(), _>("no answer") };
+        let failed = journal.step(Step::Canary, failing, |()| String::new());
+        failed.await.unwrap_err();
+        assert_eq!(journal.under_way(), None);
+
+        let hanging = future::pending::<Result<(), Infallible>>();
+        let hanging = journal.step(Step::Registration, hanging, |()| String::new());
+        let timeout = tokio::time::timeout(Duration::from_millis(1), hanging).await;
+        assert!(timeout.is_err());
+        assert_eq!(journal.under_way(), Some(Step::Registration));
+
+        let told: Vec<_> = journal.entries().iter().map(Entry::told).collect();
+        assert!(told[0].starts_with("done in 2 attempts ("), "{told:?}");
+        assert!(told[1].starts_with("failed: no answer ("), "{told:?}");
+        assert!(told[2].starts_with("under way ("), "{told:?}");
+    }
+}

@@ -1,0 +1,190 @@
+//! Proving an endpoint and pointing AURA at it, in four steps:
+//!
+//! 1. the token: AURA takes the credentials;
+//! 2. the canary: the endpoint publishes what comes with the very header that is to be registered;
+//! 3. the registration: from the moment AURA answers, all events go there;
+//! 4. the confirmation: AURA's answer says what was asked for.
+//!
+//! Whatever fails before the third leaves AURA's registration as it was.
+
+use std::time::Duration;
+
+use aws_sdk_cloudformation::Client as CloudFormation;
+use aws_sdk_secretsmanager::Client as SecretsManager;
+use backon::{ExponentialBuilder, Retryable as _};
+use shared::panic_api::{
+    Credentials, MalformedCredentials, PanicApi, PanicApiError, RegisteredWebhook, Registration,
+};
+use shared::secrets::{self, SecretError};
+use shared::webhook::IllegalHeaderValue;
+use url::Url;
+
+use crate::canary::{CanaryError, CanarySender};
+use crate::config::Config;
+use crate::confirmation::{self, Confirmation, Contradiction};
+use crate::endpoint::{Endpoint, PropertyError};
+use crate::journal::{Journal, Step};
+
+/// How often AURA is asked again, and the first pause; each next one is twice as long, and all
+/// have jitter.
+const TIMES_AGAIN: usize = 3;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Everything that a registration takes.
+#[derive(Debug)]
+pub struct Registrar {
+    /// Reads and rotates the secrets.
+    pub secrets_manager: SecretsManager,
+    /// Says what the stack is doing.
+    pub cloudformation: CloudFormation,
+    /// Proves endpoints.
+    pub canaries: CanarySender,
+    /// Calls AURA.
+    pub http: reqwest::Client,
+    /// Which secrets.
+    pub config: Config,
+}
+
+/// Why AURA doesn't deliver to the endpoint. The message becomes CloudFormation's `Reason`.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistrationError {
+    /// The template passes something that can't be used.
+    #[error(transparent)]
+    Properties(#[from] PropertyError),
+    /// The secret can't stand in a header.
+    #[error(transparent)]
+    HeaderValue(#[from] IllegalHeaderValue),
+    /// A secret can't be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// AURA's credentials have the wrong shape.
+    #[error(
+        "the secret with AURA's credentials can't be used: {0}; store \
+         {{\"clientId\": \"…\", \"clientSecret\": \"…\"}}"
+    )]
+    Credentials(#[from] MalformedCredentials),
+    /// The endpoint doesn't work.
+    #[error(transparent)]
+    Canary(#[from] CanaryError),
+    /// AURA didn't register it.
+    #[error(transparent)]
+    Aura(#[from] PanicApiError),
+    /// AURA registered something else.
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
+}
+
+impl Registrar {
+    /// The registration of an endpoint with the secret's current value.
+    ///
+    /// # Errors
+    ///
+    /// The secret can't be read, or no header takes its value.
+    pub async fn current_registration(
+        &self,
+        endpoint: &Endpoint,
+    ) -> Result<Registration, RegistrationError> {
+        let arn = &self.config.webhook_secret_arn;
+        let secret = secrets::read(&self.secrets_manager, arn).await?;
+        Ok(endpoint.registration(&secret)?)
+    }
+
+    /// A client of AURA whose credentials AURA takes: the first step.
+    ///
+    /// # Errors
+    ///
+    /// The credentials can't be read, or AURA doesn't take them.
+    pub async fn aura(
+        &self,
+        base_url: &Url,
+        journal: &Journal,
+    ) -> Result<PanicApi, RegistrationError> {
+        let arn = &self.config.aura_credentials_secret_arn;
+        let work = async {
+            let secret = secrets::read(&self.secrets_manager, arn).await?;
+            let credentials = Credentials::parse(&secret)?;
+            let aura = PanicApi::new(self.http.clone(), base_url.clone(), credentials);
+            again(|| aura.authenticate()).await?;
+            Ok(aura)
+        };
+        journal
+            .step(Step::Token, Box::pin(work), |_| "granted".to_owned())
+            .await
+    }
+
+    /// Proves that what AURA is to be asked for works: the second step.
+    ///
+    /// # Errors
+    ///
+    /// The endpoint doesn't publish what it is sent.
+    pub async fn prove(
+        &self,
+        registration: &Registration,
+        journal: &Journal,
+    ) -> Result<(), CanaryError> {
+        let work = Box::pin(self.canaries.send(registration));
+        journal
+            .step(Step::Canary, work, |()| "published".to_owned())
+            .await
+    }
+
+    /// Points AURA at the endpoint: the third step, and the fourth.
+    ///
+    /// # Errors
+    ///
+    /// AURA refuses, can't be reached, or says that it has registered something else.
+    pub async fn register(
+        &self,
+        aura: &PanicApi,
+        registration: &Registration,
+        journal: &Journal,
+    ) -> Result<(), RegistrationError> {
+        let ask = async || {
+            let answer = aura.register_webhook(registration).await;
+            // Only a refusal is known to have changed nothing.
+            if answer
+                .as_ref()
+                .err()
+                .is_none_or(PanicApiError::is_transient)
+            {
+                journal.aura_may_differ();
+            }
+            answer
+        };
+        let work = again(ask);
+        let told = |_: &Vec<RegisteredWebhook>| "done".to_owned();
+        let registered = journal
+            .step(Step::Registration, Box::pin(work), told)
+            .await?;
+        let compared = async { confirmation::compare(registration, &registered) };
+        journal.step(Step::Confirmation, compared, told_of).await?;
+        Ok(())
+    }
+}
+
+fn told_of(confirmation: &Confirmation) -> String {
+    match confirmation {
+        Confirmation::Confirmed => "as asked".to_owned(),
+        Confirmation::Partial(missing) => {
+            format!(
+                "nothing else than asked, but not told: {}",
+                missing.join(", ")
+            )
+        }
+    }
+}
+
+/// Calls AURA; again, after a pause, while AURA may recover. Doing it twice does no harm.
+async fn again<T, F>(call: impl FnMut() -> F) -> Result<T, PanicApiError>
+where
+    F: Future<Output = Result<T, PanicApiError>>,
+{
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(PAUSE)
+        .with_max_times(TIMES_AGAIN)
+        .with_jitter();
+    call.retry(pauses)
+        .when(PanicApiError::is_transient)
+        .notify(|error, _| tracing::warn!(%error, "trying again"))
+        .await
+}
