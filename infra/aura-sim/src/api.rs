@@ -25,6 +25,23 @@ use crate::{
     token,
 };
 
+/// The path that every call has.
+pub(crate) const PREFIX: &str = "/panic-api/v2";
+
+/// The calls, as faults and the log of calls name them.
+pub(crate) const CALLS: [&str; 10] = [
+    "POST /oauth/token",
+    "POST /notifiers/webhooks",
+    "POST /customers",
+    "POST /customers/{id}/callouts",
+    "POST /predefinedLocations/externalRef/{ref}/callouts",
+    "GET /callouts/activeCallouts",
+    "GET /callouts/{id}",
+    "POST /callouts/{id}/cancel",
+    "GET /callouts/{id}/events",
+    "POST /callouts/{id}/events",
+];
+
 /// The body of the token call.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -96,9 +113,7 @@ pub(crate) fn routes(sim: &Arc<Sim>) -> Router<Arc<Sim>> {
             Arc::clone(sim),
             require_bearer,
         ));
-    token
-        .clone()
-        .nest("/panic-api/v2", token.merge(authenticated))
+    token.clone().nest(PREFIX, token.merge(authenticated))
 }
 
 async fn issue_token(

@@ -10,7 +10,9 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post, put},
 };
+use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     api::CalloutContent,
@@ -18,6 +20,7 @@ use crate::{
     day::DayOrder,
     deliveries::Delivery,
     extract::{Body, Segments},
+    faults::Fault,
     play::{self, DayReport},
     refusal::Refusal,
     registration::Registration,
@@ -43,6 +46,22 @@ struct Resent {
     n: u64,
 }
 
+/// How many faults wait.
+#[derive(Serialize)]
+struct WaitingFaults {
+    waiting: usize,
+}
+
+#[derive(Serialize)]
+struct ForgottenFaults {
+    forgotten: usize,
+}
+
+#[derive(Serialize)]
+struct ExpiredTokens {
+    expired: usize,
+}
+
 /// The routes.
 pub(crate) fn routes() -> Router<Arc<Sim>> {
     let routes = Router::new()
@@ -50,7 +69,9 @@ pub(crate) fn routes() -> Router<Arc<Sim>> {
         .route("/registration", get(registration))
         .route("/deliveries", get(deliveries))
         .route("/resend/{n}", post(resend))
-        .route("/tokens", get(tokens))
+        .route("/tokens", get(tokens).delete(expire_tokens))
+        .route("/faults", post(order_fault).delete(forget_faults))
+        .route("/calls", get(calls))
         .route("/locations", get(locations))
         .route("/locations/{ref}", put(put_location))
         .route("/day", post(play_day));
@@ -68,6 +89,33 @@ async fn control(
 /// The tokens that were given out, for a test that looks where they must not be.
 async fn tokens(State(sim): State<Arc<Sim>>) -> Response {
     Json(sim.memory().tokens.all().collect::<Vec<_>>()).into_response()
+}
+
+/// Ends every token's life now.
+async fn expire_tokens(State(sim): State<Arc<Sim>>) -> Json<ExpiredTokens> {
+    let expired = sim.memory().tokens.expire(Timestamp::now());
+    Json(ExpiredTokens { expired })
+}
+
+async fn order_fault(
+    State(sim): State<Arc<Sim>>,
+    Body(order): Body<Value>,
+) -> Result<Json<WaitingFaults>, Refusal> {
+    let fault = Fault::check(order)?;
+    let mut memory = sim.memory();
+    memory.faults.add(fault);
+    let waiting = memory.faults.count();
+    Ok(Json(WaitingFaults { waiting }))
+}
+
+async fn forget_faults(State(sim): State<Arc<Sim>>) -> Json<ForgottenFaults> {
+    let forgotten = sim.memory().faults.clear();
+    Json(ForgottenFaults { forgotten })
+}
+
+/// Every call of AURA's API so far, without its headers and its body.
+async fn calls(State(sim): State<Arc<Sim>>) -> Response {
+    Json(sim.memory().calls.all()).into_response()
 }
 
 async fn registration(State(sim): State<Arc<Sim>>) -> Response {

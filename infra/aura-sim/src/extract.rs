@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 
 use crate::{refusal::Refusal, sim::Sim};
 
-/// A JSON body. An absent one reads as `{}`, for the calls whose every field is optional.
+/// A JSON object as the body. An absent one reads as `{}`, for the calls whose every field is
+/// optional.
 pub(crate) struct Body<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
@@ -26,6 +27,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             .await
             .map_err(|error| Refusal::Malformed(error.body_text()))?;
         let json: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        // By its own rules, serde would read a list as a struct's fields in order.
+        if json.trim_ascii_start().first() == Some(&b'[') {
+            return Err(Refusal::Malformed("the body is not an object".to_owned()));
+        }
         serde_json::from_slice(json)
             .map(Self)
             .map_err(|error| malformed(&error))

@@ -7,24 +7,56 @@
 //! - `/panic-api/v2` is AURA's own API, with its rules: tokens, the webhook registration,
 //!   customers, callouts.
 //! - `/_sim` is what partners don't see: the control room that dispatches, owns and closes, and
-//!   the reports of what was registered, sent and answered.
+//!   the reports of what was registered, sent and answered. Faults are ordered there too.
 //!
 //! Every change sends its events once, in the background, to the webhook that is registered:
 //! one attempt, no retry. What AURA's documentation doesn't say is chosen plainly, and the place
 //! where it is chosen says so.
 //!
-//! Inside, the rules are pure: `world`, `customer` and `callout` turn a request into a change and
-//! its events, `registration` judges a registration, `deliveries` says what may be sent next.
-//! `sim` holds them behind one lock, between the HTTP side (`api`, `control`) and the `sender`.
+//! # Faults
+//!
+//! `POST /_sim/faults` orders what goes wrong with the next calls of one kind, in the order of the
+//! orders; `DELETE` forgets what has not happened yet:
+//!
+//! ```json
+//! {"call": "POST /notifiers/webhooks", "times": 2, "done": true, "answer": "hangUp"}
+//! ```
+//!
+//! - `call` is the method and the path below `/panic-api/v2`, as the routes write it:
+//!   `POST /oauth/token`, `GET /callouts/{id}`.
+//! - `times` is how many calls; 1 if it isn't said.
+//! - `done` says whether the call is done although its answer is another: with `hangUp` that is a
+//!   lost answer. A call that isn't done isn't even asked for its token.
+//! - `answer` is one of these:
+//!
+//! | answer | the caller gets |
+//! | --- | --- |
+//! | `{"reply": {"status": 500, "headers": {}, "body": {}}}` | this; a `body` that is a string goes as it is, so it need not be JSON |
+//! | `{"patch": {"expires_in": null}}` | the stand-in's own answer to the call, which is done, changed by a JSON merge patch (RFC 7396) |
+//! | `"breakOff"` | half of the stand-in's own answer to the call, which is done |
+//! | `"hang"` | nothing, until it gives up |
+//! | `"hangUp"` | nothing: the connection is closed |
+//!
+//! `DELETE /_sim/tokens` ends every token that was given out, as an hour would. `GET /_sim/calls`
+//! tells every call that came, and the status that was answered.
+//!
+//! # Inside
+//!
+//! The rules are pure: `world`, `customer` and `callout` turn a request into a change and
+//! its events, `registration` judges a registration, `deliveries` says what may be sent next, and
+//! `faults` what goes wrong. `sim` holds them behind one lock, between the HTTP side (`api`,
+//! `control`, and `calls` in front of them) and the `sender`.
 
 mod api;
 mod callout;
+mod calls;
 mod control;
 mod customer;
 mod day;
 mod deliveries;
 mod event;
 mod extract;
+mod faults;
 mod payload;
 mod play;
 mod refusal;
@@ -41,7 +73,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use axum::Router;
+use axum::{Router, middleware};
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::DropGuard;
 
@@ -131,5 +163,9 @@ fn router(sim: Arc<Sim>) -> Router {
         .merge(control::routes())
         .fallback(async || Refusal::Unknown("there is nothing at this path".to_owned()))
         .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&sim),
+            calls::attend,
+        ))
         .with_state(sim)
 }

@@ -150,7 +150,8 @@ fn checked_events(names: &[String]) -> Result<Vec<EventName>, Refusal> {
         .collect()
 }
 
-fn checked_headers(headers: &BTreeMap<String, String>) -> Result<HeaderMap, Refusal> {
+/// A map of strings as HTTP's headers; a refusal names the header and not its value.
+pub(crate) fn checked_headers(headers: &BTreeMap<String, String>) -> Result<HeaderMap, Refusal> {
     headers
         .iter()
         .map(|(name, value)| {

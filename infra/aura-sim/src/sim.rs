@@ -12,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Options,
+    calls::Calls,
     deliveries::{Answer, Deliveries},
     event::Event,
+    faults::Faults,
     refusal::Refusal,
     registration::Registrations,
     token::Tokens,
@@ -30,6 +32,8 @@ pub(crate) struct Memory {
     pub(crate) tokens: Tokens,
     pub(crate) registrations: Registrations,
     pub(crate) deliveries: Deliveries,
+    pub(crate) calls: Calls,
+    pub(crate) faults: Faults,
     /// The seeds of the days that were played.
     pub(crate) days: BTreeSet<u32>,
 }
@@ -89,6 +93,8 @@ impl Sim {
                 tokens: Tokens::default(),
                 registrations: Registrations::default(),
                 deliveries: Deliveries::default(),
+                calls: Calls::default(),
+                faults: Faults::default(),
                 days: BTreeSet::new(),
             }),
             queued: Notify::new(),

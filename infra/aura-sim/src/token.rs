@@ -14,13 +14,22 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// Makes `token` good from `now` on, and forgets those whose time is over.
+    /// Makes `token` good from `now` on.
     pub(crate) fn issue(&mut self, token: String, now: Timestamp) {
-        self.ends.retain(|_, end| now < *end);
         self.ends.insert(token, now + LIFETIME);
     }
 
-    /// All that are good or have been, as far as they are remembered.
+    /// Ends every token that is good, and says how many they were.
+    pub(crate) fn expire(&mut self, now: Timestamp) -> usize {
+        let mut expired = 0;
+        for end in self.ends.values_mut().filter(|end| now < **end) {
+            *end = now;
+            expired += 1;
+        }
+        expired
+    }
+
+    /// All that are good or have been.
     pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
         self.ends.keys().map(String::as_str)
     }
@@ -43,5 +52,20 @@ mod tests {
         assert!(tokens.accept("a", start + SignedDuration::from_secs(3599)));
         assert!(!tokens.accept("a", start + SignedDuration::from_secs(3600)));
         assert!(!tokens.accept("b", start));
+    }
+
+    #[test]
+    fn an_ended_token_is_remembered_and_no_longer_good() {
+        let start = Timestamp::UNIX_EPOCH;
+        let mut tokens = Tokens::default();
+        tokens.issue("a".to_owned(), start);
+        assert_eq!(tokens.expire(start), 1);
+        assert_eq!(tokens.expire(start), 0);
+        assert!(!tokens.accept("a", start));
+        tokens.issue("b".to_owned(), start);
+        assert!(tokens.accept("b", start));
+        let mut all: Vec<_> = tokens.all().collect();
+        all.sort_unstable();
+        assert_eq!(all, ["a", "b"]);
     }
 }

@@ -83,6 +83,59 @@ async fn a_registration_is_held_to_auras_rules() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_registration_of_other_types_is_refused_in_json_and_repeats_nothing() -> Result<()> {
+    let partner = Partner::new().await?;
+    let good = json!({"url": "https://example.com/4711", "events": ["NEW_CALLOUT"],
+        "method": "webhook", "headers": {"a": "4711"}});
+    let wrong = [
+        ("url", json!(4711)),
+        ("url", json!(["https://example.com/4711"])),
+        ("events", json!("NEW_CALLOUT")),
+        ("events", json!({"4711": "NEW_CALLOUT"})),
+        ("events", json!(["NEW_CALLOUT", 4711])),
+        ("method", json!(4711)),
+        ("headers", json!("a: 4711")),
+        ("headers", json!([["a", "4711"]])),
+        ("headers", json!({"a": ["4711"]})),
+        ("headers", Value::Null),
+    ];
+    let mut requests: Vec<Value> = wrong
+        .into_iter()
+        .map(|(field, value)| {
+            let mut request = good.clone();
+            request[field] = value;
+            request
+        })
+        .collect();
+    // In the order of the fields, too.
+    let listed = ["url", "events", "method", "headers"].map(|field| good[field].clone());
+    requests.extend([json!(listed), json!([good]), json!("4711"), Value::Null]);
+    for request in requests {
+        let (status, body) = partner.post("/notifiers/webhooks", request.clone()).await?;
+        assert_eq!(status, 400, "{request}");
+        assert!(body["message"].is_string());
+        assert!(!body.to_string().contains("4711"), "{body}");
+    }
+    let unknown = [
+        ("method", "email"),
+        ("url", "example.com"),
+        ("url", "https://"),
+    ];
+    for (field, value) in unknown {
+        let mut request = good.clone();
+        request[field] = json!(value);
+        let (status, _) = partner.post("/notifiers/webhooks", request).await?;
+        assert_eq!(status, 400, "{field} {value}");
+    }
+    let (_, report) = partner
+        .call(Method::GET, "/_sim/registration", None)
+        .await?;
+    assert_eq!(report, json!({"current": null, "history": []}));
+    assert_eq!(partner.post("/notifiers/webhooks", good).await?.0, 200);
+    Ok(())
+}
+
+#[tokio::test]
 async fn registering_replaces() -> Result<()> {
     let partner = Partner::new().await?;
     for url in ["https://example.com/one", "http://api.localhost:1/two"] {

@@ -52,7 +52,7 @@ pub const EVENTS: [&str; 16] = [
 pub struct Partner {
     pub sim: AuraSim,
     pub client: Client,
-    token: String,
+    pub token: String,
 }
 
 /// A status and a JSON body.

@@ -7,4 +7,5 @@
 mod api;
 mod day;
 mod deliveries;
+mod faults;
 mod harness;
