@@ -10,7 +10,9 @@ MINISTACK_REGION, LOG_LEVEL. All that it writes goes below TMPDIR.
 """
 
 import contextlib
+import contextvars
 import ctypes
+import json
 import os
 import queue
 import select
@@ -19,6 +21,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from importlib import metadata
 
 VERSION = "1.5.33"
@@ -241,12 +244,153 @@ def leave_other_accounts_functions_alone() -> None:
     lambda_svc.invalidate_worker = invalidate
 
 
+def keep_versions_of_secrets_as_aws_does() -> None:
+    """A rotation begins with a version that has no value yet: MiniStack answers it as if it had
+    one. It overwrites a version that has a value, and leaves a label that moves on both."""
+    from ministack.core.responses import error_response_json, json_response
+    from ministack.services import secretsmanager
+
+    get_secret_value = attribute(secretsmanager, "_get_secret_value")
+    put_secret_value = attribute(secretsmanager, "_put_secret_value")
+    resolve = attribute(secretsmanager, "_resolve")
+    remove_stage_everywhere = attribute(secretsmanager, "_remove_stage_everywhere")
+
+    def get(data):
+        answer = get_secret_value(data)
+        if answer[0] == 200 and not json.loads(answer[2]).keys() & {"SecretString", "SecretBinary"}:
+            asked = data.get("VersionId") or data.get("VersionStage", "AWSCURRENT")
+            message = f"Secrets Manager can't find the specified secret value for {asked}."
+            return error_response_json("ResourceNotFoundException", message, 400)
+        return answer
+
+    def put(data):
+        _, secret = resolve(data.get("SecretId"))
+        token = data.get("ClientRequestToken")
+        version = secret["Versions"].get(token, {}) if secret else {}
+        stored = [version.get(key) for key in ("SecretString", "SecretBinary")]
+        if any(stored) and stored != [data.get("SecretString"), data.get("SecretBinary")]:
+            message = f"The token {token} is that of a version with another value."
+            return error_response_json("ResourceExistsException", message, 400)
+        if any(stored):
+            same = {"ARN": secret["ARN"], "Name": secret["Name"], "VersionId": token}
+            return json_response({**same, "VersionStages": version["Stages"]})
+        answer = put_secret_value(data)
+        if answer[0] == 200:
+            put = json.loads(answer[2])
+            for stage in put["VersionStages"]:
+                remove_stage_everywhere(secret, stage, put["VersionId"])
+        return answer
+
+    secretsmanager._get_secret_value = get
+    secretsmanager._put_secret_value = put
+
+
+def rotate_secrets_with_their_functions() -> None:
+    """MiniStack's RotateSecret copies the current value and calls nobody. AWS gives a version
+    without a value the label AWSPENDING, answers, and has the function rotate in four steps, up
+    to the first that fails. A later call is refused then, and has that rotation tried again."""
+    from ministack.core.responses import error_response_json, json_response, new_uuid
+    from ministack.services import lambda_svc, secretsmanager
+
+    describe_secret = attribute(secretsmanager, "_describe_secret")
+    rotate_secret = attribute(secretsmanager, "_rotate_secret")
+    resolve = attribute(secretsmanager, "_resolve")
+    is_replica = attribute(secretsmanager, "_is_replica")
+    find_stage_version = attribute(secretsmanager, "_find_stage_version")
+    remove_stage_everywhere = attribute(secretsmanager, "_remove_stage_everywhere")
+    find_function = attribute(lambda_svc, "_get_func_record_for_ref")
+    execution_record = attribute(lambda_svc, "_execution_record_for_config")
+    execute = attribute(lambda_svc, "_execute_function_with_config_scope")
+    under_way = set()
+
+    def take(step, secret, token):
+        function, config, _ = find_function(secret["RotationLambdaARN"])
+        event = {"Step": step, "SecretId": secret["ARN"], "ClientRequestToken": token}
+        return function and not execute(execution_record(function, config), event).get("error")
+
+    def all_steps(secret, token):
+        steps = ("createSecret", "setSecret", "testSecret", "finishSecret")
+        if all(take(step, secret, token) for step in steps):
+            secret["LastRotatedDate"] = int(time.time())
+
+    def test_alone(secret, token):
+        take("testSecret", secret, token)
+        del secret["Versions"][token]
+
+    def begin(work, secret, token):
+        def run():
+            try:
+                work(secret, token)
+            finally:
+                under_way.discard(secret["ARN"])
+
+        if secret["ARN"] not in under_way:
+            under_way.add(secret["ARN"])
+            # In the account and the region of this call.
+            context = contextvars.copy_context()
+            threading.Thread(target=context.run, args=(run,), daemon=True).start()
+
+    def refusal(arn):
+        if not arn:
+            return "InvalidRequestException", (
+                "You tried to enable rotation on a secret that doesn't already have a Lambda "
+                "function ARN configured and you didn't include such an ARN as a parameter in "
+                "this call."
+            )
+        function = find_function(arn)[0] or {"policy": {"Statement": []}}
+        principals = [statement["Principal"] for statement in function["policy"]["Statement"]]
+        if {"Service": "secretsmanager.amazonaws.com"} not in principals:
+            return "AccessDeniedException", (
+                "Secrets Manager cannot invoke the specified Lambda function. Ensure that the "
+                "function policy grants access to the principal secretsmanager.amazonaws.com."
+            )
+        return None
+
+    def rotate(data):
+        _, secret = resolve(data.get("SecretId"))
+        if not secret or secret.get("DeletedDate") or is_replica(secret):
+            return rotate_secret(data)  # MiniStack refuses these itself
+        function = data.get("RotationLambdaARN") or secret.get("RotationLambdaARN")
+        if refused := refusal(function):
+            return error_response_json(*refused, 400)
+        rules = data.get("RotationRules") or secret.get("RotationRules")
+        secret.update(RotationLambdaARN=function, RotationRules=rules, RotationEnabled=True)
+        token = data.get("ClientRequestToken") or new_uuid()
+        pending, version = find_stage_version(secret, "AWSPENDING")
+        incomplete = version is not None and "AWSCURRENT" not in version["Stages"]
+        if incomplete and pending != token:
+            begin(all_steps, secret, pending)
+            message = "A previous rotation isn't complete. That rotation will be reattempted."
+            return error_response_json("InvalidRequestException", message, 400)
+        if token not in secret["Versions"]:
+            remove_stage_everywhere(secret, "AWSPENDING")
+            created = {"CreatedDate": int(time.time()), "Stages": ["AWSPENDING"]}
+            secret["Versions"][token] = {"SecretString": None, "SecretBinary": None, **created}
+            incomplete = True
+        if incomplete:
+            begin(all_steps if data.get("RotateImmediately", True) else test_alone, secret, token)
+        return json_response({"ARN": secret["ARN"], "Name": secret["Name"], "VersionId": token})
+
+    def describe(data):
+        answer = describe_secret(data)
+        _, secret = resolve(data.get("SecretId"))
+        if answer[0] == 200 and "LastRotatedDate" in secret:
+            rotated = {"LastRotatedDate": secret["LastRotatedDate"]}
+            return json_response({**json.loads(answer[2]), **rotated})
+        return answer
+
+    secretsmanager._rotate_secret = rotate
+    secretsmanager._describe_secret = describe
+
+
 BENDS = (
     answer_functions_at_once,
     take_log_lines_at_once,
     look_at_queues_at_once,
     find_apis_of_every_account,
     leave_other_accounts_functions_alone,
+    keep_versions_of_secrets_as_aws_does,
+    rotate_secrets_with_their_functions,
 )
 
 
