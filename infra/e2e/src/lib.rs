@@ -90,11 +90,7 @@ impl Local {
     ///
     /// The deployment failed.
     pub async fn system_from(&self, template: Template) -> Result<System, DeployError> {
-        let bundle = Bundle {
-            template,
-            ..self.bundle.clone()
-        };
-        deploy(&self.new_account(), &bundle, &[]).await
+        deploy(&self.new_account(), &self.with(template), &[]).await
     }
 
     /// Updates a stack in place: `changes` are the template parameters that differ.
@@ -107,18 +103,36 @@ impl Local {
         stack: &Stack,
         changes: &[(&str, &str)],
     ) -> Result<Stack, DeployError> {
-        let mut parameters_now = stack.parameters().clone();
-        parameters_now.extend(parameters(changes));
-        let (account, name) = (stack.account(), stack.name());
-        Stack::deploy(
-            account,
-            name,
-            &self.bundle,
-            parameters_now,
-            Progress::to_stderr(),
-        )
-        .await
+        update(stack, &self.bundle, changes).await
     }
+
+    /// Updates a stack in place to another template.
+    ///
+    /// # Errors
+    ///
+    /// The update failed.
+    pub async fn update_to(&self, stack: &Stack, template: Template) -> Result<Stack, DeployError> {
+        update(stack, &self.with(template), &[]).await
+    }
+
+    /// What is deployed, with another template.
+    fn with(&self, template: Template) -> Bundle {
+        Bundle {
+            template,
+            ..self.bundle.clone()
+        }
+    }
+}
+
+async fn update(
+    stack: &Stack,
+    bundle: &Bundle,
+    changes: &[(&str, &str)],
+) -> Result<Stack, DeployError> {
+    let mut now = stack.parameters().clone();
+    now.extend(parameters(changes));
+    let (account, name) = (stack.account(), stack.name());
+    Stack::deploy(account, name, bundle, now, Progress::to_stderr()).await
 }
 
 async fn deploy(

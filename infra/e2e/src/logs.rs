@@ -1,9 +1,9 @@
-//! What the functions logged, as CloudWatch Logs has it.
+//! What the functions logged, as tests look at it.
 
 use std::collections::HashSet;
 
-use anyhow::{Context as _, Result};
-use aws_sdk_cloudwatchlogs::Client;
+use anyhow::Result;
+use local::function_logs;
 use local::stack::Stack;
 use serde::Deserialize;
 
@@ -23,20 +23,20 @@ pub async fn all_lines(stack: &Stack) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     for output in LOG_GROUPS {
         let group = stack.output(output)?;
-        let messages = messages(stack, group).await?.into_iter();
-        lines.extend(messages.map(|message| format!("{group} {message}")));
+        let its = function_logs::lines(stack, output).await?.into_iter();
+        lines.extend(its.map(|line| format!("{group} {line}")));
     }
     Ok(lines)
 }
 
 /// How many messages the processor says it got from the ingest queue, each counted once however
-/// often it came.
+/// often it came. The canary of each deployment is one of them.
 ///
 /// # Errors
 ///
 /// CloudWatch Logs doesn't answer.
 pub async fn processed(stack: &Stack) -> Result<usize> {
-    let lines = messages(stack, stack.output("ProcessorLogGroupName")?).await?;
+    let lines = function_logs::lines(stack, "ProcessorLogGroupName").await?;
     let batches = lines
         .iter()
         .filter_map(|line| serde_json::from_str::<Batch>(line).ok());
@@ -52,19 +52,4 @@ pub async fn processed(stack: &Stack) -> Result<usize> {
 struct Batch {
     #[serde(rename = "Outcomes")]
     outcomes: Vec<String>,
-}
-
-async fn messages(stack: &Stack, group: &str) -> Result<Vec<String>> {
-    let mut pages = Client::new(stack.account().sdk_config())
-        .filter_log_events()
-        .log_group_name(group)
-        .into_paginator()
-        .send();
-    let mut messages = Vec::new();
-    while let Some(page) = pages.next().await {
-        let page = page.with_context(|| format!("cannot read log group {group}"))?;
-        let events = page.events.unwrap_or_default().into_iter();
-        messages.extend(events.filter_map(|event| event.message));
-    }
-    Ok(messages)
 }

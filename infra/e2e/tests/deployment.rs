@@ -94,6 +94,16 @@ async fn an_update_that_aura_refuses_leaves_the_old_registration_in_force() -> R
         "{refused:?}"
     );
     assert_eq!(in_force(&system).await?, before);
+    let events = system.stack.events_of("AuraWebhook").await?;
+    let failed = events.iter().filter_map(|event| event.reason.as_deref());
+    let reasons: Vec<_> = failed.collect();
+    assert!(
+        matches!(reasons[..], [reason] if reason.contains("NOT_AN_EVENT")),
+        "{events:#?}"
+    );
+    let statuses: Vec<_> = events.iter().map(|event| &*event.status).collect();
+    assert_eq!(statuses.first(), Some(&"CREATE_IN_PROGRESS"));
+    assert_eq!(statuses.last(), Some(&"UPDATE_COMPLETE"), "no rollback");
     Ok(())
 }
 

@@ -196,16 +196,19 @@ async fn with_a_queue_down_a_spill_that_fails_at_first_is_tried_again() -> Resul
 #[tokio::test]
 async fn before_the_secret_was_ever_read_nobody_gets_in() -> Result<()> {
     let trial = Trial::begin().await?;
+    let mut sent = trial.send(0..1, 1).await?;
     trial.secrets.down().await;
-    let mut sent = trial.send(0..3, 1).await?;
-    assert!(all_are(503, &sent));
+    trial.kill_ingest().await?;
+    let refused = trial.send(1..4, 1).await?;
+    assert!(all_are(503, &refused));
+    sent.extend(refused);
     let wrong = trial.post_with("Bearer wrong").await?;
     assert_eq!(wrong.status, 503, "not known to be wrong");
-    assert_eq!(trial.sends(), 0);
+    assert_eq!(trial.sends(), 1);
 
     trial.secrets.up()?;
     let deadline = Instant::now() + PATIENCE;
-    for n in 3.. {
+    for n in 4.. {
         let one = trial.post(n).await?;
         let got_in = one.answer.status == 202;
         sent.push(one);
@@ -217,7 +220,7 @@ async fn before_the_secret_was_ever_read_nobody_gets_in() -> Result<()> {
     }
     assert_eq!(trial.post_with("Bearer wrong").await?.status, 401);
     let verdict = trial.verdict(&sent).await?;
-    assert_eq!(verdict.accepted + verdict.quarantined, 1, "{verdict:?}");
+    assert_eq!(verdict.accepted + verdict.quarantined, 2, "{verdict:?}");
     assert_eq!(verdict.stored_unanswered, 0, "{verdict:?}");
     Ok(())
 }

@@ -75,6 +75,12 @@ impl Account {
         aws_sdk_cloudformation::Client::new(&self.config)
     }
 
+    /// A client of CloudWatch Logs.
+    #[must_use]
+    pub fn cloudwatchlogs(&self) -> aws_sdk_cloudwatchlogs::Client {
+        aws_sdk_cloudwatchlogs::Client::new(&self.config)
+    }
+
     /// A client of DynamoDB.
     #[must_use]
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {

@@ -7,7 +7,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::stack::Stack;
 
-/// Every item of the ledger.
+/// How the partitions of canaries begin.
+const CANARIES: &str = "canary#";
+
+/// Every event of the ledger. Canaries, the registrar's own deliveries, are none.
 ///
 /// # Errors
 ///
@@ -26,5 +29,28 @@ pub async fn items(stack: &Stack) -> Result<Vec<HashMap<String, AttributeValue>>
     while let Some(item) = pages.next().await {
         items.push(item.context("cannot read the ledger")?);
     }
+    items.retain(|item| !is_canary(item));
     Ok(items)
+}
+
+fn is_canary(item: &HashMap<String, AttributeValue>) -> bool {
+    let partition = item.get("pk").and_then(|partition| partition.as_s().ok());
+    partition.is_some_and(|partition| partition.starts_with(CANARIES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_canary_is_no_event() {
+        let item = |partition: &str| {
+            let partition = AttributeValue::S(partition.to_owned());
+            HashMap::from([("pk".to_owned(), partition)])
+        };
+        assert!(is_canary(&item("canary#0197")));
+        for partition in ["callout#canary#1", "canary", "canaries#1", "callout#5003"] {
+            assert!(!is_canary(&item(partition)), "{partition}");
+        }
+    }
 }

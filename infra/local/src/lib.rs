@@ -13,6 +13,7 @@
 //! | [`system`] | the stand-in and the stack in one account, pointed at each other |
 //! | [`running`] | all of the above, for the commands |
 //! | [`consumers`], [`ledger`] | what consumers received, and what the ledger holds |
+//! | [`function_logs`] | what the functions say that they did |
 //! | [`settled`], [`tally`] | when to count, and the count against what AURA sent |
 //! | [`proxy`], [`processes`] | hurts it: AWS's faults, and SIGKILL for functions |
 //! | [`cli`] | the commands: [`up`], [`demo`], [`torture`], [`send`], [`events`] |
@@ -30,6 +31,7 @@ pub mod consumers;
 pub mod demo;
 pub mod events;
 pub mod folder;
+pub mod function_logs;
 pub mod instance;
 pub mod ledger;
 mod log;

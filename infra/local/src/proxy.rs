@@ -7,6 +7,7 @@
 
 use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -121,6 +122,8 @@ pub struct FaultProxy {
     _port: TcpSocket,
     listening: Mutex<JoinSet<()>>,
     line: Arc<Line>,
+    /// How many of the first calls don't count.
+    forgotten: AtomicUsize,
 }
 
 /// The way through the proxy.
@@ -206,6 +209,7 @@ impl FaultProxy {
                 plan: Mutex::new(Plan::Through),
                 calls: watch::Sender::default(),
             }),
+            forgotten: AtomicUsize::default(),
         };
         proxy.up()?;
         Ok(proxy)
@@ -239,10 +243,18 @@ impl FaultProxy {
         Ok(())
     }
 
-    /// All calls so far, in the order of their arrival.
+    /// All calls since the last [`Self::forget`], in the order of their arrival.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
-        self.line.calls.borrow().clone()
+        let forgotten = self.forgotten.load(Ordering::Relaxed);
+        let calls = self.line.calls.borrow();
+        calls.iter().skip(forgotten).cloned().collect()
+    }
+
+    /// Leaves what came so far out of [`Self::calls`]: a deployment has calls of its own.
+    pub fn forget(&self) {
+        let calls = self.line.calls.borrow().len();
+        self.forgotten.store(calls, Ordering::Relaxed);
     }
 
     /// Waits until a call has gone wrong.

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudformation::types::{Capability, Parameter, StackEvent};
+use jiff::Timestamp;
 use url::Url;
 use uuid::Uuid;
 
@@ -78,6 +79,17 @@ pub struct ResourceFailure {
     pub status: String,
     /// Why, in the service's words; the custom resource's own for the registration.
     pub reason: String,
+}
+
+/// What CloudFormation says of a resource at one time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceEvent {
+    /// Its status from then on, such as `UPDATE_IN_PROGRESS`.
+    pub status: String,
+    /// Why, if it says so; the custom resource's own words for the registration.
+    pub reason: Option<String>,
+    /// When.
+    pub at: Timestamp,
 }
 
 fn listed(failures: &[ResourceFailure]) -> String {
@@ -215,6 +227,15 @@ impl Stack {
         Ok(value.with_context(|| format!("stack {} has no output {name}", self.name))?)
     }
 
+    /// What CloudFormation did with one resource, as [`events_of`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`events_of`].
+    pub async fn events_of(&self, resource: &str) -> Result<Vec<ResourceEvent>> {
+        events_of(&self.account, &self.name, resource).await
+    }
+
     /// Where AURA's deliveries go, in a form that needs no name resolution. The output
     /// `WebhookUrl` is `http://{apiId}.execute-api.localhost:PORT/…`, and not every resolver
     /// knows that names below `localhost` are this machine.
@@ -225,6 +246,45 @@ impl Stack {
     pub fn webhook_url(&self) -> Result<String> {
         loopback_url(self.account.endpoint(), self.output("WebhookUrl")?)
     }
+}
+
+/// What CloudFormation did with one resource of a stack since it was created, in order; also of a
+/// stack whose creation failed, or that was deleted. `resource` is a name in the template.
+///
+/// # Errors
+///
+/// There is no such stack.
+pub async fn events_of(
+    account: &Account,
+    stack: &str,
+    resource: &str,
+) -> Result<Vec<ResourceEvent>> {
+    let events = events(&account.cloudformation(), stack).await?;
+    let its = events.iter().rev();
+    its.filter(|event| event.logical_resource_id() == Some(resource))
+        .map(resource_event)
+        .collect()
+}
+
+fn resource_event(event: &StackEvent) -> Result<ResourceEvent> {
+    let status = event.resource_status().context("an event has no status")?;
+    let at = event.timestamp().context("an event has no time")?;
+    let nanoseconds = i32::try_from(at.subsec_nanos()).context("an event has no time")?;
+    // MiniStack gives an empty one where AWS gives none.
+    let reason = event.resource_status_reason();
+    let reason = reason.filter(|reason| !reason.is_empty());
+    Ok(ResourceEvent {
+        status: status.as_str().to_owned(),
+        reason: reason.map(str::to_owned),
+        at: Timestamp::new(at.secs(), nanoseconds).context("an event has no time")?,
+    })
+}
+
+/// A stack's events, the newest first.
+async fn events(client: &Client, stack: &str) -> Result<Vec<StackEvent>> {
+    let events = client.describe_stack_events().stack_name(stack);
+    let events = events.into_paginator().items().send().try_collect().await;
+    events.context("DescribeStackEvents failed")
 }
 
 /// `{endpoint}/_aws/execute-api/{apiId}{path}` for `http://{apiId}.execute-api.…{path}`.
@@ -366,17 +426,7 @@ impl Operation<'_> {
 
     /// This operation's events, the newest first.
     async fn events(&self) -> Result<Vec<StackEvent>> {
-        let events = self
-            .client
-            .describe_stack_events()
-            .stack_name(self.name)
-            .into_paginator()
-            .items()
-            .send();
-        let events: Vec<StackEvent> = events
-            .try_collect()
-            .await
-            .context("DescribeStackEvents failed")?;
+        let events = events(self.client, self.name).await?;
         let mine = |event: &StackEvent| event.client_request_token() == Some(self.token.as_str());
         Ok(events.into_iter().filter(mine).collect())
     }

@@ -3,7 +3,7 @@
 //! Reading the consumers' queues would take messages from whoever develops a consumer against the
 //! local stack. So `cargo local up` adds a rule and a queue of its own beside the template's,
 //! and writes what comes to a file: `events` shows all since `up`, to as many readers as want
-//! it, as often as they ask.
+//! it, as often as they ask. Canaries, the registrar's own deliveries, are no events and not shown.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -98,11 +98,15 @@ pub async fn open(stack: &Stack) -> Result<Queue> {
 async fn connect(stack: &Stack, queue_arn: &str) -> Result<()> {
     let events = stack.account().eventbridge();
     let bus = stack.output("EventBusName")?;
+    let pattern = json!({
+        "source": ["aura"],
+        "detail": {"origin": [{"anything-but": ["canary"]}]},
+    });
     events
         .put_rule()
         .name(NAME)
         .event_bus_name(bus)
-        .event_pattern(json!({"source": ["aura"]}).to_string())
+        .event_pattern(pattern.to_string())
         .send()
         .await
         .context("cannot create the tap's rule")?;

@@ -10,8 +10,9 @@ use e2e::{Local, logs, spill};
 use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 use local::consumers::{Consumers, Published, Queue};
 use local::ledger;
+use local::processes;
 use local::proxy::{FaultProxy, Plan};
-use local::settled::all_published;
+use local::settled::{all_published, drained};
 use local::system::{Answer, Header, Leftovers, System, Webhook};
 use serde_json::{Value, json};
 
@@ -26,6 +27,8 @@ pub struct Trial {
     consumers: Consumers,
     webhook: Webhook,
     http: reqwest::Client,
+    /// Messages that the processor got before.
+    processed: usize,
     pub sqs: FaultProxy,
     pub dynamodb: FaultProxy,
     pub secrets: FaultProxy,
@@ -71,8 +74,13 @@ impl Trial {
             ],
         )?;
         let system = local.system_from(template).await?;
+        drained(&system.stack).await?;
+        for proxy in [&sqs, &dynamodb, &secrets] {
+            proxy.forget();
+        }
         Ok(Self {
             consumers: Consumers::read(&system.stack),
+            processed: logs::processed(&system.stack).await?,
             webhook: system.webhook().await?,
             http: reqwest::Client::builder().timeout(CLIENT_TIMEOUT).build()?,
             system,
@@ -136,6 +144,12 @@ impl Trial {
         sends.count()
     }
 
+    /// Kills ingest. The next one has read nothing yet.
+    pub async fn kill_ingest(&self) -> Result<()> {
+        let killed = processes::kill(&self.system.stack, "IngestFunctionName")?;
+        processes::gone(&killed).await
+    }
+
     /// Lets everything through, sends the spill again, and looks for each delivery.
     pub async fn verdict(mut self, sent: &[Sent]) -> Result<Verdict> {
         self.sqs.set(Plan::Through);
@@ -159,7 +173,7 @@ impl Trial {
             .filter(was_spilled)
             .filter(|sent| before.contains(&sent.n))
             .count();
-        verdict.queued = logs::processed(&self.system.stack).await?;
+        verdict.queued = logs::processed(&self.system.stack).await? - self.processed;
         self.assert_ledger_holds(published.len()).await?;
         Ok(verdict)
     }

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::{Local, logs};
+use e2e::Local;
 use futures::future::try_join_all;
 use jiff::Timestamp;
 use local::consumers::{Consumers, Published};
+use local::function_logs;
 use local::proxy::FaultProxy;
-use local::settled::{PATIENCE, all_published};
+use local::settled::{PATIENCE, all_published, drained};
 use local::system::System;
 use local::template::Template;
 use serde::Deserialize;
@@ -21,15 +22,18 @@ use shared::queue::{Message, Queue};
 use uuid::Uuid;
 
 /// The line of the template that says where events are published.
-pub const BUS: &str = "EVENT_BUS_NAME: !Ref EventBus";
+const BUS: &str = "EVENT_BUS_NAME: !Ref EventBus";
 
 pub struct Trial {
     pub system: System,
     pub dynamodb: FaultProxy,
     pub eventbridge: FaultProxy,
     pub sqs: FaultProxy,
+    template: Template,
     consumers: Consumers,
     ingest_queue: Queue,
+    /// Batches that the processor had before.
+    batches: usize,
 }
 
 /// The line that the processor writes for each batch, as CloudWatch Logs has it.
@@ -69,17 +73,44 @@ impl Trial {
             ("SQS", &sqs),
         ];
         let template = template.with_processor_behind(&proxies, variables)?;
-        let system = local.system_from(template).await?;
+        let system = local.system_from(template.clone()).await?;
         let sqs_client = system.stack.account().sqs();
         let ingest_queue = system.stack.output("IngestQueueUrl")?.to_owned();
-        Ok(Self {
+        let mut trial = Self {
             consumers: Consumers::read(&system.stack),
             ingest_queue: Queue::new(sqs_client, ingest_queue),
+            batches: 0,
+            template,
             system,
             dynamodb,
             eventbridge,
             sqs,
-        })
+        };
+        trial.begin_here().await?;
+        Ok(trial)
+    }
+
+    /// Leaves out of all counts what was so far.
+    async fn begin_here(&mut self) -> Result<()> {
+        drained(&self.system.stack).await?;
+        self.batches += self.batches().await?.len();
+        for proxy in [&self.dynamodb, &self.eventbridge, &self.sqs] {
+            proxy.forget();
+        }
+        Ok(())
+    }
+
+    /// Updates the processor to publish on another bus.
+    pub async fn point_at_bus(&mut self, name: &str) -> Result<()> {
+        let text = self.template.text();
+        ensure!(
+            text.matches(BUS).count() == 1,
+            "the template has not one line {BUS}"
+        );
+        let template = Template::from_text(text.replace(BUS, &format!("EVENT_BUS_NAME: {name}")));
+        let local = Local::shared().await?;
+        self.system.stack = local.update_to(&self.system.stack, template).await?;
+        self.begin_here().await
     }
 
     /// Puts a message on the ingest queue.
@@ -102,13 +133,11 @@ impl Trial {
 
     /// What the processor said so far.
     pub async fn batches(&self) -> Result<Vec<Batch>> {
-        let stack = &self.system.stack;
-        let group = format!("{} ", stack.output("ProcessorLogGroupName")?);
-        let lines = logs::all_lines(stack).await?;
-        let its = lines.iter().filter_map(|line| line.strip_prefix(&group));
-        Ok(its
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect())
+        let lines = function_logs::lines(&self.system.stack, "ProcessorLogGroupName").await?;
+        let batches = lines
+            .iter()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        Ok(batches.skip(self.batches).collect())
     }
 
     /// Each message each time that it came, by SQS's ids.

@@ -71,8 +71,10 @@ impl Rig {
         template.with_processor_behind(&proxies, &[("FAILPOINTS", &failpoints)])
     }
 
-    /// Faults from now on.
+    /// Faults from now on. What the deployment did is no part of the campaign.
     pub fn begin(&self, campaign: &Campaign) {
+        self.ledger.forget();
+        self.bus.forget();
         self.ledger.set(campaign.ledger_faults());
         self.bus.set(campaign.bus_faults());
     }
@@ -83,13 +85,13 @@ impl Rig {
         self.bus.set(Plan::Through);
     }
 
-    /// All calls to the ledger so far.
+    /// All calls to the ledger since the campaign began.
     #[must_use]
     pub fn ledger_calls(&self) -> Vec<Call> {
         self.ledger.calls()
     }
 
-    /// All calls to the bus so far.
+    /// All calls to the bus since the campaign began.
     #[must_use]
     pub fn bus_calls(&self) -> Vec<Call> {
         self.bus.calls()
