@@ -14,12 +14,17 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client with limits that never follows a redirect: what it carries is meant for one host.
 ///
-/// It finds the names under `localhost` that the local AWS gives its HTTP APIs.
 ///
 /// # Errors
 ///
 /// The TLS set-up of this machine is broken (no root certificates, say).
 pub fn build() -> Result<reqwest::Client, reqwest::Error> {
+    builder().build()
+}
+
+/// What [`build`] builds, for whoever has less time. It finds the names under `localhost` that
+/// the local AWS gives its HTTP APIs.
+pub fn builder() -> reqwest::ClientBuilder {
     // An error says that a provider is installed already, which is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
@@ -27,7 +32,6 @@ pub fn build() -> Result<reqwest::Client, reqwest::Error> {
         .timeout(REQUEST_TIMEOUT)
         .redirect(Policy::none())
         .dns_resolver(LoopbackResolver)
-        .build()
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ struct Token {
 #[derive(Debug, thiserror::Error)]
 pub enum PanicApiError {
     /// 4xx, and AURA's own 285: the request must be mended first.
-    #[error("AURA refused {call} with {status}: {message}")]
+    #[error("AURA refused {call} with {}: {message}", status.as_str())]
     Refused {
         /// Which call.
         call: &'static str,
@@ -110,8 +110,9 @@ pub enum PanicApiError {
     },
     /// 401, on the token call or on a call with a fresh token.
     #[error(
-        "AURA refused the credentials ({status}) on {call}; check clientId and clientSecret in \
-         the AURA credentials secret"
+        "AURA refused the credentials ({}) on {call}; check clientId and clientSecret in the AURA \
+         credentials secret",
+        status.as_str()
     )]
     CredentialsRefused {
         /// Which call.
@@ -121,8 +122,9 @@ pub enum PanicApiError {
     },
     /// 3xx. It is not followed: what a request carries is meant for one host.
     #[error(
-        "AURA redirected {call} with {status} to {location}, which is not followed; check that \
-         AuraBaseUrl is the host that answers itself"
+        "AURA redirected {call} with {} to {location}, which is not followed; check that \
+         AuraBaseUrl is the host that answers itself",
+        status.as_str()
     )]
     Redirected {
         /// Which call.
@@ -133,7 +135,7 @@ pub enum PanicApiError {
         location: String,
     },
     /// 5xx, or another status that isn't documented: try again later.
-    #[error("AURA failed at {call} with {status}; try again later")]
+    #[error("AURA failed at {call} with {}; try again later", status.as_str())]
     Failed {
         /// Which call.
         call: &'static str,

@@ -5,6 +5,8 @@ use serde_json::json;
 
 use super::*;
 
+mod contract;
+
 const SECRET: &str = "right-secret";
 
 async fn aura() -> AuraSim {
@@ -18,9 +20,13 @@ async fn aura() -> AuraSim {
 }
 
 fn client(aura: &AuraSim, secret: &str) -> PanicApi {
+    client_with(crate::http_client::build().unwrap(), aura, secret)
+}
+
+fn client_with(http: reqwest::Client, aura: &AuraSim, secret: &str) -> PanicApi {
     let credentials = json!({"clientId": "client", "clientSecret": secret});
     PanicApi::new(
-        crate::http_client::build().unwrap(),
+        http,
         aura.url().parse().unwrap(),
         Credentials::parse(&credentials.to_string().into()).unwrap(),
     )

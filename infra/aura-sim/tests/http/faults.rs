@@ -47,7 +47,7 @@ async fn order(partner: &Partner, fault: Value) -> Result<()> {
 /// An entry of the log of calls.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Call {
+struct Entry {
     call: String,
     at: Timestamp,
     status: Option<u16>,
@@ -56,9 +56,9 @@ struct Call {
 /// Name and status of every call so far.
 async fn calls(partner: &Partner) -> Result<Vec<(String, Option<u16>)>> {
     let (_, log) = partner.call(Method::GET, "/_sim/calls", None).await?;
-    let calls: Vec<Call> = serde_json::from_value(log)?;
-    assert!(calls.is_sorted_by_key(|call| call.at));
-    let calls = calls.into_iter().map(|call| (call.call, call.status));
+    let calls: Vec<Entry> = serde_json::from_value(log)?;
+    assert!(calls.is_sorted_by_key(|entry| entry.at));
+    let calls = calls.into_iter().map(|entry| (entry.call, entry.status));
     Ok(calls.collect())
 }
 

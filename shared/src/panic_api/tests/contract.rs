@@ -1,0 +1,567 @@
+//! AURA at its worst: every status that it documents, and the answers that it doesn't.
+
+use std::iter;
+use std::time::Duration;
+
+use aura_sim::AuraSim;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::super::{PanicApi, PanicApiError, RegisteredWebhook};
+use super::{SECRET, aura, client, client_with, registration};
+use crate::http_client;
+
+const TOKEN: &str = "POST /oauth/token";
+const REGISTER: &str = "POST /notifiers/webhooks";
+const ACTIVE: &str = "GET /callouts/activeCallouts";
+
+/// A stand-in, and a client of it that has called nothing yet.
+struct Stage {
+    aura: AuraSim,
+    client: PanicApi,
+    http: reqwest::Client,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let aura = aura().await;
+        let client = client(&aura, SECRET);
+        let http = http_client::build().unwrap();
+        Self { aura, client, http }
+    }
+
+    /// One whose client doesn't wait long.
+    async fn impatient() -> Self {
+        let stage = Self::new().await;
+        let http = http_client::builder().timeout(Duration::from_millis(300));
+        let client = client_with(http.build().unwrap(), &stage.aura, SECRET);
+        Self { client, ..stage }
+    }
+
+    async fn ask(&self, request: reqwest::RequestBuilder) -> Value {
+        let answer = request.send().await.unwrap().error_for_status().unwrap();
+        answer.json().await.unwrap()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/_sim/{path}", self.aura.url())
+    }
+
+    /// Orders a fault; see the documentation of `aura_sim`.
+    async fn order(&self, call: &str, times: u32, done: bool, answer: Value) {
+        let fault = json!({"call": call, "times": times, "done": done, "answer": answer});
+        self.ask(self.http.post(self.url("faults")).json(&fault))
+            .await;
+    }
+
+    async fn reply(&self, call: &str, status: u16, body: Value) {
+        let reply = json!({"reply": {"status": status, "body": body}});
+        self.order(call, 1, false, reply).await;
+    }
+
+    async fn expire_tokens(&self) {
+        self.ask(self.http.delete(self.url("tokens"))).await;
+    }
+
+    /// Name and status of every call so far.
+    async fn calls(&self) -> Vec<(String, Option<u64>)> {
+        let log = self.ask(self.http.get(self.url("calls"))).await;
+        let calls = log.as_array().unwrap().iter();
+        calls
+            .map(|call| {
+                (
+                    call["call"].as_str().unwrap().to_owned(),
+                    call["status"].as_u64(),
+                )
+            })
+            .collect()
+    }
+
+    async fn assert_calls<const N: usize>(&self, expected: [(&str, Option<u64>); N]) {
+        let expected = expected.map(|(call, status)| (call.to_owned(), status));
+        assert_eq!(self.calls().await, expected);
+    }
+
+    /// How many registrations were done.
+    async fn registered(&self) -> usize {
+        let report = self.ask(self.http.get(self.url("registration"))).await;
+        report["history"].as_array().unwrap().len()
+    }
+
+    async fn register(&self) -> Result<Vec<RegisteredWebhook>, PanicApiError> {
+        let registration = registration(&["NEW_CALLOUT"]);
+        self.client.register_webhook(&registration).await
+    }
+
+    /// An error shows nothing secret.
+    async fn assert_discreet(&self, error: &PanicApiError) {
+        let tokens = self.ask(self.http.get(self.url("tokens"))).await;
+        let tokens = tokens.as_array().unwrap().iter();
+        let secrets = tokens
+            .map(|token| token.as_str().unwrap())
+            .chain([SECRET, "webhook-secret"]);
+        let shown = format!("{error} {error:?}");
+        for secret in secrets {
+            assert!(!shown.contains(secret), "{secret} is in {shown}");
+        }
+    }
+}
+
+/// The name of an error's variant.
+fn kind(error: &PanicApiError) -> &'static str {
+    match error {
+        PanicApiError::Refused { .. } => "Refused",
+        PanicApiError::CredentialsRefused { .. } => "CredentialsRefused",
+        PanicApiError::Redirected { .. } => "Redirected",
+        PanicApiError::Failed { .. } => "Failed",
+        PanicApiError::Unreachable { .. } => "Unreachable",
+        PanicApiError::Unsendable { .. } => "Unsendable",
+        PanicApiError::Malformed { .. } => "Malformed",
+    }
+}
+
+fn message(words: &str) -> Value {
+    json!({ "message": words })
+}
+
+#[tokio::test]
+async fn each_status_has_its_meaning_and_the_call_is_made_once() {
+    let refused = "AURA refused the webhook registration with";
+    let failed = "AURA failed at the webhook registration with";
+    let later = "; try again later";
+    let cases = [
+        (
+            400,
+            message("no such event"),
+            "Refused",
+            format!("{refused} 400: no such event"),
+        ),
+        (
+            403,
+            message("not yours"),
+            "Refused",
+            format!("{refused} 403: not yours"),
+        ),
+        (
+            404,
+            message("unknown"),
+            "Refused",
+            format!("{refused} 404: unknown"),
+        ),
+        (
+            409,
+            message("too late"),
+            "Refused",
+            format!("{refused} 409: too late"),
+        ),
+        (
+            285,
+            message("it is closed"),
+            "Refused",
+            format!("{refused} 285: it is closed"),
+        ),
+        (
+            285,
+            Value::Null,
+            "Refused",
+            format!("{refused} 285: no message in the answer"),
+        ),
+        (
+            400,
+            json!("<html>"),
+            "Refused",
+            format!("{refused} 400: no message in the answer"),
+        ),
+        (
+            400,
+            json!({"message": 4}),
+            "Refused",
+            format!("{refused} 400: no message in the answer"),
+        ),
+        (
+            400,
+            message(&"é".repeat(600)),
+            "Refused",
+            format!("{refused} 400: {}", "é".repeat(500)),
+        ),
+        (
+            429,
+            Value::Null,
+            "Refused",
+            format!("{refused} 429: no message in the answer"),
+        ),
+        (500, message("oh"), "Failed", format!("{failed} 500{later}")),
+        (
+            502,
+            json!("<html>"),
+            "Failed",
+            format!("{failed} 502{later}"),
+        ),
+        (503, Value::Null, "Failed", format!("{failed} 503{later}")),
+        (799, Value::Null, "Failed", format!("{failed} 799{later}")),
+    ];
+    for (status, body, variant, words) in cases {
+        let stage = Stage::new().await;
+        stage.reply(REGISTER, status, body).await;
+        let error = stage.register().await.unwrap_err();
+        assert_eq!((kind(&error), error.to_string()), (variant, words));
+        assert_eq!(error.is_transient(), variant == "Failed", "{error}");
+        stage.assert_discreet(&error).await;
+        let call = (REGISTER, Some(status.into()));
+        stage.assert_calls([(TOKEN, Some(200)), call]).await;
+        assert_eq!(stage.registered().await, 0);
+    }
+}
+
+#[tokio::test]
+async fn without_a_token_nothing_else_is_called() {
+    let credentials = "AURA refused the credentials (401) on the token; check clientId and \
+                       clientSecret in the AURA credentials secret";
+    let malformed = "AURA's answer to the token is not what it documents";
+    let cases = [
+        (
+            400,
+            message("no"),
+            "Refused",
+            "AURA refused the token with 400: no",
+        ),
+        (401, message("no"), "CredentialsRefused", credentials),
+        (
+            403,
+            message("no"),
+            "Refused",
+            "AURA refused the token with 403: no",
+        ),
+        (
+            285,
+            message("no"),
+            "Refused",
+            "AURA refused the token with 285: no",
+        ),
+        (
+            500,
+            message("no"),
+            "Failed",
+            "AURA failed at the token with 500; try again later",
+        ),
+        (
+            502,
+            json!("<html>"),
+            "Failed",
+            "AURA failed at the token with 502; try again later",
+        ),
+        (200, json!("<html>"), "Malformed", malformed),
+        (200, Value::Null, "Malformed", malformed),
+        (200, json!({"expires_in": 3600}), "Malformed", malformed),
+        (200, json!({"access_token": 5}), "Malformed", malformed),
+        (200, json!({"access_token": ""}), "Malformed", malformed),
+        (200, json!({"access_token": "a\nb"}), "Malformed", malformed),
+    ];
+    for (status, body, variant, words) in cases {
+        let stage = Stage::new().await;
+        stage.reply(TOKEN, status, body).await;
+        let error = stage.register().await.unwrap_err();
+        assert_eq!((kind(&error), error.to_string().as_str()), (variant, words));
+        assert_eq!(error.is_transient(), variant == "Failed", "{error}");
+        stage.assert_discreet(&error).await;
+        stage.assert_calls([(TOKEN, Some(status.into()))]).await;
+    }
+}
+
+#[tokio::test]
+async fn the_credentials_can_be_proven_alone_and_once() {
+    let stage = Stage::new().await;
+    for _ in 0..2 {
+        stage.client.authenticate().await.unwrap();
+    }
+    stage.register().await.unwrap();
+    let calls = [(TOKEN, Some(200)), (REGISTER, Some(200))];
+    stage.assert_calls(calls).await;
+
+    let stage = Stage::new().await;
+    let stranger = client(&stage.aura, "wrong-secret");
+    let error = stranger.authenticate().await.unwrap_err();
+    assert_eq!(kind(&error), "CredentialsRefused");
+    assert!(!format!("{error} {error:?}").contains("wrong-secret"));
+    stage.assert_calls([(TOKEN, Some(401))]).await;
+}
+
+#[tokio::test]
+async fn a_token_that_ends_in_mid_use_is_replaced_once() {
+    let stage = Stage::new().await;
+    stage.register().await.unwrap();
+    stage.expire_tokens().await;
+    stage.register().await.unwrap();
+    let calls = [
+        (TOKEN, Some(200)),
+        (REGISTER, Some(200)),
+        (REGISTER, Some(401)),
+        (TOKEN, Some(200)),
+        (REGISTER, Some(200)),
+    ];
+    stage.assert_calls(calls).await;
+    assert_eq!(stage.registered().await, 2);
+}
+
+#[tokio::test]
+async fn callers_at_the_same_time_share_one_token_and_one_refresh() {
+    let stage = Stage::new().await;
+    for tokens in [1, 2] {
+        let callers = iter::repeat_with(|| stage.client.active_callouts()).take(8);
+        for settled in futures::future::join_all(callers).await {
+            settled.unwrap();
+        }
+        let calls = stage.calls().await;
+        assert_eq!(
+            calls.iter().filter(|(call, _)| call == TOKEN).count(),
+            tokens
+        );
+        stage.expire_tokens().await;
+    }
+}
+
+#[tokio::test]
+async fn a_fresh_token_that_is_refused_too_is_the_credentials_matter_and_is_forgotten() {
+    let stage = Stage::new().await;
+    let refusal = json!({"reply": {"status": 401, "body": message("no")}});
+    stage.order(REGISTER, 2, false, refusal).await;
+    let error = stage.register().await.unwrap_err();
+    let words = "AURA refused the credentials (401) on the webhook registration; check clientId \
+                 and clientSecret in the AURA credentials secret";
+    assert_eq!(
+        (kind(&error), error.to_string().as_str()),
+        ("CredentialsRefused", words)
+    );
+    assert!(!error.is_transient());
+    stage.assert_discreet(&error).await;
+    stage.client.authenticate().await.unwrap();
+    let calls = [
+        (TOKEN, Some(200)),
+        (REGISTER, Some(401)),
+        (TOKEN, Some(200)),
+        (REGISTER, Some(401)),
+        (TOKEN, Some(200)),
+    ];
+    stage.assert_calls(calls).await;
+}
+
+#[tokio::test]
+async fn the_token_is_kept_for_as_long_as_its_answer_says_or_the_documentation() {
+    let cases = [
+        (Value::Null, 1),
+        (json!("3600"), 1),
+        (json!(-1), 1),
+        (json!(u64::MAX), 1),
+        (json!(3600), 1),
+        // All of it is the margin in which a token is replaced.
+        (json!(60), 2),
+        (json!(0), 2),
+    ];
+    for (life, tokens) in cases {
+        let stage = Stage::new().await;
+        let patch = json!({"patch": {"expires_in": life}});
+        stage.order(TOKEN, 2, true, patch).await;
+        for _ in 0..2 {
+            stage.client.active_callouts().await.unwrap();
+        }
+        let calls = stage.calls().await;
+        let asked = calls.iter().filter(|(call, _)| call == TOKEN).count();
+        assert_eq!(asked, tokens, "{life}");
+    }
+}
+
+#[tokio::test]
+async fn no_answer_is_transient_and_leaves_open_whether_it_was_done() {
+    let cases = [
+        ("hang", false, None),
+        ("hang", true, None),
+        ("hangUp", false, None),
+        ("hangUp", true, None),
+        ("breakOff", true, Some(200)),
+    ];
+    for (fault, done, status) in cases {
+        let stage = Stage::impatient().await;
+        stage.order(REGISTER, 1, done, json!(fault)).await;
+        let error = stage.register().await.unwrap_err();
+        let words = "AURA could not be reached for the webhook registration; try again later";
+        assert_eq!(
+            (kind(&error), error.to_string().as_str()),
+            ("Unreachable", words)
+        );
+        assert!(error.is_transient());
+        stage.assert_discreet(&error).await;
+        assert!(!format!("{error:?}").contains("127.0.0.1"), "{error:?}");
+        assert_eq!(stage.registered().await, usize::from(done), "{fault}");
+        stage
+            .assert_calls([(TOKEN, Some(200)), (REGISTER, status)])
+            .await;
+
+        stage.register().await.unwrap();
+        assert_eq!(stage.registered().await, usize::from(done) + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_token_call_without_an_answer_is_transient_too() {
+    for fault in ["hang", "hangUp", "breakOff"] {
+        let stage = Stage::impatient().await;
+        stage.order(TOKEN, 1, false, json!(fault)).await;
+        let error = stage.client.authenticate().await.unwrap_err();
+        assert_eq!(kind(&error), "Unreachable");
+        assert!(error.is_transient());
+        stage.assert_discreet(&error).await;
+        stage.client.authenticate().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_its_query_not_shown() {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = format!("http://{}/login", elsewhere.local_addr().unwrap());
+    let with_secrets = place.replace("//", "//user:passw0rd@") + "?code=c0de#frag";
+    for (call, named) in [(TOKEN, "the token"), (REGISTER, "the webhook registration")] {
+        for status in [301, 302, 303, 307, 308] {
+            let stage = Stage::new().await;
+            let headers = json!({ "location": with_secrets });
+            let reply = json!({"reply": {"status": status, "headers": headers}});
+            stage.order(call, 1, false, reply).await;
+            let error = stage.register().await.unwrap_err();
+            let words = format!(
+                "AURA redirected {named} with {status} to {place}, which is not followed; check \
+                 that AuraBaseUrl is the host that answers itself"
+            );
+            assert_eq!((kind(&error), error.to_string()), ("Redirected", words));
+            assert!(!error.is_transient());
+            stage.assert_discreet(&error).await;
+            for secret in ["passw0rd", "c0de", "frag"] {
+                assert!(!format!("{error:?}").contains(secret), "{error:?}");
+            }
+            assert_eq!(
+                stage.calls().await.last().unwrap(),
+                &(call.to_owned(), Some(status))
+            );
+            assert_eq!(stage.registered().await, 0);
+        }
+    }
+    let seen = tokio::time::timeout(Duration::from_millis(50), elsewhere.accept()).await;
+    assert!(seen.is_err(), "somebody followed the redirect");
+}
+
+#[tokio::test]
+async fn a_redirect_to_nowhere_is_one_too() {
+    for headers in [
+        json!({}),
+        json!({"location": "mailto:a@b"}),
+        json!({"location": "http://"}),
+    ] {
+        let stage = Stage::new().await;
+        let reply = json!({"reply": {"status": 302, "headers": headers}});
+        stage.order(TOKEN, 1, false, reply).await;
+        let error = stage.client.authenticate().await.unwrap_err();
+        let start = "AURA redirected the token with 302 to a place that it doesn't name, which";
+        assert!(error.to_string().starts_with(start), "{error}");
+    }
+    let stage = Stage::new().await;
+    let reply = json!({"reply": {"status": 302, "headers": {"location": "/v3?a=b"}}});
+    stage.order(TOKEN, 1, false, reply).await;
+    let error = stage.client.authenticate().await.unwrap_err();
+    let place = format!(" to {}/v3, ", stage.aura.url());
+    assert!(error.to_string().contains(&place), "{error}");
+}
+
+#[tokio::test]
+async fn what_aura_repeats_of_a_secret_is_hidden() {
+    let stage = Stage::new().await;
+    stage.client.authenticate().await.unwrap();
+    let tokens = stage.ask(stage.http.get(stage.url("tokens"))).await;
+    let token = tokens[0].as_str().unwrap();
+    let words = format!("token {token}: header Bearer webhook-secret: webhook-secret is weak");
+    stage.reply(REGISTER, 400, message(&words)).await;
+    let error = stage.register().await.unwrap_err();
+    let expected = "AURA refused the webhook registration with 400: token ***: header ***: *** is \
+                    weak";
+    assert_eq!(error.to_string(), expected);
+    stage.assert_discreet(&error).await;
+
+    // What is cut is cut after it was hidden.
+    let words = format!("{}webhook-secret", "x".repeat(495));
+    stage.reply(REGISTER, 400, message(&words)).await;
+    let error = stage.register().await.unwrap_err();
+    assert!(error.to_string().ends_with("xxx***"), "{error}");
+
+    let stage = Stage::new().await;
+    let words = format!("{SECRET} isn't the secret of client");
+    stage.reply(TOKEN, 400, message(&words)).await;
+    let error = stage.register().await.unwrap_err();
+    let expected = "AURA refused the token with 400: *** isn't the secret of ***";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[tokio::test]
+async fn a_registration_is_done_whatever_the_answers_body_says() {
+    for (status, body) in [
+        (200, json!("<html>")),
+        (200, Value::Null),
+        (204, Value::Null),
+    ] {
+        let stage = Stage::new().await;
+        let reply = json!({"reply": {"status": status, "body": body}});
+        stage.order(REGISTER, 1, true, reply).await;
+        assert_eq!(stage.register().await.unwrap(), []);
+        assert_eq!(stage.registered().await, 1);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_contradicts_what_was_asked_is_told_as_it_is() {
+    let stage = Stage::new().await;
+    let config = json!([{"url": "https://elsewhere.example/", "events": [], "method": null,
+        "headers": {"x-other": "Bearer webhook-secret"}}]);
+    let patch = json!({"patch": {"notifier": {"config": config}}});
+    stage.order(REGISTER, 1, true, patch).await;
+    let registered = stage.register().await.unwrap();
+    let expected = RegisteredWebhook {
+        url: Some("https://elsewhere.example/".into()),
+        events: Some(vec![]),
+        method: None,
+        header_names: Some(vec!["x-other".into()]),
+    };
+    assert_eq!(registered, [expected]);
+    assert!(!format!("{registered:?}").contains("webhook-secret"));
+}
+
+#[tokio::test]
+async fn callouts_that_are_not_what_aura_documents_are_no_callouts() {
+    for body in [
+        json!("<html>"),
+        Value::Null,
+        json!({}),
+        json!([{"status": "created"}]),
+    ] {
+        let stage = Stage::new().await;
+        stage.reply(ACTIVE, 200, body).await;
+        let error = stage.client.active_callouts().await.unwrap_err();
+        let words = "AURA's answer to Get active callouts is not what it documents";
+        assert_eq!(
+            (kind(&error), error.to_string().as_str()),
+            ("Malformed", words)
+        );
+        assert!(!error.is_transient());
+    }
+}
+
+#[tokio::test]
+async fn a_base_url_that_nothing_can_be_sent_to_is_no_passing_failure() {
+    let credentials = json!({"clientId": "client", "clientSecret": SECRET}).to_string();
+    let credentials = super::super::Credentials::parse(&credentials.into()).unwrap();
+    let base = "mailto:aura@example.com".parse().unwrap();
+    let client = PanicApi::new(http_client::build().unwrap(), base, credentials);
+    let error = client.authenticate().await.unwrap_err();
+    let words = "the request for the token can't be sent; check that AuraBaseUrl is an https URL";
+    assert_eq!(
+        (kind(&error), error.to_string().as_str()),
+        ("Unsendable", words)
+    );
+    assert!(!error.is_transient());
+    assert!(!format!("{error:?}").contains("example.com"));
+}
