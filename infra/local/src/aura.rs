@@ -1,5 +1,5 @@
 //! AURA as its customers and controllers use it: the calls that make the stand-in send events,
-//! and what it says it sent.
+//! what it says it sent and was asked, and what is to go wrong with its answers.
 
 use std::time::Duration;
 
@@ -10,6 +10,10 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
+
+pub mod faults;
+
+use self::faults::Fault;
 
 /// A day is answered when it is over.
 const LONGEST_DAY: Duration = Duration::from_hours(24);
@@ -163,6 +167,18 @@ pub struct Day {
     pub duplicates: f64,
 }
 
+/// One call of AURA's API that came to the stand-in.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Call {
+    /// Method and path below `/panic-api/v2`, as the routes write it.
+    #[serde(rename = "call")]
+    pub name: String,
+    /// When it came.
+    pub at: Timestamp,
+    /// The status that was answered; `None` if nothing was.
+    pub status: Option<u16>,
+}
+
 /// A client of the stand-in: AURA's API with a token, and the controller's side.
 #[derive(Debug, Clone)]
 pub struct Aura {
@@ -306,6 +322,48 @@ impl Aura {
         serde_json::from_value(answer).context("the stand-in's list of tokens has another form")
     }
 
+    /// Orders a fault.
+    ///
+    /// # Errors
+    ///
+    /// The stand-in is out of reach, or has no such call.
+    pub async fn order(&self, fault: &Fault) -> Result<()> {
+        let fault = serde_json::to_value(fault).context("a fault is no JSON")?;
+        self.sim(Method::POST, "/faults", Some(fault)).await?;
+        Ok(())
+    }
+
+    /// Forgets the faults that have not happened yet, and returns how many orders that were.
+    ///
+    /// # Errors
+    ///
+    /// The stand-in is out of reach.
+    pub async fn forget_faults(&self) -> Result<u64> {
+        let answer = self.sim(Method::DELETE, "/faults", None).await?;
+        number(&answer, "/forgotten")
+    }
+
+    /// Ends every token that was given out, this client's too: from now on it can only do what
+    /// needs none. Returns how many were good.
+    ///
+    /// # Errors
+    ///
+    /// The stand-in is out of reach.
+    pub async fn expire_tokens(&self) -> Result<u64> {
+        let answer = self.sim(Method::DELETE, "/tokens", None).await?;
+        number(&answer, "/expired")
+    }
+
+    /// Every call of AURA's API so far, this client's own too, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// The stand-in is out of reach.
+    pub async fn calls(&self) -> Result<Vec<Call>> {
+        let answer = self.sim(Method::GET, "/calls", None).await?;
+        serde_json::from_value(answer).context("the stand-in's list of calls has another form")
+    }
+
     async fn api(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
         let url = format!("{}/panic-api/v2{path}", self.base);
         self.send(
@@ -352,6 +410,11 @@ fn text<'a>(answer: &'a Value, pointer: &str) -> Result<&'a str> {
     found.with_context(|| format!("AURA's answer has no text at {pointer}"))
 }
 
+fn number(answer: &Value, pointer: &str) -> Result<u64> {
+    let found = answer.pointer(pointer).and_then(Value::as_u64);
+    found.with_context(|| format!("AURA's answer has no number at {pointer}"))
+}
+
 /// The id of what was made, a number or text, flat or below its kind.
 fn id(answer: &Value, kind: &str) -> Result<String> {
     let found = answer
@@ -366,6 +429,7 @@ fn id(answer: &Value, kind: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::faults::{FaultyAnswer, REGISTER, Reply, TOKEN};
     use super::*;
 
     #[test]
@@ -376,6 +440,60 @@ mod tests {
         );
         assert_eq!(id(&json!({"id": "c-1"}), "customer").unwrap(), "c-1");
         assert!(id(&json!({"callout": {}}), "callout").is_err());
+    }
+
+    #[tokio::test]
+    async fn faults_are_ordered_and_calls_told_as_the_stand_in_has_them() {
+        let sim = start().await.unwrap();
+        let aura = Aura::connect(&sim.url()).await.unwrap();
+        let reply = Reply {
+            status: 302,
+            headers: [("location".to_owned(), "/elsewhere".to_owned())].into(),
+            body: Value::Null,
+        };
+        let answers = [
+            FaultyAnswer::refusal(503, "later"),
+            FaultyAnswer::Reply(reply),
+            FaultyAnswer::Patch(json!({"customer": {"id": 7}})),
+            FaultyAnswer::BreakOff,
+            FaultyAnswer::HangUp,
+            FaultyAnswer::Hang,
+        ];
+        for answer in answers {
+            let fault = Fault::once("POST /customers", answer);
+            aura.order(&fault).await.unwrap();
+        }
+        let refused = aura.create_customer("1").await.unwrap_err().to_string();
+        assert!(refused.contains("503"), "{refused}");
+        let redirected = aura.create_customer("1").await.unwrap_err().to_string();
+        assert!(redirected.contains("302"), "{redirected}");
+        assert_eq!(aura.create_customer("1").await.unwrap(), "7");
+        assert!(aura.create_customer("2").await.is_err());
+        assert!(aura.create_customer("3").await.is_err());
+        assert_eq!(aura.forget_faults().await.unwrap(), 1);
+
+        aura.order(&Fault::lost_answer("POST /customers"))
+            .await
+            .unwrap();
+        assert!(aura.create_customer("3").await.is_err());
+        let again = aura.create_customer("3").await.unwrap_err().to_string();
+        assert!(again.contains("409"), "{again}");
+
+        assert_eq!(aura.expire_tokens().await.unwrap(), 1);
+        assert!(aura.create_customer("4").await.is_err());
+        let calls = aura.calls().await.unwrap();
+        let statuses: Vec<_> = calls.iter().map(|call| call.status).collect();
+        let expected = [503, 302, 200, 200].map(Some).into_iter();
+        let expected = expected.chain([None, None, Some(409), Some(401)]);
+        assert_eq!(calls[0].name, TOKEN);
+        assert!(calls[1..].iter().all(|call| call.name == "POST /customers"));
+        assert_eq!(statuses[1..], expected.collect::<Vec<_>>());
+        assert!(
+            aura.order(&Fault::once("GET /", FaultyAnswer::Hang))
+                .await
+                .is_err()
+        );
+        assert!(aura.order(&Fault::lost_answer(REGISTER)).await.is_ok());
     }
 
     #[test]
