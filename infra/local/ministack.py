@@ -9,6 +9,7 @@ The environment is MiniStack's: GATEWAY_PORT, BIND_HOST, AWS_ENDPOINT_URL (for t
 MINISTACK_REGION, LOG_LEVEL. All that it writes goes below TMPDIR.
 """
 
+import collections
 import contextlib
 import contextvars
 import ctypes
@@ -301,7 +302,11 @@ def rotate_secrets_with_their_functions() -> None:
     find_function = attribute(lambda_svc, "_get_func_record_for_ref")
     execution_record = attribute(lambda_svc, "_execution_record_for_config")
     execute = attribute(lambda_svc, "_execute_function_with_config_scope")
-    under_way = set()
+    at_work = collections.defaultdict(threading.Lock)
+
+    def is_incomplete(version):
+        stages = version["Stages"] if version else ()
+        return "AWSPENDING" in stages and "AWSCURRENT" not in stages
 
     def take(step, secret, token):
         function, config, _ = find_function(secret["RotationLambdaARN"])
@@ -319,16 +324,14 @@ def rotate_secrets_with_their_functions() -> None:
 
     def begin(work, secret, token):
         def run():
-            try:
-                work(secret, token)
-            finally:
-                under_way.discard(secret["ARN"])
+            with at_work[secret["ARN"]]:
+                # Who was at work before may have done it.
+                if is_incomplete(secret["Versions"].get(token)):
+                    work(secret, token)
 
-        if secret["ARN"] not in under_way:
-            under_way.add(secret["ARN"])
-            # In the account and the region of this call.
-            context = contextvars.copy_context()
-            threading.Thread(target=context.run, args=(run,), daemon=True).start()
+        # In the account and the region of this call.
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(run,), daemon=True).start()
 
     def refusal(arn):
         if not arn:
@@ -357,8 +360,7 @@ def rotate_secrets_with_their_functions() -> None:
         secret.update(RotationLambdaARN=function, RotationRules=rules, RotationEnabled=True)
         token = data.get("ClientRequestToken") or new_uuid()
         pending, version = find_stage_version(secret, "AWSPENDING")
-        incomplete = version is not None and "AWSCURRENT" not in version["Stages"]
-        if incomplete and pending != token:
+        if is_incomplete(version) and pending != token:
             begin(all_steps, secret, pending)
             message = "A previous rotation isn't complete. That rotation will be reattempted."
             return error_response_json("InvalidRequestException", message, 400)
@@ -366,9 +368,7 @@ def rotate_secrets_with_their_functions() -> None:
             remove_stage_everywhere(secret, "AWSPENDING")
             created = {"CreatedDate": int(time.time()), "Stages": ["AWSPENDING"]}
             secret["Versions"][token] = {"SecretString": None, "SecretBinary": None, **created}
-            incomplete = True
-        if incomplete:
-            begin(all_steps if data.get("RotateImmediately", True) else test_alone, secret, token)
+        begin(all_steps if data.get("RotateImmediately", True) else test_alone, secret, token)
         return json_response({"ARN": secret["ARN"], "Name": secret["Name"], "VersionId": token})
 
     def describe(data):

@@ -10,7 +10,7 @@ use crate::progress::Progress;
 use crate::signals::Signals;
 use crate::torture::campaign::{Campaign, MOST_EVENTS, MOST_KILLS};
 use crate::workspace::Workspace;
-use crate::{demo, events, send, torture, up};
+use crate::{demo, events, rotate, send, torture, up};
 
 /// The whole system on this machine: the real template and functions on a local AWS, driven by a
 /// stand-in for AURA.
@@ -65,6 +65,17 @@ enum Command {
         /// Go on printing as events come, until the stack goes down
         #[arg(long)]
         follow: bool,
+    },
+    /// Give AURA and ingest a new secret on the running stack, while deliveries go on
+    ///
+    /// Secrets Manager does it, so Ctrl-C only ends the watching. The value before stays valid until
+    /// the next rotation. A rotation that failed or was not finished is tried again instead of a new
+    /// one.
+    #[command(after_help = ROTATE_JSON)]
+    Rotate {
+        /// Print the result as one JSON object, the last line of standard output
+        #[arg(long)]
+        json: bool,
     },
     /// End the stack of `cargo local up`, or remove what a killed one left behind
     Down,
@@ -123,6 +134,12 @@ The JSON object:
   differences  where the ledger isn't as it must be after what consumers received
   violations   where consumers received something else than AURA sent, or not in its order
   seconds      from the first event to the last count";
+
+const ROTATE_JSON: &str = "\
+The JSON object:
+  versionId    the version of the secret that is current now
+  steps        the rotation's steps in order: step, and how many seconds the registrar took
+  seconds      from the call to the end of the last step";
 
 const DEMO_JSON: &str = "\
 The JSON object:
@@ -183,6 +200,10 @@ impl Cli {
                 signals
                     .unless_one_comes(events::events(&workspace, follow))
                     .await
+            }
+            Command::Rotate { json } => {
+                let rotate = rotate::rotate_running(&workspace, json, progress);
+                signals.unless_one_comes(Box::pin(rotate)).await
             }
             Command::Down => {
                 signals

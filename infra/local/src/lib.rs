@@ -16,7 +16,7 @@
 //! | [`function_logs`] | what the functions say that they did |
 //! | [`settled`], [`tally`] | when to count, and the count against what AURA sent |
 //! | [`proxy`], [`processes`] | hurts it: AWS's faults, and SIGKILL for functions |
-//! | [`cli`] | the commands: [`up`], [`demo`], [`torture`], [`send`], [`events`] |
+//! | [`cli`] | the commands: [`up`], [`demo`], [`torture`], [`send`], [`events`], [`rotate`] |
 //!
 //! Nothing is left behind, however it ends. Children run in process groups that end when their
 //! owner is dropped ([`process`]); a signal drops what runs ([`signals`]); MiniStack ends by
@@ -43,6 +43,7 @@ pub mod processes;
 pub mod progress;
 pub mod proxy;
 pub mod python;
+pub mod rotate;
 pub mod running;
 pub mod send;
 pub mod settled;

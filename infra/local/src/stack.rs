@@ -312,8 +312,9 @@ async fn describe(
     }
 }
 
-/// CloudFormation has one code, `ValidationError`, for much that matters; the words tell.
-fn says<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>, words: &str) -> bool {
+/// Services have one code for much that matters, as CloudFormation's `ValidationError`; the words
+/// tell.
+pub(crate) fn says<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>, words: &str) -> bool {
     let message = error.as_service_error().and_then(|error| error.message());
     message.is_some_and(|message| message.contains(words))
 }
@@ -439,8 +440,8 @@ fn parameter((name, value): (&String, &String)) -> Parameter {
         .build()
 }
 
-/// CloudFormation's own words: the SDK's error shows only that the service refused.
-fn refusal<E, R>(call: &str, error: &SdkError<E, R>) -> anyhow::Error
+/// The service's own words: the SDK's error shows only that the service refused.
+pub(crate) fn refusal<E, R>(call: &str, error: &SdkError<E, R>) -> anyhow::Error
 where
     E: ProvideErrorMetadata,
 {
