@@ -4,6 +4,9 @@
 //! credentials or the base URL, or try again later ([`PanicApiError::is_transient`]). No error
 //! holds a header's value, a token or a credential, even if AURA's own words do.
 
+mod credentials;
+mod error;
+
 use std::collections::BTreeMap;
 use std::slice;
 use std::time::{Duration, Instant};
@@ -11,13 +14,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue};
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 use url::Url;
+
+pub use self::credentials::{Credentials, MalformedCredentials};
+pub use self::error::PanicApiError;
 
 /// The path under which AURA's documentation lists every call.
 const PATH_PREFIX: &str = "panic-api/v2";
@@ -27,30 +33,6 @@ const TOKEN_MARGIN: Duration = Duration::from_mins(1);
 const TOKEN_LIFE: Duration = Duration::from_hours(1);
 /// How much of AURA's own words an error repeats, in characters.
 const LONGEST_MESSAGE: usize = 500;
-
-/// AURA's credentials.
-#[derive(Debug, Clone)]
-pub struct Credentials {
-    client_id: SecretString,
-    client_secret: SecretString,
-}
-
-/// Why a secret isn't AURA's credentials. Nothing of the secret's content is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum MalformedCredentials {
-    /// The whole of it.
-    #[error("it is not a JSON object")]
-    NotAnObject,
-    /// A key isn't there.
-    #[error("{0} is missing")]
-    Missing(&'static str),
-    /// A key is there, and its value is something else than text.
-    #[error("{0} is not a string")]
-    NotAString(&'static str),
-    /// A key is there, and its value is nothing or white space.
-    #[error("{0} is empty")]
-    Empty(&'static str),
-}
 
 /// A webhook registration. Registering replaces the one before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -93,110 +75,6 @@ pub struct PanicApi {
 struct Token {
     value: SecretString,
     replace_at: Instant,
-}
-
-/// A call that AURA didn't grant.
-#[derive(Debug, thiserror::Error)]
-pub enum PanicApiError {
-    /// 4xx, and AURA's own 285: the request must be mended first.
-    #[error("AURA refused {call} with {}: {message}", status.as_str())]
-    Refused {
-        /// Which call.
-        call: &'static str,
-        /// AURA's status.
-        status: StatusCode,
-        /// AURA's own words.
-        message: String,
-    },
-    /// 401, on the token call or on a call with a fresh token.
-    #[error(
-        "AURA refused the credentials ({}) on {call}; check clientId and clientSecret in the AURA \
-         credentials secret",
-        status.as_str()
-    )]
-    CredentialsRefused {
-        /// Which call.
-        call: &'static str,
-        /// AURA's status.
-        status: StatusCode,
-    },
-    /// 3xx. It is not followed: what a request carries is meant for one host.
-    #[error(
-        "AURA redirected {call} with {} to {location}, which is not followed; check that \
-         AuraBaseUrl is the host that answers itself",
-        status.as_str()
-    )]
-    Redirected {
-        /// Which call.
-        call: &'static str,
-        /// AURA's status.
-        status: StatusCode,
-        /// Where to, without credentials, query and fragment.
-        location: String,
-    },
-    /// 5xx, or another status that isn't documented: try again later.
-    #[error("AURA failed at {call} with {}; try again later", status.as_str())]
-    Failed {
-        /// Which call.
-        call: &'static str,
-        /// AURA's status.
-        status: StatusCode,
-    },
-    /// No answer: try again later.
-    #[error("AURA could not be reached for {call}; try again later")]
-    Unreachable {
-        /// Which call.
-        call: &'static str,
-        /// Why, without the URL.
-        source: reqwest::Error,
-    },
-    /// The request can't be sent at all, whenever.
-    #[error("the request for {call} can't be sent; check that AuraBaseUrl is an https URL")]
-    Unsendable {
-        /// Which call.
-        call: &'static str,
-        /// Why, without the URL.
-        source: reqwest::Error,
-    },
-    /// An answer that isn't what AURA documents.
-    #[error("AURA's answer to {call} is not what it documents")]
-    Malformed {
-        /// Which call.
-        call: &'static str,
-    },
-}
-
-impl PanicApiError {
-    /// Whether the same call may succeed later.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Failed { .. } | Self::Unreachable { .. })
-    }
-}
-
-impl Credentials {
-    /// Reads the secret's value: `{"clientId": "…", "clientSecret": "…"}`. Other keys are left
-    /// to whoever needs them.
-    ///
-    /// # Errors
-    ///
-    /// Names the first key that is wrong.
-    pub fn parse(secret: &SecretString) -> Result<Self, MalformedCredentials> {
-        let mut keys: Map<String, Value> = serde_json::from_str(secret.expose_secret())
-            .map_err(|_| MalformedCredentials::NotAnObject)?;
-        let mut take = |key| match keys.remove(key) {
-            None => Err(MalformedCredentials::Missing(key)),
-            Some(Value::String(text)) if text.trim().is_empty() => {
-                Err(MalformedCredentials::Empty(key))
-            }
-            Some(Value::String(text)) => Ok(SecretString::from(text)),
-            Some(_) => Err(MalformedCredentials::NotAString(key)),
-        };
-        Ok(Self {
-            client_id: take("clientId")?,
-            client_secret: take("clientSecret")?,
-        })
-    }
 }
 
 impl RegisteredWebhook {

@@ -1,6 +1,8 @@
 //! AURA as its customers and controllers use it: the calls that make the stand-in send events,
 //! what it says it sent and was asked, and what is to go wrong with its answers.
 
+pub mod faults;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -10,8 +12,6 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
-
-pub mod faults;
 
 use self::faults::Fault;
 

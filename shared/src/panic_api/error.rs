@@ -1,0 +1,82 @@
+//! Why AURA didn't do a call, and what to do about it.
+
+use reqwest::StatusCode;
+
+/// A call that AURA didn't grant.
+#[derive(Debug, thiserror::Error)]
+pub enum PanicApiError {
+    /// 4xx, and AURA's own 285: the request must be mended first.
+    #[error("AURA refused {call} with {}: {message}", status.as_str())]
+    Refused {
+        /// Which call.
+        call: &'static str,
+        /// AURA's status.
+        status: StatusCode,
+        /// AURA's own words.
+        message: String,
+    },
+    /// 401, on the token call or on a call with a fresh token.
+    #[error(
+        "AURA refused the credentials ({}) on {call}; check clientId and clientSecret in the AURA \
+         credentials secret",
+        status.as_str()
+    )]
+    CredentialsRefused {
+        /// Which call.
+        call: &'static str,
+        /// AURA's status.
+        status: StatusCode,
+    },
+    /// 3xx. It is not followed: what a request carries is meant for one host.
+    #[error(
+        "AURA redirected {call} with {} to {location}, which is not followed; check that \
+         AuraBaseUrl is the host that answers itself",
+        status.as_str()
+    )]
+    Redirected {
+        /// Which call.
+        call: &'static str,
+        /// AURA's status.
+        status: StatusCode,
+        /// Where to, without credentials, query and fragment.
+        location: String,
+    },
+    /// 5xx, or another status that isn't documented: try again later.
+    #[error("AURA failed at {call} with {}; try again later", status.as_str())]
+    Failed {
+        /// Which call.
+        call: &'static str,
+        /// AURA's status.
+        status: StatusCode,
+    },
+    /// No answer: try again later.
+    #[error("AURA could not be reached for {call}; try again later")]
+    Unreachable {
+        /// Which call.
+        call: &'static str,
+        /// Why, without the URL.
+        source: reqwest::Error,
+    },
+    /// The request can't be sent at all, whenever.
+    #[error("the request for {call} can't be sent; check that AuraBaseUrl is an https URL")]
+    Unsendable {
+        /// Which call.
+        call: &'static str,
+        /// Why, without the URL.
+        source: reqwest::Error,
+    },
+    /// An answer that isn't what AURA documents.
+    #[error("AURA's answer to {call} is not what it documents")]
+    Malformed {
+        /// Which call.
+        call: &'static str,
+    },
+}
+
+impl PanicApiError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Failed { .. } | Self::Unreachable { .. })
+    }
+}
