@@ -246,7 +246,7 @@ async fn a_hang_lasts_until_the_caller_gives_up_and_does_not_keep_a_shutdown_wai
     order(&partner, fault).await?;
     let url = format!("{}/panic-api/v2/customers", partner.sim.url());
     let request = || partner.client.post(&url).json(&json!({}));
-    let patience = Duration::from_millis(200);
+    let patience = Duration::from_secs(1);
     let error = request().timeout(patience).send().await.unwrap_err();
     assert!(error.is_timeout(), "{error:?}");
 
@@ -263,7 +263,8 @@ async fn a_hang_lasts_until_the_caller_gives_up_and_does_not_keep_a_shutdown_wai
     );
     let started = Instant::now();
     partner.sim.shutdown().await;
-    assert!(started.elapsed() < Duration::from_secs(1));
+    // As long as it waits for a request that is being answered.
+    assert!(started.elapsed() < Duration::from_secs(2));
     assert!(hanging.await?.is_err());
     Ok(())
 }

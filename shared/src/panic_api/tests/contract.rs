@@ -33,7 +33,7 @@ impl Stage {
     /// One whose client doesn't wait long.
     async fn impatient() -> Self {
         let stage = Self::new().await;
-        let http = http_client::builder().timeout(Duration::from_millis(300));
+        let http = http_client::builder().timeout(Duration::from_secs(1));
         let client = client_with(http.build().unwrap(), &stage.aura, SECRET);
         Self { client, ..stage }
     }
