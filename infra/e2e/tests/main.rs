@@ -13,5 +13,6 @@ mod journey;
 mod ledger;
 mod processing;
 mod proxy;
+mod rotation;
 mod secrecy;
 mod torture;

@@ -10,7 +10,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::account::REGION;
 use crate::function_logs;
 use crate::out::Out;
 use crate::progress::Progress;
@@ -30,7 +29,7 @@ const STEPS: [(&str, &str); 4] = [
     ("finishSecret", "making it the current value"),
 ];
 /// How long one step may take: longer than Lambda lets the registrar run.
-const STEP_TIMEOUT: Duration = Duration::from_secs(90);
+const STEP_TIMEOUT: Duration = Duration::from_secs(130);
 /// Between two looks at the log.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -153,14 +152,13 @@ fn step_after(last: Option<&Report>) -> Option<(&'static str, &'static str)> {
 
 /// Has Secrets Manager begin, and returns the version that is to become current.
 async fn start(stack: &Stack, progress: Progress) -> Result<String> {
-    let (account, name) = (stack.account().id(), stack.output("RegistrarFunctionName")?);
     let token = Uuid::now_v7().to_string();
     let answer = stack
         .account()
         .secretsmanager()
         .rotate_secret()
         .secret_id(stack.output("WebhookSecretArn")?)
-        .rotation_lambda_arn(format!("arn:aws:lambda:{REGION}:{account}:function:{name}"))
+        .rotation_lambda_arn(stack.output("RegistrarFunctionArn")?)
         .client_request_token(&token)
         .send()
         .await;

@@ -1,0 +1,146 @@
+//! Rotations of the secret while emergencies go on.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::Local;
+use local::aura::{Aura, Day, Delivery};
+use local::consumers::Consumers;
+use local::progress::Progress;
+use local::rotate::rotate;
+use local::settled::all_published;
+use local::system::{Header, System, Webhook};
+use local::tally::Tally;
+use serde_json::Value;
+use shared::webhook::REFRESH_INTERVAL;
+
+/// How many rotations there are, and how many deliveries a second meanwhile:
+/// `ROTATIONS=10 RATE=50 cargo test -p e2e -- rotations`. A rotation takes 35 s.
+const ROTATIONS: &str = "ROTATIONS";
+const DEFAULT_ROTATIONS: usize = 3;
+/// See [`ROTATIONS`].
+const RATE: &str = "RATE";
+const DEFAULT_RATE: u32 = 10;
+
+/// Seconds of one day; the next one follows at once.
+const DAY: u32 = 5;
+
+/// AURA sends with whatever it was told last, from the instant on at which it answers.
+#[tokio::test]
+async fn rotations_refuse_nothing_and_lose_nothing_and_end_with_the_old_values_refused()
+-> Result<()> {
+    let rotations = from_environment(ROTATIONS, DEFAULT_ROTATIONS)?;
+    let rate = from_environment(RATE, DEFAULT_RATE)?;
+    let system = Local::shared().await?.system(&[]).await?;
+    let mut consumers = Consumers::read(&system.stack);
+    let aura = system.aura().await?;
+    let (values, days) = tokio::try_join!(
+        rotated(&system, rotations),
+        busy_until_registered(&aura, 1 + rotations, rate),
+    )?;
+    assert!(days > rotations, "{days} days of {DAY} s");
+
+    let deliveries = all_answered(&aura).await?;
+    let refused = deliveries.iter().filter(|sent| sent.status != Some(202));
+    assert_eq!(refused.count(), 0);
+    let published = all_published(&system.stack, &mut consumers).await?;
+    let tally = Tally::of(&deliveries, &published);
+    println!("{rotations} rotations, {rate} deliveries a second: {tally:?}");
+    assert!(tally.is_each_once(), "{tally:?}");
+    assert_all_values_were_used(&aura, &values).await?;
+    only_the_last_two_are_valid(&system, &values).await
+}
+
+/// Rotates so often; every value that the secret had, the oldest first.
+async fn rotated(system: &System, rotations: usize) -> Result<Vec<Header>> {
+    let mut values = vec![system.webhook().await?.header];
+    for _ in 0..rotations {
+        rotate(&system.stack, Progress::to_stderr()).await?;
+        values.push(system.webhook().await?.header);
+    }
+    Ok(values)
+}
+
+/// Plays one day after the other until there are so many registrations and one day more; how many
+/// days that were.
+async fn busy_until_registered(aura: &Aura, registrations: usize, rate: u32) -> Result<usize> {
+    let mut seed = 0;
+    loop {
+        let is_last = history(aura).await?.len() >= registrations;
+        seed += 1;
+        let day = Day {
+            seed,
+            events: u64::from(rate * DAY),
+            per_second: f64::from(rate),
+            duplicates: 0.0,
+        };
+        aura.play(&day).await?;
+        if is_last {
+            return Ok(usize::try_from(seed)?);
+        }
+    }
+}
+
+async fn all_answered(aura: &Aura) -> Result<Vec<Delivery>> {
+    loop {
+        let deliveries = aura.deliveries().await?;
+        if deliveries.pending == 0 {
+            return Ok(deliveries.deliveries);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The values of the header that AURA was told, the oldest first.
+async fn history(aura: &Aura) -> Result<Vec<String>> {
+    let registration = aura.registration().await?;
+    let history = registration.get("history").and_then(Value::as_array);
+    let value = |registration: &Value| {
+        let value = registration.pointer("/headers/authorization")?.as_str()?;
+        Some(value.to_owned())
+    };
+    let values = history.context("no history")?.iter().map(value);
+    let values = values.collect::<Option<_>>();
+    values.context("a registration without the header")
+}
+
+async fn assert_all_values_were_used(aura: &Aura, values: &[Header]) -> Result<()> {
+    let values: Vec<_> = values.iter().map(|header| header.value.as_str()).collect();
+    ensure!(history(aura).await? == values, "AURA was told other values");
+    Ok(())
+}
+
+/// What is neither current nor previous is refused as soon as ingest has read the secret again,
+/// which an unknown value makes it do.
+async fn only_the_last_two_are_valid(system: &System, values: &[Header]) -> Result<()> {
+    tokio::time::sleep(REFRESH_INTERVAL.unsigned_abs()).await;
+    let webhook = system.webhook().await?;
+    let http = shared::http_client::build()?;
+    let forged = Header {
+        name: webhook.header.name.clone(),
+        value: "Bearer forged".to_owned(),
+    };
+    let old = values.len().saturating_sub(2);
+    let old = values.iter().take(old).map(|header| (header, 401));
+    let valid = values.iter().rev().take(2).map(|header| (header, 202));
+    for (header, expected) in [(&forged, 401)].into_iter().chain(old).chain(valid) {
+        let webhook = Webhook {
+            header: header.clone(),
+            ..webhook.clone()
+        };
+        let body = include_str!("../../events/new-callout.json");
+        let answer = webhook.post(&http, body.into()).await?;
+        assert_eq!(answer.status, expected);
+    }
+    Ok(())
+}
+
+fn from_environment<T: std::str::FromStr>(name: &str, default: T) -> Result<T> {
+    match std::env::var(name) {
+        Ok(text) => {
+            let value = text.parse().ok();
+            value.with_context(|| format!("{name}={text} can't be used"))
+        }
+        Err(_) => Ok(default),
+    }
+}
