@@ -6,7 +6,7 @@ nothing stays behind, however its parent ends. SIGTERM, SIGINT and SIGHUP do the
 status is 0 after either, and the server's own if that ends by itself.
 
 The environment is MiniStack's: GATEWAY_PORT, BIND_HOST, AWS_ENDPOINT_URL (for the functions),
-MINISTACK_REGION, LOG_LEVEL. All that it writes goes below TMPDIR.
+MINISTACK_REGION, LOG_LEVEL, AUTH. All that it writes goes below TMPDIR.
 """
 
 import collections
@@ -383,6 +383,27 @@ def rotate_secrets_with_their_functions() -> None:
     secretsmanager._describe_secret = describe
 
 
+def ask_iam_for_what_aws_asks_for() -> None:
+    """Where IAM decides (AUTH=true), MiniStack asks for permissions that AWS doesn't have: for a
+    batch of messages one of its own, and for a bus that is described one on a rule of its name."""
+    from ministack.core import iam_actions
+
+    extract_action = attribute(iam_actions, "extract_iam_action")
+    extract_resource = attribute(iam_actions, "extract_resource_arn")
+
+    def action(service, *request):
+        found = extract_action(service, *request)
+        return found.removesuffix("Batch") if found and service == "sqs" else found
+
+    def resource(service, method, path, headers, *rest):
+        found = extract_resource(service, method, path, headers, *rest)
+        is_bus = service == "events" and headers.get("x-amz-target", "").endswith("EventBus")
+        return found.replace(":rule/default/", ":event-bus/") if is_bus else found
+
+    iam_actions.extract_iam_action = action
+    iam_actions.extract_resource_arn = resource
+
+
 BENDS = (
     answer_functions_at_once,
     take_log_lines_at_once,
@@ -391,6 +412,7 @@ BENDS = (
     leave_other_accounts_functions_alone,
     keep_versions_of_secrets_as_aws_does,
     rotate_secrets_with_their_functions,
+    ask_iam_for_what_aws_asks_for,
 )
 
 

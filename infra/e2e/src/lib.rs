@@ -19,7 +19,7 @@ use local::template::Template;
 use local::workspace::Workspace;
 use tokio::sync::OnceCell;
 
-/// What all tests of this process share. It ends with the process: MiniStack sees its standard
+/// What tests of this process share. It ends with the process: MiniStack sees its standard
 /// input close.
 pub struct Local {
     aws: LocalAws,
@@ -27,6 +27,7 @@ pub struct Local {
 }
 
 static LOCAL: OnceCell<Local> = OnceCell::const_new();
+static WITH_IAM: OnceCell<Local> = OnceCell::const_new();
 static ACCOUNTS: AtomicU64 = AtomicU64::new(1);
 
 impl Local {
@@ -36,23 +37,34 @@ impl Local {
     ///
     /// Something is missing on this machine, or the functions don't build.
     pub async fn shared() -> Result<&'static Self> {
-        LOCAL.get_or_try_init(Self::start).await
+        LOCAL
+            .get_or_try_init(|| Self::start("e2e.log", false))
+            .await
     }
 
-    async fn start() -> Result<Self> {
+    /// Another one, where IAM decides what the functions may do.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::shared`].
+    pub async fn with_iam() -> Result<&'static Self> {
+        WITH_IAM
+            .get_or_try_init(|| Self::start("e2e-iam.log", true))
+            .await
+    }
+
+    async fn start(log: &str, auth: bool) -> Result<Self> {
         let workspace = Workspace::here();
         let progress = Progress::to_stderr();
         let venv = Venv::prepare(&workspace, progress).await?;
         let bundle = Bundle::build(&workspace, Profile::Dev, progress).await?;
         // Kept, so that a test that failed can be understood afterwards.
-        let log = Some(workspace.state().join("e2e.log"));
-        let aws = LocalAws::start(
-            &workspace,
-            &venv,
-            LocalAwsOptions { port: None, log },
-            progress,
-        )
-        .await?;
+        let options = LocalAwsOptions {
+            port: None,
+            log: Some(workspace.state().join(log)),
+            auth,
+        };
+        let aws = LocalAws::start(&workspace, &venv, options, progress).await?;
         Ok(Self { aws, bundle })
     }
 

@@ -11,6 +11,7 @@ mod faults;
 mod ingest_faults;
 mod journey;
 mod ledger;
+mod permissions;
 mod processing;
 mod proxy;
 mod rotation;

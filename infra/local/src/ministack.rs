@@ -34,7 +34,7 @@ const LAST_LINES: usize = 20;
 /// does, so the folder goes even when this process is killed and can't remove it itself.
 const AND_REMOVE_FOLDER: &str = r#""$@"; status=$?; rm -rf -- "$0"; exit $status"#;
 
-/// Which port, and where its log goes.
+/// Which port, where its log goes, and how strict it is.
 #[derive(Debug, Clone, Default)]
 pub struct LocalAwsOptions {
     /// The port of 127.0.0.1 to listen on; any free one if none is given.
@@ -42,6 +42,10 @@ pub struct LocalAwsOptions {
     /// A file for the output of MiniStack and the functions; one in the run's own folder, gone
     /// with it, if none is given.
     pub log: Option<PathBuf>,
+    /// Whether IAM decides who may do what: the functions what their roles' policies say, an
+    /// [`Account`] everything. Otherwise everybody may do everything. The functions' keys are their
+    /// roles' then, so that [`processes`](crate::processes) doesn't find them.
+    pub auth: bool,
 }
 
 /// A MiniStack that runs until it is stopped or dropped.
@@ -73,7 +77,7 @@ impl LocalAws {
         };
         wait_for_port(port, progress).await?;
         let mut stage = progress.stage("starting MiniStack");
-        let mut aws = Self::spawn(workspace, venv, port, options.log)?;
+        let mut aws = Self::spawn(workspace, venv, port, options)?;
         aws.wait_until_ready(&mut stage).await?;
         stage.done(&format!("MiniStack, the local AWS, on {}", aws.endpoint));
         Ok(aws)
@@ -112,9 +116,16 @@ impl LocalAws {
         let _ = tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await;
     }
 
-    fn spawn(workspace: &Workspace, venv: &Venv, port: u16, log: Option<PathBuf>) -> Result<Self> {
+    fn spawn(
+        workspace: &Workspace,
+        venv: &Venv,
+        port: u16,
+        options: LocalAwsOptions,
+    ) -> Result<Self> {
         let folder = RunFolder::create(workspace)?;
-        let log = log.unwrap_or_else(|| folder.path().join("ministack.log"));
+        let log = options
+            .log
+            .unwrap_or_else(|| folder.path().join("ministack.log"));
         let endpoint = format!("http://{}:{port}", Ipv4Addr::LOCALHOST);
         let mut command = Command::new("/bin/sh");
         command.args(["-c", AND_REMOVE_FOLDER]).arg(folder.path());
@@ -122,7 +133,7 @@ impl LocalAws {
         let output = new_log(&log).with_context(|| format!("cannot write {}", log.display()))?;
         command
             .env_clear()
-            .envs(environment(&endpoint, port, folder.path()))
+            .envs(environment(&endpoint, port, folder.path(), options.auth))
             .current_dir(folder.path())
             .stdin(Stdio::piped())
             .stdout(output.try_clone().context("cannot share the log")?)
@@ -183,7 +194,12 @@ impl Drop for LocalAws {
 
 /// All that MiniStack gets of an environment, because the functions inherit the whole of it.
 /// `AWS_ENDPOINT_URL` is meant for them.
-fn environment(endpoint: &str, port: u16, folder: &Path) -> Vec<(&'static str, String)> {
+fn environment(
+    endpoint: &str,
+    port: u16,
+    folder: &Path,
+    auth: bool,
+) -> Vec<(&'static str, String)> {
     vec![
         ("PATH", std::env::var("PATH").unwrap_or_default()),
         // Not the user's: an SDK would read ~/.aws there.
@@ -194,6 +210,7 @@ fn environment(endpoint: &str, port: u16, folder: &Path) -> Vec<(&'static str, S
         ("AWS_ENDPOINT_URL", endpoint.to_owned()),
         ("MINISTACK_REGION", REGION.to_owned()),
         ("LOG_LEVEL", "INFO".to_owned()),
+        ("AUTH", auth.to_string()),
     ]
 }
 
@@ -246,7 +263,7 @@ mod tests {
 
     #[test]
     fn nothing_of_our_environment_reaches_the_functions() {
-        let given = environment("http://127.0.0.1:1", 1, Path::new("/run"));
+        let given = environment("http://127.0.0.1:1", 1, Path::new("/run"), false);
         let names: Vec<_> = given.iter().map(|(name, _)| *name).collect();
         let expected = [
             "PATH",
@@ -257,6 +274,7 @@ mod tests {
             "AWS_ENDPOINT_URL",
             "MINISTACK_REGION",
             "LOG_LEVEL",
+            "AUTH",
         ];
         assert!(
             names.iter().all(|name| expected.contains(name)),

@@ -53,6 +53,7 @@ impl Ground {
         let aws_options = LocalAwsOptions {
             port: options.port,
             log: Some(options.log),
+            auth: false,
         };
         let aws = LocalAws::start(workspace, &venv, aws_options, progress).await?;
         Ok(Self {

@@ -85,6 +85,26 @@ impl Template {
         self.with_variables(OF_THE_PROCESSOR, &all)
     }
 
+    /// The same without one statement of a role's policy.
+    ///
+    /// # Errors
+    ///
+    /// There is not one statement with this `Sid`.
+    pub fn without_permission(&self, sid: &str) -> Result<Self> {
+        let begins = |line: &&str| line.trim() == format!("- Sid: {sid}");
+        let indent = |line: &str| line.len() - line.trim_start().len();
+        let mut found = self.text.lines().filter(begins);
+        let (Some(first), None) = (found.next(), found.next()) else {
+            bail!("the template has not one statement {sid}");
+        };
+        let mut is_its = false;
+        let lines = self.text.split_inclusive('\n').filter(|line| {
+            is_its = begins(&line.trim_end()) || is_its && indent(line) > indent(first);
+            !is_its
+        });
+        Ok(Self::from_text(lines.collect()))
+    }
+
     /// The text with each function's `CodeUri` replaced: `uris` has the new ones by
     /// the functions' names.
     ///
@@ -148,6 +168,34 @@ Resources:
         assert_eq!(
             with_code_uri(TEMPLATE, "processor", "s3://b/k").unwrap(),
             expected
+        );
+    }
+
+    #[test]
+    fn a_permission_goes_with_all_its_lines_and_no_others() {
+        let text = "\
+            Statement:
+              - Sid: One
+                Action: a
+                Resource:
+                  - b
+              # Of two.
+              - Sid: Two
+                Action: c
+";
+        let template = Template::from_text(text.to_owned());
+        let without = template.without_permission("One").unwrap();
+        let expected = text.replace(
+            "              - Sid: One\n                Action: a\n                Resource:\n                  \
+             - b\n",
+            "",
+        );
+        assert_eq!(without.text(), expected);
+        assert!(template.without_permission("Three").is_err());
+        assert!(
+            Template::from_text(text.repeat(2))
+                .without_permission("One")
+                .is_err()
         );
     }
 

@@ -1,0 +1,61 @@
+//! What the functions' roles permit, where IAM decides.
+
+use anyhow::Result;
+use e2e::Local;
+use local::aura::Day;
+use local::consumers::Consumers;
+use local::settled::all_published;
+use local::system::{Leftovers, System};
+use local::tally::Tally;
+
+/// A delivery that nobody can read.
+const UNREADABLE: &str = "unreadable";
+
+async fn send_unreadable(system: &System) -> Result<()> {
+    let http = shared::http_client::build()?;
+    let answer = system.webhook().await?;
+    let answer = answer.post(&http, UNREADABLE.into()).await?;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_function_may_do_what_it_has_to() -> Result<()> {
+    const EVENTS: usize = 50;
+    let system = Local::with_iam().await?.system(&[]).await?;
+    let mut consumers = Consumers::read(&system.stack);
+    let aura = system.aura().await?;
+    let day = Day {
+        seed: 5,
+        events: EVENTS as u64,
+        per_second: 50.0,
+        duplicates: 0.1,
+    };
+    aura.play(&day).await?;
+    send_unreadable(&system).await?;
+    let published = all_published(&system.stack, &mut consumers).await?;
+    let deliveries = aura.deliveries().await?.deliveries;
+    let tally = Tally::of(&deliveries, &published);
+    assert_eq!((tally.published, tally.lost), (EVENTS, 0), "{tally:?}");
+    let leftovers = Leftovers::count(&system.stack).await?;
+    let expected = Leftovers {
+        quarantine_depth: 1,
+        spill_depth: 0,
+        dead_letter_depth: 0,
+    };
+    assert_eq!(leftovers, expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_ingest_may_not_send_it_spills() -> Result<()> {
+    let local = Local::with_iam().await?;
+    let template = local
+        .template()
+        .without_permission("QuarantineUnreadableDeliveries")?;
+    let system = local.system_from(template).await?;
+    send_unreadable(&system).await?;
+    let leftovers = Leftovers::count(&system.stack).await?;
+    assert_eq!((leftovers.quarantine_depth, leftovers.spill_depth), (0, 1));
+    Ok(())
+}
