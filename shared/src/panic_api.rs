@@ -119,7 +119,7 @@ impl PanicApi {
     }
 
     /// Registers the webhook, in place of the one before, and answers what AURA says that it
-    /// registered: nothing, if its answer isn't what it documents.
+    /// registered: nothing, if its answer isn't what it documents, or breaks off.
     ///
     /// A 2xx means done, whatever its body says: from then on AURA delivers to the new URL, and
     /// whoever took an odd answer for a failure might take that URL away again. A transient error
@@ -136,10 +136,12 @@ impl PanicApi {
             .request(Method::POST, &["notifiers", "webhooks"])
             .json(registration);
         let secrets: Vec<&str> = registration.headers.values().flat_map(secrets_of).collect();
-        let body = self
-            .authorized("the webhook registration", request, &secrets)
-            .await?;
-        Ok(registered(&body))
+        let call = "the webhook registration";
+        match self.authorized(call, request, &secrets).await {
+            Ok(body) => Ok(registered(&body)),
+            Err(PanicApiError::BrokenOff { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Gets one callout, in whichever of AURA's two forms it comes.
@@ -299,7 +301,10 @@ async fn send(
             status,
             message: message_of(response, secrets).await,
         }),
-        200..=299 => response.bytes().await.map_err(|e| unsent(call, e)),
+        200..=299 => response.bytes().await.map_err(|e| {
+            let source = e.without_url();
+            PanicApiError::BrokenOff { call, source }
+        }),
         300..=399 => Err(PanicApiError::Redirected {
             call,
             status,
@@ -309,7 +314,7 @@ async fn send(
     }
 }
 
-/// No answer, or half of one.
+/// No answer.
 fn unsent(call: &'static str, error: reqwest::Error) -> PanicApiError {
     let source = error.without_url();
     if source.is_builder() {

@@ -3,6 +3,7 @@
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::SdkError;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
+use jiff::Timestamp;
 use secrecy::SecretString;
 
 use crate::aws;
@@ -26,6 +27,15 @@ pub enum SecretError {
         /// What it should be.
         expected: &'static str,
     },
+}
+
+/// A version of a secret.
+#[derive(Debug, Clone)]
+pub struct Version {
+    /// Its text.
+    pub value: SecretString,
+    /// When it was made, to the second; nothing if Secrets Manager doesn't say.
+    pub made_at: Option<Timestamp>,
 }
 
 /// Which of a secret's versions is meant: during a rotation there are several.
@@ -58,14 +68,23 @@ impl Stage {
 /// [`SecretError::Unreadable`] when the call fails, [`SecretError::Malformed`] when the secret
 /// holds no text.
 pub async fn read(client: &Client, arn: &str) -> Result<SecretString, SecretError> {
-    let value = read_stage(client, arn, Stage::Current).await?;
-    value.ok_or_else(|| SecretError::Unreadable {
+    Ok(read_current(client, arn).await?.value)
+}
+
+/// Reads the current version of a secret.
+///
+/// # Errors
+///
+/// As for [`read`].
+pub async fn read_current(client: &Client, arn: &str) -> Result<Version, SecretError> {
+    let version = read_stage(client, arn, Stage::Current).await?;
+    version.ok_or_else(|| SecretError::Unreadable {
         arn: arn.to_owned(),
         reason: "there is no such secret, or it has no current value".to_owned(),
     })
 }
 
-/// Reads the text value that a secret has at a stage; `None` if it has no such version.
+/// Reads the version that a secret has at a stage; `None` if it has none, or none with a value.
 ///
 /// # Errors
 ///
@@ -74,7 +93,7 @@ pub async fn read_stage(
     client: &Client,
     arn: &str,
     stage: Stage,
-) -> Result<Option<SecretString>, SecretError> {
+) -> Result<Option<Version>, SecretError> {
     let answer = client
         .get_secret_value()
         .secret_id(arn)
@@ -83,7 +102,12 @@ pub async fn read_stage(
         .await;
     match answer {
         Ok(answer) => match answer.secret_string {
-            Some(value) if !value.is_empty() => Ok(Some(SecretString::from(value))),
+            Some(value) if !value.is_empty() => Ok(Some(Version {
+                value: value.into(),
+                made_at: answer
+                    .created_date
+                    .and_then(|at| Timestamp::from_second(at.secs()).ok()),
+            })),
             _ => Err(no_text(arn)),
         },
         Err(error) if is_absent(&error) => Ok(None),

@@ -8,8 +8,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::config::{ConfigError, Environment};
 
 /// However many unknown values come, `ingest` reads the secret no more often than this in one
-/// process. So a new value is known to all of them this long after it was made: a rotation waits
-/// for that before it tells AURA of it.
+/// process. So this long after a new value was made, each of them has read it or may read it: a
+/// rotation waits for that before it tells AURA of it.
 pub const REFRESH_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
 
 /// `<name>: <scheme> <secret>`, or `<name>: <secret>` without a scheme.

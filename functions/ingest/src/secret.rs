@@ -10,8 +10,8 @@
 //!   be a new one. That request waits for it, up to [`limits::SECRET_WAIT`]. After a reading that
 //!   failed the next one may come a second later.
 //!
-//! So a new value is known [`REFRESH_INTERVAL`] after it was made at the latest, if Secrets Manager
-//! answers: a rotation has to wait for that long before it tells AURA.
+//! So [`REFRESH_INTERVAL`] after a new value was made, every instance has read it or may read it: a
+//! rotation has to wait for that long before it tells AURA.
 //!
 //! A reading goes through the versions in the order in which a rotation moves a value on, so that
 //! none slips through between two of its reads. Only a reading of all three takes a value away:
@@ -58,7 +58,8 @@ pub struct SecretsManager {
 
 impl SecretSource for SecretsManager {
     async fn read(&self, stage: Stage) -> Result<Option<SecretString>, SecretError> {
-        secrets::read_stage(&self.client, &self.arn, stage).await
+        let version = secrets::read_stage(&self.client, &self.arn, stage).await?;
+        Ok(version.map(|version| version.value))
     }
 }
 

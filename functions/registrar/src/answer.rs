@@ -13,8 +13,9 @@ pub const PHYSICAL_RESOURCE_ID: &str = "aura-webhook";
 /// deletion has nothing to take back.
 pub const NOT_REGISTERED: &str = "aura-webhook-not-registered";
 
-/// CloudFormation takes an answer of 4,096 bytes; a reason is cut to leave room for the rest.
-const MAX_REASON_CHARS: usize = 800;
+/// CloudFormation takes an answer of 4,096 bytes; a reason is cut, as JSON, to leave room for the
+/// rest.
+const MAX_REASON_BYTES: usize = 2400;
 
 /// How often the answer is sent before giving up. Without it CloudFormation waits in vain.
 const ATTEMPTS: u32 = 4;
@@ -29,7 +30,7 @@ pub struct Answer {
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    physical_resource_id: &'static str,
+    physical_resource_id: String,
     stack_id: String,
     request_id: String,
     logical_resource_id: String,
@@ -75,15 +76,12 @@ impl Answer {
     #[must_use]
     pub fn new(
         ids: RequestIds,
-        physical_resource_id: &'static str,
+        physical_resource_id: String,
         outcome: Result<Value, String>,
     ) -> Self {
         let (status, reason, data) = match outcome {
             Ok(data) => (Status::Success, None, data),
-            Err(reason) => {
-                let reason = reason.chars().take(MAX_REASON_CHARS).collect();
-                (Status::Failed, Some(reason), Value::Null)
-            }
+            Err(reason) => (Status::Failed, Some(cut(&reason)), Value::Null),
         };
         Self {
             status,
@@ -117,6 +115,21 @@ impl Answer {
     }
 }
 
+/// The beginning of a reason that fits.
+fn cut(reason: &str) -> String {
+    let mut bytes = 0;
+    let fits = |character: &char| {
+        bytes += match character {
+            '"' | '\\' => 2,
+            // As JSON writes them: \u001f.
+            control if control.is_control() => 6,
+            other => other.len_utf8(),
+        };
+        bytes <= MAX_REASON_BYTES
+    };
+    reason.chars().take_while(fits).collect()
+}
+
 async fn put(http: &reqwest::Client, url: &str, body: Vec<u8>) -> Result<(), SendError> {
     // The URL is presigned for no content type, so none may be sent.
     let response = http
@@ -147,7 +160,7 @@ mod tests {
     #[test]
     fn a_success_carries_data_and_no_reason() {
         let data = serde_json::json!({"Canary": "published"});
-        let answer = Answer::new(ids(), PHYSICAL_RESOURCE_ID, Ok(data));
+        let answer = Answer::new(ids(), PHYSICAL_RESOURCE_ID.into(), Ok(data));
         let json = serde_json::to_value(&answer).unwrap();
         assert_eq!(json["Status"], "SUCCESS");
         assert_eq!(json["Data"]["Canary"], "published");
@@ -157,7 +170,10 @@ mod tests {
 
     #[test]
     fn a_failure_stays_within_cloudformations_limit() {
-        let answer = Answer::new(ids(), PHYSICAL_RESOURCE_ID, Err("ü".repeat(5000)));
-        assert!(serde_json::to_vec(&answer).unwrap().len() <= 4096);
+        for character in ["a", "ü", "\"", "\u{1}"] {
+            let answer = Answer::new(ids(), "id".into(), Err(character.repeat(5000)));
+            let bytes = serde_json::to_vec(&answer).unwrap().len();
+            assert!((2000..=4096).contains(&bytes), "{bytes}");
+        }
     }
 }

@@ -12,15 +12,15 @@ use shared::panic_api::Registration;
 use shared::{aws, canary};
 use uuid::Uuid;
 
-/// How long the endpoint is asked again, pauses alone: a new route or a changed function takes
-/// some seconds to be everywhere.
+/// How long a proof may take in all.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// How long the endpoint is asked again: a new route or a changed function takes some seconds to
+/// be everywhere.
 const SENDING_PATIENCE: Duration = Duration::from_secs(15);
 /// The first pause between two tries, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 /// For one answer of the endpoint. It takes 5 s at most, and Lambda the time to start it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long it is followed: a queue that was just connected may be polled a while later.
-const FOLLOWING_PATIENCE: Duration = Duration::from_secs(45);
 /// Between two looks at the ledger.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -47,7 +47,7 @@ pub enum CanaryError {
          function looks for another header"
     )]
     Unauthorized,
-    /// Another answer than 202 `accepted`.
+    /// Another answer than 202.
     #[error("the endpoint answered {status} to the canary: {hint}")]
     Refused {
         /// The status.
@@ -59,13 +59,14 @@ pub enum CanaryError {
     #[error(
         "the endpoint accepted the canary, but the processor did not get it within {} s: see \
          whether ingest may send to its queue (its log says `queue not reached`), and whether the \
-         processor runs", FOLLOWING_PATIENCE.as_secs()
+         processor runs",
+        PATIENCE.as_secs()
     )]
     NotClaimed,
     /// The processor had it and didn't publish it.
     #[error(
         "the processor claimed the canary, but did not publish it within {} s: its log says why",
-        FOLLOWING_PATIENCE.as_secs()
+        PATIENCE.as_secs()
     )]
     NotPublished,
     /// It can't be followed.
@@ -80,19 +81,21 @@ impl CanarySender {
     ///
     /// [`CanaryError`] says how far it came, after all tries.
     pub async fn send(&self, registration: &Registration) -> Result<(), CanaryError> {
+        let begun = Instant::now();
         let id = Uuid::now_v7();
         let (min, max) = PAUSES;
         let pauses = ExponentialBuilder::default()
             .with_min_delay(min)
             .with_max_delay(max)
             .with_jitter()
-            .without_max_times()
-            .with_total_delay(Some(SENDING_PATIENCE));
+            .without_max_times();
         (|| self.post(registration, id))
             .retry(pauses)
-            .notify(|error: &CanaryError, _| tracing::info!(%error, "canary not accepted yet"))
+            .when(|_| begun.elapsed() < SENDING_PATIENCE)
+            .notify(|error, _| tracing::info!(%error, "canary not accepted yet"))
             .await?;
-        self.follow(id).await
+        // A queue that was just connected may be polled a while later.
+        self.follow(id, begun + PATIENCE).await
     }
 
     async fn post(&self, registration: &Registration, id: Uuid) -> Result<(), CanaryError> {
@@ -122,8 +125,7 @@ impl CanarySender {
         Err(CanaryError::Refused { status, hint })
     }
 
-    async fn follow(&self, id: Uuid) -> Result<(), CanaryError> {
-        let deadline = Instant::now() + FOLLOWING_PATIENCE;
+    async fn follow(&self, id: Uuid, deadline: Instant) -> Result<(), CanaryError> {
         loop {
             let not_yet = match self.state(id).await {
                 Ok(Some(state)) if state == PUBLISHED => return Ok(()),

@@ -8,43 +8,38 @@
 //! | --- | --- |
 //! | Create, Update | proves the endpoint and registers it |
 //! | Update, while the stack rolls back | the same; but the endpoint is registered even if its canary fails, since it was the last known good |
-//! | Delete | registers `HandBackUrl`, if there is one: AURA has no call to unregister |
-//! | Delete after a Create that never asked AURA | nothing |
+//! | Delete, while the stack goes away | registers `HandBackUrl`, if there is one: AURA has no call to unregister |
+//! | Delete after a Create that never asked AURA, was refused by it, or was killed | nothing |
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrique::writer::BoxEntrySink;
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
+use shared::secrets::{self, Stage};
 
 use crate::answer::{Answer, NOT_REGISTERED, PHYSICAL_RESOURCE_ID, RequestIds, SendError};
-use crate::canary::CanaryError;
 use crate::endpoint::{Endpoint, Properties, PropertyError};
 use crate::guard::guarded;
+use crate::invocation::Handler;
 use crate::journal::{Entry, Journal, Step};
+use crate::known::until_known;
 use crate::metrics::RequestMetrics;
 use crate::registrar::{Registrar, RegistrationError};
-use crate::stack::{self, Activity};
+use crate::stack::Snapshot;
 
 /// Kept back at the end of an invocation to send the answer, all its attempts included.
 pub const ANSWERING_TIME: Duration = Duration::from_secs(10);
 
+/// What a person has to know whose deployment failed too late.
+const CHANGED_HINT: &str = "AURA may deliver to this endpoint now: see whether it still does when \
+    the deployment has been rolled back";
+
 /// What a person can do whose stack can't be deleted.
 const DELETE_HINT: &str = "AURA still delivers to this stack. Mend the cause and delete the stack \
     again, or delete it with --retain-resources AuraWebhook and tell AURA";
-
-/// Everything that a request meets.
-#[derive(Debug)]
-pub struct CustomResource {
-    /// Does the work.
-    pub registrar: Arc<Registrar>,
-    /// Sends the answers.
-    pub http: reqwest::Client,
-    /// Where each request's line goes.
-    pub metrics: BoxEntrySink,
-}
 
 /// What CloudFormation sends. The properties are read later, so that wrong ones are answered.
 #[derive(Debug, Deserialize)]
@@ -69,136 +64,133 @@ enum RequestType {
     Delete,
 }
 
-impl CustomResource {
+impl Handler {
     /// Does what CloudFormation asks and answers it. `time_left` is until Lambda ends the
     /// invocation.
     ///
     /// # Errors
     ///
     /// The answer could not be sent. Everything else is in the answer.
-    pub async fn handle(&self, request: Request, time_left: Duration) -> Result<(), SendError> {
-        let metrics = RequestMetrics::start(request.kind.name(), &request.ids.request_id);
+    pub async fn deploy(&self, request: Request, time_left: Duration) -> Result<(), SendError> {
+        let Request {
+            kind,
+            response_url,
+            ids,
+            physical_resource_id,
+            resource_properties,
+        } = request;
+        let metrics = RequestMetrics::start(kind.name(), &ids.request_id);
         let mut metrics = metrics.append_on_drop(self.metrics.clone());
         let journal = Journal::default();
-        let outcome = self.work(&request, &journal, time_left).await;
-        metrics.ended(&journal, outcome.as_ref().err());
-        let physical_id = match outcome {
-            Err(_) if request.kind == RequestType::Create && !journal.aura_may_have_changed() => {
-                NOT_REGISTERED
+
+        let (registrar, noted) = (Arc::clone(&self.registrar), journal.clone());
+        let is_made = physical_resource_id.as_deref() == Some(PHYSICAL_RESOURCE_ID);
+        let work = async move {
+            match kind {
+                RequestType::Create | RequestType::Update => {
+                    registrar.deploy(kind, resource_properties, &noted).await
+                }
+                RequestType::Delete if is_made => {
+                    registrar.hand_back(&resource_properties, &noted).await
+                }
+                RequestType::Delete => {
+                    tracing::info!("the endpoint was never registered: nothing to take back");
+                    Ok(())
+                }
             }
-            _ => PHYSICAL_RESOURCE_ID,
+        };
+        let time = time_left.saturating_sub(ANSWERING_TIME);
+        let outcome = guarded(time, &journal, Box::pin(work)).await;
+        let outcome = outcome.map_err(|reason| with_hints(kind, reason, &journal));
+
+        metrics.ended(&journal, outcome.as_ref().err());
+        let physical_id = match physical_resource_id {
+            Some(id) if kind != RequestType::Create => id,
+            _ if outcome.is_ok() || journal.aura_may_have_changed() => {
+                PHYSICAL_RESOURCE_ID.to_owned()
+            }
+            _ => NOT_REGISTERED.to_owned(),
         };
         let outcome = outcome.map(|()| data(&journal));
-        let answer = Answer::new(request.ids, physical_id, outcome);
+        let answer = Answer::new(ids, physical_id, outcome);
         answer
-            .send(&self.http, request.response_url.expose_secret())
+            .send(&self.http, response_url.expose_secret())
             .await?;
         metrics.answered();
         Ok(())
     }
+}
 
-    async fn work(
-        &self,
-        request: &Request,
-        journal: &Journal,
-        time_left: Duration,
-    ) -> Result<(), String> {
-        let time = time_left.saturating_sub(ANSWERING_TIME);
-        let (registrar, noted) = (Arc::clone(&self.registrar), journal.clone());
-        let properties = request.resource_properties.clone();
-        match request.kind {
-            RequestType::Create => {
-                let work = async move { registrar.deploy(properties, None, &noted).await };
-                guarded(time, journal, Box::pin(work)).await
-            }
-            RequestType::Update => {
-                let stack_id = Some(request.ids.stack_id.clone());
-                let work = async move { registrar.deploy(properties, stack_id, &noted).await };
-                guarded(time, journal, Box::pin(work)).await
-            }
-            RequestType::Delete
-                if request.physical_resource_id.as_deref() == Some(NOT_REGISTERED) =>
-            {
-                tracing::info!("the endpoint was never registered: nothing to take back");
-                Ok(())
-            }
-            RequestType::Delete => {
-                let work = async move { registrar.hand_back(properties, &noted).await };
-                let done = guarded(time, journal, Box::pin(work)).await;
-                done.map_err(|reason| format!("{reason}. {DELETE_HINT}"))
-            }
-        }
+/// A reason, with what a person has to know besides.
+fn with_hints(kind: RequestType, reason: String, journal: &Journal) -> String {
+    match kind {
+        RequestType::Delete => format!("{reason}. {DELETE_HINT}"),
+        _ if journal.aura_may_have_changed() => format!("{reason}. {CHANGED_HINT}"),
+        _ => reason,
     }
 }
 
 impl Registrar {
-    /// Proves and registers what the resource's properties say. `updated_stack` is the stack of an
-    /// update: should it be rolling back, the endpoint is registered proven or not.
+    /// Proves and registers what the resource's properties say.
     async fn deploy(
         &self,
+        kind: RequestType,
         properties: Value,
-        updated_stack: Option<String>,
         journal: &Journal,
     ) -> Result<(), RegistrationError> {
-        let endpoint = checked(properties)?;
-        let registration = self.current_registration(&endpoint).await?;
+        let properties = serde_json::from_value(properties).map_err(PropertyError::from)?;
+        let endpoint = Endpoint::check(&properties)?;
+        let stack = Snapshot::take(&self.cloudformation, &self.config.stack_id).await?;
+        stack.expect_in_progress()?;
+        let (client, arn) = (&self.secrets_manager, &self.config.webhook_secret_arn);
+        let secret = secrets::read_current(client, arn).await?;
+        let registration = endpoint.registration(&secret.value)?;
         let aura = self.aura(&endpoint.aura_base_url, journal).await?;
-        if let Err(error) = self.prove(&registration, journal).await {
-            self.expect_rollback(updated_stack.as_deref(), error)
-                .await?;
+        // The first value is older than the functions; another one may be too new for them.
+        if kind == RequestType::Update
+            && secrets::read_stage(client, arn, Stage::Previous)
+                .await?
+                .is_some()
+        {
+            until_known(secret.made_at.unwrap_or_else(Timestamp::now), journal).await;
         }
-        self.register(&aura, &registration, journal).await
+        match self.prove(&registration, journal).await {
+            Err(error) if stack.is_rolling_back() => tracing::warn!(
+                %error,
+                "the stack is rolling back: registered all the same, as the last known good"
+            ),
+            proven => proven?,
+        }
+        self.register(&aura, &registration, &stack, journal).await
     }
 
-    /// Lets a failed canary pass if the stack is rolling back.
-    async fn expect_rollback(
-        &self,
-        stack_id: Option<&str>,
-        error: CanaryError,
-    ) -> Result<(), RegistrationError> {
-        let Some(stack_id) = stack_id else {
-            return Err(error.into());
-        };
-        match stack::activity(&self.cloudformation, stack_id).await {
-            Ok(Activity::RollingBack) => {
-                tracing::warn!(
-                    %error,
-                    "the stack is rolling back: registered all the same, as the last known good"
-                );
-                Ok(())
-            }
-            Ok(_) => Err(error.into()),
-            Err(unknown) => {
-                tracing::warn!(error = %unknown, "taken for a stack that isn't rolling back");
-                Err(error.into())
-            }
-        }
-    }
-
-    /// Registers where AURA is to deliver from now on, if the template says where.
+    /// Registers where AURA is to deliver from now on, if the template says where and the stack
+    /// goes away. Looks at nothing else first, so that nothing keeps a stack from being deleted.
     async fn hand_back(
         &self,
-        properties: Value,
+        properties: &Value,
         journal: &Journal,
     ) -> Result<(), RegistrationError> {
-        let mut endpoint = checked(properties)?;
-        let Some(url) = endpoint.hand_back_url.take() else {
+        let url = properties.get("HandBackUrl").and_then(Value::as_str);
+        if url.unwrap_or_default().is_empty() {
             tracing::warn!(
                 "the endpoint goes away, but AURA has no call to unregister it: ask AURA to remove \
                  the webhook, or register another one; what is delivered until then is lost"
             );
             return Ok(());
-        };
-        endpoint.url = url;
-        let registration = self.current_registration(&endpoint).await?;
+        }
+        let stack = Snapshot::take(&self.cloudformation, &self.config.stack_id).await?;
+        if !stack.is_going_away() {
+            tracing::info!("the stack stays: not handed back");
+            return Ok(());
+        }
+        let properties = Properties::deserialize(properties).map_err(PropertyError::from)?;
+        let endpoint = Endpoint::check(&properties)?.handed_back();
+        let (client, arn) = (&self.secrets_manager, &self.config.webhook_secret_arn);
+        let registration = endpoint.registration(&secrets::read(client, arn).await?)?;
         let aura = self.aura(&endpoint.aura_base_url, journal).await?;
-        self.register(&aura, &registration, journal).await
+        self.register(&aura, &registration, &stack, journal).await
     }
-}
-
-fn checked(properties: Value) -> Result<Endpoint, PropertyError> {
-    let properties: Properties = serde_json::from_value(properties)?;
-    Endpoint::check(&properties)
 }
 
 /// The resource's attributes: how each step went. All of them are always there, because asking

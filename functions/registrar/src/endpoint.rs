@@ -128,6 +128,15 @@ impl Endpoint {
         })
     }
 
+    /// The endpoint that takes over when the stack is deleted; itself if there is none.
+    #[must_use]
+    pub fn handed_back(mut self) -> Self {
+        if let Some(url) = self.hand_back_url.take() {
+            self.url = url;
+        }
+        self
+    }
+
     /// What AURA is asked for, with this value of the secret.
     ///
     /// # Errors

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrique::writer::BoxEntrySink;
 use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::answer::SendError;
-use crate::custom_resource::{self, CustomResource};
+use crate::custom_resource;
 use crate::guard::guarded;
 use crate::journal::Journal;
 use crate::metrics::RequestMetrics;
+use crate::registrar::Registrar;
 use crate::rotation;
 
 /// Kept back at the end of a rotation's step, so that its own words win over Lambda's.
@@ -30,17 +32,24 @@ pub enum InvocationError {
     Rotation(String),
 }
 
-impl CustomResource {
+/// The function's two sides.
+#[derive(Debug)]
+pub struct Handler {
+    /// Does the work.
+    pub registrar: Arc<Registrar>,
+    /// Sends CloudFormation its answers.
+    pub http: reqwest::Client,
+    /// Where each request's line goes.
+    pub metrics: BoxEntrySink,
+}
+
+impl Handler {
     /// Does what is asked. `time_left` is until Lambda ends the invocation.
     ///
     /// # Errors
     ///
     /// [`InvocationError`]. What CloudFormation is answered is none.
-    pub async fn invoked(
-        &self,
-        payload: Value,
-        time_left: Duration,
-    ) -> Result<(), InvocationError> {
+    pub async fn handle(&self, payload: Value, time_left: Duration) -> Result<(), InvocationError> {
         if payload.get("Step").is_some() {
             let request = rotation::Request::deserialize(payload);
             let request = request.map_err(|_| InvocationError::Unknown)?;
@@ -49,7 +58,7 @@ impl CustomResource {
         }
         let request = custom_resource::Request::deserialize(payload);
         let request = request.map_err(|_| InvocationError::Unknown)?;
-        Ok(self.handle(request, time_left).await?)
+        Ok(self.deploy(request, time_left).await?)
     }
 
     async fn rotate(&self, request: rotation::Request, time_left: Duration) -> Result<(), String> {

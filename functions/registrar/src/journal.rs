@@ -108,7 +108,7 @@ impl Journal {
     }
 
     /// Notes that AURA did what it was asked for, or may have.
-    pub fn aura_may_differ(&self) {
+    pub fn note_that_aura_may_have_changed(&self) {
         self.notes().aura_may_have_changed = true;
     }
 

@@ -15,6 +15,7 @@ pub mod endpoint;
 pub mod guard;
 pub mod invocation;
 pub mod journal;
+pub mod known;
 pub mod metrics;
 pub mod registrar;
 pub mod rotation;

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use registrar::canary::CanarySender;
 use registrar::config::Config;
-use registrar::custom_resource::CustomResource;
+use registrar::invocation::Handler;
 use registrar::registrar::Registrar;
 use shared::config::Environment;
 use shared::{aws, http_client, telemetry};
@@ -35,7 +35,7 @@ async fn run() -> Result<(), Error> {
         http: http.clone(),
         config,
     };
-    let custom_resource = CustomResource {
+    let handler = Handler {
         registrar: Arc::new(registrar),
         http,
         metrics,
@@ -45,7 +45,7 @@ async fn run() -> Result<(), Error> {
         let time_left = deadline
             .duration_since(SystemTime::now())
             .unwrap_or_default();
-        let done = custom_resource.invoked(event.payload, time_left).await;
+        let done = handler.handle(event.payload, time_left).await;
         Ok::<_, Error>(done?)
     };
     lambda_runtime::run(service_fn(handle)).await

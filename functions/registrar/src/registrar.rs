@@ -5,7 +5,8 @@
 //! 3. the registration: from the moment AURA answers, all events go there;
 //! 4. the confirmation: AURA's answer says what was asked for.
 //!
-//! Whatever fails before the third leaves AURA's registration as it was.
+//! Whatever fails before the third leaves AURA's registration as it was. So does a stack that has
+//! moved on since the first: a late registration would undo what came after it.
 
 use std::time::Duration;
 
@@ -22,8 +23,9 @@ use url::Url;
 use crate::canary::{CanaryError, CanarySender};
 use crate::config::Config;
 use crate::confirmation::{self, Confirmation, Contradiction};
-use crate::endpoint::{Endpoint, PropertyError};
+use crate::endpoint::PropertyError;
 use crate::journal::{Journal, Step};
+use crate::stack::{Snapshot, StackError};
 
 /// How often AURA is asked again, and the first pause; each next one is twice as long, and all
 /// have jitter.
@@ -72,23 +74,12 @@ pub enum RegistrationError {
     /// AURA registered something else.
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
+    /// The stack is not in a state to register anything for.
+    #[error(transparent)]
+    Stack(#[from] StackError),
 }
 
 impl Registrar {
-    /// The registration of an endpoint with the secret's current value.
-    ///
-    /// # Errors
-    ///
-    /// The secret can't be read, or no header takes its value.
-    pub async fn current_registration(
-        &self,
-        endpoint: &Endpoint,
-    ) -> Result<Registration, RegistrationError> {
-        let arn = &self.config.webhook_secret_arn;
-        let secret = secrets::read(&self.secrets_manager, arn).await?;
-        Ok(endpoint.registration(&secret)?)
-    }
-
     /// A client of AURA whose credentials AURA takes: the first step.
     ///
     /// # Errors
@@ -104,7 +95,7 @@ impl Registrar {
             let secret = secrets::read(&self.secrets_manager, arn).await?;
             let credentials = Credentials::parse(&secret)?;
             let aura = PanicApi::new(self.http.clone(), base_url.clone(), credentials);
-            again(|| aura.authenticate()).await?;
+            again(async || Ok(aura.authenticate().await?)).await?;
             Ok(aura)
         };
         journal
@@ -128,18 +119,25 @@ impl Registrar {
             .await
     }
 
-    /// Points AURA at the endpoint: the third step, and the fourth.
+    /// Points AURA at the endpoint, if the stack is as it was when this began: the third step, and
+    /// the fourth.
     ///
     /// # Errors
     ///
-    /// AURA refuses, can't be reached, or says that it has registered something else.
+    /// The stack has moved on; AURA refuses, can't be reached, or says that it has registered
+    /// something else.
     pub async fn register(
         &self,
         aura: &PanicApi,
         registration: &Registration,
+        stack: &Snapshot,
         journal: &Journal,
     ) -> Result<(), RegistrationError> {
         let ask = async || {
+            let stack_id = &self.config.stack_id;
+            stack
+                .expect_unchanged(&self.cloudformation, stack_id)
+                .await?;
             let answer = aura.register_webhook(registration).await;
             // Only a refusal is known to have changed nothing.
             if answer
@@ -147,15 +145,13 @@ impl Registrar {
                 .err()
                 .is_none_or(PanicApiError::is_transient)
             {
-                journal.aura_may_differ();
+                journal.note_that_aura_may_have_changed();
             }
-            answer
+            Ok(answer?)
         };
-        let work = again(ask);
         let told = |_: &Vec<RegisteredWebhook>| "done".to_owned();
-        let registered = journal
-            .step(Step::Registration, Box::pin(work), told)
-            .await?;
+        let work = Box::pin(again(ask));
+        let registered = journal.step(Step::Registration, work, told).await?;
         let compared = async { confirmation::compare(registration, &registered) };
         journal.step(Step::Confirmation, compared, told_of).await?;
         Ok(())
@@ -175,16 +171,16 @@ fn told_of(confirmation: &Confirmation) -> String {
 }
 
 /// Calls AURA; again, after a pause, while AURA may recover. Doing it twice does no harm.
-async fn again<T, F>(call: impl FnMut() -> F) -> Result<T, PanicApiError>
+async fn again<T, F>(call: impl FnMut() -> F) -> Result<T, RegistrationError>
 where
-    F: Future<Output = Result<T, PanicApiError>>,
+    F: Future<Output = Result<T, RegistrationError>>,
 {
     let pauses = ExponentialBuilder::default()
         .with_min_delay(PAUSE)
         .with_max_times(TIMES_AGAIN)
         .with_jitter();
     call.retry(pauses)
-        .when(PanicApiError::is_transient)
+        .when(|error| matches!(error, RegistrationError::Aura(error) if error.is_transient()))
         .notify(|error, _| tracing::warn!(%error, "trying again"))
         .await
 }

@@ -4,45 +4,43 @@
 //! | --- | --- |
 //! | `createSecret` | makes a new random value, `AWSPENDING` |
 //! | `setSecret` | waits until `ingest` may know it, proves it with a canary, registers it with AURA |
-//! | `testSecret` | proves it once more; if that fails, registers the current value again |
+//! | `testSecret` | proves and registers it once more; if it doesn't work, registers the current one |
 //! | `finishSecret` | makes it `AWSCURRENT`; what was current is `AWSPREVIOUS` |
 //!
-//! No delivery is refused at any instant, because `ingest` takes the pending, the current and the
-//! previous value, and AURA never sends one that `ingest` doesn't know or may not look up:
+//! No delivery is refused at any instant while Secrets Manager answers, because `ingest` takes the
+//! pending, the current and the previous value, and AURA never sends one that `ingest` doesn't know
+//! and may not look up:
 //!
 //! - An instance that started after `createSecret` has read the pending value at its start.
 //! - Any other reads the secret again when it meets a value that it doesn't know, unless it has
-//!   done so less than [`REFRESH_INTERVAL`] ago (a forger can see to that). So `setSecret` waits
-//!   until the value is older than that before it tells AURA: a reading that came before the
-//!   value is then long enough ago, and one that came after it has seen it.
-//! - A delivery that AURA sends with the old value, because it was on its way, carries the current
-//!   value until `finishSecret`, and the previous one until the end of the next rotation.
-
-use std::convert::Infallible;
-use std::time::SystemTime;
+//!   done so less than [`REFRESH_INTERVAL`](shared::webhook::REFRESH_INTERVAL) ago (a forger can see
+//!   to that). So `setSecret` waits for longer than that before it tells AURA: a reading that came
+//!   before the value is then long enough ago, and one that came after it has seen it.
+//! - A delivery that was under way with the old value carries the current one until
+//!   `finishSecret`, and the previous one until the end of the next rotation.
+//!
+//! A rotation registers the endpoint that the function is deployed with. So none registers
+//! anything unless the stack is settled, and the same as when the step began. A deployment between
+//! two steps registers the current value; `testSecret` therefore registers the pending one again.
 
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rand::distr::{Alphanumeric, SampleString as _};
 use secrecy::SecretString;
 use serde::Deserialize;
 use shared::aws;
-use shared::secrets::Stage;
-use shared::webhook::REFRESH_INTERVAL;
+use shared::panic_api::Registration;
+use shared::secrets::{self, SecretError, Stage};
 
 use crate::canary::CanaryError;
 use crate::endpoint::{Endpoint, PropertyError};
-use crate::journal::{Journal, Step};
+use crate::journal::Journal;
+use crate::known::until_known;
 use crate::registrar::{Registrar, RegistrationError};
-use crate::stack::{self, Activity, StatusUnknown};
+use crate::stack::Snapshot;
 
 /// Length of a value in letters and digits: 285 bits of chance.
 const VALUE_LENGTH: usize = 48;
-
-/// On top of [`REFRESH_INTERVAL`]: for the reading itself, for the time that a new value takes to
-/// be the same for all readers of Secrets Manager, and because a value's age is told in seconds.
-const MARGIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// What Secrets Manager sends.
 #[derive(Debug, Deserialize)]
@@ -93,15 +91,12 @@ pub enum RotationError {
         /// The kind of failure and the service's code.
         reason: String,
     },
-    /// The endpoint is being changed, and may be changed back.
-    #[error("the stack is being changed: rotate when that is over")]
-    StackBusy,
-    /// Nobody knows whether it is.
-    #[error(transparent)]
-    StatusUnknown(#[from] StatusUnknown),
     /// The function's environment can't be used.
     #[error(transparent)]
     Properties(#[from] PropertyError),
+    /// A value can't be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The value can't be proven or registered.
     #[error(transparent)]
     Registration(#[from] RegistrationError),
@@ -124,12 +119,6 @@ pub enum RotationError {
         /// What the registration met.
         again: Box<RegistrationError>,
     },
-}
-
-/// A version of the secret that has a value.
-struct Version {
-    value: SecretString,
-    created_at: Timestamp,
 }
 
 /// How far the version to rotate to is.
@@ -171,7 +160,7 @@ impl Registrar {
         match request.step {
             RotationStep::CreateSecret => self.create_value(token).await,
             RotationStep::SetSecret => self.set_value(token, journal).await,
-            RotationStep::TestSecret => self.test_value(token, journal).await,
+            RotationStep::TestSecret => self.test_value(journal).await,
             RotationStep::FinishSecret => self.make_current(token, &current).await,
         }
     }
@@ -197,7 +186,7 @@ impl Registrar {
     }
 
     async fn create_value(&self, token: &str) -> Result<(), RotationError> {
-        if self.version(token).await?.is_some() {
+        if self.pending_value().await?.is_some() {
             return Ok(());
         }
         let value = Alphanumeric.sample_string(&mut rand::rng(), VALUE_LENGTH);
@@ -214,46 +203,50 @@ impl Registrar {
     }
 
     async fn set_value(&self, token: &str, journal: &Journal) -> Result<(), RotationError> {
-        // The environment tells what a running deployment is about to register, and that may yet
-        // be rolled back.
-        let (client, stack_id) = (&self.cloudformation, &self.config.stack_id);
-        if stack::activity(client, stack_id).await? != Activity::Idle {
-            return Err(RotationError::StackBusy);
-        }
-        let version = self.version(token).await?;
-        let version = version.ok_or_else(|| RotationError::NoValue(token.to_owned()))?;
-        until_known(&version, journal).await;
+        let stack = self.settled_stack().await?;
+        let value = self.pending_value().await?;
+        let value = value.ok_or_else(|| RotationError::NoValue(token.to_owned()))?;
+        // Not by the version's age: RotateSecret makes it, and createSecret gives it its value.
+        until_known(Timestamp::now(), journal).await;
         let endpoint = self.endpoint()?;
         let registration = endpoint
-            .registration(&version.value)
+            .registration(&value)
             .map_err(RegistrationError::from)?;
-        let aura = self.aura(&endpoint.aura_base_url, journal).await?;
-        self.prove(&registration, journal)
-            .await
-            .map_err(RegistrationError::from)?;
-        Ok(self.register(&aura, &registration, journal).await?)
+        Ok(self
+            .prove_and_register(&endpoint, &registration, &stack, journal)
+            .await?)
     }
 
     /// Secrets Manager also asks for this step alone when a rotation is configured, to see whether
-    /// the function works. Then AURA has the current value, and nothing is to be taken back.
-    async fn test_value(&self, token: &str, journal: &Journal) -> Result<(), RotationError> {
+    /// the function works. Then AURA has the current value, and is left alone.
+    async fn test_value(&self, journal: &Journal) -> Result<(), RotationError> {
         let endpoint = self.endpoint()?;
-        let current = self.current_registration(&endpoint).await?;
-        let pending = match self.version(token).await? {
-            Some(version) => endpoint
-                .registration(&version.value)
+        let secret = &self.secrets_manager;
+        let current = secrets::read(secret, &self.config.webhook_secret_arn).await?;
+        let current = endpoint
+            .registration(&current)
+            .map_err(RegistrationError::from)?;
+        let pending = match self.pending_value().await? {
+            Some(value) => endpoint
+                .registration(&value)
                 .map_err(RegistrationError::from)?,
             None => current.clone(),
         };
-        let Err(failed) = self.prove(&pending, journal).await else {
-            return Ok(());
-        };
         if pending == current {
-            return Err(RegistrationError::from(failed).into());
+            return Ok(self
+                .prove(&current, journal)
+                .await
+                .map_err(RegistrationError::from)?);
         }
+        let stack = self.settled_stack().await?;
+        let tested = self.prove_and_register(&endpoint, &pending, &stack, journal);
+        let failed = match tested.await {
+            Err(RegistrationError::Canary(failed)) => failed,
+            other => return Ok(other?),
+        };
         let take_back = async {
             let aura = self.aura(&endpoint.aura_base_url, journal).await?;
-            self.register(&aura, &current, journal).await
+            self.register(&aura, &current, &stack, journal).await
         };
         Err(match take_back.await {
             Ok(()) => RotationError::TakenBack { failed },
@@ -265,16 +258,44 @@ impl Registrar {
     }
 
     async fn make_current(&self, token: &str, current: &str) -> Result<(), RotationError> {
-        self.secrets_manager
+        let moved = self
+            .secrets_manager
             .update_secret_version_stage()
             .secret_id(&self.config.webhook_secret_arn)
             .version_stage(Stage::Current.label())
             .move_to_version_id(token)
             .remove_from_version_id(current)
             .send()
-            .await
-            .map_err(|error| failed("UpdateSecretVersionStage", &error))?;
-        Ok(())
+            .await;
+        let Err(error) = moved else {
+            return Ok(());
+        };
+        // Refused because it was done: an answer was lost, and the SDK has repeated the call.
+        match self.progress(token).await {
+            Ok(Progress::Finished) => Ok(()),
+            _ => Err(failed("UpdateSecretVersionStage", &error)),
+        }
+    }
+
+    async fn prove_and_register(
+        &self,
+        endpoint: &Endpoint,
+        registration: &Registration,
+        stack: &Snapshot,
+        journal: &Journal,
+    ) -> Result<(), RegistrationError> {
+        let aura = self.aura(&endpoint.aura_base_url, journal).await?;
+        self.prove(registration, journal).await?;
+        self.register(&aura, registration, stack, journal).await
+    }
+
+    /// The environment may tell what a deployment is about to register, and that may yet be rolled
+    /// back.
+    async fn settled_stack(&self) -> Result<Snapshot, RotationError> {
+        let stack = Snapshot::take(&self.cloudformation, &self.config.stack_id).await;
+        let stack = stack.map_err(RegistrationError::from)?;
+        stack.expect_settled().map_err(RegistrationError::from)?;
+        Ok(stack)
     }
 
     /// What a rotation registers: the endpoint as it is deployed.
@@ -282,54 +303,12 @@ impl Registrar {
         Endpoint::check(&self.config.deployed)
     }
 
-    /// A pending version, if it has a value.
-    async fn version(&self, token: &str) -> Result<Option<Version>, RotationError> {
+    /// The value of the pending version, if it has one.
+    async fn pending_value(&self) -> Result<Option<SecretString>, SecretError> {
         let arn = &self.config.webhook_secret_arn;
-        let answer = self
-            .secrets_manager
-            .get_secret_value()
-            .secret_id(arn)
-            .version_id(token)
-            .version_stage(Stage::Pending.label())
-            .send()
-            .await;
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) if has_no_value(&error) => return Ok(None),
-            Err(error) => return Err(failed("GetSecretValue", &error)),
-        };
-        let created_at = answer
-            .created_date
-            .and_then(|at| SystemTime::try_from(at).ok());
-        let created_at = created_at.and_then(|at| Timestamp::try_from(at).ok());
-        Ok(answer.secret_string.map(|value| Version {
-            value: value.into(),
-            // As new as can be, if Secrets Manager doesn't say.
-            created_at: created_at.unwrap_or_else(Timestamp::now),
-        }))
+        let version = secrets::read_stage(&self.secrets_manager, arn, Stage::Pending).await?;
+        Ok(version.map(|version| version.value))
     }
-}
-
-/// Waits until every instance of `ingest` knows a value, or may look it up.
-async fn until_known(version: &Version, journal: &Journal) {
-    let known_from = version.created_at + REFRESH_INTERVAL + MARGIN;
-    let left = known_from.duration_since(Timestamp::now());
-    // No longer than for a value of this moment, whatever the clocks say.
-    let left = left.clamp(SignedDuration::ZERO, REFRESH_INTERVAL + MARGIN);
-    let wait = left.unsigned_abs();
-    let work = async {
-        tokio::time::sleep(wait).await;
-        Ok::<_, Infallible>(())
-    };
-    let _ = journal
-        .step(Step::Wait, work, |()| "known to ingest".to_owned())
-        .await;
-}
-
-fn has_no_value(error: &SdkError<GetSecretValueError>) -> bool {
-    error
-        .as_service_error()
-        .is_some_and(GetSecretValueError::is_resource_not_found_exception)
 }
 
 fn failed<E: ProvideErrorMetadata, R>(call: &'static str, error: &SdkError<E, R>) -> RotationError {

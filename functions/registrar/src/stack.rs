@@ -1,51 +1,131 @@
-//! What CloudFormation is doing with this function's stack.
+//! What CloudFormation is doing with this function's stack. A registration belongs to the state
+//! that it was begun in: when the stack has moved on meanwhile, it would undo what came after it.
 
 use aws_sdk_cloudformation::Client;
+use aws_sdk_cloudformation::primitives::DateTime;
+use aws_sdk_cloudformation::types::StackStatus;
 use shared::aws;
 
-/// A stack's status that can't be had.
+/// A stack at one time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    status: String,
+    /// The last update's begin; nothing before the first.
+    updated_at: Option<DateTime>,
+}
+
+/// Why nothing may be registered for a stack now.
 #[derive(Debug, thiserror::Error)]
-#[error("the stack's status can't be read: {0}")]
-pub struct StatusUnknown(String);
-
-/// What a stack is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activity {
-    /// Nothing: the last operation is over.
-    Idle,
-    /// A create, update or delete.
-    Changing,
-    /// It goes back to what it was.
-    RollingBack,
+pub enum StackError {
+    /// Nobody knows what it is doing.
+    #[error("the stack's status can't be read: {0}")]
+    StatusUnknown(String),
+    /// Something else has begun or ended.
+    #[error(
+        "the stack was {before} when this began and is {now}: nothing was registered, because what \
+         came after it counts"
+    )]
+    MovedOn {
+        /// The status before.
+        before: String,
+        /// The status now.
+        now: String,
+    },
+    /// CloudFormation isn't waiting for an answer.
+    #[error("the stack is {0}: this request is over")]
+    RequestOver(String),
+    /// The function may be configured for what is still to be undone.
+    #[error("the stack is {0}: rotate when an update of it has succeeded or was rolled back")]
+    Unsettled(String),
 }
 
-/// Asks CloudFormation.
-///
-/// # Errors
-///
-/// CloudFormation doesn't say.
-pub async fn activity(client: &Client, stack_id: &str) -> Result<Activity, StatusUnknown> {
-    let answer = client.describe_stacks().stack_name(stack_id).send().await;
-    let stacks = answer
-        .map_err(|error| StatusUnknown(aws::describe(&error)))?
-        .stacks;
-    let stack = stacks.unwrap_or_default().into_iter().next();
-    let status = stack.and_then(|stack| stack.stack_status);
-    let status = status.ok_or_else(|| StatusUnknown("no such stack".to_owned()))?;
-    Ok(activity_of(status.as_str()))
-}
+impl Snapshot {
+    /// Asks CloudFormation.
+    ///
+    /// # Errors
+    ///
+    /// [`StackError::StatusUnknown`].
+    pub async fn take(client: &Client, stack_id: &str) -> Result<Self, StackError> {
+        let answer = client.describe_stacks().stack_name(stack_id).send().await;
+        let stacks = answer
+            .map_err(|error| StackError::StatusUnknown(aws::describe(&error)))?
+            .stacks;
+        let stack = stacks.unwrap_or_default().into_iter().next();
+        let stack = stack.ok_or_else(|| StackError::StatusUnknown("no such stack".to_owned()))?;
+        let status = stack.stack_status.as_ref().map(StackStatus::as_str);
+        Ok(Self {
+            status: status.unwrap_or_default().to_owned(),
+            updated_at: stack.last_updated_time,
+        })
+    }
 
-/// By CloudFormation's names, which say it in the same words for every operation.
-fn activity_of(status: &str) -> Activity {
-    match (
-        status.contains("ROLLBACK"),
-        status.ends_with("_IN_PROGRESS"),
-    ) {
-        // What is left of an update that is in force already, or of one that was taken back.
-        _ if status.ends_with("_CLEANUP_IN_PROGRESS") => Activity::Idle,
-        (true, true) => Activity::RollingBack,
-        (false, true) => Activity::Changing,
-        (_, false) => Activity::Idle,
+    /// Expects that nothing has begun or ended since this was taken.
+    ///
+    /// # Errors
+    ///
+    /// [`StackError::MovedOn`], or [`StackError::StatusUnknown`].
+    pub async fn expect_unchanged(
+        &self,
+        client: &Client,
+        stack_id: &str,
+    ) -> Result<(), StackError> {
+        let now = Self::take(client, stack_id).await?;
+        if now == *self {
+            return Ok(());
+        }
+        Err(StackError::MovedOn {
+            before: self.status.clone(),
+            now: now.status,
+        })
+    }
+
+    /// Expects that CloudFormation is creating or updating, or taking that back.
+    ///
+    /// # Errors
+    ///
+    /// [`StackError::RequestOver`].
+    pub fn expect_in_progress(&self) -> Result<(), StackError> {
+        if self.status.ends_with("_IN_PROGRESS") && !self.is_cleaning_up() {
+            return Ok(());
+        }
+        Err(StackError::RequestOver(self.status.clone()))
+    }
+
+    /// Expects that what is deployed is there to stay.
+    ///
+    /// # Errors
+    ///
+    /// [`StackError::Unsettled`].
+    pub fn expect_settled(&self) -> Result<(), StackError> {
+        // Neither a rollback of a creation nor a deletion leaves anything.
+        let is_gone = matches!(
+            self.status.as_str(),
+            "ROLLBACK_COMPLETE" | "DELETE_COMPLETE"
+        );
+        if self.is_cleaning_up() || self.status.ends_with("_COMPLETE") && !is_gone {
+            return Ok(());
+        }
+        Err(StackError::Unsettled(self.status.clone()))
+    }
+
+    /// Whether an update is being taken back.
+    #[must_use]
+    pub fn is_rolling_back(&self) -> bool {
+        self.status.contains("ROLLBACK") && self.expect_in_progress().is_ok()
+    }
+
+    /// Whether the stack itself goes away, and not a resource alone.
+    #[must_use]
+    pub fn is_going_away(&self) -> bool {
+        matches!(
+            self.status.as_str(),
+            "DELETE_IN_PROGRESS" | "ROLLBACK_IN_PROGRESS"
+        )
+    }
+
+    /// The update, or its rollback, is done; what it has replaced is being deleted.
+    fn is_cleaning_up(&self) -> bool {
+        self.status.ends_with("_CLEANUP_IN_PROGRESS")
     }
 }
 
@@ -54,23 +134,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_says_what_goes_on() {
+    fn a_status_says_what_may_be_registered() {
+        // Status; a deployment's request may be done, a rotation's; it is a rollback, the end.
         let cases = [
-            ("CREATE_IN_PROGRESS", Activity::Changing),
-            ("UPDATE_IN_PROGRESS", Activity::Changing),
-            ("DELETE_IN_PROGRESS", Activity::Changing),
-            ("UPDATE_ROLLBACK_IN_PROGRESS", Activity::RollingBack),
-            ("ROLLBACK_IN_PROGRESS", Activity::RollingBack),
-            ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", Activity::Idle),
+            ("CREATE_IN_PROGRESS", true, false, false, false),
+            ("UPDATE_IN_PROGRESS", true, false, false, false),
+            ("DELETE_IN_PROGRESS", true, false, false, true),
+            ("ROLLBACK_IN_PROGRESS", true, false, true, true),
+            ("UPDATE_ROLLBACK_IN_PROGRESS", true, false, true, false),
+            (
+                "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS",
+                false,
+                true,
+                false,
+                false,
+            ),
             (
                 "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS",
-                Activity::Idle,
+                false,
+                true,
+                false,
+                false,
             ),
-            ("UPDATE_COMPLETE", Activity::Idle),
-            ("UPDATE_ROLLBACK_FAILED", Activity::Idle),
+            ("CREATE_COMPLETE", false, true, false, false),
+            ("UPDATE_COMPLETE", false, true, false, false),
+            ("UPDATE_ROLLBACK_COMPLETE", false, true, false, false),
+            ("IMPORT_COMPLETE", false, true, false, false),
+            ("ROLLBACK_COMPLETE", false, false, false, false),
+            ("DELETE_COMPLETE", false, false, false, false),
+            ("CREATE_FAILED", false, false, false, false),
+            ("UPDATE_FAILED", false, false, false, false),
+            ("UPDATE_ROLLBACK_FAILED", false, false, false, false),
+            ("DELETE_FAILED", false, false, false, false),
         ];
-        for (status, activity) in cases {
-            assert_eq!(activity_of(status), activity, "{status}");
+        for (status, in_progress, settled, rolling_back, going_away) in cases {
+            let stack = Snapshot {
+                status: status.to_owned(),
+                updated_at: None,
+            };
+            assert_eq!(stack.expect_in_progress().is_ok(), in_progress, "{status}");
+            assert_eq!(stack.expect_settled().is_ok(), settled, "{status}");
+            assert_eq!(stack.is_rolling_back(), rolling_back, "{status}");
+            assert_eq!(stack.is_going_away(), going_away, "{status}");
         }
     }
 }

@@ -4,6 +4,8 @@ use anyhow::Result;
 use e2e::Local;
 use local::aura::Day;
 use local::consumers::Consumers;
+use local::progress::Progress;
+use local::rotate::rotate;
 use local::settled::all_published;
 use local::system::{Leftovers, System};
 use local::tally::Tally;
@@ -44,6 +46,7 @@ async fn every_function_may_do_what_it_has_to() -> Result<()> {
         dead_letter_depth: 0,
     };
     assert_eq!(leftovers, expected);
+    rotate(&system.stack, Progress::to_stderr()).await?;
     Ok(())
 }
 

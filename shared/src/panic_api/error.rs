@@ -57,6 +57,14 @@ pub enum PanicApiError {
         /// Why, without the URL.
         source: reqwest::Error,
     },
+    /// A 2xx without its whole body: it was done, and what came of it is worth another try.
+    #[error("AURA broke off its answer to {call}; try again later")]
+    BrokenOff {
+        /// Which call.
+        call: &'static str,
+        /// Why, without the URL.
+        source: reqwest::Error,
+    },
     /// The request can't be sent at all, whenever.
     #[error("the request for {call} can't be sent; check that AuraBaseUrl is an https URL")]
     Unsendable {
@@ -77,6 +85,9 @@ impl PanicApiError {
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Failed { .. } | Self::Unreachable { .. })
+        matches!(
+            self,
+            Self::Failed { .. } | Self::Unreachable { .. } | Self::BrokenOff { .. }
+        )
     }
 }

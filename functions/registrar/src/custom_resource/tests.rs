@@ -13,8 +13,8 @@ use crate::canary::CanarySender;
 use crate::config::Config;
 use crate::invocation::InvocationError;
 
-/// A custom resource whose AWS is at `endpoint`.
-fn custom_resource(endpoint: &str) -> CustomResource {
+/// A handler whose AWS is at `endpoint`.
+fn handler(endpoint: &str) -> Handler {
     let sdk = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static("us-east-1"))
@@ -40,7 +40,7 @@ fn custom_resource(endpoint: &str) -> CustomResource {
             deployed: Properties::default(),
         },
     };
-    CustomResource {
+    Handler {
         registrar: Arc::new(registrar),
         http,
         metrics: DevNullSink::boxed(),
@@ -72,7 +72,7 @@ async fn cloudformation(listener: TcpListener) -> Value {
 
 /// What CloudFormation is answered to a request, with `time_left` to go.
 async fn answer(
-    resource: &CustomResource,
+    handler: &Handler,
     request_type: &str,
     physical_id: &str,
     properties: Value,
@@ -88,7 +88,7 @@ async fn answer(
         "RequestId": "r-1", "LogicalResourceId": "AuraWebhook", "PhysicalResourceId": physical_id,
         "ResourceProperties": properties,
     });
-    let invoked = resource.invoked(request, time_left);
+    let invoked = handler.handle(request, time_left);
     let (sent, answer) = tokio::join!(invoked, cloudformation(listener));
     sent.unwrap();
     assert_eq!(answer["RequestId"], "r-1");
@@ -96,9 +96,9 @@ async fn answer(
 }
 
 /// Why a request failed.
-async fn reason(resource: &CustomResource, request_type: &str, properties: Value) -> String {
+async fn reason(handler: &Handler, request_type: &str, properties: Value) -> String {
     let id = PHYSICAL_RESOURCE_ID;
-    let answer = answer(resource, request_type, id, properties, ENOUGH).await;
+    let answer = answer(handler, request_type, id, properties, ENOUGH).await;
     assert_eq!(answer["Status"], "FAILED");
     answer["Reason"].as_str().unwrap().to_owned()
 }
@@ -116,31 +116,31 @@ const NOWHERE: &str = "http://127.0.0.1:9";
 
 #[tokio::test]
 async fn properties_that_can_not_be_used_are_answered() {
-    let resource = custom_resource(NOWHERE);
+    let handler = handler(NOWHERE);
     let mut wrong = properties();
     wrong["WebhookUrl"] = "no URL".into();
-    let reason_given = reason(&resource, "Create", wrong).await;
+    let reason_given = reason(&handler, "Create", wrong).await;
     assert!(reason_given.contains("WebhookUrl"), "{reason_given}");
     let mut missing = properties();
     missing.as_object_mut().unwrap().remove("Events");
-    let reason_given = reason(&resource, "Update", missing).await;
+    let reason_given = reason(&handler, "Update", missing).await;
     assert!(reason_given.contains("`Events`"), "{reason_given}");
 }
 
 #[tokio::test]
-async fn a_secret_that_can_not_be_read_is_named() {
-    let reason_given = reason(&custom_resource(NOWHERE), "Update", properties()).await;
-    assert!(reason_given.contains("arn:webhook"), "{reason_given}");
+async fn what_aws_does_not_answer_is_named() {
+    let reason_given = reason(&handler(NOWHERE), "Update", properties()).await;
+    assert!(reason_given.contains("the stack's status can't be read"), "{reason_given}");
 }
 
 #[tokio::test]
 async fn a_hang_is_answered_before_the_function_ends() {
     // Takes connections and never answers.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let resource = custom_resource(&format!("http://{}", silent.local_addr().unwrap()));
+    let handler = handler(&format!("http://{}", silent.local_addr().unwrap()));
     let time_left = ANSWERING_TIME + Duration::from_millis(200);
     let id = PHYSICAL_RESOURCE_ID;
-    let answer = answer(&resource, "Create", id, properties(), time_left).await;
+    let answer = answer(&handler, "Create", id, properties(), time_left).await;
     assert_eq!(answer["Status"], "FAILED");
     let reason = answer["Reason"].as_str().unwrap();
     assert!(reason.contains("not done in"), "{reason}");
@@ -148,25 +148,25 @@ async fn a_hang_is_answered_before_the_function_ends() {
 
 #[tokio::test]
 async fn a_resource_keeps_its_id_unless_it_was_never_made() {
-    let resource = custom_resource(NOWHERE);
+    let handler = handler(NOWHERE);
     let id = PHYSICAL_RESOURCE_ID;
-    let created = answer(&resource, "Create", "", properties(), ENOUGH).await;
+    let created = answer(&handler, "Create", "", properties(), ENOUGH).await;
     assert_eq!(created["PhysicalResourceId"], NOT_REGISTERED);
-    let updated = answer(&resource, "Update", id, properties(), ENOUGH).await;
+    let updated = answer(&handler, "Update", id, properties(), ENOUGH).await;
     assert_eq!(updated["PhysicalResourceId"], id);
 }
 
 #[tokio::test]
 async fn a_delete_asks_nobody_where_there_is_nothing_to_hand_back() {
-    let resource = custom_resource(NOWHERE);
+    let handler = handler(NOWHERE);
     let id = PHYSICAL_RESOURCE_ID;
-    let deleted = answer(&resource, "Delete", id, properties(), ENOUGH).await;
+    let deleted = answer(&handler, "Delete", id, properties(), ENOUGH).await;
     assert_eq!(deleted["Status"], "SUCCESS");
 
     let mut properties = properties();
     properties["HandBackUrl"] = "https://example.com/before".into();
     let never_made = answer(
-        &resource,
+        &handler,
         "Delete",
         NOT_REGISTERED,
         properties.clone(),
@@ -175,8 +175,8 @@ async fn a_delete_asks_nobody_where_there_is_nothing_to_hand_back() {
     .await;
     assert_eq!(never_made["Status"], "SUCCESS");
     // Here it would be handed back, if AWS could be asked.
-    let reason = reason(&resource, "Delete", properties).await;
-    assert!(reason.contains("arn:webhook"), "{reason}");
+    let reason = reason(&handler, "Delete", properties).await;
+    assert!(reason.contains("the stack's status"), "{reason}");
     assert!(
         reason.contains("--retain-resources AuraWebhook"),
         "{reason}"
@@ -185,14 +185,14 @@ async fn a_delete_asks_nobody_where_there_is_nothing_to_hand_back() {
 
 #[tokio::test]
 async fn what_is_no_request_of_either_caller_is_refused_unshown() {
-    let resource = custom_resource(NOWHERE);
+    let handler = handler(NOWHERE);
     let payloads = [
         json!({}),
         json!({"RequestType": "Create", "ResponseURL": 7, "marker": "marker"}),
         json!({"Step": "marker", "SecretId": "arn", "ClientRequestToken": "t"}),
     ];
     for payload in payloads {
-        let error = resource.invoked(payload, ENOUGH).await.unwrap_err();
+        let error = handler.handle(payload, ENOUGH).await.unwrap_err();
         assert!(matches!(error, InvocationError::Unknown), "{error}");
         assert!(!error.to_string().contains("marker"));
     }
@@ -200,16 +200,16 @@ async fn what_is_no_request_of_either_caller_is_refused_unshown() {
 
 #[tokio::test]
 async fn a_rotation_that_fails_is_an_error_of_the_function() {
-    let resource = custom_resource(NOWHERE);
+    let handler = handler(NOWHERE);
     let request = |arn: &str| {
         json!({
             "Step": "createSecret", "SecretId": arn, "ClientRequestToken": "t", "RotationToken": "",
         })
     };
-    let error = resource.invoked(request("arn:other"), ENOUGH).await;
+    let error = handler.handle(request("arn:other"), ENOUGH).await;
     let error = error.unwrap_err().to_string();
     assert!(error.contains("no other"), "{error}");
-    let error = resource.invoked(request("arn:webhook"), ENOUGH).await;
+    let error = handler.handle(request("arn:webhook"), ENOUGH).await;
     let error = error.unwrap_err().to_string();
     assert!(error.contains("DescribeSecret"), "{error}");
 }

@@ -115,6 +115,7 @@ fn kind(error: &PanicApiError) -> &'static str {
         PanicApiError::Redirected { .. } => "Redirected",
         PanicApiError::Failed { .. } => "Failed",
         PanicApiError::Unreachable { .. } => "Unreachable",
+        PanicApiError::BrokenOff { .. } => "BrokenOff",
         PanicApiError::Unsendable { .. } => "Unsendable",
         PanicApiError::Malformed { .. } => "Malformed",
     }
@@ -372,12 +373,11 @@ async fn the_token_is_kept_for_as_long_as_its_answer_says_or_the_documentation()
 
 #[tokio::test]
 async fn no_answer_is_transient_and_leaves_open_whether_it_was_done() {
-    let cases = [
+    let cases: [(_, _, Option<u64>); 4] = [
         ("hang", false, None),
         ("hang", true, None),
         ("hangUp", false, None),
         ("hangUp", true, None),
-        ("breakOff", true, Some(200)),
     ];
     for (fault, done, status) in cases {
         let stage = Stage::impatient().await;
@@ -402,12 +402,28 @@ async fn no_answer_is_transient_and_leaves_open_whether_it_was_done() {
 }
 
 #[tokio::test]
+async fn a_registration_whose_answer_breaks_off_is_done() {
+    let stage = Stage::impatient().await;
+    stage.order(REGISTER, 1, true, json!("breakOff")).await;
+    assert_eq!(stage.register().await.unwrap(), []);
+    assert_eq!(stage.registered().await, 1);
+    stage
+        .assert_calls([(TOKEN, Some(200)), (REGISTER, Some(200))])
+        .await;
+}
+
+#[tokio::test]
 async fn a_token_call_without_an_answer_is_transient_too() {
-    for fault in ["hang", "hangUp", "breakOff"] {
+    let cases = [
+        ("hang", "Unreachable"),
+        ("hangUp", "Unreachable"),
+        ("breakOff", "BrokenOff"),
+    ];
+    for (fault, expected) in cases {
         let stage = Stage::impatient().await;
         stage.order(TOKEN, 1, false, json!(fault)).await;
         let error = stage.client.authenticate().await.unwrap_err();
-        assert_eq!(kind(&error), "Unreachable");
+        assert_eq!(kind(&error), expected);
         assert!(error.is_transient());
         stage.assert_discreet(&error).await;
         stage.client.authenticate().await.unwrap();
