@@ -112,6 +112,10 @@ impl Ready {
                 stack.account().id()
             ),
             format!("  AWS log    {}", workspace.up_log().display()),
+            format!(
+                "  registered {}",
+                stack.output("Registration").unwrap_or_default()
+            ),
             String::new(),
             "`cargo local send FILE` posts an event, `cargo local events --follow` shows what is \
              published,"

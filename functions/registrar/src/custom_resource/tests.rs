@@ -130,7 +130,10 @@ async fn properties_that_can_not_be_used_are_answered() {
 #[tokio::test]
 async fn what_aws_does_not_answer_is_named() {
     let reason_given = reason(&handler(NOWHERE), "Update", properties()).await;
-    assert!(reason_given.contains("the stack's status can't be read"), "{reason_given}");
+    assert!(
+        reason_given.contains("the stack's status can't be read"),
+        "{reason_given}"
+    );
 }
 
 #[tokio::test]
