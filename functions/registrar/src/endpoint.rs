@@ -101,6 +101,9 @@ pub enum PropertyError {
     /// Not a header name.
     #[error("HeaderName {0:?} is not a legal HTTP header name")]
     NotAHeaderName(String),
+    /// Not what may stand before a secret in a header.
+    #[error("HeaderScheme {0:?} is not one word of visible ASCII characters")]
+    NotAScheme(String),
     /// A header that HTTP uses itself.
     #[error("HeaderName {0} is a header of HTTP's own: name one that can carry a secret")]
     HttpsOwnHeader(HeaderName),
@@ -120,7 +123,7 @@ impl Endpoint {
             events: checked_events(&properties.events)?,
             header: WebhookHeader {
                 name: checked_header_name(&properties.header_name)?,
-                scheme: properties.header_scheme.clone(),
+                scheme: checked_scheme(&properties.header_scheme)?,
             },
             hand_back_url: hand_back_url
                 .map(|url| checked_url("HandBackUrl", url))
@@ -196,6 +199,13 @@ fn checked_header_name(text: &str) -> Result<HeaderName, PropertyError> {
     Ok(name)
 }
 
+fn checked_scheme(text: &str) -> Result<String, PropertyError> {
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(text.to_owned());
+    }
+    Err(PropertyError::NotAScheme(text.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,5 +272,7 @@ mod tests {
         assert!(told.contains("\"no name\""), "{told}");
         let told = refused(|properties| properties.header_name = "Content-Length".into());
         assert!(told.contains("content-length"), "{told}");
+        let told = refused(|properties| properties.header_scheme = "two words".into());
+        assert!(told.contains("\"two words\""), "{told}");
     }
 }
