@@ -14,7 +14,7 @@ use local::package::Profile;
 use local::progress::Progress;
 use local::python::Venv;
 use local::stack::{DeployError, Parameters, Stack};
-use local::system::System;
+use local::system::{Site, System};
 use local::template::Template;
 use local::workspace::Workspace;
 use tokio::sync::OnceCell;
@@ -103,6 +103,32 @@ impl Local {
     /// The deployment failed.
     pub async fn system_from(&self, template: Template) -> Result<System, DeployError> {
         deploy(&self.new_account(), &self.with(template), &[]).await
+    }
+
+    /// A stand-in for AURA, and an account of its own that nothing is deployed to yet.
+    ///
+    /// # Errors
+    ///
+    /// The stand-in can't be started, or Secrets Manager doesn't answer.
+    pub async fn site(&self) -> Result<Site> {
+        Site::prepare(&self.new_account()).await
+    }
+
+    /// Deploys a template, or updates what is deployed to the site. `changes` are all the template
+    /// parameters that differ from the local stack's.
+    ///
+    /// # Errors
+    ///
+    /// The deployment failed.
+    pub async fn deploy_at(
+        &self,
+        site: &Site,
+        template: &Template,
+        changes: &[(&str, &str)],
+    ) -> Result<Stack, DeployError> {
+        let bundle = self.with(template.clone());
+        let progress = Progress::to_stderr();
+        site.deploy(&bundle, parameters(changes), progress).await
     }
 
     /// Updates a stack in place: `changes` are the template parameters that differ.

@@ -7,6 +7,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::stack::Stack;
 
+/// An item, by its attributes' names.
+pub type Item = HashMap<String, AttributeValue>;
+
 /// How the partitions of canaries begin.
 const CANARIES: &str = "canary#";
 
@@ -15,7 +18,22 @@ const CANARIES: &str = "canary#";
 /// # Errors
 ///
 /// DynamoDB doesn't answer.
-pub async fn items(stack: &Stack) -> Result<Vec<HashMap<String, AttributeValue>>> {
+pub async fn items(stack: &Stack) -> Result<Vec<Item>> {
+    let items = all(stack).await?.into_iter();
+    Ok(items.filter(|item| !is_canary(item)).collect())
+}
+
+/// Every canary of the ledger.
+///
+/// # Errors
+///
+/// DynamoDB doesn't answer.
+pub async fn canaries(stack: &Stack) -> Result<Vec<Item>> {
+    let items = all(stack).await?.into_iter();
+    Ok(items.filter(is_canary).collect())
+}
+
+async fn all(stack: &Stack) -> Result<Vec<Item>> {
     let table = stack.output("LedgerTableName")?;
     let mut pages = stack
         .account()
@@ -29,11 +47,10 @@ pub async fn items(stack: &Stack) -> Result<Vec<HashMap<String, AttributeValue>>
     while let Some(item) = pages.next().await {
         items.push(item.context("cannot read the ledger")?);
     }
-    items.retain(|item| !is_canary(item));
     Ok(items)
 }
 
-fn is_canary(item: &HashMap<String, AttributeValue>) -> bool {
+fn is_canary(item: &Item) -> bool {
     let partition = item.get("pk").and_then(|partition| partition.as_s().ok());
     partition.is_some_and(|partition| partition.starts_with(CANARIES))
 }

@@ -27,7 +27,57 @@ pub const PROCESSOR_TIMEOUT: Duration = Duration::from_secs(5);
 /// consumer.
 const DEAD_LETTERS: &str = "DeadLetterQueueUrl";
 /// The name of the secret with AURA's credentials.
-const CREDENTIALS: &str = "aura-credentials";
+pub const CREDENTIALS: &str = "aura-credentials";
+
+/// What the template needs: AURA's stand-in, and an account that holds its credentials.
+pub struct Site {
+    /// The stand-in for AURA.
+    pub aura: AuraSim,
+    account: Account,
+    parameters: Parameters,
+}
+
+impl Site {
+    /// Starts a stand-in and gives the account its credentials.
+    ///
+    /// # Errors
+    ///
+    /// The stand-in can't listen, or Secrets Manager doesn't take the credentials.
+    pub async fn prepare(account: &Account) -> Result<Self> {
+        let aura = aura::start().await?;
+        let parameters = parameters(account, &aura).await?;
+        Ok(Self {
+            aura,
+            account: account.clone(),
+            parameters,
+        })
+    }
+
+    /// The account.
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Deploys the template, or updates what is deployed. `changes` are template parameters that
+    /// differ from the local stack's.
+    ///
+    /// # Errors
+    ///
+    /// [`DeployError::RolledBack`] names the resources that failed and their reasons.
+    pub async fn deploy(
+        &self,
+        bundle: &Bundle,
+        changes: Parameters,
+        progress: Progress,
+    ) -> Result<Stack, DeployError> {
+        let mut parameters = self.parameters.clone();
+        parameters.extend(changes);
+        let deploy = Stack::deploy(&self.account, STACK_NAME, bundle, parameters, progress);
+        // Boxed: the SDKs' futures are tens of kilobytes, and would be a part of every caller's.
+        Box::pin(deploy).await
+    }
+}
 
 /// AURA's stand-in and the stack that it delivers to.
 pub struct System {
@@ -52,13 +102,12 @@ impl System {
         changes: Parameters,
         progress: Progress,
     ) -> Result<Self, DeployError> {
-        let aura = aura::start().await?;
-        let mut parameters = parameters(account, &aura).await?;
-        parameters.extend(changes);
-        let deploy = Stack::deploy(account, STACK_NAME, bundle, parameters, progress);
-        // Boxed: the SDKs' futures are tens of kilobytes, and would be a part of every caller's.
-        let stack = Box::pin(deploy).await?;
-        Ok(Self { aura, stack })
+        let site = Site::prepare(account).await?;
+        let stack = site.deploy(bundle, changes, progress).await?;
+        Ok(Self {
+            aura: site.aura,
+            stack,
+        })
     }
 
     /// A client of the stand-in.
