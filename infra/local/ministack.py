@@ -383,6 +383,35 @@ def rotate_secrets_with_their_functions() -> None:
     secretsmanager._describe_secret = describe
 
 
+def keep_what_a_resource_that_stays_depends_on() -> None:
+    """MiniStack's delete of a stack goes on below a resource that can't be deleted, down to the
+    function of a custom resource, and no later delete can ask that. On AWS what it depends on
+    stays."""
+    from ministack.services import cloudformation
+    from ministack.services.cloudformation import stacks
+
+    delete_resource = attribute(stacks, "_delete_resource")
+    with_dependencies = attribute(stacks, "_with_dependencies")
+
+    def delete(kind, physical_id, properties, stack_name, logical_id, *rest):
+        stack = attribute(cloudformation, "_stacks").get(stack_name) or {}
+        resources = stack.get("_resources", {})
+        # What failed in an earlier delete comes before what it depends on: it is gone by now, or
+        # has failed again.
+        failed = [
+            name
+            for name, resource in resources.items()
+            if resource.get("ResourceStatus") == "DELETE_FAILED" and name != logical_id
+        ]
+        definitions = stack.get("_template", {}).get("Resources", {})
+        deleting = stack.get("StackStatus") == "DELETE_IN_PROGRESS"
+        if deleting and logical_id in with_dependencies(failed, definitions, set(resources)):
+            raise RuntimeError("a resource that depends on it could not be deleted")
+        return delete_resource(kind, physical_id, properties, stack_name, logical_id, *rest)
+
+    stacks._delete_resource = delete
+
+
 def ask_iam_for_what_aws_asks_for() -> None:
     """Where IAM decides (AUTH=true), MiniStack asks for permissions that AWS doesn't have: for a
     batch of messages one of its own, and for a bus that is described one on a rule of its name."""
@@ -412,6 +441,7 @@ BENDS = (
     leave_other_accounts_functions_alone,
     keep_versions_of_secrets_as_aws_does,
     rotate_secrets_with_their_functions,
+    keep_what_a_resource_that_stays_depends_on,
     ask_iam_for_what_aws_asks_for,
 )
 
