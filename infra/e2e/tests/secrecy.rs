@@ -1,11 +1,21 @@
-//! What must never be in a log.
+//! What must never be in a log, nor anywhere else that people look.
 
-use anyhow::Result;
+use std::collections::HashSet;
+
+use anyhow::{Context as _, Result};
 use e2e::{Local, logs};
-use local::aura::{self, Controller};
+use local::aura::faults::{Fault, FaultyAnswer, REGISTER};
+use local::aura::{self, Aura, Controller};
 use local::consumers::Consumers;
+use local::progress::Progress;
+use local::rotate::rotate;
 use local::settled::all_published;
+use local::stack::Stack;
 use local::system::{Header, Webhook};
+use local::template::Template;
+use serde_json::Value;
+
+use crate::registration::trial::{Trial, rolled_back};
 
 #[tokio::test]
 async fn no_function_logs_a_secret_or_a_payload_at_any_level() -> Result<()> {
@@ -44,9 +54,7 @@ async fn no_function_logs_a_secret_or_a_payload_at_any_level() -> Result<()> {
 
     let lines = logs::all_lines(&system.stack).await?;
     assert_each_function_spoke(&lines);
-    let secret = webhook.header.value.trim_start_matches("Bearer ");
-    let tokens = aura.tokens().await?;
-    assert!(tokens.len() > 1, "the registrar had no token");
+    assert_holds_no_secret(&lines, &secrets(&aura).await?);
     let of_payloads = [
         "marker-",
         "incidentInformation",
@@ -54,21 +62,87 @@ async fn no_function_logs_a_secret_or_a_payload_at_any_level() -> Result<()> {
         "+2782",
         "latitude",
     ];
-    let others = [
-        secret,
-        aura::CLIENT_SECRET,
-        "Bearer ",
-        "_ministack/cfn-response",
-    ];
-    let forbidden = tokens.iter().map(String::as_str);
-    for text in forbidden.chain(of_payloads).chain(others) {
-        // The line isn't shown: it would log what must not be logged.
-        assert!(
-            !lines.iter().any(|line| line.contains(text)),
-            "a line holds {text:.6}…"
-        );
+    for text in of_payloads {
+        assert!(!lines.iter().any(|line| line.contains(text)), "{text}");
     }
     Ok(())
+}
+
+/// Neither of deployments, of which one fails and is told why by an AURA that repeats what it was
+/// sent, nor of a rotation.
+#[tokio::test]
+async fn nothing_secret_is_in_a_log_an_event_an_output_or_the_resources_data() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let data = ["Token", "Canary", "Registration", "Confirmation"];
+    let data = data.map(|name| format!("  Data{name}:\n    Value: !GetAtt AuraWebhook.{name}\n"));
+    let template = format!("{}\n{}", trial.local.template().text(), data.concat());
+    let template = Template::from_text(template);
+    let trace = ("LogLevel", "trace");
+    let stack = trial.deploy_from(&template, &[trace]).await?;
+    let sent = Webhook::of(&stack).await?.header.value;
+    let repeated = FaultyAnswer::refusal(400, &format!("{sent} is marked"));
+    trial.order(Fault::once(REGISTER, repeated)).await?;
+    let changes = [trace, ("WebhookEvents", "NEW_CALLOUT")];
+    let failure = rolled_back(trial.deploy_from(&template, &changes).await)?;
+    assert!(failure.to_string().contains("is marked"), "{failure}");
+    rotate(&stack, Progress::to_stderr()).await?;
+
+    let mut lines = logs::all_lines(&stack).await?;
+    let steps = ["Create", "setSecret", "testSecret", "Update"];
+    for step in steps {
+        let field = format!("\"Request\":\"{step}\"");
+        assert!(lines.iter().any(|line| line.contains(&field)), "no {step}");
+    }
+    let stack = Stack::find(stack.account(), stack.name()).await?;
+    assert!(stack.output("DataCanary")?.starts_with("published"));
+    lines.extend(stack.outputs().values().cloned());
+    lines.push(failure.to_string());
+    lines.extend(all_events(&stack).await?);
+    let secrets = secrets(&trial.aura).await?;
+    assert!(secrets.len() > 6, "{} secrets", secrets.len());
+    assert_holds_no_secret(&lines, &secrets);
+    Ok(())
+}
+
+/// Every event of the stack with all that CloudFormation says in it.
+async fn all_events(stack: &Stack) -> Result<Vec<String>> {
+    let client = stack.account().cloudformation();
+    let events = client.describe_stack_events().stack_name(stack.name());
+    let mut events = events.into_paginator().items().send();
+    let mut texts = Vec::new();
+    while let Some(event) = events.next().await {
+        texts.push(format!("{:?}", event?));
+    }
+    assert!(texts.iter().any(|text| text.contains("UpdateFailed")));
+    Ok(texts)
+}
+
+/// The values that the webhook's secret had, AURA's credentials, the tokens, and how the URLs for
+/// CloudFormation's answers begin.
+async fn secrets(aura: &Aura) -> Result<HashSet<String>> {
+    let registration = aura.registration().await?;
+    let history = registration.get("history").and_then(Value::as_array);
+    let history = history.context("no history")?.iter();
+    let headers = history.filter_map(|its| its.get("headers")?.as_object());
+    let values = headers.flat_map(|headers| headers.values());
+    let values = values.filter_map(|value| value.as_str()?.split(' ').next_back());
+    let tokens = aura.tokens().await?;
+    assert!(tokens.len() > 1, "the registrar had no token");
+    let others = [
+        aura::CLIENT_ID,
+        aura::CLIENT_SECRET,
+        "_ministack/cfn-response",
+    ];
+    let texts = values.chain(others).map(ToOwned::to_owned);
+    Ok(texts.chain(tokens).collect())
+}
+
+fn assert_holds_no_secret(lines: &[String], secrets: &HashSet<String>) {
+    for secret in secrets {
+        // The line isn't shown: it would log what must not be logged.
+        let found = lines.iter().any(|line| line.contains(secret.as_str()));
+        assert!(!found, "a line holds {secret:.6}…");
+    }
 }
 
 /// One line at least for a delivery accepted, quarantined and refused, for a batch, and for a

@@ -1,0 +1,175 @@
+//! The registrar in this process, at work on a stack that is deployed: so that a test can ask it
+//! for what CloudFormation and Secrets Manager ask it for, as often as it likes.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use local::stack::Stack;
+use metrique::writer::sink::DevNullSink;
+use registrar::canary::CanarySender;
+use registrar::config::Config;
+use registrar::endpoint::Properties;
+use registrar::invocation::Handler;
+use registrar::registrar::Registrar;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+/// A stack that is being created for as long as any test takes.
+const IN_PROGRESS: &str = "in-progress";
+const WAITING: &str = r#"{"Resources": {
+    "Handle": {"Type": "AWS::CloudFormation::WaitConditionHandle"},
+    "Wait": {"Type": "AWS::CloudFormation::WaitCondition",
+             "Properties": {"Handle": {"Ref": "Handle"}, "Timeout": "600"}}}}"#;
+/// Until Lambda would end the function.
+const ENOUGH: Duration = Duration::from_mins(2);
+
+/// A registrar like the stack's own.
+pub fn registrar(stack: &Stack) -> Result<Arc<Registrar>> {
+    registrar_in(stack, stack.name())
+}
+
+/// The same, that takes another stack for the one that is deployed.
+fn registrar_in(stack: &Stack, stack_id: &str) -> Result<Arc<Registrar>> {
+    let account = stack.account();
+    let http = shared::http_client::build()?;
+    Ok(Arc::new(Registrar {
+        secrets_manager: account.secretsmanager(),
+        cloudformation: account.cloudformation(),
+        canaries: CanarySender {
+            http: http.clone(),
+            dynamodb: account.dynamodb(),
+            table: stack.output("LedgerTableName")?.to_owned(),
+        },
+        http,
+        config: Config {
+            webhook_secret_arn: stack.output("WebhookSecretArn")?.to_owned(),
+            aura_credentials_secret_arn: parameter(stack, "AuraCredentialsSecretArn")?,
+            ledger_table_name: stack.output("LedgerTableName")?.to_owned(),
+            stack_id: stack_id.to_owned(),
+            deployed: deployed(stack)?,
+        },
+    }))
+}
+
+fn deployed(stack: &Stack) -> Result<Properties> {
+    let events = parameter(stack, "WebhookEvents")?;
+    Ok(Properties {
+        aura_base_url: parameter(stack, "AuraBaseUrl")?,
+        webhook_url: stack.output("WebhookUrl")?.to_owned(),
+        events: events.split(',').map(ToOwned::to_owned).collect(),
+        header_name: parameter(stack, "WebhookHeaderName")?,
+        header_scheme: parameter(stack, "WebhookHeaderScheme")?,
+        hand_back_url: String::new(),
+    })
+}
+
+fn parameter(stack: &Stack, name: &str) -> Result<String> {
+    let value = stack.parameters().get(name);
+    Ok(value
+        .with_context(|| format!("no parameter {name}"))?
+        .clone())
+}
+
+/// CloudFormation, as the registrar sees it: it sends requests, and answers are put to it.
+pub struct Requests {
+    handler: Handler,
+    stack: Stack,
+    url: String,
+    answers: Mutex<mpsc::UnboundedReceiver<Value>>,
+    _server: JoinSet<()>,
+}
+
+impl Requests {
+    /// To one that sees CloudFormation wait for it.
+    pub async fn awaited_by(stack: &Stack) -> Result<Self> {
+        let client = stack.account().cloudformation();
+        let create = client.create_stack().stack_name(IN_PROGRESS);
+        create.template_body(WAITING).send().await?;
+        Self::to(stack, IN_PROGRESS).await
+    }
+
+    /// To one that sees that nobody waits for it any more.
+    pub async fn late_for(stack: &Stack) -> Result<Self> {
+        Self::to(stack, stack.name()).await
+    }
+
+    async fn to(stack: &Stack, stack_id: &str) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let (sender, answers) = mpsc::unbounded_channel();
+        let mut server = JoinSet::new();
+        server.spawn(take_answers(listener, sender));
+        Ok(Self {
+            handler: Handler {
+                registrar: registrar_in(stack, stack_id)?,
+                http: shared::http_client::build()?,
+                metrics: DevNullSink::boxed(),
+            },
+            stack: stack.clone(),
+            url,
+            answers: Mutex::new(answers),
+            _server: server,
+        })
+    }
+
+    /// Where answers are put.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The resource's properties, as the template has them.
+    pub fn properties(&self) -> Result<Value> {
+        let properties = deployed(&self.stack)?;
+        Ok(json!({
+            "AuraBaseUrl": properties.aura_base_url, "WebhookUrl": properties.webhook_url,
+            "Events": properties.events, "HeaderName": properties.header_name,
+            "HeaderScheme": properties.header_scheme, "HandBackUrl": "",
+        }))
+    }
+
+    /// A request for the resource with this id; one to create it comes without.
+    pub fn request(&self, kind: &str, id: Option<&str>, properties: &Value) -> Value {
+        json!({
+            "RequestType": kind, "StackId": self.stack.name(), "RequestId": Uuid::now_v7(),
+            "ResponseURL": self.url, "LogicalResourceId": "AuraWebhook",
+            "PhysicalResourceId": id, "ResourceProperties": properties,
+        })
+    }
+
+    /// The answer to a request.
+    pub async fn send(&self, request: &Value) -> Result<Value> {
+        self.handler.handle(request.clone(), ENOUGH).await?;
+        let answer = self.answers.lock().await.try_recv();
+        answer.context("no answer was put")
+    }
+}
+
+async fn take_answers(listener: TcpListener, answers: mpsc::UnboundedSender<Value>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let answers = answers.clone();
+        let service = service_fn(move |request| take_answer(request, answers.clone()));
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        connections.spawn(connection);
+    }
+}
+
+async fn take_answer(
+    request: hyper::Request<Incoming>,
+    answers: mpsc::UnboundedSender<Value>,
+) -> Result<hyper::Response<Empty<Bytes>>> {
+    let body = request.into_body().collect().await?.to_bytes();
+    answers.send(serde_json::from_slice(&body)?)?;
+    Ok(hyper::Response::default())
+}

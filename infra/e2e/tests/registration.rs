@@ -1,0 +1,404 @@
+//! The registration, from the first deployment to the last: with CloudFormation's events, AURA's
+//! list of registrations and the registrar's log lines as witnesses.
+
+use anyhow::{Context as _, Result};
+use e2e::Local;
+use local::consumers::{Consumers, Queue};
+use local::function_logs;
+use local::ledger;
+use local::progress::Progress;
+use local::proxy::FaultProxy;
+use local::settled::all_published;
+use local::stack::Stack;
+use local::system::{Header, Leftovers, STACK_NAME, Webhook};
+use local::template::Template;
+use serde_json::{Value, json};
+
+use self::trial::{
+    Line, OF_INGEST, SECRET_OF_INGEST, Trial, WEBHOOK, bent, failing_at_last, rolled_back,
+};
+
+pub mod trial;
+
+const BODY: &str = include_str!("../../events/new-callout.json");
+/// Where AURA is to deliver after a stack.
+const BEFORE: &str = "http://127.0.0.1:9/before";
+/// The deployments' own events for the registration, when nothing goes wrong.
+const CREATED: [&str; 2] = ["CREATE_IN_PROGRESS", "CREATE_COMPLETE"];
+const UPDATED: [&str; 2] = ["UPDATE_IN_PROGRESS", "UPDATE_COMPLETE"];
+
+#[tokio::test]
+async fn a_stack_is_registered_once_and_proven_by_a_canary_that_no_consumer_gets() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    let mut consumers = Consumers::read(&stack);
+
+    let registrations = trial.registrations().await?;
+    let [registered] = registrations.as_slice() else {
+        panic!("{} registrations", registrations.len());
+    };
+    let webhook = Webhook::of(&stack).await?;
+    assert_eq!(registered["url"], stack.output("WebhookUrl")?);
+    assert_eq!(registered["method"], "webhook");
+    assert_eq!(registered["events"], json!(shared::catalogue::EVENT_NAMES));
+    let header = &registered["headers"][&webhook.header.name];
+    assert!(header == webhook.header.value.as_str(), "another header");
+    assert_eq!(trial.register_calls().await?, 1);
+    assert_eq!(statuses_of(&trial).await?, CREATED);
+
+    let told = stack.output("Registration")?;
+    let steps = [
+        "Token: granted (",
+        "Canary: published (",
+        "Registration: done (",
+    ];
+    let steps = steps.into_iter().chain(["Confirmation: as asked ("]);
+    for (told, step) in told.split("; ").zip(steps) {
+        assert!(told.starts_with(step) && told.ends_with(" ms)"), "{told}");
+    }
+    assert_eq!(told.split("; ").count(), 4, "{told}");
+
+    assert_eq!(published_canaries(&stack).await?, 1);
+    assert!(ledger::items(&stack).await?.is_empty());
+    let got = all_published(&stack, &mut consumers).await?;
+    assert!(got.is_empty(), "{got:?}");
+    let leftovers = Leftovers::count(&stack).await?;
+    assert!(leftovers.is_none(), "{leftovers}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_canary_is_on_the_bus_as_what_it_is() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    let canaries = canaries_on_the_bus(&stack).await?;
+    let stack = trial.deploy(&[("RegistrationRevision", "2")]).await?;
+    let body = canaries.receive().await?.pop().context("no canary came")?;
+    let event: Value = serde_json::from_str(&body)?;
+    assert_eq!(event["detail"]["origin"], "canary");
+    assert_eq!(event["detail"]["entity"]["kind"], "canary");
+    assert_eq!(published_canaries(&stack).await?, 2);
+    Ok(())
+}
+
+/// A queue that gets what has the origin `canary`, by a rule of the test's own.
+async fn canaries_on_the_bus(stack: &Stack) -> Result<Queue> {
+    let (sqs, bus) = (stack.account().sqs(), stack.output("EventBusName")?);
+    let queue = sqs.create_queue().queue_name("canaries").send().await?;
+    let url = queue.queue_url.context("no URL")?;
+    let arn = format!("arn:aws:sqs:us-east-1:{}:canaries", stack.account().id());
+    let eventbridge = stack.account().eventbridge();
+    let pattern = r#"{"detail": {"origin": ["canary"]}}"#;
+    let rule = eventbridge.put_rule().name("canaries").event_bus_name(bus);
+    rule.event_pattern(pattern).send().await?;
+    let target = aws_sdk_eventbridge::types::Target::builder();
+    let target = target.id("canaries").arn(arn).build()?;
+    let targets = eventbridge.put_targets().rule("canaries");
+    targets.event_bus_name(bus).targets(target).send().await?;
+    Ok(Queue::new(sqs, &url))
+}
+
+#[tokio::test]
+async fn a_canary_needs_no_address_of_auras_and_a_delivery_does() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let elsewhere = ("AllowedSourceCidrs", "203.0.113.0/24");
+    let stack = trial.deploy(&[elsewhere]).await?;
+    assert_eq!(published_canaries(&stack).await?, 1);
+    assert_eq!(post(&Webhook::of(&stack).await?).await?, 403);
+    assert!(ledger::items(&stack).await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_update_of_the_events_takes_effect_and_deliveries_go_on() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    let events = "NEW_CALLOUT,CALLOUT_CLOSED,CREATED_CUSTOMER";
+    let changes = [("WebhookEvents", events)];
+    let update = async { Ok(trial.deploy(&changes).await?) };
+    trial.under_traffic(&stack, update).await?;
+    let registrations = trial.registrations().await?;
+    assert_eq!(registrations.len(), 2);
+    let mut expected = registrations[0].clone();
+    expected["events"] = json!(["NEW_CALLOUT", "CALLOUT_CLOSED", "CREATED_CUSTOMER"]);
+    assert!(registrations[1] == expected, "more has changed");
+    assert_eq!(statuses_of(&trial).await?, [CREATED, UPDATED].concat());
+    assert_eq!(published_canaries(&stack).await?, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_update_of_the_header_takes_effect() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    let before = Webhook::of(&stack).await?;
+    let changes = [
+        ("WebhookHeaderName", "x-secret"),
+        ("WebhookHeaderScheme", ""),
+    ];
+    let after = Webhook::of(&trial.deploy(&changes).await?).await?;
+    let now = trial.registrations().await?.pop().context("none")?;
+    assert!(
+        now["headers"] == json!({"x-secret": after.header.value}),
+        "another header"
+    );
+    assert_eq!(post(&after).await?, 202);
+    assert_eq!(post(&before).await?, 401);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_update_of_the_url_takes_effect_and_deliveries_go_on() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    // Under another name it is another API, with another URL.
+    let text = trial.local.template().text().replace("HttpApi", "OtherApi");
+    let template = Template::from_text(text);
+    let update = async { Ok(trial.deploy_from(&template, &[]).await?) };
+    let updated = Box::pin(trial.under_traffic(&stack, update)).await?;
+
+    let (old, new) = (stack.output("WebhookUrl")?, updated.output("WebhookUrl")?);
+    assert_ne!(old, new);
+    let registrations = trial.registrations().await?;
+    let urls: Vec<_> = registrations.iter().map(|its| &its["url"]).collect();
+    assert_eq!(urls, [old, new]);
+    assert_eq!(post(&Webhook::of(&updated).await?).await?, 202);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_secret_that_was_changed_by_hand_is_registered_by_the_next_update() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    let before = Webhook::of(&stack).await?;
+    let update = async {
+        let secrets = stack.account().secretsmanager();
+        let put = secrets.put_secret_value();
+        let put = put.secret_id(stack.output("WebhookSecretArn")?);
+        put.secret_string("another-value").send().await?;
+        Ok(trial.deploy(&[("RegistrationRevision", "2")]).await?)
+    };
+    let updated = Box::pin(trial.under_traffic(&stack, update)).await?;
+
+    let after = Webhook::of(&updated).await?;
+    let registrations = trial.registrations().await?;
+    let values = registrations
+        .iter()
+        .map(|its| &its["headers"]["authorization"]);
+    let expected = [&before, &after].map(|webhook| webhook.header.value.as_str());
+    assert!(values.eq(expected), "another header");
+    assert_eq!(post(&after).await?, 202);
+    // On its way since before the registration.
+    assert_eq!(post(&before).await?, 202);
+    let header = Header {
+        value: "Bearer neither".to_owned(),
+        ..before.header.clone()
+    };
+    assert_eq!(post(&Webhook { header, ..before }).await?, 401);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_update_that_aura_refuses_rolls_back_with_auras_own_words() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    let changes = [("WebhookEvents", "NOT_AN_EVENT")];
+    let update = async { rolled_back(trial.deploy(&changes).await) };
+    let failure = trial.under_traffic(&stack, update).await?;
+
+    assert_eq!(failure.status, "UPDATE_ROLLBACK_COMPLETE");
+    let cause = &failure.failures[0];
+    assert_eq!(cause.resource, WEBHOOK, "{failure}");
+    assert!(cause.reason.contains("400"), "{failure}");
+    assert!(cause.reason.contains("NOT_AN_EVENT"), "{failure}");
+    assert_eq!(trial.reason().await?, cause.reason);
+    let statuses = statuses_of(&trial).await?;
+    let failed = ["UPDATE_IN_PROGRESS", "UPDATE_FAILED"];
+    assert_eq!(statuses, [CREATED, failed, UPDATED].concat());
+    // CloudFormation can't know that AURA has changed nothing, and has the old one proven again.
+    let registrations = trial.registrations().await?;
+    assert_eq!(registrations.len(), 2);
+    assert!(registrations[0] == registrations[1], "it has changed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_first_deployment_that_aura_refuses_registers_nothing() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let changes = [("WebhookEvents", "NEW_CALLOUT,NOT_AN_EVENT")];
+    let failure = rolled_back(trial.deploy(&changes).await)?;
+    assert_eq!(failure.status, "ROLLBACK_COMPLETE");
+    let reason = trial.reason().await?;
+    assert!(
+        reason.contains("400") && reason.contains("NOT_AN_EVENT"),
+        "{reason}"
+    );
+    assert!(trial.registrations().await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_update_that_fails_after_the_registration_takes_it_back_proven() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    let template = failing_at_last(trial.local.template())?;
+    let changes = [("WebhookEvents", "NEW_CALLOUT")];
+    let update = async { rolled_back(trial.deploy_from(&template, &changes).await) };
+    let failure = trial.under_traffic(&stack, update).await?;
+
+    assert_eq!(failure.failures[0].resource, "Failing", "{failure}");
+    assert_eq!(failure.status, "UPDATE_ROLLBACK_COMPLETE");
+    assert_eq!(
+        statuses_of(&trial).await?,
+        [CREATED, UPDATED, UPDATED].concat()
+    );
+    assert_taken_back(&trial.registrations().await?);
+    assert_eq!(published_canaries(&stack).await?, 3);
+    let lines = Line::all(&stack).await?;
+    let last = lines.last().context("no line")?;
+    assert!(
+        last.step("Canary")
+            .is_some_and(|told| told.starts_with("published"))
+    );
+    Ok(())
+}
+
+/// To work again is all that it is asked for: no other endpoint is better.
+#[tokio::test]
+async fn a_rollback_registers_an_old_endpoint_that_no_longer_works_and_says_so() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let endpoint = trial.local.endpoint();
+    let (sqs, dynamodb) = (FaultProxy::before(endpoint)?, FaultProxy::before(endpoint)?);
+    let behind_proxies = trial.local.template().with_variables(
+        OF_INGEST,
+        &[
+            ("AWS_ENDPOINT_URL_SQS", &sqs.url()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", &dynamodb.url()),
+        ],
+    )?;
+    let stack = trial.deploy_from(&behind_proxies, &[]).await?;
+    // The new one has nothing to do with the proxies, and the old one nothing without.
+    sqs.down().await;
+    dynamodb.down().await;
+    let template = failing_at_last(trial.local.template())?;
+    let changes = [("WebhookEvents", "NEW_CALLOUT")];
+    let failure = rolled_back(trial.deploy_from(&template, &changes).await)?;
+
+    assert_eq!(failure.status, "UPDATE_ROLLBACK_COMPLETE", "{failure}");
+    assert_taken_back(&trial.registrations().await?);
+    let lines = Line::all(&stack).await?;
+    let last = lines.last().context("no line")?;
+    let canary = last.step("Canary").context("no canary")?;
+    assert!(
+        canary.starts_with("failed: the endpoint answered 503"),
+        "{canary}"
+    );
+    assert!(
+        last.step("Registration")
+            .is_some_and(|told| told.starts_with("done"))
+    );
+    assert_eq!((last.request.as_str(), last.succeeded), ("Update", 1));
+    let log = function_logs::lines(&stack, "RegistrarLogGroupName").await?;
+    assert!(log.iter().any(|line| line.contains("the last known good")));
+    Ok(())
+}
+
+/// The old registration, another, and the old one again.
+fn assert_taken_back(registrations: &[Value]) {
+    assert_eq!(registrations.len(), 3);
+    let events: Vec<_> = registrations.iter().map(|its| its.get("events")).collect();
+    assert_ne!(events.first(), events.get(1));
+    let back = registrations.first() == registrations.last();
+    assert!(back, "the old one isn't back");
+}
+
+#[tokio::test]
+async fn where_function_and_registrar_read_different_secrets_aura_is_not_asked() -> Result<()> {
+    let other = "WEBHOOK_SECRET_ARN: !Ref AuraCredentialsSecretArn";
+    let trial = Trial::begin().await?;
+    let template = bent(trial.local.template(), SECRET_OF_INGEST, other)?;
+    let changes = [("HandBackUrl", BEFORE)];
+    let failure = rolled_back(trial.deploy_from(&template, &changes).await)?;
+    assert_eq!(failure.status, "ROLLBACK_COMPLETE");
+    let reason = trial.reason().await?;
+    assert!(reason.contains("read different secrets"), "{reason}");
+    assert_nothing_registered(&trial).await
+}
+
+#[tokio::test]
+async fn where_ingest_may_not_send_aura_is_not_asked() -> Result<()> {
+    let trial = Trial::begin_at(Local::with_iam().await?).await?;
+    let template = trial.local.template();
+    let template = template.without_permission("StoreDeliveries")?;
+    let changes = [("HandBackUrl", BEFORE)];
+    rolled_back(trial.deploy_from(&template, &changes).await)?;
+    let reason = trial.reason().await?;
+    assert!(
+        reason.contains("whether ingest may send to its queue"),
+        "{reason}"
+    );
+    assert_nothing_registered(&trial).await
+}
+
+/// Neither while it was deployed nor when it is deleted.
+async fn assert_nothing_registered(trial: &Trial) -> Result<()> {
+    let stack = Stack::find(trial.site.account(), STACK_NAME).await?;
+    stack.delete(Progress::to_stderr()).await?;
+    assert!(trial.registrations().await?.is_empty());
+    assert_eq!(trial.register_calls().await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stack_that_goes_hands_back_where_it_is_told_and_nothing_else_is_changed() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[("HandBackUrl", BEFORE)]).await?;
+    stack.delete(Progress::to_stderr()).await?;
+    let registrations = trial.registrations().await?;
+    let [registered, handed_back] = registrations.as_slice() else {
+        panic!("{} registrations", registrations.len());
+    };
+    let mut expected = registered.clone();
+    expected["url"] = BEFORE.into();
+    assert!(*handed_back == expected, "more has changed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stack_that_goes_without_a_place_to_hand_back_says_what_to_ask_aura_for() -> Result<()> {
+    let trial = Trial::begin().await?;
+    // Its log is to outlive it.
+    let group = "  RegistrarLogGroup:\n    Type: AWS::Logs::LogGroup\n";
+    let kept = format!("{group}    DeletionPolicy: Retain\n");
+    let template = bent(trial.local.template(), group, &kept)?;
+    let stack = trial.deploy_from(&template, &[]).await?;
+    stack.clone().delete(Progress::to_stderr()).await?;
+    assert_eq!(trial.register_calls().await?, 1);
+    let log = function_logs::lines(&stack, "RegistrarLogGroupName").await?;
+    assert!(log.iter().any(|line| line.contains("ask AURA to remove")));
+    let statuses = statuses_of(&trial).await?;
+    assert_eq!(statuses.last().map(String::as_str), Some("DELETE_COMPLETE"));
+    Ok(())
+}
+
+/// What CloudFormation says of the registration, without reasons.
+async fn statuses_of(trial: &Trial) -> Result<Vec<String>> {
+    let statuses = trial.statuses().await?.into_iter();
+    Ok(statuses.map(|(status, _)| status).collect())
+}
+
+/// How many canaries went all the way. There are no others.
+async fn published_canaries(stack: &Stack) -> Result<usize> {
+    let canaries = ledger::canaries(stack).await?;
+    let states = canaries.iter().map(|item| item["state"].as_s());
+    for state in states {
+        assert_eq!(state, Ok(&"PUBLISHED".to_owned()));
+    }
+    Ok(canaries.len())
+}
+
+/// The status that a delivery is answered with.
+async fn post(webhook: &Webhook) -> Result<u16> {
+    let http = shared::http_client::build()?;
+    Ok(webhook.post(&http, BODY.into()).await?.status)
+}

@@ -1,0 +1,239 @@
+//! A deployment to be tried: AURA's stand-in, which is there before the stack and after it, and
+//! what CloudFormation, AURA and the registrar say that happened.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use e2e::Local;
+use local::aura::faults::{Fault, REGISTER};
+use local::aura::{Aura, Call, Day, Deliveries};
+use local::consumers::Consumers;
+use local::function_logs;
+use local::settled::all_published;
+use local::stack::{DeployError, Stack, StackFailure, events_of};
+use local::system::{CREDENTIALS, STACK_NAME, Site};
+use local::tally::Tally;
+use local::template::Template;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The resource that registers.
+pub const WEBHOOK: &str = "AuraWebhook";
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The line of the template that gives ingest its secret, first of all lines like it.
+pub const SECRET_OF_INGEST: &str = "WEBHOOK_SECRET_ARN: !GetAtt WebhookSecret.Id";
+/// A line of ingest's environment, and of no other function's.
+pub const OF_INGEST: &str = "ALLOWED_SOURCE_CIDRS: !Ref AllowedSourceCidrs";
+
+pub struct Trial {
+    pub local: &'static Local,
+    pub site: Site,
+    pub aura: Aura,
+}
+
+/// The registrar's line for a request.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Line {
+    pub request: String,
+    pub steps: Vec<String>,
+    pub succeeded: u32,
+}
+
+impl Trial {
+    pub async fn begin() -> Result<Self> {
+        Self::begin_at(Local::shared().await?).await
+    }
+
+    pub async fn begin_at(local: &'static Local) -> Result<Self> {
+        let site = local.site().await?;
+        let aura = Aura::connect(&site.aura.url()).await?;
+        Ok(Self { local, site, aura })
+    }
+
+    /// Deploys the real template. `changes` are all the parameters that differ.
+    pub async fn deploy(&self, changes: &[(&str, &str)]) -> Result<Stack, DeployError> {
+        self.deploy_from(self.local.template(), changes).await
+    }
+
+    /// Deploys another template.
+    pub async fn deploy_from(
+        &self,
+        template: &Template,
+        changes: &[(&str, &str)],
+    ) -> Result<Stack, DeployError> {
+        self.local.deploy_at(&self.site, template, changes).await
+    }
+
+    /// Stores other credentials for AURA.
+    pub async fn store_credentials(&self, credentials: &str) -> Result<()> {
+        let secrets = self.site.account().secretsmanager();
+        let put = secrets.put_secret_value().secret_id(CREDENTIALS);
+        put.secret_string(credentials).send().await?;
+        Ok(())
+    }
+
+    /// Lets a call of AURA's go wrong.
+    pub async fn order(&self, fault: Fault) -> Result<()> {
+        self.aura.order(&fault).await
+    }
+
+    /// All that was registered with AURA, in order; the times are left out.
+    pub async fn registrations(&self) -> Result<Vec<Value>> {
+        let registration = self.aura.registration().await?;
+        let history = registration.get("history").and_then(Value::as_array);
+        let mut history = history.context("no history")?.clone();
+        for registration in &mut history {
+            let registration = registration.as_object_mut().context("not an object")?;
+            registration.remove("registeredAt").context("no time")?;
+        }
+        Ok(history)
+    }
+
+    /// How often AURA was asked to register.
+    pub async fn register_calls(&self) -> Result<usize> {
+        let calls = self.aura.calls().await?;
+        Ok(calls.iter().filter(|call| call.name == REGISTER).count())
+    }
+
+    /// Waits for a call that isn't answered.
+    pub async fn until_hanging(&self, name: &str) -> Result<()> {
+        let hangs = |call: &Call| call.name == name && call.status.is_none();
+        while !self.aura.calls().await?.iter().any(hangs) {
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Waits for the registrar's line for a request of this kind.
+    pub async fn until_line(&self, stack: &Stack, request: &str) -> Result<Line> {
+        loop {
+            let lines = Line::all(stack).await?.into_iter();
+            if let Some(line) = lines.rev().find(|line| line.request == request) {
+                return Ok(line);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// What CloudFormation says of the registration, each status with its reason.
+    pub async fn statuses(&self) -> Result<Vec<(String, String)>> {
+        let events = events_of(self.site.account(), STACK_NAME, WEBHOOK).await?;
+        let pair = events
+            .into_iter()
+            .map(|event| (event.status, event.reason.unwrap_or_default()));
+        Ok(pair.collect())
+    }
+
+    /// The same without reasons, of the whole stack.
+    pub async fn stack_statuses(&self) -> Result<Vec<String>> {
+        let events = events_of(self.site.account(), STACK_NAME, STACK_NAME).await?;
+        Ok(events.into_iter().map(|event| event.status).collect())
+    }
+
+    /// Why the registration failed last, in CloudFormation's events.
+    pub async fn reason(&self) -> Result<String> {
+        let mut statuses = self.statuses().await?.into_iter().rev();
+        let failed = statuses.find(|(status, _)| status.ends_with("_FAILED"));
+        Ok(failed.context("it hasn't failed")?.1)
+    }
+
+    /// Does `work` while AURA delivers, from before its begin until after its end. Every delivery
+    /// was accepted then, and is on the bus once.
+    pub async fn under_traffic<T>(
+        &self,
+        stack: &Stack,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let mut consumers = Consumers::read(stack);
+        let over = AtomicBool::new(false);
+        let work = async {
+            let done = work.await;
+            over.store(true, Ordering::Relaxed);
+            done
+        };
+        let ((), done) = tokio::try_join!(self.play_until(&over), work)?;
+
+        let deliveries = self.all_answered().await?;
+        let published = all_published(stack, &mut consumers).await?;
+        let tally = Tally::of(&deliveries.deliveries, &published);
+        ensure!(
+            tally.accepted == tally.sent && tally.is_each_once(),
+            "{tally:?}"
+        );
+        Ok(done)
+    }
+
+    async fn play_until(&self, over: &AtomicBool) -> Result<()> {
+        for seed in 0.. {
+            let day = Day {
+                seed,
+                events: 10,
+                per_second: 20.0,
+                duplicates: 0.0,
+            };
+            self.aura.play(&day).await?;
+            if over.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn all_answered(&self) -> Result<Deliveries> {
+        loop {
+            let deliveries = self.aura.deliveries().await?;
+            if deliveries.pending == 0 {
+                return Ok(deliveries);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+impl Line {
+    /// Every line that the registrar wrote for a request, in order.
+    pub async fn all(stack: &Stack) -> Result<Vec<Self>> {
+        let lines = function_logs::lines(stack, "RegistrarLogGroupName").await?;
+        let lines = lines.iter();
+        Ok(lines
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect())
+    }
+
+    /// What came of a step.
+    pub fn step(&self, name: &str) -> Option<&str> {
+        let prefix = format!("{name}: ");
+        self.steps
+            .iter()
+            .find_map(|step| step.strip_prefix(&prefix))
+    }
+}
+
+/// The failure of a deployment that was rolled back.
+pub fn rolled_back(deployed: Result<Stack, DeployError>) -> Result<StackFailure> {
+    match deployed {
+        Err(DeployError::RolledBack(failure)) => Ok(failure),
+        Err(other) => Err(other.into()),
+        Ok(_) => bail!("it was deployed"),
+    }
+}
+
+/// The template with one line replaced, where it comes first.
+pub fn bent(template: &Template, line: &str, other: &str) -> Result<Template> {
+    ensure!(template.text().contains(line), "the template has no {line}");
+    Ok(Template::from_text(
+        template.text().replacen(line, other, 1),
+    ))
+}
+
+/// The template with one more resource, that comes after the registration and can't be made.
+pub fn failing_at_last(template: &Template) -> Result<Template> {
+    let resource = "\n  Failing:\n    Type: Custom::Failing\n    DependsOn: AuraWebhook\n    \
+        Properties:\n      ServiceToken: arn:aws:lambda:us-east-1:000000000000:function:absent\n\n\
+        Outputs:\n";
+    bent(template, "\nOutputs:\n", resource)
+}

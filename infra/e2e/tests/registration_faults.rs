@@ -1,0 +1,179 @@
+//! Registrations that go wrong: AURA refuses, fails, hangs or contradicts itself, the registrar
+//! dies, and what is deployed next.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use local::aura::CLIENT_ID;
+use local::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply, TOKEN};
+use local::processes;
+use local::progress::Progress;
+use local::stack::{DeployError, Stack};
+use serde_json::json;
+
+use crate::registration::trial::{Line, Trial, bent, rolled_back};
+
+/// How the template's line begins that says how long CloudFormation waits for an answer.
+const SERVICE_TIMEOUT: &str = "      ServiceTimeout: ";
+/// Where AURA is to deliver after a stack.
+const BEFORE: &str = "http://127.0.0.1:9/before";
+
+/// Registers once more, and tells how.
+async fn again(trial: &Trial, revision: u32) -> Result<Stack, DeployError> {
+    let revision = revision.to_string();
+    trial.deploy(&[("RegistrationRevision", &revision)]).await
+}
+
+#[tokio::test]
+async fn what_passes_at_aura_is_outlived() -> Result<()> {
+    let trial = Trial::begin().await?;
+    for call in [TOKEN, REGISTER] {
+        let failing = Fault {
+            times: 2,
+            ..Fault::once(call, FaultyAnswer::refusal(500, "later"))
+        };
+        trial.order(failing).await?;
+    }
+    let stack = again(&trial, 1).await?;
+    assert_eq!(trial.register_calls().await?, 3);
+    assert_eq!(trial.registrations().await?.len(), 1);
+
+    // AURA has done it, and nobody knows: it is asked once more.
+    trial.order(Fault::lost_answer(REGISTER)).await?;
+    again(&trial, 2).await?;
+    assert_eq!(trial.registrations().await?.len(), 3);
+
+    for call in [TOKEN, REGISTER] {
+        trial.order(Fault::once(call, FaultyAnswer::Hang)).await?;
+    }
+    again(&trial, 3).await?;
+    let registrations = trial.registrations().await?;
+    assert_eq!(registrations.len(), 4);
+    assert!(registrations.iter().all(|its| *its == registrations[0]));
+    let lines = Line::all(&stack).await?;
+    assert!(lines.iter().all(|line| line.succeeded == 1), "{lines:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_answer_that_says_nothing_is_told_and_no_failure() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let thanks = Reply {
+        status: 200,
+        headers: [].into(),
+        body: "Thank you!".into(),
+    };
+    let answer = Fault {
+        done: true,
+        ..Fault::once(REGISTER, FaultyAnswer::Reply(thanks))
+    };
+    trial.order(answer).await?;
+    let stack = again(&trial, 1).await?;
+    let told = stack.output("Registration")?;
+    assert!(told.contains("not told: all of it"), "{told}");
+    assert_eq!(trial.registrations().await?.len(), 1);
+    Ok(())
+}
+
+/// AURA delivers to who knows where then: the one before is registered again.
+#[tokio::test]
+async fn an_answer_that_contradicts_fails_with_what_differs_and_is_taken_back() -> Result<()> {
+    let trial = Trial::begin().await?;
+    again(&trial, 1).await?;
+    let elsewhere = json!({"config": [{"url": "https://example.com/", "events": ["NEW_CALLOUT"]}]});
+    let patch = FaultyAnswer::Patch(json!({"notifier": elsewhere}));
+    trial.order(Fault::once(REGISTER, patch)).await?;
+    let changes = [("WebhookEvents", "NEW_CALLOUT")];
+    let failure = rolled_back(trial.deploy(&changes).await)?;
+    assert_eq!(failure.status, "UPDATE_ROLLBACK_COMPLETE", "{failure}");
+    let reason = trial.reason().await?;
+    assert!(
+        reason.contains("something else than it was asked for"),
+        "{reason}"
+    );
+    assert!(reason.contains("another url"), "{reason}");
+    let registrations = trial.registrations().await?;
+    assert_eq!(registrations.len(), 3);
+    assert!(registrations[0] == registrations[2], "it isn't taken back");
+    Ok(())
+}
+
+#[tokio::test]
+async fn credentials_that_aura_refuses_or_that_are_none_are_named() -> Result<()> {
+    let refused = json!({"clientId": CLIENT_ID, "clientSecret": "marker-wrong"});
+    let missing = json!({"clientId": "marker-id"});
+    let cases = [
+        (refused, "AURA refused the credentials (401"),
+        (missing, "clientSecret is missing"),
+    ];
+    for (credentials, expected) in cases {
+        let trial = Trial::begin().await?;
+        trial.store_credentials(&credentials.to_string()).await?;
+        let changes = [("HandBackUrl", BEFORE)];
+        rolled_back(trial.deploy(&changes).await)?;
+        let reason = trial.reason().await?;
+        assert!(reason.contains(expected), "{reason}");
+        assert!(!reason.contains("marker"), "{reason}");
+        assert_eq!(trial.register_calls().await?, 0);
+        assert_eq!(
+            trial.stack_statuses().await?.last().map(String::as_str),
+            Some("ROLLBACK_COMPLETE")
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_registrar_that_is_killed_is_a_failure_soon_and_the_next_try_works() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let text = trial.local.template().text();
+    let line = text.lines().find(|line| line.starts_with(SERVICE_TIMEOUT));
+    let line = line.context("no service timeout")?;
+    let shorter = format!("{SERVICE_TIMEOUT}3");
+    let template = bent(trial.local.template(), line, &shorter)?;
+    let stack = trial.deploy_from(&template, &[]).await?;
+    trial.order(Fault::once(TOKEN, FaultyAnswer::Hang)).await?;
+    let changes = [("WebhookEvents", "NEW_CALLOUT")];
+    let update = async { rolled_back(trial.deploy_from(&template, &changes).await) };
+    let kill = async {
+        trial.until_hanging(TOKEN).await?;
+        processes::kill(&stack, "RegistrarFunctionName")
+    };
+    let limit = Duration::from_mins(1);
+    let both = tokio::time::timeout(limit, async { tokio::try_join!(update, kill) });
+    let (failure, _) = both.await.context("CloudFormation waits on")??;
+    assert_eq!(failure.status, "UPDATE_ROLLBACK_COMPLETE", "{failure}");
+    let reason = trial.reason().await?;
+    assert!(reason.contains("timed out"), "{reason}");
+    // What the rollback registers is what was registered.
+    let registrations = trial.registrations().await?;
+    assert!(registrations.iter().all(|its| *its == registrations[0]));
+
+    trial.deploy_from(&template, &changes).await?;
+    let now = trial.registrations().await?.pop().context("none")?;
+    assert_eq!(now["events"], json!(["NEW_CALLOUT"]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stack_that_can_not_be_handed_back_says_what_to_do_and_goes_then() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[("HandBackUrl", BEFORE)]).await?;
+    let refusal = FaultyAnswer::refusal(403, "not allowed");
+    trial.order(Fault::once(REGISTER, refusal)).await?;
+    let deleted = stack.clone().delete(Progress::to_stderr()).await;
+    let Err(DeployError::RolledBack(failure)) = deleted else {
+        panic!("it is gone");
+    };
+    assert_eq!(failure.status, "DELETE_FAILED");
+    let reason = trial.reason().await?;
+    assert!(reason.contains("not allowed"), "{reason}");
+    let hint = "AURA still delivers to this stack. Mend the cause and delete the stack again";
+    assert!(reason.contains(hint), "{reason}");
+    assert_eq!(trial.registrations().await?.len(), 1);
+
+    stack.delete(Progress::to_stderr()).await?;
+    let now = trial.registrations().await?.pop().context("none")?;
+    assert_eq!(now["url"], BEFORE);
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! The four steps of a rotation, one by one: what each does, and that it does it once.
+
+use anyhow::{Context as _, Result};
+use aws_sdk_secretsmanager::types::RotationRulesType;
+use local::aura::faults::{Fault, FaultyAnswer, REGISTER, TOKEN};
+use local::proxy::FaultProxy;
+use local::stack::Stack;
+use local::system::Webhook;
+use registrar::journal::Journal;
+use registrar::registrar::Registrar;
+use registrar::rotation::{Request, RotationError, RotationStep};
+use shared::secrets::Stage;
+use uuid::Uuid;
+
+use crate::registrar_here::registrar;
+use crate::registration::trial::{Line, OF_INGEST, Trial};
+
+/// The step, of the stack's own secret.
+async fn take(registrar: &Registrar, step: RotationStep, token: &str) -> Result<(), RotationError> {
+    let request = Request {
+        step,
+        secret_id: registrar.config.webhook_secret_arn.clone(),
+        client_request_token: token.to_owned(),
+    };
+    registrar.rotate(&request, &Journal::default()).await
+}
+
+/// The secret's value at a stage, and its version.
+async fn version(stack: &Stack, stage: Stage) -> Result<(String, String)> {
+    let get = stack.account().secretsmanager().get_secret_value();
+    let get = get.secret_id(stack.output("WebhookSecretArn")?);
+    let got = get.version_stage(stage.label()).send().await?;
+    let value = got.secret_string.context("no value")?;
+    Ok((value, got.version_id.context("no version")?))
+}
+
+/// Makes a pending version, as who rotates by hand does.
+async fn put_pending(stack: &Stack, value: &str) -> Result<String> {
+    let token = Uuid::now_v7().to_string();
+    let put = stack.account().secretsmanager().put_secret_value();
+    let put = put.secret_id(stack.output("WebhookSecretArn")?);
+    let put = put.client_request_token(&token).secret_string(value);
+    put.version_stages(Stage::Pending.label()).send().await?;
+    Ok(token)
+}
+
+#[tokio::test]
+async fn each_step_can_be_taken_twice_and_none_while_the_stack_is_changed() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    let registrar = registrar(&stack)?;
+    let (old_value, old) = version(&stack, Stage::Current).await?;
+
+    // While it changes, createSecret is all that Secrets Manager gets done.
+    trial.order(Fault::once(TOKEN, FaultyAnswer::Hang)).await?;
+    let changes = [("RegistrationRevision", "2")];
+    let update = async { Ok(trial.deploy(&changes).await?) };
+    let meanwhile = async {
+        trial.until_hanging(TOKEN).await?;
+        let token = start_rotation(&trial, &stack).await?;
+        let refused = take(&registrar, RotationStep::SetSecret, &token).await;
+        let told = refused.expect_err("it was registered").to_string();
+        assert!(
+            told.starts_with("the stack is UPDATE_IN_PROGRESS"),
+            "{told}"
+        );
+        anyhow::Ok(token)
+    };
+    let (_, token) = tokio::try_join!(update, meanwhile)?;
+    let (value, pending) = version(&stack, Stage::Pending).await?;
+    assert_eq!(pending, token);
+    assert_eq!(value.len(), 48);
+    assert!(value.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    assert_eq!(trial.registrations().await?.len(), 2);
+
+    for _ in 0..2 {
+        take(&registrar, RotationStep::CreateSecret, &token).await?;
+        assert!(version(&stack, Stage::Pending).await? == (value.clone(), token.clone()));
+    }
+    let set = || take(&registrar, RotationStep::SetSecret, &token);
+    tokio::try_join!(set(), set())?;
+    for _ in 0..2 {
+        take(&registrar, RotationStep::TestSecret, &token).await?;
+    }
+    let registrations = trial.registrations().await?;
+    assert_eq!(registrations.len(), 6);
+    for registration in &registrations[2..] {
+        let header = &registration["headers"]["authorization"];
+        assert!(*header == format!("Bearer {value}"), "another header");
+    }
+    for _ in 0..2 {
+        take(&registrar, RotationStep::FinishSecret, &token).await?;
+        assert!(version(&stack, Stage::Current).await? == (value.clone(), token.clone()));
+        assert!(version(&stack, Stage::Previous).await? == (old_value.clone(), old.clone()));
+    }
+    // What is over is not begun again.
+    take(&registrar, RotationStep::SetSecret, &token).await?;
+    assert_eq!(trial.registrations().await?.len(), 6);
+    Ok(())
+}
+
+/// Has Secrets Manager rotate, and waits until it has given up at setSecret.
+async fn start_rotation(trial: &Trial, stack: &Stack) -> Result<String> {
+    let rotate = stack.account().secretsmanager().rotate_secret();
+    let rotate = rotate.secret_id(stack.output("WebhookSecretArn")?);
+    let rotate = rotate.rotation_lambda_arn(stack.output("RegistrarFunctionArn")?);
+    let token = rotate.send().await?.version_id.context("no version")?;
+    let line = trial.until_line(stack, "setSecret").await?;
+    assert_eq!(line.succeeded, 0);
+    Ok(token)
+}
+
+#[tokio::test]
+async fn what_is_no_rotation_of_this_secret_is_refused() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    let registrar = registrar(&stack)?;
+    let steps = [
+        RotationStep::CreateSecret,
+        RotationStep::SetSecret,
+        RotationStep::TestSecret,
+        RotationStep::FinishSecret,
+    ];
+    for step in steps {
+        let refused = take(&registrar, step, &Uuid::now_v7().to_string()).await;
+        assert!(
+            matches!(refused, Err(RotationError::NotStaged(_))),
+            "{refused:?}"
+        );
+        let (_, current) = version(&stack, Stage::Current).await?;
+        let request = Request {
+            step,
+            secret_id: registrar.config.aura_credentials_secret_arn.clone(),
+            client_request_token: current.clone(),
+        };
+        let refused = registrar.rotate(&request, &Journal::default()).await;
+        assert!(
+            matches!(refused, Err(RotationError::OtherSecret)),
+            "{refused:?}"
+        );
+        take(&registrar, step, &current).await?;
+    }
+    assert_eq!(trial.registrations().await?.len(), 1);
+    Ok(())
+}
+
+/// As Secrets Manager tests the function when a rotation is configured.
+#[tokio::test]
+async fn a_test_without_a_new_value_proves_the_current_one_and_registers_nothing() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    let rules = RotationRulesType::builder().automatically_after_days(30);
+    let configure = stack.account().secretsmanager().rotate_secret();
+    let configure = configure.secret_id(stack.output("WebhookSecretArn")?);
+    let configure = configure.rotation_lambda_arn(stack.output("RegistrarFunctionArn")?);
+    let configure = configure.rotation_rules(rules.build());
+    configure.rotate_immediately(false).send().await?;
+
+    let line = trial.until_line(&stack, "testSecret").await?;
+    assert_eq!(line.succeeded, 1);
+    assert!(
+        line.step("Canary")
+            .is_some_and(|told| told.starts_with("published"))
+    );
+    assert!(line.step("Registration").is_none());
+    assert_eq!(trial.register_calls().await?, 1);
+    let requests = Line::all(&stack).await?;
+    let requests: Vec<_> = requests.iter().map(|line| line.request.as_str()).collect();
+    assert_eq!(requests, ["Create", "testSecret"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_new_value_that_does_not_work_is_taken_back() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let secrets = FaultProxy::before(trial.local.endpoint())?;
+    let variable = ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &*secrets.url());
+    let template = trial
+        .local
+        .template()
+        .with_variables(OF_INGEST, &[variable])?;
+    let stack = trial.deploy_from(&template, &[]).await?;
+    let registrar = registrar(&stack)?;
+    // No instance of ingest will ever know it.
+    secrets.down().await;
+    let token = put_pending(&stack, "another-value").await?;
+
+    let refusal = FaultyAnswer::refusal(400, "not now");
+    trial.order(Fault::once(REGISTER, refusal)).await?;
+    let failed = take(&registrar, RotationStep::TestSecret, &token).await;
+    let failed = failed.expect_err("it works");
+    assert!(
+        matches!(failed, RotationError::NotTakenBack { .. }),
+        "{failed}"
+    );
+    let told = failed.to_string();
+    assert!(
+        told.contains("not now") && told.contains("AURA sends the new one"),
+        "{told}"
+    );
+
+    let failed = take(&registrar, RotationStep::TestSecret, &token).await;
+    let failed = failed.expect_err("it works");
+    assert!(
+        matches!(failed, RotationError::TakenBack { .. }),
+        "{failed}"
+    );
+    assert!(!failed.to_string().contains("another-value"));
+    let current = Webhook::of(&stack).await?.header;
+    let now = trial.registrations().await?.pop().context("none")?;
+    assert!(
+        now["headers"][&current.name] == current.value.as_str(),
+        "another header"
+    );
+    assert_eq!(trial.registrations().await?.len(), 2);
+    assert!(version(&stack, Stage::Pending).await?.1 == token);
+    Ok(())
+}
