@@ -1,11 +1,10 @@
 //! AURA's events on their way from the endpoint to the consumers.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use e2e::Local;
-use local::aura::{Aura, Controller, Day, Delivery};
+use local::aura::{Controller, Day, Delivery};
 use local::consumers::{Consumers, Published};
 use local::ledger;
 use local::settled::{PATIENCE, all_published};
@@ -24,17 +23,6 @@ fn sequence(event: &Published) -> u128 {
     event.detail.sequence.parse().unwrap_or_default()
 }
 
-/// Waits until AURA's stand-in has an answer to everything that it sent.
-async fn all_answered(aura: &Aura) -> Result<Vec<Delivery>> {
-    loop {
-        let deliveries = aura.deliveries().await?;
-        if deliveries.pending == 0 {
-            return Ok(deliveries.deliveries);
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 #[tokio::test]
 async fn one_emergency_is_published_event_by_event() -> Result<()> {
     let system = Local::shared().await?.system(&[]).await?;
@@ -49,7 +37,7 @@ async fn one_emergency_is_published_event_by_event() -> Result<()> {
     for action in [Controller::Complete, Controller::Close] {
         aura.control(&callout, action).await?;
     }
-    let deliveries = all_answered(&aura).await?;
+    let deliveries = aura.all_answered().await?;
     let published = all_published(&system.stack, &mut consumers).await?;
 
     let tally = Tally::of(&deliveries, &published);
@@ -113,11 +101,11 @@ async fn a_duplicate_is_accepted_and_dropped() -> Result<()> {
     let mut consumers = Consumers::read(&system.stack);
     let aura = system.aura().await?;
     aura.create_customer("+27000000002").await?;
-    let sent = all_answered(&aura).await?;
+    let sent = aura.all_answered().await?;
     for delivery in &sent {
         aura.resend(delivery.n).await?;
     }
-    let deliveries = all_answered(&aura).await?;
+    let deliveries = aura.all_answered().await?;
     let published = all_published(&system.stack, &mut consumers).await?;
 
     let tally = Tally::of(&deliveries, &published);
@@ -217,7 +205,7 @@ async fn a_random_day_is_published_once_and_in_order() -> Result<()> {
         duplicates: 0.2,
     };
     aura.play(&day).await?;
-    let deliveries = all_answered(&aura).await?;
+    let deliveries = aura.all_answered().await?;
     let published = all_published(&system.stack, &mut consumers).await?;
 
     let tally = Tally::of(&deliveries, &published);

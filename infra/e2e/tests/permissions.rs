@@ -35,8 +35,8 @@ async fn every_function_may_do_what_it_has_to() -> Result<()> {
     };
     aura.play(&day).await?;
     send_unreadable(&system).await?;
+    let deliveries = aura.all_answered().await?;
     let published = all_published(&system.stack, &mut consumers).await?;
-    let deliveries = aura.deliveries().await?.deliveries;
     let tally = Tally::of(&deliveries, &published);
     assert_eq!((tally.published, tally.lost), (EVENTS, 0), "{tally:?}");
     let leftovers = Leftovers::count(&system.stack).await?;

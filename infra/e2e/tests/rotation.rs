@@ -1,10 +1,8 @@
 //! Rotations of the secret while emergencies go on.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
 use e2e::Local;
-use local::aura::{Aura, Day, Delivery};
+use local::aura::{Aura, Day};
 use local::consumers::Consumers;
 use local::progress::Progress;
 use local::rotate::rotate;
@@ -45,7 +43,7 @@ async fn rotations_refuse_nothing_and_lose_nothing_and_end_with_the_old_values_r
         busy_until(ended, &aura, rate),
     )?;
 
-    let deliveries = all_answered(&aura).await?;
+    let deliveries = aura.all_answered().await?;
     let refused = deliveries.iter().filter(|sent| sent.status != Some(202));
     assert_eq!(refused.count(), 0);
     let published = all_published(&system.stack, &mut consumers).await?;
@@ -82,16 +80,6 @@ async fn busy_until(mut end: oneshot::Receiver<()>, aura: &Aura, rate: u32) -> R
         }
     }
     Ok(())
-}
-
-async fn all_answered(aura: &Aura) -> Result<Vec<Delivery>> {
-    loop {
-        let deliveries = aura.deliveries().await?;
-        if deliveries.pending == 0 {
-            return Ok(deliveries.deliveries);
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 /// The values of the header that AURA was told, the oldest first; what it was told twice in a row

@@ -19,6 +19,8 @@ use self::faults::Fault;
 const LONGEST_DAY: Duration = Duration::from_hours(24);
 /// The list of ten thousand deliveries takes its time to be written and read.
 const LONGEST_LIST: Duration = Duration::from_mins(1);
+/// Between two looks at the list.
+const POLL: Duration = Duration::from_millis(20);
 
 /// The credentials that the stand-in takes.
 pub const CLIENT_ID: &str = "local-client";
@@ -277,6 +279,21 @@ impl Aura {
         let request = self.http.get(url).timeout(LONGEST_LIST);
         let answer = self.send(request, path, None).await?;
         serde_json::from_value(answer).context("the stand-in's list of deliveries has another form")
+    }
+
+    /// All deliveries, when none waits for its answer any more.
+    ///
+    /// # Errors
+    ///
+    /// The stand-in is out of reach.
+    pub async fn all_answered(&self) -> Result<Vec<Delivery>> {
+        loop {
+            let sent = self.deliveries().await?;
+            if sent.pending == 0 {
+                return Ok(sent.deliveries);
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// Sends a delivery again, byte for byte.

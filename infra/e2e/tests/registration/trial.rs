@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use e2e::Local;
 use local::aura::faults::{Fault, REGISTER};
-use local::aura::{Aura, Call, Day, Deliveries};
+use local::aura::{Aura, Call, Day, Delivery};
 use local::consumers::Consumers;
 use local::function_logs;
 use local::settled::all_published;
@@ -157,12 +157,13 @@ impl Trial {
         };
         let ((), done) = tokio::try_join!(self.play_until(&over), work)?;
 
-        let deliveries = self.all_answered().await?;
+        let deliveries = self.aura.all_answered().await?;
         let published = all_published(stack, &mut consumers).await?;
-        let tally = Tally::of(&deliveries.deliveries, &published);
+        let tally = Tally::of(&deliveries, &published);
         ensure!(
             tally.accepted == tally.sent && tally.is_each_once(),
-            "{tally:?}"
+            "{tally:?}, refused {:?}",
+            refused(&deliveries)
         );
         Ok(done)
     }
@@ -182,16 +183,16 @@ impl Trial {
         }
         Ok(())
     }
+}
 
-    async fn all_answered(&self) -> Result<Deliveries> {
-        loop {
-            let deliveries = self.aura.deliveries().await?;
-            if deliveries.pending == 0 {
-                return Ok(deliveries);
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
+/// What was not accepted: the numbers, and what was answered.
+fn refused(deliveries: &[Delivery]) -> Vec<(u64, Option<u16>, Option<&str>)> {
+    let refused = deliveries
+        .iter()
+        .filter(|sent| !sent.was_answered("accepted"));
+    refused
+        .map(|sent| (sent.n, sent.status, sent.error.as_deref()))
+        .collect()
 }
 
 impl Line {
