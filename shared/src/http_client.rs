@@ -14,7 +14,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client with limits that never follows a redirect: what it carries is meant for one host.
 ///
-///
 /// # Errors
 ///
 /// The TLS set-up of this machine is broken (no root certificates, say).

@@ -13,7 +13,9 @@ use shared::{aws, canary};
 use uuid::Uuid;
 
 /// How long a proof may take in all.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(1);
+/// The same for the endpoint of a rollback, which is registered in any case.
+pub const PATIENCE_IN_ROLLBACK: Duration = Duration::from_secs(20);
 /// How long the endpoint is asked again: a new route or a changed function takes some seconds to
 /// be everywhere.
 const SENDING_PATIENCE: Duration = Duration::from_secs(15);
@@ -21,6 +23,9 @@ const SENDING_PATIENCE: Duration = Duration::from_secs(15);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 /// For one answer of the endpoint. It takes 5 s at most, and Lambda the time to start it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// After which a canary that the processor doesn't get is sent again: `ingest` may have spilled it,
+/// before it was permitted to send to its queue, say. Twice is once to the ledger.
+const SEND_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// Between two looks at the ledger.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -57,30 +62,33 @@ pub enum CanaryError {
     },
     /// It was accepted and the processor never had it.
     #[error(
-        "the endpoint accepted the canary, but the processor did not get it within {} s: see \
+        "the endpoint accepted the canary, but the processor did not get it within {0} s: see \
          whether ingest may send to its queue (its log says `queue not reached`), and whether the \
-         processor runs",
-        PATIENCE.as_secs()
+         processor runs"
     )]
-    NotClaimed,
+    NotClaimed(u64),
     /// The processor had it and didn't publish it.
     #[error(
-        "the processor claimed the canary, but did not publish it within {} s: its log says why",
-        PATIENCE.as_secs()
+        "the processor claimed the canary, but did not publish it within {0} s: its log says why"
     )]
-    NotPublished,
+    NotPublished(u64),
     /// It can't be followed.
     #[error("the ledger can't be read: {0}")]
     LedgerUnreadable(String),
 }
 
 impl CanarySender {
-    /// Sends a canary to where AURA is to deliver, as AURA would, and returns when it is published.
+    /// Sends a canary to where AURA is to deliver, as AURA would, and returns when it is published:
+    /// within `patience` and the time of one answer.
     ///
     /// # Errors
     ///
     /// [`CanaryError`] says how far it came, after all tries.
-    pub async fn send(&self, registration: &Registration) -> Result<(), CanaryError> {
+    pub async fn send(
+        &self,
+        registration: &Registration,
+        patience: Duration,
+    ) -> Result<(), CanaryError> {
         let begun = Instant::now();
         let id = Uuid::now_v7();
         let (min, max) = PAUSES;
@@ -94,8 +102,7 @@ impl CanarySender {
             .when(|_| begun.elapsed() < SENDING_PATIENCE)
             .notify(|error, _| tracing::info!(%error, "canary not accepted yet"))
             .await?;
-        // A queue that was just connected may be polled a while later.
-        self.follow(id, begun + PATIENCE).await
+        self.follow(registration, id, begun, patience).await
     }
 
     async fn post(&self, registration: &Registration, id: Uuid) -> Result<(), CanaryError> {
@@ -125,16 +132,31 @@ impl CanarySender {
         Err(CanaryError::Refused { status, hint })
     }
 
-    async fn follow(&self, id: Uuid, deadline: Instant) -> Result<(), CanaryError> {
+    /// Waits until it is published. A queue that was just connected may be polled a while later.
+    async fn follow(
+        &self,
+        registration: &Registration,
+        id: Uuid,
+        begun: Instant,
+        patience: Duration,
+    ) -> Result<(), CanaryError> {
+        let mut sent = Instant::now();
         loop {
+            let seconds = begun.elapsed().as_secs();
             let not_yet = match self.state(id).await {
                 Ok(Some(state)) if state == PUBLISHED => return Ok(()),
-                Ok(Some(state)) if state == CLAIMED => CanaryError::NotPublished,
-                Ok(_) => CanaryError::NotClaimed,
+                Ok(Some(state)) if state == CLAIMED => CanaryError::NotPublished(seconds),
+                Ok(_) => CanaryError::NotClaimed(seconds),
                 Err(error) => error,
             };
-            if Instant::now() > deadline {
+            if begun.elapsed() > patience {
                 return Err(not_yet);
+            }
+            if matches!(not_yet, CanaryError::NotClaimed(_)) && sent.elapsed() > SEND_AGAIN_AFTER {
+                if let Err(error) = self.post(registration, id).await {
+                    tracing::info!(%error, "canary not accepted again");
+                }
+                sent = Instant::now();
             }
             tokio::time::sleep(LOOK_PAUSE).await;
         }

@@ -21,13 +21,14 @@ use serde_json::Value;
 use shared::secrets::{self, Stage};
 
 use crate::answer::{Answer, NOT_REGISTERED, PHYSICAL_RESOURCE_ID, RequestIds, SendError};
+use crate::canary;
 use crate::endpoint::{Endpoint, Properties, PropertyError};
 use crate::guard::guarded;
 use crate::invocation::Handler;
 use crate::journal::{Entry, Journal, Step};
 use crate::known::until_known;
 use crate::metrics::RequestMetrics;
-use crate::registrar::{Registrar, RegistrationError};
+use crate::registrar::{Registrar, RegistrationError, once_permitted};
 use crate::stack::Snapshot;
 
 /// Kept back at the end of an invocation to send the answer, all its attempts included.
@@ -71,7 +72,11 @@ impl Handler {
     /// # Errors
     ///
     /// The answer could not be sent. Everything else is in the answer.
-    pub async fn deploy(&self, request: Request, time_left: Duration) -> Result<(), SendError> {
+    pub async fn answer_cloudformation(
+        &self,
+        request: Request,
+        time_left: Duration,
+    ) -> Result<(), SendError> {
         let Request {
             kind,
             response_url,
@@ -88,13 +93,16 @@ impl Handler {
         let work = async move {
             match kind {
                 RequestType::Create | RequestType::Update => {
-                    registrar.deploy(kind, resource_properties, &noted).await
+                    registrar.deploy(resource_properties, &noted).await
                 }
                 RequestType::Delete if is_made => {
                     registrar.hand_back(&resource_properties, &noted).await
                 }
                 RequestType::Delete => {
-                    tracing::info!("the endpoint was never registered: nothing to take back");
+                    tracing::warn!(
+                        "the endpoint was not registered, as far as is known: AURA is left alone. \
+                         Should it deliver here, ask AURA to remove the webhook"
+                    );
                     Ok(())
                 }
             }
@@ -104,11 +112,13 @@ impl Handler {
         let outcome = outcome.map_err(|reason| with_hints(kind, reason, &journal));
 
         metrics.ended(&journal, outcome.as_ref().err());
-        let physical_id = match physical_resource_id {
-            Some(id) if kind != RequestType::Create => id,
-            _ if outcome.is_ok() || journal.aura_may_have_changed() => {
+        let is_made = is_made || journal.aura_may_have_changed();
+        let physical_id = match (kind, &outcome, physical_resource_id) {
+            (RequestType::Create | RequestType::Update, Ok(()), _) => {
                 PHYSICAL_RESOURCE_ID.to_owned()
             }
+            (RequestType::Update | RequestType::Delete, _, Some(id)) => id,
+            _ if is_made => PHYSICAL_RESOURCE_ID.to_owned(),
             _ => NOT_REGISTERED.to_owned(),
         };
         let outcome = outcome.map(|()| data(&journal));
@@ -132,30 +142,30 @@ fn with_hints(kind: RequestType, reason: String, journal: &Journal) -> String {
 
 impl Registrar {
     /// Proves and registers what the resource's properties say.
-    async fn deploy(
-        &self,
-        kind: RequestType,
-        properties: Value,
-        journal: &Journal,
-    ) -> Result<(), RegistrationError> {
+    async fn deploy(&self, properties: Value, journal: &Journal) -> Result<(), RegistrationError> {
         let properties = serde_json::from_value(properties).map_err(PropertyError::from)?;
         let endpoint = Endpoint::check(&properties)?;
-        let stack = Snapshot::take(&self.cloudformation, &self.config.stack_id).await?;
+        let stack = self.stack().await?;
         stack.expect_in_progress()?;
         let (client, arn) = (&self.secrets_manager, &self.config.webhook_secret_arn);
-        let secret = secrets::read_current(client, arn).await?;
+        let secret = once_permitted(async || Ok(secrets::read_current(client, arn).await?)).await?;
         let registration = endpoint.registration(&secret.value)?;
         let aura = self.aura(&endpoint.aura_base_url, journal).await?;
         // The first value is older than the functions; another one may be too new for them.
-        if kind == RequestType::Update
-            && secrets::read_stage(client, arn, Stage::Previous)
-                .await?
-                .is_some()
-        {
+        let changed = secrets::read_stage(client, arn, Stage::Previous).await?;
+        if changed.is_some() {
             until_known(secret.made_at.unwrap_or_else(Timestamp::now), journal).await;
         }
-        match self.prove(&registration, journal).await {
-            Err(error) if stack.is_rolling_back() => tracing::warn!(
+        // CloudFormation has put the function back before it asks. A request that isn't for what
+        // the function is deployed with is one of the update, come late.
+        let is_last_known_good = stack.is_rolling_back() && self.is_deployed(&properties);
+        let patience = if is_last_known_good {
+            canary::PATIENCE_IN_ROLLBACK
+        } else {
+            canary::PATIENCE
+        };
+        match self.prove(&registration, patience, journal).await {
+            Err(error) if is_last_known_good => tracing::warn!(
                 %error,
                 "the stack is rolling back: registered all the same, as the last known good"
             ),
@@ -179,13 +189,14 @@ impl Registrar {
             );
             return Ok(());
         }
-        let stack = Snapshot::take(&self.cloudformation, &self.config.stack_id).await?;
+        let stack = self.stack().await?;
         if !stack.is_going_away() {
             tracing::info!("the stack stays: not handed back");
             return Ok(());
         }
         let properties = Properties::deserialize(properties).map_err(PropertyError::from)?;
-        let endpoint = Endpoint::check(&properties)?.handed_back();
+        let mut endpoint = Endpoint::check(&properties)?;
+        endpoint.url = endpoint.hand_back_url.clone().unwrap_or(endpoint.url);
         let (client, arn) = (&self.secrets_manager, &self.config.webhook_secret_arn);
         let registration = endpoint.registration(&secrets::read(client, arn).await?)?;
         let aura = self.aura(&endpoint.aura_base_url, journal).await?;
@@ -193,22 +204,45 @@ impl Registrar {
     }
 }
 
+impl Registrar {
+    async fn stack(&self) -> Result<Snapshot, RegistrationError> {
+        let take = async || {
+            let stack = Snapshot::take(&self.cloudformation, &self.config.stack_id);
+            Ok(stack.await?)
+        };
+        once_permitted(take).await
+    }
+
+    /// Whether the properties are those of the function's environment.
+    fn is_deployed(&self, properties: &Properties) -> bool {
+        let deployed = Properties {
+            hand_back_url: properties.hand_back_url.clone(),
+            ..self.config.deployed.clone()
+        };
+        *properties == deployed
+    }
+}
+
 /// The resource's attributes: how each step went. All of them are always there, because asking
 /// for one that isn't fails the stack.
 fn data(journal: &Journal) -> Value {
     let entries = journal.entries();
-    let told = |step: Step| {
-        let entry = entries.iter().find(|entry| entry.step == step);
-        entry.map_or_else(|| "not done".to_owned(), Entry::told)
-    };
     let steps = [
         Step::Token,
+        Step::Wait,
         Step::Canary,
         Step::Registration,
         Step::Confirmation,
     ];
-    let summary = steps.map(|step| format!("{}: {}", step.name(), told(step)));
-    let each = steps.map(|step| (step.name().to_owned(), told(step).into()));
+    let each = steps.map(|step| {
+        let entry = entries.iter().find(|entry| entry.step == step);
+        let told = entry.map_or_else(|| "not done".to_owned(), Entry::told);
+        (step.name().to_owned(), told.into())
+    });
+    let summary: Vec<_> = entries
+        .iter()
+        .map(|entry| format!("{}: {}", entry.step.name(), entry.told()))
+        .collect();
     let summary = ("Summary".to_owned(), summary.join("; ").into());
     Value::Object(each.into_iter().chain([summary]).collect())
 }

@@ -25,7 +25,7 @@ const HTTPS_OWN: [HeaderName; 7] = [
 
 /// What the template says of the endpoint, as it says it: the custom resource's
 /// `ResourceProperties`, or the function's environment.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Properties {
     /// The AURA environment.
@@ -129,15 +129,6 @@ impl Endpoint {
                 .map(|url| checked_url("HandBackUrl", url))
                 .transpose()?,
         })
-    }
-
-    /// The endpoint that takes over when the stack is deleted; itself if there is none.
-    #[must_use]
-    pub fn handed_back(mut self) -> Self {
-        if let Some(url) = self.hand_back_url.take() {
-            self.url = url;
-        }
-        self
     }
 
     /// What AURA is asked for, with this value of the secret.

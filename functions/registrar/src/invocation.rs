@@ -58,7 +58,7 @@ impl Handler {
         }
         let request = custom_resource::Request::deserialize(payload);
         let request = request.map_err(|_| InvocationError::Unknown)?;
-        Ok(self.deploy(request, time_left).await?)
+        Ok(self.answer_cloudformation(request, time_left).await?)
     }
 
     async fn rotate(&self, request: rotation::Request, time_left: Duration) -> Result<(), String> {

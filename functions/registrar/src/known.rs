@@ -18,8 +18,8 @@ pub async fn until_known(made_at: Timestamp, journal: &Journal) {
         tokio::time::sleep(wait).await;
         Ok::<_, Infallible>(())
     };
-    let told = |()| "the value is one that ingest takes".to_owned();
-    let _ = journal.step(Step::Wait, work, |&value| told(value)).await;
+    let told = |(): &()| "ingest takes the value".to_owned();
+    let _ = journal.step(Step::Wait, work, told).await;
 }
 
 /// No longer than for a value of this moment, whatever the clocks say.

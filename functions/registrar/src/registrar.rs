@@ -32,6 +32,13 @@ use crate::stack::{Snapshot, StackError};
 const TIMES_AGAIN: usize = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// How long a role may take to be the same everywhere, and the longest pause meanwhile.
+const ROLE_PATIENCE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How IAM's refusals are coded, by each service in its way: `AccessDenied` and
+/// `AccessDeniedException`.
+const NOT_PERMITTED: &str = "AccessDenied";
+
 /// Everything that a registration takes.
 #[derive(Debug)]
 pub struct Registrar {
@@ -92,7 +99,8 @@ impl Registrar {
     ) -> Result<PanicApi, RegistrationError> {
         let arn = &self.config.aura_credentials_secret_arn;
         let work = async {
-            let secret = secrets::read(&self.secrets_manager, arn).await?;
+            let read = async || Ok(secrets::read(&self.secrets_manager, arn).await?);
+            let secret = once_permitted(read).await?;
             let credentials = Credentials::parse(&secret)?;
             let aura = PanicApi::new(self.http.clone(), base_url.clone(), credentials);
             again(async || Ok(aura.authenticate().await?)).await?;
@@ -111,9 +119,10 @@ impl Registrar {
     pub async fn prove(
         &self,
         registration: &Registration,
+        patience: Duration,
         journal: &Journal,
     ) -> Result<(), CanaryError> {
-        let work = Box::pin(self.canaries.send(registration));
+        let work = Box::pin(self.canaries.send(registration, patience));
         journal
             .step(Step::Canary, work, |()| "published".to_owned())
             .await
@@ -168,6 +177,23 @@ fn told_of(confirmation: &Confirmation) -> String {
             )
         }
     }
+}
+
+/// Asks AWS; again, for half a minute, while this function's role doesn't permit it: a deployment
+/// may have changed the role seconds ago, and it isn't the same everywhere yet.
+pub async fn once_permitted<T, F>(call: impl FnMut() -> F) -> Result<T, RegistrationError>
+where
+    F: Future<Output = Result<T, RegistrationError>>,
+{
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .without_max_times()
+        .with_total_delay(Some(ROLE_PATIENCE));
+    call.retry(pauses)
+        .when(|error| error.to_string().contains(NOT_PERMITTED))
+        .notify(|error, _| tracing::info!(%error, "not permitted yet"))
+        .await
 }
 
 /// Calls AURA; again, after a pause, while AURA may recover. Doing it twice does no harm.

@@ -32,7 +32,7 @@ use shared::aws;
 use shared::panic_api::Registration;
 use shared::secrets::{self, SecretError, Stage};
 
-use crate::canary::CanaryError;
+use crate::canary::{self, CanaryError};
 use crate::endpoint::{Endpoint, PropertyError};
 use crate::journal::Journal;
 use crate::known::until_known;
@@ -101,17 +101,15 @@ pub enum RotationError {
     #[error(transparent)]
     Registration(#[from] RegistrationError),
     /// The new value doesn't work, so AURA was given the current one again.
-    #[error(
-        "the new value was registered and does not work ({failed}); AURA has the current one again"
-    )]
+    #[error("the new value does not work ({failed}); AURA has the current one again")]
     TakenBack {
         /// What its canary met.
         failed: CanaryError,
     },
     /// The new value doesn't work, and AURA couldn't be given the current one.
     #[error(
-        "the new value was registered and does not work ({failed}), and AURA could not be given \
-         the current one again ({again}): AURA sends the new one"
+        "the new value does not work ({failed}), and AURA could not be given the current one again \
+         ({again}): it may send the new one"
     )]
     NotTakenBack {
         /// What its canary met.
@@ -234,7 +232,7 @@ impl Registrar {
         };
         if pending == current {
             return Ok(self
-                .prove(&current, journal)
+                .prove(&current, canary::PATIENCE, journal)
                 .await
                 .map_err(RegistrationError::from)?);
         }
@@ -258,6 +256,8 @@ impl Registrar {
     }
 
     async fn make_current(&self, token: &str, current: &str) -> Result<(), RotationError> {
+        // A deployment under way may have read the value that is about to be the previous one.
+        self.settled_stack().await?;
         let moved = self
             .secrets_manager
             .update_secret_version_stage()
@@ -285,7 +285,7 @@ impl Registrar {
         journal: &Journal,
     ) -> Result<(), RegistrationError> {
         let aura = self.aura(&endpoint.aura_base_url, journal).await?;
-        self.prove(registration, journal).await?;
+        self.prove(registration, canary::PATIENCE, journal).await?;
         self.register(&aura, registration, stack, journal).await
     }
 

@@ -53,8 +53,11 @@ impl Snapshot {
         let stack = stacks.unwrap_or_default().into_iter().next();
         let stack = stack.ok_or_else(|| StackError::StatusUnknown("no such stack".to_owned()))?;
         let status = stack.stack_status.as_ref().map(StackStatus::as_str);
+        let status = status.unwrap_or_default();
+        // While what an update has replaced is being deleted, the update is in force.
+        let status = status.trim_end_matches("_CLEANUP_IN_PROGRESS");
         Ok(Self {
-            status: status.unwrap_or_default().to_owned(),
+            status: status.to_owned(),
             updated_at: stack.last_updated_time,
         })
     }
@@ -79,16 +82,18 @@ impl Snapshot {
         })
     }
 
-    /// Expects that CloudFormation is creating or updating, or taking that back.
+    /// Expects that CloudFormation is creating or updating, or taking an update back: that it waits
+    /// for an answer.
     ///
     /// # Errors
     ///
     /// [`StackError::RequestOver`].
     pub fn expect_in_progress(&self) -> Result<(), StackError> {
-        if self.status.ends_with("_IN_PROGRESS") && !self.is_cleaning_up() {
-            return Ok(());
+        match self.status.as_str() {
+            "CREATE_IN_PROGRESS" | "UPDATE_IN_PROGRESS" => Ok(()),
+            _ if self.is_rolling_back() => Ok(()),
+            status => Err(StackError::RequestOver(status.to_owned())),
         }
-        Err(StackError::RequestOver(self.status.clone()))
     }
 
     /// Expects that what is deployed is there to stay.
@@ -97,21 +102,20 @@ impl Snapshot {
     ///
     /// [`StackError::Unsettled`].
     pub fn expect_settled(&self) -> Result<(), StackError> {
-        // Neither a rollback of a creation nor a deletion leaves anything.
-        let is_gone = matches!(
-            self.status.as_str(),
-            "ROLLBACK_COMPLETE" | "DELETE_COMPLETE"
-        );
-        if self.is_cleaning_up() || self.status.ends_with("_COMPLETE") && !is_gone {
-            return Ok(());
+        match self.status.as_str() {
+            "CREATE_COMPLETE"
+            | "UPDATE_COMPLETE"
+            | "UPDATE_ROLLBACK_COMPLETE"
+            | "IMPORT_COMPLETE"
+            | "IMPORT_ROLLBACK_COMPLETE" => Ok(()),
+            status => Err(StackError::Unsettled(status.to_owned())),
         }
-        Err(StackError::Unsettled(self.status.clone()))
     }
 
     /// Whether an update is being taken back.
     #[must_use]
     pub fn is_rolling_back(&self) -> bool {
-        self.status.contains("ROLLBACK") && self.expect_in_progress().is_ok()
+        self.status == "UPDATE_ROLLBACK_IN_PROGRESS"
     }
 
     /// Whether the stack itself goes away, and not a resource alone.
@@ -121,11 +125,6 @@ impl Snapshot {
             self.status.as_str(),
             "DELETE_IN_PROGRESS" | "ROLLBACK_IN_PROGRESS"
         )
-    }
-
-    /// The update, or its rollback, is done; what it has replaced is being deleted.
-    fn is_cleaning_up(&self) -> bool {
-        self.status.ends_with("_CLEANUP_IN_PROGRESS")
     }
 }
 
@@ -139,23 +138,9 @@ mod tests {
         let cases = [
             ("CREATE_IN_PROGRESS", true, false, false, false),
             ("UPDATE_IN_PROGRESS", true, false, false, false),
-            ("DELETE_IN_PROGRESS", true, false, false, true),
-            ("ROLLBACK_IN_PROGRESS", true, false, true, true),
+            ("DELETE_IN_PROGRESS", false, false, false, true),
+            ("ROLLBACK_IN_PROGRESS", false, false, false, true),
             ("UPDATE_ROLLBACK_IN_PROGRESS", true, false, true, false),
-            (
-                "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS",
-                false,
-                true,
-                false,
-                false,
-            ),
-            (
-                "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS",
-                false,
-                true,
-                false,
-                false,
-            ),
             ("CREATE_COMPLETE", false, true, false, false),
             ("UPDATE_COMPLETE", false, true, false, false),
             ("UPDATE_ROLLBACK_COMPLETE", false, true, false, false),

@@ -1,5 +1,8 @@
 //! Rotations of the secret while emergencies go on.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use e2e::Local;
 use local::aura::{Aura, Day};
@@ -11,7 +14,6 @@ use local::system::{Header, System, Webhook};
 use local::tally::Tally;
 use serde_json::Value;
 use shared::webhook::REFRESH_INTERVAL;
-use tokio::sync::oneshot::{self, error::TryRecvError};
 
 /// How many rotations there are, and how many deliveries a second meanwhile:
 /// `ROTATIONS=10 RATE=50 cargo test -p e2e -- rotations`. A rotation takes 35 s.
@@ -33,14 +35,15 @@ async fn rotations_refuse_nothing_and_lose_nothing_and_end_with_the_old_values_r
     let system = Local::shared().await?.system(&[]).await?;
     let mut consumers = Consumers::read(&system.stack);
     let aura = system.aura().await?;
-    let (end, ended) = oneshot::channel();
-    let (values, ()) = tokio::try_join!(
+    let over = AtomicBool::new(false);
+    let (values, (), ()) = tokio::try_join!(
         async {
             let values = rotated(&system, rotations).await;
-            let _ = end.send(());
+            over.store(true, Ordering::Relaxed);
             values
         },
-        busy_until(ended, &aura, rate),
+        busy_until(&over, &aura, rate),
+        forge_until(&over, &system),
     )?;
 
     let deliveries = aura.all_answered().await?;
@@ -65,9 +68,9 @@ async fn rotated(system: &System, rotations: usize) -> Result<Vec<Header>> {
 }
 
 /// Plays one day after the other, and one more behind the end.
-async fn busy_until(mut end: oneshot::Receiver<()>, aura: &Aura, rate: u32) -> Result<()> {
+async fn busy_until(over: &AtomicBool, aura: &Aura, rate: u32) -> Result<()> {
     for seed in 1.. {
-        let is_last = end.try_recv() != Err(TryRecvError::Empty);
+        let is_last = over.load(Ordering::Relaxed);
         let day = Day {
             seed,
             events: u64::from(rate * DAY),
@@ -80,6 +83,31 @@ async fn busy_until(mut end: oneshot::Receiver<()>, aura: &Aura, rate: u32) -> R
         }
     }
     Ok(())
+}
+
+/// Uses up the readings that ingest makes for unknown values: a value of AURA's that came too early
+/// would be refused.
+async fn forge_until(over: &AtomicBool, system: &System) -> Result<()> {
+    let webhook = system.webhook().await?;
+    let http = shared::http_client::build()?;
+    while !over.load(Ordering::Relaxed) {
+        assert_eq!(post_with(&webhook, "Bearer forged", &http).await?, 401);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
+}
+
+async fn post_with(webhook: &Webhook, value: &str, http: &reqwest::Client) -> Result<u16> {
+    let header = Header {
+        name: webhook.header.name.clone(),
+        value: value.to_owned(),
+    };
+    let webhook = Webhook {
+        header,
+        ..webhook.clone()
+    };
+    let body = include_str!("../../events/new-callout.json");
+    Ok(webhook.post(http, body.into()).await?.status)
 }
 
 /// The values of the header that AURA was told, the oldest first; what it was told twice in a row
@@ -110,21 +138,13 @@ async fn only_the_last_two_are_valid(system: &System, values: &[Header]) -> Resu
     tokio::time::sleep(REFRESH_INTERVAL.unsigned_abs()).await;
     let webhook = system.webhook().await?;
     let http = shared::http_client::build()?;
-    let forged = Header {
-        name: webhook.header.name.clone(),
-        value: "Bearer forged".to_owned(),
-    };
     let old = values.len().saturating_sub(2);
-    let old = values.iter().take(old).map(|header| (header, 401));
-    let valid = values.iter().rev().take(2).map(|header| (header, 202));
-    for (header, expected) in [(&forged, 401)].into_iter().chain(old).chain(valid) {
-        let webhook = Webhook {
-            header: header.clone(),
-            ..webhook.clone()
-        };
-        let body = include_str!("../../events/new-callout.json");
-        let answer = webhook.post(&http, body.into()).await?;
-        assert_eq!(answer.status, expected);
+    let old = values.iter().take(old).map(|header| (&*header.value, 401));
+    let valid = values.iter().rev().take(2);
+    let valid = valid.map(|header| (&*header.value, 202));
+    let forged = [("Bearer forged", 401)];
+    for (value, expected) in forged.into_iter().chain(old).chain(valid) {
+        assert_eq!(post_with(&webhook, value, &http).await?, expected);
     }
     Ok(())
 }

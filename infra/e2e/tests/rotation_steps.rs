@@ -1,5 +1,7 @@
 //! The four steps of a rotation, one by one: what each does, and that it does it once.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use aws_sdk_secretsmanager::types::RotationRulesType;
 use local::aura::faults::{Fault, FaultyAnswer, REGISTER, TOKEN};
@@ -96,6 +98,31 @@ async fn each_step_can_be_taken_twice_and_none_while_the_stack_is_changed() -> R
     // What is over is not begun again.
     take(&registrar, RotationStep::SetSecret, &token).await?;
     assert_eq!(trial.registrations().await?.len(), 6);
+    Ok(())
+}
+
+/// It registers the endpoint as it was then.
+#[tokio::test]
+async fn a_step_that_was_begun_before_a_deployment_registers_nothing_after_it() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    let registrar = registrar(&stack)?;
+    let token = put_pending(&stack, "another-value").await?;
+    let set = take(&registrar, RotationStep::SetSecret, &token);
+    let changes = [("WebhookEvents", "NEW_CALLOUT")];
+    let update = async {
+        // The step has begun by then, and waits for half a minute.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        trial.deploy(&changes).await
+    };
+    let (refused, updated) = Box::pin(async { tokio::join!(set, update) }).await;
+    updated?;
+    let told = refused.expect_err("it was registered").to_string();
+    assert!(
+        told.starts_with("the stack was CREATE_COMPLETE when this began and is UPDATE_COMPLETE"),
+        "{told}"
+    );
+    assert_eq!(trial.register_calls().await?, 2);
     Ok(())
 }
 

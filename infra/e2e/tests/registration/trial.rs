@@ -168,8 +168,10 @@ impl Trial {
         Ok(done)
     }
 
+    /// And once more behind the end.
     async fn play_until(&self, over: &AtomicBool) -> Result<()> {
         for seed in 0.. {
+            let is_last = over.load(Ordering::Relaxed);
             let day = Day {
                 seed,
                 events: 10,
@@ -177,7 +179,7 @@ impl Trial {
                 duplicates: 0.0,
             };
             self.aura.play(&day).await?;
-            if over.load(Ordering::Relaxed) {
+            if is_last {
                 break;
             }
         }
