@@ -222,7 +222,7 @@ async fn a_new_value_that_does_not_work_is_taken_back() -> Result<()> {
     );
     let told = failed.to_string();
     assert!(
-        told.contains("not now") && told.contains("AURA sends the new one"),
+        told.contains("not now") && told.contains("it may send the new one"),
         "{told}"
     );
 
