@@ -29,7 +29,7 @@ use crate::journal::{Entry, Journal, Step};
 use crate::known::until_known;
 use crate::metrics::RequestMetrics;
 use crate::registrar::{Registrar, RegistrationError, once_permitted};
-use crate::stack::Snapshot;
+use crate::stack::{Snapshot, StackError};
 
 /// Kept back at the end of an invocation to send the answer, all its attempts included.
 pub const ANSWERING_TIME: Duration = Duration::from_secs(10);
@@ -147,6 +147,12 @@ impl Registrar {
         let endpoint = Endpoint::check(&properties)?;
         let stack = self.stack().await?;
         stack.expect_in_progress()?;
+        // CloudFormation has put the function back before it asks. A request for something else is
+        // one of the update that is being taken back.
+        let is_rollback = stack.is_rolling_back();
+        if is_rollback && !self.is_deployed(&properties) {
+            return Err(StackError::RolledBack.into());
+        }
         let (client, arn) = (&self.secrets_manager, &self.config.webhook_secret_arn);
         let secret = once_permitted(async || Ok(secrets::read_current(client, arn).await?)).await?;
         let registration = endpoint.registration(&secret.value)?;
@@ -156,16 +162,13 @@ impl Registrar {
         if changed.is_some() {
             until_known(secret.made_at.unwrap_or_else(Timestamp::now), journal).await;
         }
-        // CloudFormation has put the function back before it asks. A request that isn't for what
-        // the function is deployed with is one of the update, come late.
-        let is_last_known_good = stack.is_rolling_back() && self.is_deployed(&properties);
-        let patience = if is_last_known_good {
+        let patience = if is_rollback {
             canary::PATIENCE_IN_ROLLBACK
         } else {
             canary::PATIENCE
         };
         match self.prove(&registration, patience, journal).await {
-            Err(error) if is_last_known_good => tracing::warn!(
+            Err(error) if is_rollback => tracing::warn!(
                 %error,
                 "the stack is rolling back: registered all the same, as the last known good"
             ),
@@ -202,9 +205,7 @@ impl Registrar {
         let aura = self.aura(&endpoint.aura_base_url, journal).await?;
         self.register(&aura, &registration, &stack, journal).await
     }
-}
 
-impl Registrar {
     async fn stack(&self) -> Result<Snapshot, RegistrationError> {
         let take = async || {
             let stack = Snapshot::take(&self.cloudformation, &self.config.stack_id);
