@@ -3,6 +3,15 @@
 //! The catalogue is open: AURA's list goes on beyond what could be read, so a name that is not
 //! here is carried like any other and counts as [`Recurrence::Recurring`].
 
+/// A callout was created.
+pub const NEW_CALLOUT: &str = "NEW_CALLOUT";
+/// A callout was closed.
+pub const CALLOUT_CLOSED: &str = "CALLOUT_CLOSED";
+/// Ours and not AURA's: what AURA says of a callout when the reconciler asks. Its payload is the
+/// callout as AURA answers it, and the number of the observation, so that a state that comes back
+/// is another event than when it was there first.
+pub const CALLOUT_OBSERVED: &str = "CALLOUT_OBSERVED";
+
 /// How often one event name may occur for one entity, and with it what makes two deliveries
 /// the same event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +51,7 @@ pub const EVENT_NAMES: [&str; 16] = [
 #[must_use]
 pub fn recurrence(message: &str) -> Recurrence {
     match message {
-        "NEW_CALLOUT" | "CALLOUT_CLOSED" | "CREATED_CUSTOMER" | "SUBSCRIPTION_CREATED" => {
+        NEW_CALLOUT | CALLOUT_CLOSED | "CREATED_CUSTOMER" | "SUBSCRIPTION_CREATED" => {
             Recurrence::Once
         }
         "CALLOUT_EVENTS_CHANGED" => Recurrence::Signal,
@@ -56,6 +65,7 @@ pub fn recurrence(message: &str) -> Recurrence {
 pub fn loggable_name(message: &str) -> &'static str {
     EVENT_NAMES
         .iter()
+        .chain(&[CALLOUT_OBSERVED])
         .find(|name| **name == message)
         .copied()
         .unwrap_or("other")
@@ -83,6 +93,7 @@ mod tests {
     #[test]
     fn only_documented_names_are_loggable() {
         assert_eq!(loggable_name("NEW_CALLOUT"), "NEW_CALLOUT");
+        assert_eq!(loggable_name(CALLOUT_OBSERVED), CALLOUT_OBSERVED);
         assert_eq!(loggable_name("Jane Doe pressed panic"), "other");
     }
 }

@@ -14,7 +14,10 @@ use sha2::{Digest as _, Sha256};
 
 /// The kinds of entity that AURA documents, the most specific first: an event that carries
 /// several concerns the first that its name mentions.
-const DOCUMENTED_KINDS: [&str; 3] = ["callout", "subscription", "customer"];
+const DOCUMENTED_KINDS: [&str; 3] = [CALLOUT, "subscription", "customer"];
+
+/// The kind of a callout's entity.
+pub const CALLOUT: &str = "callout";
 
 /// Longest event name in characters: EventBridge's limit for a `DetailType`.
 pub const MAX_MESSAGE_CHARS: usize = 128;
@@ -39,6 +42,15 @@ pub struct Event {
     pub test: bool,
 }
 
+impl Event {
+    /// The id of the callout to which this happened, if it is `message` and about a callout.
+    #[must_use]
+    pub fn callout_of(&self, message: &str) -> Option<&str> {
+        let is_it = self.message == message && self.entity.kind == CALLOUT;
+        is_it.then_some(self.entity.id.as_str())
+    }
+}
+
 /// What an event is about. An id may arrive as a number or a string and is one string here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, Deserialize)]
 pub struct Entity {
@@ -49,6 +61,15 @@ pub struct Entity {
 }
 
 impl Entity {
+    /// The callout with this id.
+    #[must_use]
+    pub fn callout(id: &str) -> Self {
+        Self {
+            kind: CALLOUT.to_owned(),
+            id: id.to_owned(),
+        }
+    }
+
     /// `callout#5003`: the ledger's partition, and the head of an event's key.
     ///
     /// `#`, `/`, `%` and control characters in kind or id are percent-encoded, so that no two

@@ -12,10 +12,18 @@
 //! | expiry | the retention is over; DynamoDB's TTL does it, at once or days later | absent |
 //!
 //! The first three are data ([`RULES`]) with two readers: [`Step::apply`] does them to an item in
-//! memory, and the processor's adapter writes DynamoDB's condition and update expressions from
-//! the same [`Rule`]. So what is checked exhaustively is what runs.
+//! memory, and [`DynamoLedger`] writes DynamoDB's condition and update expressions from the same
+//! [`Rule`]. So what is checked exhaustively is what runs.
+//!
+//! Beside the events stand items of our own, whose partitions hold no `#` where an entity's key
+//! always has one: the [spill](crate::spill), the [`open`] callouts, and when AURA delivered last
+//! ([`line`]).
 
+mod dynamo;
+mod expression;
 mod item;
+pub mod line;
+pub mod open;
 mod rules;
 
 use std::fmt;
@@ -24,8 +32,10 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::catalogue::{Recurrence, recurrence};
+use crate::envelope::Origin;
 use crate::event::Event;
 
+pub use dynamo::{DynamoLedger, LedgerError};
 pub use item::{Attribute, CLAIMED, Item, Malformed, PUBLISHED, State, Value};
 pub use rules::{Change, Operand, RULES, Rule, Rules, Step, Test};
 
@@ -71,6 +81,8 @@ pub struct ClaimRequest {
     pub digest: String,
     /// The delivery that it came with.
     pub delivery_id: Uuid,
+    /// Who says that it happened.
+    pub origin: Origin,
     /// Fresh for each attempt.
     pub owner: Uuid,
     /// The claimant's clock.
@@ -112,6 +124,9 @@ pub enum Refusal {
 /// An owner is fresh for each attempt. So it meets a claim of its own only when the answer to
 /// its call was lost and the SDK has repeated the call: then the claim is its own.
 ///
+/// What the reconciler says of an event is in its own words: that they differ from AURA's, whoever
+/// came first, is no conflict.
+///
 /// # Errors
 ///
 /// The item isn't as this version writes it.
@@ -119,7 +134,13 @@ pub fn refused(item: &Item, request: &ClaimRequest) -> Result<Result<Claim, Refu
     Ok(match item.state()? {
         State::Claimed { claim, .. } if claim.owner == request.owner => Ok(claim),
         State::Claimed { lease_until, .. } => Err(Refusal::Held { lease_until }),
-        State::Published { .. } if item.digest()? == request.digest => Err(Refusal::Duplicate),
+        State::Published { .. }
+            if item.digest()? == request.digest
+                || item.is_of(Origin::Reconciler)
+                || request.origin == Origin::Reconciler =>
+        {
+            Err(Refusal::Duplicate)
+        }
         State::Published { .. } => Err(Refusal::Conflict {
             published: item.digest()?.to_owned(),
         }),

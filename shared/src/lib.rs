@@ -7,7 +7,7 @@
 //! | [`catalogue`] | AURA's event names and how often each may occur for one entity |
 //! | [`event`] | a raw body read into message, entity and test mark |
 //! | [`envelope`] | what travels on the queue |
-//! | [`ledger`] | identity, states and transitions of an event in the ledger |
+//! | [`ledger`] | identity, states and transitions of an event in the ledger, and the table that holds it |
 //! | [`webhook`] | the header that authenticates a delivery |
 //! | [`panic_api`] | the client of AURA's Panic API |
 //! | [`quarantine`] | where an authentic delivery goes that can't be understood |

@@ -4,11 +4,12 @@
 //! credentials or the base URL, or try again later ([`PanicApiError::is_transient`]). No error
 //! holds a header's value, a token or a credential, even if AURA's own words do.
 
+mod callout;
 mod credentials;
 mod error;
 
-use std::collections::BTreeMap;
 use std::slice;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 use url::Url;
 
+pub use self::callout::{ActiveCallouts, Callout, Lookup};
 pub use self::credentials::{Credentials, MalformedCredentials};
 pub use self::error::PanicApiError;
 
@@ -69,6 +71,7 @@ pub struct PanicApi {
     base_url: Url,
     credentials: Credentials,
     token: Mutex<Option<Token>>,
+    calls: AtomicU64,
 }
 
 #[derive(Debug, Clone)]
@@ -105,7 +108,14 @@ impl PanicApi {
             base_url,
             credentials,
             token: Mutex::new(None),
+            calls: AtomicU64::new(0),
         }
+    }
+
+    /// How many calls were made so far, those for a token and those that failed among them.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
     }
 
     /// Proves the credentials: gets a token, unless there is a good one.
@@ -148,11 +158,16 @@ impl PanicApi {
     ///
     /// # Errors
     ///
-    /// See [`PanicApiError`]; an unknown callout is [`PanicApiError::Refused`] with 404.
-    pub async fn callout(&self, id: &str) -> Result<Callout, PanicApiError> {
+    /// See [`PanicApiError`]. That there is none is no error.
+    pub async fn callout(&self, id: &str) -> Result<Lookup, PanicApiError> {
         let call = "Get a callout";
         let request = self.request(Method::GET, &["callouts", id]);
-        parse(call, &self.authorized(call, request, &[]).await?)
+        match self.authorized(call, request, &[]).await {
+            Ok(body) => Ok(Lookup::Found(callout::read_callout(call, &body)?)),
+            Err(PanicApiError::Refused { status, .. }) if status == 404 => Ok(Lookup::Gone),
+            Err(PanicApiError::Refused { status, .. }) if status == 285 => Ok(Lookup::Closed),
+            Err(error) => Err(error),
+        }
     }
 
     /// Every active callout of this customer source.
@@ -160,10 +175,10 @@ impl PanicApi {
     /// # Errors
     ///
     /// See [`PanicApiError`].
-    pub async fn active_callouts(&self) -> Result<Vec<FlatCallout>, PanicApiError> {
+    pub async fn active_callouts(&self) -> Result<ActiveCallouts, PanicApiError> {
         let call = "Get active callouts";
         let request = self.request(Method::GET, &["callouts", "activeCallouts"]);
-        parse(call, &self.authorized(call, request, &[]).await?)
+        callout::read_active(call, &self.authorized(call, request, &[]).await?)
     }
 
     /// The event stream of one callout.
@@ -219,6 +234,7 @@ impl PanicApi {
         request: RequestBuilder,
         secrets: &[&str],
     ) -> Result<Bytes, PanicApiError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         let request = request.bearer_auth(token.expose_secret());
         let secrets = [&[token.expose_secret()], secrets].concat();
         let settled = send(call, request, &secrets).await;
@@ -254,6 +270,7 @@ impl PanicApi {
         let body = serde_json::json!({"clientId": client_id, "clientSecret": client_secret});
         let call = "the token";
         let asked_at = Instant::now();
+        self.calls.fetch_add(1, Ordering::Relaxed);
         let request = self.request(Method::POST, &["oauth", "token"]).json(&body);
         let answer: Answer = parse(
             call,
@@ -388,33 +405,6 @@ fn secrets_of(value: &HeaderValue) -> impl Iterator<Item = &str> {
 fn is_bearer(token: &SecretString) -> bool {
     let token = token.expose_secret();
     !token.is_empty() && HeaderValue::from_str(token).is_ok()
-}
-
-/// One callout as Get a callout answers it.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged)]
-pub enum Callout {
-    /// `{"message": "…", "callout": {…}}`, with `incidentInformation` inside.
-    Nested {
-        /// The callout, whole.
-        callout: Value,
-    },
-    /// The older form.
-    Flat(FlatCallout),
-}
-
-/// The flat form of a callout. AURA's `status` is free text in mixed case.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FlatCallout {
-    /// AURA's id.
-    #[serde(deserialize_with = "id")]
-    pub id: String,
-    /// `created`, `Responder Dispatched`, `Responder Cancelled`, and others not documented.
-    pub status: Option<String>,
-    /// Everything else, as it came.
-    #[serde(flatten)]
-    pub rest: BTreeMap<String, Value>,
 }
 
 /// One entry of a callout's event stream.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use futures::future::join;
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -27,6 +28,9 @@ use crate::wave;
 
 /// How long a batch waits to be hidden if it has failed before.
 const HIDING_TIME: Duration = Duration::from_secs(1);
+
+/// How long the end of a batch waits for the note of AURA's last delivery.
+const NOTING_TIME: Duration = Duration::from_millis(500);
 
 /// Kept back from the last call, so that the report isn't late.
 const RESERVE: Duration = Duration::from_millis(100);
@@ -74,7 +78,8 @@ pub async fn process<L: Ledger, B: Bus, Q: Queues>(
             group.end(record, outcome);
         }
     }
-    hide_failed(processor, &groups, hiding, deadline).await;
+    let note = timeout(NOTING_TIME, processor.note_delivery());
+    let (_noted, ()) = join(note, hide_failed(processor, &groups, hiding, deadline)).await;
     let mut response = SqsBatchResponse::default();
     for (record, outcome) in groups.into_iter().flat_map(|group| group.done) {
         metrics.record(&record.message_id, outcome);

@@ -1,24 +1,11 @@
-//! The ledger in DynamoDB: each step is one conditional update, whose expressions are written
-//! from [`shared::ledger::RULES`].
+//! What the processor asks of the ledger, and the ledger table that answers.
 
-mod expression;
-
-use std::collections::HashMap;
 use std::future::Future;
 
-use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure as OnRefusal,
-};
 use jiff::Timestamp;
-use shared::ledger::{
-    self, Attribute, Claim, ClaimRequest, Item, LedgerKey, Malformed, RULES, Refusal, Step, Value,
-};
-
-use self::expression::Expressions;
+use shared::ledger::line::{Line, LineError};
+use shared::ledger::open::{OpenCallouts, OpenCalloutsError};
+use shared::ledger::{Claim, ClaimRequest, DynamoLedger, LedgerError, LedgerKey, Refusal};
 
 /// What the processor asks of the ledger.
 pub trait Ledger: Send + Sync + 'static {
@@ -44,74 +31,47 @@ pub trait Ledger: Send + Sync + 'static {
         claim: &Claim,
         now: Timestamp,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
-}
 
-/// A step that changed nothing, as far as we know.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// The claim is no longer ours: its lease ran out and somebody else holds the event.
-    #[error("ledger: the claim has passed to another owner")]
-    Stale,
-    /// The item is there but not as this version writes it.
-    #[error("ledger: {0}")]
-    Malformed(#[from] Malformed),
-    /// The call failed.
-    #[error("ledger: {}", shared::aws::describe(.0))]
-    Call(#[from] Box<SdkError<UpdateItemError>>),
+    /// Notes that a callout is open.
+    fn callout_opened(
+        &self,
+        id: &str,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<(), OpenCalloutsError>> + Send;
+
+    /// Notes that a callout is no longer open.
+    fn callout_closed(
+        &self,
+        id: &str,
+    ) -> impl Future<Output = Result<(), OpenCalloutsError>> + Send;
+
+    /// Notes that a delivery of AURA's arrived.
+    fn delivered(&self, at: Timestamp) -> impl Future<Output = Result<(), LineError>> + Send;
 }
 
 /// The ledger table.
 #[derive(Debug)]
-pub struct DynamoLedger {
-    client: Client,
-    table: String,
-    claim: Expressions,
-    complete: Expressions,
-    release: Expressions,
+pub struct LedgerTable {
+    events: DynamoLedger,
+    open_callouts: OpenCallouts,
+    line: Line,
 }
 
-impl DynamoLedger {
-    /// The ledger in `table`.
+impl LedgerTable {
+    /// The table of that name.
     #[must_use]
-    pub fn new(client: Client, table: String) -> Self {
+    pub fn new(client: aws_sdk_dynamodb::Client, table: String) -> Self {
         Self {
-            client,
-            table,
-            claim: Expressions::new(&RULES.claim),
-            complete: Expressions::new(&RULES.complete),
-            release: Expressions::new(&RULES.release),
+            open_callouts: OpenCallouts::new(client.clone(), table.clone()),
+            line: Line::new(client.clone(), table.clone()),
+            events: DynamoLedger::new(client, table),
         }
-    }
-
-    /// One step as one call: it says what it did, or what refused it.
-    fn update(
-        &self,
-        key: &LedgerKey,
-        expressions: &Expressions,
-        step: &Step,
-    ) -> UpdateItemFluentBuilder {
-        let update = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key("pk", AttributeValue::S(key.partition.clone()))
-            .key("sk", AttributeValue::S(key.sort.clone()))
-            .return_values(ReturnValue::UpdatedNew)
-            .return_values_on_condition_check_failure(OnRefusal::AllOld);
-        expressions.with_step(update, step)
     }
 }
 
-impl Ledger for DynamoLedger {
+impl Ledger for LedgerTable {
     async fn claim(&self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, LedgerError> {
-        let step = RULES.claim(request);
-        match self.update(&request.key, &self.claim, &step).send().await {
-            Ok(granted) => {
-                let item = read_item(&granted.attributes.unwrap_or_default());
-                Ok(Ok(item.claim()?))
-            }
-            Err(error) => Ok(ledger::refused(&refusing_item(error)?, request)?),
-        }
+        self.events.claim(request).await
     }
 
     async fn complete(
@@ -121,14 +81,7 @@ impl Ledger for DynamoLedger {
         bus_event_id: &str,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        let step = RULES.complete(claim, bus_event_id, now);
-        match self.update(key, &self.complete, &step).send().await {
-            Ok(_) => Ok(()),
-            Err(error) => match refusing_item(error)? {
-                item if ledger::is_published_under(&item, claim) => Ok(()),
-                _ => Err(LedgerError::Stale),
-            },
-        }
+        self.events.complete(key, claim, bus_event_id, now).await
     }
 
     async fn release(
@@ -137,33 +90,18 @@ impl Ledger for DynamoLedger {
         claim: &Claim,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        let step = RULES.release(claim, now);
-        match self.update(key, &self.release, &step).send().await {
-            Ok(_) => Ok(()),
-            Err(error) => refusing_item(error).and(Err(LedgerError::Stale)),
-        }
+        self.events.release(key, claim, now).await
     }
-}
 
-/// The item whose state refused a step; none if there isn't one, as after its expiry.
-fn refusing_item(error: SdkError<UpdateItemError>) -> Result<Item, LedgerError> {
-    match error.as_service_error() {
-        Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-            Ok(read_item(refused.item.as_ref().unwrap_or(&HashMap::new())))
-        }
-        _ => Err(Box::new(error).into()),
+    async fn callout_opened(&self, id: &str, at: Timestamp) -> Result<(), OpenCalloutsError> {
+        self.open_callouts.opened(id, at).await
     }
-}
 
-/// The attributes that the ledger knows, as they stand there.
-fn read_item(attributes: &HashMap<String, AttributeValue>) -> Item {
-    let read = |attribute: Attribute| {
-        let value = match attributes.get(attribute.name())? {
-            AttributeValue::S(text) => Value::Text(text.clone()),
-            AttributeValue::N(number) => Value::Number(number.parse().ok()?),
-            _ => return None,
-        };
-        Some((attribute, value))
-    };
-    Item(Attribute::ALL.into_iter().filter_map(read).collect())
+    async fn callout_closed(&self, id: &str) -> Result<(), OpenCalloutsError> {
+        self.open_callouts.closed(id).await
+    }
+
+    async fn delivered(&self, at: Timestamp) -> Result<(), LineError> {
+        self.line.delivered(at).await
+    }
 }

@@ -9,7 +9,8 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use processor::batch;
 use processor::bus::EventBridge;
 use processor::config::Config;
-use processor::ledger::DynamoLedger;
+use processor::deliveries::Deliveries;
+use processor::ledger::LedgerTable;
 use processor::queues::SqsQueues;
 use processor::steps::Processor;
 use shared::aws::CallLimits;
@@ -64,9 +65,10 @@ async fn run() -> Result<(), Error> {
         Err(_elapsed) => tracing::error!("event bus: no answer in time"),
     }
     let processor = Arc::new(Processor {
-        ledger: DynamoLedger::new(dynamo, config.ledger_table),
+        ledger: LedgerTable::new(dynamo, config.ledger_table),
         bus,
         queues: SqsQueues::new(sqs, config.ingest_queue_url, config.quarantine_queue_url),
+        deliveries: Deliveries::default(),
         retention: config.ledger_retention,
         now: Timestamp::now,
         new_owner: Uuid::now_v7,

@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use metrique::writer::BoxEntrySink;
-use shared::envelope::Envelope;
-use shared::ledger::{Claim, ClaimRequest, Refusal};
+use shared::catalogue::{CALLOUT_CLOSED, NEW_CALLOUT};
+use shared::envelope::{Envelope, Origin};
+use shared::ledger::{Claim, ClaimRequest, LedgerError, Refusal};
 use shared::quarantine::{Conflict, Quarantined};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::bus::{Bus, BusError, Entry, Omission};
+use crate::deliveries::Deliveries;
 use crate::failpoint::{self, Step};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::Ledger;
 use crate::queues::Queues;
 use crate::record::{Identified, Outcome, Record, quarantined};
 use crate::retry::MOST_PANICS;
@@ -32,6 +34,8 @@ pub struct Processor<L, B, Q> {
     pub bus: B,
     /// Where records come back to, or go that can never be processed.
     pub queues: Q,
+    /// AURA's last delivery that came by here.
+    pub deliveries: Deliveries,
     /// How long the ledger remembers an event.
     pub retention: Duration,
     /// The clock; [`Timestamp::now`] but for tests.
@@ -103,6 +107,9 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
         lease_until: Timestamp,
     ) -> Result<(Claimed, Entry), Outcome> {
         let identified = self.identify(record).await?;
+        if identified.envelope.origin == Origin::Webhook {
+            self.deliveries.see(identified.envelope.received_at);
+        }
         let (entry, omission) = identified
             .entry(record)
             .map_err(|error| failed(record, &error))?;
@@ -111,6 +118,7 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
             key: identified.key.clone(),
             digest: identified.digest.clone(),
             delivery_id: identified.envelope.delivery_id,
+            origin: identified.envelope.origin,
             owner: (self.new_owner)(),
             now,
             lease_until,
@@ -132,8 +140,50 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
             claim,
             omission,
         };
+        self.note_opening(&claimed).await?;
         self.keep_omitted_payload(&claimed).await?;
         Ok((claimed, entry))
+    }
+
+    /// Before an opening goes out, the callout is noted as open: or the reconciler might never ask
+    /// for its end.
+    async fn note_opening(&self, claimed: &Claimed) -> Result<(), Outcome> {
+        let Identified {
+            event, envelope, ..
+        } = &claimed.identified;
+        let Some(id) = event.callout_of(NEW_CALLOUT) else {
+            return Ok(());
+        };
+        match self.ledger.callout_opened(id, envelope.received_at).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.release(claimed).await;
+                Err(failed(&claimed.record, &error))
+            }
+        }
+    }
+
+    /// After a closing went out. If this fails, the reconciler finds the callout closed and forgets
+    /// it.
+    pub(crate) async fn note_closing(&self, claimed: &Claimed) {
+        let Some(id) = claimed.identified.event.callout_of(CALLOUT_CLOSED) else {
+            return;
+        };
+        if let Err(error) = self.ledger.callout_closed(id).await {
+            let message_id = &claimed.record.message_id;
+            tracing::warn!(message_id, %error, "closed, and still noted as open");
+        }
+    }
+
+    /// Notes when AURA delivered last, if that is due. If it fails, the next batch tries again.
+    pub(crate) async fn note_delivery(&self) {
+        let Some(arrived) = self.deliveries.to_note() else {
+            return;
+        };
+        match self.ledger.delivered(arrived).await {
+            Ok(()) => self.deliveries.noted(arrived),
+            Err(error) => tracing::warn!(%error, "AURA's last delivery is not noted"),
+        }
     }
 
     /// Reads a record; what can never be processed is put aside as it came.

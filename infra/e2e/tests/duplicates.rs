@@ -18,7 +18,8 @@ use local::stack::Stack;
 use metrique::writer::sink::DevNullSink;
 use processor::batch;
 use processor::bus::EventBridge;
-use processor::ledger::DynamoLedger;
+use processor::deliveries::Deliveries;
+use processor::ledger::LedgerTable;
 use processor::queues::SqsQueues;
 use processor::steps::Processor;
 use serde_json::value::RawValue;
@@ -35,7 +36,7 @@ const BATCH: u32 = 10;
 /// Batches at once.
 const WORKERS: usize = 20;
 
-type RealProcessor = Processor<DynamoLedger, EventBridge, SqsQueues>;
+type RealProcessor = Processor<LedgerTable, EventBridge, SqsQueues>;
 
 /// The function's own parts, at work in this process.
 fn processor(stack: &Stack, bus: &FaultProxy) -> Result<Arc<RealProcessor>> {
@@ -44,7 +45,7 @@ fn processor(stack: &Stack, bus: &FaultProxy) -> Result<Arc<RealProcessor>> {
     let config = config.endpoint_url(bus.url()).build();
     let output = |name| stack.output(name).map(str::to_owned);
     Ok(Arc::new(Processor {
-        ledger: DynamoLedger::new(account.dynamodb(), output("LedgerTableName")?),
+        ledger: LedgerTable::new(account.dynamodb(), output("LedgerTableName")?),
         bus: EventBridge::new(
             aws_sdk_eventbridge::Client::new(&config),
             output("EventBusName")?,
@@ -54,6 +55,7 @@ fn processor(stack: &Stack, bus: &FaultProxy) -> Result<Arc<RealProcessor>> {
             output("IngestQueueUrl")?,
             output("QuarantineQueueUrl")?,
         ),
+        deliveries: Deliveries::default(),
         retention: Duration::from_hours(24),
         now: Timestamp::now,
         new_owner: Uuid::now_v7,

@@ -14,12 +14,13 @@ use e2e::Local;
 use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use local::account::Account;
-use processor::ledger::{DynamoLedger, Ledger as _, LedgerError};
 use rand::rngs::ChaCha8Rng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
+use shared::envelope::Origin;
 use shared::ledger::{
-    self, Claim, ClaimRequest, Item, LedgerKey, RULES, Refusal, State, Step, Value,
+    self, Claim, ClaimRequest, DynamoLedger, Item, LedgerError, LedgerKey, RULES, Refusal, State,
+    Step, Value,
 };
 use uuid::Uuid;
 
@@ -69,6 +70,7 @@ fn request(key: LedgerKey, owner: Uuid, now: Timestamp, digest: &str) -> ClaimRe
         key,
         digest: digest.into(),
         delivery_id: Uuid::from_u128(99),
+        origin: Origin::Webhook,
         owner,
         now,
         lease_until: now + LEASE,

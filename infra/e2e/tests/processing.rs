@@ -12,8 +12,8 @@ use local::ledger;
 use local::proxy::{Call, Fault, FaultProxy, Plan};
 use local::settled::drained;
 use local::system::Leftovers;
-use processor::ledger::{DynamoLedger, Ledger as _};
-use shared::ledger::{ClaimRequest, LedgerKey};
+use shared::envelope::Origin;
+use shared::ledger::{ClaimRequest, DynamoLedger, LedgerKey};
 use shared::queue::Message;
 use uuid::Uuid;
 
@@ -183,6 +183,7 @@ async fn an_event_that_another_worker_holds_waits_for_its_lease_and_comes_once_m
         },
         digest: "of another worker".into(),
         delivery_id: Uuid::now_v7(),
+        origin: Origin::Webhook,
         owner: Uuid::now_v7(),
         now,
         lease_until,

@@ -13,14 +13,15 @@ pub type Item = HashMap<String, AttributeValue>;
 /// How the partitions of canaries begin.
 const CANARIES: &str = "canary#";
 
-/// Every event of the ledger. Canaries, the registrar's own deliveries, are none.
+/// Every event of the ledger. Canaries, the registrar's own deliveries, are none; neither is what
+/// stands beside the events.
 ///
 /// # Errors
 ///
 /// DynamoDB doesn't answer.
 pub async fn items(stack: &Stack) -> Result<Vec<Item>> {
     let items = all(stack).await?.into_iter();
-    Ok(items.filter(|item| !is_canary(item)).collect())
+    Ok(items.filter(is_event).collect())
 }
 
 /// Every canary of the ledger.
@@ -51,8 +52,17 @@ async fn all(stack: &Stack) -> Result<Vec<Item>> {
 }
 
 fn is_canary(item: &Item) -> bool {
+    partition(item).starts_with(CANARIES)
+}
+
+/// The partition of an event is an entity's key, which holds a `#`.
+fn is_event(item: &Item) -> bool {
+    partition(item).contains('#') && !is_canary(item)
+}
+
+fn partition(item: &Item) -> &str {
     let partition = item.get("pk").and_then(|partition| partition.as_s().ok());
-    partition.is_some_and(|partition| partition.starts_with(CANARIES))
+    partition.map_or("", String::as_str)
 }
 
 #[cfg(test)]
@@ -60,14 +70,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_canary_is_no_event() {
+    fn a_canary_is_no_event_and_nothing_beside_the_events_is() {
         let item = |partition: &str| {
             let partition = AttributeValue::S(partition.to_owned());
             HashMap::from([("pk".to_owned(), partition)])
         };
         assert!(is_canary(&item("canary#0197")));
-        for partition in ["callout#canary#1", "canary", "canaries#1", "callout#5003"] {
-            assert!(!is_canary(&item(partition)), "{partition}");
+        for partition in ["callout#canary#1", "canaries#1", "callout#5003"] {
+            assert!(is_event(&item(partition)), "{partition}");
+        }
+        for partition in ["canary#0197", "open/3", "spill/3", "line", "reconciler"] {
+            assert!(!is_event(&item(partition)), "{partition}");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use processor::record::Outcome;
+use shared::envelope::Origin;
 use shared::ledger::{self, Claim, ClaimRequest, Item, LedgerKey, Refusal, State, Step};
 use uuid::Uuid;
 
@@ -160,6 +161,7 @@ impl Ledger {
             },
             digest: call.digest.to_owned(),
             delivery_id: call.delivery.id(),
+            origin: Origin::Webhook,
             owner: call.owner,
             now: call.now,
             lease_until: call.lease_until,

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::Claim;
+use crate::envelope::Origin;
 
 /// What the ledger knows of one event: its attributes but for the key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -26,6 +27,8 @@ pub enum Attribute {
     Digest,
     /// The delivery that it was claimed for last: a UUID.
     DeliveryId,
+    /// Who said so: `webhook`, `reconciler` or `canary`. Items of older versions have none.
+    Origin,
     /// When DynamoDB's TTL may remove the item, in seconds since 1970.
     ExpiresAt,
     /// The bus's id of the published event.
@@ -75,13 +78,14 @@ pub struct Malformed(
 
 impl Attribute {
     /// Each of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::State,
         Self::Owner,
         Self::Attempt,
         Self::LeaseUntil,
         Self::Digest,
         Self::DeliveryId,
+        Self::Origin,
         Self::ExpiresAt,
         Self::BusEventId,
         Self::PublishedAt,
@@ -97,6 +101,7 @@ impl Attribute {
             Self::LeaseUntil => "leaseUntil",
             Self::Digest => "digest",
             Self::DeliveryId => "deliveryId",
+            Self::Origin => "origin",
             Self::ExpiresAt => "expiresAt",
             Self::BusEventId => "busEventId",
             Self::PublishedAt => "publishedAt",
@@ -114,7 +119,7 @@ impl Item {
         match self.text(Attribute::State)? {
             CLAIMED => Ok(State::Claimed {
                 claim: self.claim()?,
-                lease_until: self.lease_until()?,
+                lease_until: self.time(Attribute::LeaseUntil)?,
             }),
             PUBLISHED => Ok(State::Published { by: self.claim()? }),
             _ => Err(Malformed(Attribute::State)),
@@ -144,6 +149,21 @@ impl Item {
         self.text(Attribute::Digest)
     }
 
+    /// Whether it was claimed last for something of this origin.
+    #[must_use]
+    pub fn is_of(&self, origin: Origin) -> bool {
+        self.text(Attribute::Origin) == Ok(origin.name())
+    }
+
+    /// When it was marked published.
+    ///
+    /// # Errors
+    ///
+    /// It isn't published, or isn't as this version writes it.
+    pub fn published_at(&self) -> Result<Timestamp, Malformed> {
+        self.time(Attribute::PublishedAt)
+    }
+
     /// Whether DynamoDB's TTL may have removed it.
     ///
     /// # Errors
@@ -153,9 +173,9 @@ impl Item {
         Ok(self.number(Attribute::ExpiresAt)? <= now.as_second())
     }
 
-    fn lease_until(&self) -> Result<Timestamp, Malformed> {
-        let milliseconds = self.number(Attribute::LeaseUntil)?;
-        Timestamp::from_millisecond(milliseconds).map_err(|_| Malformed(Attribute::LeaseUntil))
+    fn time(&self, attribute: Attribute) -> Result<Timestamp, Malformed> {
+        let milliseconds = self.number(attribute)?;
+        Timestamp::from_millisecond(milliseconds).map_err(|_| Malformed(attribute))
     }
 
     fn text(&self, attribute: Attribute) -> Result<&str, Malformed> {

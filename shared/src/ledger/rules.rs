@@ -86,6 +86,7 @@ pub const RULES: Rules = Rules {
             Change::Set(Attribute::LeaseUntil, Operand::Its(Attribute::LeaseUntil)),
             Change::Set(Attribute::Digest, Operand::Its(Attribute::Digest)),
             Change::Set(Attribute::DeliveryId, Operand::Its(Attribute::DeliveryId)),
+            Change::Set(Attribute::Origin, Operand::Its(Attribute::Origin)),
             Change::Set(Attribute::ExpiresAt, Operand::Its(Attribute::ExpiresAt)),
             Change::Increment(Attribute::Attempt),
         ],
@@ -124,6 +125,7 @@ impl Rules {
             key: _,
             digest,
             delivery_id,
+            origin,
             owner,
             now,
             lease_until,
@@ -135,6 +137,7 @@ impl Rules {
             [
                 (Attribute::Digest, text(digest)),
                 (Attribute::DeliveryId, text(delivery_id)),
+                (Attribute::Origin, text(&origin.name())),
                 (Attribute::Owner, text(owner)),
                 (
                     Attribute::LeaseUntil,

@@ -18,6 +18,7 @@ fn request(owner: Uuid, second: i64, digest: &str) -> ClaimRequest {
         },
         digest: digest.into(),
         delivery_id: Uuid::from_u128(99),
+        origin: Origin::Webhook,
         owner,
         now: at(second),
         lease_until: at(second + LEASE),

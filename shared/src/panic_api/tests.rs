@@ -175,27 +175,25 @@ async fn callouts_are_read_in_both_forms() {
     let aura = aura().await;
     let id = create_callout(&aura).await;
     let client = client(&aura, SECRET);
-    let Callout::Nested { callout } = client.callout(&id).await.unwrap() else {
-        panic!("AURA's form is the nested one");
+    let Lookup::Found(callout) = client.callout(&id).await.unwrap() else {
+        panic!("AURA has it");
     };
-    assert_eq!(callout["id"].to_string(), id);
+    assert_eq!(callout.id.as_ref(), Some(&id));
     let active = client.active_callouts().await.unwrap();
-    assert_eq!(active[0].id, id);
-    assert_eq!(active[0].status.as_deref(), Some("created"));
-    assert!(client.callout_events(&id).await.unwrap().is_empty());
-
-    let flat = r#"{"id": 992011, "customerId": 178921, "status": "Responder Dispatched"}"#;
-    let Callout::Flat(flat) = serde_json::from_str(flat).unwrap() else {
-        panic!("the older form is flat");
+    assert_eq!(active.unreadable, 0);
+    let [active] = active.callouts.as_slice() else {
+        panic!("one is active");
     };
-    assert_eq!(flat.id, "992011");
+    assert_eq!(active.id, Some(id.clone()));
+    assert_eq!(active.status.as_deref(), Some("created"));
+    assert!(client.callout_events(&id).await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn an_unknown_callout_is_a_404() {
+async fn an_unknown_callout_is_an_answer_and_no_error() {
     let aura = aura().await;
-    let error = client(&aura, SECRET).callout("1").await.unwrap_err();
-    assert!(matches!(error, PanicApiError::Refused { status, .. } if status.as_u16() == 404));
+    let answer = client(&aura, SECRET).callout("1").await.unwrap();
+    assert!(matches!(answer, Lookup::Gone));
 }
 
 #[tokio::test]

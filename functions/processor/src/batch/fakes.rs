@@ -1,7 +1,7 @@
 //! A ledger, a bus and queues in memory, which fail as they are told.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::pending;
 use std::sync::Mutex;
 
@@ -9,14 +9,19 @@ use aws_lambda_events::event::sqs::SqsMessage;
 use aws_sdk_sqs::error::{BuildError, SdkError};
 use jiff::SignedDuration;
 use metrique::writer::sink::DevNullSink;
-use shared::ledger::{self, Claim, ClaimRequest, Item, LedgerKey, RULES, Refusal, Step};
+use shared::envelope::Origin;
+use shared::ledger::line::LineError;
+use shared::ledger::open::OpenCalloutsError;
+use shared::ledger::{
+    self, Claim, ClaimRequest, Item, LedgerError, LedgerKey, RULES, Refusal, Step,
+};
 use shared::quarantine::{Id, Quarantined};
 use shared::queue::QueueError;
 use uuid::Uuid;
 
 use super::*;
 use crate::bus::{BusError, Entry};
-use crate::ledger::LedgerError;
+use crate::deliveries::Deliveries;
 use crate::queues::VisibilityError;
 
 pub const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -41,6 +46,8 @@ pub enum LedgerFault {
     MarkPanics,
     MarkHangs,
     ReleaseHangs,
+    /// The callout can't be noted as open, or as closed.
+    NoteFails,
 }
 
 /// A ledger in memory, by the rules.
@@ -49,6 +56,9 @@ pub struct FakeLedger {
     pub items: Mutex<HashMap<LedgerKey, Item>>,
     /// By the event's key.
     pub faults: HashMap<String, LedgerFault>,
+    /// The callouts that are noted as open.
+    pub open: Mutex<BTreeSet<String>>,
+    pub delivered: Mutex<Vec<Timestamp>>,
 }
 
 impl FakeLedger {
@@ -69,6 +79,7 @@ impl FakeLedger {
             key: ledger_key(key),
             digest: digest.to_owned(),
             delivery_id: Uuid::nil(),
+            origin: Origin::Webhook,
             owner: Uuid::nil(),
             now: NOW,
             lease_until: NOW + THEIR_LEASE,
@@ -94,6 +105,15 @@ impl FakeLedger {
         Ok(changed)
     }
 
+    fn note_of(&self, id: &str, message: &str) -> Result<(), OpenCalloutsError> {
+        let key = ledger_key(&format!("callout#{id}/{message}"));
+        if self.fault(&key) == Some(LedgerFault::NoteFails) {
+            let malformed = OpenCalloutsError::Malformed { attribute: "pk" };
+            return Err(malformed);
+        }
+        Ok(())
+    }
+
     fn fault(&self, key: &LedgerKey) -> Option<LedgerFault> {
         self.faults.get(&key.to_string()).copied()
     }
@@ -112,7 +132,7 @@ impl Ledger for FakeLedger {
         match self.fault(&request.key) {
             Some(LedgerFault::ClaimFails) => {
                 let error = SdkError::construction_failure("fails, as told");
-                return Err(Box::new(error).into());
+                return Err(LedgerError::Call(Box::new(error)));
             }
             Some(LedgerFault::ClaimPanics) => panic!("as told"),
             Some(LedgerFault::Stall(time)) => CLOCK.set(CLOCK.get() + time),
@@ -153,6 +173,23 @@ impl Ledger for FakeLedger {
         }
         let step = RULES.release(claim, now);
         self.take(key, &step).map_err(|_| LedgerError::Stale)?;
+        Ok(())
+    }
+
+    async fn callout_opened(&self, id: &str, _at: Timestamp) -> Result<(), OpenCalloutsError> {
+        self.note_of(id, "NEW_CALLOUT")?;
+        self.open.lock().unwrap().insert(id.to_owned());
+        Ok(())
+    }
+
+    async fn callout_closed(&self, id: &str) -> Result<(), OpenCalloutsError> {
+        self.note_of(id, "CALLOUT_CLOSED")?;
+        self.open.lock().unwrap().remove(id);
+        Ok(())
+    }
+
+    async fn delivered(&self, at: Timestamp) -> Result<(), LineError> {
+        self.delivered.lock().unwrap().push(at);
         Ok(())
     }
 }
@@ -276,6 +313,7 @@ pub fn processor_with(ledger: FakeLedger, bus: FakeBus, queues: FakeQueues) -> A
         ledger,
         bus,
         queues,
+        deliveries: Deliveries::default(),
         retention: Duration::from_hours(35 * 24),
         now: || CLOCK.get(),
         new_owner: Uuid::now_v7,

@@ -3,6 +3,8 @@
 use aws_lambda_events::event::sqs::SqsMessage;
 use futures::future::join_all;
 use jiff::SignedDuration;
+use serde_json::value::RawValue;
+use shared::envelope::{Envelope, Origin};
 use shared::ledger::State;
 use uuid::Uuid;
 
@@ -320,6 +322,106 @@ async fn a_group_comes_back_when_its_first_failure_does() {
 
 /// In two groups, so that in each batch two of them claim it at once, and many batches beside each
 /// other. Who is told that another has it comes again, as SQS would have it.
+#[tokio::test]
+async fn a_callout_is_noted_as_open_from_its_opening_to_its_closing() {
+    let processor = processor(FakeLedger::default(), FakeBus::default());
+    let open = || processor.ledger.open.lock().unwrap().clone();
+    assert!(
+        failures(TIME, &processor, vec![new_callout()])
+            .await
+            .is_empty()
+    );
+    assert_eq!(open(), ["1".to_owned()].into());
+    let customer = envelope_of(
+        Uuid::now_v7(),
+        r#"{"message":"NEW_CALLOUT","customer":{"id":7}}"#,
+    );
+    let others = vec![
+        message("3", "a", 1, envelope("RESPONDER_COMPLETED", 1)),
+        message("4", "b", 1, customer),
+    ];
+    assert!(failures(TIME, &processor, others).await.is_empty());
+    assert_eq!(open(), ["1".to_owned()].into());
+    assert!(
+        failures(TIME, &processor, vec![callout_closed()])
+            .await
+            .is_empty()
+    );
+    assert!(open().is_empty());
+    // What comes again opens nothing.
+    assert!(
+        failures(TIME, &processor, vec![new_callout()])
+            .await
+            .is_empty()
+    );
+    assert!(open().is_empty());
+}
+
+#[tokio::test]
+async fn an_opening_that_cannot_be_noted_is_given_back_and_not_published() {
+    let ledger = FakeLedger::with_fault(KEY, LedgerFault::NoteFails);
+    let processor = processor(ledger, FakeBus::default());
+    assert_eq!(failures(TIME, &processor, vec![new_callout()]).await, ["1"]);
+    assert!(processor.bus.taken().is_empty());
+    assert_eq!(lease_until(&processor, KEY), NOW);
+}
+
+#[tokio::test]
+async fn a_closing_that_cannot_be_noted_is_published_and_marked() {
+    let key = "callout#1/CALLOUT_CLOSED";
+    let ledger = FakeLedger::with_fault(key, LedgerFault::NoteFails);
+    let processor = processor(ledger, FakeBus::default());
+    assert!(
+        failures(TIME, &processor, vec![callout_closed()])
+            .await
+            .is_empty()
+    );
+    let state = processor.ledger.item(key).unwrap().state();
+    assert!(matches!(state, Ok(State::Published { .. })));
+}
+
+/// An opening of callout 1 in other words than AURA's.
+fn recovered() -> SqsMessage {
+    let envelope = Envelope::new(
+        Uuid::now_v7(),
+        NOW,
+        Origin::Reconciler,
+        RawValue::from_string(payload("NEW_CALLOUT", 1).replace('}', r#","a":1}"#)).unwrap(),
+    );
+    message("9", "a", 1, envelope.to_json())
+}
+
+#[tokio::test]
+async fn what_is_told_and_found_out_is_published_once_and_is_no_conflict() {
+    for order in [[new_callout(), recovered()], [recovered(), new_callout()]] {
+        let processor = processor(FakeLedger::default(), FakeBus::default());
+        for message in order {
+            assert!(failures(TIME, &processor, vec![message]).await.is_empty());
+        }
+        assert_eq!(processor.bus.taken(), [[KEY]]);
+        assert!(processor.queues.quarantined.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn only_what_aura_delivered_counts_as_delivered() {
+    let processor = processor(FakeLedger::default(), FakeBus::default());
+    assert!(
+        failures(TIME, &processor, vec![recovered()])
+            .await
+            .is_empty()
+    );
+    assert!(processor.ledger.delivered.lock().unwrap().is_empty());
+    let body = new_callout()
+        .body
+        .unwrap()
+        .replace("1970-01-01", "2026-11-22");
+    let again = message("1", "a", 1, body);
+    assert!(failures(TIME, &processor, vec![again]).await.is_empty());
+    let arrived: Timestamp = "2026-11-22T00:00:00Z".parse().unwrap();
+    assert_eq!(*processor.ledger.delivered.lock().unwrap(), [arrived]);
+}
+
 #[tokio::test]
 async fn a_hundred_thousand_duplicates_of_one_event_leave_one_item_and_one_publish() {
     const BATCHES: usize = 10_000;

@@ -548,12 +548,7 @@ async fn an_answer_that_contradicts_what_was_asked_is_told_as_it_is() {
 
 #[tokio::test]
 async fn callouts_that_are_not_what_aura_documents_are_no_callouts() {
-    for body in [
-        json!("<html>"),
-        Value::Null,
-        json!({}),
-        json!([{"status": "created"}]),
-    ] {
+    for body in [json!("<html>"), Value::Null, json!({})] {
         let stage = Stage::new().await;
         stage.reply(ACTIVE, 200, body).await;
         let error = stage.client.active_callouts().await.unwrap_err();
@@ -564,6 +559,15 @@ async fn callouts_that_are_not_what_aura_documents_are_no_callouts() {
         );
         assert!(!error.is_transient());
     }
+}
+
+#[tokio::test]
+async fn a_callout_that_aura_answers_285_about_is_closed() {
+    let stage = Stage::new().await;
+    let refusal = json!({"message": "the callout is closed"});
+    stage.reply("GET /callouts/{id}", 285, refusal).await;
+    let answer = stage.client.callout("5003").await.unwrap();
+    assert!(matches!(answer, super::super::Lookup::Closed));
 }
 
 #[tokio::test]

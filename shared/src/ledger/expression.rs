@@ -1,8 +1,8 @@
 //! The ledger's rules in DynamoDB's language.
 
+use super::{Attribute, Change, Operand, Rule, Step, Test, Value};
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
-use shared::ledger::{Attribute, Change, Operand, Rule, Step, Test, Value};
 
 /// A rule in DynamoDB's language. Each is written once, and not for each event.
 #[derive(Debug)]
@@ -133,9 +133,8 @@ pub(super) fn attribute_value(value: &Value) -> AttributeValue {
 
 #[cfg(test)]
 mod tests {
-    use shared::ledger::RULES;
-
     use super::*;
+    use crate::ledger::RULES;
 
     #[test]
     fn the_rules_read_as_they_are_meant() {
@@ -148,7 +147,8 @@ mod tests {
         assert_eq!(
             then,
             "SET #state = :claimed, #owner = :owner, #leaseUntil = :leaseUntil, \
-             #digest = :digest, #deliveryId = :deliveryId, #expiresAt = :expiresAt ADD #attempt :one"
+             #digest = :digest, #deliveryId = :deliveryId, #origin = :origin, \
+             #expiresAt = :expiresAt ADD #attempt :one"
         );
         let [when, then] = written(RULES.complete);
         let fence = "(#state = :claimed AND #owner = :owner AND #attempt = :attempt)";

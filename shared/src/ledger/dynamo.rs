@@ -1,0 +1,187 @@
+//! The ledger in DynamoDB: each step is one conditional update, whose expressions are written
+//! from [`RULES`].
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::query::QueryError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure as OnRefusal,
+};
+use jiff::Timestamp;
+
+use super::expression::Expressions;
+use super::{
+    Attribute, Claim, ClaimRequest, Item, LedgerKey, Malformed, RULES, Refusal, Step, Value,
+    is_published_under, refused,
+};
+use crate::aws;
+
+/// A step that changed nothing, as far as we know.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The claim is no longer ours: its lease ran out and somebody else holds the event.
+    #[error("ledger: the claim has passed to another owner")]
+    Stale,
+    /// The item is there but not as this version writes it.
+    #[error("ledger: {0}")]
+    Malformed(#[from] Malformed),
+    /// The call failed.
+    #[error("ledger: {}", aws::describe(.0))]
+    Call(#[from] Box<SdkError<UpdateItemError>>),
+    /// A timeline could not be read.
+    #[error("ledger: {}", aws::describe(.0))]
+    Query(#[from] Box<SdkError<QueryError>>),
+}
+
+/// The ledger table.
+#[derive(Debug)]
+pub struct DynamoLedger {
+    client: Client,
+    table: String,
+    claim: Expressions,
+    complete: Expressions,
+    release: Expressions,
+}
+
+impl DynamoLedger {
+    /// The ledger in `table`.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self {
+            client,
+            table,
+            claim: Expressions::new(&RULES.claim),
+            complete: Expressions::new(&RULES.complete),
+            release: Expressions::new(&RULES.release),
+        }
+    }
+
+    /// One step as one call: it says what it did, or what refused it.
+    fn update(
+        &self,
+        key: &LedgerKey,
+        expressions: &Expressions,
+        step: &Step,
+    ) -> UpdateItemFluentBuilder {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", AttributeValue::S(key.partition.clone()))
+            .key("sk", AttributeValue::S(key.sort.clone()))
+            .return_values(ReturnValue::UpdatedNew)
+            .return_values_on_condition_check_failure(OnRefusal::AllOld);
+        expressions.with_step(update, step)
+    }
+
+    /// Claims an event. `Ok(Err(refusal))` is the ledger's answer, not a failure.
+    ///
+    /// # Errors
+    ///
+    /// The call failed, or the item isn't as this version writes it.
+    pub async fn claim(
+        &self,
+        request: &ClaimRequest,
+    ) -> Result<Result<Claim, Refusal>, LedgerError> {
+        let step = RULES.claim(request);
+        match self.update(&request.key, &self.claim, &step).send().await {
+            Ok(granted) => {
+                let item = read_item(&granted.attributes.unwrap_or_default());
+                Ok(Ok(item.claim()?))
+            }
+            Err(error) => Ok(refused(&refusing_item(error)?, request)?),
+        }
+    }
+
+    /// Marks a claimed event as published, under the claim's fence.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Stale`], or the call failed.
+    pub async fn complete(
+        &self,
+        key: &LedgerKey,
+        claim: &Claim,
+        bus_event_id: &str,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let step = RULES.complete(claim, bus_event_id, now);
+        match self.update(key, &self.complete, &step).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match refusing_item(error)? {
+                item if is_published_under(&item, claim) => Ok(()),
+                _ => Err(LedgerError::Stale),
+            },
+        }
+    }
+
+    /// Ends a claim's lease at once, under its fence, so that a retry needn't wait for it.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Stale`], or the call failed.
+    pub async fn release(
+        &self,
+        key: &LedgerKey,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let step = RULES.release(claim, now);
+        match self.update(key, &self.release, &step).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => refusing_item(error).and(Err(LedgerError::Stale)),
+        }
+    }
+
+    /// Every event of one entity: each item by its sort key.
+    ///
+    /// # Errors
+    ///
+    /// DynamoDB doesn't answer.
+    pub async fn timeline(&self, partition: &str) -> Result<Vec<(String, Item)>, LedgerError> {
+        let mut items = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :partition")
+            .expression_attribute_values(":partition", AttributeValue::S(partition.to_owned()))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        let mut timeline = Vec::new();
+        while let Some(mut item) = items.next().await.transpose().map_err(Box::new)? {
+            if let Some(AttributeValue::S(sort)) = item.remove("sk") {
+                timeline.push((sort, read_item(&item)));
+            }
+        }
+        Ok(timeline)
+    }
+}
+
+/// The item whose state refused a step; none if there isn't one, as after its expiry.
+fn refusing_item(error: SdkError<UpdateItemError>) -> Result<Item, LedgerError> {
+    match error.as_service_error() {
+        Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
+            Ok(read_item(refused.item.as_ref().unwrap_or(&HashMap::new())))
+        }
+        _ => Err(Box::new(error).into()),
+    }
+}
+
+/// The attributes that the ledger knows, as they stand there.
+fn read_item(attributes: &HashMap<String, AttributeValue>) -> Item {
+    let read = |attribute: Attribute| {
+        let value = match attributes.get(attribute.name())? {
+            AttributeValue::S(text) => Value::Text(text.clone()),
+            AttributeValue::N(number) => Value::Number(number.parse().ok()?),
+            _ => return None,
+        };
+        Some((attribute, value))
+    };
+    Item(Attribute::ALL.into_iter().filter_map(read).collect())
+}

@@ -1,0 +1,159 @@
+//! Callouts as AURA answers them: whole, as they came, with no more read than has to be known.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::{PanicApiError, id, parse};
+
+/// One callout, in either of AURA's two forms.
+#[derive(Debug, Clone)]
+pub struct Callout {
+    /// AURA's id; `None` if it isn't where AURA documents it.
+    pub id: Option<String>,
+    /// Free text in mixed case: `created`, `Responder Dispatched`, `Responder Cancelled`, and others
+    /// that are not documented.
+    pub status: Option<String>,
+    /// The object that describes it, byte for byte: what stands under `callout` in the nested form,
+    /// the whole answer in the flat one.
+    pub whole: Box<RawValue>,
+}
+
+/// What AURA answers when it is asked for one callout.
+#[derive(Debug, Clone)]
+pub enum Lookup {
+    /// It is there.
+    Found(Callout),
+    /// 404: unknown, or not this customer source's.
+    Gone,
+    /// AURA's own 285, by which it refuses what can't be done to a closed callout.
+    Closed,
+}
+
+/// The active callouts, as far as the list could be read.
+#[derive(Debug, Clone, Default)]
+pub struct ActiveCallouts {
+    /// Each has an id.
+    pub callouts: Vec<Callout>,
+    /// How many entries are not what AURA documents. Nothing can be told from what the list lacks
+    /// then.
+    pub unreadable: usize,
+}
+
+impl Callout {
+    /// A callout of which nothing is missing that must be known.
+    fn identified(self) -> Option<Self> {
+        self.id.is_some().then_some(self)
+    }
+
+    /// Reads an object in the flat form, or what stands under `callout` in the nested one.
+    fn read(whole: Box<RawValue>) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Known {
+            #[serde(default, deserialize_with = "lenient_id")]
+            id: Option<String>,
+            #[serde(default)]
+            status: Value,
+        }
+        if !whole.get().starts_with('{') {
+            return None;
+        }
+        let known: Known = serde_json::from_str(whole.get()).ok()?;
+        Some(Self {
+            id: known.id,
+            status: known.status.as_str().map(str::to_owned),
+            whole,
+        })
+    }
+}
+
+fn lenient_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok(id(value).ok())
+}
+
+/// Reads the answer of Get a callout.
+pub(super) fn read_callout(call: &'static str, body: &[u8]) -> Result<Callout, PanicApiError> {
+    #[derive(Deserialize)]
+    struct Nested {
+        callout: Box<RawValue>,
+    }
+    let malformed = PanicApiError::Malformed { call };
+    if let Ok(Nested { callout }) = serde_json::from_slice(body) {
+        return Callout::read(callout).ok_or(malformed);
+    }
+    let flat = Callout::read(parse(call, body)?);
+    flat.and_then(Callout::identified).ok_or(malformed)
+}
+
+/// Reads the list of active callouts.
+pub(super) fn read_active(
+    call: &'static str,
+    body: &[u8],
+) -> Result<ActiveCallouts, PanicApiError> {
+    let entries: Vec<Box<RawValue>> = parse(call, body)?;
+    let count = entries.len();
+    let callouts: Vec<_> = entries
+        .into_iter()
+        .filter_map(|entry| Callout::read(entry)?.identified())
+        .collect();
+    Ok(ActiveCallouts {
+        unreadable: count - callouts.len(),
+        callouts,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> Option<(Option<String>, Option<String>, String)> {
+        let callout = read_callout("x", body.as_bytes()).ok()?;
+        let whole = callout.whole.get().to_owned();
+        Some((callout.id, callout.status, whole))
+    }
+
+    #[test]
+    fn both_forms_are_read_and_kept_byte_for_byte() {
+        let some = |text: &str| Some(text.to_owned());
+        let nested =
+            r#"{"message": "Callout found", "callout": { "id":5003, "status":"created" }}"#;
+        let whole = r#"{ "id":5003, "status":"created" }"#;
+        assert_eq!(
+            read(nested),
+            Some((some("5003"), some("created"), whole.to_owned()))
+        );
+        let flat = r#"{"id": "c-1", "status": "Responder Dispatched", "latitude": -33.90}"#;
+        assert_eq!(
+            read(flat),
+            Some((some("c-1"), some("Responder Dispatched"), flat.into()))
+        );
+        // Documented is neither that the nested form holds an id, nor that a status is text.
+        let bare = r#"{"callout": {"status": 3}}"#;
+        assert_eq!(read(bare), Some((None, None, r#"{"status": 3}"#.into())));
+    }
+
+    #[test]
+    fn what_is_no_callout_is_malformed() {
+        for body in [
+            "",
+            "[]",
+            "{}",
+            "null",
+            r#"{"callout": 7}"#,
+            r#"{"status": "created"}"#,
+        ] {
+            assert!(read(body).is_none(), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_no_callout_hides_no_other() {
+        let body = r#"[{"id": 1, "status": "created"}, {"status": "created"}, 7, {"id": "2"}]"#;
+        let active = read_active("x", body.as_bytes()).unwrap();
+        let ids = active.callouts.into_iter().filter_map(|callout| callout.id);
+        assert_eq!(ids.collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(active.unreadable, 2);
+        assert!(read_active("x", "{}".as_bytes()).is_err());
+    }
+}
