@@ -30,6 +30,7 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::query::QueryError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use crate::aws;
@@ -109,37 +110,42 @@ impl Spill {
         Ok(())
     }
 
-    /// Up to `limit` deliveries of one shard (below [`SHARDS`]), oldest first.
+    /// Up to `limit` deliveries of one shard (below [`SHARDS`]), oldest first, that stand behind
+    /// `after`, which a delivery of an earlier page says of itself. One that can't be read hides no
+    /// other.
     ///
     /// # Errors
     ///
-    /// DynamoDB doesn't answer, or an item isn't one of the spill's.
-    pub async fn oldest(&self, shard: u8, limit: usize) -> Result<Vec<Outgoing>, SpillError> {
+    /// DynamoDB doesn't answer.
+    pub async fn page(
+        &self,
+        shard: u8,
+        after: Option<&Place>,
+        limit: usize,
+    ) -> Result<Vec<Spilled>, SpillError> {
+        let after = after.map_or("", |place| place.0.as_str());
         let mut items = self
             .client
             .query()
             .table_name(&self.table)
-            .key_condition_expression("pk = :shard")
+            .key_condition_expression("pk = :shard AND sk > :after")
             .expression_attribute_values(":shard", text(partition(shard)))
+            // No key is empty, and none is smaller than a space.
+            .expression_attribute_values(":after", text(if after.is_empty() { " " } else { after }))
             .consistent_read(true)
             .into_paginator()
             .items()
             .send();
         let mut found = Vec::new();
-        while found.len() < limit {
-            let Some(head) = items.next().await.transpose().map_err(Box::new)? else {
-                break;
-            };
-            let mut body = text_of(&head, "body")?.to_owned();
-            for number in 1..parts_of(&head)? {
-                let part = items.next().await.transpose().map_err(Box::new)?;
-                let part = part.unwrap_or_default();
-                if text_of(&part, "sk")? != sort_key(text_of(&head, "sk")?, number) {
-                    return Err(malformed("parts"));
-                }
-                body.push_str(text_of(&part, "body")?);
+        let mut next = items.next().await.transpose().map_err(Box::new)?;
+        while let Some(head) = next.take().filter(|_| found.len() < limit) {
+            let mut parts = Vec::new();
+            next = items.next().await.transpose().map_err(Box::new)?;
+            while let Some(part) = next.take_if(|item| is_part_of(item, &head, parts.len() + 1)) {
+                parts.push(part);
+                next = items.next().await.transpose().map_err(Box::new)?;
             }
-            found.push(read(&head, body)?);
+            found.push(Spilled::read(&head, &parts));
         }
         Ok(found)
     }
@@ -163,7 +169,75 @@ impl Spill {
     }
 }
 
+/// What waits in the spill.
+#[derive(Debug)]
+pub enum Spilled {
+    /// A delivery.
+    Delivery(Outgoing),
+    /// An item that isn't one of this version's. It stays where it is, as the only copy.
+    Unreadable {
+        /// Its sort key.
+        sort_key: String,
+        /// What is wrong with it.
+        error: SpillError,
+    },
+}
+
+/// Where in a shard something stands.
+#[derive(Debug, Clone)]
+pub struct Place(String);
+
+impl Spilled {
+    fn read(head: &Item, parts: &[Item]) -> Self {
+        match read_whole(head, parts) {
+            Ok(delivery) => Self::Delivery(delivery),
+            Err(error) => Self::Unreadable {
+                sort_key: text_of(head, "sk").unwrap_or_default().to_owned(),
+                error,
+            },
+        }
+    }
+
+    /// Where it stands, its last part included.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place(match self {
+            // Its parts have a slash behind the id, which comes before a zero.
+            Self::Delivery(delivery) => format!("{}0", delivery.delivery_id),
+            Self::Unreadable { sort_key, .. } => sort_key.clone(),
+        })
+    }
+
+    /// When it arrived, as far as its key says so.
+    #[must_use]
+    pub fn arrived_at(&self) -> Option<Timestamp> {
+        let id = match self {
+            Self::Delivery(delivery) => delivery.delivery_id,
+            Self::Unreadable { sort_key, .. } => sort_key.split('/').next()?.parse().ok()?,
+        };
+        let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
+        Timestamp::new(seconds.try_into().ok()?, nanoseconds.try_into().ok()?).ok()
+    }
+}
+
 type Item = HashMap<String, AttributeValue>;
+
+/// Whether an item holds that part of the delivery whose first part is `head`.
+fn is_part_of(item: &Item, head: &Item, number: usize) -> bool {
+    let head = text_of(head, "sk").unwrap_or_default();
+    text_of(item, "sk").is_ok_and(|key| key == sort_key(head, number))
+}
+
+fn read_whole(head: &Item, parts: &[Item]) -> Result<Outgoing, SpillError> {
+    let mut body = text_of(head, "body")?.to_owned();
+    if parts_of(head)? != parts.len() + 1 {
+        return Err(malformed("parts"));
+    }
+    for part in parts {
+        body.push_str(text_of(part, "body")?);
+    }
+    read(head, body)
+}
 
 fn partition(shard: u8) -> String {
     format!("spill/{shard}")
@@ -330,6 +404,31 @@ mod tests {
         let items = items_of(&delivery);
         assert_eq!(items.len(), 1);
         assert_eq!(read(&items[0], "{}".into()).unwrap(), delivery);
+    }
+
+    #[test]
+    fn what_is_not_whole_is_unreadable_and_keeps_its_place() {
+        let items = items_of(&outgoing("x".repeat(MAX_PART_BYTES + 1)));
+        let whole = Spilled::read(&items[0], &items[1..]);
+        assert!(matches!(&whole, Spilled::Delivery(_)));
+        let id = Uuid::from_u128(0x0123).to_string();
+        let behind_its_parts = whole.place().0;
+        assert!(behind_its_parts > sort_key(&id, 9));
+        assert!(is_part_of(&items[1], &items[0], 1) && !is_part_of(&items[1], &items[0], 2));
+        let torn = Spilled::read(&items[0], &[]);
+        assert!(matches!(torn, Spilled::Unreadable { .. }));
+        assert_eq!(torn.place().0, id);
+    }
+
+    #[test]
+    fn its_id_says_when_it_arrived() {
+        let now = Timestamp::now();
+        let delivery = Outgoing {
+            delivery_id: Uuid::now_v7(),
+            ..outgoing("{}".into())
+        };
+        let arrived = Spilled::Delivery(delivery).arrived_at().unwrap();
+        assert!(arrived.duration_since(now).abs().as_secs() < 10);
     }
 
     #[test]

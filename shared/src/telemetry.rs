@@ -26,7 +26,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::config::{ConfigError, Environment};
 
 /// The crates that `LOG_LEVEL` is for.
-const OWN_CRATES: [&str; 4] = ["shared", "ingest", "processor", "registrar"];
+const OWN_CRATES: [&str; 5] = ["shared", "ingest", "processor", "registrar", "reconciler"];
 
 /// Starts logging, and returns where units of work are written.
 ///

@@ -8,10 +8,11 @@ use local::stack::Stack;
 use serde::Deserialize;
 
 /// The template's outputs with the functions' log groups.
-const LOG_GROUPS: [&str; 3] = [
+const LOG_GROUPS: [&str; 4] = [
     "IngestLogGroupName",
     "ProcessorLogGroupName",
     "RegistrarLogGroupName",
+    "ReconcilerLogGroupName",
 ];
 
 /// Every line of every function, each with its log group in front.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use local::stack::Stack;
 use shared::queue::{Destination, Outgoing, Queue};
-use shared::spill::{SHARDS, Spill};
+use shared::spill::{SHARDS, Spill, Spilled};
 
 /// Sends all that waits in the spill to the queues that it is for, as it was meant to be sent,
 /// and empties the spill.
@@ -21,7 +21,11 @@ pub async fn redrive(stack: &Stack) -> Result<Vec<Outgoing>> {
     let spill = Spill::new(stack.account().dynamodb(), table);
     let mut redriven = Vec::new();
     for shard in 0..SHARDS {
-        for delivery in spill.oldest(shard, usize::MAX).await? {
+        for spilled in spill.page(shard, None, usize::MAX).await? {
+            let delivery = match spilled {
+                Spilled::Delivery(delivery) => delivery,
+                Spilled::Unreadable { error, .. } => return Err(error.into()),
+            };
             let queue = match delivery.destination {
                 Destination::Ingest => &ingest,
                 Destination::Quarantine => &quarantine,

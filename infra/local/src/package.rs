@@ -20,7 +20,7 @@ use crate::progress::Progress;
 use crate::workspace::Workspace;
 
 /// The functions, by the names of their binaries.
-pub const FUNCTIONS: [&str; 3] = ["ingest", "processor", "registrar"];
+pub const FUNCTIONS: [&str; 4] = ["ingest", "processor", "registrar", "reconciler"];
 
 /// How the functions are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -149,6 +149,8 @@ async fn parameters(account: &Account, aura: &AuraSim) -> Result<Parameters> {
         ("AuraBaseUrl", aura.url()),
         ("AuraCredentialsSecretArn", arn),
         ("ProcessorTimeout", PROCESSOR_TIMEOUT.as_secs().to_string()),
+        // Who wants it runs it, when it is wanted: see `reconciler`.
+        ("ReconcilerEnabled", "false".to_owned()),
         // Nothing here is worth keeping, and tests delete stacks.
         ("LedgerDeletionProtection", "false".to_owned()),
     ];
@@ -321,7 +323,7 @@ async fn spill_depth(stack: &Stack) -> Result<u64> {
     let spill = Spill::new(stack.account().dynamodb(), table);
     let mut depth = 0;
     for shard in 0..spill::SHARDS {
-        depth += spill.oldest(shard, usize::MAX).await?.len() as u64;
+        depth += spill.page(shard, None, usize::MAX).await?.len() as u64;
     }
     Ok(depth)
 }

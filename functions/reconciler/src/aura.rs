@@ -1,0 +1,190 @@
+//! AURA as the reconciler asks it: so many calls at once and in a minute at most, again after a
+//! pause where AURA may recover, and not at all once it has refused.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use shared::panic_api::{ActiveCallouts, Lookup, PanicApi, PanicApiError};
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout_at};
+
+use crate::config::AuraLimits;
+
+/// How often a call is tried again that AURA failed at, and the first pause. The next one is twice
+/// as long; both have jitter.
+const TIMES_AGAIN: usize = 2;
+const PAUSE: Duration = Duration::from_millis(250);
+/// After so many calls in a row that came to nothing, AURA is left in peace until the next run.
+const MOST_IN_A_ROW: u8 = 6;
+
+/// A client of AURA that is kept across runs, and with it the token.
+#[derive(Debug)]
+pub struct Aura {
+    api: PanicApi,
+    at_once: Semaphore,
+    pace: Mutex<Interval>,
+    failures: AtomicU64,
+    failures_in_a_row: AtomicU8,
+    has_refused: AtomicBool,
+}
+
+/// Why AURA wasn't heard.
+#[derive(Debug, thiserror::Error)]
+pub enum Unheard {
+    /// AURA refuses who asks: no further call can do better.
+    #[error("AURA refuses: {0}")]
+    Refused(PanicApiError),
+    /// It answered something that is no answer to the call, or nothing.
+    #[error(transparent)]
+    Failed(#[from] PanicApiError),
+    /// It has failed too often in this run.
+    #[error("AURA failed too often in a row; the next run asks again")]
+    GivenUp,
+    /// The run's time is over.
+    #[error("no time was left to ask AURA; the next run goes on")]
+    OutOfTime,
+}
+
+impl Aura {
+    /// AURA behind this client, within these limits.
+    #[must_use]
+    pub fn new(api: PanicApi, limits: AuraLimits) -> Self {
+        let mut pace = interval(Duration::from_mins(1) / u32::from(limits.per_minute.get()));
+        // What wasn't called doesn't entitle to a burst later.
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            api,
+            at_once: Semaphore::new(limits.at_once.get().into()),
+            pace: Mutex::new(pace),
+            failures: AtomicU64::new(0),
+            failures_in_a_row: AtomicU8::new(0),
+            has_refused: AtomicBool::new(false),
+        }
+    }
+
+    /// Begins to count anew.
+    pub fn begin_run(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+        self.failures_in_a_row.store(0, Ordering::Relaxed);
+        self.has_refused.store(false, Ordering::Relaxed);
+    }
+
+    /// How many calls were made so far, those for a token among them.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.api.calls()
+    }
+
+    /// How many calls have failed in this run.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Whether AURA is left in peace until the next run.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        self.failures_in_a_row.load(Ordering::Relaxed) >= MOST_IN_A_ROW
+    }
+
+    /// Whether AURA has refused who asks, in this run.
+    #[must_use]
+    pub fn has_refused(&self) -> bool {
+        self.has_refused.load(Ordering::Relaxed)
+    }
+
+    /// Every active callout.
+    ///
+    /// # Errors
+    ///
+    /// AURA wasn't heard.
+    pub async fn active_callouts(&self, deadline: Instant) -> Result<ActiveCallouts, Unheard> {
+        self.ask(deadline, || self.api.active_callouts()).await
+    }
+
+    /// One callout.
+    ///
+    /// # Errors
+    ///
+    /// AURA wasn't heard.
+    pub async fn callout(&self, id: &str, deadline: Instant) -> Result<Lookup, Unheard> {
+        self.ask(deadline, || self.api.callout(id)).await
+    }
+
+    async fn ask<T, F>(&self, deadline: Instant, call: impl Fn() -> F) -> Result<T, Unheard>
+    where
+        F: Future<Output = Result<T, PanicApiError>>,
+    {
+        let asked = timeout_at(deadline, self.ask_patiently(call)).await;
+        asked.unwrap_or(Err(Unheard::OutOfTime))
+    }
+
+    async fn ask_patiently<T, F>(&self, call: impl Fn() -> F) -> Result<T, Unheard>
+    where
+        F: Future<Output = Result<T, PanicApiError>>,
+    {
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(PAUSE)
+            .with_max_times(TIMES_AGAIN)
+            .with_jitter();
+        let mut pauses = pauses.build();
+        loop {
+            let error = match self.ask_once(&call).await? {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let pause = pauses.next().filter(|_| error.is_transient());
+            let Some(pause) = pause else {
+                return Err(error.into());
+            };
+            tracing::info!(%error, "asking AURA again");
+            sleep(pause).await;
+        }
+    }
+
+    async fn ask_once<T, F>(
+        &self,
+        call: impl Fn() -> F,
+    ) -> Result<Result<T, PanicApiError>, Unheard>
+    where
+        F: Future<Output = Result<T, PanicApiError>>,
+    {
+        // It is never closed.
+        let _permit = self.at_once.acquire().await;
+        self.pace.lock().await.tick().await;
+        if self.is_given_up() {
+            return Err(Unheard::GivenUp);
+        }
+        let answer = call().await;
+        match &answer {
+            Ok(_) => self.failures_in_a_row.store(0, Ordering::Relaxed),
+            Err(_) => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                let _ = self.failures_in_a_row.fetch_update(
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                    |failures| failures.checked_add(1),
+                );
+            }
+        }
+        match answer {
+            Err(error) if is_refusal(&error) => {
+                self.has_refused.store(true, Ordering::Relaxed);
+                self.failures_in_a_row
+                    .store(MOST_IN_A_ROW, Ordering::Relaxed);
+                Err(Unheard::Refused(error))
+            }
+            answer => Ok(answer),
+        }
+    }
+}
+
+/// 401 or 403.
+fn is_refusal(error: &PanicApiError) -> bool {
+    match error {
+        PanicApiError::CredentialsRefused { .. } => true,
+        PanicApiError::Refused { status, .. } => *status == 403,
+        _ => false,
+    }
+}

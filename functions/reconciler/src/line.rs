@@ -1,0 +1,105 @@
+//! Whether AURA still delivers here. Registering elsewhere, in the portal say, replaces the webhook
+//! without a word, and no call tells what is registered.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// So many runs that learned of changes by asking alone, with no delivery in between, mean that the
+/// line is down.
+const RUNS_UNTIL_DOWN: u32 = 2;
+/// The endpoint isn't registered again for this long: deliveries may take a while to come, and
+/// somebody else who registers in turn must not be fought all day.
+const HEALING_PAUSE: SignedDuration = SignedDuration::from_mins(10);
+
+/// What is known of the line, from run to run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Line {
+    /// The last delivery that a run knew of.
+    pub delivered_at: Option<Timestamp>,
+    /// How many runs have learned of changes by asking alone since.
+    pub deaf_runs: u32,
+    /// When the endpoint was to be registered again.
+    pub healed_at: Option<Timestamp>,
+}
+
+impl Line {
+    /// The line after a run that learned of `changes` by asking alone, when the last delivery
+    /// arrived at `delivered_at`.
+    #[must_use]
+    pub fn after_run(&self, changes: usize, delivered_at: Option<Timestamp>) -> Self {
+        let was_heard = delivered_at > self.delivered_at;
+        let deaf_runs = match (was_heard, changes) {
+            (true, _) => 0,
+            (false, 0) => self.deaf_runs,
+            (false, _) => self.deaf_runs.saturating_add(1),
+        };
+        Self {
+            delivered_at: self.delivered_at.max(delivered_at),
+            deaf_runs,
+            healed_at: self.healed_at,
+        }
+    }
+
+    /// Whether AURA seems to deliver elsewhere, or nowhere.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.deaf_runs >= RUNS_UNTIL_DOWN
+    }
+
+    /// Whether the endpoint should be registered again now.
+    #[must_use]
+    pub fn is_to_be_healed(&self, now: Timestamp) -> bool {
+        let paused = self
+            .healed_at
+            .is_none_or(|at| now.duration_since(at) >= HEALING_PAUSE);
+        self.is_down() && paused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_second(minute * 60).unwrap()
+    }
+
+    /// The line after runs, each with the changes that it learned of and the last delivery then.
+    fn after(runs: &[(usize, i64)]) -> Line {
+        runs.iter()
+            .fold(Line::default(), |line, (changes, minute)| {
+                line.after_run(*changes, Some(at(*minute)))
+            })
+    }
+
+    #[test]
+    fn changes_learned_by_asking_alone_twice_in_a_row_mean_that_the_line_is_down() {
+        assert!(!after(&[(0, 1), (1, 1)]).is_down());
+        assert!(after(&[(0, 1), (1, 1), (3, 1)]).is_down());
+        // A run that learns nothing says nothing.
+        assert!(after(&[(0, 1), (1, 1), (0, 1), (0, 1), (1, 1)]).is_down());
+        assert!(after(&[(0, 1), (1, 1), (1, 1), (0, 1)]).is_down());
+    }
+
+    #[test]
+    fn one_delivery_says_that_the_line_is_up() {
+        assert!(!after(&[(0, 1), (1, 1), (1, 2)]).is_down());
+        assert!(!after(&[(0, 1), (1, 1), (1, 1), (1, 2), (1, 2)]).is_down());
+        assert!(after(&[(0, 1), (1, 1), (1, 2), (1, 2), (1, 2)]).is_down());
+        // What came before the first run came.
+        assert!(!after(&[(1, 1), (1, 1)]).is_down());
+        let never = Line::default().after_run(1, None).after_run(1, None);
+        assert!(never.is_down());
+    }
+
+    #[test]
+    fn it_is_healed_once_in_a_while() {
+        let mut line = after(&[(0, 1), (1, 1), (1, 1)]);
+        assert!(line.is_to_be_healed(at(20)));
+        line.healed_at = Some(at(20));
+        assert!(!line.is_to_be_healed(at(29)));
+        assert!(line.is_to_be_healed(at(30)));
+        assert!(!Line::default().is_to_be_healed(at(30)));
+    }
+}

@@ -1,0 +1,56 @@
+//! One run at a time: a claim in the ledger, by the ledger's own rules, that is never completed.
+//! Its attempt is the number of the run, which fences off whoever stalled past its lease.
+
+use jiff::{SignedDuration, Timestamp};
+use shared::envelope::Origin;
+use shared::ledger::{Claim, ClaimRequest, DynamoLedger, LedgerError, LedgerKey, Refusal};
+use uuid::Uuid;
+
+use crate::memory::PARTITION;
+
+/// Between the deadline and the end of the lease, for clocks that don't agree.
+const SKEW: SignedDuration = SignedDuration::from_secs(2);
+/// After so long without a run, the ledger forgets how many there were. Nothing that they
+/// remembered is older.
+const RETENTION: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
+
+fn key() -> LedgerKey {
+    LedgerKey {
+        partition: PARTITION.to_owned(),
+        sort: "lock".to_owned(),
+    }
+}
+
+/// Takes the lock until a little after `deadline`; `None` if another run has it.
+///
+/// # Errors
+///
+/// DynamoDB doesn't answer.
+pub async fn take(
+    ledger: &DynamoLedger,
+    now: Timestamp,
+    deadline: Timestamp,
+) -> Result<Option<Claim>, LedgerError> {
+    let owner = Uuid::now_v7();
+    let request = ClaimRequest {
+        key: key(),
+        digest: String::new(),
+        delivery_id: owner,
+        origin: Origin::Reconciler,
+        owner,
+        now,
+        lease_until: deadline + SKEW,
+        expires_at: now + RETENTION,
+    };
+    Ok(match ledger.claim(&request).await? {
+        Ok(claim) => Some(claim),
+        Err(Refusal::Held { .. } | Refusal::Duplicate | Refusal::Conflict { .. }) => None,
+    })
+}
+
+/// Gives the lock back. If that fails, its lease runs out.
+pub async fn release(ledger: &DynamoLedger, claim: &Claim) {
+    if let Err(error) = ledger.release(&key(), claim, Timestamp::now()).await {
+        tracing::warn!(%error, "the lock is not given back");
+    }
+}

@@ -1,0 +1,67 @@
+//! The `reconciler` function: configuration, clients, run.
+
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use reconciler::asking::Asking;
+use reconciler::config::Config;
+use reconciler::healing::Healing;
+use reconciler::memory::MemoryItem;
+use reconciler::run::Reconciler;
+use reconciler::spill::Redrive;
+use serde_json::Value;
+use shared::config::Environment;
+use shared::ledger::DynamoLedger;
+use shared::ledger::line::Line;
+use shared::ledger::open::OpenCallouts;
+use shared::queue::Queue;
+use shared::spill::Spill;
+use shared::{aws, http_client, telemetry};
+use tokio::sync::Mutex;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    telemetry::end(run().await)
+}
+
+async fn run() -> Result<(), Error> {
+    let environment = Environment::of_process();
+    let metrics = telemetry::start(&environment)?;
+    let config = Config::from_environment(&environment)?;
+    let sdk = aws::sdk_config().await;
+
+    let dynamo = aws_sdk_dynamodb::Client::new(&sdk);
+    let sqs = aws_sdk_sqs::Client::new(&sdk);
+    let table = &config.ledger_table;
+    let reconciler = Reconciler {
+        ledger: DynamoLedger::new(dynamo.clone(), table.clone()),
+        open: OpenCallouts::new(dynamo.clone(), table.clone()),
+        line: Line::new(dynamo.clone(), table.clone()),
+        memory: MemoryItem::new(dynamo.clone(), table.clone()),
+        redrive: Redrive {
+            spill: Spill::new(dynamo, table.clone()),
+            ingest: Queue::new(sqs.clone(), config.ingest_queue_url.clone()),
+            quarantine: Queue::new(sqs, config.quarantine_queue_url.clone()),
+        },
+        asking: Asking {
+            secrets_manager: aws_sdk_secretsmanager::Client::new(&sdk),
+            credentials_arn: config.aura_credentials_secret_arn.clone(),
+            base_url: config.aura_base_url.clone(),
+            http: http_client::build()?,
+            limits: config.limits,
+            kept: Mutex::default(),
+        },
+        healing: config.healing_function.clone().map(|function| Healing {
+            lambda: aws_sdk_lambda::Client::new(&sdk),
+            function,
+        }),
+        patience: config.patience,
+        metrics,
+    };
+    let handler = async |event: LambdaEvent<Value>| {
+        let deadline = Timestamp::try_from(event.context.deadline())?;
+        Ok::<_, Error>(reconciler.run(deadline).await?)
+    };
+    lambda_runtime::run(service_fn(handler)).await
+}

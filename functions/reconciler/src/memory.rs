@@ -1,0 +1,185 @@
+//! What a run hands on to the next, in an item of its own beside the lock.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::get_item::GetItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use shared::aws;
+
+use crate::line::Line;
+
+/// The partition of the lock and of this.
+pub const PARTITION: &str = "reconciler";
+/// Its sort key.
+const SORT: &str = "memory";
+
+/// What was put on the queue is on its way for this long: no run puts it there again. SQS has it,
+/// and the ledger will; longer than usual, it is asked about once more.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_mins(5);
+/// How many of these are remembered; the item stays far below DynamoDB's 400 KB.
+const MOST_ON_THEIR_WAY: usize = 2000;
+
+/// What a run hands on to the next.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Memory {
+    /// Whether AURA still delivers here.
+    pub line: Line,
+    /// The last callout that was begun with, of each kind of work: the next run goes on behind it.
+    pub cursors: BTreeMap<String, String>,
+    /// Openings and closings that were put on the queue, by their keys in the ledger, and when.
+    pub on_their_way: BTreeMap<String, Timestamp>,
+}
+
+/// The item.
+#[derive(Debug)]
+pub struct MemoryItem {
+    client: Client,
+    table: String,
+}
+
+/// The memory can't be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// It can't be read.
+    #[error("memory: {}", aws::describe(.0))]
+    Get(#[from] Box<SdkError<GetItemError>>),
+    /// It was not written, as far as we know.
+    #[error("memory: {}", aws::describe(.0))]
+    Update(#[from] Box<SdkError<UpdateItemError>>),
+    /// It can't be written as JSON.
+    #[error("memory: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Memory {
+    /// Whether that was put on the queue lately.
+    #[must_use]
+    pub fn is_on_its_way(&self, key: &str, now: Timestamp) -> bool {
+        let sent = self.on_their_way.get(key);
+        sent.is_some_and(|at| now.duration_since(*at) < ON_ITS_WAY)
+    }
+
+    /// Forgets what is no longer on its way, and the oldest of too many.
+    pub fn tidy(&mut self, now: Timestamp) {
+        let is_late = |at: &Timestamp| now.duration_since(*at) >= ON_ITS_WAY;
+        self.on_their_way.retain(|_, at| !is_late(at));
+        while self.on_their_way.len() > MOST_ON_THEIR_WAY {
+            let oldest = self.on_their_way.iter().min_by_key(|(_, at)| **at);
+            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else {
+                break;
+            };
+            self.on_their_way.remove(&oldest);
+        }
+    }
+}
+
+impl MemoryItem {
+    /// The item in the ledger table of that name.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// Reads it. What isn't as this version writes it is begun anew: nothing in it can't be found
+    /// out again.
+    ///
+    /// # Errors
+    ///
+    /// DynamoDB doesn't answer.
+    pub async fn read(&self) -> Result<Memory, MemoryError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(Box::new)?;
+        let text = answer.item.as_ref().and_then(|item| item.get("memory"));
+        let Some(Ok(text)) = text.map(AttributeValue::as_s) else {
+            return Ok(Memory::default());
+        };
+        Ok(serde_json::from_str(text).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the last run's memory is begun anew");
+            Memory::default()
+        }))
+    }
+
+    /// Writes it, unless a later run has; whether it did.
+    ///
+    /// # Errors
+    ///
+    /// DynamoDB has not confirmed it.
+    pub async fn write(&self, memory: &Memory, run: u32) -> Result<bool, MemoryError> {
+        let text = serde_json::to_string(memory)?;
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key()))
+            .condition_expression("attribute_not_exists(pk) OR #run <= :run")
+            .update_expression("SET #memory = :memory, #run = :run")
+            .expression_attribute_names("#memory", "memory")
+            .expression_attribute_names("#run", "run")
+            .expression_attribute_values(":memory", AttributeValue::S(text))
+            .expression_attribute_values(":run", AttributeValue::N(run.to_string()))
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(true),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(false),
+                _ => Err(Box::new(error).into()),
+            },
+        }
+    }
+}
+
+fn key() -> std::collections::HashMap<String, AttributeValue> {
+    let text = |value: &str| AttributeValue::S(value.to_owned());
+    [
+        ("pk".to_owned(), text(PARTITION)),
+        ("sk".to_owned(), text(SORT)),
+    ]
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn what_was_put_on_the_queue_is_on_its_way_for_a_while() {
+        let mut memory = Memory::default();
+        memory.on_their_way.insert("a".to_owned(), at(0));
+        assert!(memory.is_on_its_way("a", at(299)) && !memory.is_on_its_way("a", at(300)));
+        assert!(!memory.is_on_its_way("b", at(0)));
+        memory.tidy(at(299));
+        assert_eq!(memory.on_their_way.len(), 1);
+        memory.tidy(at(300));
+        assert!(memory.on_their_way.is_empty());
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_is_forgotten() {
+        let mut memory = Memory::default();
+        for n in 0..=MOST_ON_THEIR_WAY {
+            let at = at(i64::from(u32::try_from(n).unwrap()) % 200);
+            memory.on_their_way.insert(format!("{n:05}"), at);
+        }
+        memory.tidy(at(250));
+        assert_eq!(memory.on_their_way.len(), MOST_ON_THEIR_WAY);
+        assert!(!memory.on_their_way.contains_key("00000"));
+    }
+}

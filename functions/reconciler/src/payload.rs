@@ -1,0 +1,165 @@
+//! The events that the reconciler puts on the queue: what AURA answered, whole, under a name.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+use shared::aws;
+use shared::catalogue::{CALLOUT_CLOSED, CALLOUT_OBSERVED, NEW_CALLOUT};
+use shared::event::{self, Entity};
+
+/// What is said of a callout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// It was created.
+    Opened,
+    /// It was closed; `gone` if AURA doesn't know it any more.
+    Closed {
+        /// AURA answered 404.
+        gone: bool,
+    },
+    /// This is what AURA says of it, for the `number`th time.
+    Observed {
+        /// From 1: so that an answer that comes back is another event.
+        number: u32,
+        /// AURA answered 404.
+        gone: bool,
+    },
+}
+
+impl Finding {
+    /// The event's name.
+    #[must_use]
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Opened => NEW_CALLOUT,
+            Self::Closed { .. } => CALLOUT_CLOSED,
+            Self::Observed { .. } => CALLOUT_OBSERVED,
+        }
+    }
+
+    /// The payload, with AURA's own description of the callout, byte for byte, if there is one that
+    /// is about this callout and fits into a queue's message. Else it holds the id alone: an
+    /// opening without a word is better than none.
+    #[must_use]
+    pub fn payload(self, id: &str, described: Option<&RawValue>) -> Option<Box<RawValue>> {
+        let whole = described.and_then(|described| self.about(id, &with_id(id, described)?));
+        whole.or_else(|| self.about(id, &format!(r#"{{"id":{}}}"#, json_id(id))))
+    }
+
+    /// The payload with this description of the callout, if the processor reads it as meant.
+    fn about(self, id: &str, callout: &str) -> Option<Box<RawValue>> {
+        let message = self.message();
+        let number = match self {
+            Self::Observed { number, .. } => format!(r#""observation":{number},"#),
+            Self::Opened | Self::Closed { .. } => String::new(),
+        };
+        let gone = match self {
+            Self::Closed { gone: true } | Self::Observed { gone: true, .. } => r#""gone":true,"#,
+            _ => "",
+        };
+        let payload = format!(r#"{{"message":"{message}",{number}{gone}"callout":{callout}}}"#);
+        if payload.len() > aws::MAX_QUEUED_BYTES {
+            return None;
+        }
+        let (event, _) = event::parse(payload.as_bytes()).ok()?;
+        let is_meant = event.message == message && event.entity == Entity::callout(id);
+        is_meant.then(|| RawValue::from_string(payload).ok())?
+    }
+}
+
+/// A description with the id in it that AURA's nested form may leave out.
+fn with_id(id: &str, described: &RawValue) -> Option<String> {
+    let body = described.get().strip_prefix('{')?;
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(described.get()).ok()?;
+    Some(if fields.contains_key("id") {
+        described.get().to_owned()
+    } else if fields.is_empty() {
+        format!(r#"{{"id":{}}}"#, json_id(id))
+    } else {
+        format!(r#"{{"id":{},{body}"#, json_id(id))
+    })
+}
+
+/// An id as AURA writes it: a number if it is one, else a string.
+fn json_id(id: &str) -> String {
+    match id.parse::<u64>() {
+        Ok(number) if number.to_string() == id => id.to_owned(),
+        _ => serde_json::Value::from(id).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    fn payload(finding: Finding, id: &str, described: Option<&str>) -> String {
+        let described = described.map(raw);
+        let payload = finding.payload(id, described.as_deref()).unwrap();
+        payload.get().to_owned()
+    }
+
+    #[test]
+    fn auras_words_are_kept_byte_for_byte() {
+        let described = r#"{ "id":5003,"latitude":-33.90 }"#;
+        assert_eq!(
+            payload(Finding::Opened, "5003", Some(described)),
+            format!(r#"{{"message":"NEW_CALLOUT","callout":{described}}}"#)
+        );
+        assert_eq!(
+            payload(
+                Finding::Observed {
+                    number: 2,
+                    gone: false
+                },
+                "5003",
+                Some(described)
+            ),
+            format!(r#"{{"message":"CALLOUT_OBSERVED","observation":2,"callout":{described}}}"#)
+        );
+    }
+
+    #[test]
+    fn an_id_that_aura_leaves_out_is_put_in() {
+        let closed = Finding::Closed { gone: false };
+        assert_eq!(
+            payload(closed, "5003", Some(r#"{"status":"x"}"#)),
+            r#"{"message":"CALLOUT_CLOSED","callout":{"id":5003,"status":"x"}}"#
+        );
+        assert_eq!(
+            payload(closed, "c-1", Some("{}")),
+            r#"{"message":"CALLOUT_CLOSED","callout":{"id":"c-1"}}"#
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_put_on_the_queue_as_it_is_goes_with_the_id_alone() {
+        let large = format!(r#"{{"id":7,"a":"{}"}}"#, "x".repeat(2 << 20));
+        for described in [None, Some(r#"{"id":8}"#), Some("[]"), Some(large.as_str())] {
+            assert_eq!(
+                payload(Finding::Closed { gone: true }, "7", described),
+                r#"{"message":"CALLOUT_CLOSED","gone":true,"callout":{"id":7}}"#
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_callout_that_aura_may_name_can_be_told_of(id in ".{1,40}", text in ".*") {
+            let described = serde_json::json!({"status": text}).to_string();
+            let described = raw(&described);
+            if let Some(payload) = Finding::Opened.payload(&id, Some(&described)) {
+                let event = event::parse_payload(&payload).unwrap();
+                prop_assert_eq!(event.entity, Entity::callout(&id));
+            } else {
+                // SQS takes no control characters but tab and line ends, even escaped? They are.
+                prop_assert!(!aws::is_queueable(&id));
+            }
+        }
+    }
+}

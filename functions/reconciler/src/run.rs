@@ -1,0 +1,361 @@
+//! One run: the lock, the spill beside AURA's side, the line, and the account of it.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::{join, try_join_all};
+use futures::stream;
+use jiff::Timestamp;
+use metrique::writer::BoxEntrySink;
+use shared::ledger::line::{Line, LineError};
+use shared::ledger::open::{OpenCallout, OpenCallouts, OpenCalloutsError, SHARDS};
+use shared::ledger::{DynamoLedger, LedgerError};
+use tokio::time::{Instant, timeout_at};
+
+use crate::asking::{Asking, AskingError};
+use crate::aura::Unheard;
+use crate::cases::{Case, Place, cases, cursors};
+use crate::healing::{Healing, HealingError};
+use crate::lock;
+use crate::memory::{Memory, MemoryError, MemoryItem};
+use crate::metrics::RunMetrics;
+use crate::payload::Finding;
+use crate::settle::{Closing, Found, Round, Settled, Unsettled, key_of};
+use crate::spill::Redrive;
+use crate::verdict::Patience;
+
+/// How many cases are in work at once. AURA has a limit of its own.
+const AT_ONCE: usize = 16;
+/// Kept back from the run for its end: the line, the memory, the lock.
+const MOST_ENDING: Duration = Duration::from_secs(5);
+/// No more than this part of a run is kept back for it.
+const ENDING_SHARE: f64 = 0.25;
+
+/// Everything that a run takes.
+#[derive(Debug)]
+pub struct Reconciler {
+    /// The events, and the lock.
+    pub ledger: DynamoLedger,
+    /// The callouts that are noted as open.
+    pub open: OpenCallouts,
+    /// When AURA delivered last.
+    pub line: Line,
+    /// What runs hand on.
+    pub memory: MemoryItem,
+    /// What was spilled, and the queues.
+    pub redrive: Redrive,
+    /// How AURA is reached.
+    pub asking: Asking,
+    /// Who registers the endpoint again, if anybody.
+    pub healing: Option<Healing>,
+    /// When callouts are asked about.
+    pub patience: Patience,
+    /// Where each run's line goes.
+    pub metrics: BoxEntrySink,
+}
+
+/// A run that didn't do all that it should have. What it did is done, and the next goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The lock can't be taken.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Nobody knows what the run before did.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// AURA can't be asked.
+    #[error(transparent)]
+    Asking(#[from] AskingError),
+    /// AURA wasn't heard.
+    #[error(transparent)]
+    Unheard(#[from] Unheard),
+    /// The open callouts can't be read.
+    #[error(transparent)]
+    Open(#[from] OpenCalloutsError),
+    /// Nobody knows when AURA delivered last.
+    #[error(transparent)]
+    Line(#[from] LineError),
+    /// The endpoint isn't registered again.
+    #[error(transparent)]
+    Healing(#[from] HealingError),
+    /// A queue or the table failed at a part of the spill.
+    #[error("not all of the spill could be put back")]
+    Spill,
+    /// Time ran out before AURA's side was begun.
+    #[error("no time was left")]
+    OutOfTime,
+}
+
+/// What was learned from AURA.
+#[derive(Debug, Default)]
+struct Learned {
+    found: Vec<Found>,
+    cursors: BTreeMap<String, String>,
+}
+
+impl Reconciler {
+    /// Does a run that has to end by `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// The first of what went wrong; the run's line has it, too.
+    pub async fn run(&self, deadline: Timestamp) -> Result<(), RunError> {
+        let now = Timestamp::now();
+        let metrics = RunMetrics::start(now);
+        let mut metrics = metrics.append_on_drop(self.metrics.clone());
+        let done = self.locked_run(now, deadline, &mut metrics).await;
+        metrics.failure = done.as_ref().err().map(ToString::to_string);
+        done
+    }
+
+    async fn locked_run(
+        &self,
+        now: Timestamp,
+        deadline: Timestamp,
+        metrics: &mut RunMetrics,
+    ) -> Result<(), RunError> {
+        let Some(claim) = lock::take(&self.ledger, now, deadline).await? else {
+            tracing::info!("another run is under way");
+            metrics.skipped = 1;
+            return Ok(());
+        };
+        metrics.run = Some(claim.attempt);
+        let done = self.work(claim.attempt, now, deadline, metrics).await;
+        lock::release(&self.ledger, &claim).await;
+        done
+    }
+
+    async fn work(
+        &self,
+        run: u32,
+        now: Timestamp,
+        deadline: Timestamp,
+        metrics: &mut RunMetrics,
+    ) -> Result<(), RunError> {
+        let end = Instant::now() + working_time(now, deadline);
+        let memory = self.memory.read().await?;
+        let (redriven, learned) = join(
+            self.redrive.run(end),
+            Box::pin(self.learn(run, &memory, end, metrics)),
+        )
+        .await;
+        metrics.redriven(redriven, Timestamp::now());
+        let ended = self.end(run, memory, learned.as_ref().ok(), metrics).await;
+        learned?;
+        ended?;
+        if redriven.failed {
+            return Err(RunError::Spill);
+        }
+        Ok(())
+    }
+
+    /// AURA's side.
+    async fn learn(
+        &self,
+        run: u32,
+        memory: &Memory,
+        end: Instant,
+        metrics: &mut RunMetrics,
+    ) -> Result<Learned, RunError> {
+        let aura = self.asking.aura().await?;
+        aura.begin_run();
+        let calls_before = aura.calls();
+        let round = Round {
+            ledger: &self.ledger,
+            open: &self.open,
+            queue: &self.redrive.ingest,
+            aura: &aura,
+            patience: &self.patience,
+            memory,
+            run,
+            deadline: end,
+        };
+        let learned = self.learn_from(&round, metrics).await;
+        metrics.aura_calls = aura.calls() - calls_before;
+        metrics.aura_failures = aura.failures();
+        if aura.has_refused() {
+            metrics.aura_refuses = 1;
+            // The credentials may be others by now.
+            self.asking.forget().await;
+        }
+        learned
+    }
+
+    async fn learn_from(
+        &self,
+        round: &Round<'_>,
+        metrics: &mut RunMetrics,
+    ) -> Result<Learned, RunError> {
+        // First what is noted, then AURA's list: what is opened in between is in the list alone,
+        // and the ledger knows it.
+        let open = timeout_at(round.deadline, self.open_callouts()).await;
+        let open = open.map_err(|_elapsed| RunError::OutOfTime)??;
+        let active = round.aura.active_callouts(round.deadline).await?;
+        metrics.open = open.len();
+        metrics.active = active.callouts.len();
+        metrics.unreadable = active.unreadable;
+        let cases = cases(open, active, &round.memory.cursors, Timestamp::now());
+        let order: Vec<_> = cases.iter().map(Place::of).collect();
+        let mut learned = Learned::default();
+        let (mut begun, mut closings) = (BTreeSet::new(), Vec::new());
+        let mut settling = stream::iter(cases.into_iter().enumerate())
+            .map(|(number, case)| async move { (number, settle(round, case).await) })
+            .buffer_unordered(AT_ONCE);
+        while let Some((number, settled)) = settling.next().await {
+            if !matches!(settled, Err(NotSettled::NotBegun)) {
+                begun.insert(number);
+            }
+            match settled {
+                Ok(settled) => {
+                    metrics.checked += usize::from(settled.was_asked);
+                    learned.found.extend(settled.found);
+                    closings.extend(settled.closing);
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "left for the next run");
+                    metrics.unsettled += 1;
+                }
+            }
+        }
+        learned.cursors = cursors(&order, &begun);
+        let closed = confirm(round, closings, metrics).await;
+        learned.found.extend(closed);
+        for found in &learned.found {
+            match found.finding {
+                Finding::Opened => metrics.openings_recovered += 1,
+                Finding::Closed { .. } => metrics.closings_recovered += 1,
+                Finding::Observed { .. } => metrics.observed += 1,
+            }
+        }
+        Ok(learned)
+    }
+
+    async fn open_callouts(&self) -> Result<Vec<OpenCallout>, OpenCalloutsError> {
+        let shards = (0..SHARDS).map(|shard| self.open.of_shard(shard));
+        Ok(try_join_all(shards).await?.into_iter().flatten().collect())
+    }
+
+    /// Draws the conclusions, and hands on to the next run.
+    async fn end(
+        &self,
+        run: u32,
+        mut memory: Memory,
+        learned: Option<&Learned>,
+        metrics: &mut RunMetrics,
+    ) -> Result<(), RunError> {
+        let now = Timestamp::now();
+        let delivered_at = self.line.last().await?;
+        let changes = learned.map_or(0, Learned::changes);
+        memory.line = memory.line.after_run(changes, delivered_at);
+        if memory.line.is_down() {
+            tracing::error!("callouts change, and AURA tells nothing of it: the webhook is down");
+            metrics.webhook_down = 1;
+        }
+        if let Some(healing) = &self.healing
+            && memory.line.is_to_be_healed(now)
+        {
+            healing.begin().await?;
+            metrics.healing = 1;
+            memory.line.healed_at = Some(now);
+        }
+        let since = delivered_at.map(|at| now.duration_since(at));
+        metrics.since_delivery = since.and_then(|since| since.try_into().ok());
+        if let Some(learned) = learned {
+            memory.cursors.clone_from(&learned.cursors);
+            for found in &learned.found {
+                let key = key_of(&found.id, found.finding);
+                memory.on_their_way.insert(key, now);
+            }
+        }
+        memory.tidy(now);
+        if !self.memory.write(&memory, run).await? {
+            tracing::warn!("a later run has begun: what this one would hand on is left out");
+        }
+        Ok(())
+    }
+}
+
+impl Learned {
+    fn changes(&self) -> usize {
+        self.found.iter().filter(|found| found.is_change).count()
+    }
+}
+
+/// How long a run may work until it has to come to its end.
+fn working_time(now: Timestamp, deadline: Timestamp) -> Duration {
+    let whole = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
+    whole.saturating_sub(whole.mul_f64(ENDING_SHARE).min(MOST_ENDING))
+}
+
+/// Why a case isn't settled.
+#[derive(Debug, thiserror::Error)]
+enum NotSettled {
+    /// It was left to the next run, which begins with it.
+    #[error("not begun")]
+    NotBegun,
+    /// Time ran out in the middle of it.
+    #[error("out of time")]
+    OutOfTime,
+    /// Something failed.
+    #[error(transparent)]
+    Failed(#[from] Unsettled),
+}
+
+async fn settle(round: &Round<'_>, case: Case) -> Result<Settled, NotSettled> {
+    // An opening can be told without AURA's further help.
+    let is_in_vain = round.aura.is_given_up() && !matches!(case, Case::Unknown { .. });
+    if is_in_vain || Instant::now() >= round.deadline {
+        return Err(NotSettled::NotBegun);
+    }
+    // Boxed: there are many, and the SDKs' futures are large.
+    let settled = timeout_at(round.deadline, Box::pin(round.settle(case))).await;
+    let settled = settled.map_err(|_elapsed| NotSettled::OutOfTime)?;
+    Ok(settled.inspect_err(|error| tracing::warn!(%error, "left for the next run"))?)
+}
+
+/// Puts those closings on the queue whose callouts AURA's list still lacks: AURA's answers may come
+/// from places that don't know the same.
+async fn confirm(
+    round: &Round<'_>,
+    closings: Vec<Closing>,
+    metrics: &mut RunMetrics,
+) -> Vec<Found> {
+    if closings.is_empty() {
+        return Vec::new();
+    }
+    let active = match round.aura.active_callouts(round.deadline).await {
+        Ok(active) if active.unreadable == 0 => active,
+        Ok(_) => {
+            metrics.unsettled += closings.len();
+            return Vec::new();
+        }
+        Err(error) => {
+            tracing::warn!(%error, "closings are left for the next run");
+            metrics.unsettled += closings.len();
+            return Vec::new();
+        }
+    };
+    let active: HashSet<_> = active
+        .callouts
+        .into_iter()
+        .filter_map(|its| its.id)
+        .collect();
+    let closed = closings
+        .into_iter()
+        .filter(|closing| !active.contains(&closing.id))
+        .map(|closing| timeout_at(round.deadline, round.put_closing(closing)));
+    let mut putting = stream::iter(closed).buffer_unordered(AT_ONCE);
+    let mut found = Vec::new();
+    while let Some(put) = putting.next().await {
+        match put {
+            Ok(Ok(closing)) => found.push(closing),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a closing is left for the next run");
+                metrics.unsettled += 1;
+            }
+            Err(_elapsed) => metrics.unsettled += 1,
+        }
+    }
+    found
+}

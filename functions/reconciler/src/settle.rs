@@ -1,0 +1,356 @@
+//! What is done about one case: the ledger is asked, a verdict passed, AURA asked if that says so,
+//! and what was missed put on the queue.
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use shared::envelope::{Envelope, Origin};
+use shared::event::{Entity, payload_digest};
+use shared::ledger::open::{OpenCallouts, OpenCalloutsError};
+use shared::ledger::{DynamoLedger, LedgerError};
+use shared::panic_api::{Callout, Lookup};
+use shared::queue::{Queue, QueueError};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::aura::{Aura, Unheard};
+use crate::cases::{Case, Known, created_at};
+use crate::memory::Memory;
+use crate::payload::Finding;
+use crate::verdict::{
+    Patience, Reason, Seen, Verdict, asked, is_over, is_unexplained, on_open, on_unknown,
+    on_vanished,
+};
+use crate::view::View;
+
+/// What a run's cases have in common.
+#[derive(Debug)]
+pub struct Round<'a> {
+    /// The events.
+    pub ledger: &'a DynamoLedger,
+    /// The callouts that are noted as open.
+    pub open: &'a OpenCallouts,
+    /// Where what was missed is put.
+    pub queue: &'a Queue,
+    /// AURA.
+    pub aura: &'a Aura,
+    /// When a callout is asked about.
+    pub patience: &'a Patience,
+    /// What the runs before handed on.
+    pub memory: &'a Memory,
+    /// The run's number.
+    pub run: u32,
+    /// When the run has to end.
+    pub deadline: Instant,
+}
+
+/// What came of a case.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// Whether AURA was asked about it.
+    pub was_asked: bool,
+    /// What was put on the queue.
+    pub found: Option<Found>,
+    /// A closing that AURA's list has yet to confirm.
+    pub closing: Option<Closing>,
+}
+
+/// Something that was missed, and is on the queue now.
+#[derive(Debug)]
+pub struct Found {
+    /// What.
+    pub finding: Finding,
+    /// Its callout.
+    pub id: String,
+    /// Whether something had changed, and nothing else told of it.
+    pub is_change: bool,
+}
+
+/// A callout that seems to be closed.
+#[derive(Debug)]
+pub struct Closing {
+    /// Its id.
+    pub id: String,
+    finding: Finding,
+    described: Option<Box<RawValue>>,
+}
+
+/// Why a case isn't settled. The next run tries again.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsettled {
+    /// The ledger doesn't answer.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The note of an open callout failed.
+    #[error(transparent)]
+    Open(#[from] OpenCalloutsError),
+    /// The queue doesn't take it.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// AURA wasn't heard.
+    #[error(transparent)]
+    Aura(#[from] Unheard),
+    /// AURA answers about another callout than it was asked for.
+    #[error("AURA's answer is about another callout")]
+    AnotherCallout,
+    /// What is to be put on the queue can't be: its id is no text for a queue.
+    #[error("nothing can be said of a callout with this id")]
+    Unsayable,
+    /// What is remembered can't be written as JSON.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// How an opening or closing is remembered to be on its way.
+#[must_use]
+pub fn key_of(id: &str, finding: Finding) -> String {
+    format!("{}/{}", Entity::callout(id).key(), finding.message())
+}
+
+impl Round<'_> {
+    /// Settles a case.
+    ///
+    /// # Errors
+    ///
+    /// See [`Unsettled`].
+    pub async fn settle(&self, case: Case) -> Result<Settled, Unsettled> {
+        match case {
+            Case::Unknown { id, listed } => self.settle_unknown(id, listed).await,
+            Case::Vanished(known) => self.settle_vanished(known).await,
+            Case::Open { known, status } => self.settle_open(known, status).await,
+        }
+    }
+
+    async fn settle_unknown(&self, id: String, listed: Callout) -> Result<Settled, Unsettled> {
+        if self.is_on_its_way(&id, Finding::Opened) {
+            return Ok(Settled::default());
+        }
+        let view = self.view(&id).await?;
+        let verdict = on_unknown(&view, created_at(&listed), Timestamp::now(), self.patience);
+        match verdict {
+            Verdict::Adopt { opened_at } => self.open.opened(&id, opened_at).await?,
+            Verdict::Ask(Reason::Reopened) => {
+                // Noted first: what is noted in vain is found to be closed, and forgotten.
+                let opened_at = Timestamp::now();
+                self.open.opened(&id, opened_at).await?;
+                let known = Known {
+                    id,
+                    opened_at,
+                    seen: None,
+                };
+                return self.observe(&known, &view, Reason::Reopened).await;
+            }
+            Verdict::Ask(_) => return self.recover_opening(id, listed).await,
+            Verdict::Wait | Verdict::Remember(_) | Verdict::Forget => {}
+        }
+        Ok(Settled::default())
+    }
+
+    /// AURA's list has the callout in its flat form. That is said of it where AURA doesn't say more
+    /// when asked.
+    async fn recover_opening(&self, id: String, listed: Callout) -> Result<Settled, Unsettled> {
+        let described = match self.aura.callout(&id, self.deadline).await {
+            Ok(Lookup::Found(callout)) if is_about(&callout, &id) => callout.whole,
+            Ok(_) => listed.whole,
+            Err(error) => {
+                tracing::warn!(%error, "an opening is told as AURA's list has it");
+                listed.whole
+            }
+        };
+        let finding = Finding::Opened;
+        self.put(&id, finding, Some(&described)).await?;
+        Ok(Settled {
+            was_asked: true,
+            found: Some(Found {
+                finding,
+                id,
+                is_change: true,
+            }),
+            closing: None,
+        })
+    }
+
+    async fn settle_vanished(&self, known: Known) -> Result<Settled, Unsettled> {
+        if self.is_on_its_way(&known.id, Finding::Closed { gone: false }) {
+            return Ok(Settled::default());
+        }
+        let view = self.view(&known.id).await?;
+        match on_vanished(&view, known.opened_at, Timestamp::now(), self.patience) {
+            Verdict::Forget => self.open.closed(&known.id).await?,
+            Verdict::Ask(Reason::ClosedAgain) => {
+                let settled = self.observe(&known, &view, Reason::ClosedAgain).await?;
+                self.open.closed(&known.id).await?;
+                return Ok(settled);
+            }
+            Verdict::Ask(_) => return self.look_for_closing(known, &view).await,
+            Verdict::Wait | Verdict::Remember(_) | Verdict::Adopt { .. } => {}
+        }
+        Ok(Settled::default())
+    }
+
+    async fn look_for_closing(&self, known: Known, view: &View) -> Result<Settled, Unsettled> {
+        let (gone, described) = match self.lookup(&known.id).await? {
+            Lookup::Gone => (true, None),
+            Lookup::Closed => (false, None),
+            Lookup::Found(callout) => {
+                let now = Timestamp::now();
+                let (seen, status) = (known.seen.as_ref(), callout.status.as_deref());
+                if !is_over(view, seen, status, now, self.patience) {
+                    let seen = known.seen.unwrap_or_default();
+                    let missing_since = seen.missing_since.or(Some(now));
+                    let seen = Seen {
+                        missing_since,
+                        ..seen
+                    };
+                    self.remember(&known.id, &seen).await?;
+                    return Ok(Settled {
+                        was_asked: true,
+                        ..Settled::default()
+                    });
+                }
+                (false, Some(callout.whole))
+            }
+        };
+        Ok(Settled {
+            was_asked: true,
+            found: None,
+            closing: Some(Closing {
+                id: known.id,
+                finding: Finding::Closed { gone },
+                described,
+            }),
+        })
+    }
+
+    /// Puts a closing on the queue that AURA's list has confirmed.
+    ///
+    /// # Errors
+    ///
+    /// See [`Unsettled`].
+    pub async fn put_closing(&self, closing: Closing) -> Result<Found, Unsettled> {
+        let Closing {
+            id,
+            finding,
+            described,
+        } = closing;
+        self.put(&id, finding, described.as_deref()).await?;
+        Ok(Found {
+            finding,
+            id,
+            is_change: true,
+        })
+    }
+
+    async fn settle_open(
+        &self,
+        known: Known,
+        status: Option<String>,
+    ) -> Result<Settled, Unsettled> {
+        let view = self.view(&known.id).await?;
+        let verdict = on_open(
+            &view,
+            known.seen.as_ref(),
+            known.opened_at,
+            status.as_deref(),
+            Timestamp::now(),
+            self.patience,
+        );
+        match verdict {
+            Verdict::Ask(reason) => return self.observe(&known, &view, reason).await,
+            Verdict::Remember(seen) => self.remember(&known.id, &seen).await?,
+            Verdict::Wait | Verdict::Adopt { .. } | Verdict::Forget => {}
+        }
+        Ok(Settled::default())
+    }
+
+    /// Publishes what AURA says of a callout, unless that was published and nothing else since.
+    async fn observe(
+        &self,
+        known: &Known,
+        view: &View,
+        reason: Reason,
+    ) -> Result<Settled, Unsettled> {
+        let mut settled = Settled {
+            was_asked: true,
+            ..Settled::default()
+        };
+        let seen = known.seen.as_ref();
+        let (gone, described, status) = match self.lookup(&known.id).await? {
+            Lookup::Found(callout) => (false, Some(callout.whole), callout.status),
+            Lookup::Gone if reason == Reason::ClosedAgain => (true, None, None),
+            Lookup::Closed if reason == Reason::ClosedAgain => (false, None, None),
+            // AURA's list has it: one of the two answers is old.
+            Lookup::Gone | Lookup::Closed => return Ok(settled),
+        };
+        let digest = described
+            .as_deref()
+            .map_or_else(String::new, payload_digest);
+        let sort = view.last.as_ref().map(|last| last.sort.as_str());
+        let is_told = seen.is_some_and(|seen| {
+            seen.last.as_deref() == sort && seen.observed.as_deref() == Some(&digest)
+        });
+        // AURA's list was behind AURA's own answer.
+        let was_old = reason == Reason::Change && !is_unexplained(view, seen, status.as_deref());
+        let observed = (!is_told && !was_old).then_some(digest);
+        if observed.is_some() {
+            let number = seen.map_or(0, |seen| seen.observations) + 1;
+            let finding = Finding::Observed { number, gone };
+            self.put(&known.id, finding, described.as_deref()).await?;
+            settled.found = Some(Found {
+                finding,
+                id: known.id.clone(),
+                is_change: reason != Reason::Silence,
+            });
+        }
+        let now = Timestamp::now();
+        let seen = asked(view, seen, status.as_deref(), observed, now, self.patience);
+        self.remember(&known.id, &seen).await?;
+        Ok(settled)
+    }
+
+    async fn view(&self, id: &str) -> Result<View, Unsettled> {
+        let timeline = self.ledger.timeline(&Entity::callout(id).key()).await?;
+        Ok(View::of(&timeline))
+    }
+
+    async fn lookup(&self, id: &str) -> Result<Lookup, Unsettled> {
+        let lookup = self.aura.callout(id, self.deadline).await?;
+        match &lookup {
+            Lookup::Found(callout) if !is_about(callout, id) => Err(Unsettled::AnotherCallout),
+            _ => Ok(lookup),
+        }
+    }
+
+    fn is_on_its_way(&self, id: &str, finding: Finding) -> bool {
+        let key = key_of(id, finding);
+        self.memory.is_on_its_way(&key, Timestamp::now())
+    }
+
+    async fn remember(&self, id: &str, seen: &Seen) -> Result<(), Unsettled> {
+        let text = serde_json::to_string(seen)?;
+        if !self.open.remember(id, &text, self.run).await? {
+            tracing::info!("closed meanwhile, or remembered by a later run");
+        }
+        Ok(())
+    }
+
+    /// When this returns, SQS has it.
+    async fn put(
+        &self,
+        id: &str,
+        finding: Finding,
+        described: Option<&RawValue>,
+    ) -> Result<(), Unsettled> {
+        let payload = finding.payload(id, described);
+        let payload = payload.ok_or(Unsettled::Unsayable)?;
+        let (delivery_id, now) = (Uuid::now_v7(), Timestamp::now());
+        let envelope = Envelope::new(delivery_id, now, Origin::Reconciler, payload);
+        let message = envelope.message(&Entity::callout(id));
+        self.queue.send(&message).await?;
+        tracing::info!(message = finding.message(), %delivery_id, "put on the queue");
+        Ok(())
+    }
+}
+
+fn is_about(callout: &Callout, id: &str) -> bool {
+    callout.id.as_deref().is_none_or(|its| its == id)
+}

@@ -1,0 +1,368 @@
+use jiff::SignedDuration;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::*;
+use crate::view::Last;
+
+const PATIENCE: Patience = Patience {
+    lag: Duration::from_secs(10),
+    created: Duration::from_secs(100),
+    dispatched: Duration::from_secs(200),
+    arrived: Duration::from_secs(300),
+    completed: Duration::from_secs(400),
+    cancelled: Duration::from_secs(500),
+};
+
+/// The documented words, in some of the cases that they may come in, and others.
+const STATUSES: [Option<&str>; 8] = [
+    None,
+    Some("created"),
+    Some("CREATED "),
+    Some("Responder Dispatched"),
+    Some("responder cancelled"),
+    Some("Responder Arrived"),
+    Some("closed"),
+    Some(""),
+];
+const STAGES: [Stage; 5] = [
+    Stage::Created,
+    Stage::Dispatched,
+    Stage::Arrived,
+    Stage::Completed,
+    Stage::Cancelled,
+];
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// A callout whose last event, of this stage, was published at second 0.
+fn view(stage: Stage) -> View {
+    View {
+        opening: Presence::Published(at(0)),
+        last: Some(Last {
+            sort: "last".to_owned(),
+            at: at(0),
+        }),
+        stage,
+        ..View::default()
+    }
+}
+
+/// As a run has left it that found this status after that event.
+fn seen(status: Option<&str>, last: &str) -> Seen {
+    Seen {
+        status: status.map(str::to_owned),
+        last: Some(last.to_owned()),
+        ask_at: Some(at(1000)),
+        ..Seen::default()
+    }
+}
+
+fn open_at(view: &View, seen: Option<&Seen>, status: Option<&str>, second: i64) -> Verdict {
+    on_open(view, seen, at(0), status, at(second), &PATIENCE)
+}
+
+#[test]
+fn a_documented_status_is_compared_with_the_last_event() {
+    // For each stage: whether "created", "Responder Dispatched" and "Responder Cancelled" differ.
+    let table = [
+        (Stage::Created, [false, true, true]),
+        (Stage::Dispatched, [true, false, true]),
+        (Stage::Arrived, [true, false, true]),
+        (Stage::Completed, [true, false, true]),
+        (Stage::Cancelled, [false, true, false]),
+    ];
+    let words = ["Created", "responder dispatched", "RESPONDER CANCELLED"];
+    for (stage, differ) in table {
+        for (word, differs) in words.into_iter().zip(differ) {
+            let verdict = open_at(&view(stage), None, Some(word), 50);
+            let asks = verdict == Verdict::Ask(Reason::Change);
+            assert_eq!(asks, differs, "{stage:?} {word}: {verdict:?}");
+        }
+        for word in [None, Some("closed"), Some("Responder Arrived")] {
+            let verdict = open_at(&view(stage), None, word, 50);
+            assert!(
+                matches!(verdict, Verdict::Remember(_)),
+                "{stage:?} {word:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_status_that_changes_without_an_event_is_asked_about_whatever_it_says() {
+    let view = view(Stage::Arrived);
+    let before = seen(Some("Responder Arrived"), "last");
+    let same = open_at(&view, Some(&before), Some("Responder Arrived"), 50);
+    assert_eq!(same, Verdict::Remember(before.clone()));
+    for status in [Some("Something New"), None, Some("Responder Dispatched")] {
+        let verdict = open_at(&view, Some(&before), status, 50);
+        assert_eq!(verdict, Verdict::Ask(Reason::Change), "{status:?}");
+    }
+    // An event explains it.
+    let before = seen(Some("Responder Dispatched"), "an earlier one");
+    let verdict = open_at(&view, Some(&before), Some("Responder Arrived"), 50);
+    assert!(matches!(verdict, Verdict::Remember(_)), "{verdict:?}");
+}
+
+#[test]
+fn each_stage_has_a_patience_of_its_own() {
+    for (stage, seconds) in STAGES.into_iter().zip([100, 200, 300, 400, 500]) {
+        let verdict = |second| open_at(&view(stage), None, None, second);
+        let Verdict::Remember(seen) = verdict(seconds - 1) else {
+            panic!("{stage:?}");
+        };
+        assert_eq!(seen.ask_at, Some(at(seconds)));
+        assert_eq!(verdict(seconds), Verdict::Ask(Reason::Silence), "{stage:?}");
+    }
+}
+
+#[test]
+fn nothing_is_concluded_from_an_answer_that_may_be_older_than_the_last_event() {
+    let young = |second| open_at(&view(Stage::Dispatched), None, Some("created"), second);
+    assert_eq!(young(9), Verdict::Wait);
+    assert_eq!(young(10), Verdict::Ask(Reason::Change));
+    let vanished = |second| on_vanished(&view(Stage::Dispatched), at(0), at(second), &PATIENCE);
+    assert_eq!(vanished(9), Verdict::Wait);
+    assert_eq!(vanished(10), Verdict::Ask(Reason::Closing));
+    let unknown = |created, second| on_unknown(&View::default(), created, at(second), &PATIENCE);
+    assert_eq!(unknown(Some(at(0)), 9), Verdict::Wait);
+    assert_eq!(unknown(Some(at(0)), 10), Verdict::Ask(Reason::Opening));
+    assert_eq!(unknown(None, 0), Verdict::Ask(Reason::Opening));
+}
+
+#[test]
+fn what_the_ledger_knows_of_an_unknown_callout_decides() {
+    use Presence::{Claimed, Published, Unknown};
+    let old = Published(at(0));
+    let young = Published(at(95));
+    let adopt = Verdict::Adopt { opened_at: at(0) };
+    let table = [
+        (Unknown, Unknown, Verdict::Ask(Reason::Opening)),
+        (Claimed, Unknown, Verdict::Wait),
+        (old, Unknown, adopt),
+        (Unknown, Claimed, Verdict::Wait),
+        (old, Claimed, Verdict::Wait),
+        (old, young, Verdict::Wait),
+        (old, old, Verdict::Ask(Reason::Reopened)),
+        (Unknown, old, Verdict::Ask(Reason::Reopened)),
+    ];
+    for (opening, closing, expected) in table {
+        let view = View {
+            opening,
+            closing,
+            ..View::default()
+        };
+        let verdict = on_unknown(&view, None, at(100), &PATIENCE);
+        assert_eq!(verdict, expected, "{opening:?} {closing:?}");
+    }
+}
+
+#[test]
+fn what_the_ledger_knows_of_a_vanished_callout_decides() {
+    use Presence::{Claimed, Published, Unknown};
+    let table = [
+        (Unknown, None, Verdict::Ask(Reason::Closing)),
+        (Claimed, None, Verdict::Wait),
+        (Published(at(50)), None, Verdict::Forget),
+        (Published(at(50)), Some(at(40)), Verdict::Forget),
+        (
+            Published(at(50)),
+            Some(at(60)),
+            Verdict::Ask(Reason::ClosedAgain),
+        ),
+    ];
+    for (closing, observed_at, expected) in table {
+        let view = View {
+            closing,
+            observed_at,
+            ..view(Stage::Completed)
+        };
+        let verdict = on_vanished(&view, at(0), at(100), &PATIENCE);
+        assert_eq!(verdict, expected, "{closing:?} {observed_at:?}");
+    }
+}
+
+#[test]
+fn a_callout_that_is_active_though_its_closing_is_published_is_told_of_once() {
+    let closed = View {
+        closing: Presence::Published(at(50)),
+        ..view(Stage::Created)
+    };
+    let verdict = |view: &View, second| open_at(view, None, Some("created"), second);
+    assert_eq!(verdict(&closed, 55), Verdict::Wait);
+    assert_eq!(verdict(&closed, 60), Verdict::Ask(Reason::Reopened));
+    let told = View {
+        observed_at: Some(at(61)),
+        ..closed
+    };
+    assert!(matches!(verdict(&told, 62), Verdict::Remember(_)));
+}
+
+#[test]
+fn a_callout_that_aura_calls_active_when_asked_is_over_only_after_its_patience() {
+    let over = |status, missing_since, second| {
+        let seen = Seen {
+            missing_since,
+            ..Seen::default()
+        };
+        is_over(
+            &view(Stage::Created),
+            Some(&seen),
+            status,
+            at(second),
+            &PATIENCE,
+        )
+    };
+    for status in [None, Some("closed"), Some("Responder Cancelled")] {
+        assert!(over(status, None, 50), "{status:?}");
+    }
+    for status in [Some("created"), Some("Responder dispatched")] {
+        assert!(!over(status, None, 50), "{status:?}");
+        assert!(!over(status, Some(at(0)), 99), "{status:?}");
+        assert!(over(status, Some(at(0)), 100), "{status:?}");
+    }
+}
+
+#[test]
+fn a_callout_that_stays_as_it_is_is_asked_about_ever_more_rarely() {
+    let view = view(Stage::Created);
+    let mut now = at(100);
+    let mut seen = asked(&view, None, None, Some("d".to_owned()), now, &PATIENCE);
+    assert_eq!(seen.observations, 1);
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        let next = seen.ask_at.unwrap();
+        pauses.push(next.duration_since(now).as_secs());
+        now = next;
+        seen = asked(&view, Some(&seen), None, None, now, &PATIENCE);
+    }
+    assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 3200, 3200]);
+    assert_eq!(
+        (seen.observations, seen.observed.as_deref()),
+        (1, Some("d"))
+    );
+    // Something happens, and the patience is the first again.
+    let told = asked(
+        &view,
+        Some(&seen),
+        None,
+        Some("e".to_owned()),
+        now,
+        &PATIENCE,
+    );
+    assert_eq!(told.ask_at, Some(now + SignedDuration::from_secs(100)));
+    assert_eq!(told.observations, 2);
+}
+
+fn views() -> impl Strategy<Value = View> {
+    let presence = || {
+        prop_oneof![
+            Just(Presence::Unknown),
+            Just(Presence::Claimed),
+            (0..100_i64).prop_map(|second| Presence::Published(at(second))),
+        ]
+    };
+    let last = prop::option::of(("[ab]", 0..100_i64)).prop_map(|last| {
+        last.map(|(sort, second)| Last {
+            sort,
+            at: at(second),
+        })
+    });
+    let observed_at = prop::option::of((0..100_i64).prop_map(at));
+    (
+        presence(),
+        presence(),
+        last,
+        select(&STAGES[..]),
+        observed_at,
+    )
+        .prop_map(|(opening, closing, last, stage, observed_at)| View {
+            opening,
+            closing,
+            last,
+            stage,
+            observed_at,
+        })
+}
+
+fn memories() -> impl Strategy<Value = Option<Seen>> {
+    let status = select(&STATUSES[..]);
+    let last = prop::option::of("[ab]");
+    let ask_at = prop::option::of((0..1000_i64).prop_map(at));
+    let memory = (status, last, ask_at).prop_map(|(status, last, ask_at)| Seen {
+        status: status.map(str::to_owned),
+        last,
+        ask_at,
+        ..Seen::default()
+    });
+    prop::option::of(memory)
+}
+
+proptest! {
+    /// Two words that AURA doesn't document are the same word to every verdict, as long as it
+    /// doesn't change.
+    #[test]
+    fn no_verdict_hangs_on_a_word_that_is_not_documented(
+        view in views(), word in "[d-z]{1,12}", other in "[d-z]{1,12}", second in 0..1000_i64,
+    ) {
+        let verdict = |word: &str| {
+            let seen = seen(Some(word), "a");
+            match open_at(&view, Some(&seen), Some(word), second) {
+                Verdict::Remember(seen) => Verdict::Remember(Seen { status: None, ..seen }),
+                verdict => verdict,
+            }
+        };
+        prop_assert_eq!(verdict(&word), verdict(&other));
+        let over = |word: &str| is_over(&view, None, Some(word), at(second), &PATIENCE);
+        prop_assert!(over(&word) && over(&other));
+    }
+
+    /// What is claimed is somebody's: nobody else acts on it.
+    #[test]
+    fn nothing_is_asked_about_a_callout_whose_closing_is_claimed(
+        view in views(), seen in memories(), status in select(&STATUSES[..]), second in 0..1000_i64,
+    ) {
+        let view = View { closing: Presence::Claimed, ..view };
+        let now = at(second);
+        prop_assert_eq!(open_at(&view, seen.as_ref(), status, second), Verdict::Wait);
+        prop_assert_eq!(on_unknown(&view, None, now, &PATIENCE), Verdict::Wait);
+        prop_assert_eq!(on_vanished(&view, at(0), now, &PATIENCE), Verdict::Wait);
+    }
+
+    /// An opening and a closing are recovered only if the ledger has never heard of them.
+    #[test]
+    fn nothing_that_the_ledger_knows_is_recovered(view in views(), second in 0..1000_i64) {
+        let now = at(second);
+        if on_unknown(&view, None, now, &PATIENCE) == Verdict::Ask(Reason::Opening) {
+            prop_assert_eq!((view.opening, view.closing), (Presence::Unknown, Presence::Unknown));
+        }
+        if on_vanished(&view, at(0), now, &PATIENCE) == Verdict::Ask(Reason::Closing) {
+            prop_assert_eq!(view.closing, Presence::Unknown);
+        }
+    }
+
+    /// What a run has remembered needs no second look until something changes or its time comes.
+    #[test]
+    fn what_is_remembered_is_not_due_again_and_stays_as_it_is(
+        view in views(), seen in memories(), status in select(&STATUSES[..]), second in 0..1000_i64,
+    ) {
+        if let Verdict::Remember(kept) = open_at(&view, seen.as_ref(), status, second) {
+            prop_assert!(!is_due(Some(&kept), status, at(second)));
+            let again = open_at(&view, Some(&kept), status, second);
+            prop_assert_eq!(again, Verdict::Remember(kept));
+        }
+    }
+
+    /// A silent callout is asked about in the end, whatever else is so.
+    #[test]
+    fn every_open_callout_is_asked_about_in_the_end(
+        view in views(), seen in memories(), status in select(&STATUSES[..]),
+    ) {
+        let verdict = open_at(&view, seen.as_ref(), status, 10_000);
+        let is_claimed = view.closing == Presence::Claimed;
+        prop_assert!(is_claimed || matches!(verdict, Verdict::Ask(_)), "{:?}", verdict);
+    }
+}

@@ -1,0 +1,193 @@
+//! What the ledger knows of one callout: its timeline, read into what a verdict needs.
+
+use jiff::Timestamp;
+use shared::catalogue::{CALLOUT_CLOSED, CALLOUT_OBSERVED, NEW_CALLOUT};
+use shared::ledger::Item;
+
+/// What is published of a callout, and what is about to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct View {
+    /// Its opening.
+    pub opening: Presence,
+    /// Its closing.
+    pub closing: Presence,
+    /// The last event of AURA's that is published.
+    pub last: Option<Last>,
+    /// How far the response is, by the last event that says so.
+    pub stage: Stage,
+    /// When AURA's own answer was published last.
+    pub observed_at: Option<Timestamp>,
+}
+
+/// Where an event that happens once stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Presence {
+    /// Nobody has heard of it.
+    #[default]
+    Unknown,
+    /// Somebody is about to publish it, or was: if that failed for good, the dead letters' alarm
+    /// tells of it.
+    Claimed,
+    /// It was published then.
+    Published(Timestamp),
+}
+
+/// An event that is published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Last {
+    /// Its sort key in the ledger.
+    pub sort: String,
+    /// When it was published.
+    pub at: Timestamp,
+}
+
+/// How far the response to a callout is, as AURA's events tell it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Nobody is on the way.
+    #[default]
+    Created,
+    /// A responder is.
+    Dispatched,
+    /// A responder is there.
+    Arrived,
+    /// A responder is done.
+    Completed,
+    /// The customer called it off.
+    Cancelled,
+}
+
+impl Stage {
+    /// The stage that an event leads to; `None` if it says nothing of that.
+    #[must_use]
+    pub fn after(message: &str) -> Option<Self> {
+        match message {
+            NEW_CALLOUT => Some(Self::Created),
+            "RESPONDER_MANUALLY_DISPATCHED"
+            | "RESPONDER_ACKNOWLEDGED_CALLOUT"
+            | "RESPONDER_ACKNOWLEDGED_CALLOUT_WITH_ETA" => Some(Self::Dispatched),
+            "RESPONDER_ARRIVED_ON_SCENE" => Some(Self::Arrived),
+            "RESPONDER_COMPLETED" => Some(Self::Completed),
+            "CALLOUT_SOFT_CANCELLED_BY_CUSTOMER" | "CALLOUT_NO_LONGER_REQUIRES_RESPONSE" => {
+                Some(Self::Cancelled)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl View {
+    /// Reads a callout's timeline, in whatever order. An item that isn't as this version writes it
+    /// says nothing.
+    #[must_use]
+    pub fn of(timeline: &[(String, Item)]) -> Self {
+        let mut view = Self::default();
+        let mut staged_at = None;
+        for (sort, item) in timeline {
+            let message = sort.split_once('#').map_or(sort.as_str(), |(name, _)| name);
+            let presence = presence(item);
+            match message {
+                NEW_CALLOUT => view.opening = presence,
+                CALLOUT_CLOSED => view.closing = presence,
+                _ => {}
+            }
+            let Presence::Published(at) = presence else {
+                continue;
+            };
+            if message == CALLOUT_OBSERVED {
+                view.observed_at = view.observed_at.max(Some(at));
+                continue;
+            }
+            // Of two that were published at once, the sort key decides, so that it is always the
+            // same one.
+            let is_later = view
+                .last
+                .as_ref()
+                .is_none_or(|last| (last.at, &last.sort) < (at, sort));
+            if is_later {
+                view.last = Some(Last {
+                    sort: sort.clone(),
+                    at,
+                });
+            }
+            if let Some(stage) = Stage::after(message)
+                && staged_at.is_none_or(|before| before < (at, stage))
+            {
+                staged_at = Some((at, stage));
+                view.stage = stage;
+            }
+        }
+        view
+    }
+}
+
+fn presence(item: &Item) -> Presence {
+    match item.published_at() {
+        Ok(at) => Presence::Published(at),
+        Err(_) => Presence::Claimed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use shared::envelope::Origin;
+    use shared::ledger::{ClaimRequest, LedgerKey, RULES};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn claimed(sort: &str) -> (String, Item) {
+        let request = ClaimRequest {
+            key: LedgerKey {
+                partition: "callout#5003".to_owned(),
+                sort: sort.to_owned(),
+            },
+            digest: "d".to_owned(),
+            delivery_id: Uuid::nil(),
+            origin: Origin::Webhook,
+            owner: Uuid::nil(),
+            now: at(0),
+            lease_until: at(0) + SignedDuration::from_secs(10),
+            expires_at: at(100),
+        };
+        (sort.to_owned(), RULES.claim(&request).apply(None).unwrap())
+    }
+
+    fn published(sort: &str, second: i64) -> (String, Item) {
+        let (sort, item) = claimed(sort);
+        let step = RULES.complete(&item.claim().unwrap(), "bus", at(second));
+        (sort, step.apply(Some(&item)).unwrap())
+    }
+
+    #[test]
+    fn a_timeline_says_what_was_published_last_and_how_far_the_response_is() {
+        let mut timeline = vec![
+            published("NEW_CALLOUT", 1),
+            published("RESPONDER_ACKNOWLEDGED_CALLOUT#a", 2),
+            published("RESPONDER_ARRIVED_ON_SCENE#a", 5),
+            published("CALLOUT_OWNED#a", 6),
+            published("CALLOUT_OBSERVED#a", 9),
+            claimed("CALLOUT_CLOSED"),
+            claimed("RESPONDER_COMPLETED#a"),
+        ];
+        let expected = View {
+            opening: Presence::Published(at(1)),
+            closing: Presence::Claimed,
+            last: Some(Last {
+                sort: "CALLOUT_OWNED#a".to_owned(),
+                at: at(6),
+            }),
+            stage: Stage::Arrived,
+            observed_at: Some(at(9)),
+        };
+        assert_eq!(View::of(&timeline), expected);
+        timeline.reverse();
+        assert_eq!(View::of(&timeline), expected);
+        assert_eq!(View::of(&[]), View::default());
+    }
+}
