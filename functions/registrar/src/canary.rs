@@ -30,14 +30,14 @@ const SEND_AGAIN_AFTER: Duration = Duration::from_secs(10);
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Sends canaries.
-#[derive(Debug)]
-pub struct CanarySender {
+#[derive(Debug, Clone, Copy)]
+pub struct CanarySender<'a> {
     /// Calls the endpoint.
-    pub http: reqwest::Client,
+    pub http: &'a reqwest::Client,
     /// Where the ledger is.
-    pub dynamodb: aws_sdk_dynamodb::Client,
+    pub dynamodb: &'a aws_sdk_dynamodb::Client,
     /// The ledger.
-    pub table: String,
+    pub table: &'a str,
 }
 
 /// Why an endpoint isn't proven. The message becomes CloudFormation's `Reason`.
@@ -77,7 +77,7 @@ pub enum CanaryError {
     LedgerUnreadable(String),
 }
 
-impl CanarySender {
+impl CanarySender<'_> {
     /// Sends a canary to where AURA is to deliver, as AURA would, and returns when it is published:
     /// within `patience` and the time of one answer.
     ///
@@ -167,7 +167,7 @@ impl CanarySender {
         let answer = self
             .dynamodb
             .query()
-            .table_name(&self.table)
+            .table_name(self.table)
             .key_condition_expression("pk = :pk")
             .expression_attribute_values(":pk", AttributeValue::S(canary::partition(id)))
             .consistent_read(true)

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use registrar::canary::CanarySender;
 use registrar::config::Config;
 use registrar::invocation::Handler;
 use registrar::registrar::Registrar;
@@ -24,19 +23,8 @@ async fn run() -> Result<(), Error> {
     let sdk = aws::sdk_config().await;
 
     let http = http_client::build()?;
-    let registrar = Registrar {
-        secrets_manager: aws_sdk_secretsmanager::Client::new(&sdk),
-        cloudformation: aws_sdk_cloudformation::Client::new(&sdk),
-        canaries: CanarySender {
-            http: http.clone(),
-            dynamodb: aws_sdk_dynamodb::Client::new(&sdk),
-            table: config.ledger_table_name.clone(),
-        },
-        http: http.clone(),
-        config,
-    };
     let handler = Handler {
-        registrar: Arc::new(registrar),
+        registrar: Arc::new(Registrar::new(&sdk, http.clone(), config)),
         http,
         metrics,
     };

@@ -10,7 +10,9 @@
 
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use aws_sdk_cloudformation::Client as CloudFormation;
+use aws_sdk_dynamodb::Client as DynamoDb;
 use aws_sdk_secretsmanager::Client as SecretsManager;
 use backon::{ExponentialBuilder, Retryable as _};
 use shared::panic_api::{
@@ -46,11 +48,11 @@ pub struct Registrar {
     pub secrets_manager: SecretsManager,
     /// Says what the stack is doing.
     pub cloudformation: CloudFormation,
-    /// Proves endpoints.
-    pub canaries: CanarySender,
-    /// Calls AURA.
+    /// Shows how far a canary came.
+    pub dynamodb: DynamoDb,
+    /// Calls AURA, and the endpoint.
     pub http: reqwest::Client,
-    /// Which secrets.
+    /// Which secrets, which stack, and what is deployed.
     pub config: Config,
 }
 
@@ -87,6 +89,18 @@ pub enum RegistrationError {
 }
 
 impl Registrar {
+    /// One with clients of its own. Calls nothing yet.
+    #[must_use]
+    pub fn new(sdk: &SdkConfig, http: reqwest::Client, config: Config) -> Self {
+        Self {
+            secrets_manager: SecretsManager::new(sdk),
+            cloudformation: CloudFormation::new(sdk),
+            dynamodb: DynamoDb::new(sdk),
+            http,
+            config,
+        }
+    }
+
     /// A client of AURA whose credentials AURA takes: the first step.
     ///
     /// # Errors
@@ -122,7 +136,12 @@ impl Registrar {
         patience: Duration,
         journal: &Journal,
     ) -> Result<(), CanaryError> {
-        let work = Box::pin(self.canaries.send(registration, patience));
+        let canaries = CanarySender {
+            http: &self.http,
+            dynamodb: &self.dynamodb,
+            table: &self.config.ledger_table_name,
+        };
+        let work = Box::pin(canaries.send(registration, patience));
         journal
             .step(Step::Canary, work, |()| "published".to_owned())
             .await

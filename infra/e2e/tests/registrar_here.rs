@@ -14,7 +14,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use local::stack::Stack;
 use metrique::writer::sink::DevNullSink;
-use registrar::canary::CanarySender;
 use registrar::config::Config;
 use registrar::endpoint::Properties;
 use registrar::invocation::Handler;
@@ -41,25 +40,16 @@ pub fn registrar(stack: &Stack) -> Result<Arc<Registrar>> {
 
 /// The same, that takes another stack for the one that is deployed.
 fn registrar_in(stack: &Stack, stack_id: &str) -> Result<Arc<Registrar>> {
-    let account = stack.account();
+    let sdk = stack.account().sdk_config();
+    let config = Config {
+        webhook_secret_arn: stack.output("WebhookSecretArn")?.to_owned(),
+        aura_credentials_secret_arn: parameter(stack, "AuraCredentialsSecretArn")?,
+        ledger_table_name: stack.output("LedgerTableName")?.to_owned(),
+        stack_id: stack_id.to_owned(),
+        deployed: deployed(stack)?,
+    };
     let http = shared::http_client::build()?;
-    Ok(Arc::new(Registrar {
-        secrets_manager: account.secretsmanager(),
-        cloudformation: account.cloudformation(),
-        canaries: CanarySender {
-            http: http.clone(),
-            dynamodb: account.dynamodb(),
-            table: stack.output("LedgerTableName")?.to_owned(),
-        },
-        http,
-        config: Config {
-            webhook_secret_arn: stack.output("WebhookSecretArn")?.to_owned(),
-            aura_credentials_secret_arn: parameter(stack, "AuraCredentialsSecretArn")?,
-            ledger_table_name: stack.output("LedgerTableName")?.to_owned(),
-            stack_id: stack_id.to_owned(),
-            deployed: deployed(stack)?,
-        },
-    }))
+    Ok(Arc::new(Registrar::new(sdk, http, config)))
 }
 
 fn deployed(stack: &Stack) -> Result<Properties> {

@@ -9,7 +9,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::canary::CanarySender;
 use crate::config::Config;
 use crate::invocation::InvocationError;
 
@@ -23,25 +22,15 @@ fn handler(endpoint: &str) -> Handler {
         .http_client(shared::aws::http_client())
         .build();
     let http = shared::http_client::build().unwrap();
-    let registrar = Registrar {
-        secrets_manager: aws_sdk_secretsmanager::Client::new(&sdk),
-        cloudformation: aws_sdk_cloudformation::Client::new(&sdk),
-        canaries: CanarySender {
-            http: http.clone(),
-            dynamodb: aws_sdk_dynamodb::Client::new(&sdk),
-            table: "ledger".into(),
-        },
-        http: http.clone(),
-        config: Config {
-            webhook_secret_arn: "arn:webhook".into(),
-            aura_credentials_secret_arn: "arn:credentials".into(),
-            ledger_table_name: "ledger".into(),
-            stack_id: "arn:stack".into(),
-            deployed: Properties::default(),
-        },
+    let config = Config {
+        webhook_secret_arn: "arn:webhook".into(),
+        aura_credentials_secret_arn: "arn:credentials".into(),
+        ledger_table_name: "ledger".into(),
+        stack_id: "arn:stack".into(),
+        deployed: Properties::default(),
     };
     Handler {
-        registrar: Arc::new(registrar),
+        registrar: Arc::new(Registrar::new(&sdk, http.clone(), config)),
         http,
         metrics: DevNullSink::boxed(),
     }
