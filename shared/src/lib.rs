@@ -12,6 +12,7 @@
 //! | [`panic_api`] | the client of AURA's Panic API |
 //! | [`quarantine`] | where an authentic delivery goes that can't be understood |
 //! | [`queue`], [`spill`] | messages for SQS, and where they wait when it can't be reached |
+//! | [`reregister`] | how the registrar is asked to point AURA at the endpoint again |
 //! | [`aws`], [`http_client`], [`secrets`] | how this system talks to AWS and to the web |
 //! | [`loopback`] | which hosts are this machine, and how their names resolve |
 //! | [`config`], [`telemetry`] | what every function does first |
@@ -28,6 +29,7 @@ pub mod loopback;
 pub mod panic_api;
 pub mod quarantine;
 pub mod queue;
+pub mod reregister;
 pub mod secrets;
 pub mod spill;
 pub mod telemetry;

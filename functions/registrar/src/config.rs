@@ -16,7 +16,8 @@ pub struct Config {
     /// `STACK_ID`: the stack that the function belongs to.
     pub stack_id: String,
     /// `AURA_BASE_URL`, `WEBHOOK_URL`, `WEBHOOK_EVENTS` (with commas between), `WEBHOOK_HEADER_NAME`
-    /// and `WEBHOOK_HEADER_SCHEME`: what a rotation registers. CloudFormation sends its own, and is
+    /// and `WEBHOOK_HEADER_SCHEME`: what a rotation registers, and what AURA
+    /// is pointed at again. CloudFormation sends its own, and is
     /// told if they can't be used, so they are not checked here.
     pub deployed: Properties,
 }

@@ -14,11 +14,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
-use shared::secrets::{self, Stage};
+use shared::secrets;
 
 use crate::answer::{Answer, NOT_REGISTERED, PHYSICAL_RESOURCE_ID, RequestIds, SendError};
 use crate::canary;
@@ -26,7 +25,6 @@ use crate::endpoint::{Endpoint, Properties, PropertyError};
 use crate::guard::guarded;
 use crate::invocation::Handler;
 use crate::journal::{Entry, Journal, Step};
-use crate::known::until_known;
 use crate::metrics::RequestMetrics;
 use crate::registrar::{Registrar, RegistrationError, once_permitted};
 use crate::stack::{Snapshot, StackError};
@@ -157,11 +155,7 @@ impl Registrar {
         let secret = once_permitted(async || Ok(secrets::read_current(client, arn).await?)).await?;
         let registration = endpoint.registration(&secret.value)?;
         let aura = self.aura(&endpoint.aura_base_url, journal).await?;
-        // The first value is older than the functions; another one may be too new for them.
-        let changed = secrets::read_stage(client, arn, Stage::Previous).await?;
-        if changed.is_some() {
-            until_known(secret.made_at.unwrap_or_else(Timestamp::now), journal).await;
-        }
+        self.until_current_is_known(secret.made_at, journal).await?;
         let patience = if is_rollback {
             canary::PATIENCE_IN_ROLLBACK
         } else {

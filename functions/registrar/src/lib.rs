@@ -2,9 +2,10 @@
 //!
 //! Registering replaces what was registered, at once and for all events, and nothing takes it
 //! back. So nothing is registered that wasn't proven: [`registrar`] has the steps, [`canary`] the
-//! proof, [`confirmation`] the look at AURA's answer. Two others call it: CloudFormation, as a
-//! custom resource that comes last in a deployment ([`custom_resource`]), and Secrets Manager
-//! ([`rotation`]); [`invocation`] tells them apart.
+//! proof, [`confirmation`] the look at AURA's answer. Three others call it: CloudFormation, as a
+//! custom resource that comes last in a deployment ([`custom_resource`]), Secrets Manager
+//! ([`rotation`]), and the reconciler, when AURA no longer delivers here ([`reregistration`]);
+//! [`invocation`] tells them apart.
 
 pub mod answer;
 pub mod canary;
@@ -18,5 +19,7 @@ pub mod journal;
 pub mod known;
 pub mod metrics;
 pub mod registrar;
+pub mod reregistration;
 pub mod rotation;
 pub mod stack;
+pub mod values;

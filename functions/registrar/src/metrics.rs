@@ -1,4 +1,4 @@
-//! The line that each request leaves behind, of CloudFormation as of Secrets Manager.
+//! The line that each request leaves behind, whoever sends it.
 
 use std::time::SystemTime;
 
@@ -16,9 +16,9 @@ pub struct RequestMetrics {
     #[metrics(timestamp)]
     timestamp: SystemTime,
     function: &'static str,
-    /// `Create`, `Update` or `Delete`; or the step of a rotation.
+    /// `Create`, `Update` or `Delete`; the step of a rotation; or `Reregister`.
     request: &'static str,
-    /// CloudFormation's id of the request; or the version of the secret.
+    /// CloudFormation's or the reconciler's id of the request; or the version of the secret.
     request_id: String,
     /// What was done, with times.
     steps: Vec<String>,

@@ -25,7 +25,7 @@ use url::Url;
 use crate::canary::{CanaryError, CanarySender};
 use crate::config::Config;
 use crate::confirmation::{self, Confirmation, Contradiction};
-use crate::endpoint::PropertyError;
+use crate::endpoint::{Endpoint, PropertyError};
 use crate::journal::{Journal, Step};
 use crate::stack::{Snapshot, StackError};
 
@@ -183,6 +183,27 @@ impl Registrar {
         let compared = async { confirmation::compare(registration, &registered) };
         journal.step(Step::Confirmation, compared, told_of).await?;
         Ok(())
+    }
+
+    /// The stack, for who registers what is deployed outside a deployment. The environment may tell
+    /// what a deployment is about to register, and that may yet be rolled back.
+    ///
+    /// # Errors
+    ///
+    /// It is being changed, or nobody knows.
+    pub async fn settled_stack(&self) -> Result<Snapshot, RegistrationError> {
+        let stack = Snapshot::take(&self.cloudformation, &self.config.stack_id).await?;
+        stack.expect_settled()?;
+        Ok(stack)
+    }
+
+    /// The endpoint as it is deployed.
+    ///
+    /// # Errors
+    ///
+    /// The function's environment can't be used.
+    pub fn endpoint(&self) -> Result<Endpoint, PropertyError> {
+        Endpoint::check(&self.config.deployed)
     }
 }
 

@@ -26,11 +26,10 @@
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use jiff::Timestamp;
 use rand::distr::{Alphanumeric, SampleString as _};
-use secrecy::SecretString;
 use serde::Deserialize;
 use shared::aws;
 use shared::panic_api::Registration;
-use shared::secrets::{self, SecretError, Stage};
+use shared::secrets::{SecretError, Stage};
 
 use crate::canary::{self, CanaryError};
 use crate::endpoint::{Endpoint, PropertyError};
@@ -38,6 +37,7 @@ use crate::journal::Journal;
 use crate::known::until_known;
 use crate::registrar::{Registrar, RegistrationError};
 use crate::stack::Snapshot;
+use crate::values::Values;
 
 /// Length of a value in letters and digits: 285 bits of chance.
 const VALUE_LENGTH: usize = 48;
@@ -219,23 +219,15 @@ impl Registrar {
     /// the function works. Then AURA has the current value, and is left alone.
     async fn test_value(&self, journal: &Journal) -> Result<(), RotationError> {
         let endpoint = self.endpoint()?;
-        let secret = &self.secrets_manager;
-        let current = secrets::read(secret, &self.config.webhook_secret_arn).await?;
-        let current = endpoint
-            .registration(&current)
-            .map_err(RegistrationError::from)?;
-        let pending = match self.pending_value().await? {
-            Some(value) => endpoint
-                .registration(&value)
-                .map_err(RegistrationError::from)?,
-            None => current.clone(),
-        };
-        if pending == current {
+        let Values {
+            current, pending, ..
+        } = self.values(&endpoint).await?;
+        let Some(pending) = pending else {
             return Ok(self
                 .prove(&current, canary::PATIENCE, journal)
                 .await
                 .map_err(RegistrationError::from)?);
-        }
+        };
         let stack = self.settled_stack().await?;
         let tested = self.prove_and_register(&endpoint, &pending, &stack, journal);
         let failed = match tested.await {
@@ -287,27 +279,6 @@ impl Registrar {
         let aura = self.aura(&endpoint.aura_base_url, journal).await?;
         self.prove(registration, canary::PATIENCE, journal).await?;
         self.register(&aura, registration, stack, journal).await
-    }
-
-    /// The environment may tell what a deployment is about to register, and that may yet be rolled
-    /// back.
-    async fn settled_stack(&self) -> Result<Snapshot, RotationError> {
-        let stack = Snapshot::take(&self.cloudformation, &self.config.stack_id).await;
-        let stack = stack.map_err(RegistrationError::from)?;
-        stack.expect_settled().map_err(RegistrationError::from)?;
-        Ok(stack)
-    }
-
-    /// What a rotation registers: the endpoint as it is deployed.
-    fn endpoint(&self) -> Result<Endpoint, PropertyError> {
-        Endpoint::check(&self.config.deployed)
-    }
-
-    /// The value of the pending version, if it has one.
-    async fn pending_value(&self) -> Result<Option<SecretString>, SecretError> {
-        let arn = &self.config.webhook_secret_arn;
-        let version = secrets::read_stage(&self.secrets_manager, arn, Stage::Pending).await?;
-        Ok(version.map(|version| version.value))
     }
 }
 

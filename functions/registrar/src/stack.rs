@@ -38,7 +38,10 @@ pub enum StackError {
     #[error("the stack is being rolled back, and not to what this request says")]
     RolledBack,
     /// The function may be configured for what is still to be undone.
-    #[error("the stack is {0}: rotate when an update of it has succeeded or was rolled back")]
+    #[error(
+        "the stack is {0}: nothing is registered until an update of it has succeeded or was rolled \
+         back"
+    )]
     Unsettled(String),
 }
 
@@ -137,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_status_says_what_may_be_registered() {
-        // Status; a deployment's request may be done, a rotation's; it is a rollback, the end.
+        // Status; a deployment's request may be done, any other; it is a rollback, the end.
         let cases = [
             ("CREATE_IN_PROGRESS", true, false, false, false),
             ("UPDATE_IN_PROGRESS", true, false, false, false),

@@ -5,8 +5,10 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use metrique::writer::sink::DevNullSink;
 use serde_json::json;
+use shared::reregister;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use uuid::Uuid;
 
 use super::*;
 use crate::config::Config;
@@ -176,12 +178,15 @@ async fn a_delete_asks_nobody_where_there_is_nothing_to_hand_back() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_of_either_caller_is_refused_unshown() {
+async fn what_is_no_request_of_any_caller_is_refused_unshown() {
     let handler = handler(NOWHERE);
     let payloads = [
         json!({}),
         json!({"RequestType": "Create", "ResponseURL": 7, "marker": "marker"}),
         json!({"Step": "marker", "SecretId": "arn", "ClientRequestToken": "t"}),
+        json!({"Reregister": {"requestId": "marker"}}),
+        json!({"Reregister": {}, "marker": "marker"}),
+        json!({"Reregister": "marker"}),
     ];
     for payload in payloads {
         let error = handler.handle(payload, ENOUGH).await.unwrap_err();
@@ -204,4 +209,30 @@ async fn a_rotation_that_fails_is_an_error_of_the_function() {
     let error = handler.handle(request("arn:webhook"), ENOUGH).await;
     let error = error.unwrap_err().to_string();
     assert!(error.contains("DescribeSecret"), "{error}");
+}
+
+fn reregister() -> Value {
+    let request_id = Uuid::now_v7();
+    serde_json::to_value(reregister::Request::Reregister { request_id }).unwrap()
+}
+
+#[tokio::test]
+async fn a_reregistration_that_fails_is_an_error_of_the_function() {
+    let error = handler(NOWHERE).handle(reregister(), ENOUGH).await;
+    let error = error.unwrap_err();
+    assert!(matches!(error, InvocationError::Failed(_)), "{error}");
+    let told = error.to_string();
+    assert!(told.contains("the stack's status can't be read"), "{told}");
+}
+
+#[tokio::test]
+async fn a_reregistration_that_hangs_comes_to_words_before_the_function_ends() {
+    // Takes connections and never answers.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let handler = handler(&format!("http://{}", silent.local_addr().unwrap()));
+    let time_left = Duration::from_millis(2200);
+    let asked = handler.handle(reregister(), time_left);
+    let error = tokio::time::timeout(time_left, asked).await.unwrap();
+    let told = error.unwrap_err().to_string();
+    assert!(told.contains("not done in"), "{told}");
 }
