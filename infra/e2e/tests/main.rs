@@ -18,6 +18,7 @@ mod registrar_here;
 mod registration;
 mod registration_faults;
 mod requests;
+mod reregistration;
 mod rotation;
 mod rotation_steps;
 mod secrecy;

@@ -1,5 +1,5 @@
 //! The registrar in this process, at work on a stack that is deployed: so that a test can ask it
-//! for what CloudFormation and Secrets Manager ask it for, as often as it likes.
+//! for what its callers ask it for, as often as it likes.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ const WAITING: &str = r#"{"Resources": {
     "Wait": {"Type": "AWS::CloudFormation::WaitCondition",
              "Properties": {"Handle": {"Ref": "Handle"}, "Timeout": "600"}}}}"#;
 /// Until Lambda would end the function.
-const ENOUGH: Duration = Duration::from_mins(2);
+pub const ENOUGH: Duration = Duration::from_mins(2);
 
 /// A registrar like the stack's own.
 pub fn registrar(stack: &Stack) -> Result<Arc<Registrar>> {
@@ -71,6 +71,27 @@ fn parameter(stack: &Stack, name: &str) -> Result<String> {
         .clone())
 }
 
+/// The function, around a registrar like the stack's own, as its callers see it.
+pub fn function(stack: &Stack) -> Result<Handler> {
+    function_in(stack, stack.name())
+}
+
+/// One that sees its stack being created.
+pub async fn function_in_progress(stack: &Stack) -> Result<Handler> {
+    let client = stack.account().cloudformation();
+    let create = client.create_stack().stack_name(IN_PROGRESS);
+    create.template_body(WAITING).send().await?;
+    function_in(stack, IN_PROGRESS)
+}
+
+fn function_in(stack: &Stack, stack_id: &str) -> Result<Handler> {
+    Ok(Handler {
+        registrar: registrar_in(stack, stack_id)?,
+        http: shared::http_client::build()?,
+        metrics: DevNullSink::boxed(),
+    })
+}
+
 /// CloudFormation, as the registrar sees it: it sends requests, and answers are put to it.
 pub struct Requests {
     handler: Handler,
@@ -83,29 +104,22 @@ pub struct Requests {
 impl Requests {
     /// To one that sees CloudFormation wait for it.
     pub async fn awaited_by(stack: &Stack) -> Result<Self> {
-        let client = stack.account().cloudformation();
-        let create = client.create_stack().stack_name(IN_PROGRESS);
-        create.template_body(WAITING).send().await?;
-        Self::to(stack, IN_PROGRESS).await
+        Self::to(stack, function_in_progress(stack).await?).await
     }
 
     /// To one that sees that nobody waits for it any more.
     pub async fn late_for(stack: &Stack) -> Result<Self> {
-        Self::to(stack, stack.name()).await
+        Self::to(stack, function(stack)?).await
     }
 
-    async fn to(stack: &Stack, stack_id: &str) -> Result<Self> {
+    async fn to(stack: &Stack, handler: Handler) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let (sender, answers) = mpsc::unbounded_channel();
         let mut server = JoinSet::new();
         server.spawn(take_answers(listener, sender));
         Ok(Self {
-            handler: Handler {
-                registrar: registrar_in(stack, stack_id)?,
-                http: shared::http_client::build()?,
-                metrics: DevNullSink::boxed(),
-            },
+            handler,
             stack: stack.clone(),
             url,
             answers: Mutex::new(answers),

@@ -18,7 +18,11 @@ use crate::registrar_here::registrar;
 use crate::registration::trial::{Line, OF_INGEST, Trial};
 
 /// The step, of the stack's own secret.
-async fn take(registrar: &Registrar, step: RotationStep, token: &str) -> Result<(), RotationError> {
+pub async fn take(
+    registrar: &Registrar,
+    step: RotationStep,
+    token: &str,
+) -> Result<(), RotationError> {
     let request = Request {
         step,
         secret_id: registrar.config.webhook_secret_arn.clone(),
@@ -28,7 +32,7 @@ async fn take(registrar: &Registrar, step: RotationStep, token: &str) -> Result<
 }
 
 /// The secret's value at a stage, and its version.
-async fn version(stack: &Stack, stage: Stage) -> Result<(String, String)> {
+pub async fn version(stack: &Stack, stage: Stage) -> Result<(String, String)> {
     let get = stack.account().secretsmanager().get_secret_value();
     let get = get.secret_id(stack.output("WebhookSecretArn")?);
     let got = get.version_stage(stage.label()).send().await?;
@@ -37,7 +41,7 @@ async fn version(stack: &Stack, stage: Stage) -> Result<(String, String)> {
 }
 
 /// Makes a pending version, as who rotates by hand does.
-async fn put_pending(stack: &Stack, value: &str) -> Result<String> {
+pub async fn put_pending(stack: &Stack, value: &str) -> Result<String> {
     let token = Uuid::now_v7().to_string();
     let put = stack.account().secretsmanager().put_secret_value();
     let put = put.secret_id(stack.output("WebhookSecretArn")?);

@@ -39,6 +39,7 @@ pub struct Trial {
 #[serde(rename_all = "PascalCase")]
 pub struct Line {
     pub request: String,
+    pub request_id: String,
     pub steps: Vec<String>,
     pub succeeded: u32,
 }

@@ -1,0 +1,236 @@
+//! AURA is pointed here again after somebody else has registered another endpoint, also around
+//! the steps of a rotation.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use local::aura::faults::{Fault, FaultyAnswer, REGISTER};
+use local::aura::{CLIENT_ID, CLIENT_SECRET};
+use local::ledger;
+use local::progress::Progress;
+use local::proxy::FaultProxy;
+use local::rotate::rotate;
+use local::stack::Stack;
+use local::system::Webhook;
+use registrar::rotation::RotationStep;
+use serde_json::{Value, json};
+use shared::panic_api::{Credentials, PanicApi, Registration};
+use shared::reregister::Request;
+use uuid::Uuid;
+
+use crate::registrar_here::{ENOUGH, function, function_in_progress, registrar};
+use crate::registration::trial::{OF_INGEST, Trial};
+use crate::rotation_steps::{put_pending, take};
+
+/// Where nobody listens.
+const ELSEWHERE: &str = "http://127.0.0.1:9/elsewhere";
+/// Into the wait of a rotation: what is asked for then is done when the rotation is.
+const LATER: Duration = Duration::from_secs(10);
+
+/// Registers another endpoint behind our back, as AURA's portal does.
+async fn register_elsewhere(trial: &Trial) -> Result<()> {
+    let credentials = json!({"clientId": CLIENT_ID, "clientSecret": CLIENT_SECRET}).to_string();
+    let credentials = Credentials::parse(&credentials.into())?;
+    let (http, base) = (shared::http_client::build()?, trial.site.aura.url());
+    let aura = PanicApi::new(http, base.parse()?, credentials);
+    let registration = Registration {
+        url: ELSEWHERE.parse()?,
+        events: vec!["NEW_CALLOUT".to_owned()],
+        method: "webhook".to_owned(),
+        headers: [].into_iter().collect(),
+    };
+    aura.register_webhook(&registration).await?;
+    Ok(())
+}
+
+fn event() -> Result<Value> {
+    let request_id = Uuid::now_v7();
+    Ok(serde_json::to_value(Request::Reregister { request_id })?)
+}
+
+/// What a registrar like the stack's own makes of it.
+async fn reregister(stack: &Stack) -> Result<()> {
+    Ok(function(stack)?.handle(event()?, ENOUGH).await?)
+}
+
+/// Invokes the stack's own registrar, without waiting for its end.
+async fn invoke(stack: &Stack, event: &Value) -> Result<()> {
+    let account = stack.account();
+    let name = stack.output("RegistrarFunctionName")?;
+    let endpoint = account.endpoint();
+    let url = format!("{endpoint}/2015-03-31/functions/{name}/invocations");
+    let scope = format!("{}/20260101/us-east-1/lambda/aws4_request", account.id());
+    let signed = format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0");
+    let request = shared::http_client::build()?.post(url).json(event);
+    let request = request.header("X-Amz-Invocation-Type", "Event");
+    let answer = request.header("Authorization", signed).send().await?;
+    ensure!(
+        answer.status() == 202,
+        "Lambda answered {}",
+        answer.status()
+    );
+    Ok(())
+}
+
+/// What AURA sends now.
+async fn header_of_aura(trial: &Trial) -> Result<Value> {
+    let now = trial.registrations().await?.pop().context("none")?;
+    let value = now.pointer("/headers/authorization");
+    Ok(value.context("a registration without the header")?.clone())
+}
+
+#[tokio::test]
+async fn what_somebody_else_replaced_is_registered_once_and_proven_first() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    register_elsewhere(&trial).await?;
+
+    let event = event()?;
+    invoke(&stack, &event).await?;
+    let line = trial.until_line(&stack, "Reregister").await?;
+    assert_eq!(line.succeeded, 1, "{line:?}");
+    assert_eq!(event["Reregister"]["requestId"], line.request_id.as_str());
+    let expected = [
+        "Token: granted (",
+        "Canary: published (",
+        "Registration: done (",
+        "Confirmation: as asked (",
+    ];
+    assert_eq!(line.steps.len(), expected.len(), "{line:?}");
+    for (told, step) in line.steps.iter().zip(expected) {
+        assert!(told.starts_with(step), "{told}");
+    }
+    assert_eq!(ledger::canaries(&stack).await?.len(), 2);
+
+    let registrations = trial.registrations().await?;
+    let [first, elsewhere, again] = registrations.as_slice() else {
+        panic!("{} registrations", registrations.len());
+    };
+    assert_eq!(elsewhere["url"], ELSEWHERE);
+    assert!(first == again, "it is another one");
+    trial.under_traffic(&stack, async { Ok(()) }).await
+}
+
+#[tokio::test]
+async fn a_canary_that_fails_leaves_auras_registration_as_it_is() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let endpoint = trial.local.endpoint();
+    let (sqs, dynamodb) = (FaultProxy::before(endpoint)?, FaultProxy::before(endpoint)?);
+    let template = trial.local.template().with_variables(
+        OF_INGEST,
+        &[
+            ("AWS_ENDPOINT_URL_SQS", &sqs.url()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", &dynamodb.url()),
+        ],
+    )?;
+    let stack = trial.deploy_from(&template, &[]).await?;
+    register_elsewhere(&trial).await?;
+    let before = trial.registrations().await?;
+    sqs.down().await;
+    dynamodb.down().await;
+
+    let failed = reregister(&stack).await.expect_err("it was registered");
+    let told = failed.to_string();
+    assert!(told.starts_with("the endpoint answered 503"), "{told}");
+    assert!(trial.registrations().await? == before, "it has changed");
+    // The deployment, and somebody else.
+    assert_eq!(trial.register_calls().await?, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_registered_while_the_stack_is_changed() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    let function = function_in_progress(&stack).await?;
+    let refused = function.handle(event()?, ENOUGH).await;
+    let told = refused.expect_err("it was registered").to_string();
+    assert!(
+        told.starts_with("the stack is CREATE_IN_PROGRESS"),
+        "{told}"
+    );
+    assert_eq!(trial.register_calls().await?, 1);
+    Ok(())
+}
+
+/// While Secrets Manager has the stack's own registrar rotate.
+#[tokio::test]
+async fn at_any_time_of_a_rotation_it_refuses_nothing_and_the_new_value_is_the_last() -> Result<()>
+{
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    let later = async {
+        tokio::time::sleep(LATER).await;
+        reregister(&stack).await
+    };
+    let rotation = rotate(&stack, Progress::to_stderr());
+    let all = async { tokio::try_join!(rotation, reregister(&stack), later) };
+    Box::pin(trial.under_traffic(&stack, all)).await?;
+    let current = Webhook::of(&stack).await?.header.value;
+    assert!(header_of_aura(&trial).await? == current, "another value");
+    Ok(())
+}
+
+#[tokio::test]
+async fn between_two_steps_of_a_rotation_aura_keeps_the_new_value() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    let registrar = registrar(&stack)?;
+    let token = put_pending(&stack, "another-value").await?;
+    take(&registrar, RotationStep::SetSecret, &token).await?;
+    register_elsewhere(&trial).await?;
+    reregister(&stack).await?;
+    assert!(header_of_aura(&trial).await? == "Bearer another-value");
+    let finish = async { Ok(take(&registrar, RotationStep::FinishSecret, &token).await?) };
+    Box::pin(trial.under_traffic(&stack, finish)).await?;
+    let current = Webhook::of(&stack).await?.header.value;
+    assert!(header_of_aura(&trial).await? == current, "another value");
+    Ok(())
+}
+
+/// It would be the value before that AURA is told, for as long as nobody rotates again.
+#[tokio::test]
+async fn a_value_that_was_replaced_meanwhile_is_not_the_last_that_aura_is_told() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    let registrar = registrar(&stack)?;
+    let first = Webhook::of(&stack).await?.header.value;
+    trial
+        .order(Fault::once(REGISTER, FaultyAnswer::Hang))
+        .await?;
+    let meanwhile = async {
+        trial.until_hanging(REGISTER).await?;
+        let token = put_pending(&stack, "another-value").await?;
+        Ok(take(&registrar, RotationStep::FinishSecret, &token).await?)
+    };
+    tokio::try_join!(reregister(&stack), meanwhile)?;
+    let registrations = trial.registrations().await?;
+    let values = registrations
+        .iter()
+        .map(|its| &its["headers"]["authorization"]);
+    let expected = [&first, &first, "Bearer another-value"];
+    assert!(values.eq(expected), "other values");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_new_value_that_the_endpoint_refuses_is_not_registered_but_the_current_one() -> Result<()>
+{
+    let trial = Trial::begin().await?;
+    let secrets = FaultProxy::before(trial.local.endpoint())?;
+    let variable = ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &*secrets.url());
+    let template = trial
+        .local
+        .template()
+        .with_variables(OF_INGEST, &[variable])?;
+    let stack = trial.deploy_from(&template, &[]).await?;
+    // No instance of ingest will ever know it.
+    secrets.down().await;
+    put_pending(&stack, "another-value").await?;
+    register_elsewhere(&trial).await?;
+    reregister(&stack).await?;
+    let registrations = trial.registrations().await?;
+    assert_eq!(registrations.len(), 3);
+    assert!(registrations.first() == registrations.last(), "another one");
+    Ok(())
+}
