@@ -58,6 +58,7 @@ mod event;
 mod extract;
 mod faults;
 mod payload;
+pub mod plan;
 mod play;
 mod refusal;
 mod registration;

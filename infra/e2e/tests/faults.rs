@@ -86,6 +86,7 @@ async fn kill_9_in_the_middle_of_the_day_loses_nothing() -> Result<()> {
         events: EVENTS as u64,
         per_second: 100.0,
         duplicates: 0.0,
+        closing_after: 0,
     };
     let kill = async {
         // Some events are on the bus, so the processor is at work.

@@ -203,6 +203,7 @@ async fn a_random_day_is_published_once_and_in_order() -> Result<()> {
         events: EVENTS as u64,
         per_second: 100.0,
         duplicates: 0.2,
+        closing_after: 0,
     };
     aura.play(&day).await?;
     let deliveries = aura.all_answered().await?;

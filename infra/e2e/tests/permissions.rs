@@ -32,6 +32,7 @@ async fn every_function_may_do_what_it_has_to() -> Result<()> {
         events: EVENTS as u64,
         per_second: 50.0,
         duplicates: 0.1,
+        closing_after: 0,
     };
     aura.play(&day).await?;
     send_unreadable(&system).await?;

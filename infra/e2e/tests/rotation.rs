@@ -76,6 +76,7 @@ async fn busy_until(over: &AtomicBool, aura: &Aura, rate: u32) -> Result<()> {
             events: u64::from(rate * DAY),
             per_second: f64::from(rate),
             duplicates: 0.0,
+            closing_after: 0,
         };
         aura.play(&day).await?;
         if is_last {

@@ -1,17 +1,24 @@
 //! AURA as its customers and controllers use it: the calls that make the stand-in send events,
-//! what it says it sent and was asked, and what is to go wrong with its answers.
+//! what it says it sent and was asked, what is to go wrong with its answers, and how unreliable it
+//! is to be.
 
 pub mod faults;
+mod unreliable;
+mod world;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use aura_sim::AuraSim;
+pub use aura_sim::plan;
 use jiff::Timestamp;
 use reqwest::{Client, Method, RequestBuilder};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
+
+pub use self::world::{CalloutState, Fate, Happened};
 
 use self::faults::Fault;
 
@@ -167,6 +174,8 @@ pub struct Day {
     pub per_second: f64,
     /// How many duplicates come on top, as a share of `events`.
     pub duplicates: f64,
+    /// How many more of its events happen at least before one of its callouts is closed.
+    pub closing_after: u64,
 }
 
 /// One call of AURA's API that came to the stand-in.
@@ -245,6 +254,35 @@ impl Aura {
         id(&self.api(Method::POST, &path, Some(body)).await?, "callout")
     }
 
+    /// The customer's cancellation of a callout, without a safe code.
+    ///
+    /// # Errors
+    ///
+    /// AURA is out of reach or refuses.
+    pub async fn cancel(&self, callout: &str) -> Result<()> {
+        let path = format!("/callouts/{callout}/cancel");
+        self.api(Method::POST, &path, None).await?;
+        Ok(())
+    }
+
+    /// Registers a webhook in place of the one in force, as somebody else with the same account
+    /// would.
+    ///
+    /// # Errors
+    ///
+    /// AURA is out of reach or refuses.
+    pub async fn register(
+        &self,
+        url: &str,
+        events: &[&str],
+        headers: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        let body = json!({"url": url, "events": events, "headers": headers});
+        self.api(Method::POST, "/notifiers/webhooks", Some(body))
+            .await?;
+        Ok(())
+    }
+
     /// Adds a chat message to a callout.
     ///
     /// # Errors
@@ -274,10 +312,7 @@ impl Aura {
     ///
     /// The stand-in is out of reach.
     pub async fn deliveries(&self) -> Result<Deliveries> {
-        let path = "/deliveries";
-        let url = format!("{}/_sim{path}", self.base);
-        let request = self.http.get(url).timeout(LONGEST_LIST);
-        let answer = self.send(request, path, None).await?;
+        let answer = self.list("/deliveries").await?;
         serde_json::from_value(answer).context("the stand-in's list of deliveries has another form")
     }
 
@@ -389,6 +424,13 @@ impl Aura {
             body,
         )
         .await
+    }
+
+    /// A list of the stand-in's that can be long.
+    async fn list(&self, path: &str) -> Result<Value> {
+        let url = format!("{}/_sim{path}", self.base);
+        self.send(self.http.get(url).timeout(LONGEST_LIST), path, None)
+            .await
     }
 
     async fn sim(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {

@@ -178,6 +178,7 @@ impl Trial {
                 events: 10,
                 per_second: 20.0,
                 duplicates: 0.0,
+                closing_after: 0,
             };
             self.aura.play(&day).await?;
             if is_last {

@@ -197,6 +197,7 @@ impl Days {
                 events,
                 per_second: PACES.choose(random).copied().unwrap_or(PACES[0]),
                 duplicates: DUPLICATES,
+                closing_after: 0,
             }
         });
         days.collect()
