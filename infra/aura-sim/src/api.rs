@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     callout::{Cancellation, Emergency, NewCallout, Remark, StreamEntry},
     customer::{CreatedCustomer, NewCustomer},
-    extract::{Body, Segments, require_bearer},
+    extract::{AsOf, Body, Segments, require_bearer},
     payload::{FlatCallout, NestedCallout},
     refusal::Refusal,
     registration::{NotifierConfig, Registration, RegistrationRequest},
@@ -40,6 +40,13 @@ pub(crate) const CALLS: [&str; 10] = [
     "POST /callouts/{id}/cancel",
     "GET /callouts/{id}/events",
     "POST /callouts/{id}/events",
+];
+
+/// Those of them that read callouts.
+pub(crate) const POLLS: [&str; 3] = [
+    "GET /callouts/activeCallouts",
+    "GET /callouts/{id}",
+    "GET /callouts/{id}/events",
 ];
 
 /// The body of the token call.
@@ -195,19 +202,24 @@ async fn remark(
 
 async fn callout(
     State(sim): State<Arc<Sim>>,
+    AsOf(moment): AsOf,
     Segments(id): Segments<u64>,
 ) -> Answer<CalloutContent> {
-    let callout = sim.memory().world.callout(id)?;
+    let callout = sim.memory().history.at(moment).callout(id)?;
     Ok(reply("Callout found", CalloutContent { callout }))
 }
 
-async fn active_callouts(State(sim): State<Arc<Sim>>) -> Json<Vec<FlatCallout>> {
-    Json(sim.memory().world.active_callouts())
+async fn active_callouts(
+    State(sim): State<Arc<Sim>>,
+    AsOf(moment): AsOf,
+) -> Json<Vec<FlatCallout>> {
+    Json(sim.memory().history.at(moment).active_callouts())
 }
 
 async fn event_stream(
     State(sim): State<Arc<Sim>>,
+    AsOf(moment): AsOf,
     Segments(id): Segments<u64>,
 ) -> Result<Json<Vec<StreamEntry>>, Refusal> {
-    sim.memory().world.event_stream(id).map(Json)
+    sim.memory().history.at(moment).event_stream(id).map(Json)
 }

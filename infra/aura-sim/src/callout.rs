@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Event, EventName},
-    payload::{CalloutPayload, FlatCallout, NestedCallout},
+    payload::{CalloutPayload, NestedCallout},
     refusal::Refusal,
     world::{Moment, Outcome, Position, World},
 };
@@ -94,6 +94,7 @@ pub(crate) struct Responder {
 }
 
 /// A callout: one emergency.
+#[derive(Clone)]
 pub(crate) struct Callout {
     pub(crate) id: u64,
     pub(crate) customer_id: Option<u64>,
@@ -158,6 +159,15 @@ impl Callout {
             Some(last) if last.arrived_at.is_some() => "Responder Arrived",
             Some(_) => "Responder Dispatched",
         }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// What was added to it, oldest first.
+    pub(crate) fn stream(&self) -> &[StreamEntry] {
+        &self.stream
     }
 
     fn status_event(&self, message: EventName) -> Event {
@@ -325,21 +335,6 @@ impl World {
         let callout = self.open_callout(id)?;
         let event = callout.act(act, moment);
         Ok((NestedCallout::of(callout), vec![event]))
-    }
-
-    /// Get a callout.
-    pub(crate) fn callout(&self, id: u64) -> Result<NestedCallout, Refusal> {
-        self.known_callout(id).map(NestedCallout::of)
-    }
-
-    /// A callout's event stream, oldest first.
-    pub(crate) fn event_stream(&self, id: u64) -> Result<Vec<StreamEntry>, Refusal> {
-        Ok(self.known_callout(id)?.stream.clone())
-    }
-
-    /// Every active callout, in the order in which they were raised.
-    pub(crate) fn active_callouts(&self) -> Vec<FlatCallout> {
-        self.active().map(FlatCallout::of).collect()
     }
 
     fn active(&self) -> impl Iterator<Item = &Callout> {

@@ -1,4 +1,4 @@
-//! The log of API calls, and what goes wrong with them on order.
+//! The log of API calls, and what goes wrong with them on order or by the plan.
 //!
 //! Everything but `/_sim` passes through [`attend`], also what no route or no token is for: so a
 //! test can say that AURA was never called.
@@ -21,9 +21,11 @@ use tokio::task::yield_now;
 
 use crate::{
     api::PREFIX,
+    extract::AsOf,
     faults::{Fault, FaultyAnswer, merge},
     refusal::Refusal,
     sim::Sim,
+    underway::PollFate,
 };
 
 /// One call. Nothing of its headers and its body is kept.
@@ -35,6 +37,14 @@ pub(crate) struct Call {
     at: Timestamp,
     /// The status that was answered; none if nothing was.
     status: Option<u16>,
+}
+
+/// What goes wrong with a call.
+pub(crate) enum Trouble {
+    /// A fault that was ordered. It comes before the plan.
+    Ordered(Fault),
+    /// What the plan decides.
+    Planned(PollFate),
 }
 
 /// Every call so far, oldest first.
@@ -49,7 +59,7 @@ impl Calls {
     }
 
     /// Writes a call down, and answers its place in the log.
-    fn begin(&mut self, name: String, at: Timestamp) -> usize {
+    pub(crate) fn begin(&mut self, name: String, at: Timestamp) -> usize {
         let status = None;
         self.log.push(Call { name, at, status });
         self.log.len() - 1
@@ -62,19 +72,15 @@ impl Calls {
     }
 }
 
-/// Writes an API call down, and lets it go wrong if a fault waits for it.
+/// Writes an API call down, and lets it go wrong if a fault waits for it or the plan has it so.
 pub(crate) async fn attend(State(sim): State<Arc<Sim>>, request: Request, next: Next) -> Response {
     if request.uri().path().starts_with("/_sim/") {
         return next.run(request).await;
     }
-    let call = name(&request);
-    let (n, fault) = {
-        let mut memory = sim.memory();
-        let fault = memory.faults.take(&call);
-        (memory.calls.begin(call, Timestamp::now()), fault)
-    };
-    let answer = match fault {
-        Some(fault) => go_wrong(&sim, fault, request, next).await,
+    let (n, trouble) = sim.memory().begin_call(name(&request), Timestamp::now());
+    let answer = match trouble {
+        Some(Trouble::Ordered(fault)) => go_wrong(&sim, fault, request, next).await,
+        Some(Trouble::Planned(fate)) => Some(meet(fate, request, next).await),
         None => Some(next.run(request).await),
     };
     let Some(answer) = answer else {
@@ -82,6 +88,17 @@ pub(crate) async fn attend(State(sim): State<Arc<Sim>>, request: Request, next: 
     };
     sim.memory().calls.finish(n, answer.status());
     answer
+}
+
+/// Does the call as the plan has it.
+async fn meet(fate: PollFate, mut request: Request, next: Next) -> Response {
+    match fate {
+        PollFate::Fails(status) => Refusal::OutOfOrder(status).into_response(),
+        PollFate::Stale(moment) => {
+            request.extensions_mut().insert(AsOf(moment));
+            next.run(request).await
+        }
+    }
 }
 
 /// How a call is named in faults and in the log.

@@ -16,17 +16,22 @@ use serde_json::Value;
 
 use crate::{
     api::CalloutContent,
-    callout::ControllerAct,
+    callout::{Callout, ControllerAct},
+    crowd::CrowdOrder,
     day::DayOrder,
     deliveries::Delivery,
     extract::{Body, Segments},
     faults::Fault,
+    plan::Plan,
     play::{self, DayReport},
     refusal::Refusal,
     registration::Registration,
     sim::Sim,
     world::{Position, PredefinedLocation},
 };
+
+/// What a plan that can't be read is told.
+const PLAN_SHAPE: &str = r#"a plan is {"seed": 1, "deliveries": {"drop": 0.1, "duplicate": 0.1, "reorder": 0.1, "delay": {"share": 0.1, "mostMs": 3000}}, "dark": {"everySeconds": 600, "forSeconds": 120, "firstAfterSeconds": 60}, "loseRegistrationAfterSeconds": 90, "polls": {"fail": 0.1, "stale": {"share": 0.1, "mostMs": 2000}}}, where all but the seed can be left out"#;
 
 /// The registration in force, and every one so far with it, oldest first.
 #[derive(Serialize)]
@@ -62,10 +67,51 @@ struct ExpiredTokens {
     expired: usize,
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StartedPlan {
+    started_at: Timestamp,
+}
+
+/// How many deliveries were held back until the plan's end.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EndedPlan {
+    held_back: usize,
+}
+
+#[derive(Serialize)]
+struct RaisedCrowd {
+    raised: usize,
+}
+
+/// A callout as it is, in few words.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CalloutReport {
+    id: u64,
+    status: &'static str,
+    closed: bool,
+    created_at: Timestamp,
+}
+
+impl CalloutReport {
+    fn of(callout: &Callout) -> Self {
+        Self {
+            id: callout.id,
+            status: callout.status(),
+            closed: callout.is_closed(),
+            created_at: callout.created_at,
+        }
+    }
+}
+
 /// The routes.
 pub(crate) fn routes() -> Router<Arc<Sim>> {
     let routes = Router::new()
+        .route("/callouts", get(callouts))
         .route("/callouts/{id}/{act}", post(control))
+        .route("/events", get(events))
         .route("/registration", get(registration))
         .route("/deliveries", get(deliveries))
         .route("/resend/{n}", post(resend))
@@ -74,7 +120,9 @@ pub(crate) fn routes() -> Router<Arc<Sim>> {
         .route("/calls", get(calls))
         .route("/locations", get(locations))
         .route("/locations/{ref}", put(put_location))
-        .route("/day", post(play_day));
+        .route("/day", post(play_day))
+        .route("/crowd", post(raise_crowd))
+        .route("/plan", post(begin_plan).delete(end_plan));
     Router::new().nest("/_sim", routes)
 }
 
@@ -84,6 +132,44 @@ async fn control(
 ) -> Result<Json<CalloutContent>, Refusal> {
     let callout = sim.change(|world, moment| world.control(id, act, moment))?;
     Ok(Json(CalloutContent { callout }))
+}
+
+/// Every callout, whatever a plan makes of the answers to partners.
+async fn callouts(State(sim): State<Arc<Sim>>) -> Json<Vec<CalloutReport>> {
+    let memory = sim.memory();
+    let callouts = memory.world.callouts.values();
+    Json(callouts.map(CalloutReport::of).collect())
+}
+
+/// Every event so far, also those that nobody was told.
+async fn events(State(sim): State<Arc<Sim>>) -> Response {
+    Json(sim.memory().happenings.all()).into_response()
+}
+
+async fn begin_plan(
+    State(sim): State<Arc<Sim>>,
+    Body(order): Body<Value>,
+) -> Result<Json<StartedPlan>, Refusal> {
+    let plan: Plan = serde_json::from_value(order)
+        .map_err(|error| Refusal::Malformed(format!("{error}: {PLAN_SHAPE}")))?;
+    plan.check()
+        .map_err(|error| Refusal::Malformed(error.to_string()))?;
+    let started_at = sim.begin_plan(plan);
+    Ok(Json(StartedPlan { started_at }))
+}
+
+async fn end_plan(State(sim): State<Arc<Sim>>) -> Json<EndedPlan> {
+    let held_back = sim.end_plan();
+    Json(EndedPlan { held_back })
+}
+
+async fn raise_crowd(
+    State(sim): State<Arc<Sim>>,
+    Body(order): Body<CrowdOrder>,
+) -> Result<Json<RaisedCrowd>, Refusal> {
+    order.check()?;
+    let raised = sim.memory().crowd(order.callouts, Timestamp::now())?;
+    Ok(Json(RaisedCrowd { raised }))
 }
 
 /// The tokens that were given out, for a test that looks where they must not be.

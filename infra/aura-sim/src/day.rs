@@ -43,6 +43,10 @@ pub(crate) struct DayOrder {
     /// How many duplicates come on top, as a share of `events`.
     #[serde(default)]
     pub(crate) duplicates: f64,
+    /// How many more events of the day happen at least between the raising of a callout and its
+    /// closing.
+    #[serde(default)]
+    pub(crate) closing_after: u64,
 }
 
 /// One part of a story, after the callout has been raised.
@@ -84,6 +88,8 @@ const STORIES: [&[Act]; 6] = [
 struct Story {
     stage: Stage,
     to_come: VecDeque<Act>,
+    /// How many events of the day have happened before it may end.
+    may_end_at: u64,
 }
 
 enum Stage {
@@ -100,6 +106,12 @@ pub(crate) struct Day {
     /// The external reference of the day's own predefined location.
     location: String,
     alive: Vec<Story>,
+    /// The stories of which nothing is to come but their end, and that too early yet. The day goes
+    /// on with others, so these don't count as alive.
+    waiting: Vec<Story>,
+    closing_after: u64,
+    /// How many events have happened so far.
+    happened: u64,
 }
 
 impl DayOrder {
@@ -118,9 +130,21 @@ impl DayOrder {
     }
 }
 
+impl Story {
+    /// Whether its end is the next that comes of it and may not come yet.
+    fn is_early(&self, happened: u64) -> bool {
+        let end_is_next = matches!(
+            self.to_come.front(),
+            Some(Act::Control(ControllerAct::Close))
+        );
+        end_is_next && happened < self.may_end_at
+    }
+}
+
 impl Day {
     /// The morning of the day with this seed.
-    pub(crate) fn begin(seed: u32, world: &mut World) -> Self {
+    pub(crate) fn begin(order: &DayOrder, world: &mut World) -> Self {
+        let seed = order.seed;
         let mut day = Self {
             rng: ChaCha8Rng::seed_from_u64(seed.into()),
             // Far above the ids that the API gives out, and another range for every seed.
@@ -128,6 +152,9 @@ impl Day {
             now: MORNING,
             location: format!("day-{seed}"),
             alive: Vec::new(),
+            waiting: Vec::new(),
+            closing_after: order.closing_after,
+            happened: 0,
         };
         let position = day.somewhere();
         world.put_location(day.location.clone(), position, &mut day.ids);
@@ -137,12 +164,22 @@ impl Day {
     /// The next thing that happens: one event, or two when there is `room` for them.
     pub(crate) fn step(&mut self, world: &mut World, room: u64) -> Result<Vec<Event>, Refusal> {
         self.now += SignedDuration::from_secs(self.rng.random_range(5..90));
+        self.let_end();
         let crowded = self.alive.len() >= MOST_ALIVE;
-        if self.alive.is_empty() || (!crowded && self.rng.random_bool(0.3)) {
+        let events = if self.alive.is_empty() || (!crowded && self.rng.random_bool(0.3)) {
             self.begin_story(world, room)
         } else {
             self.go_on(world)
-        }
+        }?;
+        self.happened += events.len() as u64;
+        Ok(events)
+    }
+
+    /// Brings those stories back that may end now.
+    fn let_end(&mut self) {
+        let happened = self.happened;
+        let ready = |story: &mut Story| story.may_end_at <= happened;
+        self.alive.extend(self.waiting.extract_if(.., ready));
     }
 
     /// An emergency begins with a new customer, or, one time in five, at the fixed location.
@@ -152,8 +189,12 @@ impl Day {
         } else {
             self.create_customer(world, room > 1)?
         };
-        let to_come = self.plot();
-        self.alive.push(Story { stage, to_come });
+        let story = Story {
+            to_come: self.plot(),
+            may_end_at: self.first_end(),
+            stage,
+        };
+        self.alive.push(story);
         Ok(events)
     }
 
@@ -165,6 +206,7 @@ impl Day {
             Stage::Customer(id) => {
                 let (stage, events) = self.raise_for_customer(world, id)?;
                 story.stage = stage;
+                story.may_end_at = self.first_end();
                 events
             }
             Stage::Callout(id) => match story.to_come.pop_front() {
@@ -172,10 +214,17 @@ impl Day {
                 None => Vec::new(),
             },
         };
-        if !story.to_come.is_empty() {
+        if story.is_early(self.happened) {
+            self.waiting.push(story);
+        } else if !story.to_come.is_empty() {
             self.alive.push(story);
         }
         Ok(events)
+    }
+
+    /// When a callout that is raised now may be closed: so many events after its own.
+    fn first_end(&self) -> u64 {
+        self.happened + 1 + self.closing_after
     }
 
     /// The day's very last event may be a customer without a subscription, who raises nothing.
@@ -276,18 +325,34 @@ mod tests {
     use super::*;
     use crate::event::EventName;
 
-    /// The day's events as they would be posted, signals left out.
-    fn bodies(seed: u32, events: u64) -> Vec<String> {
+    fn order(seed: u32, events: u64, closing_after: u64) -> DayOrder {
+        DayOrder {
+            seed,
+            events,
+            per_second: 50.0,
+            duplicates: 0.2,
+            closing_after,
+        }
+    }
+
+    /// The day's events as they would be posted.
+    fn events(order: &DayOrder) -> Vec<Event> {
         let mut world = World::new();
-        let mut day = Day::begin(seed, &mut world);
+        let mut day = Day::begin(order, &mut world);
         let mut told = Vec::new();
-        let mut room = events;
+        let mut room = order.events;
         while room > 0 {
             let step = day.step(&mut world, room).unwrap();
             room -= u64::try_from(step.len()).unwrap();
             told.extend(step);
         }
-        told.iter()
+        told
+    }
+
+    /// The bodies of the day's events, signals left out.
+    fn bodies(seed: u32, number: u64) -> Vec<String> {
+        events(&order(seed, number, 0))
+            .iter()
             .filter(|event| event.message != EventName::CalloutEventsChanged)
             .map(|event| serde_json::to_string(event).unwrap())
             .collect()
@@ -297,6 +362,68 @@ mod tests {
     fn the_seed_makes_the_day() {
         assert_eq!(bodies(7, 300), bodies(7, 300));
         assert_ne!(bodies(7, 300), bodies(8, 300));
+    }
+
+    /// Who notes a seed wants the same day of it ever after. All that came before has its part in
+    /// the ids and the times of a day's last event.
+    #[test]
+    fn a_day_stays_what_it_was() {
+        let bodies = bodies(7, 300);
+        assert_eq!(bodies.len(), 266);
+        assert_eq!(
+            bodies.last().unwrap(),
+            concat!(
+                r#"{"message":"RESPONDER_ARRIVED_ON_SCENE","callout":{"id":8000167,"#,
+                r#""incidentInformation":[{"typeOfEmergency":{"description":"Panic"},"#,
+                r#""responseType":{"value":"SECURITY"},"calloutCurrentLocation":"#,
+                r#"{"latitude":"-33.9214","longitude":"18.6752","#,
+                r#""formattedAddress":"-33.9214, 18.6752"},"incidentcategory":"CRIME","#,
+                r#""owner":{"id":8000203},"responder":{"id":8000210},"#,
+                r#""supplier":{"name":"Northern Response"},"#,
+                r#""dispatchedAt":"2026-03-01T09:06:01Z","#,
+                r#""arrivedAt":"2026-03-01T09:29:02Z"}],"#,
+                r#""calloutClassification":{"value":"TEST"}}}"#
+            )
+        );
+    }
+
+    /// How many events lie between the raising and the closing of each callout that is closed.
+    fn spans(events: &[Event]) -> Vec<usize> {
+        let place = |message, of: &Event| {
+            let is_it = |event: &Event| event.message == message && event.entity() == of.entity();
+            events.iter().position(is_it).unwrap()
+        };
+        events
+            .iter()
+            .filter(|event| event.message == EventName::CalloutClosed)
+            .map(|closing| {
+                let closed = place(EventName::CalloutClosed, closing);
+                closed - place(EventName::NewCallout, closing) - 1
+            })
+            .collect()
+    }
+
+    #[test]
+    fn no_callout_is_closed_before_so_many_events_and_the_day_goes_on() {
+        for (seed, closing_after) in [(1, 0), (2, 1), (3, 50), (4, 300)] {
+            let events = events(&order(seed, 2_000, closing_after));
+            let spans = spans(&events);
+            let shortest = *spans.iter().min().unwrap() as u64;
+            assert!(shortest >= closing_after, "{shortest} < {closing_after}");
+            assert!(spans.len() > 100, "{} of seed {seed}", spans.len());
+            let raised = |event: &&Event| event.message == EventName::NewCallout;
+            assert!(events.iter().filter(raised).count() > 200);
+        }
+    }
+
+    #[test]
+    fn closing_later_is_as_sure_as_the_seed() {
+        let day = |closing_after| {
+            let events = events(&order(7, 500, closing_after));
+            serde_json::to_string(&events).unwrap()
+        };
+        assert_eq!(day(40), day(40));
+        assert_ne!(day(40), day(0));
     }
 
     #[test]
@@ -320,6 +447,7 @@ mod tests {
             events,
             per_second,
             duplicates,
+            closing_after: 0,
         };
         assert!(order(500, 50.0, 0.2).check().is_ok());
         assert!(order(0, 50.0, 0.2).check().is_err());

@@ -1,6 +1,6 @@
 //! The log of deliveries, and which of them may be sent next.
 //!
-//! A delivery waits in the lane of its entity. A lane has at most one delivery under way, so
+//! A delivery waits in the lane of its entity, unless it is held back before. A lane has at most one delivery under way, so
 //! what is said about one callout arrives in the order in which it happened; lanes don't wait
 //! for one another, up to [`MOST_AT_ONCE`].
 
@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::{
     event::{Entity, Event, EventName},
+    held::{Held, Hold},
     refusal::Refusal,
 };
 
@@ -33,6 +34,9 @@ pub(crate) struct Delivery {
     answer: Option<String>,
     duplicate_of: Option<u64>,
     body: String,
+    /// The number of the event that it tells.
+    #[serde(skip)]
+    event: u64,
 }
 
 /// What came of one attempt. A status without a body is an answer that broke off.
@@ -47,6 +51,7 @@ pub(crate) struct Answer {
 pub(crate) struct Deliveries {
     log: BTreeMap<u64, Delivery>,
     pending: usize,
+    held: Held,
     lanes: Lanes,
 }
 
@@ -60,6 +65,11 @@ struct Lanes {
 }
 
 impl Delivery {
+    /// The number of the event that it tells.
+    pub(crate) fn event(&self) -> u64 {
+        self.event
+    }
+
     pub(crate) fn is_answered(&self) -> bool {
         self.answered_at.is_some()
     }
@@ -72,19 +82,83 @@ impl Delivery {
 }
 
 impl Deliveries {
-    /// Queues an event, and answers the number of its delivery.
-    pub(crate) fn queue(&mut self, event: &Event) -> Result<u64, Refusal> {
-        let body = serde_json::to_string(event)?;
-        Ok(self.append(event.message, event.entity(), body, None))
+    /// Enters event number `event` in the log, and answers the number of its delivery, which is
+    /// then to be sent or held back.
+    pub(crate) fn enter(&mut self, told: &Event, event: u64) -> Result<u64, Refusal> {
+        let n = self.next();
+        let delivery = Delivery {
+            n,
+            message: told.message,
+            entity: told.entity(),
+            sent_at: None,
+            answered_at: None,
+            url: None,
+            status: None,
+            error: None,
+            answer: None,
+            duplicate_of: None,
+            body: serde_json::to_string(told)?,
+            event,
+        };
+        Ok(self.append(delivery))
     }
 
-    /// Queues delivery `n` again, byte for byte.
-    pub(crate) fn queue_again(&mut self, n: u64) -> Result<u64, Refusal> {
+    /// Enters delivery `n` again, byte for byte.
+    pub(crate) fn enter_again(&mut self, n: u64) -> Result<u64, Refusal> {
         let original = self
             .get(n)
             .ok_or_else(|| Refusal::Unknown(format!("delivery {n} is unknown")))?;
-        let (message, entity, body) = (original.message, original.entity, original.body.clone());
-        Ok(self.append(message, entity, body, Some(n)))
+        let repeat = Delivery {
+            n: self.next(),
+            sent_at: None,
+            answered_at: None,
+            url: None,
+            status: None,
+            error: None,
+            answer: None,
+            duplicate_of: Some(n),
+            ..original.clone()
+        };
+        Ok(self.append(repeat))
+    }
+
+    /// Lets delivery `n` go when its lane is free, and behind it those that it overtakes.
+    pub(crate) fn send(&mut self, n: u64) {
+        let Some(entity) = self.get(n).map(|delivery| delivery.entity) else {
+            return;
+        };
+        self.lanes.push(entity, n);
+        for overtaken in self.held.overtaken(entity, n) {
+            self.lanes.push(entity, overtaken);
+        }
+    }
+
+    /// Holds delivery `n` back.
+    pub(crate) fn hold(&mut self, n: u64, hold: Hold) {
+        if let Some(entity) = self.get(n).map(|delivery| delivery.entity) {
+            self.held.add(n, entity, hold);
+        }
+    }
+
+    /// Lets those go whose time has come.
+    pub(crate) fn release_due(&mut self, now: Timestamp) {
+        for n in self.held.due(now) {
+            self.send(n);
+        }
+    }
+
+    /// Lets all go that are held back, and says how many they were.
+    pub(crate) fn release_all(&mut self) -> usize {
+        let held = self.held.all();
+        for &n in &held {
+            self.send(n);
+        }
+        held.len()
+    }
+
+    /// When the next of those that are held back goes.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.held.next_due()
     }
 
     /// The number and the body of the delivery to send next to `url`, if one may be sent now.
@@ -122,30 +196,14 @@ impl Deliveries {
         self.log.values()
     }
 
-    fn append(
-        &mut self,
-        message: EventName,
-        entity: Entity,
-        body: String,
-        duplicate_of: Option<u64>,
-    ) -> u64 {
-        let n = self.log.last_key_value().map_or(1, |(last, _)| last + 1);
-        let delivery = Delivery {
-            n,
-            message,
-            entity,
-            sent_at: None,
-            answered_at: None,
-            url: None,
-            status: None,
-            error: None,
-            answer: None,
-            duplicate_of,
-            body,
-        };
+    fn next(&self) -> u64 {
+        self.log.last_key_value().map_or(1, |(last, _)| last + 1)
+    }
+
+    fn append(&mut self, delivery: Delivery) -> u64 {
+        let n = delivery.n;
         self.log.insert(n, delivery);
         self.pending += 1;
-        self.lanes.push(entity, n);
         n
     }
 }

@@ -1,7 +1,7 @@
 //! What stands between a request and its handler: the body, the path, and the bearer token.
 //! Each is refused in AURA's words: JSON with a `message`.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     body::Bytes,
@@ -62,6 +62,19 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment
             .await
             .map(|Path(segments)| Self(segments))
             .map_err(|_| Refusal::Unknown("nothing has this id or name".to_owned()))
+    }
+}
+
+/// The moment whose world an answer tells: the last one, unless the plan has it be earlier.
+#[derive(Clone, Copy)]
+pub(crate) struct AsOf(pub(crate) Timestamp);
+
+impl<S: Send + Sync> FromRequestParts<S> for AsOf {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let earlier = parts.extensions.get().copied();
+        Ok(earlier.unwrap_or(Self(Timestamp::MAX)))
     }
 }
 

@@ -40,23 +40,70 @@
 //! `DELETE /_sim/tokens` ends every token that was given out, as an hour would. `GET /_sim/calls`
 //! tells every call that came, and the status that was answered.
 //!
+//! # Plans
+//!
+//! `POST /_sim/plan` makes AURA unreliable for as long as nobody ends it; a second plan replaces
+//! the first. What isn't said never happens, and only the `seed` must be said:
+//!
+//! ```json
+//! {
+//!   "seed": 1,
+//!   "deliveries": {"drop": 0.2, "duplicate": 0.1, "reorder": 0.1,
+//!                  "delay": {"share": 0.1, "mostMs": 3000}},
+//!   "dark": {"everySeconds": 600, "forSeconds": 120, "firstAfterSeconds": 60},
+//!   "loseRegistrationAfterSeconds": 90,
+//!   "polls": {"fail": 0.1, "stale": {"share": 0.1, "mostMs": 2000}}
+//! }
+//! ```
+//!
+//! - `deliveries`: the share of the events that are never sent (`drop`), and of the others those
+//!   that are sent twice (`duplicate`), that go out only behind a later delivery of their entity
+//!   or after `mostMs` (`reorder`), and that go out late (`delay`). A repeat goes with its original.
+//! - `dark`: in these windows, measured from the plan's start, nothing is sent. What happens in one
+//!   never is; what waited when it began goes out when it ends.
+//! - `loseRegistrationAfterSeconds`: then the registration in force is replaced, by one of the same
+//!   events to a place where nobody listens. Without one, nothing is lost.
+//! - `polls`: the share of the calls that read callouts which is answered 500, 502 or 503 (`fail`),
+//!   and of the others the share that is told what was so up to `mostMs` earlier (`stale`), when a
+//!   callout may not have been there yet. Faults that were ordered come first.
+//!
+//! Each decision is drawn from the seed and the number of what it is about: of the event, or of the
+//! call in the log of calls. So the timing of one changes nothing for another.
+//!
+//! `DELETE /_sim/plan` ends the plan, and what it held back goes out at once. `POST /_sim/resend`
+//! and a day's duplicates are nobody's plan: they only wait for the end of the dark.
+//!
+//! What came of it: `GET /_sim/events` tells every event, also those that nobody was told, with its
+//! `fate` (`sent`, `dropped`, `dark`, `unregistered`: there was no webhook, `unlisted`: it didn't
+//! ask for this one) and the numbers of its deliveries. What is sent to somebody else's registration
+//! is `sent`; its delivery names the URL. `GET /_sim/callouts` tells every callout as it is.
+//! `POST /_sim/crowd` with `{"callouts": 10000}` raises so many without an event: they stand for
+//! those that were there before.
+//!
 //! # Inside
 //!
-//! The rules are pure: `world`, `customer` and `callout` turn a request into a change and
-//! its events, `registration` judges a registration, `deliveries` says what may be sent next, and
-//! `faults` what goes wrong. `sim` holds them behind one lock, between the HTTP side (`api`,
-//! `control`, and `calls` in front of them) and the `sender`.
+//! The rules are pure: `world`, `customer`, `callout` and `crowd` turn a request into a change and
+//! its events, `history` keeps what callouts looked like, `registration` judges a registration,
+//! `deliveries` and `held` say what may be sent next, `faults` what goes wrong on order, and
+//! `underway` what goes wrong by the `plan`. `memory` brings them together, and `sim` holds it
+//! behind one lock, between the HTTP side (`api`, `control`, and `calls` in front of them) and the
+//! `sender`.
 
 mod api;
 mod callout;
 mod calls;
 mod control;
+mod crowd;
 mod customer;
 mod day;
 mod deliveries;
 mod event;
 mod extract;
 mod faults;
+mod happened;
+mod held;
+mod history;
+mod memory;
 mod payload;
 pub mod plan;
 mod play;
@@ -65,6 +112,7 @@ mod registration;
 mod sender;
 mod sim;
 mod token;
+mod underway;
 mod world;
 
 use std::{

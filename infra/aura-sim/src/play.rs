@@ -9,8 +9,9 @@ use tokio::time::{Interval, interval};
 use crate::{
     day::{Day, DayOrder},
     event::{Event, EventName},
+    memory::Memory,
     refusal::Refusal,
-    sim::{Memory, Sim},
+    sim::Sim,
 };
 
 /// What came of a day. `accepted` and `failed` count deliveries, duplicates among them.
@@ -47,7 +48,8 @@ struct Broadcast<'a> {
 
 /// Plays the whole day and waits until all of it has been answered.
 ///
-/// Events that the registration doesn't list happen, but are not sent and not reported.
+/// Events that the registration doesn't list or the plan keeps from being sent happen, but are not
+/// reported; nor are the plan's repeats.
 pub(crate) async fn play(sim: &Sim, order: &DayOrder) -> Result<DayReport, Refusal> {
     order.check()?;
     let day = open(&mut sim.memory(), order)?;
@@ -73,7 +75,7 @@ fn open(memory: &mut Memory, order: &DayOrder) -> Result<Day, Refusal> {
         let message = format!("the day with seed {} was played already", order.seed);
         return Err(Refusal::Conflict(message));
     }
-    Ok(Day::begin(order.seed, &mut memory.world))
+    Ok(Day::begin(order, &mut memory.world))
 }
 
 impl<'a> Broadcast<'a> {
@@ -176,6 +178,7 @@ mod tests {
                 events,
                 per_second: 1.0,
                 duplicates,
+                closing_after: 0,
             };
             let mut repeats = Repeats::new(&order);
             let mut repeated = Vec::new();

@@ -23,6 +23,9 @@ pub(crate) enum Refusal {
     Conflict(String),
     #[error("this method is not allowed here")]
     MethodNotAllowed,
+    /// A server's error that the plan has.
+    #[error("AURA is out of order for the moment")]
+    OutOfOrder(StatusCode),
     #[error("the stand-in is shutting down")]
     ShuttingDown,
     #[error("the stand-in could not write its own answer")]
@@ -43,6 +46,7 @@ impl Refusal {
             Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::OutOfOrder(status) => *status,
             Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unwritable(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }

@@ -10,6 +10,9 @@ use url::Url;
 
 use crate::{event::EventName, refusal::Refusal};
 
+/// What somebody else has registered: nobody can listen on port 0.
+const ELSEWHERE: &str = "https://127.0.0.1:0/registered-in-the-portal";
+
 /// The one method that the documentation names, and the default.
 const METHOD: &str = "webhook";
 
@@ -121,6 +124,23 @@ impl Registrations {
 
     pub(crate) fn history(&self) -> &[Registration] {
         &self.accepted
+    }
+
+    /// What happens when somebody registers another URL in AURA's portal: the registration in
+    /// force is replaced, by one for the same events.
+    pub(crate) fn lose(&mut self, now: Timestamp) {
+        let Some(current) = self.current() else {
+            return;
+        };
+        let theirs = Registration {
+            url: ELSEWHERE.to_owned(),
+            events: current.events.clone(),
+            method: METHOD.to_owned(),
+            headers: BTreeMap::new(),
+            registered_at: now,
+            sent_headers: HeaderMap::new(),
+        };
+        self.replace(theirs);
     }
 
     pub(crate) fn replace(&mut self, registration: Registration) {

@@ -8,10 +8,7 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use reqwest::{Client, redirect};
 use shared::loopback::LoopbackResolver;
 
-use crate::{
-    deliveries::Answer,
-    sim::{Outgoing, Sim},
-};
+use crate::{deliveries::Answer, memory::Outgoing, sim::Sim};
 
 /// How long a receiver may take to answer. AURA's own patience isn't documented.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,6 +36,7 @@ pub(crate) async fn run(sim: Arc<Sim>, client: Client) {
         }
         tokio::select! {
             () = sim.until_queued() => {}
+            () = sim.until_due() => {}
             Some((n, answer)) = under_way.next() => sim.finish(n, answer),
         }
     }

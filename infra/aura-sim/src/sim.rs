@@ -1,42 +1,25 @@
-//! The running stand-in's memory, and the way from a change to its deliveries.
+//! The running stand-in: its memory behind a lock, and who waits for what becomes of it.
 
 use std::{
-    collections::BTreeSet,
+    future::pending,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use axum::http::HeaderMap;
 use jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Options,
-    calls::Calls,
-    deliveries::{Answer, Deliveries},
+    deliveries::Answer,
     event::Event,
-    faults::Faults,
+    memory::{Memory, Outgoing},
+    plan::Plan,
     refusal::Refusal,
-    registration::Registrations,
-    token::Tokens,
-    world::{Ids, Moment, Outcome, World},
+    underway::Underway,
+    world::{Moment, Outcome, World},
 };
-
-/// The first id that the API gives out. The ids of a seeded day start far above.
-const FIRST_ID: u64 = 5001;
-
-/// All that the stand-in remembers.
-pub(crate) struct Memory {
-    pub(crate) world: World,
-    pub(crate) ids: Ids,
-    pub(crate) tokens: Tokens,
-    pub(crate) registrations: Registrations,
-    pub(crate) deliveries: Deliveries,
-    pub(crate) calls: Calls,
-    pub(crate) faults: Faults,
-    /// The seeds of the days that were played.
-    pub(crate) days: BTreeSet<u32>,
-}
 
 /// What the HTTP handlers, the sender and a day share.
 pub(crate) struct Sim {
@@ -48,55 +31,12 @@ pub(crate) struct Sim {
     answered: Notify,
 }
 
-/// A delivery on its way out.
-pub(crate) struct Outgoing {
-    pub(crate) n: u64,
-    pub(crate) url: String,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: String,
-}
-
-impl Memory {
-    /// Queues an event if the registration in force lists it, and answers the number of its
-    /// delivery. An event that nobody asked for is never sent, so it is never a delivery.
-    pub(crate) fn tell(&mut self, mut event: Event) -> Result<Option<u64>, Refusal> {
-        let registration = self.registrations.current();
-        let Some(name) = registration.and_then(|current| current.name_for(event.message)) else {
-            return Ok(None);
-        };
-        event.message = name;
-        self.deliveries.queue(&event).map(Some)
-    }
-
-    /// The next delivery that may go. It goes to the registration in force now, not to the one
-    /// that was when the event happened: registering replaces at once.
-    fn start_next(&mut self, now: Timestamp) -> Option<Outgoing> {
-        let target = self.registrations.current()?;
-        let (n, body) = self.deliveries.start(target.url(), now)?;
-        Some(Outgoing {
-            n,
-            url: target.url().to_owned(),
-            headers: target.headers().clone(),
-            body,
-        })
-    }
-}
-
 impl Sim {
     pub(crate) fn new(options: Options) -> Self {
         Self {
             options,
             stop: CancellationToken::new(),
-            memory: Mutex::new(Memory {
-                world: World::new(),
-                ids: Ids::starting_at(FIRST_ID),
-                tokens: Tokens::default(),
-                registrations: Registrations::default(),
-                deliveries: Deliveries::default(),
-                calls: Calls::default(),
-                faults: Faults::default(),
-                days: BTreeSet::new(),
-            }),
+            memory: Mutex::new(Memory::new()),
             queued: Notify::new(),
             answered: Notify::new(),
         }
@@ -119,7 +59,7 @@ impl Sim {
         let now = Timestamp::now();
         let (answer, events) = change(world, &mut Moment { now, ids })?;
         for event in events {
-            memory.tell(event)?;
+            memory.tell(event, now)?;
         }
         drop(memory);
         self.queued.notify_one();
@@ -128,16 +68,31 @@ impl Sim {
 
     /// Queues one event of a day; see [`Memory::tell`].
     pub(crate) fn tell(&self, event: Event) -> Result<Option<u64>, Refusal> {
-        let told = self.memory().tell(event);
+        let told = self.memory().tell(event, Timestamp::now());
         self.queued.notify_one();
         told
     }
 
     /// Queues delivery `n` again, and answers the number of the duplicate.
     pub(crate) fn tell_again(&self, n: u64) -> Result<u64, Refusal> {
-        let told = self.memory().deliveries.queue_again(n);
+        let told = self.memory().tell_again(n);
         self.queued.notify_one();
         told
+    }
+
+    /// Puts a plan in force, in place of the one before, and answers when it began.
+    pub(crate) fn begin_plan(&self, plan: Plan) -> Timestamp {
+        let now = Timestamp::now();
+        self.memory().plan = Some(Underway::begin(plan, now));
+        self.queued.notify_one();
+        now
+    }
+
+    /// Ends the plan, if there is one: what was held back goes, and its number is answered.
+    pub(crate) fn end_plan(&self) -> usize {
+        let held_back = self.memory().end_plan();
+        self.queued.notify_one();
+        held_back
     }
 
     /// The next delivery that may go.
@@ -152,7 +107,21 @@ impl Sim {
         self.answered.notify_waiters();
     }
 
-    /// Waits until something has been queued since the last wait.
+    /// Waits until something that waits for its time may go.
+    pub(crate) async fn until_due(&self) {
+        let now = Timestamp::now();
+        let due = self.memory().next_due(now);
+        match due {
+            Some(due) => {
+                // A time that is over is no duration of the standard library's.
+                let wait = Duration::try_from(due.duration_since(now)).unwrap_or_default();
+                sleep(wait).await;
+            }
+            None => pending().await,
+        }
+    }
+
+    /// Waits until something has been queued or the plan has changed since the last wait.
     pub(crate) async fn until_queued(&self) {
         self.queued.notified().await;
     }

@@ -93,3 +93,28 @@ async fn a_day_is_played_once_and_to_somebody() -> Result<()> {
     assert_eq!(partner.control("/day", order(2)).await?.0, 200);
     Ok(())
 }
+
+#[tokio::test]
+async fn callouts_of_a_day_can_stay_open_for_so_many_events() -> Result<()> {
+    let receiver = Receiver::new().await?;
+    let partner = Partner::registered_at(&receiver).await?;
+    let mut order = order(1);
+    order["closingAfter"] = json!(100);
+    partner.control("/day", order).await?;
+    let events = partner.told("/events").await?;
+    let events = events.as_array().unwrap();
+    let mut raised = BTreeMap::new();
+    let mut closed = 0;
+    for (n, event) in events.iter().enumerate() {
+        let id = event["entity"]["id"].as_u64();
+        if event["message"] == "NEW_CALLOUT" {
+            raised.insert(id, n);
+        }
+        if event["message"] == "CALLOUT_CLOSED" {
+            assert!(n - raised[&id] > 100);
+            closed += 1;
+        }
+    }
+    assert!(closed > 10, "{closed}");
+    Ok(())
+}

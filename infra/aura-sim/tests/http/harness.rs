@@ -108,6 +108,44 @@ impl Partner {
             .await
     }
 
+    /// What the stand-in tells of itself.
+    pub async fn told(&self, path: &str) -> Result<Value> {
+        let (status, told) = self
+            .call(Method::GET, &format!("/_sim{path}"), None)
+            .await?;
+        anyhow::ensure!(status == 200, "{told}");
+        Ok(told)
+    }
+
+    /// Puts a plan in force.
+    pub async fn plan(&self, plan: Value) -> Result<Value> {
+        let (status, answer) = self.control("/plan", plan).await?;
+        anyhow::ensure!(status == 200, "{answer}");
+        Ok(answer)
+    }
+
+    /// Ends the plan, and answers how many deliveries were held back.
+    pub async fn end_plan(&self) -> Result<u64> {
+        let (_, answer) = self.call(Method::DELETE, "/_sim/plan", None).await?;
+        answer["heldBack"].as_u64().context("no number")
+    }
+
+    /// Every event's name, fate and deliveries.
+    pub async fn fates(&self) -> Result<Vec<(String, String, Vec<u64>)>> {
+        let told = self.told("/events").await?;
+        let events: Vec<Value> = serde_json::from_value(told)?;
+        let fates = events.into_iter().map(|mut event| {
+            let mut take = |key: &str| event[key].take();
+            let (message, fate) = (take("message"), take("fate"));
+            Ok((
+                serde_json::from_value(message)?,
+                serde_json::from_value(fate)?,
+                serde_json::from_value(take("deliveries"))?,
+            ))
+        });
+        fates.collect()
+    }
+
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Reply> {
         let url = format!("{}{path}", self.sim.url());
         let mut request = self.client.request(method, url).bearer_auth(&self.token);

@@ -9,3 +9,5 @@ mod day;
 mod deliveries;
 mod faults;
 mod harness;
+mod plan;
+mod world;

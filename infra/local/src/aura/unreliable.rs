@@ -67,3 +67,104 @@ impl Aura {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::plan::DeliveryFaults;
+    use super::super::{Aura, Day, Fate, start};
+    use super::*;
+
+    /// Nobody can listen on port 0.
+    const NOWHERE: &str = "http://127.0.0.1:0/aura/events";
+
+    #[tokio::test]
+    async fn a_plan_is_begun_refused_and_ended() {
+        let sim = start().await.unwrap();
+        let aura = Aura::connect(&sim.url()).await.unwrap();
+        let deliveries = DeliveryFaults {
+            reorder: 1.0,
+            ..DeliveryFaults::default()
+        };
+        let plan = Plan {
+            seed: 1,
+            deliveries,
+            ..Plan::default()
+        };
+        let headers = BTreeMap::from([("x-key".to_owned(), "k".to_owned())]);
+        aura.register(NOWHERE, &["NEW_CALLOUT"], &headers)
+            .await
+            .unwrap();
+        let before = Timestamp::now();
+        assert!(aura.plan(&plan).await.unwrap() >= before);
+        let customer = aura.create_customer("1").await.unwrap();
+        aura.create_callout(&customer).await.unwrap();
+        assert_eq!(aura.end_plan().await.unwrap(), 1);
+        assert_eq!(aura.end_plan().await.unwrap(), 0);
+        let mut wrong = plan;
+        wrong.deliveries.reorder = 2.0;
+        let refused = aura.plan(&wrong).await.unwrap_err().to_string();
+        let problem = wrong.check().unwrap_err().to_string();
+        assert!(refused.contains(&problem), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn the_world_is_told_as_the_stand_in_has_it() {
+        let sim = start().await.unwrap();
+        let aura = Aura::connect(&sim.url()).await.unwrap();
+        let customer = aura.create_customer("1").await.unwrap();
+        let callout = aura.create_callout(&customer).await.unwrap();
+        let events = ["CALLOUT_SOFT_CANCELLED_BY_CUSTOMER", "CALLOUT_CLOSED"];
+        aura.register(NOWHERE, &events, &BTreeMap::new())
+            .await
+            .unwrap();
+        aura.cancel(&callout).await.unwrap();
+        aura.chat(&callout, "Safe.").await.unwrap();
+        aura.crowd(3).await.unwrap();
+
+        let events = aura.events().await.unwrap();
+        let told: Vec<_> = events
+            .iter()
+            .map(|event| (event.message.as_str(), event.fate, event.deliveries.len()))
+            .collect();
+        let expected = [
+            ("CREATED_CUSTOMER", Fate::Unregistered, 0),
+            ("SUBSCRIPTION_CREATED", Fate::Unregistered, 0),
+            ("NEW_CALLOUT", Fate::Unregistered, 0),
+            ("CALLOUT_SOFT_CANCELLED_BY_CUSTOMER", Fate::Sent, 1),
+            ("CALLOUT_EVENTS_CHANGED", Fate::Unlisted, 0),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(events[2].entity.id, callout);
+        let callouts = aura.callouts().await.unwrap();
+        assert_eq!(callouts.len(), 4);
+        assert_eq!(callouts[0].id, callout);
+        assert_eq!(callouts[0].status, "cancelled");
+        assert!(!callouts[0].closed);
+        assert!(callouts[1].created_at < callouts[0].created_at);
+    }
+
+    #[tokio::test]
+    async fn a_days_callouts_stay_open_for_as_long_as_the_day_says() {
+        let closed = async |closing_after| {
+            let sim = start().await.unwrap();
+            let aura = Aura::connect(&sim.url()).await.unwrap();
+            aura.register(NOWHERE, &["CALLOUT_CLOSED"], &BTreeMap::new())
+                .await
+                .unwrap();
+            let day = Day {
+                seed: 1,
+                events: 100,
+                per_second: 5000.0,
+                duplicates: 0.0,
+                closing_after,
+            };
+            aura.play(&day).await.unwrap();
+            let callouts = aura.callouts().await.unwrap();
+            callouts.iter().filter(|callout| callout.closed).count()
+        };
+        assert!(closed(0).await > 0);
+        assert_eq!(closed(100).await, 0);
+    }
+}

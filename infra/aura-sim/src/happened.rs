@@ -1,0 +1,74 @@
+//! The log of events: everything that happened, also what nobody was told.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::event::{Entity, Event, EventName};
+
+/// One event, and what became of it.
+#[derive(Serialize)]
+pub(crate) struct Happened {
+    n: u64,
+    message: EventName,
+    entity: Entity,
+    /// By the wall clock; a seeded day tells its own in what it sends.
+    at: Timestamp,
+    fate: Fate,
+    /// Its deliveries, the repeats among them.
+    deliveries: Vec<u64>,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Fate {
+    /// It has a delivery, to whatever is registered when that goes out.
+    Sent,
+    /// The plan dropped it.
+    Dropped,
+    /// It happened while nothing was sent.
+    Dark,
+    /// No webhook was registered.
+    Unregistered,
+    /// The registration in force didn't list it.
+    Unlisted,
+}
+
+/// Every event so far, oldest first. The first is number 1.
+#[derive(Default)]
+pub(crate) struct Happenings {
+    log: Vec<Happened>,
+}
+
+impl Happenings {
+    pub(crate) fn all(&self) -> &[Happened] {
+        &self.log
+    }
+
+    /// The number that the next event gets.
+    pub(crate) fn next(&self) -> u64 {
+        self.log.len() as u64 + 1
+    }
+
+    /// Writes an event down, and answers its number.
+    pub(crate) fn add(&mut self, event: &Event, at: Timestamp, fate: Fate) -> u64 {
+        let n = self.next();
+        self.log.push(Happened {
+            n,
+            message: event.message,
+            entity: event.entity(),
+            at,
+            fate,
+            deliveries: Vec::new(),
+        });
+        n
+    }
+
+    /// Writes down that event `n` has this delivery.
+    pub(crate) fn tell(&mut self, n: u64, delivery: u64) {
+        let place = usize::try_from(n).ok().and_then(|n| n.checked_sub(1));
+        if let Some(event) = place.and_then(|place| self.log.get_mut(place)) {
+            event.deliveries.push(delivery);
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! Plans of unreliability: what is sent, when and how often, and what polls are answered.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+use crate::harness::{EVENTS, Partner, Receiver};
+
+fn time(value: &Value) -> Result<Timestamp> {
+    Ok(value.as_str().context("no time")?.parse()?)
+}
+
+/// The numbers of the deliveries in the order in which they came.
+fn arrivals(deliveries: &[Value], receiver: &Receiver) -> Vec<u64> {
+    let numbers: BTreeMap<_, _> = deliveries
+        .iter()
+        .map(|delivery| (delivery["body"].as_str(), &delivery["n"]))
+        .collect();
+    assert_eq!(numbers.len(), deliveries.len());
+    let posts = receiver.received();
+    let arrived = posts.iter().map(|post| numbers[&Some(post.body.as_str())]);
+    arrived.filter_map(Value::as_u64).collect()
+}
+
+#[tokio::test]
+async fn a_plan_that_cannot_be_is_refused_by_its_member_and_changes_nothing() -> Result<()> {
+    let receiver = Receiver::new().await?;
+    let partner = Partner::registered_at(&receiver).await?;
+    partner
+        .plan(json!({"seed": 1, "deliveries": {"drop": 1}}))
+        .await?;
+    let wrong = [
+        (
+            json!({"seed": 1, "deliveries": {"drop": 20}}),
+            "deliveries.drop must be between 0 and 1",
+        ),
+        (
+            json!({"seed": 1, "dark": {"everySeconds": 60, "forSeconds": 60}}),
+            "dark.everySeconds must be more than dark.forSeconds",
+        ),
+        (
+            json!({"seed": 1, "polls": {"stale": {"share": 0.1, "mostMs": 3_600_000}}}),
+            "polls.stale.mostMs must be at most 600000",
+        ),
+    ];
+    for (plan, message) in wrong {
+        let (status, answer) = partner.control("/plan", plan).await?;
+        assert_eq!((status, &answer["message"]), (400, &json!(message)));
+    }
+    let shapes = [
+        (json!({}), "missing field `seed`"),
+        (json!({"seed": 1, "drop": 0.2}), "unknown field `drop`"),
+        (json!({"seed": 1, "dark": true}), "invalid type: boolean"),
+    ];
+    for (plan, problem) in shapes {
+        let (status, answer) = partner.control("/plan", plan).await?;
+        assert_eq!(status, 400);
+        let message = answer["message"].as_str().unwrap();
+        assert!(message.starts_with(problem), "{message}");
+        assert!(message.contains(r#"a plan is {"seed": 1"#), "{message}");
+    }
+    partner.callout().await?;
+    assert_eq!(partner.fates().await?[0].1, "dropped");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_dropped_is_an_event_and_no_delivery_until_the_plan_ends() -> Result<()> {
+    let receiver = Receiver::new().await?;
+    let partner = Partner::registered_at(&receiver).await?;
+    let begun = Timestamp::now();
+    let answer = partner
+        .plan(json!({"seed": 1, "deliveries": {"drop": 1}}))
+        .await?;
+    let started_at = time(&answer["startedAt"])?;
+    assert!(begun <= started_at && started_at <= Timestamp::now());
+    let id = partner.callout().await?;
+    assert_eq!(partner.report().await?["deliveries"], json!([]));
+    assert_eq!(partner.end_plan().await?, 0);
+    partner.act(id, "close").await?;
+    let deliveries = partner.deliveries().await?;
+    assert_eq!(deliveries.len(), 1);
+    assert_eq!(deliveries[0]["message"], "CALLOUT_CLOSED");
+    let expected = [
+        ("NEW_CALLOUT".to_owned(), "dropped".to_owned(), vec![]),
+        ("CALLOUT_CLOSED".to_owned(), "sent".to_owned(), vec![1]),
+    ];
+    assert_eq!(partner.fates().await?, expected);
+    assert_eq!(partner.end_plan().await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_doubled_is_one_event_and_comes_twice_to_the_byte() -> Result<()> {
+    let receiver = Receiver::new().await?;
+    let partner = Partner::registered_at(&receiver).await?;
+    partner
+        .plan(json!({"seed": 1, "deliveries": {"duplicate": 1}}))
+        .await?;
+    let id = partner.callout().await?;
+    partner.act(id, "close").await?;
+    let deliveries = partner.deliveries().await?;
+    let repeats: Vec<_> = deliveries.iter().map(|one| &one["duplicateOf"]).collect();
+    assert_eq!(repeats, [&Value::Null, &json!(1), &Value::Null, &json!(3)]);
+    let posts = receiver.received();
+    assert_eq!(posts.len(), 4);
+    for (post, delivery) in posts.iter().zip(&deliveries) {
+        assert_eq!(delivery["body"], post.body);
+    }
+    assert_eq!(posts[0].body, posts[1].body);
+    assert_eq!(posts[2].body, posts[3].body);
+    let numbers: Vec<_> = partner
+        .fates()
+        .await?
+        .into_iter()
+        .map(|one| one.2)
+        .collect();
+    assert_eq!(numbers, [[1, 2], [3, 4]]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_reordered_comes_behind_a_later_one_and_at_the_end_of_the_plan() -> Result<()> {
+    let receiver = Receiver::new().await?;
+    let partner = Partner::registered_at(&receiver).await?;
+    let delay = json!({"mostMs": 600_000});
+    partner
+        .plan(json!({"seed": 1, "deliveries": {"reorder": 0.6, "delay": delay}}))
+        .await?;
+    let id = partner.callout().await?;
+    for _ in 0..29 {
+        partner.act(id, "own").await?;
+    }
+    let held_back = usize::try_from(partner.end_plan().await?)?;
+    let arrived = arrivals(&partner.deliveries().await?, &receiver);
+    assert_eq!(arrived.len(), 30);
+    assert!(!arrived.is_sorted());
+    // Each that overtakes is followed by all that it overtook, the oldest first.
+    let mut expected = Vec::new();
+    let mut highest = 0;
+    for &n in &arrived {
+        if n > highest {
+            expected.push(n);
+            expected.extend(highest + 1..n);
+            highest = n;
+        }
+    }
+    assert_eq!(arrived, expected);
+    // What nothing overtook waited for the end of the plan.
+    assert!(held_back > 0);
+    let last: Vec<_> = (1..=30).skip(30 - held_back).collect();
+    assert!(arrived.ends_with(&last), "{arrived:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_held_back_comes_by_itself_in_time() -> Result<()> {
+    for shares in [
+        json!({"delay": {"share": 1, "mostMs": 400}}),
+        json!({"reorder": 1, "delay": {"mostMs": 400}}),
+    ] {
+        let receiver = Receiver::new().await?;
+        let partner = Partner::registered_at(&receiver).await?;
+        partner
+            .plan(json!({"seed": 1, "deliveries": shares}))
+            .await?;
+        for _ in 0..20 {
+            partner.callout().await?;
+        }
+        assert!(partner.report().await?["pending"].as_u64() > Some(0));
+        let events = partner.told("/events").await?;
+        let mut waits = Vec::new();
+        for (n, delivery) in partner.deliveries().await?.iter().enumerate() {
+            let at = time(&events[n]["at"])?;
+            waits.push(at.duration_until(time(&delivery["sentAt"])?).as_millis());
+        }
+        assert_eq!(waits.len(), 20);
+        assert!(waits.iter().any(|&wait| wait >= 200), "{waits:?}");
+        if shares["reorder"] == 1 {
+            assert!(waits.iter().all(|&wait| wait >= 400), "{waits:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_sent_in_the_dark_and_what_waited_goes_when_it_ends() -> Result<()> {
+    let receiver = Receiver::new().await?;
+    let partner = Partner::registered_at(&receiver).await?;
+    let id = partner.callout().await?;
+    partner.deliveries().await?;
+    let dark = json!({"everySeconds": 3600, "forSeconds": 2});
+    let answer = partner.plan(json!({"seed": 1, "dark": dark})).await?;
+    partner.act(id, "own").await?;
+    partner.control("/resend/1", json!({})).await?;
+    let light = time(&answer["startedAt"])? + Duration::from_secs(2);
+    let deliveries = partner.deliveries().await?;
+    assert_eq!(deliveries.len(), 2);
+    assert!(time(&deliveries[1]["sentAt"])? >= light);
+    partner.act(id, "close").await?;
+    partner.deliveries().await?;
+    assert_eq!(receiver.received().len(), 3);
+    let fates = partner.fates().await?;
+    let fates: Vec<_> = fates.iter().map(|one| one.1.as_str()).collect();
+    assert_eq!(fates, ["sent", "dark", "sent"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_registration_is_replaced_behind_its_owners_back_once() -> Result<()> {
+    let receiver = Receiver::new().await?;
+    let partner = Partner::registered_at(&receiver).await?;
+    partner
+        .plan(json!({"seed": 1, "loseRegistrationAfterSeconds": 1.5}))
+        .await?;
+    let before = partner.callout().await?;
+    let lost = async {
+        loop {
+            let report = partner.told("/registration").await?;
+            if report["current"]["url"] != receiver.url {
+                return anyhow::Ok(report);
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let report = timeout(Duration::from_secs(10), lost).await??;
+    assert_eq!(report["history"].as_array().map(Vec::len), Some(2));
+    assert_eq!(report["current"]["events"], json!(EVENTS));
+    assert_eq!(report["current"]["headers"], json!({}));
+    partner.act(before, "close").await?;
+    let deliveries = partner.deliveries().await?;
+    assert_eq!(deliveries[0]["url"], receiver.url);
+    assert_eq!(deliveries[1]["url"], report["current"]["url"]);
+    assert!(deliveries[1]["error"].is_string());
+    assert_eq!(partner.fates().await?[1].1, "sent");
+
+    let again = json!({"url": receiver.url, "events": EVENTS});
+    partner.post("/notifiers/webhooks", again).await?;
+    partner.callout().await?;
+    assert_eq!(partner.deliveries().await?[2]["status"], 202);
+    Ok(())
+}
+
+#[tokio::test]
+async fn polls_alone_fail_and_an_ordered_fault_comes_first() -> Result<()> {
+    let partner = Partner::new().await?;
+    partner
+        .plan(json!({"seed": 1, "polls": {"fail": 1}}))
+        .await?;
+    let id = partner.callout().await?;
+    let remark = json!({"message": "Safe."});
+    let stream = format!("/callouts/{id}/events");
+    assert_eq!(partner.post(&stream, remark).await?.0, 200);
+    let reply = json!({"reply": {"status": 401, "body": {}}});
+    let fault = json!({"call": "GET /callouts/{id}", "answer": reply});
+    partner.control("/faults", fault).await?;
+    let path = format!("/callouts/{id}");
+    assert_eq!(partner.get(&path).await?.0, 401);
+    let mut statuses = BTreeSet::new();
+    for path in [&path, "/callouts/activeCallouts", &stream].repeat(10) {
+        let (status, answer) = partner.get(path).await?;
+        assert_eq!(
+            answer,
+            json!({"message": "AURA is out of order for the moment"})
+        );
+        statuses.insert(status);
+    }
+    assert_eq!(statuses, BTreeSet::from([500, 502, 503]));
+    let calls = partner.told("/calls").await?;
+    let last = calls.as_array().and_then(|calls| calls.last()).unwrap();
+    assert_eq!(last["call"], "GET /callouts/{id}/events");
+    assert!(statuses.contains(&u16::try_from(last["status"].as_u64().unwrap())?));
+    partner.end_plan().await?;
+    assert_eq!(partner.get(&path).await?.0, 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stale_poll_is_told_what_the_world_was() -> Result<()> {
+    let partner = Partner::new().await?;
+    let id = partner.callout().await?;
+    let path = format!("/callouts/{id}");
+    let stream = format!("/callouts/{id}/events");
+    let stale = json!({"share": 1, "mostMs": 600_000});
+    let plan = json!({"seed": 1, "polls": {"stale": stale}});
+    partner.plan(plan.clone()).await?;
+    // Seconds ago it wasn't there, and nearly every moment is longer ago than that.
+    assert_eq!(partner.get(&path).await?.0, 404);
+    assert_eq!(partner.get(&stream).await?.0, 404);
+    let (_, active) = partner.get("/callouts/activeCallouts").await?;
+    assert_eq!(active, json!([]));
+    partner.end_plan().await?;
+    assert_eq!(partner.get(&path).await?.0, 200);
+
+    // Within a second and a half it is now what it was before, and then no more.
+    partner
+        .plan(json!({"seed": 1, "polls": {"stale": {"share": 1, "mostMs": 1500}}}))
+        .await?;
+    sleep(Duration::from_millis(1600)).await;
+    let (_, found) = partner.get(&path).await?;
+    assert_eq!(found["callout"]["status"], "created");
+    partner.act(id, "close").await?;
+    let mut told = BTreeSet::new();
+    for _ in 0..10 {
+        let (_, found) = partner.get(&path).await?;
+        told.insert(found["callout"]["status"].to_string());
+    }
+    assert!(told.contains("\"created\""), "{told:?}");
+    sleep(Duration::from_millis(1600)).await;
+    let (_, found) = partner.get(&path).await?;
+    assert_eq!(found["callout"]["status"], "closed");
+    Ok(())
+}
+
+/// What becomes of each event of a day under a plan, and of how many deliveries.
+async fn day(plan_seed: u64, per_second: u32) -> Result<Vec<(String, String, Vec<u64>)>> {
+    let receiver = Receiver::new().await?;
+    let partner = Partner::registered_at(&receiver).await?;
+    let shares = json!({"drop": 0.2, "duplicate": 0.1, "reorder": 0.1,
+        "delay": {"share": 0.1, "mostMs": 50}});
+    partner
+        .plan(json!({"seed": plan_seed, "deliveries": shares}))
+        .await?;
+    let order = json!({"seed": 1, "events": 300, "perSecond": per_second});
+    let (status, report) = partner.control("/day", order).await?;
+    assert_eq!(status, 200);
+    let fates = partner.fates().await?;
+    let sent = fates.iter().filter(|one| one.1 == "sent").count();
+    assert_eq!(report["events"], sent);
+    assert_eq!(report["accepted"], sent);
+    let told: usize = fates.iter().map(|one| one.2.len()).sum();
+    assert_eq!(partner.deliveries().await?.len(), told);
+    assert_eq!(receiver.received().len(), told);
+    Ok(fates)
+}
+
+#[tokio::test]
+async fn the_same_plan_has_the_same_in_store_for_the_same_day_at_any_pace() -> Result<()> {
+    let first = day(1, 5000).await?;
+    assert_eq!(first.len(), 300);
+    assert_eq!(first, day(1, 500).await?);
+    assert_ne!(first, day(2, 5000).await?);
+    Ok(())
+}
