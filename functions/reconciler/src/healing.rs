@@ -6,6 +6,7 @@ use aws_sdk_lambda::operation::invoke::InvokeError;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
 use shared::aws;
+use shared::reregister::Request;
 use uuid::Uuid;
 
 /// The registrar.
@@ -17,10 +18,16 @@ pub struct Healing {
     pub function: String,
 }
 
-/// The registrar wasn't reached.
+/// The registrar can't be asked to register the endpoint again.
 #[derive(Debug, thiserror::Error)]
-#[error("the registrar can't be asked to register the endpoint again: {}", aws::describe(.0))]
-pub struct HealingError(#[from] Box<SdkError<InvokeError>>);
+pub enum HealingError {
+    /// Lambda has not taken the request.
+    #[error("the registrar can't be asked to register the endpoint again: {}", aws::describe(.0))]
+    Invoke(#[from] Box<SdkError<InvokeError>>),
+    /// The request can't be written as JSON.
+    #[error("the registrar can't be asked to register the endpoint again: {0}")]
+    Json(#[from] serde_json::Error),
+}
 
 impl Healing {
     /// Asks for it, and doesn't wait: the registrar proves the endpoint first, and its own log and
@@ -31,12 +38,12 @@ impl Healing {
     /// Lambda has not taken the request.
     pub async fn begin(&self) -> Result<(), HealingError> {
         let request_id = Uuid::now_v7();
-        let request = serde_json::json!({"Reregister": {"requestId": request_id}});
+        let request = serde_json::to_vec(&Request::Reregister { request_id })?;
         self.lambda
             .invoke()
             .function_name(&self.function)
             .invocation_type(InvocationType::Event)
-            .payload(Blob::new(request.to_string()))
+            .payload(Blob::new(request))
             .send()
             .await
             .map_err(Box::new)?;

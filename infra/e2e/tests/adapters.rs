@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use shared::aws::MAX_QUEUED_BYTES;
 use shared::quarantine::{Id, Quarantined};
 use shared::queue::{Destination, Message, Outgoing};
-use shared::spill::{self, Spill};
+use shared::spill::{self, Spill, Spilled};
 use uuid::Uuid;
 
 use crate::ledger::{TABLE, ledger_table};
@@ -58,7 +58,7 @@ async fn what_is_spilled_is_found_whole_and_oldest_first_until_it_is_removed() -
     let mut found = Vec::new();
     let mut groups = HashSet::new();
     for shard in 0..spill::SHARDS {
-        let of_shard = spill.oldest(shard, usize::MAX).await?;
+        let of_shard = deliveries_of(spill.page(shard, None, usize::MAX).await?)?;
         assert!(of_shard.len() > 1, "shard {shard}");
         assert!(of_shard.is_sorted_by_key(|delivery| delivery.delivery_id));
         // No group is in another shard too: its order would be lost.
@@ -68,7 +68,15 @@ async fn what_is_spilled_is_found_whole_and_oldest_first_until_it_is_removed() -
             .collect();
         assert!(groups.is_disjoint(&own));
         groups.extend(own);
-        assert_eq!(spill.oldest(shard, 1).await?, of_shard[..1]);
+        // Page by page it is the same, however large a delivery is.
+        let (mut by_page, mut after) = (Vec::new(), None);
+        loop {
+            let page = spill.page(shard, after.as_ref(), 2).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.place());
+            by_page.extend(deliveries_of(page)?);
+        }
+        assert!(by_page == of_shard, "shard {shard}");
         found.extend(of_shard);
     }
     found.sort_by_key(|delivery| delivery.delivery_id);
@@ -81,4 +89,12 @@ async fn what_is_spilled_is_found_whole_and_oldest_first_until_it_is_removed() -
     let left = account.dynamodb().scan().table_name(TABLE).send().await?;
     assert_eq!(left.count, 0);
     Ok(())
+}
+
+fn deliveries_of(spilled: Vec<Spilled>) -> Result<Vec<Outgoing>> {
+    let delivery = |spilled| match spilled {
+        Spilled::Delivery(delivery) => Ok(delivery),
+        Spilled::Unreadable { error, .. } => Err(error.into()),
+    };
+    spilled.into_iter().map(delivery).collect()
 }
