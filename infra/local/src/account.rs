@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -91,6 +92,14 @@ impl Account {
     #[must_use]
     pub fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
         aws_sdk_eventbridge::Client::new(&self.config)
+    }
+
+    /// A client of Lambda. It makes each call once: an invocation whose answer is lost has run.
+    #[must_use]
+    pub fn lambda(&self) -> aws_sdk_lambda::Client {
+        let config = aws_sdk_lambda::config::Builder::from(&self.config)
+            .retry_config(RetryConfig::disabled());
+        aws_sdk_lambda::Client::from_conf(config.build())
     }
 
     /// A client of S3, with the bucket in the path: `*.localhost` needs no name resolution then.

@@ -14,6 +14,7 @@
 //! | [`running`] | all of the above, for the commands |
 //! | [`consumers`], [`ledger`] | what consumers received, and what the ledger holds |
 //! | [`function_logs`] | what the functions say that they did |
+//! | [`reconciler`] | runs the reconciler, once or by a schedule of seconds |
 //! | [`settled`], [`tally`] | when to count, and the count against what AURA sent |
 //! | [`proxy`], [`processes`] | hurts it: AWS's faults, and SIGKILL for functions |
 //! | [`cli`] | the commands: [`up`], [`demo`], [`torture`], [`send`], [`events`], [`rotate`] |
@@ -43,6 +44,7 @@ pub mod processes;
 pub mod progress;
 pub mod proxy;
 pub mod python;
+pub mod reconciler;
 pub mod rotate;
 pub mod running;
 pub mod send;

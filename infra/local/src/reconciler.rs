@@ -1,0 +1,260 @@
+//! The reconciler, run by hand or by a schedule of seconds. The template's own schedule, of
+//! minutes, is turned off on the local stack.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use aws_sdk_lambda::primitives::Blob;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::stack::Stack;
+
+/// The template's output with the reconciler's name, as [`processes`](crate::processes) takes it.
+pub const FUNCTION: &str = "ReconcilerFunctionName";
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Run {
+    /// It answered.
+    Done,
+    /// Its process ended before it answered, killed or not.
+    Died,
+    /// Lambda ended it at its timeout.
+    TimedOut,
+    /// It answered with an error: its type and message.
+    Failed(String),
+}
+
+/// What Lambda answers where the function didn't.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FunctionError {
+    #[serde(default)]
+    error_type: String,
+    #[serde(default)]
+    error_message: String,
+}
+
+/// Runs it once, and waits for the end.
+///
+/// # Errors
+///
+/// Lambda doesn't run it. A run that fails is no error.
+pub async fn invoke(stack: &Stack) -> Result<Run> {
+    let invoke = stack
+        .account()
+        .lambda()
+        .invoke()
+        .function_name(stack.output(FUNCTION)?)
+        .payload(Blob::new("{}"));
+    // Boxed: the SDKs' futures are tens of kilobytes.
+    let answer = Box::pin(invoke.send()).await;
+    let answer = answer.context("cannot invoke the reconciler")?;
+    if answer.function_error.is_none() {
+        return Ok(Run::Done);
+    }
+    let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
+    failed(&payload)
+}
+
+fn failed(payload: &[u8]) -> Result<Run> {
+    let error: FunctionError =
+        serde_json::from_slice(payload).context("Lambda says of an error what is no JSON")?;
+    Ok(match error.error_type.as_str() {
+        "Runtime.ExitError" => Run::Died,
+        "Sandbox.Timedout" => Run::TimedOut,
+        kind => Run::Failed(format!("{kind}: {}", error.error_message)),
+    })
+}
+
+/// How many runs there were so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Runs {
+    /// That began.
+    pub begun: u64,
+    /// That answered.
+    pub done: u64,
+    /// Whose process ended before.
+    pub died: u64,
+    /// That Lambda ended.
+    pub timed_out: u64,
+    /// That answered with an error.
+    pub failed: u64,
+    /// How long the last one took that answered.
+    #[serde(skip)]
+    pub took: Option<Duration>,
+}
+
+impl Runs {
+    fn note(&mut self, run: &Run, took: Duration) {
+        match run {
+            Run::Done => {
+                self.done += 1;
+                self.took = Some(took);
+            }
+            Run::Died => self.died += 1,
+            Run::TimedOut => self.timed_out += 1,
+            Run::Failed(_) => self.failed += 1,
+        }
+    }
+}
+
+/// Runs it again and again, until this is dropped. As on AWS, a run begins when it is time, whether
+/// or not the one before has ended: that they do no harm to each other is the function's affair.
+#[derive(Debug)]
+pub struct Schedule {
+    runs: watch::Receiver<Runs>,
+    stop: oneshot::Sender<()>,
+    task: JoinSet<Result<()>>,
+}
+
+impl Schedule {
+    /// Runs it now, and then every so often.
+    #[must_use]
+    pub fn start(stack: &Stack, every: Duration) -> Self {
+        let stack = stack.clone();
+        Self::of(every, move || {
+            let stack = stack.clone();
+            async move { invoke(&stack).await }
+        })
+    }
+
+    fn of<F>(every: Duration, run: impl Fn() -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Result<Run>> + Send + 'static,
+    {
+        let (noted, runs) = watch::channel(Runs::default());
+        let (stop, stopped) = oneshot::channel();
+        let mut task = JoinSet::new();
+        task.spawn(keep(every, run, noted, stopped));
+        Self { runs, stop, task }
+    }
+
+    /// The runs so far, for whoever waits for the next.
+    #[must_use]
+    pub fn runs(&self) -> watch::Receiver<Runs> {
+        self.runs.clone()
+    }
+
+    /// Begins no more, waits for those under way, and tells how many there were.
+    ///
+    /// # Errors
+    ///
+    /// Lambda didn't run one of them. The schedule ended then.
+    pub async fn stop(mut self) -> Result<Runs> {
+        // One that has ended by itself says why below.
+        let _ = self.stop.send(());
+        while let Some(ended) = self.task.join_next().await {
+            ended.context("the schedule broke off")??;
+        }
+        Ok(*self.runs.borrow())
+    }
+}
+
+async fn keep<F>(
+    every: Duration,
+    run: impl Fn() -> F,
+    runs: watch::Sender<Runs>,
+    mut stopped: oneshot::Receiver<()>,
+) -> Result<()>
+where
+    F: Future<Output = Result<Run>> + Send + 'static,
+{
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut under_way = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {
+                runs.send_modify(|runs| runs.begun += 1);
+                under_way.spawn(timed(run()));
+            }
+            Some(ended) = under_way.join_next() => note(&runs, ended)?,
+            _ = &mut stopped => break,
+        }
+    }
+    while let Some(ended) = under_way.join_next().await {
+        note(&runs, ended)?;
+    }
+    Ok(())
+}
+
+type Timed = Result<(Run, Duration)>;
+
+async fn timed(run: impl Future<Output = Result<Run>>) -> Timed {
+    let began = Instant::now();
+    Ok((run.await?, began.elapsed()))
+}
+
+fn note(runs: &watch::Sender<Runs>, ended: Result<Timed, tokio::task::JoinError>) -> Result<()> {
+    let (run, took) = ended.context("a run broke off")??;
+    runs.send_modify(|runs| runs.note(&run, took));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use anyhow::bail;
+
+    use super::*;
+
+    const OFTEN: Duration = Duration::from_millis(5);
+
+    #[test]
+    fn a_run_that_was_killed_is_told_from_one_that_failed() {
+        let run = |kind: &str| {
+            let payload = format!(r#"{{"errorType": "{kind}", "errorMessage": "why"}}"#);
+            failed(payload.as_bytes()).unwrap()
+        };
+        assert_eq!(run("Runtime.ExitError"), Run::Died);
+        assert_eq!(run("Sandbox.Timedout"), Run::TimedOut);
+        assert_eq!(run("Other"), Run::Failed("Other: why".to_owned()));
+        assert!(failed(b"").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_run_that_hangs_does_not_stop_the_schedule() {
+        let begun = AtomicU32::new(0);
+        let schedule = Schedule::of(OFTEN, move || {
+            let is_first = begun.fetch_add(1, Ordering::Relaxed) == 0;
+            async move {
+                if is_first {
+                    std::future::pending().await
+                }
+                Ok(Run::Died)
+            }
+        });
+        let mut runs = schedule.runs();
+        let runs = runs.wait_for(|runs| runs.died == 3).await.unwrap();
+        assert!(runs.begun >= 4);
+    }
+
+    #[tokio::test]
+    async fn stopping_waits_for_what_is_under_way() {
+        let schedule = Schedule::of(Duration::from_hours(1), || async {
+            tokio::time::sleep(OFTEN).await;
+            Ok(Run::Done)
+        });
+        let mut begun = schedule.runs();
+        begun.wait_for(|runs| runs.begun == 1).await.unwrap();
+        let runs = schedule.stop().await.unwrap();
+        assert_eq!((runs.begun, runs.done), (1, 1));
+        assert!(runs.took >= Some(OFTEN));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_run_ends_the_schedule() {
+        let schedule = Schedule::of(OFTEN, || async { bail!("no such function") });
+        let mut runs = schedule.runs();
+        while runs.changed().await.is_ok() {}
+        let error = schedule.stop().await.unwrap_err().to_string();
+        assert_eq!(error, "no such function");
+    }
+}
