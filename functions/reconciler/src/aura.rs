@@ -1,7 +1,7 @@
 //! AURA as the reconciler asks it: so many calls at once and in a minute at most, again after a
 //! pause where AURA may recover, and not at all once it has refused.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -16,7 +16,7 @@ use crate::config::AuraLimits;
 const TIMES_AGAIN: usize = 2;
 const PAUSE: Duration = Duration::from_millis(250);
 /// After so many calls in a row that came to nothing, AURA is left in peace until the next run.
-const MOST_IN_A_ROW: u8 = 6;
+const MOST_IN_A_ROW: u64 = 6;
 
 /// A client of AURA that is kept across runs, and with it the token.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Aura {
     at_once: Semaphore,
     pace: Mutex<Interval>,
     failures: AtomicU64,
-    failures_in_a_row: AtomicU8,
+    failures_in_a_row: AtomicU64,
     has_refused: AtomicBool,
 }
 
@@ -58,7 +58,7 @@ impl Aura {
             at_once: Semaphore::new(limits.at_once.get().into()),
             pace: Mutex::new(pace),
             failures: AtomicU64::new(0),
-            failures_in_a_row: AtomicU8::new(0),
+            failures_in_a_row: AtomicU64::new(0),
             has_refused: AtomicBool::new(false),
         }
     }
@@ -157,16 +157,11 @@ impl Aura {
             return Err(Unheard::GivenUp);
         }
         let answer = call().await;
-        match &answer {
-            Ok(_) => self.failures_in_a_row.store(0, Ordering::Relaxed),
-            Err(_) => {
-                self.failures.fetch_add(1, Ordering::Relaxed);
-                let _ = self.failures_in_a_row.fetch_update(
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                    |failures| failures.checked_add(1),
-                );
-            }
+        if answer.is_ok() {
+            self.failures_in_a_row.store(0, Ordering::Relaxed);
+        } else {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
         }
         match answer {
             Err(error) if is_refusal(&error) => {

@@ -3,7 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use shared::envelope::Origin;
-use shared::ledger::{Claim, ClaimRequest, DynamoLedger, LedgerError, LedgerKey, Refusal};
+use shared::ledger::{Claim, ClaimRequest, DynamoLedger, LedgerError, LedgerKey};
 use uuid::Uuid;
 
 use crate::memory::PARTITION;
@@ -42,10 +42,8 @@ pub async fn take(
         lease_until: deadline + SKEW,
         expires_at: now + RETENTION,
     };
-    Ok(match ledger.claim(&request).await? {
-        Ok(claim) => Some(claim),
-        Err(Refusal::Held { .. } | Refusal::Duplicate | Refusal::Conflict { .. }) => None,
-    })
+    // It is never completed, so a refusal says that another run holds it.
+    Ok(ledger.claim(&request).await?.ok())
 }
 
 /// Gives the lock back. If that fails, its lease runs out.

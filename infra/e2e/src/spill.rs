@@ -1,39 +1,33 @@
 //! What waits in the spill, and its way back to the queues.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use local::reconciler::{self, Run};
 use local::stack::Stack;
-use shared::queue::{Destination, Outgoing, Queue};
+use shared::queue::Outgoing;
 use shared::spill::{SHARDS, Spill, Spilled};
 
-/// Sends all that waits in the spill to the queues that it is for, as it was meant to be sent,
-/// and empties the spill.
+/// Has the reconciler put back all that waits in the spill, and tells what that was.
 ///
 /// # Errors
 ///
-/// SQS or DynamoDB doesn't answer.
+/// DynamoDB or Lambda doesn't answer, or the run fails.
 pub async fn redrive(stack: &Stack) -> Result<Vec<Outgoing>> {
-    let queue = |output: &str| {
-        let url = stack.output(output)?.to_owned();
-        anyhow::Ok(Queue::new(stack.account().sqs(), url))
-    };
-    let (ingest, quarantine) = (queue("IngestQueueUrl")?, queue("QuarantineQueueUrl")?);
     let table = stack.output("LedgerTableName")?.to_owned();
     let spill = Spill::new(stack.account().dynamodb(), table);
-    let mut redriven = Vec::new();
+    let mut waiting = Vec::new();
     for shard in 0..SHARDS {
         for spilled in spill.page(shard, None, usize::MAX).await? {
-            let delivery = match spilled {
-                Spilled::Delivery(delivery) => delivery,
+            match spilled {
+                Spilled::Delivery(delivery) => waiting.push(delivery),
                 Spilled::Unreadable { error, .. } => return Err(error.into()),
-            };
-            let queue = match delivery.destination {
-                Destination::Ingest => &ingest,
-                Destination::Quarantine => &quarantine,
-            };
-            queue.send(&delivery.message).await?;
-            spill.remove(&delivery).await?;
-            redriven.push(delivery);
+            }
         }
     }
-    Ok(redriven)
+    let run = reconciler::invoke(stack).await?;
+    ensure!(run == Run::Done, "the reconciler's run: {run:?}");
+    for shard in 0..SHARDS {
+        let left = spill.page(shard, None, 1).await?;
+        ensure!(left.is_empty(), "left in the spill: {left:?}");
+    }
+    Ok(waiting)
 }

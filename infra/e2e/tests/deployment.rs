@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use e2e::{Local, logs};
 use local::consumers::Consumers;
 use local::ledger;
+use local::reconciler;
 use local::settled::{all_published, drained};
 use local::stack::DeployError;
 
@@ -97,6 +98,7 @@ async fn every_alarm_of_our_own_is_on_a_metric_that_is_written() -> Result<()> {
     let body = include_str!("../../events/new-callout.json");
     system.webhook().await?.post(&http, body.into()).await?;
     drained(&system.stack).await?;
+    reconciler::invoke(&system.stack).await?;
     let lines = logs::all_lines(&system.stack).await?;
     let local = Local::shared().await?;
     let alarms = local
@@ -120,6 +122,6 @@ async fn every_alarm_of_our_own_is_on_a_metric_that_is_written() -> Result<()> {
         assert!(written, "{metric} {function}");
         found += 1;
     }
-    assert_eq!(found, 4);
+    assert_eq!(found, 7);
     Ok(())
 }

@@ -14,6 +14,7 @@ mod ledger;
 mod permissions;
 mod processing;
 mod proxy;
+mod reconciler;
 mod registrar_here;
 mod registration;
 mod registration_faults;

@@ -1,10 +1,14 @@
 //! What the functions' roles permit, where IAM decides.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
 use e2e::Local;
-use local::aura::Day;
+use local::aura::{Controller, Day};
 use local::consumers::Consumers;
+use local::function_logs;
 use local::progress::Progress;
+use local::reconciler::{self, Run};
 use local::rotate::rotate;
 use local::settled::all_published;
 use local::system::{Leftovers, System};
@@ -52,7 +56,54 @@ async fn every_function_may_do_what_it_has_to() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_ingest_may_not_send_it_spills() -> Result<()> {
+async fn the_reconciler_may_do_what_it_has_to() -> Result<()> {
+    let local = Local::with_iam().await?;
+    let changes = [
+        ("SelfHeal", "true"),
+        ("AuraLagSeconds", "0"),
+        ("SilenceAfterCreated", "1"),
+    ];
+    let system = local.system(&changes).await?;
+    let mut consumers = Consumers::read(&system.stack);
+    let aura = system.aura().await?;
+    // Nothing is told, from the first event on: the registration is another's.
+    aura.register(
+        "https://127.0.0.1:1/elsewhere",
+        &["NEW_CALLOUT"],
+        &[].into(),
+    )
+    .await?;
+    let mut told = Vec::new();
+    for n in 0..3 {
+        let customer = aura.create_customer(&format!("+27820000{n}")).await?;
+        let callout = aura.create_callout(&customer).await?;
+        ensure!(reconciler::invoke(&system.stack).await? == Run::Done);
+        told.extend(all_published(&system.stack, &mut consumers).await?);
+        aura.control(&callout, Controller::Close).await?;
+    }
+    ensure!(reconciler::invoke(&system.stack).await? == Run::Done);
+    told.extend(all_published(&system.stack, &mut consumers).await?);
+    let count = |message| {
+        told.iter()
+            .filter(|its| its.detail.message == message)
+            .count()
+    };
+    let counts = ["NEW_CALLOUT", "CALLOUT_CLOSED"].map(count);
+    assert_eq!(counts, [3, 3]);
+    let lines = function_logs::lines(&system.stack, "ReconcilerLogGroupName").await?;
+    assert!(lines.iter().any(|line| line.contains(r#""Healing":1"#)));
+    let registered = async {
+        while aura.registration().await?["current"]["url"] != system.stack.output("WebhookUrl")? {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(100), registered).await??;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_ingest_may_not_send_it_spills_and_the_reconciler_puts_it_back() -> Result<()> {
     let local = Local::with_iam().await?;
     let template = local
         .template()
@@ -61,5 +112,8 @@ async fn what_ingest_may_not_send_it_spills() -> Result<()> {
     send_unreadable(&system).await?;
     let leftovers = Leftovers::count(&system.stack).await?;
     assert_eq!((leftovers.quarantine_depth, leftovers.spill_depth), (0, 1));
+    ensure!(reconciler::invoke(&system.stack).await? == Run::Done);
+    let leftovers = Leftovers::count(&system.stack).await?;
+    assert_eq!((leftovers.quarantine_depth, leftovers.spill_depth), (1, 0));
     Ok(())
 }

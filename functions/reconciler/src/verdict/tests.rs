@@ -9,7 +9,7 @@ const PATIENCE: Patience = Patience {
     lag: Duration::from_secs(10),
     created: Duration::from_secs(100),
     dispatched: Duration::from_secs(200),
-    arrived: Duration::from_secs(300),
+    arrived: Duration::from_mins(5),
     completed: Duration::from_secs(400),
     cancelled: Duration::from_secs(500),
 };

@@ -1,0 +1,487 @@
+//! The reconciler as it is deployed, against an AURA that doesn't tell everything.
+
+mod trial;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use local::aura::Controller::{Acknowledge, Arrive, Close, Complete};
+use local::aura::faults::{Fault, FaultyAnswer, Reply, TOKEN};
+use local::reconciler::Run;
+use local::system::Leftovers;
+use serde_json::{Value, json};
+use shared::envelope::Origin;
+use shared::ledger::{Claim, ClaimRequest, DynamoLedger, LedgerKey};
+use shared::queue::{Destination, Message, Outgoing};
+use shared::spill::Spill;
+use uuid::Uuid;
+
+use self::trial::Trial;
+
+const ACTIVE: &str = "GET /callouts/activeCallouts";
+const GET: &str = "GET /callouts/{id}";
+
+fn opening(id: &str) -> String {
+    format!("callout#{id}/NEW_CALLOUT")
+}
+
+fn closing(id: &str) -> String {
+    format!("callout#{id}/CALLOUT_CLOSED")
+}
+
+/// The next answers to this call are like this, and it isn't done.
+fn reply(call: &str, times: u32, status: u16, body: Value) -> Fault {
+    let reply = Reply {
+        status,
+        headers: [].into(),
+        body,
+    };
+    Fault {
+        times,
+        ..Fault::once(call, FaultyAnswer::Reply(reply))
+    }
+}
+
+#[tokio::test]
+async fn a_missed_opening_is_recovered_and_what_comes_late_is_dropped() -> Result<()> {
+    let mut trial = Trial::begin(&[]).await?;
+    trial.deafen().await?;
+    let id = trial.callout().await?;
+    trial.undeafen().await?;
+    assert!(trial.published().await?.is_empty());
+
+    let line = trial.run().await?;
+    assert_eq!(
+        (&line["Active"], &line["OpeningsRecovered"]),
+        (&json!(1), &json!(1))
+    );
+    let published = trial.published().await?;
+    let [found] = published.as_slice() else {
+        panic!("{published:?}");
+    };
+    assert_eq!(found.told(), (opening(&id).as_str(), "reconciler"));
+    // The whole callout, as AURA answers it.
+    assert_eq!(found.payload()["callout"]["status"], "created");
+    assert!(found.payload()["callout"]["incidentInformation"].is_array());
+    assert_eq!(trial.open().await?.len(), 1);
+
+    // AURA's own words of it, late: another payload, and no conflict.
+    let late = json!({"message": "NEW_CALLOUT", "callout": {"id": id.parse::<u64>()?}});
+    let http = shared::http_client::build()?;
+    let webhook = trial.system.webhook().await?;
+    let answer = webhook.post(&http, late.to_string().into()).await?;
+    assert_eq!(answer.status, 202);
+    let line = trial.run().await?;
+    assert_eq!(line["OpeningsRecovered"], 0);
+    assert!(trial.published().await?.is_empty());
+    assert!(Leftovers::count(trial.stack()).await?.is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_missed_closing_is_recovered_once() -> Result<()> {
+    let mut trial = Trial::begin(&[]).await?;
+    let id = trial.told_callout().await?;
+    trial.run().await?;
+    trial.secretly(&id, &[Close]).await?;
+    let line = trial.run().await?;
+    assert_eq!(line["ClosingsRecovered"], 1);
+    let published = trial.published().await?;
+    let [found] = published.as_slice() else {
+        panic!("{published:?}");
+    };
+    assert_eq!(found.told(), (closing(&id).as_str(), "reconciler"));
+    assert_eq!(found.payload()["callout"]["status"], "closed");
+    assert!(found.payload().get("gone").is_none());
+    assert!(trial.open().await?.is_empty());
+    let line = trial.run().await?;
+    assert_eq!(
+        (&line["Open"], &line["ClosingsRecovered"]),
+        (&json!(0), &json!(0))
+    );
+    assert!(trial.published().await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_callout_that_aura_no_longer_knows_or_calls_closed_is_closed() -> Result<()> {
+    for (status, gone) in [(404, true), (285, false)] {
+        let mut trial = Trial::begin(&[]).await?;
+        let id = trial.told_callout().await?;
+        trial.secretly(&id, &[Close]).await?;
+        let refusal = json!({"message": "no"});
+        trial.aura.order(&reply(GET, 1, status, refusal)).await?;
+        let line = trial.run().await?;
+        assert_eq!(line["ClosingsRecovered"], 1, "{line}");
+        assert_eq!(line["AuraFailures"], 0, "{line}");
+        let published = trial.published().await?;
+        let payload = published.first().context("nothing")?.payload();
+        assert_eq!(payload["callout"], json!({"id": id.parse::<u64>()?}));
+        assert_eq!(payload.get("gone").is_some(), gone, "{payload}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_active_callout_is_not_closed_by_a_list_that_lacks_it_once() -> Result<()> {
+    let mut trial = Trial::begin(&[]).await?;
+    let id = trial.told_callout().await?;
+    trial.run().await?;
+    let listed = json!([{"id": id, "status": "created"}]);
+    let unreadable = json!([{"status": "created"}]);
+    let not_closed_by = async |lists: Vec<Value>| {
+        for list in lists {
+            trial.aura.order(&reply(ACTIVE, 1, 200, list)).await?;
+        }
+        let line = trial.run().await?;
+        assert_eq!(line["ClosingsRecovered"], 0, "{line}");
+        trial.aura.forget_faults().await
+    };
+    // AURA calls it active when asked.
+    not_closed_by(vec![json!([]), json!([])]).await?;
+    // When asked, AURA says what isn't documented; but its list has it again, or isn't whole.
+    trial.secretly(&id, &[Acknowledge, Arrive]).await?;
+    not_closed_by(vec![json!([]), listed]).await?;
+    not_closed_by(vec![json!([]), unreadable.clone()]).await?;
+    not_closed_by(vec![unreadable]).await?;
+    assert_eq!(trial.open().await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_change_that_nobody_told_of_is_observed_once() -> Result<()> {
+    let mut trial = Trial::begin(&[]).await?;
+    let id = trial.told_callout().await?;
+    // A documented word that the last event doesn't explain; then a word that isn't documented.
+    let steps = [
+        (vec![Acknowledge], "Responder Dispatched"),
+        (vec![Arrive, Complete], "Responder Completed"),
+    ];
+    for (number, (acts, status)) in (1..).zip(steps) {
+        trial.run().await?;
+        trial.secretly(&id, &acts).await?;
+        let line = trial.run().await?;
+        assert_eq!(
+            (&line["Observed"], &line["Checked"]),
+            (&json!(1), &json!(1)),
+            "{line}"
+        );
+        let published = trial.published().await?;
+        let [found] = published.as_slice() else {
+            panic!("{published:?}");
+        };
+        assert_eq!(
+            (found.message(), found.told().1),
+            ("CALLOUT_OBSERVED", "reconciler")
+        );
+        assert_eq!(found.payload()["observation"], number);
+        assert_eq!(found.payload()["callout"]["status"], status);
+        let line = trial.run().await?;
+        assert_eq!(line["Checked"], 0, "{line}");
+    }
+    assert!(trial.published().await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_silent_callout_is_observed_once_and_told_changes_are_not() -> Result<()> {
+    let silence = [
+        ("SilenceAfterCreated", "1"),
+        ("SilenceAfterDispatched", "3600"),
+    ];
+    let mut trial = Trial::begin(&silence).await?;
+    let id = trial.told_callout().await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let line = trial.run().await?;
+    assert_eq!(line["Observed"], 1, "{line}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let line = trial.run().await?;
+    assert_eq!(
+        (&line["Checked"], &line["Observed"]),
+        (&json!(1), &json!(0)),
+        "{line}"
+    );
+    let published = trial.published().await?;
+    assert_eq!(published.len(), 1, "{published:?}");
+    trial.aura.control(&id, Acknowledge).await?;
+    let published = trial.published().await?;
+    assert_eq!(published[0].told().1, "webhook");
+    let line = trial.run().await?;
+    assert_eq!(line["Checked"], 0, "{line}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_quiet_system_costs_one_call_a_run_and_a_token_an_hour() -> Result<()> {
+    let mut trial = Trial::begin(&[]).await?;
+    trial.told_callout().await?;
+    let first = trial.run().await?;
+    assert_eq!(first["AuraCalls"], 2, "{first}");
+    for _ in 0..3 {
+        let line = trial.run().await?;
+        assert_eq!(line["AuraCalls"], 1, "{line}");
+    }
+    // A token that AURA no longer takes is replaced within the run.
+    trial.aura.expire_tokens().await?;
+    let line = trial.run().await?;
+    assert_eq!(line["AuraCalls"], 3, "{line}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn aura_out_of_order_changes_nothing_and_is_asked_again_after_a_pause() -> Result<()> {
+    let mut trial = Trial::begin(&[]).await?;
+    trial.deafen().await?;
+    trial.callout().await?;
+    trial.undeafen().await?;
+    let down = || reply(ACTIVE, 1, 503, json!({"message": "later"}));
+    trial.aura.order(&down()).await?;
+    let line = trial.run().await?;
+    assert_eq!(
+        (&line["OpeningsRecovered"], &line["AuraFailures"]),
+        (&json!(1), &json!(1))
+    );
+    // For longer than a run has patience.
+    let fault = Fault {
+        times: 10,
+        ..down()
+    };
+    trial.aura.order(&fault).await?;
+    let (run, line) = trial.any_run().await?;
+    assert!(matches!(run, Run::Failed(_)), "{run:?}");
+    assert_eq!(
+        (&line["AuraCalls"], &line["AuraRefuses"]),
+        (&json!(3), &json!(0)),
+        "{line}"
+    );
+    trial.aura.forget_faults().await?;
+    trial.run().await?;
+    assert_eq!(trial.published().await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refusal_ends_the_asking_at_once_and_raises_its_metric() -> Result<()> {
+    let mut trial = Trial::begin(&[]).await?;
+    for _ in 0..4 {
+        trial.told_callout().await?;
+    }
+    for (call, status) in [(TOKEN, 401), (ACTIVE, 403)] {
+        let refusal = reply(call, 1, status, json!({"message": "no"}));
+        trial.aura.order(&refusal).await?;
+        let calls = trial.aura.calls().await?.len();
+        let (run, line) = trial.any_run().await?;
+        assert!(matches!(run, Run::Failed(_)), "{run:?}");
+        assert_eq!(line["AuraRefuses"], 1, "{line}");
+        let calls = trial.aura.calls().await?.split_off(calls);
+        assert_eq!(calls.last().and_then(|call| call.status), Some(status));
+        // The credentials may have been mended.
+        let line = trial.run().await?;
+        assert_eq!(line["AuraRefuses"], 0, "{line}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn calls_are_no_more_in_a_minute_than_is_allowed() -> Result<()> {
+    let mut trial = Trial::begin(&[("AuraCallsPerMinute", "300")]).await?;
+    trial.deafen().await?;
+    for _ in 0..5 {
+        trial.callout().await?;
+    }
+    trial.undeafen().await?;
+    let before = trial.aura.calls().await?.len();
+    let line = trial.run().await?;
+    assert_eq!(line["OpeningsRecovered"], 5, "{line}");
+    let calls = trial.aura.calls().await?.split_off(before);
+    let polls: Vec<_> = calls.iter().filter(|call| call.name != TOKEN).collect();
+    assert_eq!(polls.len(), 6);
+    let took = polls[5].at.duration_since(polls[0].at);
+    // Five pauses of 200 ms; a clock tick less.
+    assert!(took.as_millis() >= 990, "{took}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_spilled_is_put_back_and_what_cannot_be_read_hides_nothing() -> Result<()> {
+    let mut trial = Trial::begin(&[]).await?;
+    let table = trial.stack().output("LedgerTableName")?;
+    let dynamodb = trial.stack().account().dynamodb();
+    let spill = Spill::new(dynamodb.clone(), table.to_owned());
+    for id in 1..=20 {
+        let payload = json!({"message": "NEW_CALLOUT", "callout": {"id": id}});
+        let delivery_id = Uuid::now_v7();
+        let body = json!({"version": 1, "deliveryId": delivery_id, "origin": "webhook",
+            "receivedAt": "2026-11-22T08:00:00Z", "payload": payload});
+        let message = Message {
+            body: body.to_string(),
+            group_id: format!("callout#{id}"),
+            deduplication_id: delivery_id.to_string(),
+            attributes: [].into(),
+        };
+        let destination = Destination::Ingest;
+        spill
+            .put(&Outgoing {
+                delivery_id,
+                destination,
+                message,
+            })
+            .await?;
+    }
+    for shard in 0..8 {
+        dynamodb
+            .put_item()
+            .table_name(table)
+            .item("pk", text(&format!("spill/{shard}")))
+            .item("sk", text("0"))
+            .send()
+            .await?;
+    }
+    let line = trial.run().await?;
+    assert_eq!(
+        (&line["SpillRedriven"], &line["SpillUnreadable"]),
+        (&json!(20), &json!(8)),
+        "{line}"
+    );
+    assert_eq!(trial.published().await?.len(), 20);
+    assert_eq!(Leftovers::count(trial.stack()).await?.spill_depth, 8);
+    Ok(())
+}
+
+fn text(value: &str) -> aws_sdk_dynamodb::types::AttributeValue {
+    aws_sdk_dynamodb::types::AttributeValue::S(value.to_owned())
+}
+
+/// Takes the reconciler's lock for so many seconds.
+async fn lock(trial: &Trial, seconds: i64) -> Result<Claim> {
+    let table = trial.stack().output("LedgerTableName")?.to_owned();
+    let ledger = DynamoLedger::new(trial.stack().account().dynamodb(), table);
+    let now = jiff::Timestamp::now();
+    let owner = Uuid::now_v7();
+    let request = ClaimRequest {
+        key: LedgerKey {
+            partition: "reconciler".to_owned(),
+            sort: "lock".to_owned(),
+        },
+        digest: String::new(),
+        delivery_id: owner,
+        origin: Origin::Reconciler,
+        owner,
+        now,
+        lease_until: now + jiff::SignedDuration::from_secs(seconds),
+        expires_at: now + jiff::SignedDuration::from_hours(1),
+    };
+    ledger.claim(&request).await?.ok().context("not granted")
+}
+
+#[tokio::test]
+async fn one_run_at_a_time_has_the_lock_and_a_dead_ones_runs_out() -> Result<()> {
+    let mut trial = Trial::begin(&[]).await?;
+    trial.deafen().await?;
+    trial.callout().await?;
+    trial.undeafen().await?;
+    let dead = lock(&trial, 3).await?;
+    let line = trial.run().await?;
+    assert_eq!(
+        (&line["Skipped"], &line["AuraCalls"]),
+        (&json!(1), &json!(0)),
+        "{line}"
+    );
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let line = trial.run().await?;
+    assert_eq!(
+        (&line["Skipped"], &line["OpeningsRecovered"]),
+        (&json!(0), &json!(1)),
+        "{line}"
+    );
+    assert_eq!(line["Run"], dead.attempt + 1);
+    // Given back: the next run needn't wait for the lease.
+    let line = trial.run().await?;
+    assert_eq!(
+        (&line["Skipped"], &line["Run"]),
+        (&json!(0), &json!(dead.attempt + 2))
+    );
+    assert_eq!(trial.published().await?.len(), 1);
+    Ok(())
+}
+
+/// Points AURA elsewhere, as the portal would: nothing says so here.
+async fn replace_webhook(trial: &Trial) -> Result<()> {
+    let url = "https://127.0.0.1:1/elsewhere";
+    trial
+        .aura
+        .register(url, &["NEW_CALLOUT"], &[].into())
+        .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_webhook_that_was_replaced_is_noticed_within_three_runs_and_healed() -> Result<()> {
+    let mut trial = Trial::begin(&[("SelfHeal", "true")]).await?;
+    let id = trial.told_callout().await?;
+    let line = trial.run().await?;
+    assert_eq!(line["WebhookDown"], 0, "{line}");
+    let told = line["SinceDelivery"].as_f64().context("no delivery")?;
+    assert!(told < 60.0, "{line}");
+    replace_webhook(&trial).await?;
+    let mut down = Vec::new();
+    for act in [Acknowledge, Arrive, Complete] {
+        trial.aura.control(&id, act).await?;
+        let line = trial.run().await?;
+        down.push((line["WebhookDown"].clone(), line["Healing"].clone()));
+    }
+    assert!(down.iter().any(|(down, _)| *down == 1), "{down:?}");
+    let healings = down.iter().filter(|(_, healing)| *healing == 1);
+    assert_eq!(healings.count(), 1, "{down:?}");
+
+    let url = trial.stack().output("WebhookUrl")?.to_owned();
+    let healed = async {
+        while trial.aura.registration().await?["current"]["url"] != url {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(100), healed)
+        .await
+        .context("not healed")??;
+    trial.published().await?;
+    trial.aura.control(&id, Close).await?;
+    let published = trial.published().await?;
+    let told: Vec<_> = published.iter().map(trial::Seen::told).collect();
+    assert_eq!(told, [(closing(&id).as_str(), "webhook")]);
+    let line = trial.run().await?;
+    assert_eq!(line["WebhookDown"], 0, "{line}");
+    Ok(())
+}
+
+/// Says how many callouts are active at once: `CROWD=10000 cargo test -p e2e -- crowd`.
+const COUNT: &str = "CROWD";
+const DEFAULT_COUNT: u32 = 1_000;
+
+#[tokio::test]
+async fn a_crowd_of_active_callouts_takes_several_runs_and_is_told_once_each() -> Result<()> {
+    let count = match std::env::var(COUNT) {
+        Ok(count) => count
+            .parse()
+            .with_context(|| format!("{COUNT} must be a number"))?,
+        Err(_) => DEFAULT_COUNT,
+    };
+    let mut trial = Trial::begin(&[("ReconcilerTimeout", "5"), ("AuraCallsAtOnce", "8")]).await?;
+    trial.aura.crowd(count.into()).await?;
+    let (mut runs, mut recovered) = (0, 0);
+    while recovered < u64::from(count) {
+        let line = trial.run().await?;
+        assert_eq!(line["Active"], count, "{line}");
+        recovered += line["OpeningsRecovered"].as_u64().context("no count")?;
+        runs += 1;
+        assert!(runs <= count, "the runs don't get on");
+    }
+    assert!(runs > 1, "one run did it all");
+    let published = trial.published().await?;
+    let keys: std::collections::HashSet<_> = published.iter().map(|its| its.told().0).collect();
+    assert_eq!(
+        (published.len(), keys.len()),
+        (count as usize, count as usize)
+    );
+    Ok(())
+}
