@@ -226,7 +226,7 @@ mod tests {
             let is_first = begun.fetch_add(1, Ordering::Relaxed) == 0;
             async move {
                 if is_first {
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
                 Ok(Run::Died)
             }
