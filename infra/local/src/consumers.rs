@@ -68,6 +68,14 @@ pub struct Detail {
     pub payload: Value,
 }
 
+impl Detail {
+    /// Where it stands among the events of its entity. A sequence is a whole number of any length.
+    #[must_use]
+    pub fn place(&self) -> (usize, &str) {
+        (self.sequence.len(), &self.sequence)
+    }
+}
+
 /// Readers of all consumers' queues, which run until this is dropped.
 #[derive(Debug)]
 pub struct Consumers {

@@ -1,5 +1,5 @@
 //! Everything, up: MiniStack, the stand-in for AURA, the functions and the stack. What
-//! `cargo local up`, `demo` and `torture` stand on.
+//! `cargo local up`, `demo`, `torture` and `soak` stand on.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -69,16 +69,17 @@ impl Ground {
         self.aws.endpoint()
     }
 
-    /// Starts the stand-in for AURA, and deploys the stack.
+    /// Starts the stand-in for AURA, and deploys the stack. `changes` are template parameters that
+    /// differ from the local stack's.
     ///
     /// # Errors
     ///
     /// The deployment failed; says which resource and why.
-    pub async fn deploy(self, progress: Progress) -> Result<Running> {
+    pub async fn deploy(self, changes: Parameters, progress: Progress) -> Result<Running> {
         let sizes = self.bundle.packages.iter();
         let zip_bytes = sizes.map(|package| (package.function, package.zip.len()));
         let zip_bytes = zip_bytes.collect();
-        let system = System::deploy(&self.account, &self.bundle, Parameters::new(), progress)
+        let system = System::deploy(&self.account, &self.bundle, changes, progress)
             .await
             .inspect_err(|_| progress.say(&log_line(self.aws.log())))?;
         Ok(Running {
@@ -109,7 +110,7 @@ impl Running {
         progress: Progress,
     ) -> Result<Self> {
         let ground = Ground::lay(workspace, options, progress).await?;
-        ground.deploy(progress).await
+        ground.deploy(Parameters::new(), progress).await
     }
 
     /// AURA's stand-in and the stack.

@@ -29,6 +29,7 @@ use crate::package::Profile;
 use crate::progress::{Progress, Stage};
 use crate::running::{Ground, Options, log_line};
 use crate::settled::{PATIENCE, all_published};
+use crate::stack::Parameters;
 use crate::system::{Leftovers, System};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
@@ -74,7 +75,7 @@ pub async fn torture(
     let mut ground = Ground::lay(workspace, options, progress).await?;
     let rig = Rig::before(ground.endpoint(), workspace)?;
     ground.bundle.template = rig.around_the_processor(&ground.bundle.template)?;
-    let running = ground.deploy(progress).await?;
+    let running = ground.deploy(Parameters::new(), progress).await?;
     let report = run(running.system(), &rig, campaign, progress).await;
     running.stop(progress).await;
     report

@@ -87,7 +87,7 @@ fn out_of_order(published: &[Published], journal: &Journal) -> Vec<String> {
     for detail in first_copies(published, journal) {
         let entity = (detail.entity.kind.as_str(), detail.entity.id.as_str());
         if let Some(before) = last.insert(entity, detail)
-            && place(detail) <= place(before)
+            && detail.place() <= before.place()
         {
             found.push(format!(
                 "{}: sent with sequence {} after {} with {}",
@@ -96,11 +96,6 @@ fn out_of_order(published: &[Published], journal: &Journal) -> Vec<String> {
         }
     }
     found
-}
-
-/// A sequence is a whole number of any length.
-fn place(detail: &Detail) -> (usize, &str) {
-    (detail.sequence.len(), &detail.sequence)
 }
 
 /// The first copy of each event, in the order in which they were sent to the bus.
