@@ -1,0 +1,158 @@
+//! How long it took to find out openings and closings that nobody was told of.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::soak::evidence::name;
+use crate::soak::loss::{Class, Entry, is_landmark};
+
+/// How many of the slowest are named.
+const SLOWEST: usize = 10;
+/// Runs of the schedule within which nineteen in twenty have to be found out.
+const RUNS: u32 = 2;
+
+/// The figures. Delays are from the event to a consumer, in seconds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recovery {
+    /// How many were found out.
+    pub count: usize,
+    /// Half of them took no longer; 0 if there are none.
+    pub p50: f64,
+    /// Nineteen in twenty took no longer.
+    pub p95: f64,
+    /// None took longer.
+    pub max: f64,
+    /// What [`Self::p95`] has to be below.
+    pub limit: f64,
+    /// The slowest, first.
+    pub slowest: Vec<Slow>,
+}
+
+/// An opening or a closing, and how long it took.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Slow {
+    /// Which.
+    pub event: String,
+    /// When it happened.
+    pub at: Timestamp,
+    /// After how many seconds a consumer knew.
+    pub seconds: f64,
+}
+
+impl Recovery {
+    /// The figures of a loss ledger, where AURA was asked so often.
+    #[must_use]
+    pub fn of(ledger: &[Entry], schedule: Duration) -> Self {
+        let events = ledger.iter().filter(|entry| entry.repeat.is_none());
+        let landmarks = events.filter(|entry| is_landmark(&entry.message));
+        let recovered = landmarks.filter_map(|entry| match entry.class {
+            Class::Recovered { after } => Some((after, entry)),
+            _ => None,
+        });
+        let mut recovered: Vec<_> = recovered.collect();
+        recovered.sort_by_key(|(after, entry)| (*after, entry.n));
+        let delays: Vec<_> = recovered
+            .iter()
+            .map(|(after, _)| after.as_secs_f64())
+            .collect();
+        let slowest = recovered.iter().rev().take(SLOWEST);
+        Self {
+            count: delays.len(),
+            p50: percentile(&delays, 50),
+            p95: percentile(&delays, 95),
+            max: percentile(&delays, 100),
+            limit: (schedule * RUNS).as_secs_f64(),
+            slowest: slowest
+                .map(|(after, entry)| Slow::of(entry, *after))
+                .collect(),
+        }
+    }
+
+    /// Whether it was fast enough. Where nothing was to be found out, nothing was slow.
+    #[must_use]
+    pub fn is_in_time(&self) -> bool {
+        self.p95 < self.limit
+    }
+}
+
+impl Slow {
+    fn of(entry: &Entry, after: Duration) -> Self {
+        Self {
+            event: name(&entry.message, &entry.entity),
+            at: entry.at,
+            seconds: after.as_secs_f64(),
+        }
+    }
+}
+
+/// The least of sorted figures that so many percent don't exceed.
+fn percentile(sorted: &[f64], percent: usize) -> f64 {
+    let place = (sorted.len() * percent).div_ceil(100);
+    let found = sorted.get(place.saturating_sub(1));
+    found.copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::soak::evidence::Evidence;
+    use crate::soak::loss;
+    use crate::soak::samples::{at, found_out, happened};
+
+    const SCHEDULE: Duration = Duration::from_secs(5);
+
+    /// Openings of which the `n`th was found out after `delays[n]` seconds.
+    fn recovery(message: &str, delays: &[i64]) -> Recovery {
+        let mut evidence = Evidence::default();
+        for (n, delay) in (1..).zip(delays) {
+            let callout = n.to_string();
+            let copy = found_out("NEW_CALLOUT", &callout, n + delay);
+            evidence.received.push(copy);
+            let n = n.try_into().unwrap();
+            let event = happened(n, message, &callout, &[]);
+            evidence.happened.push(event);
+        }
+        Recovery::of(&loss::ledger(&evidence), SCHEDULE)
+    }
+
+    #[test]
+    fn percentiles_are_delays_that_occurred() {
+        let delays: Vec<i64> = (1..=20).rev().collect();
+        let recovery = recovery("NEW_CALLOUT", &delays);
+        let Recovery {
+            count,
+            p50,
+            p95,
+            max,
+            ..
+        } = recovery;
+        assert_eq!((count, p50, p95, max), (20, 10.0, 19.0, 20.0));
+        assert_eq!(recovery.slowest.len(), SLOWEST);
+        let slowest = Slow {
+            event: "NEW_CALLOUT of callout 1".to_owned(),
+            at: at(1),
+            seconds: 20.0,
+        };
+        assert_eq!(recovery.slowest[0], slowest);
+    }
+
+    #[test]
+    fn nineteen_in_twenty_have_to_be_found_out_within_two_runs() {
+        let with = |last: [i64; 2]| {
+            let delays = [vec![3; 18], last.to_vec()].concat();
+            recovery("NEW_CALLOUT", &delays).is_in_time()
+        };
+        assert!(with([9, 60]));
+        assert!(!with([10, 60]));
+        assert!(recovery("NEW_CALLOUT", &[]).is_in_time());
+    }
+
+    #[test]
+    fn only_openings_and_closings_count() {
+        assert_eq!(recovery("CALLOUT_OWNED", &[3]).count, 0);
+    }
+}
