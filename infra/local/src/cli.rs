@@ -1,6 +1,9 @@
 //! The command line of `cargo local`.
 
+mod help;
+
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand, value_parser};
@@ -8,9 +11,14 @@ use clap::{Args, Parser, Subcommand, value_parser};
 use crate::package::Profile;
 use crate::progress::Progress;
 use crate::signals::Signals;
+use crate::soak::order::{
+    LONGEST_SCHEDULE, MOST_MINUTES, Order, SHORTEST_SCHEDULE, USUAL_SCHEDULE, read_plan,
+};
 use crate::torture::campaign::{Campaign, MOST_EVENTS, MOST_KILLS};
 use crate::workspace::Workspace;
-use crate::{demo, events, rotate, send, torture, up};
+use crate::{demo, events, rotate, send, soak, torture, up};
+
+use self::help::{DEMO_JSON, ROTATE_JSON, SOAK_JSON, TORTURE_JSON};
 
 /// The whole system on this machine: the real template and functions on a local AWS, driven by a
 /// stand-in for AURA.
@@ -51,6 +59,15 @@ enum Command {
     /// a processor, depends on timing and differs from run to run.
     #[command(after_help = TORTURE_JSON)]
     Torture(Torture),
+    /// Play a long day at an AURA that is unreliable, and find out what it didn't tell
+    ///
+    /// Exits with 0 only if the opening and the closing of every callout is on the bus once, every
+    /// callout's last published state is AURA's, nothing that was delivered is missing, and nineteen
+    /// in twenty of the openings and closings that AURA told nobody of were found out within two
+    /// runs of the reconciler. The same seed makes the same events and the same faults; which run
+    /// finds out what, and what a killed one was at, depends on timing and differs.
+    #[command(after_help = SOAK_JSON)]
+    Soak(Soak),
     /// Post payload files to the running stack, with the right secret
     Send {
         /// Post all files this many times
@@ -106,6 +123,41 @@ struct Torture {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct Soak {
+    /// What events, faults and kills are drawn from [default: another one each time]
+    #[arg(long, value_name = "S")]
+    seed: Option<u32>,
+    /// How long the day is; the end of it all comes about a minute later
+    #[arg(long, default_value_t = 10, value_name = "N",
+        value_parser = value_parser!(u32).range(1..=i64::from(MOST_MINUTES)))]
+    minutes: u32,
+    /// A JSON file with what goes wrong meanwhile, as `POST /_sim/plan` of AURA's stand-in takes it
+    /// [default: a fifth of the deliveries dropped, a tenth doubled, a tenth out of order, and
+    /// nothing sent for two minutes in ten]
+    #[arg(long, value_name = "PLAN")]
+    faults: Option<PathBuf>,
+    /// Seconds from one run of the reconciler to the next
+    #[arg(long, default_value_t = USUAL_SCHEDULE, value_name = "SECONDS",
+        value_parser = value_parser!(u64).range(SHORTEST_SCHEDULE..=LONGEST_SCHEDULE))]
+    schedule: u64,
+    /// How often the reconciler is killed, at most every second run
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    kills: u32,
+    /// Print the result as one JSON object, the last line of standard output
+    #[arg(long)]
+    json: bool,
+}
+
+impl Soak {
+    fn order(&self) -> Result<Order> {
+        let plan = self.faults.as_deref().map(read_plan).transpose()?;
+        let schedule = Duration::from_secs(self.schedule);
+        let seed = self.seed.unwrap_or_else(rand::random);
+        Order::new(seed, self.minutes, schedule, self.kills, plan)
+    }
+}
+
 impl Torture {
     fn campaign(&self) -> Result<Campaign> {
         ensure!(
@@ -116,46 +168,6 @@ impl Torture {
         Ok(Campaign::new(seed, self.kills, self.events))
     }
 }
-
-const TORTURE_JSON: &str = "\
-The JSON object:
-  seed         what all was drawn from
-  planned      distinct events of the campaign
-  events       distinct events that AURA sent
-  kills        how often the processor died, by where it was hit
-  faults       calls to the ledger and the bus that went wrong
-  sent, accepted, published, duplicates, quarantined, lost, doubled, strangers
-  quarantineDepth, spillDepth, deadLetterDepth
-               as in `cargo local demo --json`
-  doubles      every copy beyond the first: key, when the copy before it was published and when
-               this one, and the reason: killed (with moment and at), answerLost; or, none of
-               which may be, marked (with at), notPublished, receivedTwice, unexplained
-  unexplained  how many of the doubles have one of the last four reasons
-  differences  where the ledger isn't as it must be after what consumers received
-  violations   where consumers received something else than AURA sent, or not in its order
-  seconds      from the first event to the last count";
-
-const ROTATE_JSON: &str = "\
-The JSON object:
-  versionId    the version of the secret that is current now
-  steps        the rotation's steps in order: step, and how many seconds the registrar took
-  seconds      from the call to the end of the last step";
-
-const DEMO_JSON: &str = "\
-The JSON object:
-  sent         deliveries that AURA made
-  accepted     deliveries that ingest answered 202 accepted
-  published    deliveries that the consumers' queues received, each counted once
-  duplicates   deliveries not published because another one of the same event was
-  quarantined  deliveries that ingest answered 202 quarantined
-  lost         deliveries in none of the last three classes
-  doubled      copies that consumers received beyond the first of each event
-  strangers    events that consumers received and AURA never sent
-  quarantineDepth, spillDepth, deadLetterDepth
-               what waits in the quarantine queue, in the spill and in all dead letter queues
-  seconds      from the story's first call to the last count
-  setupSeconds from the command's start to the story's first call
-  zipBytes     size of each function's zip";
 
 impl Build {
     fn profile(&self) -> Profile {
@@ -190,6 +202,11 @@ impl Cli {
                 let (campaign, json) = (torture.campaign()?, torture.json);
                 let torture = torture::torture(&workspace, &campaign, json, progress);
                 signals.unless_one_comes(Box::pin(torture)).await
+            }
+            Command::Soak(soak) => {
+                let (order, json) = (soak.order()?, soak.json);
+                let soak = soak::soak(&workspace, &order, json, progress);
+                signals.unless_one_comes(Box::pin(soak)).await
             }
             Command::Send { repeat, files } => {
                 signals
@@ -240,6 +257,23 @@ mod tests {
         assert!(torture(&["--kills", "0"]).is_err());
         assert!(torture(&["--kills", "1001", "--events", "10000"]).is_err());
         assert!(torture(&["--events", "100001"]).is_err());
+    }
+
+    #[test]
+    fn a_soak_can_be_short_and_its_kills_are_few() {
+        let soak = |arguments: &[&str]| {
+            let arguments = ["cargo local", "soak"].iter().chain(arguments);
+            match Cli::try_parse_from(arguments)?.command {
+                Command::Soak(soak) => soak.order(),
+                other => anyhow::bail!("{other:?}"),
+            }
+        };
+        assert_eq!(soak(&[]).unwrap().length, Duration::from_mins(10));
+        assert!(soak(&["--minutes", "1", "--kills", "5"]).is_ok());
+        assert!(soak(&["--minutes", "1", "--kills", "6"]).is_err());
+        assert!(soak(&["--minutes", "0"]).is_err());
+        assert!(soak(&["--schedule", "5"]).is_err());
+        assert!(soak(&["--faults", "/no/such/plan.json"]).is_err());
     }
 
     #[test]

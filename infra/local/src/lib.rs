@@ -17,7 +17,7 @@
 //! | [`reconciler`] | runs the reconciler, once or by a schedule of seconds |
 //! | [`settled`], [`tally`] | when to count, and the count against what AURA sent |
 //! | [`proxy`], [`processes`] | hurts it: AWS's faults, and SIGKILL for functions |
-//! | [`cli`] | the commands: [`up`], [`demo`], [`torture`], [`send`], [`events`], [`rotate`] |
+//! | [`cli`] | the commands: [`up`], [`demo`], [`torture`], [`soak`], [`send`], [`events`], [`rotate`] |
 //!
 //! Nothing is left behind, however it ends. Children run in process groups that end when their
 //! owner is dropped ([`process`]); a signal drops what runs ([`signals`]); MiniStack ends by
@@ -50,6 +50,7 @@ pub mod running;
 pub mod send;
 pub mod settled;
 pub mod signals;
+pub mod soak;
 pub mod stack;
 pub mod stack_file;
 pub mod system;

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_lambda::primitives::Blob;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
@@ -141,6 +141,15 @@ impl Schedule {
         self.runs.clone()
     }
 
+    /// Waits until it ends by itself, which it shouldn't, and says why.
+    pub async fn broken(&mut self) -> anyhow::Error {
+        let error = match self.task.join_next().await {
+            Some(Ok(Err(error))) => error,
+            _ => anyhow!("it ended without a reason"),
+        };
+        error.context("the reconciler is not run any more")
+    }
+
     /// Begins no more, waits for those under way, and tells how many there were.
     ///
     /// # Errors
@@ -251,7 +260,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_run_ends_the_schedule() {
-        let schedule = Schedule::of(OFTEN, || async { bail!("no such function") });
+        let start = || Schedule::of(OFTEN, || async { bail!("no such function") });
+        let broken = format!("{:#}", start().broken().await);
+        assert!(broken.ends_with("no such function"), "{broken}");
+        let schedule = start();
         let mut runs = schedule.runs();
         while runs.changed().await.is_ok() {}
         let error = schedule.stop().await.unwrap_err().to_string();

@@ -85,4 +85,10 @@ impl Workspace {
     pub fn torture_log(&self) -> PathBuf {
         self.state().join("torture.log")
     }
+
+    /// The same of `cargo local soak`.
+    #[must_use]
+    pub fn soak_log(&self) -> PathBuf {
+        self.state().join("soak.log")
+    }
 }

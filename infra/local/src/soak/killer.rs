@@ -1,0 +1,61 @@
+//! Kills the reconciler while it is at work.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::sync::watch;
+
+use crate::processes;
+use crate::reconciler::{FUNCTION, Runs};
+use crate::stack::Stack;
+
+/// How long a run takes before one has been seen.
+const USUAL_RUN: Duration = Duration::from_millis(200);
+/// How long a process may take to be started.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks for it.
+const POLL: Duration = Duration::from_millis(2);
+
+/// A kill that is to come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Strike {
+    /// It hits the first run that begins so long after the start.
+    pub after: Duration,
+    /// How much of a run's usual time has passed then, from 0 to 1.
+    pub share: f64,
+}
+
+/// Kills the reconciler again and again, by the time since `start`.
+///
+/// # Errors
+///
+/// The schedule has ended, or no process can be killed.
+pub async fn kill_all(
+    stack: &Stack,
+    strikes: &[Strike],
+    mut runs: watch::Receiver<Runs>,
+    start: Instant,
+) -> Result<()> {
+    for strike in strikes {
+        tokio::time::sleep_until((start + strike.after).into()).await;
+        let begun = runs.borrow().begun;
+        let next = runs.wait_for(|runs| runs.begun > begun).await;
+        let usual = next.context("the schedule has ended")?.took;
+        let usual = usual.unwrap_or(USUAL_RUN);
+        kill(stack, usual.mul_f64(strike.share)).await?;
+    }
+    Ok(())
+}
+
+/// Kills what runs the reconciler, when it has had so much time.
+async fn kill(stack: &Stack, pause: Duration) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    // After a kill, the next process may be yet to start.
+    while processes::pids(stack, FUNCTION)?.is_empty() {
+        ensure!(Instant::now() < deadline, "no process runs the reconciler");
+        tokio::time::sleep(POLL).await;
+    }
+    tokio::time::sleep(pause).await;
+    let killed = processes::kill(stack, FUNCTION)?;
+    processes::gone(&killed).await
+}
