@@ -166,7 +166,7 @@ impl PanicApi {
             Ok(body) => Ok(Lookup::Found(callout::read_callout(call, &body)?)),
             Err(PanicApiError::Refused { status, .. }) if status == 404 => Ok(Lookup::Gone),
             Err(PanicApiError::Refused { status, .. }) if status == 285 => Ok(Lookup::Closed),
-            Err(error) => Err(error),
+            Err(error) => Err(error.without_words()),
         }
     }
 
@@ -178,7 +178,8 @@ impl PanicApi {
     pub async fn active_callouts(&self) -> Result<ActiveCallouts, PanicApiError> {
         let call = "Get active callouts";
         let request = self.request(Method::GET, &["callouts", "activeCallouts"]);
-        callout::read_active(call, &self.authorized(call, request, &[]).await?)
+        let body = self.authorized(call, request, &[]).await;
+        callout::read_active(call, &body.map_err(PanicApiError::without_words)?)
     }
 
     /// The event stream of one callout.
@@ -189,7 +190,8 @@ impl PanicApi {
     pub async fn callout_events(&self, id: &str) -> Result<Vec<CalloutEvent>, PanicApiError> {
         let call = "Get callout events";
         let request = self.request(Method::GET, &["callouts", id, "events"]);
-        parse(call, &self.authorized(call, request, &[]).await?)
+        let body = self.authorized(call, request, &[]).await;
+        parse(call, &body.map_err(PanicApiError::without_words)?)
     }
 
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {

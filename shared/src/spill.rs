@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{BuildError, SdkError};
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::query::QueryError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
@@ -59,6 +60,9 @@ pub enum SpillError {
     /// DynamoDB didn't confirm an item. It may have it all the same, if only the answer was lost.
     #[error("spill: {}", aws::describe(.0))]
     Put(#[from] Box<SdkError<PutItemError>>),
+    /// DynamoDB didn't confirm that an item is removed.
+    #[error("spill: {}", aws::describe(.0))]
+    Delete(#[from] Box<SdkError<DeleteItemError>>),
     /// Likewise of several items, which it changes together or not at all.
     #[error("spill: {}", aws::describe(.0))]
     Change(#[from] Box<SdkError<TransactWriteItemsError>>),
@@ -156,6 +160,20 @@ impl Spill {
     ///
     /// DynamoDB has not confirmed it.
     pub async fn remove(&self, delivery: &Outgoing) -> Result<(), SpillError> {
+        match parts(&delivery.message.body).len() {
+            1 => self.remove_item(key(delivery, 0)).await,
+            _ => self.remove_items(delivery).await,
+        }
+    }
+
+    /// Not a transaction of one; see [`Self::put_item`].
+    async fn remove_item(&self, key: Item) -> Result<(), SpillError> {
+        let call = self.client.delete_item().table_name(&self.table);
+        call.set_key(Some(key)).send().await.map_err(Box::new)?;
+        Ok(())
+    }
+
+    async fn remove_items(&self, delivery: &Outgoing) -> Result<(), SpillError> {
         let mut call = self.client.transact_write_items();
         for part in 0..parts(&delivery.message.body).len() {
             let delete = Delete::builder()

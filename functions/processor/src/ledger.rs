@@ -43,6 +43,7 @@ pub trait Ledger: Send + Sync + 'static {
     fn callout_closed(
         &self,
         id: &str,
+        at: Timestamp,
     ) -> impl Future<Output = Result<(), OpenCalloutsError>> + Send;
 
     /// Notes that a delivery of AURA's arrived.
@@ -97,8 +98,8 @@ impl Ledger for LedgerTable {
         self.open_callouts.opened(id, at).await
     }
 
-    async fn callout_closed(&self, id: &str) -> Result<(), OpenCalloutsError> {
-        self.open_callouts.closed(id).await
+    async fn callout_closed(&self, id: &str, at: Timestamp) -> Result<(), OpenCalloutsError> {
+        self.open_callouts.closed(id, at).await
     }
 
     async fn delivered(&self, at: Timestamp) -> Result<(), LineError> {

@@ -166,10 +166,13 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
     /// After a closing went out. If this fails, the reconciler finds the callout closed and forgets
     /// it.
     pub(crate) async fn note_closing(&self, claimed: &Claimed) {
-        let Some(id) = claimed.identified.event.callout_of(CALLOUT_CLOSED) else {
+        let Identified {
+            event, envelope, ..
+        } = &claimed.identified;
+        let Some(id) = event.callout_of(CALLOUT_CLOSED) else {
             return;
         };
-        if let Err(error) = self.ledger.callout_closed(id).await {
+        if let Err(error) = self.ledger.callout_closed(id, envelope.received_at).await {
             let message_id = &claimed.record.message_id;
             tracing::warn!(message_id, %error, "closed, and still noted as open");
         }

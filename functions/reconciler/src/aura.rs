@@ -6,24 +6,26 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use shared::panic_api::{ActiveCallouts, Lookup, PanicApi, PanicApiError};
-use tokio::sync::{Mutex, Semaphore};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout_at};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::config::AuraLimits;
+use crate::pace::{Call, Pace};
 
 /// How often a call is tried again that AURA failed at, and the first pause. The next one is twice
 /// as long; both have jitter.
 const TIMES_AGAIN: usize = 2;
 const PAUSE: Duration = Duration::from_millis(250);
-/// After so many calls in a row that came to nothing, AURA is left in peace until the next run.
-const MOST_IN_A_ROW: u64 = 6;
+/// After so many questions in a row that came to nothing, each tried again as above, AURA isn't asked
+/// about single callouts until the next run.
+const MOST_IN_A_ROW: u64 = 3;
 
 /// A client of AURA that is kept across runs, and with it the token.
 #[derive(Debug)]
 pub struct Aura {
     api: PanicApi,
     at_once: Semaphore,
-    pace: Mutex<Interval>,
+    pace: Pace,
     failures: AtomicU64,
     failures_in_a_row: AtomicU64,
     has_refused: AtomicBool,
@@ -38,8 +40,8 @@ pub enum Unheard {
     /// It answered something that is no answer to the call, or nothing.
     #[error(transparent)]
     Failed(#[from] PanicApiError),
-    /// It has failed too often in this run.
-    #[error("AURA failed too often in a row; the next run asks again")]
+    /// It has refused in this run, or failed too often.
+    #[error("AURA refused, or failed too often in a row; the next run asks again")]
     GivenUp,
     /// The run's time is over.
     #[error("no time was left to ask AURA; the next run goes on")]
@@ -50,13 +52,10 @@ impl Aura {
     /// AURA behind this client, within these limits.
     #[must_use]
     pub fn new(api: PanicApi, limits: AuraLimits) -> Self {
-        let mut pace = interval(Duration::from_mins(1) / u32::from(limits.per_minute.get()));
-        // What wasn't called doesn't entitle to a burst later.
-        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             api,
             at_once: Semaphore::new(limits.at_once.get().into()),
-            pace: Mutex::new(pace),
+            pace: Pace::new(limits.per_minute),
             failures: AtomicU64::new(0),
             failures_in_a_row: AtomicU64::new(0),
             has_refused: AtomicBool::new(false),
@@ -82,10 +81,10 @@ impl Aura {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// Whether AURA is left in peace until the next run.
+    /// Whether AURA isn't asked about single callouts until the next run.
     #[must_use]
     pub fn is_given_up(&self) -> bool {
-        self.failures_in_a_row.load(Ordering::Relaxed) >= MOST_IN_A_ROW
+        self.has_refused() || self.failures_in_a_row.load(Ordering::Relaxed) >= MOST_IN_A_ROW
     }
 
     /// Whether AURA has refused who asks, in this run.
@@ -100,7 +99,10 @@ impl Aura {
     ///
     /// AURA wasn't heard.
     pub async fn active_callouts(&self, deadline: Instant) -> Result<ActiveCallouts, Unheard> {
-        self.ask(deadline, || self.api.active_callouts()).await
+        let asking = self.ask(Call::List, || self.api.active_callouts());
+        timeout_at(deadline, asking)
+            .await
+            .unwrap_or(Err(Unheard::OutOfTime))
     }
 
     /// One callout.
@@ -109,18 +111,16 @@ impl Aura {
     ///
     /// AURA wasn't heard.
     pub async fn callout(&self, id: &str, deadline: Instant) -> Result<Lookup, Unheard> {
-        self.ask(deadline, || self.api.callout(id)).await
+        if self.is_given_up() {
+            return Err(Unheard::GivenUp);
+        }
+        let asking = self.ask(Call::Single, || self.api.callout(id));
+        timeout_at(deadline, asking)
+            .await
+            .unwrap_or(Err(Unheard::OutOfTime))
     }
 
-    async fn ask<T, F>(&self, deadline: Instant, call: impl Fn() -> F) -> Result<T, Unheard>
-    where
-        F: Future<Output = Result<T, PanicApiError>>,
-    {
-        let asked = timeout_at(deadline, self.ask_patiently(call)).await;
-        asked.unwrap_or(Err(Unheard::OutOfTime))
-    }
-
-    async fn ask_patiently<T, F>(&self, call: impl Fn() -> F) -> Result<T, Unheard>
+    async fn ask<T, F>(&self, kind: Call, call: impl Fn() -> F) -> Result<T, Unheard>
     where
         F: Future<Output = Result<T, PanicApiError>>,
     {
@@ -130,12 +130,21 @@ impl Aura {
             .with_jitter();
         let mut pauses = pauses.build();
         loop {
-            let error = match self.ask_once(&call).await? {
-                Ok(answer) => return Ok(answer),
+            let error = match self.ask_once(kind, &call).await {
+                Ok(answer) => {
+                    self.failures_in_a_row.store(0, Ordering::Relaxed);
+                    return Ok(answer);
+                }
                 Err(error) => error,
             };
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            if is_refusal(&error) {
+                self.has_refused.store(true, Ordering::Relaxed);
+                return Err(Unheard::Refused(error));
+            }
             let pause = pauses.next().filter(|_| error.is_transient());
             let Some(pause) = pause else {
+                self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
                 return Err(error.into());
             };
             tracing::info!(%error, "asking AURA again");
@@ -143,35 +152,14 @@ impl Aura {
         }
     }
 
-    async fn ask_once<T, F>(
-        &self,
-        call: impl Fn() -> F,
-    ) -> Result<Result<T, PanicApiError>, Unheard>
+    async fn ask_once<T, F>(&self, kind: Call, call: impl Fn() -> F) -> Result<T, PanicApiError>
     where
         F: Future<Output = Result<T, PanicApiError>>,
     {
         // It is never closed.
         let _permit = self.at_once.acquire().await;
-        self.pace.lock().await.tick().await;
-        if self.is_given_up() {
-            return Err(Unheard::GivenUp);
-        }
-        let answer = call().await;
-        if answer.is_ok() {
-            self.failures_in_a_row.store(0, Ordering::Relaxed);
-        } else {
-            self.failures.fetch_add(1, Ordering::Relaxed);
-            self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
-        }
-        match answer {
-            Err(error) if is_refusal(&error) => {
-                self.has_refused.store(true, Ordering::Relaxed);
-                self.failures_in_a_row
-                    .store(MOST_IN_A_ROW, Ordering::Relaxed);
-                Err(Unheard::Refused(error))
-            }
-            answer => Ok(answer),
-        }
+        self.pace.call(kind).await;
+        call().await
     }
 }
 

@@ -3,12 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
-use shared::ledger::open::OpenCallout;
+use shared::ledger::open::{OpenCallout, Told};
 use shared::panic_api::{ActiveCallouts, Callout};
 
+use crate::memory::Memory;
 use crate::verdict::{Seen, is_due};
+
+/// So many callouts may vanish from AURA's list at once, or half of those that are open, and be
+/// taken for closed. When more do, something else may be wrong: another customer source's
+/// credentials, say, whose list is empty and who knows none of ours.
+const MOST_AT_ONCE: usize = 10;
+/// Then it has to stay so for this long.
+const HOLD: SignedDuration = SignedDuration::from_mins(10);
 
 /// A callout that has to be looked at.
 #[derive(Debug)]
@@ -26,9 +34,30 @@ pub enum Case {
     Open {
         /// As it is noted.
         known: Known,
-        /// AURA's status, from its list.
-        status: Option<String>,
+        /// Its entry in AURA's list.
+        listed: Callout,
     },
+    /// Its closing was told, and its opening wasn't.
+    ClosedAlone {
+        /// Its id.
+        id: String,
+        /// When its closing arrived.
+        closed_at: Timestamp,
+    },
+}
+
+/// The cases of a run.
+#[derive(Debug, Default)]
+pub struct Cases {
+    /// Openings and closings, in turns.
+    pub urgent: Vec<Case>,
+    /// Callouts that are open both here and there.
+    pub changes: Vec<Case>,
+    /// How many callouts have vanished and are no cases, because too many have, or the list could
+    /// not be read whole.
+    pub held: usize,
+    /// Since when too many have.
+    pub vanished_since: Option<Timestamp>,
 }
 
 /// A callout that is noted as open.
@@ -42,13 +71,13 @@ pub struct Known {
     pub seen: Option<Seen>,
 }
 
-impl From<OpenCallout> for Known {
+impl Known {
     /// What isn't as this version remembers things is looked at anew.
-    fn from(open: OpenCallout) -> Self {
-        let seen = open.seen.and_then(|seen| serde_json::from_str(&seen).ok());
+    fn new(id: String, opened_at: Timestamp, seen: Option<String>) -> Self {
+        let seen = seen.and_then(|seen| serde_json::from_str(&seen).ok());
         Self {
-            id: open.id,
-            opened_at: open.opened_at,
+            id,
+            opened_at,
             seen,
         }
     }
@@ -59,7 +88,7 @@ impl Case {
     #[must_use]
     pub fn id(&self) -> &str {
         match self {
-            Self::Unknown { id, .. } => id,
+            Self::Unknown { id, .. } | Self::ClosedAlone { id, .. } => id,
             Self::Vanished(known) | Self::Open { known, .. } => &known.id,
         }
     }
@@ -69,6 +98,7 @@ impl Case {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unknown { .. } => "openings",
+            Self::ClosedAlone { .. } => "openingsOfClosed",
             Self::Vanished(_) => "closings",
             Self::Open { .. } => "changes",
         }
@@ -87,20 +117,27 @@ pub fn created_at(listed: &Callout) -> Option<Timestamp> {
     Some(created.created_at)
 }
 
-/// The cases, the urgent ones first: openings and closings in turns, then changes. Of each kind,
-/// those behind its cursor come first, so that what there was no time for gets its turn.
+/// The cases. Of each kind, those behind its cursor come first, so that what there was no time for
+/// gets its turn.
 #[must_use]
 pub fn cases(
-    open: Vec<OpenCallout>,
+    noted: Vec<OpenCallout>,
     active: ActiveCallouts,
-    cursors: &BTreeMap<String, String>,
+    memory: &Memory,
     now: Timestamp,
-) -> Vec<Case> {
+) -> Cases {
     let is_complete = active.unreadable == 0;
-    let mut open: BTreeMap<String, Known> = open
-        .into_iter()
-        .map(|open| (open.id.clone(), Known::from(open)))
-        .collect();
+    let mut open = BTreeMap::new();
+    let mut closed = Vec::new();
+    for OpenCallout { id, told, seen } in noted {
+        match told {
+            Told::Opened(at) => {
+                open.insert(id.clone(), Known::new(id, at, seen));
+            }
+            Told::ClosedAlone(closed_at) => closed.push(Case::ClosedAlone { id, closed_at }),
+        }
+    }
+    let count = open.len();
     let listed: BTreeMap<String, Callout> = active
         .callouts
         .into_iter()
@@ -108,24 +145,33 @@ pub fn cases(
         .collect();
     let (mut unknown, mut changes) = (Vec::new(), Vec::new());
     for (id, listed) in listed {
-        let status = listed.status.clone();
+        let status = listed.status.as_deref();
         match open.remove(&id) {
+            None if closed.iter().any(|case: &Case| case.id() == id) => {}
             None => unknown.push(Case::Unknown { id, listed }),
-            Some(known) if is_due(known.seen.as_ref(), status.as_deref(), now) => {
-                changes.push(Case::Open { known, status });
+            Some(known) if is_due(known.seen.as_ref(), status, now) => {
+                changes.push(Case::Open { known, listed });
             }
             Some(_) => {}
         }
     }
+    let vanished: Vec<_> = open.into_values().map(Case::Vanished).collect();
+    let are_too_many = vanished.len() > MOST_AT_ONCE && 2 * vanished.len() > count;
+    let vanished_since = are_too_many.then(|| memory.vanished_since.unwrap_or(now));
+    let is_held = vanished_since.is_some_and(|at| now.duration_since(at) < HOLD);
     // What a list lacks that couldn't be read whole may be in it.
-    let vanished = open.into_values().filter(|_| is_complete);
-    let vanished = vanished.map(Case::Vanished).collect();
-    let [unknown, vanished, changes] =
-        [unknown, vanished, changes].map(|cases| rotated(cases, cursors));
-    in_turns(unknown, vanished)
-        .into_iter()
-        .chain(changes)
-        .collect()
+    let (vanished, held) = if is_held || !is_complete {
+        (Vec::new(), vanished.len())
+    } else {
+        (vanished, 0)
+    };
+    let rotated = |cases| rotated(cases, &memory.cursors);
+    Cases {
+        urgent: in_turns([unknown, closed, vanished].map(rotated)),
+        changes: rotated(changes),
+        held,
+        vanished_since,
+    }
 }
 
 /// A case's place in the order of its run.
@@ -165,6 +211,7 @@ pub fn cursors(order: &[Place], begun: &BTreeSet<usize>) -> BTreeMap<String, Str
 
 /// Cases of one kind, by id, from behind the cursor on and around.
 fn rotated(mut cases: Vec<Case>, cursors: &BTreeMap<String, String>) -> Vec<Case> {
+    cases.sort_by(|one, other| one.id().cmp(other.id()));
     let cursor = cases.first().and_then(|case| cursors.get(case.kind()));
     if let Some(cursor) = cursor {
         let behind = cases.partition_point(|case| case.id() <= cursor.as_str());
@@ -173,13 +220,12 @@ fn rotated(mut cases: Vec<Case>, cursors: &BTreeMap<String, String>) -> Vec<Case
     cases
 }
 
-fn in_turns(one: Vec<Case>, other: Vec<Case>) -> Vec<Case> {
-    let (mut one, mut other) = (one.into_iter(), other.into_iter());
-    let mut cases = Vec::with_capacity(one.len() + other.len());
+fn in_turns(kinds: [Vec<Case>; 3]) -> Vec<Case> {
+    let mut kinds = kinds.map(Vec::into_iter);
+    let mut cases = Vec::new();
     loop {
         let before = cases.len();
-        cases.extend(one.next());
-        cases.extend(other.next());
+        cases.extend(kinds.iter_mut().filter_map(Iterator::next));
         if cases.len() == before {
             return cases;
         }
@@ -206,7 +252,7 @@ mod tests {
     fn open(id: &str, seen: Option<&Seen>) -> OpenCallout {
         OpenCallout {
             id: id.to_owned(),
-            opened_at: NOW,
+            told: Told::Opened(NOW),
             seen: seen.map(|seen| serde_json::to_string(seen).unwrap()),
         }
     }
@@ -218,22 +264,28 @@ mod tests {
         }
     }
 
-    fn named(cases: &[Case]) -> Vec<(&str, &str)> {
-        cases.iter().map(|case| (case.kind(), case.id())).collect()
+    fn named(cases: &Cases) -> Vec<(&str, &str)> {
+        let all = cases.urgent.iter().chain(&cases.changes);
+        all.map(|case| (case.kind(), case.id())).collect()
     }
 
     #[test]
     fn only_what_differs_or_is_due_has_to_be_looked_at() {
         let seen = Seen {
             status: Some("created".to_owned()),
-            ask_at: Some(Timestamp::MAX),
+            look_at: Some(Timestamp::MAX),
             ..Seen::default()
         };
         let due = Seen {
-            ask_at: Some(NOW),
+            look_at: Some(NOW),
             ..seen.clone()
         };
+        let closed = OpenCallout {
+            told: Told::ClosedAlone(NOW),
+            ..open("closed", None)
+        };
         let noted = vec![
+            closed,
             open("changed", Some(&seen)),
             open("due", Some(&due)),
             open("new", None),
@@ -242,6 +294,7 @@ mod tests {
         ];
         let list = active(vec![
             listed("changed", "Responder Dispatched"),
+            listed("closed", "created"),
             listed("due", "created"),
             listed("new", "created"),
             listed("quiet", "created"),
@@ -250,12 +303,16 @@ mod tests {
         ]);
         let expected = [
             ("openings", "unknown"),
+            ("openingsOfClosed", "closed"),
             ("closings", "vanished"),
             ("changes", "changed"),
             ("changes", "due"),
             ("changes", "new"),
         ];
-        assert_eq!(named(&cases(noted, list, &BTreeMap::new(), NOW)), expected);
+        assert_eq!(
+            named(&cases(noted, list, &Memory::default(), NOW)),
+            expected
+        );
     }
 
     #[test]
@@ -264,17 +321,46 @@ mod tests {
             callouts: Vec::new(),
             unreadable: 1,
         };
-        let cases = cases(vec![open("1", None)], list, &BTreeMap::new(), NOW);
-        assert!(cases.is_empty());
+        let cases = cases(vec![open("1", None)], list, &Memory::default(), NOW);
+        assert!(cases.urgent.is_empty() && cases.changes.is_empty());
+        assert_eq!(cases.held, 1);
+    }
+
+    #[test]
+    fn when_most_of_many_vanish_at_once_none_counts_as_closed_for_a_while() {
+        let with = |vanished: usize, left: usize, memory: &Memory, now| {
+            let ids = (0..vanished + left).map(|n| n.to_string());
+            let noted = ids.map(|id| open(&id, None)).collect();
+            let left = (0..left).map(|n| listed(&n.to_string(), "created"));
+            cases(noted, active(left.collect()), memory, now)
+        };
+        let vanished = |cases: &Cases| cases.urgent.len();
+        let none = Memory::default();
+        assert_eq!(vanished(&with(10, 0, &none, NOW)), 10);
+        assert_eq!(vanished(&with(11, 11, &none, NOW)), 11);
+        let held = with(11, 10, &none, NOW);
+        assert_eq!((vanished(&held), held.held), (0, 11));
+        assert_eq!(held.vanished_since, Some(NOW));
+        let since = Memory {
+            vanished_since: held.vanished_since,
+            ..none
+        };
+        let second = SignedDuration::from_secs(1);
+        assert_eq!(vanished(&with(11, 10, &since, NOW + HOLD - second)), 0);
+        assert_eq!(vanished(&with(11, 10, &since, NOW + HOLD)), 11);
+        assert_eq!(with(10, 11, &since, NOW).vanished_since, None);
     }
 
     #[test]
     fn the_next_run_goes_on_behind_the_cursor_and_comes_around() {
         let noted = ["v1", "v2"].map(|id| open(id, None)).into();
         let list = active(["a", "b", "c"].map(|id| listed(id, "created")).into());
-        let cursors = [("openings".to_owned(), "a".to_owned())].into();
-        let cases = cases(noted, list, &cursors, NOW);
-        let ids: Vec<_> = cases.iter().map(Case::id).collect();
+        let memory = Memory {
+            cursors: [("openings".to_owned(), "a".to_owned())].into(),
+            ..Memory::default()
+        };
+        let cases = cases(noted, list, &memory, NOW);
+        let ids: Vec<_> = cases.urgent.iter().map(Case::id).collect();
         assert_eq!(ids, ["b", "v1", "c", "v2", "a"]);
     }
 

@@ -23,6 +23,7 @@ pub mod line;
 pub mod lock;
 pub mod memory;
 pub mod metrics;
+pub mod pace;
 pub mod payload;
 pub mod run;
 pub mod settle;

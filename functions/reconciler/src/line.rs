@@ -47,13 +47,14 @@ impl Line {
         self.deaf_runs >= RUNS_UNTIL_DOWN
     }
 
-    /// Whether the endpoint should be registered again now.
+    /// Whether the endpoint should be registered again now, after a run that learned of `changes` by
+    /// asking alone. While nothing happens there is nothing that AURA could deliver.
     #[must_use]
-    pub fn is_to_be_healed(&self, now: Timestamp) -> bool {
+    pub fn is_to_be_healed(&self, changes: usize, now: Timestamp) -> bool {
         let paused = self
             .healed_at
             .is_none_or(|at| now.duration_since(at) >= HEALING_PAUSE);
-        self.is_down() && paused
+        self.is_down() && changes > 0 && paused
     }
 }
 
@@ -96,10 +97,11 @@ mod tests {
     #[test]
     fn it_is_healed_once_in_a_while() {
         let mut line = after(&[(0, 1), (1, 1), (1, 1)]);
-        assert!(line.is_to_be_healed(at(20)));
+        assert!(line.is_to_be_healed(1, at(20)));
+        assert!(!line.is_to_be_healed(0, at(20)));
         line.healed_at = Some(at(20));
-        assert!(!line.is_to_be_healed(at(29)));
-        assert!(line.is_to_be_healed(at(30)));
-        assert!(!Line::default().is_to_be_healed(at(30)));
+        assert!(!line.is_to_be_healed(1, at(29)));
+        assert!(line.is_to_be_healed(1, at(30)));
+        assert!(!Line::default().is_to_be_healed(1, at(30)));
     }
 }

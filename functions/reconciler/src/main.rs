@@ -1,6 +1,7 @@
 //! The `reconciler` function: configuration, clients, run.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
@@ -19,6 +20,9 @@ use shared::queue::Queue;
 use shared::spill::Spill;
 use shared::{aws, http_client, telemetry};
 use tokio::sync::Mutex;
+
+/// A list of ten thousand callouts has some megabytes.
+const LIST_TIME: Duration = Duration::from_secs(20);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -48,7 +52,7 @@ async fn run() -> Result<(), Error> {
             secrets_manager: aws_sdk_secretsmanager::Client::new(&sdk),
             credentials_arn: config.aura_credentials_secret_arn.clone(),
             base_url: config.aura_base_url.clone(),
-            http: http_client::build()?,
+            http: http_client::builder().timeout(LIST_TIME).build()?,
             limits: config.limits,
             kept: Mutex::default(),
         },

@@ -32,6 +32,10 @@ pub struct Memory {
     pub line: Line,
     /// The last callout that was begun with, of each kind of work: the next run goes on behind it.
     pub cursors: BTreeMap<String, String>,
+    /// The first run of all.
+    pub began_at: Option<Timestamp>,
+    /// Since when AURA's list lacks too many callouts at once.
+    pub vanished_since: Option<Timestamp>,
     /// Openings and closings that were put on the queue, by their keys in the ledger, and when.
     pub on_their_way: BTreeMap<String, Timestamp>,
 }

@@ -27,10 +27,15 @@ use crate::verdict::Patience;
 
 /// How many cases are in work at once. AURA has a limit of its own.
 const AT_ONCE: usize = 16;
-/// Kept back from the run for its end: the line, the memory, the lock.
+/// Kept back from a run's time for its end: the line, the memory, the lock. No more than this, and no
+/// more than a quarter.
 const MOST_ENDING: Duration = Duration::from_secs(5);
-/// No more than this part of a run is kept back for it.
 const ENDING_SHARE: f64 = 0.25;
+/// Kept back for the lock alone.
+const RELEASING: Duration = Duration::from_millis(300);
+/// If there are closings to confirm, openings and closings may take so much of the time: what is left
+/// is for the list that confirms them, and for changes.
+const URGENT_SHARE: f64 = 0.6;
 
 /// Everything that a run takes.
 #[derive(Debug)]
@@ -92,6 +97,7 @@ pub enum RunError {
 struct Learned {
     found: Vec<Found>,
     cursors: BTreeMap<String, String>,
+    vanished_since: Option<Timestamp>,
 }
 
 impl Reconciler {
@@ -101,43 +107,32 @@ impl Reconciler {
     ///
     /// The first of what went wrong; the run's line has it, too.
     pub async fn run(&self, deadline: Timestamp) -> Result<(), RunError> {
-        let now = Timestamp::now();
-        let metrics = RunMetrics::start(now);
+        let time = Time::until(deadline);
+        let metrics = RunMetrics::start(time.began_at);
         let mut metrics = metrics.append_on_drop(self.metrics.clone());
-        let done = self.locked_run(now, deadline, &mut metrics).await;
+        let done = self.locked_run(time, &mut metrics).await;
         metrics.failure = done.as_ref().err().map(ToString::to_string);
         done
     }
 
-    async fn locked_run(
-        &self,
-        now: Timestamp,
-        deadline: Timestamp,
-        metrics: &mut RunMetrics,
-    ) -> Result<(), RunError> {
-        let Some(claim) = lock::take(&self.ledger, now, deadline).await? else {
+    async fn locked_run(&self, time: Time, metrics: &mut RunMetrics) -> Result<(), RunError> {
+        let Some(claim) = lock::take(&self.ledger, time.began_at, time.deadline).await? else {
             tracing::info!("another run is under way");
             metrics.skipped = 1;
             return Ok(());
         };
         metrics.run = Some(claim.attempt);
-        let done = self.work(claim.attempt, now, deadline, metrics).await;
+        let work = Box::pin(self.work(claim.attempt, time, metrics));
+        let done = timeout_at(time.release, work).await;
         lock::release(&self.ledger, &claim).await;
-        done
+        done.unwrap_or(Err(RunError::OutOfTime))
     }
 
-    async fn work(
-        &self,
-        run: u32,
-        now: Timestamp,
-        deadline: Timestamp,
-        metrics: &mut RunMetrics,
-    ) -> Result<(), RunError> {
-        let end = Instant::now() + working_time(now, deadline);
+    async fn work(&self, run: u32, time: Time, metrics: &mut RunMetrics) -> Result<(), RunError> {
         let memory = self.memory.read().await?;
         let (redriven, learned) = join(
-            self.redrive.run(end),
-            Box::pin(self.learn(run, &memory, end, metrics)),
+            self.redrive.run(time.end),
+            Box::pin(self.learn(run, &memory, time, metrics)),
         )
         .await;
         metrics.redriven(redriven, Timestamp::now());
@@ -155,7 +150,7 @@ impl Reconciler {
         &self,
         run: u32,
         memory: &Memory,
-        end: Instant,
+        time: Time,
         metrics: &mut RunMetrics,
     ) -> Result<Learned, RunError> {
         let aura = self.asking.aura().await?;
@@ -169,58 +164,50 @@ impl Reconciler {
             patience: &self.patience,
             memory,
             run,
-            deadline: end,
+            deadline: time.end,
         };
-        let learned = self.learn_from(&round, metrics).await;
+        let learned = self.learn_in(&round, metrics).await;
         metrics.aura_calls = aura.calls() - calls_before;
         metrics.aura_failures = aura.failures();
+        metrics.aura_refuses = Some(aura.has_refused().into());
         if aura.has_refused() {
-            metrics.aura_refuses = 1;
             // The credentials may be others by now.
             self.asking.forget().await;
         }
         learned
     }
 
-    async fn learn_from(
+    async fn learn_in(
         &self,
         round: &Round<'_>,
         metrics: &mut RunMetrics,
     ) -> Result<Learned, RunError> {
         // First what is noted, then AURA's list: what is opened in between is in the list alone,
         // and the ledger knows it.
-        let open = timeout_at(round.deadline, self.open_callouts()).await;
-        let open = open.map_err(|_elapsed| RunError::OutOfTime)??;
+        let noted = timeout_at(round.deadline, self.noted_callouts()).await;
+        let noted = noted.map_err(|_elapsed| RunError::OutOfTime)??;
         let active = round.aura.active_callouts(round.deadline).await?;
-        metrics.open = open.len();
-        metrics.active = active.callouts.len();
+        metrics.open = noted.len();
+        metrics.active = Some(active.callouts.len());
         metrics.unreadable = active.unreadable;
-        let cases = cases(open, active, &round.memory.cursors, Timestamp::now());
-        let order: Vec<_> = cases.iter().map(Place::of).collect();
-        let mut learned = Learned::default();
-        let (mut begun, mut closings) = (BTreeSet::new(), Vec::new());
-        let mut settling = stream::iter(cases.into_iter().enumerate())
-            .map(|(number, case)| async move { (number, settle(round, case).await) })
-            .buffer_unordered(AT_ONCE);
-        while let Some((number, settled)) = settling.next().await {
-            if !matches!(settled, Err(NotSettled::NotBegun)) {
-                begun.insert(number);
-            }
-            match settled {
-                Ok(settled) => {
-                    metrics.checked += usize::from(settled.was_asked);
-                    learned.found.extend(settled.found);
-                    closings.extend(settled.closing);
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "left for the next run");
-                    metrics.unsettled += 1;
-                }
-            }
+        let cases = cases(noted, active, round.memory, Timestamp::now());
+        metrics.leave(cases.held);
+        if cases.held > 0 {
+            let held = cases.held;
+            tracing::error!(
+                held,
+                "too many callouts have vanished, or AURA's list can't be read"
+            );
         }
-        learned.cursors = cursors(&order, &begun);
+        let mut learned = Learned {
+            vanished_since: cases.vanished_since,
+            ..Learned::default()
+        };
+        let urgent = round.urgent(&cases.urgent);
+        let closings = settle_all(&urgent, cases.urgent, &mut learned, metrics).await;
         let closed = confirm(round, closings, metrics).await;
         learned.found.extend(closed);
+        settle_all(round, cases.changes, &mut learned, metrics).await;
         for found in &learned.found {
             match found.finding {
                 Finding::Opened => metrics.openings_recovered += 1,
@@ -231,12 +218,12 @@ impl Reconciler {
         Ok(learned)
     }
 
-    async fn open_callouts(&self) -> Result<Vec<OpenCallout>, OpenCalloutsError> {
+    async fn noted_callouts(&self) -> Result<Vec<OpenCallout>, OpenCalloutsError> {
         let shards = (0..SHARDS).map(|shard| self.open.of_shard(shard));
         Ok(try_join_all(shards).await?.into_iter().flatten().collect())
     }
 
-    /// Draws the conclusions, and hands on to the next run.
+    /// Draws the conclusions, and hands on to the next run, whatever fails.
     async fn end(
         &self,
         run: u32,
@@ -245,32 +232,43 @@ impl Reconciler {
         metrics: &mut RunMetrics,
     ) -> Result<(), RunError> {
         let now = Timestamp::now();
-        let delivered_at = self.line.last().await?;
-        let changes = learned.map_or(0, Learned::changes);
-        memory.line = memory.line.after_run(changes, delivered_at);
-        if memory.line.is_down() {
-            tracing::error!("callouts change, and AURA tells nothing of it: the webhook is down");
-            metrics.webhook_down = 1;
-        }
-        if let Some(healing) = &self.healing
-            && memory.line.is_to_be_healed(now)
-        {
-            healing.begin().await?;
-            metrics.healing = 1;
-            memory.line.healed_at = Some(now);
-        }
-        let since = delivered_at.map(|at| now.duration_since(at));
-        metrics.since_delivery = since.and_then(|since| since.try_into().ok());
+        let watched = self.watch(&mut memory, learned, now, metrics).await;
         if let Some(learned) = learned {
+            memory.began_at = memory.began_at.or(Some(now));
             memory.cursors.clone_from(&learned.cursors);
-            for found in &learned.found {
-                let key = key_of(&found.id, found.finding);
-                memory.on_their_way.insert(key, now);
-            }
+            memory.vanished_since = learned.vanished_since;
+            memory.on_their_way.extend(learned.on_their_way(now));
         }
         memory.tidy(now);
         if !self.memory.write(&memory, run).await? {
             tracing::warn!("a later run has begun: what this one would hand on is left out");
+        }
+        watched
+    }
+
+    /// Watches the line.
+    async fn watch(
+        &self,
+        memory: &mut Memory,
+        learned: Option<&Learned>,
+        now: Timestamp,
+        metrics: &mut RunMetrics,
+    ) -> Result<(), RunError> {
+        let delivered_at = self.line.last().await?;
+        let since = delivered_at.map(|at| now.duration_since(at));
+        metrics.since_delivery = since.and_then(|since| since.try_into().ok());
+        let changes = learned.map_or(0, Learned::changes);
+        memory.line = memory.line.after_run(changes, delivered_at);
+        metrics.webhook_down = Some(memory.line.is_down().into());
+        if memory.line.is_down() {
+            tracing::error!("callouts change, and AURA tells nothing of it: the webhook is down");
+        }
+        if let Some(healing) = &self.healing
+            && memory.line.is_to_be_healed(changes, now)
+        {
+            healing.begin().await?;
+            metrics.healing = 1;
+            memory.line.healed_at = Some(now);
         }
         Ok(())
     }
@@ -280,12 +278,86 @@ impl Learned {
     fn changes(&self) -> usize {
         self.found.iter().filter(|found| found.is_change).count()
     }
+
+    /// Openings and closings that are on the queue now.
+    fn on_their_way(&self, now: Timestamp) -> impl Iterator<Item = (String, Timestamp)> {
+        let once = |found: &&Found| !matches!(found.finding, Finding::Observed { .. });
+        let once = self.found.iter().filter(once);
+        once.map(move |found| (key_of(&found.id, found.finding), now))
+    }
 }
 
-/// How long a run may work until it has to come to its end.
-fn working_time(now: Timestamp, deadline: Timestamp) -> Duration {
-    let whole = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
-    whole.saturating_sub(whole.mul_f64(ENDING_SHARE).min(MOST_ENDING))
+/// A run's time.
+#[derive(Debug, Clone, Copy)]
+struct Time {
+    began_at: Timestamp,
+    /// When Lambda ends it.
+    deadline: Timestamp,
+    /// When it has to come to its end.
+    end: Instant,
+    /// When it has to be over, but for the lock.
+    release: Instant,
+}
+
+impl Time {
+    fn until(deadline: Timestamp) -> Self {
+        let (now, began_at) = (Instant::now(), Timestamp::now());
+        let whole = Duration::try_from(deadline.duration_since(began_at)).unwrap_or_default();
+        let ending = whole.mul_f64(ENDING_SHARE).min(MOST_ENDING);
+        Self {
+            began_at,
+            deadline,
+            end: now + whole.saturating_sub(ending),
+            release: now + whole.saturating_sub(RELEASING),
+        }
+    }
+}
+
+impl Round<'_> {
+    /// The same, with time left for the list that confirms closings, if there may be any.
+    fn urgent(&self, cases: &[Case]) -> Self {
+        let has_closings = cases.iter().any(|case| matches!(case, Case::Vanished(_)));
+        let now = Instant::now();
+        let time = self.deadline.saturating_duration_since(now);
+        let share = if has_closings { URGENT_SHARE } else { 1.0 };
+        Self {
+            deadline: now + time.mul_f64(share),
+            ..*self
+        }
+    }
+}
+
+/// Settles cases side by side, until the round's deadline. The closings that it answers are still to
+/// be confirmed.
+async fn settle_all(
+    round: &Round<'_>,
+    cases: Vec<Case>,
+    learned: &mut Learned,
+    metrics: &mut RunMetrics,
+) -> Vec<Closing> {
+    let order: Vec<_> = cases.iter().map(Place::of).collect();
+    let (mut begun, mut closings) = (BTreeSet::new(), Vec::new());
+    let mut settling = stream::iter(cases.into_iter().enumerate())
+        .map(|(number, case)| async move { (number, settle(round, case).await) })
+        .buffer_unordered(AT_ONCE);
+    while let Some((number, settled)) = settling.next().await {
+        if !matches!(settled, Err(NotSettled::NotBegun)) {
+            begun.insert(number);
+        }
+        match settled {
+            Ok(settled) => {
+                metrics.checked += usize::from(settled.was_asked);
+                learned.found.extend(settled.found);
+                closings.extend(settled.closing);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "left for the next run");
+                metrics.leave(1);
+            }
+        }
+    }
+    learned.cursors.extend(cursors(&order, &begun));
+    closings
 }
 
 /// Why a case isn't settled.
@@ -327,12 +399,12 @@ async fn confirm(
     let active = match round.aura.active_callouts(round.deadline).await {
         Ok(active) if active.unreadable == 0 => active,
         Ok(_) => {
-            metrics.unsettled += closings.len();
+            metrics.leave(closings.len());
             return Vec::new();
         }
         Err(error) => {
             tracing::warn!(%error, "closings are left for the next run");
-            metrics.unsettled += closings.len();
+            metrics.leave(closings.len());
             return Vec::new();
         }
     };
@@ -352,9 +424,9 @@ async fn confirm(
             Ok(Ok(closing)) => found.push(closing),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "a closing is left for the next run");
-                metrics.unsettled += 1;
+                metrics.leave(1);
             }
-            Err(_elapsed) => metrics.unsettled += 1,
+            Err(_elapsed) => metrics.leave(1),
         }
     }
     found

@@ -17,13 +17,13 @@ use crate::cases::{Case, Known, created_at};
 use crate::memory::Memory;
 use crate::payload::Finding;
 use crate::verdict::{
-    Patience, Reason, Seen, Verdict, asked, is_over, is_unexplained, on_open, on_unknown,
-    on_vanished,
+    Patience, Reason, Seen, Verdict, asked, is_over, is_unexplained, observations, on_closed_alone,
+    on_open, on_unknown, on_vanished,
 };
 use crate::view::View;
 
 /// What a run's cases have in common.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Round<'a> {
     /// The events.
     pub ledger: &'a DynamoLedger,
@@ -89,6 +89,9 @@ pub enum Unsettled {
     /// AURA wasn't heard.
     #[error(transparent)]
     Aura(#[from] Unheard),
+    /// Something was told while AURA was asked: the answer may be from before it.
+    #[error("something was told meanwhile")]
+    MovedOn,
     /// AURA answers about another callout than it was asked for.
     #[error("AURA's answer is about another callout")]
     AnotherCallout,
@@ -116,14 +119,26 @@ impl Round<'_> {
         match case {
             Case::Unknown { id, listed } => self.settle_unknown(id, listed).await,
             Case::Vanished(known) => self.settle_vanished(known).await,
-            Case::Open { known, status } => self.settle_open(known, status).await,
+            Case::Open { known, listed } => self.settle_open(known, listed).await,
+            Case::ClosedAlone { id, closed_at } => self.settle_closed_alone(id, closed_at).await,
         }
     }
 
-    async fn settle_unknown(&self, id: String, listed: Callout) -> Result<Settled, Unsettled> {
-        if self.is_on_its_way(&id, Finding::Opened) {
-            return Ok(Settled::default());
+    async fn settle_closed_alone(
+        &self,
+        id: String,
+        closed_at: Timestamp,
+    ) -> Result<Settled, Unsettled> {
+        let view = self.view(&id).await?;
+        match on_closed_alone(&view, closed_at, Timestamp::now(), self.patience) {
+            Verdict::Ask(_) => return self.recover_opening(id, None).await,
+            Verdict::Forget => self.open.forget(&id).await?,
+            Verdict::Wait | Verdict::Remember(_) | Verdict::Adopt { .. } => {}
         }
+        Ok(Settled::default())
+    }
+
+    async fn settle_unknown(&self, id: String, listed: Callout) -> Result<Settled, Unsettled> {
         let view = self.view(&id).await?;
         let verdict = on_unknown(&view, created_at(&listed), Timestamp::now(), self.patience);
         match verdict {
@@ -137,9 +152,10 @@ impl Round<'_> {
                     opened_at,
                     seen: None,
                 };
-                return self.observe(&known, &view, Reason::Reopened).await;
+                let status = listed.status.as_deref();
+                return self.observe(&known, &view, status, Reason::Reopened).await;
             }
-            Verdict::Ask(_) => return self.recover_opening(id, listed).await,
+            Verdict::Ask(_) => return self.recover_opening(id, Some(listed)).await,
             Verdict::Wait | Verdict::Remember(_) | Verdict::Forget => {}
         }
         Ok(Settled::default())
@@ -147,38 +163,46 @@ impl Round<'_> {
 
     /// AURA's list has the callout in its flat form. That is said of it where AURA doesn't say more
     /// when asked.
-    async fn recover_opening(&self, id: String, listed: Callout) -> Result<Settled, Unsettled> {
-        let described = match self.aura.callout(&id, self.deadline).await {
-            Ok(Lookup::Found(callout)) if is_about(&callout, &id) => callout.whole,
-            Ok(_) => listed.whole,
-            Err(error) => {
-                tracing::warn!(%error, "an opening is told as AURA's list has it");
-                listed.whole
-            }
-        };
+    async fn recover_opening(
+        &self,
+        id: String,
+        listed: Option<Callout>,
+    ) -> Result<Settled, Unsettled> {
         let finding = Finding::Opened;
-        self.put(&id, finding, Some(&described)).await?;
+        if self.is_on_its_way(&id, finding) {
+            return Ok(Settled::default());
+        }
+        let began_at = self.memory.began_at;
+        let created_at = listed.as_ref().and_then(created_at);
+        let described = match (self.lookup(&id).await, listed) {
+            (Ok(Lookup::Found(callout)), _) => Some(callout.whole),
+            (Ok(Lookup::Gone | Lookup::Closed), listed) => listed.map(|listed| listed.whole),
+            (Err(error), Some(listed)) => {
+                tracing::warn!(%error, "an opening is told as AURA's list has it");
+                Some(listed.whole)
+            }
+            (Err(error), None) => return Err(error),
+        };
+        self.put(&id, finding, described.as_deref()).await?;
         Ok(Settled {
             was_asked: true,
             found: Some(Found {
                 finding,
                 id,
-                is_change: true,
+                // What was open before anybody asked says nothing of the line.
+                is_change: began_at.is_some_and(|began| created_at.is_none_or(|at| at >= began)),
             }),
             closing: None,
         })
     }
 
     async fn settle_vanished(&self, known: Known) -> Result<Settled, Unsettled> {
-        if self.is_on_its_way(&known.id, Finding::Closed { gone: false }) {
-            return Ok(Settled::default());
-        }
         let view = self.view(&known.id).await?;
         match on_vanished(&view, known.opened_at, Timestamp::now(), self.patience) {
-            Verdict::Forget => self.open.closed(&known.id).await?,
-            Verdict::Ask(Reason::ClosedAgain) => {
-                let settled = self.observe(&known, &view, Reason::ClosedAgain).await?;
-                self.open.closed(&known.id).await?;
+            Verdict::Forget => self.open.forget(&known.id).await?,
+            Verdict::Ask(reason @ Reason::ClosedAgain) => {
+                let settled = self.observe(&known, &view, None, reason).await?;
+                self.open.forget(&known.id).await?;
                 return Ok(settled);
             }
             Verdict::Ask(_) => return self.look_for_closing(known, &view).await,
@@ -188,6 +212,9 @@ impl Round<'_> {
     }
 
     async fn look_for_closing(&self, known: Known, view: &View) -> Result<Settled, Unsettled> {
+        if self.is_on_its_way(&known.id, Finding::Closed { gone: false }) {
+            return Ok(Settled::default());
+        }
         let (gone, described) = match self.lookup(&known.id).await? {
             Lookup::Gone => (true, None),
             Lookup::Closed => (false, None),
@@ -240,33 +267,37 @@ impl Round<'_> {
         })
     }
 
-    async fn settle_open(
-        &self,
-        known: Known,
-        status: Option<String>,
-    ) -> Result<Settled, Unsettled> {
+    async fn settle_open(&self, known: Known, listed: Callout) -> Result<Settled, Unsettled> {
         let view = self.view(&known.id).await?;
+        let status = listed.status.as_deref();
         let verdict = on_open(
             &view,
             known.seen.as_ref(),
             known.opened_at,
-            status.as_deref(),
+            status,
             Timestamp::now(),
             self.patience,
         );
         match verdict {
-            Verdict::Ask(reason) => return self.observe(&known, &view, reason).await,
-            Verdict::Remember(seen) => self.remember(&known.id, &seen).await?,
+            Verdict::Ask(Reason::Opening) => {
+                return self.recover_opening(known.id, Some(listed)).await;
+            }
+            Verdict::Ask(reason) => return self.observe(&known, &view, status, reason).await,
+            Verdict::Remember(seen) => {
+                self.remember(&known.id, &seen).await?;
+            }
             Verdict::Wait | Verdict::Adopt { .. } | Verdict::Forget => {}
         }
         Ok(Settled::default())
     }
 
     /// Publishes what AURA says of a callout, unless that was published and nothing else since.
+    /// `listed` is its status in AURA's list.
     async fn observe(
         &self,
         known: &Known,
         view: &View,
+        listed: Option<&str>,
         reason: Reason,
     ) -> Result<Settled, Unsettled> {
         let mut settled = Settled {
@@ -281,6 +312,9 @@ impl Round<'_> {
             // AURA's list has it: one of the two answers is old.
             Lookup::Gone | Lookup::Closed => return Ok(settled),
         };
+        if self.view(&known.id).await? != *view {
+            return Err(Unsettled::MovedOn);
+        }
         let digest = described
             .as_deref()
             .map_or_else(String::new, payload_digest);
@@ -289,27 +323,36 @@ impl Round<'_> {
             seen.last.as_deref() == sort && seen.observed.as_deref() == Some(&digest)
         });
         // AURA's list was behind AURA's own answer.
-        let was_old = reason == Reason::Change && !is_unexplained(view, seen, status.as_deref());
+        let was_old = reason == Reason::Change
+            && status.is_some()
+            && !is_unexplained(view, seen, status.as_deref());
         let observed = (!is_told && !was_old).then_some(digest);
-        if observed.is_some() {
-            let number = seen.map_or(0, |seen| seen.observations) + 1;
+        let is_put = observed.is_some();
+        if is_put {
+            let number = observations(view, seen) + 1;
             let finding = Finding::Observed { number, gone };
             self.put(&known.id, finding, described.as_deref()).await?;
+            let is_change = !matches!(reason, Reason::Silence | Reason::Overtaken);
             settled.found = Some(Found {
                 finding,
                 id: known.id.clone(),
-                is_change: reason != Reason::Silence,
+                is_change,
             });
         }
         let now = Timestamp::now();
-        let seen = asked(view, seen, status.as_deref(), observed, now, self.patience);
-        self.remember(&known.id, &seen).await?;
+        let seen = asked(view, seen, listed, observed, now, self.patience);
+        let is_remembered = self.remember(&known.id, &seen).await?;
+        if is_put && !is_remembered {
+            // Its closing was published in these very milliseconds, and may stand before this: noted
+            // as open, it is found to be closed again.
+            self.open.opened(&known.id, known.opened_at).await?;
+        }
         Ok(settled)
     }
 
     async fn view(&self, id: &str) -> Result<View, Unsettled> {
         let timeline = self.ledger.timeline(&Entity::callout(id).key()).await?;
-        Ok(View::of(&timeline))
+        Ok(View::of(&timeline, Timestamp::now()))
     }
 
     async fn lookup(&self, id: &str) -> Result<Lookup, Unsettled> {
@@ -325,12 +368,11 @@ impl Round<'_> {
         self.memory.is_on_its_way(&key, Timestamp::now())
     }
 
-    async fn remember(&self, id: &str, seen: &Seen) -> Result<(), Unsettled> {
+    /// Whether it is remembered: not if the callout was closed meanwhile, or a later run has been
+    /// here.
+    async fn remember(&self, id: &str, seen: &Seen) -> Result<bool, Unsettled> {
         let text = serde_json::to_string(seen)?;
-        if !self.open.remember(id, &text, self.run).await? {
-            tracing::info!("closed meanwhile, or remembered by a later run");
-        }
-        Ok(())
+        Ok(self.open.remember(id, &text, self.run).await?)
     }
 
     /// When this returns, SQS has it.
@@ -346,7 +388,7 @@ impl Round<'_> {
         let envelope = Envelope::new(delivery_id, now, Origin::Reconciler, payload);
         let message = envelope.message(&Entity::callout(id));
         self.queue.send(&message).await?;
-        tracing::info!(message = finding.message(), %delivery_id, "put on the queue");
+        tracing::info!(event = finding.message(), %delivery_id, "put on the queue");
         Ok(())
     }
 }

@@ -7,6 +7,7 @@
 //! | at AURA | here | verdict |
 //! | --- | --- | --- |
 //! | active | unknown | its opening was missed ([`on_unknown`]) |
+//! | not active | closed, never opened | likewise ([`on_closed_alone`]) |
 //! | not active | open | its closing was missed ([`on_vanished`], [`is_over`]) |
 //! | active | open | asked about, if its status says something else than the last event, has changed without one, or the callout has been silent for too long ([`on_open`]) |
 //!
@@ -23,6 +24,10 @@ use crate::view::{Presence, Stage, View};
 /// A callout that nothing changes about is asked about ever more rarely: at most this many times
 /// the pause doubles.
 const MOST_DOUBLINGS: u32 = 5;
+
+/// A callout that AURA's list lacks, and that AURA calls active when asked, counts as over after so
+/// long at the earliest: one of the two is wrong, and nobody knows which.
+const LONGEST_CONTRADICTION: Duration = Duration::from_hours(1);
 
 /// How long is waited for what.
 #[derive(Debug, Clone, Copy)]
@@ -45,11 +50,14 @@ pub struct Patience {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Seen {
-    /// AURA's status when it was looked at last.
+    /// The status in AURA's list when it was looked at last. What AURA says when asked may lack one,
+    /// or be newer.
     pub status: Option<String>,
     /// The sort key of AURA's last event that was published then.
     pub last: Option<String>,
-    /// When it is to be asked about, if nothing happens before.
+    /// When the ledger is to be looked into again, at the latest.
+    pub look_at: Option<Timestamp>,
+    /// When AURA is to be asked about it, if nothing happens before.
     pub ask_at: Option<Timestamp>,
     /// How often it was asked about since something happened.
     pub asked: u32,
@@ -92,6 +100,8 @@ pub enum Reason {
     ClosedAgain,
     /// Its status isn't what the events say.
     Change,
+    /// What AURA said of it last may have been behind an event, or the event behind that.
+    Overtaken,
     /// Nothing has been heard of it for too long.
     Silence,
 }
@@ -105,6 +115,17 @@ enum Word {
 }
 
 impl Patience {
+    /// The shortest of all silences.
+    fn shortest(&self) -> Duration {
+        let others = [
+            self.dispatched,
+            self.arrived,
+            self.completed,
+            self.cancelled,
+        ];
+        others.into_iter().fold(self.created, Duration::min)
+    }
+
     /// How long a callout may be silent in a stage.
     #[must_use]
     pub fn with(&self, stage: Stage) -> Duration {
@@ -154,7 +175,7 @@ pub fn is_due(seen: Option<&Seen>, status: Option<&str>, now: Timestamp) -> bool
     };
     seen.status.as_deref() != status
         || seen.missing_since.is_some()
-        || seen.ask_at.is_none_or(|at| at <= now)
+        || seen.look_at.is_none_or(|at| at <= now)
 }
 
 /// Active at AURA, open here.
@@ -177,7 +198,10 @@ pub fn on_open(
                 Verdict::Ask(Reason::Reopened)
             };
         }
-        Presence::Unknown | Presence::Published(_) => {}
+        Presence::Unknown | Presence::Abandoned | Presence::Published(_) => {}
+    }
+    if view.opening == Presence::Abandoned {
+        return Verdict::Ask(Reason::Opening);
     }
     let last_at = view.last.as_ref().map_or(opened_at, |last| last.at);
     if is_young(last_at, now, patience) {
@@ -185,6 +209,9 @@ pub fn on_open(
     }
     if is_unexplained(view, seen, status) {
         return Verdict::Ask(Reason::Change);
+    }
+    if is_overtaken(view, seen, status) {
+        return Verdict::Ask(Reason::Overtaken);
     }
     let unchanged = seen.filter(|seen| seen.last.as_deref() == sort_of(view));
     let ask_at = match unchanged.and_then(|seen| seen.ask_at) {
@@ -197,6 +224,7 @@ pub fn on_open(
     Verdict::Remember(Seen {
         status: status.map(str::to_owned),
         last: sort_of(view).map(str::to_owned),
+        look_at: Some(ask_at.min(after(now, patience.shortest()))),
         ask_at: Some(ask_at),
         asked: unchanged.map_or(0, |seen| seen.asked),
         missing_since: None,
@@ -214,6 +242,20 @@ pub fn is_unexplained(view: &View, seen: Option<&Seen>, status: Option<&str>) ->
             .and_then(Word::of)
             .is_some_and(|word| !word.is_explained_by(view.stage)),
     }
+}
+
+/// Whether consumers may have AURA's answer and an event in the wrong order. The answer came behind
+/// an event that it may not have known; or an event that should have changed the status came behind
+/// the answer, and hasn't.
+fn is_overtaken(view: &View, seen: Option<&Seen>, status: Option<&str>) -> bool {
+    let (Some(seen), Some(last)) = (seen, &view.last) else {
+        return false;
+    };
+    if seen.observations == 0 || seen.last.as_deref() == Some(&last.sort) {
+        return false;
+    }
+    let is_unmoved = last.has_stage && seen.status.as_deref() == status;
+    view.observed_at > Some(last.at) || is_unmoved
 }
 
 /// What is remembered of a callout after AURA was asked: `observed` is the digest of its answer, if
@@ -234,12 +276,20 @@ pub fn asked(
     Seen {
         status: status.map(str::to_owned),
         last: sort_of(view).map(str::to_owned),
+        look_at: Some(after(now, pause.min(patience.shortest()))),
         ask_at: Some(after(now, pause)),
         asked: asked.saturating_add(1),
-        observations: before.observations + u32::from(observed.is_some()),
+        observations: observations(view, seen) + u32::from(observed.is_some()),
         observed: observed.or(before.observed),
         missing_since: None,
     }
+}
+
+/// How often AURA's answer was published. What was only just put on the queue is in the memory
+/// alone; and when there is none, the ledger knows.
+#[must_use]
+pub fn observations(view: &View, seen: Option<&Seen>) -> u32 {
+    seen.map_or(view.observations, |seen| seen.observations)
 }
 
 /// Active at AURA since `created_at`, as far as AURA says so, and not noted as open here.
@@ -251,17 +301,34 @@ pub fn on_unknown(
     patience: &Patience,
 ) -> Verdict {
     match (view.closing, view.opening) {
-        (Presence::Claimed, _) | (Presence::Unknown, Presence::Claimed) => Verdict::Wait,
+        (Presence::Claimed, _) | (_, Presence::Claimed) => Verdict::Wait,
         (Presence::Published(at), _) if is_young(at, now, patience) => Verdict::Wait,
-        (Presence::Published(_), _) => Verdict::Ask(Reason::Reopened),
-        (Presence::Unknown, Presence::Published(opened_at)) => Verdict::Adopt { opened_at },
-        // Its event may be on the way.
-        (Presence::Unknown, Presence::Unknown)
-            if created_at.is_some_and(|at| is_young(at, now, patience)) =>
+        // Its event may be on the way. By a clock that isn't ours, "just now" may be in the future.
+        (_, Presence::Unknown)
+            if created_at
+                .is_some_and(|at| now.duration_since(at).unsigned_abs() < patience.lag) =>
         {
             Verdict::Wait
         }
-        (Presence::Unknown, Presence::Unknown) => Verdict::Ask(Reason::Opening),
+        (_, Presence::Unknown | Presence::Abandoned) => Verdict::Ask(Reason::Opening),
+        (Presence::Published(_), Presence::Published(_)) => Verdict::Ask(Reason::Reopened),
+        (_, Presence::Published(opened_at)) => Verdict::Adopt { opened_at },
+    }
+}
+
+/// Closed here, and its opening never told: no list of AURA's has it any more.
+#[must_use]
+pub fn on_closed_alone(
+    view: &View,
+    closed_at: Timestamp,
+    now: Timestamp,
+    patience: &Patience,
+) -> Verdict {
+    match view.opening {
+        Presence::Published(_) => Verdict::Forget,
+        Presence::Claimed => Verdict::Wait,
+        Presence::Unknown if is_young(closed_at, now, patience) => Verdict::Wait,
+        Presence::Unknown | Presence::Abandoned => Verdict::Ask(Reason::Opening),
     }
 }
 
@@ -277,7 +344,7 @@ pub fn on_vanished(
         Presence::Claimed => Verdict::Wait,
         Presence::Published(at) if view.observed_at > Some(at) => Verdict::Ask(Reason::ClosedAgain),
         Presence::Published(_) => Verdict::Forget,
-        Presence::Unknown => {
+        Presence::Unknown | Presence::Abandoned => {
             let last_at = view.last.as_ref().map_or(opened_at, |last| last.at);
             if is_young(last_at.max(opened_at), now, patience) {
                 Verdict::Wait
@@ -289,8 +356,8 @@ pub fn on_vanished(
 }
 
 /// Whether a callout that AURA's list lacks, and that AURA has when asked, is over. A status that
-/// is documented for callouts under way says that it isn't, for as long as the callout might be
-/// silent; then the list decides.
+/// is documented for callouts under way says that it isn't, for an hour or as long as the callout
+/// might be silent; then the list decides.
 #[must_use]
 pub fn is_over(
     view: &View,
@@ -304,7 +371,8 @@ pub fn is_over(
         Some(Word::Created | Word::Dispatched)
     );
     let missing_since = seen.and_then(|seen| seen.missing_since);
-    !is_under_way || missing_since.is_some_and(|at| after(at, patience.with(view.stage)) <= now)
+    let most = patience.with(view.stage).max(LONGEST_CONTRADICTION);
+    !is_under_way || missing_since.is_some_and(|at| after(at, most) <= now)
 }
 
 fn is_young(at: Timestamp, now: Timestamp, patience: &Patience) -> bool {

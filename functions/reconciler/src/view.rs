@@ -1,8 +1,12 @@
 //! What the ledger knows of one callout: its timeline, read into what a verdict needs.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use shared::catalogue::{CALLOUT_CLOSED, CALLOUT_OBSERVED, NEW_CALLOUT};
-use shared::ledger::Item;
+use shared::ledger::{Item, State};
+
+/// A claim whose lease ended so long ago is nobody's any more. The processor's fifty tries take an
+/// hour and a half at most.
+const ABANDONED_AFTER: SignedDuration = SignedDuration::from_hours(2);
 
 /// What is published of a callout, and what is about to be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,6 +17,8 @@ pub struct View {
     pub closing: Presence,
     /// The last event of AURA's that is published.
     pub last: Option<Last>,
+    /// How often AURA's own answer was published.
+    pub observations: u32,
     /// How far the response is, by the last event that says so.
     pub stage: Stage,
     /// When AURA's own answer was published last.
@@ -25,9 +31,10 @@ pub enum Presence {
     /// Nobody has heard of it.
     #[default]
     Unknown,
-    /// Somebody is about to publish it, or was: if that failed for good, the dead letters' alarm
-    /// tells of it.
+    /// Somebody is about to publish it.
     Claimed,
+    /// Somebody was, long ago. It is among the dead letters, or published and not marked.
+    Abandoned,
     /// It was published then.
     Published(Timestamp),
 }
@@ -39,12 +46,14 @@ pub struct Last {
     pub sort: String,
     /// When it was published.
     pub at: Timestamp,
+    /// Whether it says how far the response is.
+    pub has_stage: bool,
 }
 
 /// How far the response to a callout is, as AURA's events tell it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// Nobody is on the way.
+    /// Nobody is on the way, as far as was told.
     #[default]
     Created,
     /// A responder is.
@@ -62,7 +71,6 @@ impl Stage {
     #[must_use]
     pub fn after(message: &str) -> Option<Self> {
         match message {
-            NEW_CALLOUT => Some(Self::Created),
             "RESPONDER_MANUALLY_DISPATCHED"
             | "RESPONDER_ACKNOWLEDGED_CALLOUT"
             | "RESPONDER_ACKNOWLEDGED_CALLOUT_WITH_ETA" => Some(Self::Dispatched),
@@ -78,14 +86,14 @@ impl Stage {
 
 impl View {
     /// Reads a callout's timeline, in whatever order. An item that isn't as this version writes it
-    /// says nothing.
+    /// counts as abandoned.
     #[must_use]
-    pub fn of(timeline: &[(String, Item)]) -> Self {
+    pub fn of(timeline: &[(String, Item)], now: Timestamp) -> Self {
         let mut view = Self::default();
         let mut staged_at = None;
         for (sort, item) in timeline {
             let message = sort.split_once('#').map_or(sort.as_str(), |(name, _)| name);
-            let presence = presence(item);
+            let presence = presence(item, now);
             match message {
                 NEW_CALLOUT => view.opening = presence,
                 CALLOUT_CLOSED => view.closing = presence,
@@ -95,6 +103,7 @@ impl View {
                 continue;
             };
             if message == CALLOUT_OBSERVED {
+                view.observations += 1;
                 view.observed_at = view.observed_at.max(Some(at));
                 continue;
             }
@@ -108,6 +117,7 @@ impl View {
                 view.last = Some(Last {
                     sort: sort.clone(),
                     at,
+                    has_stage: Stage::after(message).is_some(),
                 });
             }
             if let Some(stage) = Stage::after(message)
@@ -121,10 +131,15 @@ impl View {
     }
 }
 
-fn presence(item: &Item) -> Presence {
-    match item.published_at() {
-        Ok(at) => Presence::Published(at),
-        Err(_) => Presence::Claimed,
+fn presence(item: &Item, now: Timestamp) -> Presence {
+    match (item.state(), item.published_at()) {
+        (Ok(State::Published { .. }), Ok(at)) => Presence::Published(at),
+        (Ok(State::Claimed { lease_until, .. }), _)
+            if now.duration_since(lease_until) < ABANDONED_AFTER =>
+        {
+            Presence::Claimed
+        }
+        _ => Presence::Abandoned,
     }
 }
 
@@ -181,13 +196,33 @@ mod tests {
             last: Some(Last {
                 sort: "CALLOUT_OWNED#a".to_owned(),
                 at: at(6),
+                has_stage: false,
             }),
+            observations: 1,
             stage: Stage::Arrived,
             observed_at: Some(at(9)),
         };
-        assert_eq!(View::of(&timeline), expected);
+        assert_eq!(View::of(&timeline, at(10)), expected);
         timeline.reverse();
-        assert_eq!(View::of(&timeline), expected);
-        assert_eq!(View::of(&[]), View::default());
+        assert_eq!(View::of(&timeline, at(10)), expected);
+        assert_eq!(View::of(&[], at(10)), View::default());
+    }
+
+    #[test]
+    fn a_claim_is_somebodys_until_long_after_its_lease() {
+        let closing = |second| View::of(&[claimed("CALLOUT_CLOSED")], at(second)).closing;
+        let end = 10 + ABANDONED_AFTER.as_secs();
+        assert_eq!(closing(0), Presence::Claimed);
+        assert_eq!(closing(end - 1), Presence::Claimed);
+        assert_eq!(closing(end), Presence::Abandoned);
+    }
+
+    #[test]
+    fn an_opening_that_comes_late_takes_nothing_back() {
+        let timeline = [
+            published("RESPONDER_ACKNOWLEDGED_CALLOUT#a", 2),
+            published("NEW_CALLOUT", 3),
+        ];
+        assert_eq!(View::of(&timeline, at(10)).stage, Stage::Dispatched);
     }
 }

@@ -284,21 +284,95 @@ async fn a_refusal_ends_the_asking_at_once_and_raises_its_metric() -> Result<()>
 
 #[tokio::test]
 async fn calls_are_no_more_in_a_minute_than_is_allowed() -> Result<()> {
-    let mut trial = Trial::begin(&[("AuraCallsPerMinute", "300")]).await?;
+    let limits = [("AuraCallsPerMinute", "10"), ("ReconcilerTimeout", "4")];
+    let mut trial = Trial::begin(&limits).await?;
     trial.deafen().await?;
-    for _ in 0..5 {
+    for _ in 0..12 {
         trial.callout().await?;
     }
     trial.undeafen().await?;
-    let before = trial.aura.calls().await?.len();
     let line = trial.run().await?;
-    assert_eq!(line["OpeningsRecovered"], 5, "{line}");
-    let calls = trial.aura.calls().await?.split_off(before);
-    let polls: Vec<_> = calls.iter().filter(|call| call.name != TOKEN).collect();
-    assert_eq!(polls.len(), 6);
-    let took = polls[5].at.duration_since(polls[0].at);
-    // Five pauses of 200 ms; a clock tick less.
-    assert!(took.as_millis() >= 990, "{took}");
+    // A token, the list and seven callouts: two calls are kept for lists.
+    assert_eq!(line["AuraCalls"], 9, "{line}");
+    assert_eq!(
+        (&line["OpeningsRecovered"], &line["Unsettled"]),
+        (&json!(7), &json!(5)),
+        "{line}"
+    );
+    let (_, line) = trial.any_run().await?;
+    assert_eq!(line["AuraCalls"], 1, "{line}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_opening_is_recovered_though_the_closing_was_told() -> Result<()> {
+    let mut trial = Trial::begin(&[]).await?;
+    trial.deafen().await?;
+    let id = trial.callout().await?;
+    trial.undeafen().await?;
+    trial.aura.control(&id, Close).await?;
+    let published = trial.published().await?;
+    assert_eq!(published.len(), 1);
+    let line = trial.run().await?;
+    assert_eq!(
+        (&line["Active"], &line["OpeningsRecovered"]),
+        (&json!(0), &json!(1)),
+        "{line}"
+    );
+    let published = trial.published().await?;
+    assert_eq!(published[0].told(), (opening(&id).as_str(), "reconciler"));
+    trial.run().await?;
+    assert!(trial.open().await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn closings_are_confirmed_however_much_else_there_is_to_do() -> Result<()> {
+    // A run has no time for more than some callouts: each answer takes a while.
+    let limits = [
+        ("AuraCallsAtOnce", "1"),
+        ("AuraCallsPerMinute", "10"),
+        ("ReconcilerTimeout", "4"),
+    ];
+    let mut trial = Trial::begin(&limits).await?;
+    let mut ids = Vec::new();
+    for _ in 0..9 {
+        ids.push(trial.told_callout().await?);
+    }
+    for id in &ids {
+        trial.secretly(id, &[Close]).await?;
+    }
+    trial.deafen().await?;
+    for _ in 0..9 {
+        trial.callout().await?;
+    }
+    trial.undeafen().await?;
+    let line = trial.run().await?;
+    // The list, seven callouts, three of them closed, and the list again.
+    assert_eq!(line["ClosingsRecovered"], 3, "{line}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_answer_without_a_status_is_no_change() -> Result<()> {
+    let mut trial = Trial::begin(&[("SilenceAfterCreated", "1")]).await?;
+    trial.told_callout().await?;
+    let patch = FaultyAnswer::Patch(json!({"callout": {"status": null}}));
+    let fault = Fault {
+        times: 9,
+        done: true,
+        ..Fault::once(GET, patch)
+    };
+    trial.aura.order(&fault).await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let line = trial.run().await?;
+    assert_eq!(line["Observed"], 1, "{line}");
+    let line = trial.run().await?;
+    assert_eq!(
+        (&line["Checked"], &line["Observed"]),
+        (&json!(0), &json!(0)),
+        "{line}"
+    );
     Ok(())
 }
 

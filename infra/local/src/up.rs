@@ -10,9 +10,9 @@ use crate::folder;
 use crate::instance::{self, Instance};
 use crate::package::Profile;
 use crate::progress::Progress;
-use crate::running::{Options, Running};
+use crate::running::{Ground, Options, Running};
 use crate::signals::Signals;
-use crate::stack::Stack;
+use crate::stack::{Parameters, Stack};
 use crate::stack_file::{RemoveOnDrop, StackFile, remove};
 use crate::system::Webhook;
 use crate::tap::{self, Recorder};
@@ -63,6 +63,12 @@ pub async fn up(
     ended
 }
 
+/// What differs from the local stack's parameters: here the reconciler runs as it does on AWS, by the
+/// template's own schedule.
+fn changes() -> Parameters {
+    [("ReconcilerEnabled".to_owned(), "true".to_owned())].into()
+}
+
 /// A stack that is up, and known to be.
 struct Ready {
     // In this order: nobody is told of a stack that is being taken down.
@@ -74,7 +80,8 @@ struct Ready {
 
 impl Ready {
     async fn begin(workspace: &Workspace, options: Options, progress: Progress) -> Result<Self> {
-        let running = Running::start(workspace, options, progress).await?;
+        let ground = Ground::lay(workspace, options, progress).await?;
+        let running = ground.deploy(changes(), progress).await?;
         let system = running.system();
         let events_file = RemoveOnDrop(workspace.events_file());
         let recorder = Recorder::start(&system.stack, &events_file.0).await?;

@@ -2,14 +2,16 @@
 //!
 //! An item is written before `NEW_CALLOUT` is published and removed after `CALLOUT_CLOSED` was, so
 //! that an opening that is published always has its item; what outlives its closing is found and
-//! removed by the reconciler. Unlike an event's item it never expires: a callout may be open for
-//! months.
+//! removed by the reconciler. A closing that finds none leaves one: its opening may have been missed,
+//! and no list of AURA's has that callout any more. Unlike an event's item these never expire: a
+//! callout may be open for months.
 //!
 //! | attribute | holds |
 //! | --- | --- |
 //! | `pk` | `open/<shard>`, 0 to 7: a burst of openings doesn't fall on one partition of DynamoDB |
 //! | `sk` | the callout's id |
 //! | `openedAt` | when its opening arrived, in milliseconds since 1970 |
+//! | `closedAt` | when its closing arrived, likewise, if there was no item then |
 //! | `seen` | what the reconciler remembers of it, in a form of its own |
 //! | `run` | the number of the reconciler's run that wrote that: no earlier one can overwrite it |
 
@@ -29,15 +31,24 @@ use crate::aws;
 /// How many partition keys the open callouts are spread over.
 pub const SHARDS: u8 = 8;
 
-/// A callout that was opened and not closed, as far as was told.
+/// A callout that was opened and not closed, as far as was told; or the other way round.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenCallout {
     /// AURA's id.
     pub id: String,
-    /// When its opening arrived.
-    pub opened_at: Timestamp,
+    /// What was told.
+    pub told: Told,
     /// What the reconciler remembers of it.
     pub seen: Option<String>,
+}
+
+/// What was told of a callout, and when that arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// Its opening.
+    Opened(Timestamp),
+    /// Its closing, and never its opening.
+    ClosedAlone(Timestamp),
 }
 
 /// The open callouts in the ledger table.
@@ -93,12 +104,51 @@ impl OpenCallouts {
         Ok(())
     }
 
-    /// Notes that a callout is no longer open. One that wasn't is none either.
+    /// Notes that a callout is no longer open; or that it was closed, if nobody knew that it was.
     ///
     /// # Errors
     ///
     /// DynamoDB has not confirmed it.
-    pub async fn closed(&self, id: &str) -> Result<(), OpenCalloutsError> {
+    pub async fn closed(&self, id: &str, at: Timestamp) -> Result<(), OpenCalloutsError> {
+        let answer = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(key(id)))
+            .condition_expression("attribute_exists(openedAt)")
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(DeleteItemError::ConditionalCheckFailedException(_)) => {
+                    self.closed_alone(id, at).await
+                }
+                _ => Err(Box::new(error).into()),
+            },
+        }
+    }
+
+    async fn closed_alone(&self, id: &str, at: Timestamp) -> Result<(), OpenCalloutsError> {
+        let at = AttributeValue::N(at.as_millisecond().to_string());
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(id)))
+            .update_expression("SET closedAt = :at")
+            .expression_attribute_values(":at", at)
+            .send()
+            .await
+            .map_err(Box::new)?;
+        Ok(())
+    }
+
+    /// Removes the note of a callout, whatever it says.
+    ///
+    /// # Errors
+    ///
+    /// DynamoDB has not confirmed it.
+    pub async fn forget(&self, id: &str) -> Result<(), OpenCalloutsError> {
         self.client
             .delete_item()
             .table_name(&self.table)
@@ -193,14 +243,16 @@ fn key(id: &str) -> Item {
 
 fn read(item: &Item) -> Result<OpenCallout, OpenCalloutsError> {
     let text = |attribute| item.get(attribute)?.as_s().ok().cloned();
-    let opened_at = || {
-        let milliseconds = item.get("openedAt")?.as_n().ok()?.parse().ok()?;
+    let time = |attribute| {
+        let milliseconds = item.get(attribute)?.as_n().ok()?.parse().ok()?;
         Timestamp::from_millisecond(milliseconds).ok()
     };
     let malformed = |attribute| OpenCalloutsError::Malformed { attribute };
+    let opened = time("openedAt").map(Told::Opened);
+    let told = opened.or_else(|| time("closedAt").map(Told::ClosedAlone));
     Ok(OpenCallout {
         id: text("sk").ok_or(malformed("sk"))?,
-        opened_at: opened_at().ok_or(malformed("openedAt"))?,
+        told: told.ok_or(malformed("openedAt"))?,
         seen: text("seen"),
     })
 }
@@ -219,12 +271,16 @@ mod tests {
                 attribute: "openedAt"
             })
         ));
-        item.insert("openedAt".to_owned(), AttributeValue::N("1500".to_owned()));
-        let expected = OpenCallout {
+        let expected = |told| OpenCallout {
             id: "5003".to_owned(),
-            opened_at: Timestamp::from_millisecond(1500).unwrap(),
+            told,
             seen: None,
         };
-        assert_eq!(read(&item).unwrap(), expected);
+        let at = |milliseconds| Timestamp::from_millisecond(milliseconds).unwrap();
+        item.insert("closedAt".to_owned(), AttributeValue::N("2500".to_owned()));
+        assert_eq!(read(&item).unwrap(), expected(Told::ClosedAlone(at(2500))));
+        // Its opening came after all.
+        item.insert("openedAt".to_owned(), AttributeValue::N("1500".to_owned()));
+        assert_eq!(read(&item).unwrap(), expected(Told::Opened(at(1500))));
     }
 }

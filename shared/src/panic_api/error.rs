@@ -82,6 +82,18 @@ pub enum PanicApiError {
 }
 
 impl PanicApiError {
+    /// The same without AURA's own words: about a callout, they may name a person or a place.
+    pub(super) fn without_words(self) -> Self {
+        match self {
+            Self::Refused { call, status, .. } => Self::Refused {
+                call,
+                status,
+                message: "AURA's words are not shown".to_owned(),
+            },
+            error => error,
+        }
+    }
+
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -182,7 +182,7 @@ impl Ledger for FakeLedger {
         Ok(())
     }
 
-    async fn callout_closed(&self, id: &str) -> Result<(), OpenCalloutsError> {
+    async fn callout_closed(&self, id: &str, _at: Timestamp) -> Result<(), OpenCalloutsError> {
         self.note_of(id, "CALLOUT_CLOSED")?;
         self.open.lock().unwrap().remove(id);
         Ok(())

@@ -44,6 +44,7 @@ fn view(stage: Stage) -> View {
         last: Some(Last {
             sort: "last".to_owned(),
             at: at(0),
+            has_stage: true,
         }),
         stage,
         ..View::default()
@@ -55,6 +56,8 @@ fn seen(status: Option<&str>, last: &str) -> Seen {
     Seen {
         status: status.map(str::to_owned),
         last: Some(last.to_owned()),
+        // As it is found to be at second 50.
+        look_at: Some(at(150)),
         ask_at: Some(at(1000)),
         ..Seen::default()
     }
@@ -135,19 +138,25 @@ fn nothing_is_concluded_from_an_answer_that_may_be_older_than_the_last_event() {
 
 #[test]
 fn what_the_ledger_knows_of_an_unknown_callout_decides() {
-    use Presence::{Claimed, Published, Unknown};
+    use Presence::{Abandoned, Claimed, Published, Unknown};
     let old = Published(at(0));
     let young = Published(at(95));
     let adopt = Verdict::Adopt { opened_at: at(0) };
     let table = [
         (Unknown, Unknown, Verdict::Ask(Reason::Opening)),
         (Claimed, Unknown, Verdict::Wait),
-        (old, Unknown, adopt),
+        (old, Unknown, adopt.clone()),
+        (old, Abandoned, adopt),
         (Unknown, Claimed, Verdict::Wait),
         (old, Claimed, Verdict::Wait),
         (old, young, Verdict::Wait),
+        (Unknown, young, Verdict::Wait),
+        (Claimed, old, Verdict::Wait),
         (old, old, Verdict::Ask(Reason::Reopened)),
-        (Unknown, old, Verdict::Ask(Reason::Reopened)),
+        (Unknown, old, Verdict::Ask(Reason::Opening)),
+        (Abandoned, Unknown, Verdict::Ask(Reason::Opening)),
+        (Abandoned, old, Verdict::Ask(Reason::Opening)),
+        (Unknown, Abandoned, Verdict::Ask(Reason::Opening)),
     ];
     for (opening, closing, expected) in table {
         let view = View {
@@ -162,9 +171,10 @@ fn what_the_ledger_knows_of_an_unknown_callout_decides() {
 
 #[test]
 fn what_the_ledger_knows_of_a_vanished_callout_decides() {
-    use Presence::{Claimed, Published, Unknown};
+    use Presence::{Abandoned, Claimed, Published, Unknown};
     let table = [
         (Unknown, None, Verdict::Ask(Reason::Closing)),
+        (Abandoned, None, Verdict::Ask(Reason::Closing)),
         (Claimed, None, Verdict::Wait),
         (Published(at(50)), None, Verdict::Forget),
         (Published(at(50)), Some(at(40)), Verdict::Forget),
@@ -219,11 +229,68 @@ fn a_callout_that_aura_calls_active_when_asked_is_over_only_after_its_patience()
     for status in [None, Some("closed"), Some("Responder Cancelled")] {
         assert!(over(status, None, 50), "{status:?}");
     }
+    let hour = 3600;
     for status in [Some("created"), Some("Responder dispatched")] {
-        assert!(!over(status, None, 50), "{status:?}");
-        assert!(!over(status, Some(at(0)), 99), "{status:?}");
-        assert!(over(status, Some(at(0)), 100), "{status:?}");
+        assert!(!over(status, None, hour), "{status:?}");
+        assert!(!over(status, Some(at(0)), hour - 1), "{status:?}");
+        assert!(over(status, Some(at(0)), hour), "{status:?}");
     }
+}
+
+#[test]
+fn an_opening_that_was_never_told_is_recovered_though_its_closing_was() {
+    use Presence::{Abandoned, Claimed, Published, Unknown};
+    let verdict = |opening, second| {
+        let view = View {
+            opening,
+            closing: Published(at(0)),
+            ..View::default()
+        };
+        on_closed_alone(&view, at(0), at(second), &PATIENCE)
+    };
+    assert_eq!(verdict(Unknown, 9), Verdict::Wait);
+    assert_eq!(verdict(Unknown, 10), Verdict::Ask(Reason::Opening));
+    assert_eq!(verdict(Abandoned, 10), Verdict::Ask(Reason::Opening));
+    assert_eq!(verdict(Claimed, 10), Verdict::Wait);
+    assert_eq!(verdict(Published(at(1)), 10), Verdict::Forget);
+}
+
+#[test]
+fn an_opening_that_was_given_up_is_recovered_while_the_callout_is_open() {
+    let view = View {
+        opening: Presence::Abandoned,
+        ..view(Stage::Created)
+    };
+    let verdict = open_at(&view, None, Some("created"), 50);
+    assert_eq!(verdict, Verdict::Ask(Reason::Opening));
+}
+
+#[test]
+fn an_answer_and_an_event_that_may_be_in_the_wrong_order_are_told_again() {
+    let told = |status, last| Seen {
+        observations: 1,
+        observed: Some("d".to_owned()),
+        ..seen(status, last)
+    };
+    let status = Some("Responder Arrived");
+    let verdict = |view: &View, seen: &Seen| open_at(view, Some(seen), status, 50);
+    // The answer came behind an event that it may not have known.
+    let behind = View {
+        observed_at: Some(at(1)),
+        ..view(Stage::Arrived)
+    };
+    let overtaken = Verdict::Ask(Reason::Overtaken);
+    let before = told(Some("Responder Dispatched"), "an earlier one");
+    assert_eq!(verdict(&behind, &before), overtaken);
+    // The event came behind the answer, and has changed nothing.
+    let late = view(Stage::Dispatched);
+    assert_eq!(verdict(&late, &told(status, "an earlier one")), overtaken);
+    // It has; or it isn't one that would.
+    assert!(matches!(verdict(&late, &before), Verdict::Remember(_)));
+    let mut idle = view(Stage::Dispatched);
+    idle.last.as_mut().unwrap().has_stage = false;
+    let verdict = verdict(&idle, &told(status, "an earlier one"));
+    assert!(matches!(verdict, Verdict::Remember(_)));
 }
 
 #[test]
@@ -262,6 +329,7 @@ fn views() -> impl Strategy<Value = View> {
         prop_oneof![
             Just(Presence::Unknown),
             Just(Presence::Claimed),
+            Just(Presence::Abandoned),
             (0..100_i64).prop_map(|second| Presence::Published(at(second))),
         ]
     };
@@ -269,6 +337,7 @@ fn views() -> impl Strategy<Value = View> {
         last.map(|(sort, second)| Last {
             sort,
             at: at(second),
+            has_stage: true,
         })
     });
     let observed_at = prop::option::of((0..100_i64).prop_map(at));
@@ -285,6 +354,7 @@ fn views() -> impl Strategy<Value = View> {
             last,
             stage,
             observed_at,
+            observations: 0,
         })
 }
 
@@ -332,15 +402,21 @@ proptest! {
         prop_assert_eq!(on_vanished(&view, at(0), now, &PATIENCE), Verdict::Wait);
     }
 
-    /// An opening and a closing are recovered only if the ledger has never heard of them.
+    /// An opening and a closing are recovered only if the ledger has never heard of them, or somebody
+    /// gave up on them long ago.
     #[test]
     fn nothing_that_the_ledger_knows_is_recovered(view in views(), second in 0..1000_i64) {
         let now = at(second);
-        if on_unknown(&view, None, now, &PATIENCE) == Verdict::Ask(Reason::Opening) {
-            prop_assert_eq!((view.opening, view.closing), (Presence::Unknown, Presence::Unknown));
-        }
+        let is_told = |presence| matches!(presence, Presence::Claimed | Presence::Published(_));
+        let opening = Verdict::Ask(Reason::Opening);
+        let recovers = [
+            on_unknown(&view, None, now, &PATIENCE),
+            on_closed_alone(&view, at(0), now, &PATIENCE),
+            open_at(&view, None, None, second),
+        ];
+        prop_assert!(!(is_told(view.opening) && recovers.contains(&opening)));
         if on_vanished(&view, at(0), now, &PATIENCE) == Verdict::Ask(Reason::Closing) {
-            prop_assert_eq!(view.closing, Presence::Unknown);
+            prop_assert!(!is_told(view.closing));
         }
     }
 
