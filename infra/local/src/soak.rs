@@ -10,6 +10,7 @@
 pub mod breaches;
 pub mod evidence;
 mod killer;
+mod lines;
 pub mod loss;
 pub mod order;
 pub mod recovery;
@@ -19,6 +20,7 @@ mod samples;
 mod states;
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -77,15 +79,24 @@ pub async fn soak(
     let report = run(running.system(), order, progress).await;
     running.stop(progress).await;
     report
-        .and_then(|report| conclude(&report, out))
+        .and_then(|report| conclude(&report, &workspace.soak_ledger(), out))
         .inspect_err(|_| progress.say(&log_line(&workspace.soak_log())))
 }
 
-fn conclude(report: &Report, out: Out) -> Result<()> {
+fn conclude(report: &Report, ledger: &Path, out: Out) -> Result<()> {
+    lines::write(&report.ledger, ledger)?;
     out.line("");
+    out.line(&format!(
+        "The loss ledger, line by line: {}",
+        ledger.display()
+    ));
     for line in report.summary() {
         out.line(&line);
     }
+    out.line(&format!(
+        "The loss ledger, line by line: {}",
+        ledger.display()
+    ));
     if out.json {
         println!("{}", serde_json::to_string(report)?);
     }
@@ -233,6 +244,7 @@ impl Run<'_> {
             breaches: breaches(&evidence, &ledger),
             missed: Missed::of(&ledger),
             seconds: began.elapsed().as_secs_f64(),
+            ledger,
         })
     }
 }

@@ -91,4 +91,10 @@ impl Workspace {
     pub fn soak_log(&self) -> PathBuf {
         self.state().join("soak.log")
     }
+
+    /// The loss ledger of the last `cargo local soak`, one JSON object a line.
+    #[must_use]
+    pub fn soak_ledger(&self) -> PathBuf {
+        self.state().join("soak-ledger.jsonl")
+    }
 }

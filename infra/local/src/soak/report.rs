@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::aura::Fate;
 use crate::aura::plan::Plan;
 use crate::reconciler::Runs;
 use crate::soak::evidence::name;
+use crate::soak::lines::fate;
 use crate::soak::loss::{Class, Entry};
 use crate::soak::recovery::Recovery;
 use crate::system::Leftovers;
@@ -51,6 +51,9 @@ pub struct Report {
     pub missed: Vec<Missed>,
     /// How long it took, from the first event to the last count.
     pub seconds: f64,
+    /// Every event and repeat, with what became of it.
+    #[serde(skip)]
+    pub ledger: Vec<Entry>,
 }
 
 /// How many events, and repeats of deliveries, are in each class.
@@ -124,16 +127,6 @@ impl Missed {
     /// The event's name alone.
     fn message(&self) -> &str {
         self.event.split(' ').next().unwrap_or(&self.event)
-    }
-}
-
-fn fate(fate: Fate) -> &'static str {
-    match fate {
-        Fate::Sent => "sent",
-        Fate::Dropped => "dropped",
-        Fate::Dark => "dark",
-        Fate::Unregistered => "unregistered",
-        Fate::Unlisted => "unlisted",
     }
 }
 

@@ -57,6 +57,7 @@ fn good() -> Report {
         breaches: Vec::new(),
         missed: vec![missed("CREATED_CUSTOMER of customer 5", false)],
         seconds: 60.5,
+        ledger: Vec::new(),
     }
 }
 
