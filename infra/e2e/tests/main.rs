@@ -23,4 +23,5 @@ mod reregistration;
 mod rotation;
 mod rotation_steps;
 mod secrecy;
+mod soak;
 mod torture;

@@ -88,6 +88,39 @@ pub struct Missed {
     pub owed: bool,
 }
 
+/// Why a soak is no success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortcoming {
+    /// AURA had other events than planned, or none.
+    OtherDay,
+    /// Something is missing that must not be.
+    Missing,
+    /// Something is that must not be.
+    Breaches,
+    /// Something can't be understood.
+    Quarantined,
+    /// Something is left in a queue that should be empty.
+    Leftovers,
+    /// It had no end.
+    Unsettled,
+    /// What was to be found out was found out too late.
+    Slow,
+}
+
+impl Shortcoming {
+    fn told(self) -> &'static str {
+        match self {
+            Self::OtherDay => "the day was another than planned",
+            Self::Missing => "something is missing that must not be",
+            Self::Breaches => "the breaches above",
+            Self::Quarantined => "something was quarantined",
+            Self::Leftovers => "something is left in queues",
+            Self::Unsettled => "it never came to an end",
+            Self::Slow => "it took too long to find out",
+        }
+    }
+}
+
 impl Classes {
     /// Counts.
     #[must_use]
@@ -131,18 +164,31 @@ impl Missed {
 }
 
 impl Report {
-    /// True if every opening and closing is on the bus once, all that is left to find out was found
-    /// out in time, and nothing else happened.
+    /// True if every opening and closing is on the bus once, every callout is there as AURA has it,
+    /// what was to be found out was found out in time, and nothing else happened.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        self.events > 0
-            && self.events == self.planned
-            && self.classes.quarantined == 0
-            && self.breaches.is_empty()
-            && !self.missed.iter().any(|missed| missed.owed)
-            && self.recovery.is_in_time()
-            && self.settled
-            && self.leftovers.is_none()
+        self.shortcomings().is_empty()
+    }
+
+    /// What keeps it from being a success.
+    #[must_use]
+    pub fn shortcomings(&self) -> Vec<Shortcoming> {
+        let owed = self.missed.iter().any(|missed| missed.owed);
+        let all = [
+            (
+                self.events == 0 || self.events != self.planned,
+                Shortcoming::OtherDay,
+            ),
+            (owed, Shortcoming::Missing),
+            (!self.breaches.is_empty(), Shortcoming::Breaches),
+            (self.classes.quarantined > 0, Shortcoming::Quarantined),
+            (!self.leftovers.is_none(), Shortcoming::Leftovers),
+            (!self.settled, Shortcoming::Unsettled),
+            (!self.recovery.is_in_time(), Shortcoming::Slow),
+        ];
+        let found = all.into_iter().filter(|(is_so, _)| *is_so);
+        found.map(|(_, shortcoming)| shortcoming).collect()
     }
 
     /// What must not be, the counts, and the verdict.
@@ -224,16 +270,14 @@ impl Report {
     }
 
     fn verdict(&self) -> String {
-        let verdict = if self.is_success() {
-            "Every opening and closing is on the bus once, and every callout as AURA has it"
-        } else {
-            "NOT every promise was kept"
-        };
-        let owed = self.missed.iter().filter(|missed| missed.owed).count();
-        format!(
-            "{verdict}: {owed} missing that must not be, {} breaches.",
-            self.breaches.len()
-        )
+        let shortcomings = self.shortcomings();
+        if shortcomings.is_empty() {
+            return "Every opening and closing is on the bus once, and every callout is there as \
+                    AURA has it."
+                .to_owned();
+        }
+        let told: Vec<_> = shortcomings.into_iter().map(Shortcoming::told).collect();
+        format!("NOT every promise was kept: {}.", told.join(", "))
     }
 }
 

@@ -66,36 +66,39 @@ type Spoil = fn(&mut Report);
 #[test]
 fn success_is_every_landmark_once_every_state_right_and_all_of_it_in_time() {
     assert!(good().is_success());
-    let spoilt: [(&str, Spoil); 9] = [
-        ("nothing happened", |report| {
+    let spoilt: [(Shortcoming, Spoil); 9] = [
+        (Shortcoming::OtherDay, |report| {
             (report.planned, report.events) = (0, 0);
         }),
-        ("less happened than planned", |report| report.events = 7),
-        ("one is quarantined", |report| {
+        (Shortcoming::OtherDay, |report| report.events = 7),
+        (Shortcoming::Quarantined, |report| {
             report.classes.quarantined = 1;
         }),
-        ("a promise is broken", |report| {
+        (Shortcoming::Breaches, |report| {
             report.breaches.push("x".to_owned());
         }),
-        ("an opening is missing", |report| {
+        (Shortcoming::Missing, |report| {
             report
                 .missed
                 .push(missed("NEW_CALLOUT of callout 5003", true));
         }),
-        ("it took too long", |report| report.recovery.p95 = 12.0),
-        ("it goes on and on", |report| report.settled = false),
-        ("a dead letter", |report| {
+        (Shortcoming::Slow, |report| report.recovery.p95 = 12.0),
+        (Shortcoming::Unsettled, |report| report.settled = false),
+        (Shortcoming::Leftovers, |report| {
             report.leftovers.dead_letter_depth = 1;
         }),
-        ("something spilled", |report| {
+        (Shortcoming::Leftovers, |report| {
             report.leftovers.spill_depth = 1;
         }),
     ];
-    for (what, spoil) in spoilt {
+    for (expected, spoil) in spoilt {
         let mut report = good();
         spoil(&mut report);
-        assert!(!report.is_success(), "{what}");
-        assert!(report.summary().concat().contains("NOT every"), "{what}");
+        assert!(!report.is_success(), "{expected:?}");
+        assert_eq!(report.shortcomings(), [expected]);
+        let summary = report.summary().concat();
+        assert!(summary.contains("NOT every"), "{summary}");
+        assert!(summary.contains(expected.told()), "{summary}");
     }
 }
 

@@ -1,0 +1,39 @@
+//! A short run of `cargo local soak`.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use e2e::Local;
+use local::progress::Progress;
+use local::soak;
+use local::soak::order::{Order, USUAL_SCHEDULE};
+use local::soak::report::Shortcoming;
+
+#[tokio::test]
+async fn what_an_unreliable_aura_did_not_tell_is_found_out_though_the_reconciler_is_killed()
+-> Result<()> {
+    let schedule = Duration::from_secs(USUAL_SCHEDULE);
+    let order = Order::new(1, 1, schedule, 5, None)?;
+    let parameters = order.parameters();
+    let parameters: Vec<_> = parameters
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let system = Local::shared().await?.system(&parameters).await?;
+    let report = soak::run(&system, &order, Progress::to_stderr()).await?;
+    let mut shortcomings = report.shortcomings();
+    // What a run finds out that is killed the next one finds out, and here every second one is.
+    shortcomings.retain(|shortcoming| *shortcoming != Shortcoming::Slow);
+    assert_eq!(shortcomings, [], "{:#?}", report.summary());
+    let slowest = report.recovery.max;
+    assert!(
+        slowest < 3.0 * schedule.as_secs_f64(),
+        "{:#?}",
+        report.summary()
+    );
+    // Else nothing would have been there to find out, nor to survive.
+    assert!(report.recovery.count > 0, "{:#?}", report.classes);
+    assert!(report.runs.died > 0, "{:?}", report.runs);
+    assert!(report.classes.duplicates > 0, "{:#?}", report.classes);
+    Ok(())
+}
