@@ -47,8 +47,10 @@ use self::report::{Classes, Missed, Report};
 
 /// The account of the soak.
 const ACCOUNT: &str = "000000000004";
-/// How often whoever waits is told how far it is.
+/// How often whoever waits is told how far it is, at most.
 const NOTE_EVERY: Duration = Duration::from_secs(15);
+/// And how often over the whole of a long day.
+const NOTES: u32 = 40;
 /// How many runs have nothing to tell, after the longest silence, when nothing is left to find out.
 /// A killed run takes the next one along.
 const QUIET_RUNS: u32 = 4;
@@ -167,18 +169,19 @@ impl Run<'_> {
         stage: &mut Stage,
     ) -> Result<T> {
         let (aura, runs) = (self.aura, schedule.runs());
+        let pause = NOTE_EVERY.max(self.order.length / NOTES);
         let mut work = pin!(work);
-        let mut counting = pin!(count_later(aura));
+        let mut counting = pin!(count_after(pause, aura));
         loop {
             tokio::select! {
                 error = schedule.broken() => return Err(error),
                 done = &mut work => return done,
-                event = self.consumers.next(NOTE_EVERY) => {
+                event = self.consumers.next(pause) => {
                     self.received.extend(event?.map(Received::now));
                 }
                 sent = &mut counting => {
                     self.note(sent?, *runs.borrow(), stage);
-                    counting.set(count_later(aura));
+                    counting.set(count_after(pause, aura));
                 }
             }
         }
@@ -250,7 +253,7 @@ impl Run<'_> {
 }
 
 /// How many deliveries AURA has made, when it is time to say so.
-async fn count_later(aura: &Aura) -> Result<usize> {
-    tokio::time::sleep(NOTE_EVERY).await;
+async fn count_after(pause: Duration, aura: &Aura) -> Result<usize> {
+    tokio::time::sleep(pause).await;
     Ok(aura.deliveries().await?.deliveries.len())
 }
