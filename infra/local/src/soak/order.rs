@@ -30,6 +30,8 @@ const TIMEOUT: u64 = 3;
 const LAG: u64 = 1;
 /// Events a second.
 const PER_SECOND: u32 = 2;
+/// How many calls a run may make to AURA: the template's default in the template's minute.
+const CALLS_OF_A_RUN: u64 = 300;
 /// How many runs see a callout open, at least: one that opens and closes between two runs, with both
 /// events lost, can't be found by asking.
 const RUNS_IN_A_LIFE: u32 = 4;
@@ -124,8 +126,13 @@ impl Order {
     #[must_use]
     pub fn parameters(&self) -> Parameters {
         let silence = self.silence().as_secs();
+        let calls = CALLS_OF_A_RUN * 60 / self.schedule.as_secs().max(1);
         let silences = SILENCES.map(|name| (name, silence));
-        let others = [("ReconcilerTimeout", TIMEOUT), ("AuraLagSeconds", LAG)];
+        let others = [
+            ("ReconcilerTimeout", TIMEOUT),
+            ("AuraLagSeconds", LAG),
+            ("AuraCallsPerMinute", calls),
+        ];
         let all = others.into_iter().chain(silences);
         all.map(|(name, value)| (name.to_owned(), value.to_string()))
             .collect()
@@ -241,6 +248,15 @@ mod tests {
         assert!(life > 3 * order.schedule.as_secs());
         assert_eq!(order.day().events, 1200);
         assert_eq!(order.parameters()["SilenceAfterArrived"], "12");
+    }
+
+    #[test]
+    fn a_run_of_seconds_may_ask_as_much_as_one_of_a_minute() {
+        let calls = |seconds| {
+            let order = Order::new(1, 10, SECOND * seconds, 0, None).unwrap();
+            order.parameters()["AuraCallsPerMinute"].clone()
+        };
+        assert_eq!((calls(6), calls(20)), ("3000".into(), "900".into()));
     }
 
     #[test]
