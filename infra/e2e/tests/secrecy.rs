@@ -4,16 +4,17 @@ use std::collections::HashSet;
 
 use anyhow::{Context as _, Result};
 use e2e::{Local, logs};
-use local::aura::faults::{Fault, FaultyAnswer, REGISTER};
+use local::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply};
 use local::aura::{self, Aura, Controller};
 use local::consumers::Consumers;
 use local::progress::Progress;
+use local::reconciler;
 use local::rotate::rotate;
 use local::settled::all_published;
 use local::stack::Stack;
 use local::system::{Header, Webhook};
 use local::template::Template;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::registration::trial::{Trial, rolled_back};
 
@@ -48,9 +49,10 @@ async fn no_function_logs_a_secret_or_a_payload_at_any_level() -> Result<()> {
     assert_eq!(wrong.post(&http, bodies[0].into()).await?.status, 401);
     let changes = [("WebhookEvents", "NOT_AN_EVENT")];
     assert!(local.update(&system.stack, &changes).await.is_err());
-    // AURA's four events and the two of ours that can be read.
+    reconcile(&system.stack, &aura).await?;
+    // AURA's four events, the two of ours that can be read, and what was found out.
     let published = all_published(&system.stack, &mut consumers).await?;
-    assert_eq!(published.len(), 6);
+    assert_eq!(published.len(), 8);
 
     let lines = logs::all_lines(&system.stack).await?;
     assert_each_function_spoke(&lines);
@@ -65,6 +67,40 @@ async fn no_function_logs_a_secret_or_a_payload_at_any_level() -> Result<()> {
     for text in of_payloads {
         assert!(!lines.iter().any(|line| line.contains(text)), "{text}");
     }
+    Ok(())
+}
+
+/// Runs that find out an opening in AURA's list, and are refused the callouts themselves, in words
+/// that name somebody.
+async fn reconcile(stack: &Stack, aura: &Aura) -> Result<()> {
+    let list = json!([
+        {"id": 7, "status": "marker-status"},
+        {"id": 8, "status": "marker-status", "latitude": 1},
+    ]);
+    for (call, status, body) in [
+        ("GET /callouts/activeCallouts", 200, list),
+        (
+            "GET /callouts/{id}",
+            403,
+            json!({"message": "marker-person"}),
+        ),
+    ] {
+        let headers = [].into();
+        let reply = Reply {
+            status,
+            headers,
+            body,
+        };
+        let fault = Fault {
+            times: 4,
+            ..Fault::once(call, FaultyAnswer::Reply(reply))
+        };
+        aura.order(&fault).await?;
+    }
+    for _ in 0..2 {
+        reconciler::invoke(stack).await?;
+    }
+    aura.forget_faults().await?;
     Ok(())
 }
 
@@ -155,6 +191,8 @@ fn assert_each_function_spoke(lines: &[String]) {
         ("processor", "\"Outcomes\":"),
         ("registrar", "\"Succeeded\":1"),
         ("registrar", "\"Failed\":1"),
+        ("reconciler", "\"OpeningsRecovered\":2"),
+        ("reconciler", "\"AuraRefuses\":1"),
     ];
     for (function, field) in expected {
         let its = format!("\"Function\":\"{function}\"");
