@@ -39,7 +39,7 @@ pub trait Ledger: Send + Sync + 'static {
         at: Timestamp,
     ) -> impl Future<Output = Result<(), OpenCalloutsError>> + Send;
 
-    /// Notes that a callout is no longer open.
+    /// Notes that a callout is closed.
     fn callout_closed(
         &self,
         id: &str,

@@ -7,8 +7,8 @@
 //! behind a trait each: the [`ledger`], the [`bus`] and the [`queues`].
 //!
 //! A new event costs two calls to the ledger, a claim and a mark, and its share of one call to
-//! the bus; a callout's opening and its closing cost one more, since the callouts that are open
-//! are noted for the reconciler. A duplicate costs one call, a claim that is refused. Nothing is
+//! the bus; a callout's opening and its closing cost one more, since both are noted for the
+//! reconciler. A duplicate costs one call, a claim that is refused. Nothing is
 //! read. Once a second at most, a batch also notes when AURA delivered last ([`deliveries`]).
 //!
 //! # The window that can't be closed

@@ -140,41 +140,31 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
             claim,
             omission,
         };
-        self.note_opening(&claimed).await?;
+        self.note_callout(&claimed).await?;
         self.keep_omitted_payload(&claimed).await?;
         Ok((claimed, entry))
     }
 
-    /// Before an opening goes out, the callout is noted as open: or the reconciler might never ask
-    /// for its end.
-    async fn note_opening(&self, claimed: &Claimed) -> Result<(), Outcome> {
+    /// Before the opening or the closing of a callout goes out, it is noted: or the reconciler might
+    /// never ask for the other one.
+    async fn note_callout(&self, claimed: &Claimed) -> Result<(), Outcome> {
         let Identified {
             event, envelope, ..
         } = &claimed.identified;
-        let Some(id) = event.callout_of(NEW_CALLOUT) else {
+        let at = envelope.received_at;
+        let noted = if let Some(id) = event.callout_of(NEW_CALLOUT) {
+            self.ledger.callout_opened(id, at).await
+        } else if let Some(id) = event.callout_of(CALLOUT_CLOSED) {
+            self.ledger.callout_closed(id, at).await
+        } else {
             return Ok(());
         };
-        match self.ledger.callout_opened(id, envelope.received_at).await {
+        match noted {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.release(claimed).await;
                 Err(failed(&claimed.record, &error))
             }
-        }
-    }
-
-    /// After a closing went out. If this fails, the reconciler finds the callout closed and forgets
-    /// it.
-    pub(crate) async fn note_closing(&self, claimed: &Claimed) {
-        let Identified {
-            event, envelope, ..
-        } = &claimed.identified;
-        let Some(id) = event.callout_of(CALLOUT_CLOSED) else {
-            return;
-        };
-        if let Err(error) = self.ledger.callout_closed(id, envelope.received_at).await {
-            let message_id = &claimed.record.message_id;
-            tracing::warn!(message_id, %error, "closed, and still noted as open");
         }
     }
 

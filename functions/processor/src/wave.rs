@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use futures::future::{join, join_all};
+use futures::future::join_all;
 use jiff::Timestamp;
 
 use crate::bus::{Bus, BusError, Entry};
@@ -106,17 +106,11 @@ async fn end<L: Ledger, B: Bus, Q: Queues>(
         Ok(bus_event_id) => {
             let latency = between(claimed.identified.envelope.received_at, (processor.now)());
             let payload_omitted = claimed.omission.is_some();
-            let (its_claimed, closer) = (Arc::new(claimed), Arc::clone(processor));
-            let claimed = Arc::clone(&its_claimed);
             let mark = async move { of_task.mark(&claimed, &bus_event_id).await };
-            let note = async move { closer.note_closing(&its_claimed).await };
-            // Each in a task of its own, so that neither holds up or fails the other.
-            let (marked, _noted) = join(
-                processor.isolated(mark, schedule.ended_by),
-                processor.isolated(note, schedule.ended_by),
-            )
-            .await;
-            let marked = marked.unwrap_or(false);
+            let marked = processor
+                .isolated(mark, schedule.ended_by)
+                .await
+                .unwrap_or(false);
             if !marked {
                 tracing::error!(message_id = record.message_id, "published, and not marked");
             }

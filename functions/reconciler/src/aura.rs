@@ -130,7 +130,7 @@ impl Aura {
             .with_jitter();
         let mut pauses = pauses.build();
         loop {
-            let error = match self.ask_once(kind, &call).await {
+            let error = match self.ask_once(kind, &call).await? {
                 Ok(answer) => {
                     self.failures_in_a_row.store(0, Ordering::Relaxed);
                     return Ok(answer);
@@ -152,14 +152,22 @@ impl Aura {
         }
     }
 
-    async fn ask_once<T, F>(&self, kind: Call, call: impl Fn() -> F) -> Result<T, PanicApiError>
+    async fn ask_once<T, F>(
+        &self,
+        kind: Call,
+        call: impl Fn() -> F,
+    ) -> Result<Result<T, PanicApiError>, Unheard>
     where
         F: Future<Output = Result<T, PanicApiError>>,
     {
         // It is never closed.
         let _permit = self.at_once.acquire().await;
         self.pace.call(kind).await;
-        call().await
+        // While this one waited, another may have been refused.
+        if self.has_refused() {
+            return Err(Unheard::GivenUp);
+        }
+        Ok(call().await)
     }
 }
 

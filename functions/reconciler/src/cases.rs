@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
-use shared::ledger::open::{OpenCallout, Told};
+use shared::ledger::open::OpenCallout;
 use shared::panic_api::{ActiveCallouts, Callout};
 
 use crate::memory::Memory;
@@ -16,7 +16,7 @@ use crate::verdict::{Seen, is_due};
 /// credentials, say, whose list is empty and who knows none of ours.
 const MOST_AT_ONCE: usize = 10;
 /// Then it has to stay so for this long.
-const HOLD: SignedDuration = SignedDuration::from_mins(10);
+const HOLD: SignedDuration = SignedDuration::from_hours(1);
 
 /// A callout that has to be looked at.
 #[derive(Debug)]
@@ -37,12 +37,14 @@ pub enum Case {
         /// Its entry in AURA's list.
         listed: Callout,
     },
-    /// Its closing was told, and its opening wasn't.
-    ClosedAlone {
-        /// Its id.
-        id: String,
+    /// Noted as closed, and not in AURA's list.
+    Closed {
+        /// As it is noted.
+        known: Known,
         /// When its closing arrived.
         closed_at: Timestamp,
+        /// Whether its opening arrived, too.
+        was_opened: bool,
     },
 }
 
@@ -53,8 +55,9 @@ pub struct Cases {
     pub urgent: Vec<Case>,
     /// Callouts that are open both here and there.
     pub changes: Vec<Case>,
-    /// How many callouts have vanished and are no cases, because too many have, or the list could
-    /// not be read whole.
+    /// How many callouts have vanished and are no cases, because the list could not be read whole.
+    pub left: usize,
+    /// Or because too many have.
     pub held: usize,
     /// Since when too many have.
     pub vanished_since: Option<Timestamp>,
@@ -65,7 +68,7 @@ pub struct Cases {
 pub struct Known {
     /// Its id.
     pub id: String,
-    /// When its opening arrived.
+    /// When its opening arrived, or what else was told of it first.
     pub opened_at: Timestamp,
     /// What is remembered of it, if a run has looked at it.
     pub seen: Option<Seen>,
@@ -88,8 +91,10 @@ impl Case {
     #[must_use]
     pub fn id(&self) -> &str {
         match self {
-            Self::Unknown { id, .. } | Self::ClosedAlone { id, .. } => id,
-            Self::Vanished(known) | Self::Open { known, .. } => &known.id,
+            Self::Unknown { id, .. } => id,
+            Self::Vanished(known) | Self::Open { known, .. } | Self::Closed { known, .. } => {
+                &known.id
+            }
         }
     }
 
@@ -98,7 +103,7 @@ impl Case {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unknown { .. } => "openings",
-            Self::ClosedAlone { .. } => "openingsOfClosed",
+            Self::Closed { .. } => "closed",
             Self::Vanished(_) => "closings",
             Self::Open { .. } => "changes",
         }
@@ -127,27 +132,38 @@ pub fn cases(
     now: Timestamp,
 ) -> Cases {
     let is_complete = active.unreadable == 0;
-    let mut open = BTreeMap::new();
-    let mut closed = Vec::new();
-    for OpenCallout { id, told, seen } in noted {
-        match told {
-            Told::Opened(at) => {
-                open.insert(id.clone(), Known::new(id, at, seen));
-            }
-            Told::ClosedAlone(closed_at) => closed.push(Case::ClosedAlone { id, closed_at }),
-        }
-    }
-    let count = open.len();
     let listed: BTreeMap<String, Callout> = active
         .callouts
         .into_iter()
         .filter_map(|listed| Some((listed.id.clone()?, listed)))
         .collect();
+    let mut open = BTreeMap::new();
+    let mut closed = Vec::new();
+    for OpenCallout {
+        id,
+        opened_at,
+        closed_at,
+        seen,
+    } in noted
+    {
+        let told_at = opened_at.or(closed_at).unwrap_or(now);
+        let known = Known::new(id.clone(), told_at, seen);
+        match closed_at.filter(|_| !listed.contains_key(&id)) {
+            Some(closed_at) => closed.push(Case::Closed {
+                known,
+                closed_at,
+                was_opened: opened_at.is_some(),
+            }),
+            None => {
+                open.insert(id, known);
+            }
+        }
+    }
+    let count = open.len();
     let (mut unknown, mut changes) = (Vec::new(), Vec::new());
     for (id, listed) in listed {
         let status = listed.status.as_deref();
         match open.remove(&id) {
-            None if closed.iter().any(|case: &Case| case.id() == id) => {}
             None => unknown.push(Case::Unknown { id, listed }),
             Some(known) if is_due(known.seen.as_ref(), status, now) => {
                 changes.push(Case::Open { known, listed });
@@ -160,15 +176,17 @@ pub fn cases(
     let vanished_since = are_too_many.then(|| memory.vanished_since.unwrap_or(now));
     let is_held = vanished_since.is_some_and(|at| now.duration_since(at) < HOLD);
     // What a list lacks that couldn't be read whole may be in it.
-    let (vanished, held) = if is_held || !is_complete {
-        (Vec::new(), vanished.len())
-    } else {
-        (vanished, 0)
+    let count = vanished.len();
+    let (vanished, left, held) = match (is_complete, is_held) {
+        (false, _) => (Vec::new(), count, 0),
+        (true, true) => (Vec::new(), 0, count),
+        (true, false) => (vanished, 0, 0),
     };
     let rotated = |cases| rotated(cases, &memory.cursors);
     Cases {
         urgent: in_turns([unknown, closed, vanished].map(rotated)),
         changes: rotated(changes),
+        left,
         held,
         vanished_since,
     }
@@ -252,7 +270,8 @@ mod tests {
     fn open(id: &str, seen: Option<&Seen>) -> OpenCallout {
         OpenCallout {
             id: id.to_owned(),
-            told: Told::Opened(NOW),
+            opened_at: Some(NOW),
+            closed_at: None,
             seen: seen.map(|seen| serde_json::to_string(seen).unwrap()),
         }
     }
@@ -280,12 +299,13 @@ mod tests {
             look_at: Some(NOW),
             ..seen.clone()
         };
-        let closed = OpenCallout {
-            told: Told::ClosedAlone(NOW),
-            ..open("closed", None)
+        let closed = |id| OpenCallout {
+            closed_at: Some(NOW),
+            ..open(id, None)
         };
         let noted = vec![
-            closed,
+            closed("closed"),
+            closed("reopened"),
             open("changed", Some(&seen)),
             open("due", Some(&due)),
             open("new", None),
@@ -294,7 +314,7 @@ mod tests {
         ];
         let list = active(vec![
             listed("changed", "Responder Dispatched"),
-            listed("closed", "created"),
+            listed("reopened", "created"),
             listed("due", "created"),
             listed("new", "created"),
             listed("quiet", "created"),
@@ -303,11 +323,12 @@ mod tests {
         ]);
         let expected = [
             ("openings", "unknown"),
-            ("openingsOfClosed", "closed"),
+            ("closed", "closed"),
             ("closings", "vanished"),
             ("changes", "changed"),
             ("changes", "due"),
             ("changes", "new"),
+            ("changes", "reopened"),
         ];
         assert_eq!(
             named(&cases(noted, list, &Memory::default(), NOW)),
@@ -323,7 +344,7 @@ mod tests {
         };
         let cases = cases(vec![open("1", None)], list, &Memory::default(), NOW);
         assert!(cases.urgent.is_empty() && cases.changes.is_empty());
-        assert_eq!(cases.held, 1);
+        assert_eq!((cases.left, cases.held), (1, 0));
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct RunMetrics {
     /// That could not be settled, because AURA or AWS failed, time ran out, or AURA's list can't be
     /// believed: the next run goes on. Absent if AURA's list wasn't there.
     pub unsettled: Option<usize>,
+    /// That AURA's list lacks, and that aren't taken for closed, because too many are; absent as above.
+    pub held: Option<usize>,
     /// Deliveries that went from the spill to their queue.
     pub spill_redriven: usize,
     /// Items of the spill that can't be read.
@@ -80,6 +82,7 @@ impl RunMetrics {
             closings_recovered: 0,
             observed: 0,
             unsettled: None,
+            held: None,
             spill_redriven: 0,
             spill_unreadable: 0,
             oldest_spill: None,

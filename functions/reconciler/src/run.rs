@@ -11,7 +11,7 @@ use metrique::writer::BoxEntrySink;
 use shared::ledger::line::{Line, LineError};
 use shared::ledger::open::{OpenCallout, OpenCallouts, OpenCalloutsError, SHARDS};
 use shared::ledger::{DynamoLedger, LedgerError};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::asking::{Asking, AskingError};
 use crate::aura::Unheard;
@@ -31,8 +31,11 @@ const AT_ONCE: usize = 16;
 /// more than a quarter.
 const MOST_ENDING: Duration = Duration::from_secs(5);
 const ENDING_SHARE: f64 = 0.25;
-/// Kept back for the lock alone.
-const RELEASING: Duration = Duration::from_millis(300);
+/// Kept back for the lock alone: no more than this, and no more than a tenth.
+const MOST_RELEASING: Duration = Duration::from_secs(1);
+const RELEASING_SHARE: f64 = 0.1;
+/// Kept back for the run's line.
+const TELLING: Duration = Duration::from_millis(100);
 /// If there are closings to confirm, openings and closings may take so much of the time: what is left
 /// is for the list that confirms them, and for changes.
 const URGENT_SHARE: f64 = 0.6;
@@ -124,7 +127,10 @@ impl Reconciler {
         metrics.run = Some(claim.attempt);
         let work = Box::pin(self.work(claim.attempt, time, metrics));
         let done = timeout_at(time.release, work).await;
-        lock::release(&self.ledger, &claim).await;
+        let release = lock::release(&self.ledger, &claim);
+        if timeout_at(time.over, release).await.is_err() {
+            tracing::warn!("the lock is not given back: its lease runs out");
+        }
         done.unwrap_or(Err(RunError::OutOfTime))
     }
 
@@ -186,26 +192,32 @@ impl Reconciler {
         // and the ledger knows it.
         let noted = timeout_at(round.deadline, self.noted_callouts()).await;
         let noted = noted.map_err(|_elapsed| RunError::OutOfTime)??;
+        let asked_at = Instant::now();
         let active = round.aura.active_callouts(round.deadline).await?;
+        let list = List {
+            asked_at,
+            took: asked_at.elapsed(),
+        };
         metrics.open = noted.len();
         metrics.active = Some(active.callouts.len());
         metrics.unreadable = active.unreadable;
         let cases = cases(noted, active, round.memory, Timestamp::now());
-        metrics.leave(cases.held);
+        metrics.leave(cases.left);
+        metrics.held = Some(cases.held);
         if cases.held > 0 {
             let held = cases.held;
             tracing::error!(
                 held,
-                "too many callouts have vanished, or AURA's list can't be read"
+                "too many callouts have vanished at once: none counts as closed"
             );
         }
         let mut learned = Learned {
             vanished_since: cases.vanished_since,
             ..Learned::default()
         };
-        let urgent = round.urgent(&cases.urgent);
+        let urgent = round.urgent(&cases.urgent, list);
         let closings = settle_all(&urgent, cases.urgent, &mut learned, metrics).await;
-        let closed = confirm(round, closings, metrics).await;
+        let closed = confirm(round, closings, list, metrics).await;
         learned.found.extend(closed);
         settle_all(round, cases.changes, &mut learned, metrics).await;
         for found in &learned.found {
@@ -233,10 +245,10 @@ impl Reconciler {
     ) -> Result<(), RunError> {
         let now = Timestamp::now();
         let watched = self.watch(&mut memory, learned, now, metrics).await;
+        memory.vanished_since = learned.and_then(|learned| learned.vanished_since);
         if let Some(learned) = learned {
             memory.began_at = memory.began_at.or(Some(now));
             memory.cursors.clone_from(&learned.cursors);
-            memory.vanished_since = learned.vanished_since;
             memory.on_their_way.extend(learned.on_their_way(now));
         }
         memory.tidy(now);
@@ -297,6 +309,8 @@ struct Time {
     end: Instant,
     /// When it has to be over, but for the lock.
     release: Instant,
+    /// When it has to be over.
+    over: Instant,
 }
 
 impl Time {
@@ -304,24 +318,31 @@ impl Time {
         let (now, began_at) = (Instant::now(), Timestamp::now());
         let whole = Duration::try_from(deadline.duration_since(began_at)).unwrap_or_default();
         let ending = whole.mul_f64(ENDING_SHARE).min(MOST_ENDING);
+        let releasing = whole.mul_f64(RELEASING_SHARE).min(MOST_RELEASING);
         Self {
             began_at,
             deadline,
             end: now + whole.saturating_sub(ending),
-            release: now + whole.saturating_sub(RELEASING),
+            release: now + whole.saturating_sub(releasing),
+            over: now + whole.saturating_sub(TELLING),
         }
     }
 }
 
 impl Round<'_> {
     /// The same, with time left for the list that confirms closings, if there may be any.
-    fn urgent(&self, cases: &[Case]) -> Self {
-        let has_closings = cases.iter().any(|case| matches!(case, Case::Vanished(_)));
+    fn urgent(&self, cases: &[Case], list: List) -> Self {
+        let has_closings = cases
+            .iter()
+            .any(|case| !matches!(case, Case::Unknown { .. }));
+        if !has_closings {
+            return *self;
+        }
         let now = Instant::now();
         let time = self.deadline.saturating_duration_since(now);
-        let share = if has_closings { URGENT_SHARE } else { 1.0 };
+        let kept = time.mul_f64(1.0 - URGENT_SHARE).max(list.took * 2);
         Self {
-            deadline: now + time.mul_f64(share),
+            deadline: now + time.saturating_sub(kept),
             ..*self
         }
     }
@@ -360,6 +381,13 @@ async fn settle_all(
     closings
 }
 
+/// When AURA's list was asked for, and how long that took.
+#[derive(Debug, Clone, Copy)]
+struct List {
+    asked_at: Instant,
+    took: Duration,
+}
+
 /// Why a case isn't settled.
 #[derive(Debug, thiserror::Error)]
 enum NotSettled {
@@ -387,14 +415,21 @@ async fn settle(round: &Round<'_>, case: Case) -> Result<Settled, NotSettled> {
 }
 
 /// Puts those closings on the queue whose callouts AURA's list still lacks: AURA's answers may come
-/// from places that don't know the same.
+/// from places that don't know the same. Unless AURA has said of all of them that they are over, the
+/// list is asked for when the first one is as old as AURA's answers may be, if there is time.
 async fn confirm(
     round: &Round<'_>,
     closings: Vec<Closing>,
+    first: List,
     metrics: &mut RunMetrics,
 ) -> Vec<Found> {
     if closings.is_empty() {
         return Vec::new();
+    }
+    if !closings.iter().all(Closing::is_told) {
+        let latest = round.deadline.checked_sub(first.took * 2);
+        let later = first.asked_at + round.patience.lag;
+        sleep_until(latest.map_or(later, |latest| later.min(latest))).await;
     }
     let active = match round.aura.active_callouts(round.deadline).await {
         Ok(active) if active.unreadable == 0 => active,
@@ -408,6 +443,15 @@ async fn confirm(
             return Vec::new();
         }
     };
+    // Another customer source's credentials see none of ours: of two that are gone and none that is
+    // there, neither counts as closed.
+    if active.callouts.is_empty() && closings.len() > 1 && closings.iter().all(Closing::is_gone) {
+        tracing::error!(
+            "AURA knows none of the open callouts: are the credentials the right ones?"
+        );
+        *metrics.held.get_or_insert_default() += closings.len();
+        return Vec::new();
+    }
     let active: HashSet<_> = active
         .callouts
         .into_iter()

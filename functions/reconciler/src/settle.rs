@@ -17,7 +17,7 @@ use crate::cases::{Case, Known, created_at};
 use crate::memory::Memory;
 use crate::payload::Finding;
 use crate::verdict::{
-    Patience, Reason, Seen, Verdict, asked, is_over, is_unexplained, observations, on_closed_alone,
+    Patience, Reason, Seen, Verdict, asked, is_over, is_unexplained, observations, on_closed,
     on_open, on_unknown, on_vanished,
 };
 use crate::view::View;
@@ -109,6 +109,20 @@ pub fn key_of(id: &str, finding: Finding) -> String {
     format!("{}/{}", Entity::callout(id).key(), finding.message())
 }
 
+impl Closing {
+    /// Whether all that says so is that AURA doesn't know it.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.finding == (Finding::Closed { gone: true })
+    }
+
+    /// Whether AURA has said so when asked.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.described.is_none()
+    }
+}
+
 impl Round<'_> {
     /// Settles a case.
     ///
@@ -120,19 +134,42 @@ impl Round<'_> {
             Case::Unknown { id, listed } => self.settle_unknown(id, listed).await,
             Case::Vanished(known) => self.settle_vanished(known).await,
             Case::Open { known, listed } => self.settle_open(known, listed).await,
-            Case::ClosedAlone { id, closed_at } => self.settle_closed_alone(id, closed_at).await,
+            Case::Closed {
+                known,
+                closed_at,
+                was_opened,
+            } => self.settle_closed(known, closed_at, was_opened).await,
         }
     }
 
-    async fn settle_closed_alone(
+    async fn settle_closed(
         &self,
-        id: String,
+        known: Known,
         closed_at: Timestamp,
+        was_opened: bool,
     ) -> Result<Settled, Unsettled> {
-        let view = self.view(&id).await?;
-        match on_closed_alone(&view, closed_at, Timestamp::now(), self.patience) {
-            Verdict::Ask(_) => return self.recover_opening(id, None).await,
-            Verdict::Forget => self.open.forget(&id).await?,
+        let view = self.view(&known.id).await?;
+        let (seen, now) = (known.seen.as_ref(), Timestamp::now());
+        let verdict = on_closed(&view, seen, was_opened, closed_at, now, self.patience);
+        self.settle_over(known, &view, verdict).await
+    }
+
+    /// What is done about a callout that isn't active.
+    async fn settle_over(
+        &self,
+        known: Known,
+        view: &View,
+        verdict: Verdict,
+    ) -> Result<Settled, Unsettled> {
+        match verdict {
+            Verdict::Forget => self.open.forget(&known.id).await?,
+            Verdict::Ask(Reason::Opening) => return self.recover_opening(known.id, None).await,
+            Verdict::Ask(reason @ Reason::ClosedAgain) => {
+                let settled = self.observe(&known, view, None, reason).await?;
+                self.open.forget(&known.id).await?;
+                return Ok(settled);
+            }
+            Verdict::Ask(_) => return self.look_for_closing(known, view).await,
             Verdict::Wait | Verdict::Remember(_) | Verdict::Adopt { .. } => {}
         }
         Ok(Settled::default())
@@ -198,17 +235,9 @@ impl Round<'_> {
 
     async fn settle_vanished(&self, known: Known) -> Result<Settled, Unsettled> {
         let view = self.view(&known.id).await?;
-        match on_vanished(&view, known.opened_at, Timestamp::now(), self.patience) {
-            Verdict::Forget => self.open.forget(&known.id).await?,
-            Verdict::Ask(reason @ Reason::ClosedAgain) => {
-                let settled = self.observe(&known, &view, None, reason).await?;
-                self.open.forget(&known.id).await?;
-                return Ok(settled);
-            }
-            Verdict::Ask(_) => return self.look_for_closing(known, &view).await,
-            Verdict::Wait | Verdict::Remember(_) | Verdict::Adopt { .. } => {}
-        }
-        Ok(Settled::default())
+        let (seen, now) = (known.seen.as_ref(), Timestamp::now());
+        let verdict = on_vanished(&view, seen, known.opened_at, now, self.patience);
+        self.settle_over(known, &view, verdict).await
     }
 
     async fn look_for_closing(&self, known: Known, view: &View) -> Result<Settled, Unsettled> {
@@ -283,9 +312,7 @@ impl Round<'_> {
                 return self.recover_opening(known.id, Some(listed)).await;
             }
             Verdict::Ask(reason) => return self.observe(&known, &view, status, reason).await,
-            Verdict::Remember(seen) => {
-                self.remember(&known.id, &seen).await?;
-            }
+            Verdict::Remember(seen) => self.remember(&known.id, &seen).await?,
             Verdict::Wait | Verdict::Adopt { .. } | Verdict::Forget => {}
         }
         Ok(Settled::default())
@@ -327,8 +354,7 @@ impl Round<'_> {
             && status.is_some()
             && !is_unexplained(view, seen, status.as_deref());
         let observed = (!is_told && !was_old).then_some(digest);
-        let is_put = observed.is_some();
-        if is_put {
+        if observed.is_some() {
             let number = observations(view, seen) + 1;
             let finding = Finding::Observed { number, gone };
             self.put(&known.id, finding, described.as_deref()).await?;
@@ -341,12 +367,7 @@ impl Round<'_> {
         }
         let now = Timestamp::now();
         let seen = asked(view, seen, listed, observed, now, self.patience);
-        let is_remembered = self.remember(&known.id, &seen).await?;
-        if is_put && !is_remembered {
-            // Its closing was published in these very milliseconds, and may stand before this: noted
-            // as open, it is found to be closed again.
-            self.open.opened(&known.id, known.opened_at).await?;
-        }
+        self.remember(&known.id, &seen).await?;
         Ok(settled)
     }
 
@@ -368,11 +389,12 @@ impl Round<'_> {
         self.memory.is_on_its_way(&key, Timestamp::now())
     }
 
-    /// Whether it is remembered: not if the callout was closed meanwhile, or a later run has been
-    /// here.
-    async fn remember(&self, id: &str, seen: &Seen) -> Result<bool, Unsettled> {
+    async fn remember(&self, id: &str, seen: &Seen) -> Result<(), Unsettled> {
         let text = serde_json::to_string(seen)?;
-        Ok(self.open.remember(id, &text, self.run).await?)
+        if !self.open.remember(id, &text, self.run).await? {
+            tracing::info!("forgotten meanwhile, or remembered by a later run");
+        }
+        Ok(())
     }
 
     /// When this returns, SQS has it.

@@ -7,8 +7,9 @@
 //! | at AURA | here | verdict |
 //! | --- | --- | --- |
 //! | active | unknown | its opening was missed ([`on_unknown`]) |
-//! | not active | closed, never opened | likewise ([`on_closed_alone`]) |
 //! | not active | open | its closing was missed ([`on_vanished`], [`is_over`]) |
+//! | not active | closed | its opening may have been missed; if not, it is forgotten ([`on_closed`]) |
+//! | active | closed | told of, once AURA's answer isn't old; and again when it is over |
 //! | active | open | asked about, if its status says something else than the last event, has changed without one, or the callout has been silent for too long ([`on_open`]) |
 //!
 //! What AURA answers may lag behind what it has told: nothing is concluded from an answer that
@@ -28,6 +29,9 @@ const MOST_DOUBLINGS: u32 = 5;
 /// A callout that AURA's list lacks, and that AURA calls active when asked, counts as over after so
 /// long at the earliest: one of the two is wrong, and nobody knows which.
 const LONGEST_CONTRADICTION: Duration = Duration::from_hours(1);
+
+/// What was put on the queue is published by then, or delayed by what somebody is told of.
+const STILL_TO_COME: Duration = Duration::from_mins(5);
 
 /// How long is waited for what.
 #[derive(Debug, Clone, Copy)]
@@ -203,10 +207,11 @@ pub fn on_open(
     if view.opening == Presence::Abandoned {
         return Verdict::Ask(Reason::Opening);
     }
-    let last_at = view.last.as_ref().map_or(opened_at, |last| last.at);
-    if is_young(last_at, now, patience) {
+    // What says nothing of the status, a chat message say, can't be contradicted by it.
+    if is_young(view.staged_at.unwrap_or(opened_at), now, patience) {
         return Verdict::Wait;
     }
+    let last_at = view.last.as_ref().map_or(opened_at, |last| last.at);
     if is_unexplained(view, seen, status) {
         return Verdict::Ask(Reason::Change);
     }
@@ -316,19 +321,37 @@ pub fn on_unknown(
     }
 }
 
-/// Closed here, and its opening never told: no list of AURA's has it any more.
+/// Noted as closed, and not in AURA's list. Whether its opening is noted, too, tells an opening that
+/// the ledger has forgotten from one that it never heard of.
 #[must_use]
-pub fn on_closed_alone(
+pub fn on_closed(
     view: &View,
+    seen: Option<&Seen>,
+    was_opened: bool,
     closed_at: Timestamp,
     now: Timestamp,
     patience: &Patience,
 ) -> Verdict {
-    match view.opening {
-        Presence::Published(_) => Verdict::Forget,
-        Presence::Claimed => Verdict::Wait,
-        Presence::Unknown if is_young(closed_at, now, patience) => Verdict::Wait,
-        Presence::Unknown | Presence::Abandoned => Verdict::Ask(Reason::Opening),
+    let is_opening_missed = match view.opening {
+        Presence::Unknown => !was_opened,
+        Presence::Abandoned => true,
+        Presence::Claimed | Presence::Published(_) => false,
+    };
+    match (view.opening, view.closing) {
+        (Presence::Claimed, _) | (_, Presence::Claimed) => Verdict::Wait,
+        _ if is_opening_missed && is_young(closed_at, now, patience) => Verdict::Wait,
+        _ if is_opening_missed => Verdict::Ask(Reason::Opening),
+        (_, Presence::Abandoned) => Verdict::Ask(Reason::Closing),
+        (_, Presence::Published(at)) if view.observed_at > Some(at) => {
+            Verdict::Ask(Reason::ClosedAgain)
+        }
+        // AURA's answer from before it may come behind it yet.
+        (_, Presence::Published(at))
+            if observations(view, seen) > view.observations && now < after(at, STILL_TO_COME) =>
+        {
+            Verdict::Wait
+        }
+        (_, Presence::Published(_) | Presence::Unknown) => Verdict::Forget,
     }
 }
 
@@ -336,14 +359,14 @@ pub fn on_closed_alone(
 #[must_use]
 pub fn on_vanished(
     view: &View,
+    seen: Option<&Seen>,
     opened_at: Timestamp,
     now: Timestamp,
     patience: &Patience,
 ) -> Verdict {
     match view.closing {
         Presence::Claimed => Verdict::Wait,
-        Presence::Published(at) if view.observed_at > Some(at) => Verdict::Ask(Reason::ClosedAgain),
-        Presence::Published(_) => Verdict::Forget,
+        Presence::Published(closed_at) => on_closed(view, seen, true, closed_at, now, patience),
         Presence::Unknown | Presence::Abandoned => {
             let last_at = view.last.as_ref().map_or(opened_at, |last| last.at);
             if is_young(last_at.max(opened_at), now, patience) {

@@ -21,6 +21,8 @@ pub struct View {
     pub observations: u32,
     /// How far the response is, by the last event that says so.
     pub stage: Stage,
+    /// When that event was published.
+    pub staged_at: Option<Timestamp>,
     /// When AURA's own answer was published last.
     pub observed_at: Option<Timestamp>,
 }
@@ -86,11 +88,11 @@ impl Stage {
 
 impl View {
     /// Reads a callout's timeline, in whatever order. An item that isn't as this version writes it
-    /// counts as abandoned.
+    /// counts as claimed: the processor quarantines what it stands for, which somebody is told of.
     #[must_use]
     pub fn of(timeline: &[(String, Item)], now: Timestamp) -> Self {
         let mut view = Self::default();
-        let mut staged_at = None;
+        let mut staged = None;
         for (sort, item) in timeline {
             let message = sort.split_once('#').map_or(sort.as_str(), |(name, _)| name);
             let presence = presence(item, now);
@@ -121,10 +123,11 @@ impl View {
                 });
             }
             if let Some(stage) = Stage::after(message)
-                && staged_at.is_none_or(|before| before < (at, stage))
+                && staged.is_none_or(|before| before < (at, stage))
             {
-                staged_at = Some((at, stage));
+                staged = Some((at, stage));
                 view.stage = stage;
+                view.staged_at = Some(at);
             }
         }
         view
@@ -135,11 +138,11 @@ fn presence(item: &Item, now: Timestamp) -> Presence {
     match (item.state(), item.published_at()) {
         (Ok(State::Published { .. }), Ok(at)) => Presence::Published(at),
         (Ok(State::Claimed { lease_until, .. }), _)
-            if now.duration_since(lease_until) < ABANDONED_AFTER =>
+            if now.duration_since(lease_until) >= ABANDONED_AFTER =>
         {
-            Presence::Claimed
+            Presence::Abandoned
         }
-        _ => Presence::Abandoned,
+        _ => Presence::Claimed,
     }
 }
 
@@ -200,6 +203,7 @@ mod tests {
             }),
             observations: 1,
             stage: Stage::Arrived,
+            staged_at: Some(at(5)),
             observed_at: Some(at(9)),
         };
         assert_eq!(View::of(&timeline, at(10)), expected);

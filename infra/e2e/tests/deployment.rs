@@ -122,6 +122,6 @@ async fn every_alarm_of_our_own_is_on_a_metric_that_is_written() -> Result<()> {
         assert!(written, "{metric} {function}");
         found += 1;
     }
-    assert_eq!(found, 8);
+    assert_eq!(found, 9);
     Ok(())
 }

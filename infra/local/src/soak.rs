@@ -95,10 +95,6 @@ fn conclude(report: &Report, ledger: &Path, out: Out) -> Result<()> {
     for line in report.summary() {
         out.line(&line);
     }
-    out.line(&format!(
-        "The loss ledger, line by line: {}",
-        ledger.display()
-    ));
     if out.json {
         println!("{}", serde_json::to_string(report)?);
     }

@@ -1,17 +1,17 @@
-//! The callouts that are open, as far as was told: what the reconciler compares with AURA's list.
+//! The callouts that are under way, as far as was told: what the reconciler compares with AURA's
+//! list.
 //!
-//! An item is written before `NEW_CALLOUT` is published and removed after `CALLOUT_CLOSED` was, so
-//! that an opening that is published always has its item; what outlives its closing is found and
-//! removed by the reconciler. A closing that finds none leaves one: its opening may have been missed,
-//! and no list of AURA's has that callout any more. Unlike an event's item these never expire: a
-//! callout may be open for months.
+//! That a callout was opened is noted before `NEW_CALLOUT` is published, and that it was closed before
+//! `CALLOUT_CLOSED` is. So neither is published without its note, and of a callout of which one was
+//! told and the other wasn't there is something to see. When both are published, the reconciler
+//! removes the item. Unlike an event's item it never expires: a callout may be open for months.
 //!
 //! | attribute | holds |
 //! | --- | --- |
 //! | `pk` | `open/<shard>`, 0 to 7: a burst of openings doesn't fall on one partition of DynamoDB |
 //! | `sk` | the callout's id |
 //! | `openedAt` | when its opening arrived, in milliseconds since 1970 |
-//! | `closedAt` | when its closing arrived, likewise, if there was no item then |
+//! | `closedAt` | when its closing arrived, likewise |
 //! | `seen` | what the reconciler remembers of it, in a form of its own |
 //! | `run` | the number of the reconciler's run that wrote that: no earlier one can overwrite it |
 
@@ -31,24 +31,17 @@ use crate::aws;
 /// How many partition keys the open callouts are spread over.
 pub const SHARDS: u8 = 8;
 
-/// A callout that was opened and not closed, as far as was told; or the other way round.
+/// A callout of which something was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenCallout {
     /// AURA's id.
     pub id: String,
-    /// What was told.
-    pub told: Told,
+    /// When its opening arrived, if it did.
+    pub opened_at: Option<Timestamp>,
+    /// When its closing arrived, if it did.
+    pub closed_at: Option<Timestamp>,
     /// What the reconciler remembers of it.
     pub seen: Option<String>,
-}
-
-/// What was told of a callout, and when that arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
-    /// Its opening.
-    Opened(Timestamp),
-    /// Its closing, and never its opening.
-    ClosedAlone(Timestamp),
 }
 
 /// The open callouts in the ledger table.
@@ -85,57 +78,33 @@ impl OpenCallouts {
         Self { client, table }
     }
 
-    /// Notes that a callout is open. What is known of it already stays.
+    /// Notes that a callout was opened. What is known of it already stays.
     ///
     /// # Errors
     ///
     /// DynamoDB has not confirmed it.
     pub async fn opened(&self, id: &str, at: Timestamp) -> Result<(), OpenCalloutsError> {
-        let at = AttributeValue::N(at.as_millisecond().to_string());
-        self.client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key(id)))
-            .update_expression("SET openedAt = if_not_exists(openedAt, :at)")
-            .expression_attribute_values(":at", at)
-            .send()
-            .await
-            .map_err(Box::new)?;
-        Ok(())
+        let note = "SET openedAt = if_not_exists(openedAt, :at)";
+        self.note(id, note, at).await
     }
 
-    /// Notes that a callout is no longer open; or that it was closed, if nobody knew that it was.
+    /// Notes that a callout was closed. What is known of it already stays.
     ///
     /// # Errors
     ///
     /// DynamoDB has not confirmed it.
     pub async fn closed(&self, id: &str, at: Timestamp) -> Result<(), OpenCalloutsError> {
-        let answer = self
-            .client
-            .delete_item()
-            .table_name(&self.table)
-            .set_key(Some(key(id)))
-            .condition_expression("attribute_exists(openedAt)")
-            .send()
-            .await;
-        match answer {
-            Ok(_) => Ok(()),
-            Err(error) => match error.as_service_error() {
-                Some(DeleteItemError::ConditionalCheckFailedException(_)) => {
-                    self.closed_alone(id, at).await
-                }
-                _ => Err(Box::new(error).into()),
-            },
-        }
+        let note = "SET closedAt = if_not_exists(closedAt, :at)";
+        self.note(id, note, at).await
     }
 
-    async fn closed_alone(&self, id: &str, at: Timestamp) -> Result<(), OpenCalloutsError> {
+    async fn note(&self, id: &str, note: &str, at: Timestamp) -> Result<(), OpenCalloutsError> {
         let at = AttributeValue::N(at.as_millisecond().to_string());
         self.client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key(id)))
-            .update_expression("SET closedAt = :at")
+            .update_expression(note)
             .expression_attribute_values(":at", at)
             .send()
             .await
@@ -143,7 +112,7 @@ impl OpenCallouts {
         Ok(())
     }
 
-    /// Removes the note of a callout, whatever it says.
+    /// Removes the item of a callout.
     ///
     /// # Errors
     ///
@@ -204,7 +173,7 @@ impl OpenCallouts {
             .table_name(&self.table)
             .set_key(Some(key(id)))
             .condition_expression(
-                "attribute_exists(pk) AND (attribute_not_exists(#run) OR #run <= :run)",
+                "attribute_exists(openedAt) AND (attribute_not_exists(#run) OR #run <= :run)",
             )
             .update_expression("SET #seen = :seen, #run = :run")
             .expression_attribute_names("#seen", "seen")
@@ -248,11 +217,14 @@ fn read(item: &Item) -> Result<OpenCallout, OpenCalloutsError> {
         Timestamp::from_millisecond(milliseconds).ok()
     };
     let malformed = |attribute| OpenCalloutsError::Malformed { attribute };
-    let opened = time("openedAt").map(Told::Opened);
-    let told = opened.or_else(|| time("closedAt").map(Told::ClosedAlone));
+    let (opened_at, closed_at) = (time("openedAt"), time("closedAt"));
+    if opened_at.or(closed_at).is_none() {
+        return Err(malformed("openedAt"));
+    }
     Ok(OpenCallout {
         id: text("sk").ok_or(malformed("sk"))?,
-        told: told.ok_or(malformed("openedAt"))?,
+        opened_at,
+        closed_at,
         seen: text("seen"),
     })
 }
@@ -271,16 +243,17 @@ mod tests {
                 attribute: "openedAt"
             })
         ));
-        let expected = |told| OpenCallout {
+        let at = |milliseconds| Timestamp::from_millisecond(milliseconds).ok();
+        item.insert("closedAt".to_owned(), AttributeValue::N("2500".to_owned()));
+        let mut expected = OpenCallout {
             id: "5003".to_owned(),
-            told,
+            opened_at: None,
+            closed_at: at(2500),
             seen: None,
         };
-        let at = |milliseconds| Timestamp::from_millisecond(milliseconds).unwrap();
-        item.insert("closedAt".to_owned(), AttributeValue::N("2500".to_owned()));
-        assert_eq!(read(&item).unwrap(), expected(Told::ClosedAlone(at(2500))));
-        // Its opening came after all.
+        assert_eq!(read(&item).unwrap(), expected);
         item.insert("openedAt".to_owned(), AttributeValue::N("1500".to_owned()));
-        assert_eq!(read(&item).unwrap(), expected(Told::Opened(at(1500))));
+        expected.opened_at = at(1500);
+        assert_eq!(read(&item).unwrap(), expected);
     }
 }

@@ -46,7 +46,7 @@ pub enum LedgerFault {
     MarkPanics,
     MarkHangs,
     ReleaseHangs,
-    /// The callout can't be noted as open, or as closed.
+    /// The callout can't be noted as opened, or as closed.
     NoteFails,
 }
 
@@ -56,8 +56,8 @@ pub struct FakeLedger {
     pub items: Mutex<HashMap<LedgerKey, Item>>,
     /// By the event's key.
     pub faults: HashMap<String, LedgerFault>,
-    /// The callouts that are noted as open.
-    pub open: Mutex<BTreeSet<String>>,
+    /// What is noted of callouts: `opened 1`, `closed 1`.
+    pub notes: Mutex<BTreeSet<String>>,
     pub delivered: Mutex<Vec<Timestamp>>,
 }
 
@@ -178,13 +178,13 @@ impl Ledger for FakeLedger {
 
     async fn callout_opened(&self, id: &str, _at: Timestamp) -> Result<(), OpenCalloutsError> {
         self.note_of(id, "NEW_CALLOUT")?;
-        self.open.lock().unwrap().insert(id.to_owned());
+        self.notes.lock().unwrap().insert(format!("opened {id}"));
         Ok(())
     }
 
     async fn callout_closed(&self, id: &str, _at: Timestamp) -> Result<(), OpenCalloutsError> {
         self.note_of(id, "CALLOUT_CLOSED")?;
-        self.open.lock().unwrap().remove(id);
+        self.notes.lock().unwrap().insert(format!("closed {id}"));
         Ok(())
     }
 

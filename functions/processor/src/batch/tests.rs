@@ -323,61 +323,39 @@ async fn a_group_comes_back_when_its_first_failure_does() {
 /// In two groups, so that in each batch two of them claim it at once, and many batches beside each
 /// other. Who is told that another has it comes again, as SQS would have it.
 #[tokio::test]
-async fn a_callout_is_noted_as_open_from_its_opening_to_its_closing() {
+async fn the_opening_and_the_closing_of_a_callout_are_noted_and_nothing_else() {
     let processor = processor(FakeLedger::default(), FakeBus::default());
-    let open = || processor.ledger.open.lock().unwrap().clone();
-    assert!(
-        failures(TIME, &processor, vec![new_callout()])
-            .await
-            .is_empty()
-    );
-    assert_eq!(open(), ["1".to_owned()].into());
     let customer = envelope_of(
         Uuid::now_v7(),
         r#"{"message":"NEW_CALLOUT","customer":{"id":7}}"#,
     );
-    let others = vec![
+    let messages = vec![
         message("3", "a", 1, envelope("RESPONDER_COMPLETED", 1)),
         message("4", "b", 1, customer),
     ];
-    assert!(failures(TIME, &processor, others).await.is_empty());
-    assert_eq!(open(), ["1".to_owned()].into());
-    assert!(
-        failures(TIME, &processor, vec![callout_closed()])
-            .await
-            .is_empty()
-    );
-    assert!(open().is_empty());
-    // What comes again opens nothing.
-    assert!(
-        failures(TIME, &processor, vec![new_callout()])
-            .await
-            .is_empty()
-    );
-    assert!(open().is_empty());
+    assert!(failures(TIME, &processor, messages).await.is_empty());
+    assert!(processor.ledger.notes.lock().unwrap().is_empty());
+    let messages = vec![new_callout(), callout_closed()];
+    assert!(failures(TIME, &processor, messages).await.is_empty());
+    let notes = processor.ledger.notes.lock().unwrap().clone();
+    assert_eq!(notes, ["closed 1".to_owned(), "opened 1".to_owned()].into());
 }
 
 #[tokio::test]
-async fn an_opening_that_cannot_be_noted_is_given_back_and_not_published() {
-    let ledger = FakeLedger::with_fault(KEY, LedgerFault::NoteFails);
-    let processor = processor(ledger, FakeBus::default());
-    assert_eq!(failures(TIME, &processor, vec![new_callout()]).await, ["1"]);
-    assert!(processor.bus.taken().is_empty());
-    assert_eq!(lease_until(&processor, KEY), NOW);
-}
-
-#[tokio::test]
-async fn a_closing_that_cannot_be_noted_is_published_and_marked() {
-    let key = "callout#1/CALLOUT_CLOSED";
-    let ledger = FakeLedger::with_fault(key, LedgerFault::NoteFails);
-    let processor = processor(ledger, FakeBus::default());
-    assert!(
-        failures(TIME, &processor, vec![callout_closed()])
-            .await
-            .is_empty()
-    );
-    let state = processor.ledger.item(key).unwrap().state();
-    assert!(matches!(state, Ok(State::Published { .. })));
+async fn what_cannot_be_noted_is_given_back_and_not_published() {
+    for message in [new_callout(), callout_closed()] {
+        let id = message.message_id.clone().unwrap();
+        let key = if id == "1" {
+            KEY
+        } else {
+            "callout#1/CALLOUT_CLOSED"
+        };
+        let ledger = FakeLedger::with_fault(key, LedgerFault::NoteFails);
+        let processor = processor(ledger, FakeBus::default());
+        assert_eq!(failures(TIME, &processor, vec![message]).await, [id]);
+        assert!(processor.bus.taken().is_empty());
+        assert_eq!(lease_until(&processor, key), NOW);
+    }
 }
 
 /// An opening of callout 1 in other words than AURA's.

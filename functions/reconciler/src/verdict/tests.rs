@@ -47,6 +47,7 @@ fn view(stage: Stage) -> View {
             has_stage: true,
         }),
         stage,
+        staged_at: Some(at(0)),
         ..View::default()
     }
 }
@@ -127,7 +128,8 @@ fn nothing_is_concluded_from_an_answer_that_may_be_older_than_the_last_event() {
     let young = |second| open_at(&view(Stage::Dispatched), None, Some("created"), second);
     assert_eq!(young(9), Verdict::Wait);
     assert_eq!(young(10), Verdict::Ask(Reason::Change));
-    let vanished = |second| on_vanished(&view(Stage::Dispatched), at(0), at(second), &PATIENCE);
+    let vanished =
+        |second| on_vanished(&view(Stage::Dispatched), None, at(0), at(second), &PATIENCE);
     assert_eq!(vanished(9), Verdict::Wait);
     assert_eq!(vanished(10), Verdict::Ask(Reason::Closing));
     let unknown = |created, second| on_unknown(&View::default(), created, at(second), &PATIENCE);
@@ -190,7 +192,7 @@ fn what_the_ledger_knows_of_a_vanished_callout_decides() {
             observed_at,
             ..view(Stage::Completed)
         };
-        let verdict = on_vanished(&view, at(0), at(100), &PATIENCE);
+        let verdict = on_vanished(&view, None, at(0), at(100), &PATIENCE);
         assert_eq!(verdict, expected, "{closing:?} {observed_at:?}");
     }
 }
@@ -246,13 +248,43 @@ fn an_opening_that_was_never_told_is_recovered_though_its_closing_was() {
             closing: Published(at(0)),
             ..View::default()
         };
-        on_closed_alone(&view, at(0), at(second), &PATIENCE)
+        on_closed(&view, None, false, at(0), at(second), &PATIENCE)
     };
     assert_eq!(verdict(Unknown, 9), Verdict::Wait);
     assert_eq!(verdict(Unknown, 10), Verdict::Ask(Reason::Opening));
     assert_eq!(verdict(Abandoned, 10), Verdict::Ask(Reason::Opening));
     assert_eq!(verdict(Claimed, 10), Verdict::Wait);
     assert_eq!(verdict(Published(at(1)), 10), Verdict::Forget);
+    // Noted as opened, and no longer in the ledger: it was published long ago.
+    let forgotten = View {
+        closing: Published(at(0)),
+        ..View::default()
+    };
+    let verdict = on_closed(&forgotten, None, true, at(0), at(10), &PATIENCE);
+    assert_eq!(verdict, Verdict::Forget);
+}
+
+#[test]
+fn a_closed_callout_is_not_forgotten_while_an_answer_of_auras_is_on_its_way() {
+    let closed = View {
+        closing: Presence::Published(at(50)),
+        ..view(Stage::Completed)
+    };
+    let seen = Seen {
+        observations: 1,
+        ..Seen::default()
+    };
+    let verdict =
+        |view: &View, second| on_closed(view, Some(&seen), true, at(50), at(second), &PATIENCE);
+    assert_eq!(verdict(&closed, 100), Verdict::Wait);
+    assert_eq!(verdict(&closed, 50 + 300), Verdict::Forget);
+    let told = |second| View {
+        observations: 1,
+        observed_at: Some(at(second)),
+        ..closed.clone()
+    };
+    assert_eq!(verdict(&told(40), 100), Verdict::Forget);
+    assert_eq!(verdict(&told(60), 100), Verdict::Ask(Reason::ClosedAgain));
 }
 
 #[test]
@@ -353,6 +385,7 @@ fn views() -> impl Strategy<Value = View> {
             closing,
             last,
             stage,
+            staged_at: None,
             observed_at,
             observations: 0,
         })
@@ -399,7 +432,7 @@ proptest! {
         let now = at(second);
         prop_assert_eq!(open_at(&view, seen.as_ref(), status, second), Verdict::Wait);
         prop_assert_eq!(on_unknown(&view, None, now, &PATIENCE), Verdict::Wait);
-        prop_assert_eq!(on_vanished(&view, at(0), now, &PATIENCE), Verdict::Wait);
+        prop_assert_eq!(on_vanished(&view, None, at(0), now, &PATIENCE), Verdict::Wait);
     }
 
     /// An opening and a closing are recovered only if the ledger has never heard of them, or somebody
@@ -411,11 +444,11 @@ proptest! {
         let opening = Verdict::Ask(Reason::Opening);
         let recovers = [
             on_unknown(&view, None, now, &PATIENCE),
-            on_closed_alone(&view, at(0), now, &PATIENCE),
+            on_closed(&view, None, false, at(0), now, &PATIENCE),
             open_at(&view, None, None, second),
         ];
         prop_assert!(!(is_told(view.opening) && recovers.contains(&opening)));
-        if on_vanished(&view, at(0), now, &PATIENCE) == Verdict::Ask(Reason::Closing) {
+        if on_vanished(&view, None, at(0), now, &PATIENCE) == Verdict::Ask(Reason::Closing) {
             prop_assert!(!is_told(view.closing));
         }
     }
