@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::future::{join, try_join_all};
 use futures::stream;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use metrique::writer::BoxEntrySink;
 use shared::ledger::line::{Line, LineError};
 use shared::ledger::open::{OpenCallout, OpenCallouts, OpenCalloutsError, SHARDS};
@@ -31,6 +31,9 @@ const AT_ONCE: usize = 16;
 /// more than a quarter.
 const MOST_ENDING: Duration = Duration::from_secs(5);
 const ENDING_SHARE: f64 = 0.25;
+/// While AURA's list is empty, two or more callouts that AURA doesn't know when asked count as closed
+/// after this long.
+const GONE_HOLD: SignedDuration = SignedDuration::from_mins(10);
 /// Kept back for the lock alone: no more than this, and no more than a tenth.
 const MOST_RELEASING: Duration = Duration::from_secs(1);
 const RELEASING_SHARE: f64 = 0.1;
@@ -217,7 +220,7 @@ impl Reconciler {
         };
         let urgent = round.urgent(&cases.urgent, list);
         let closings = settle_all(&urgent, cases.urgent, &mut learned, metrics).await;
-        let closed = confirm(round, closings, list, metrics).await;
+        let closed = confirm(round, closings, list, &mut learned, metrics).await;
         learned.found.extend(closed);
         settle_all(round, cases.changes, &mut learned, metrics).await;
         for found in &learned.found {
@@ -421,6 +424,7 @@ async fn confirm(
     round: &Round<'_>,
     closings: Vec<Closing>,
     first: List,
+    learned: &mut Learned,
     metrics: &mut RunMetrics,
 ) -> Vec<Found> {
     if closings.is_empty() {
@@ -443,14 +447,16 @@ async fn confirm(
             return Vec::new();
         }
     };
-    // Another customer source's credentials see none of ours: of two that are gone and none that is
-    // there, neither counts as closed.
+    // Another customer source's credentials see none of ours.
     if active.callouts.is_empty() && closings.len() > 1 && closings.iter().all(Closing::is_gone) {
-        tracing::error!(
-            "AURA knows none of the open callouts: are the credentials the right ones?"
-        );
-        *metrics.held.get_or_insert_default() += closings.len();
-        return Vec::new();
+        let now = Timestamp::now();
+        let since = round.memory.vanished_since.unwrap_or(now);
+        learned.vanished_since = Some(since);
+        if now.duration_since(since) < GONE_HOLD {
+            tracing::error!("AURA knows no open callout: are these the right credentials?");
+            *metrics.held.get_or_insert_default() += closings.len();
+            return Vec::new();
+        }
     }
     let active: HashSet<_> = active
         .callouts

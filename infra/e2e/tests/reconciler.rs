@@ -120,6 +120,31 @@ async fn a_callout_that_aura_no_longer_knows_or_calls_closed_is_closed() -> Resu
 }
 
 #[tokio::test]
+async fn callouts_that_aura_knows_nothing_of_any_more_are_not_closed_at_once() -> Result<()> {
+    let mut trial = Trial::begin(&[]).await?;
+    for _ in 0..2 {
+        let id = trial.told_callout().await?;
+        trial.secretly(&id, &[Close]).await?;
+    }
+    let refusal = json!({"message": "no"});
+    trial.aura.order(&reply(GET, 2, 404, refusal)).await?;
+    let line = trial.run().await?;
+    assert_eq!(
+        (&line["Held"], &line["ClosingsRecovered"]),
+        (&json!(2), &json!(0)),
+        "{line}"
+    );
+    // AURA says otherwise.
+    let line = trial.run().await?;
+    assert_eq!(
+        (&line["Held"], &line["ClosingsRecovered"]),
+        (&json!(0), &json!(2)),
+        "{line}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_active_callout_is_not_closed_by_a_list_that_lacks_it_once() -> Result<()> {
     let mut trial = Trial::begin(&[]).await?;
     let id = trial.told_callout().await?;
