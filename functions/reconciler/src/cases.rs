@@ -68,7 +68,7 @@ pub struct Cases {
 pub struct Known {
     /// Its id.
     pub id: String,
-    /// When its opening arrived, or what else was told of it first.
+    /// When its opening arrived; or its closing, if that alone was told.
     pub opened_at: Timestamp,
     /// What is remembered of it, if a run has looked at it.
     pub seen: Option<Seen>,
@@ -146,17 +146,19 @@ pub fn cases(
         seen,
     } in noted
     {
-        let told_at = opened_at.or(closed_at).unwrap_or(now);
-        let known = Known::new(id.clone(), told_at, seen);
-        match closed_at.filter(|_| !listed.contains_key(&id)) {
-            Some(closed_at) => closed.push(Case::Closed {
-                known,
+        let is_listed = listed.contains_key(&id);
+        let known = |told_at| Known::new(id.clone(), told_at, seen);
+        match (opened_at, closed_at) {
+            (_, Some(closed_at)) if !is_listed => closed.push(Case::Closed {
+                known: known(closed_at),
                 closed_at,
                 was_opened: opened_at.is_some(),
             }),
-            None => {
-                open.insert(id, known);
+            (Some(opened_at), _) => {
+                open.insert(id.clone(), known(opened_at));
             }
+            // Active, and its opening was never told: it is unknown.
+            (None, _) => {}
         }
     }
     let count = open.len();
@@ -306,6 +308,10 @@ mod tests {
         let noted = vec![
             closed("closed"),
             closed("reopened"),
+            OpenCallout {
+                opened_at: None,
+                ..closed("reopened, and its opening not told")
+            },
             open("changed", Some(&seen)),
             open("due", Some(&due)),
             open("new", None),
@@ -315,6 +321,7 @@ mod tests {
         let list = active(vec![
             listed("changed", "Responder Dispatched"),
             listed("reopened", "created"),
+            listed("reopened, and its opening not told", "created"),
             listed("due", "created"),
             listed("new", "created"),
             listed("quiet", "created"),
@@ -322,9 +329,10 @@ mod tests {
             listed("unknown", "created"),
         ]);
         let expected = [
-            ("openings", "unknown"),
+            ("openings", "reopened, and its opening not told"),
             ("closed", "closed"),
             ("closings", "vanished"),
+            ("openings", "unknown"),
             ("changes", "changed"),
             ("changes", "due"),
             ("changes", "new"),
