@@ -57,6 +57,9 @@ impl Tables {
     /// Answers `UpdateItem`; `None` if it isn't understood.
     pub(crate) fn update(&self, body: &[u8]) -> Option<Answer> {
         let call: Call = serde_json::from_slice(body).ok()?;
+        if call.is_note() {
+            return Some(Answer::ok(json!({})));
+        }
         let key = call.key_of(call.key.iter());
         self.with_items(|items| {
             if let Some(refusal) = call.refusal(items.get(&key)) {
@@ -94,6 +97,13 @@ fn is_marked(item: &Item) -> bool {
 }
 
 impl Call {
+    /// Whether it notes what stands beside the events, an open callout say: it is taken, and not kept.
+    /// The key of every event's entity holds a `#`.
+    fn is_note(&self) -> bool {
+        let partition = self.key.get("pk").and_then(|pk| pk.get("S")?.as_str());
+        partition.is_some_and(|partition| !partition.contains('#'))
+    }
+
     fn key_of<'a>(&'a self, attributes: impl Iterator<Item = (&'a String, &'a Value)>) -> String {
         let attribute = |(name, value)| format!(" {name}={value}");
         let attributes: String = attributes.map(attribute).collect();
