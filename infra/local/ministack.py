@@ -245,6 +245,22 @@ def leave_other_accounts_functions_alone() -> None:
     lambda_svc.invalidate_worker = invalidate
 
 
+def keep_equal_packages_once() -> None:
+    """MiniStack keeps what it stores in memory, for good. The tests' stacks have an account each,
+    and so a copy of the functions' packages each: gigabytes of the same bytes."""
+    from ministack.services import s3
+
+    build_object_record = attribute(s3, "_build_object_record")
+    kept: dict[bytes, bytes] = {}
+
+    def build(body, *rest, **more):
+        if len(body) > 1 << 20:
+            body = kept.setdefault(body, body)
+        return build_object_record(body, *rest, **more)
+
+    s3._build_object_record = build
+
+
 def keep_versions_of_secrets_as_aws_does() -> None:
     """A rotation begins with a version that has no value yet: MiniStack answers it as if it had
     one. It overwrites a version that has a value, and leaves a label that moves on both."""
@@ -439,6 +455,7 @@ BENDS = (
     look_at_queues_at_once,
     find_apis_of_every_account,
     leave_other_accounts_functions_alone,
+    keep_equal_packages_once,
     keep_versions_of_secrets_as_aws_does,
     rotate_secrets_with_their_functions,
     keep_what_a_resource_that_stays_depends_on,

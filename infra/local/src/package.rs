@@ -194,13 +194,15 @@ fn version(zip: &[u8]) -> Result<String> {
 ///
 /// It is larger than a zip can hold.
 pub fn zip(bootstrap: &[u8], profile: Profile) -> Result<Vec<u8>> {
-    // Time and mode are fixed, so that the same binary gives the same bytes.
+    // Time and mode are fixed, so that the same binary gives the same bytes. A debug build goes to
+    // the local AWS, which keeps it in memory: small is good, quick is better.
     let options = SimpleFileOptions::default()
         .last_modified_time(DateTime::default())
         .unix_permissions(0o755)
-        .compression_method(match profile {
-            Profile::Dev => CompressionMethod::Stored,
-            Profile::Release => CompressionMethod::Deflated,
+        .compression_method(CompressionMethod::Deflated)
+        .compression_level(match profile {
+            Profile::Dev => Some(1),
+            Profile::Release => None,
         });
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     writer.start_file("bootstrap", options)?;
