@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand, value_parser};
 
+use crate::env::Reader;
 use crate::package::Profile;
 use crate::progress::Progress;
 use crate::signals::Signals;
@@ -16,7 +17,7 @@ use crate::soak::order::{
 };
 use crate::torture::campaign::{Campaign, MOST_EVENTS, MOST_KILLS};
 use crate::workspace::Workspace;
-use crate::{demo, events, rotate, send, soak, torture, up};
+use crate::{demo, env, events, rotate, send, soak, torture, up};
 
 use self::help::{DEMO_JSON, ROTATE_JSON, SOAK_JSON, TORTURE_JSON};
 
@@ -82,6 +83,17 @@ enum Command {
         /// Go on printing as events come, until the stack goes down
         #[arg(long)]
         follow: bool,
+    },
+    /// Print what points other tools at the running stack
+    Env {
+        /// Who is to read it
+        #[arg(
+            long = "for",
+            value_enum,
+            default_value = "shell",
+            value_name = "READER"
+        )]
+        reader: Reader,
     },
     /// Give AURA and ingest a new secret on the running stack, while deliveries go on
     ///
@@ -217,6 +229,10 @@ impl Cli {
                 signals
                     .unless_one_comes(events::events(&workspace, follow))
                     .await
+            }
+            Command::Env { reader } => {
+                let env = env::env(&workspace, reader);
+                signals.unless_one_comes(Box::pin(env)).await
             }
             Command::Rotate { json } => {
                 let rotate = rotate::rotate_running(&workspace, json, progress);

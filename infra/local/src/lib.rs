@@ -30,6 +30,7 @@ pub mod bundle;
 pub mod cli;
 pub mod consumers;
 pub mod demo;
+pub mod env;
 pub mod events;
 pub mod folder;
 pub mod function_logs;

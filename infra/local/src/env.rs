@@ -1,0 +1,151 @@
+//! `cargo local env`: points other tools at the stack of `cargo local up`.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum;
+use serde_json::json;
+
+use crate::stack_file::StackFile;
+use crate::workspace::Workspace;
+
+/// How outputs with the name of a function end; what is before is its name in the template.
+const FUNCTION_NAME: &str = "FunctionName";
+
+/// Who is to read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Reader {
+    /// A shell, for the AWS CLI and every SDK: `eval "$(cargo local env)"`
+    Shell,
+    /// `cargo lambda watch --env-file`: all functions' variables, too
+    CargoLambda,
+    /// `sam local … --env-vars`: each function's variables
+    Sam,
+}
+
+type Variables = BTreeMap<String, String>;
+
+/// Prints the variables that point `reader` at the running stack.
+///
+/// # Errors
+///
+/// Nothing is up, or Lambda doesn't say what a function's variables are.
+pub async fn env(workspace: &Workspace, reader: Reader) -> Result<()> {
+    let file = StackFile::read(&workspace.stack_file())?;
+    let text = match reader {
+        Reader::Shell => for_shells(&aws(&file))?,
+        Reader::CargoLambda => {
+            let functions = functions(&file).await?;
+            env_file(&merged(
+                [aws(&file)].into_iter().chain(functions.into_values()),
+            )?)?
+        }
+        Reader::Sam => format!("{:#}\n", json!(functions(&file).await?)),
+    };
+    print!("{text}");
+    Ok(())
+}
+
+/// What every SDK reads.
+fn aws(file: &StackFile) -> Variables {
+    [
+        ("AWS_ENDPOINT_URL", &file.aws_endpoint_url),
+        ("AWS_REGION", &file.aws_region),
+        ("AWS_DEFAULT_REGION", &file.aws_region),
+        ("AWS_ACCESS_KEY_ID", &file.aws_access_key_id),
+        ("AWS_SECRET_ACCESS_KEY", &file.aws_secret_access_key),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.clone()))
+    .into()
+}
+
+/// The variables of each function as it is deployed, by its name in the template.
+async fn functions(file: &StackFile) -> Result<BTreeMap<String, Variables>> {
+    let client = file.account().lambda();
+    let mut functions = BTreeMap::new();
+    for (output, name) in &file.outputs {
+        let Some(before) = output.strip_suffix(FUNCTION_NAME) else {
+            continue;
+        };
+        let configuration = client
+            .get_function_configuration()
+            .function_name(name)
+            .send()
+            .await
+            .with_context(|| format!("Lambda doesn't describe {name}"))?;
+        let variables = configuration.environment.and_then(|its| its.variables);
+        let variables = variables.unwrap_or_default().into_iter().collect();
+        functions.insert(format!("{before}Function"), variables);
+    }
+    Ok(functions)
+}
+
+/// All in one.
+///
+/// # Errors
+///
+/// Two have another value for the same name.
+fn merged(all: impl IntoIterator<Item = Variables>) -> Result<Variables> {
+    let mut merged = Variables::new();
+    for (name, value) in all.into_iter().flatten() {
+        let other = merged.insert(name.clone(), value.clone());
+        ensure!(
+            other.is_none_or(|other| other == value),
+            "two functions have another {name}: one file can't hold both"
+        );
+    }
+    Ok(merged)
+}
+
+/// Also takes away what would win over these, or go along with them.
+fn for_shells(variables: &Variables) -> Result<String> {
+    let mut lines = String::from("unset AWS_PROFILE AWS_SESSION_TOKEN\n");
+    for (name, value) in variables {
+        ensure!(!value.contains('\''), "{name} holds a quotation mark");
+        lines += &format!("export {name}='{value}'\n");
+    }
+    Ok(lines)
+}
+
+/// `NAME=value` lines, which every reader of such files takes alike as long as no value has more
+/// than one line.
+fn env_file(variables: &Variables) -> Result<String> {
+    let mut lines = String::new();
+    for (name, value) in variables {
+        ensure!(!value.contains('\n'), "{name} has more than one line");
+        lines += &format!("{name}={value}\n");
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(pairs: &[(&str, &str)]) -> Variables {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        pairs.iter().map(own).collect()
+    }
+
+    #[test]
+    fn a_shell_takes_a_value_as_it_is() {
+        let lines = for_shells(&variables(&[("A", "$x \"y\" `z`")])).unwrap();
+        assert!(lines.ends_with("\nexport A='$x \"y\" `z`'\n"), "{lines}");
+        for_shells(&variables(&[("A", "it's")])).unwrap_err();
+    }
+
+    #[test]
+    fn what_two_functions_share_is_there_once() {
+        let [one, two] =
+            [&[("A", "1"), ("B", "2")], &[("A", "1"), ("C", "3")]].map(|its| variables(its));
+        let lines = env_file(&merged([one, two]).unwrap()).unwrap();
+        assert_eq!(lines, "A=1\nB=2\nC=3\n");
+    }
+
+    #[test]
+    fn what_two_functions_have_differently_fits_no_file() {
+        let [one, two] = [&[("A", "1")], &[("A", "2")]].map(|its| variables(its));
+        merged([one, two]).unwrap_err();
+        env_file(&variables(&[("A", "1\n2")])).unwrap_err();
+    }
+}
