@@ -99,23 +99,25 @@ fn merged(all: impl IntoIterator<Item = Variables>) -> Result<Variables> {
 
 /// Also takes away what would win over these, or go along with them.
 fn for_shells(variables: &Variables) -> Result<String> {
-    let mut lines = String::from("unset AWS_PROFILE AWS_SESSION_TOKEN\n");
-    for (name, value) in variables {
+    let unset = "unset AWS_PROFILE AWS_SESSION_TOKEN\n".to_owned();
+    let export = |(name, value): (&String, &String)| {
         ensure!(!value.contains('\''), "{name} holds a quotation mark");
-        lines += &format!("export {name}='{value}'\n");
-    }
-    Ok(lines)
+        Ok(format!("export {name}='{value}'\n"))
+    };
+    [Ok(unset)]
+        .into_iter()
+        .chain(variables.iter().map(export))
+        .collect()
 }
 
 /// `NAME=value` lines, which every reader of such files takes alike as long as no value has more
 /// than one line.
 fn env_file(variables: &Variables) -> Result<String> {
-    let mut lines = String::new();
-    for (name, value) in variables {
+    let line = |(name, value): (&String, &String)| {
         ensure!(!value.contains('\n'), "{name} has more than one line");
-        lines += &format!("{name}={value}\n");
-    }
-    Ok(lines)
+        Ok(format!("{name}={value}\n"))
+    };
+    variables.iter().map(line).collect()
 }
 
 #[cfg(test)]
