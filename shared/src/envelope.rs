@@ -31,10 +31,11 @@ pub struct Envelope {
 /// Where an event comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Origin {
     /// AURA posted it.
     Webhook,
-    /// AURA told us when asked.
+    /// AURA told it when asked, and hadn't posted it by then.
     Reconciler,
     /// Ours, to prove that the path works. Consumers' rules never match it.
     Canary,

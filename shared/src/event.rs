@@ -53,10 +53,13 @@ impl Event {
 
 /// What an event is about. An id may arrive as a number or a string and is one string here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Entity {
     /// `callout`, `customer`, `subscription`, or whatever new key AURA uses.
+    #[cfg_attr(test, schemars(length(max = MAX_KIND_BYTES)))]
     pub kind: String,
     /// AURA's id, never empty.
+    #[cfg_attr(test, schemars(length(min = 1, max = MAX_ID_BYTES)))]
     pub id: String,
 }
 

@@ -8,6 +8,7 @@
 //! | [`event`] | a raw body read into message, entity and test mark |
 //! | [`envelope`] | what travels on the queue |
 //! | [`ledger`] | identity, states and transitions of an event in the ledger, and the table that holds it |
+//! | [`published`] | what consumers get |
 //! | [`webhook`] | the header that authenticates a delivery |
 //! | [`panic_api`] | the client of AURA's Panic API |
 //! | [`quarantine`] | where an authentic delivery goes that can't be understood |
@@ -27,6 +28,7 @@ pub mod http_client;
 pub mod ledger;
 pub mod loopback;
 pub mod panic_api;
+pub mod published;
 pub mod quarantine;
 pub mod queue;
 pub mod reregister;

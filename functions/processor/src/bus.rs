@@ -1,4 +1,4 @@
-//! The event bus, and the shape of what consumers get from it.
+//! The event bus.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,17 +12,10 @@ use aws_sdk_eventbridge::operation::put_events::PutEventsError;
 use aws_sdk_eventbridge::primitives::DateTime;
 use aws_sdk_eventbridge::types::{PutEventsRequestEntry, PutEventsResultEntry};
 use jiff::Timestamp;
-use serde::Serialize;
-use serde_json::value::RawValue;
-use shared::envelope::Origin;
-use shared::event::Entity;
+use shared::published::{Detail, SOURCE};
 use tokio::time::{Instant, timeout_at};
-use uuid::Uuid;
 
 use crate::schedule::LEAST_CALL;
-
-/// The `Source` of every event that is published.
-pub const SOURCE: &str = "aura";
 
 /// Most entries of one `PutEvents` call.
 const MOST_ENTRIES: usize = 10;
@@ -39,56 +32,6 @@ const TRIES: u32 = 3;
 
 /// Before the second try; twice as long before the third.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// The `Detail` of a published event. This is an API: consumers' rules and code match it.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Detail<'a> {
-    /// The event's identity, the same in every copy of it: `callout#5003/NEW_CALLOUT`.
-    pub key: String,
-    /// AURA's event name; also the `DetailType`.
-    pub message: &'a str,
-    /// What it happened to.
-    pub entity: &'a Entity,
-    /// The delivery that was published.
-    pub delivery_id: Uuid,
-    /// When that delivery arrived; also the event's `Time`.
-    pub received_at: Timestamp,
-    /// Who told us.
-    pub origin: Origin,
-    /// SQS's sequence number: greater means later, among the events of one entity. Compare by
-    /// length first, then as text; it has more digits than a double holds.
-    pub sequence: Option<&'a str>,
-    /// AURA marked it as test traffic: keep it away from real dispatch.
-    pub test: bool,
-    /// AURA's payload, byte for byte; `null` if it is omitted.
-    pub payload: Option<&'a RawValue>,
-    /// There only if the payload is not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub payload_omitted: Option<Omitted<'a>>,
-}
-
-/// A payload that the bus or its consumers can't take. It is in the quarantine queue, whole, under
-/// the event's delivery id, for as long as that keeps messages: 14 days.
-#[derive(Debug, Serialize)]
-pub struct Omitted<'a> {
-    /// Why.
-    pub reason: Omission,
-    /// Its size in bytes.
-    pub bytes: usize,
-    /// SHA-256 of its canonical form, as in the ledger.
-    pub digest: &'a str,
-}
-
-/// Why a payload isn't published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Omission {
-    /// With it, the event is larger than the bus takes.
-    TooLarge,
-    /// It has half of a surrogate pair, as in `"\ud83d"`: JSON to some parsers, to others not.
-    NotUnicode,
-}
 
 /// One event, ready to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]

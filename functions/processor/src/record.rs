@@ -8,9 +8,10 @@ use serde_json::value::RawValue;
 use shared::envelope::Envelope;
 use shared::event::{Event, Unreadable, parse_payload, payload_digest};
 use shared::ledger::LedgerKey;
+use shared::published::{Detail, Omission, Omitted};
 use shared::quarantine::{Id, Quarantined};
 
-use crate::bus::{Detail, Entry, Omission, Omitted};
+use crate::bus::Entry;
 use crate::queues::Hidden;
 
 /// One message of the ingest queue.

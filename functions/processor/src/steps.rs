@@ -9,11 +9,12 @@ use metrique::writer::BoxEntrySink;
 use shared::catalogue::{CALLOUT_CLOSED, NEW_CALLOUT};
 use shared::envelope::{Envelope, Origin};
 use shared::ledger::{Claim, ClaimRequest, LedgerError, Refusal};
+use shared::published::Omission;
 use shared::quarantine::{Conflict, Quarantined};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::bus::{Bus, BusError, Entry, Omission};
+use crate::bus::{Bus, BusError, Entry};
 use crate::deliveries::Deliveries;
 use crate::failpoint::{self, Step};
 use crate::ledger::Ledger;

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use e2e::Local;
 use local::aura::{Controller, Day, Delivery};
 use local::consumers::{Consumers, Published};
+use local::contract;
 use local::ledger;
 use local::settled::{PATIENCE, all_published};
 use local::system::{Leftovers, System};
@@ -95,6 +96,39 @@ async fn a_published_event_says_what_consumers_are_promised() -> Result<()> {
     Ok(())
 }
 
+/// Reading them is what asks the contract.
+#[tokio::test]
+async fn every_sample_is_published_by_the_contract() -> Result<()> {
+    let samples = [
+        include_str!("../../events/callout-closed.json"),
+        include_str!("../../events/callout-events-changed.json"),
+        include_str!("../../events/created-customer.json"),
+        include_str!("../../events/internal-test.json"),
+        include_str!("../../events/new-callout.json"),
+        include_str!("../../events/responder-arrived.json"),
+        include_str!("../../events/subscription-created.json"),
+        include_str!("../../events/test-classification.json"),
+        include_str!("../../events/unknown-kind.json"),
+    ];
+    let system = Local::shared().await?.system(&[]).await?;
+    let mut consumers = Consumers::read(&system.stack);
+    let webhook = system.webhook().await?;
+    let http = shared::http_client::build()?;
+    for body in samples {
+        assert_eq!(webhook.post(&http, body.into()).await?.status, 202);
+    }
+    let published = all_published(&system.stack, &mut consumers).await?;
+    let payloads: Vec<_> = published
+        .iter()
+        .map(|event| &event.detail.payload)
+        .collect();
+    for body in samples {
+        assert!(payloads.contains(&&serde_json::from_str(body)?), "{body}");
+    }
+    assert_eq!(published.len(), samples.len());
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_duplicate_is_accepted_and_dropped() -> Result<()> {
     let system = Local::shared().await?.system(&[]).await?;
@@ -154,6 +188,7 @@ async fn each_kind_of_entity_has_its_queue() -> Result<()> {
         let bodies = tokio::time::timeout(PATIENCE, received).await??;
         assert_eq!(bodies.len(), 1, "{output}");
         let event: Value = serde_json::from_str(&bodies[0])?;
+        contract::check(&event)?;
         assert_eq!(event["detail"]["entity"]["kind"], kind, "{output}");
     }
     Ok(())

@@ -4,6 +4,7 @@
 use anyhow::{Context as _, Result};
 use e2e::Local;
 use local::consumers::{Consumers, Queue};
+use local::contract;
 use local::function_logs;
 use local::ledger;
 use local::progress::Progress;
@@ -75,6 +76,7 @@ async fn a_canary_is_on_the_bus_as_what_it_is() -> Result<()> {
     let stack = trial.deploy(&[("RegistrationRevision", "2")]).await?;
     let body = canaries.receive().await?.pop().context("no canary came")?;
     let event: Value = serde_json::from_str(&body)?;
+    contract::check(&event)?;
     assert_eq!(event["detail"]["origin"], "canary");
     assert_eq!(event["detail"]["entity"]["kind"], "canary");
     assert_eq!(published_canaries(&stack).await?, 2);

@@ -1,7 +1,8 @@
 //! What consumers see: the queues that the template puts behind the bus, read to the end.
 //!
 //! These are the queues a real consumer would read, so what arrives here went all the way: HTTP
-//! API, ingest, queue, processor, bus, rule. Reading them takes their messages.
+//! API, ingest, queue, processor, bus, rule. Reading them takes their messages. Each has to be what
+//! consumers are [promised](crate::contract).
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::aura::Entity;
+use crate::contract;
 use crate::stack::Stack;
 
 /// The template's outputs with the consumers' queues.
@@ -150,12 +152,19 @@ impl Consumers {
     }
 }
 
+/// An event that keeps the [contract].
+fn parse(body: &str) -> Result<Published> {
+    let event: Value = serde_json::from_str(body)?;
+    contract::check(&event)?;
+    Ok(Published::deserialize(event)?)
+}
+
 async fn read_all(queue: Queue, published: mpsc::UnboundedSender<Result<Published>>) {
     loop {
         match queue.receive().await {
             Ok(bodies) => {
                 for body in bodies {
-                    let parsed = serde_json::from_str(&body).with_context(|| {
+                    let parsed = parse(&body).with_context(|| {
                         let (url, bytes) = (&queue.url, body.len());
                         format!("{url} holds {bytes} bytes that are no event of ours")
                     });

@@ -1,0 +1,88 @@
+//! What consumers get: the `detail` of every event on the bus.
+//!
+//! This is an API. `docs/schema` holds its JSON Schema, which is written from these types and
+//! their comments by `cargo schema`, and the rule for changing it.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::envelope::Origin;
+use crate::event::Entity;
+#[cfg(test)]
+use crate::event::MAX_MESSAGE_CHARS;
+
+/// The `Source` of every event that is published.
+pub const SOURCE: &str = "aura";
+
+/// The `detail` of an event: what happened to which callout, customer or subscription, who told of
+/// it, and what AURA said. Members may be added.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(title = "What happened at AURA"))]
+pub struct Detail<'a> {
+    /// The event's identity, the same in every copy of it: entity, event name and, if it may happen
+    /// again, what tells it from the others of its name. Remember it where a double would hurt.
+    #[cfg_attr(test, schemars(regex(pattern = "^[^#/]*#[^#/]+/")))]
+    pub key: String,
+    /// AURA's event name, or `CALLOUT_OBSERVED`, which is this system's; also the event's
+    /// `detail-type`. AURA may have names that aren't documented.
+    #[cfg_attr(test, schemars(length(min = 1, max = MAX_MESSAGE_CHARS)))]
+    #[cfg_attr(test, schemars(extend("examples" = schema::event_names())))]
+    pub message: &'a str,
+    /// What it happened to.
+    pub entity: &'a Entity,
+    /// The delivery that was published, as the endpoint answered it to AURA. Made by this system.
+    pub delivery_id: Uuid,
+    /// When that delivery arrived, in UTC; also the event's `time`, which is to the second.
+    pub received_at: Timestamp,
+    /// Who told of it.
+    pub origin: Origin,
+    /// Orders the events of one entity: greater is later, but for what came back from the spill or
+    /// the dead letters. SQS's sequence number: 20 digits, more than a double holds, so compare by
+    /// length first, then as text. `null` if SQS said none.
+    #[cfg_attr(test, schemars(regex(pattern = "^[0-9]+$")))]
+    pub sequence: Option<&'a str>,
+    /// AURA marked it as a drill (`internalTest`, or classification `TEST`): keep it away from real
+    /// dispatch.
+    pub test: bool,
+    /// What AURA sent, byte for byte, or the reconciler put together from what AURA answered;
+    /// `null` if it is omitted.
+    #[cfg_attr(test, schemars(with = "Option<schema::Payload>"))]
+    pub payload: Option<&'a RawValue>,
+    /// There only if the payload is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Omitted<'a>"))]
+    pub payload_omitted: Option<Omitted<'a>>,
+}
+
+/// A payload that the bus or its consumers can't take. It is in the quarantine queue, whole, under
+/// the event's delivery id, for as long as that keeps messages: 14 days. AURA's API has the entity's
+/// present state.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Omitted<'a> {
+    /// Why.
+    pub reason: Omission,
+    /// Its size in bytes.
+    pub bytes: usize,
+    /// SHA-256 of its canonical form, in hexadecimal, as in the ledger.
+    #[cfg_attr(test, schemars(regex(pattern = "^[0-9a-f]{64}$")))]
+    pub digest: &'a str,
+}
+
+/// Why a payload isn't published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum Omission {
+    /// With it, the event is larger than EventBridge takes (1 MB).
+    TooLarge,
+    /// It has half of a surrogate pair, as in `"\ud83d"`: JSON to some parsers, to others not.
+    NotUnicode,
+}
+
+#[cfg(test)]
+mod schema;

@@ -1,0 +1,454 @@
+//! The JSON Schemas in `docs/schema`, written from the types of what is published.
+//!
+//! They are made by a test, so that no function is ever built with what makes them: `cargo schema`
+//! writes the files, and without it another test fails that compares them. What stands here and not
+//! on the types is what those leave open: AURA's payload, which is carried unread, and the frame
+//! that EventBridge puts around the detail.
+
+use std::fs;
+use std::path::PathBuf;
+
+use schemars::generate::SchemaSettings;
+use schemars::transform::{RestrictFormats, transform_subschemas};
+use schemars::{JsonSchema, Schema, json_schema};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::catalogue::{CALLOUT_CLOSED, CALLOUT_OBSERVED, EVENT_NAMES, NEW_CALLOUT};
+use crate::event;
+use crate::ledger::LedgerKey;
+
+/// What the schemas' names begin with. They are names: nothing answers there.
+const BASE: &str = "https://aura-webhooks.invalid/schema/v1";
+
+/// The folder of this version's schemas.
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/v1")
+}
+
+/// Every schema, by the name of its file.
+fn schemas() -> [(&'static str, Schema); 2] {
+    [("detail.json", detail()), ("event.json", event())]
+}
+
+/// Every name that is known.
+pub(super) fn event_names() -> Vec<&'static str> {
+    EVENT_NAMES.into_iter().chain([CALLOUT_OBSERVED]).collect()
+}
+
+/// AURA's JSON, as far as it is documented or was seen. AURA may send more, less, and in other
+/// shapes: only `message` and the object that is named as `entity.kind`, with its `id`, are certain.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", transform = certain_is_the_message)]
+#[expect(dead_code, reason = "it only describes")]
+pub(super) struct Payload {
+    /// AURA's event name.
+    message: String,
+    /// In events about a callout.
+    callout: Callout,
+    /// In events about a customer.
+    customer: Customer,
+    /// In events about a subscription.
+    subscription: Subscription,
+    /// AURA documents it for responder events: responder, supplier, response type, classification,
+    /// times of dispatch, arrival and completion. It was seen inside `callout`.
+    incident_information: Value,
+}
+
+/// A callout as AURA describes it in what it sends and, by a nested or an older flat form, when it
+/// is asked. Most events hold the `id` alone.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", transform = nothing_is_certain)]
+#[expect(dead_code, reason = "it only describes")]
+#[expect(clippy::struct_field_names, reason = "the names are AURA's")]
+struct Callout {
+    /// AURA's id: an integer, or text.
+    #[schemars(extend("examples" = [5003]))]
+    id: Value,
+    /// True for AURA's connectivity test.
+    #[schemars(extend("examples" = [true]))]
+    internal_test: Value,
+    /// Whether it is a drill.
+    callout_classification: Classification,
+    /// Seen as an array.
+    incident_information: IncidentInformation,
+    /// Free text in mixed case; not all values are documented.
+    #[schemars(extend("examples" = ["created", "Responder Dispatched", "Responder Cancelled"]))]
+    status: Value,
+    /// In the flat form: the customer's id.
+    #[schemars(extend("examples" = [178_921]))]
+    customer_id: Value,
+    /// In the flat form: the fixed location's id.
+    #[schemars(extend("examples" = [99001]))]
+    predefined_location_id: Value,
+    /// In the flat form: degrees.
+    #[schemars(extend("examples" = [-33.9]))]
+    latitude: Value,
+    /// In the flat form: degrees.
+    #[schemars(extend("examples" = [18.4]))]
+    longitude: Value,
+    /// In the flat form: the kind of response, by AURA's id.
+    #[schemars(extend("examples" = [2]))]
+    response_type_id: Value,
+    /// In the flat form: the classification, by AURA's id.
+    #[schemars(extend("examples" = [3]))]
+    callout_classification_id: Value,
+    /// In the flat form: a date and time.
+    #[schemars(extend("examples" = ["2024-04-20T14:45:00Z"]))]
+    created_at: Value,
+}
+
+/// A callout's classification.
+#[derive(JsonSchema)]
+#[schemars(transform = nothing_is_certain)]
+#[expect(dead_code, reason = "it only describes")]
+struct Classification {
+    /// `TEST` is a drill.
+    #[schemars(extend("examples" = ["REAL", "TEST"]))]
+    value: Value,
+}
+
+/// The incidents of a callout.
+struct IncidentInformation;
+
+impl JsonSchema for IncidentInformation {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "IncidentInformation".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "The incidents of a callout.",
+            "items": generator.subschema_for::<Incident>(),
+        })
+    }
+}
+
+/// One incident.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", transform = nothing_is_certain)]
+#[expect(dead_code, reason = "it only describes")]
+#[expect(clippy::struct_field_names, reason = "the names are AURA's")]
+struct Incident {
+    /// The fixed location's id, as text.
+    #[schemars(extend("examples" = ["99001"]))]
+    predefined_location_id: Value,
+    /// An object with a `description`.
+    #[schemars(extend("examples" = [{"description": "Armed robbery"}]))]
+    type_of_emergency: Value,
+    /// An object with a `value`.
+    #[schemars(extend("examples" = [{"value": "SECURITY"}]))]
+    response_type: Value,
+    /// Where it is now.
+    callout_current_location: Location,
+    /// The category; seen as `incidentcategory`, too.
+    #[schemars(extend("examples" = [{"value": "SECURITY"}]))]
+    incident_category: Value,
+    /// The other spelling.
+    #[schemars(rename = "incidentcategory")]
+    other_incident_category: Value,
+}
+
+/// A place.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", transform = nothing_is_certain)]
+#[expect(dead_code, reason = "it only describes")]
+struct Location {
+    /// Degrees, as text.
+    #[schemars(extend("examples" = ["51.5"]))]
+    latitude: Value,
+    /// Degrees, as text.
+    #[schemars(extend("examples" = ["-0.12"]))]
+    longitude: Value,
+    /// An address.
+    #[schemars(extend("examples" = ["1 Example Street, London"]))]
+    formatted_address: Value,
+}
+
+/// A customer.
+#[derive(JsonSchema)]
+#[schemars(transform = nothing_is_certain)]
+#[expect(dead_code, reason = "it only describes")]
+struct Customer {
+    /// AURA's id: an integer, or text.
+    #[schemars(extend("examples" = [178_921]))]
+    id: Value,
+}
+
+/// A subscription.
+#[derive(JsonSchema)]
+#[schemars(transform = nothing_is_certain)]
+#[expect(dead_code, reason = "it only describes")]
+struct Subscription {
+    /// AURA's id: an integer, or text.
+    #[schemars(extend("examples" = [4410]))]
+    id: Value,
+}
+
+/// The payload of an event with the origin `reconciler`: AURA's answer about a callout, under a name.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+#[expect(dead_code, reason = "it only describes")]
+struct FoundOut {
+    /// What was found out.
+    message: FoundOutName,
+    /// In a `CALLOUT_OBSERVED`: counts the observations of this callout that were published, from 1,
+    /// so that a state that comes back is another event than when it was there first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32", range(min = 1))]
+    observation: Option<u32>,
+    /// There only if AURA doesn't know the callout any more: it answered 404.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "bool", extend("const" = true))]
+    gone: Option<bool>,
+    /// What AURA answered about the callout, byte for byte, with the `id` if AURA left it out; the
+    /// `id` alone if it answered nothing.
+    callout: FoundCallout,
+}
+
+/// What the reconciler tells.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "SCREAMING_SNAKE_CASE")]
+#[expect(dead_code, reason = "it only describes")]
+enum FoundOutName {
+    /// A callout was opened, and AURA didn't tell.
+    NewCallout,
+    /// A callout was closed, and AURA didn't tell.
+    CalloutClosed,
+    /// This is how a callout is now: AURA's answers don't say which events led there.
+    CalloutObserved,
+}
+
+/// A [`Callout`] that has an id.
+struct FoundCallout;
+
+impl JsonSchema for FoundCallout {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "FoundCallout".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> Schema {
+        let mut schema = generator.subschema_for::<Callout>();
+        schema.insert("type".into(), "object".into());
+        schema.insert("required".into(), json!(["id"]));
+        schema
+    }
+}
+
+/// An event as EventBridge hands it to its targets: the body of a message in a consumer's queue,
+/// and what a function is given that a rule starts. All but `detail` is EventBridge's.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case", title = "An event on the bus")]
+#[expect(dead_code, reason = "it only describes")]
+struct Event {
+    /// The version of EventBridge's frame; not of the detail.
+    #[schemars(extend("examples" = ["0"]))]
+    version: String,
+    /// EventBridge's id of this copy. Two copies of one event have two; `detail.key` is the same.
+    id: String,
+    /// The event's name; the same as `detail.message`.
+    #[schemars(length(min = 1, max = MAX_MESSAGE_CHARS), extend("examples" = event_names()))]
+    detail_type: String,
+    /// Always `aura`.
+    #[schemars(extend("const" = SOURCE))]
+    source: String,
+    /// The AWS account of the bus.
+    #[schemars(regex(pattern = "^[0-9]{12}$"))]
+    account: String,
+    /// When the delivery arrived, in UTC, to the second; `detail.receivedAt` is more exact.
+    time: Timestamp,
+    /// The AWS region of the bus.
+    #[schemars(extend("examples" = ["eu-west-1"]))]
+    region: String,
+    /// Empty.
+    resources: Vec<String>,
+    /// What happened.
+    #[schemars(with = "ByReference")]
+    detail: Value,
+}
+
+/// The schema of the detail, which is a file of its own.
+struct ByReference;
+
+impl JsonSchema for ByReference {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Detail".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> Schema {
+        json_schema!({"$ref": "detail.json"})
+    }
+}
+
+/// A description and no rule: AURA may send anything there, and it is carried.
+fn nothing_is_certain(schema: &mut Schema) {
+    schema.remove("type");
+    schema.remove("required");
+}
+
+fn certain_is_the_message(schema: &mut Schema) {
+    schema.insert("required".into(), json!(["message"]));
+}
+
+/// Rust breaks lines; a description doesn't.
+fn one_line(schema: &mut Schema) {
+    if let Some(Value::String(description)) = schema.get_mut("description") {
+        *description = description.replace('\n', " ");
+    }
+    transform_subschemas(&mut one_line, schema);
+}
+
+fn settings() -> SchemaSettings {
+    SchemaSettings::draft2020_12()
+        .for_serialize()
+        .with_transform(RestrictFormats::default())
+        .with_transform(one_line)
+}
+
+/// A schema with its name and its examples.
+fn named(file: &str, mut schema: Schema, examples: &[Value]) -> Schema {
+    schema.insert("$id".into(), format!("{BASE}/{file}").into());
+    schema.insert("examples".into(), examples.into());
+    schema
+}
+
+fn detail() -> Schema {
+    let mut generator = settings().into_generator();
+    let found_out = generator.subschema_for::<FoundOut>();
+    let mut schema = generator.into_root_schema_for::<Detail<'_>>();
+    let is = |origin: &str| json!({"properties": {"origin": {"const": origin}}});
+    let rules = json!([
+        {
+            "if": {"required": ["payloadOmitted"]},
+            "then": {"properties": {"payload": {"type": "null"}}},
+            "else": {"properties": {"payload": {"type": "object"}}},
+        },
+        {
+            "if": is(Origin::Reconciler.name()),
+            "then": {"properties": {"payload": {"anyOf": [found_out, {"type": "null"}]}}},
+        },
+        {
+            "if": {"properties": {
+                "origin": {"const": Origin::Reconciler.name()},
+                "message": {"const": CALLOUT_OBSERVED},
+            }},
+            "then": {"properties": {"payload": {"required": ["observation"]}}},
+        },
+    ]);
+    schema.insert("allOf".into(), rules);
+    named("detail.json", schema, &detail_examples())
+}
+
+fn event() -> Schema {
+    let schema = settings().into_generator().into_root_schema_for::<Event>();
+    let detail = detail_examples().swap_remove(0);
+    let example = json!({
+        "version": "0",
+        "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718",
+        "detail-type": NEW_CALLOUT,
+        "source": SOURCE,
+        "account": "123456789012",
+        "time": "2026-11-22T08:00:00Z",
+        "region": "eu-west-1",
+        "resources": [],
+        "detail": detail,
+    });
+    named("event.json", schema, &[example])
+}
+
+/// What is published of the samples, and of what the reconciler finds out.
+fn detail_examples() -> Vec<Value> {
+    let told = [
+        include_str!("../../../infra/events/new-callout.json"),
+        include_str!("../../../infra/events/internal-test.json"),
+        include_str!("../../../infra/events/responder-arrived.json"),
+        include_str!("../../../infra/events/unknown-kind.json"),
+    ];
+    let found_out = [
+        r#"{"message":"CALLOUT_OBSERVED","observation":1,"callout":{"id":5003,"status":"created"}}"#,
+        r#"{"message":"CALLOUT_CLOSED","gone":true,"callout":{"id":5003}}"#,
+    ];
+    let told = told.iter().map(|body| example(body, Origin::Webhook));
+    let found_out = found_out
+        .iter()
+        .map(|body| example(body, Origin::Reconciler));
+    let mut examples: Vec<_> = told.chain(found_out).collect();
+    examples.push(example_without_payload(examples[0].clone()));
+    examples
+}
+
+fn example(body: &str, origin: Origin) -> Value {
+    let (event, payload) = event::parse(body.as_bytes()).unwrap();
+    let digest = event::payload_digest(payload);
+    let delivery_id = "019abc00-0000-7000-8000-000000000000".parse().unwrap();
+    let detail = Detail {
+        key: LedgerKey::new(&event, &digest, delivery_id).to_string(),
+        message: &event.message,
+        entity: &event.entity,
+        delivery_id,
+        received_at: "2026-11-22T08:00:00.123Z".parse().unwrap(),
+        origin,
+        sequence: Some("18870000000000000001"),
+        test: event.test,
+        payload: Some(payload),
+        payload_omitted: None,
+    };
+    serde_json::to_value(detail).unwrap()
+}
+
+fn example_without_payload(mut detail: Value) -> Value {
+    let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let omitted = Omitted {
+        reason: Omission::TooLarge,
+        bytes: 1_012_345,
+        digest,
+    };
+    detail["payload"] = Value::Null;
+    detail["payloadOmitted"] = serde_json::to_value(omitted).unwrap();
+    detail
+}
+
+fn text(schema: &Schema) -> String {
+    format!("{}\n", serde_json::to_string_pretty(schema).unwrap())
+}
+
+/// What `cargo schema` runs.
+#[test]
+#[ignore = "it writes files"]
+fn write_the_schemas() {
+    fs::create_dir_all(folder()).unwrap();
+    for (file, schema) in schemas() {
+        fs::write(folder().join(file), text(&schema)).unwrap();
+    }
+}
+
+#[test]
+fn the_schemas_in_the_docs_are_these_types() {
+    for (file, schema) in schemas() {
+        let written = fs::read_to_string(folder().join(file)).unwrap();
+        assert!(
+            written == text(&schema),
+            "docs/schema/v1/{file} is not what the types say. Read docs/schema/README.md on what \
+             may change, then write it with: cargo schema"
+        );
+    }
+    assert_eq!(fs::read_dir(folder()).unwrap().count(), schemas().len());
+}
+
+#[test]
+fn the_reconcilers_names_are_the_catalogues() {
+    let schema = settings()
+        .into_generator()
+        .into_root_schema_for::<FoundOutName>();
+    let names = schema.get("oneOf").unwrap().as_array().unwrap().iter();
+    let names: Vec<_> = names.map(|name| name["const"].as_str().unwrap()).collect();
+    assert_eq!(names, [NEW_CALLOUT, CALLOUT_CLOSED, CALLOUT_OBSERVED]);
+}
