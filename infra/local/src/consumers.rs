@@ -272,3 +272,20 @@ impl Queue {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_breaks_the_contract_is_no_event_for_consumers() {
+        let schema = include_str!("../../../docs/schema/v1/event.json");
+        let mut schema: Value = serde_json::from_str(schema).unwrap();
+        let event = &mut schema["examples"][0];
+        assert_eq!(parse(&event.to_string()).unwrap().source, "aura");
+        // What the type above takes, and no consumer is promised.
+        event["detail"]["sequence"] = "the third".into();
+        let error = parse(&event.to_string()).unwrap_err().to_string();
+        assert!(error.contains("/detail/sequence"), "{error}");
+    }
+}
