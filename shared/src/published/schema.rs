@@ -248,7 +248,7 @@ struct Event {
     /// The version of EventBridge's frame; not of the detail.
     #[schemars(extend("examples" = ["0"]))]
     version: String,
-    /// EventBridge's id of this copy. Two copies of one event have two; `detail.key` is the same.
+    /// EventBridge's id, another one each time that an event is published; `detail.key` is the same.
     id: String,
     /// The event's name; the same as `detail.message`.
     #[schemars(length(min = 1, max = MAX_MESSAGE_CHARS), extend("examples" = event_names()))]
