@@ -140,7 +140,8 @@ mod tests {
                 zip: Vec::new(),
                 version: version.to_owned(),
             };
-            let template = Template::from_text("CodeUri: functions/ingest".to_owned());
+            let text = "BuildProperties: {Binary: ingest}\nCodeUri: .\n";
+            let template = Template::from_text(text.to_owned());
             Bundle {
                 template,
                 packages: [package].into(),

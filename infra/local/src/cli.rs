@@ -2,6 +2,7 @@
 
 mod help;
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::soak::order::{
 };
 use crate::torture::campaign::{Campaign, MOST_EVENTS, MOST_KILLS};
 use crate::workspace::Workspace;
-use crate::{demo, env, events, rotate, send, soak, torture, up};
+use crate::{demo, env, events, fill, rotate, send, soak, torture, up};
 
 use self::help::{DEMO_JSON, ROTATE_JSON, SOAK_JSON, TORTURE_JSON};
 
@@ -39,6 +40,9 @@ enum Command {
         /// Port of the local AWS [default: 4566]
         #[arg(long)]
         port: Option<u16>,
+        /// Listen on this address of this machine, too: that of Docker's bridge lets containers in
+        #[arg(long, value_name = "ADDRESS", value_parser = bridge_address)]
+        also_on: Option<Ipv4Addr>,
     },
     /// Play one emergency, show what each stage did, and take everything down again
     ///
@@ -94,6 +98,12 @@ enum Command {
             value_name = "READER"
         )]
         reader: Reader,
+    },
+    /// Print a sample event from infra/events/lambda with the running stack's values in it
+    Fill {
+        /// The event
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
     },
     /// Give AURA and ingest a new secret on the running stack, while deliveries go on
     ///
@@ -161,6 +171,16 @@ struct Soak {
     json: bool,
 }
 
+/// The stack must never be open to the world: anybody could call it.
+fn bridge_address(text: &str) -> Result<Ipv4Addr> {
+    let address: Ipv4Addr = text.parse()?;
+    ensure!(
+        address.is_private(),
+        "it must be a private address, such as 172.17.0.1"
+    );
+    Ok(address)
+}
+
 impl Soak {
     fn order(&self) -> Result<Order> {
         let plan = self.faults.as_deref().map(read_plan).transpose()?;
@@ -203,8 +223,13 @@ impl Cli {
         let progress = Progress::to_stderr();
         let mut signals = Signals::listen()?;
         match self.command {
-            Command::Up { build, port } => {
-                up::up(&workspace, build.profile(), port, &mut signals, progress).await
+            Command::Up {
+                build,
+                port,
+                also_on,
+            } => {
+                let profile = build.profile();
+                up::up(&workspace, profile, port, also_on, &mut signals, progress).await
             }
             Command::Demo { build, json } => {
                 let demo = demo::demo(&workspace, build.profile(), json, progress);
@@ -233,6 +258,10 @@ impl Cli {
             Command::Env { reader } => {
                 let env = env::env(&workspace, reader);
                 signals.unless_one_comes(Box::pin(env)).await
+            }
+            Command::Fill { file } => {
+                let fill = fill::fill(&workspace, &file);
+                signals.unless_one_comes(Box::pin(fill)).await
             }
             Command::Rotate { json } => {
                 let rotate = rotate::rotate_running(&workspace, json, progress);
@@ -290,6 +319,14 @@ mod tests {
         assert!(soak(&["--minutes", "0"]).is_err());
         assert!(soak(&["--schedule", "5"]).is_err());
         assert!(soak(&["--faults", "/no/such/plan.json"]).is_err());
+    }
+
+    #[test]
+    fn the_stack_is_never_opened_to_the_world() {
+        bridge_address("172.17.0.1").unwrap();
+        for open in ["0.0.0.0", "203.0.113.1", "docker0"] {
+            bridge_address(open).unwrap_err();
+        }
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 use serde_json::json;
+use shared::loopback::is_loopback;
+use url::Url;
 
+use crate::stack::loopback_url;
 use crate::stack_file::StackFile;
 use crate::workspace::Workspace;
 
@@ -19,11 +22,12 @@ pub enum Reader {
     Shell,
     /// `cargo lambda watch --env-file`: all functions' variables, too
     CargoLambda,
-    /// `sam local … --env-vars`: each function's variables
+    /// `sam local … --env-vars`: each function's variables, as a container needs them
     Sam,
 }
 
-type Variables = BTreeMap<String, String>;
+/// Names and values.
+pub type Variables = BTreeMap<String, String>;
 
 /// Prints the variables that point `reader` at the running stack.
 ///
@@ -40,7 +44,7 @@ pub async fn env(workspace: &Workspace, reader: Reader) -> Result<()> {
                 [aws(&file)].into_iter().chain(functions.into_values()),
             )?)?
         }
-        Reader::Sam => format!("{:#}\n", json!(functions(&file).await?)),
+        Reader::Sam => format!("{:#}\n", json!(for_containers(&file).await?)),
     };
     print!("{text}");
     Ok(())
@@ -57,6 +61,42 @@ fn aws(file: &StackFile) -> Variables {
     ]
     .map(|(name, value)| (name.to_owned(), value.clone()))
     .into()
+}
+
+/// The variables of each function, by its name in the template, for a function that runs in a
+/// container on this machine. sam itself gives it region and credentials.
+///
+/// # Errors
+///
+/// Lambda doesn't say what a function's variables are.
+pub async fn for_containers(file: &StackFile) -> Result<BTreeMap<String, Variables>> {
+    let mut functions = functions(file).await?;
+    for variables in functions.values_mut() {
+        for value in variables.values_mut() {
+            *value = from_a_container(&file.aws_endpoint_url, value);
+        }
+        let endpoint = from_a_container(&file.aws_endpoint_url, &file.aws_endpoint_url);
+        variables.insert("AWS_ENDPOINT_URL".to_owned(), endpoint);
+    }
+    Ok(functions)
+}
+
+/// What a container calls this machine: Docker Desktop sees to it, and elsewhere
+/// `--add-host host.docker.internal:host-gateway`.
+const THIS_MACHINE: &str = "host.docker.internal";
+
+/// A URL of this machine as it is from within a container, and any other value as it is.
+fn from_a_container(endpoint: &str, value: &str) -> String {
+    let local = loopback_url(endpoint, value).unwrap_or_else(|_| value.to_owned());
+    match Url::parse(&local) {
+        Ok(url) if is_loopback(&url) => {
+            let (host, port) = (url.host_str(), url.port());
+            let [from, to] = [host.unwrap_or_default(), THIS_MACHINE]
+                .map(|host| port.map_or(host.to_owned(), |port| format!("{host}:{port}")));
+            local.replacen(&from, &to, 1)
+        }
+        _ => value.to_owned(),
+    }
 }
 
 /// The variables of each function as it is deployed, by its name in the template.
@@ -134,6 +174,26 @@ mod tests {
         let lines = for_shells(&variables(&[("A", "$x \"y\" `z`")])).unwrap();
         assert!(lines.ends_with("\nexport A='$x \"y\" `z`'\n"), "{lines}");
         for_shells(&variables(&[("A", "it's")])).unwrap_err();
+    }
+
+    #[test]
+    fn a_container_finds_this_machine_by_name() {
+        let from = |value: &str| from_a_container("http://127.0.0.1:4566", value);
+        let same = [
+            "aura-ledger",
+            "",
+            "NEW_CALLOUT,CALLOUT_CLOSED",
+            "https://aura.example/x",
+        ];
+        assert!(same.iter().all(|value| from(value) == *value));
+        assert_eq!(
+            from("http://127.0.0.1:4566/000000000001/queue.fifo"),
+            "http://host.docker.internal:4566/000000000001/queue.fifo"
+        );
+        assert_eq!(
+            from("http://abc.execute-api.localhost:4566/aura/events"),
+            "http://host.docker.internal:4566/_aws/execute-api/abc/aura/events"
+        );
     }
 
     #[test]

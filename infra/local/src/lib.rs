@@ -18,7 +18,8 @@
 //! | [`reconciler`] | runs the reconciler, once or by a schedule of seconds |
 //! | [`settled`], [`tally`] | when to count, and the count against what AURA sent |
 //! | [`proxy`], [`processes`] | hurts it: AWS's faults, and SIGKILL for functions |
-//! | [`cli`] | the commands: [`up`], [`demo`], [`torture`], [`soak`], [`send`], [`events`], [`rotate`] |
+//! | [`relay`] | opens it to containers |
+//! | [`cli`] | the commands: [`up`], [`demo`], [`torture`], [`soak`], [`send`], [`events`], [`env`](mod@env), [`fill`], [`rotate`] |
 //!
 //! Nothing is left behind, however it ends. Children run in process groups that end when their
 //! owner is dropped ([`process`]); a signal drops what runs ([`signals`]); MiniStack ends by
@@ -34,6 +35,7 @@ pub mod contract;
 pub mod demo;
 pub mod env;
 pub mod events;
+pub mod fill;
 pub mod folder;
 pub mod function_logs;
 pub mod instance;
@@ -48,6 +50,7 @@ pub mod progress;
 pub mod proxy;
 pub mod python;
 pub mod reconciler;
+pub mod relay;
 pub mod rotate;
 pub mod running;
 pub mod send;

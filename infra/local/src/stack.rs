@@ -288,7 +288,7 @@ async fn events(client: &Client, stack: &str) -> Result<Vec<StackEvent>> {
 }
 
 /// `{endpoint}/_aws/execute-api/{apiId}{path}` for `http://{apiId}.execute-api.…{path}`.
-fn loopback_url(endpoint: &str, url: &str) -> Result<String> {
+pub(crate) fn loopback_url(endpoint: &str, url: &str) -> Result<String> {
     let parsed = Url::parse(url).with_context(|| format!("WebhookUrl {url} is no URL"))?;
     let api = parsed
         .host_str()

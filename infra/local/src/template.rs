@@ -119,27 +119,30 @@ impl Template {
     }
 }
 
-/// The template with the function's `CodeUri: functions/{function}` replaced.
+/// The template with the function's `CodeUri` replaced: the one behind the function's binary, before
+/// another's.
 fn with_code_uri(text: &str, function: &str, uri: &str) -> Result<String> {
-    let is_its_code_uri = |line: &str| {
-        let value = line.trim().strip_prefix("CodeUri:").map(str::trim);
-        let path = value.map(|value| value.trim_start_matches("./").trim_end_matches('/'));
-        path == Some(format!("functions/{function}").as_str())
-    };
-    let found = text.lines().filter(|line| is_its_code_uri(line)).count();
-    if found != 1 {
-        bail!("template.yaml has {found} lines `CodeUri: functions/{function}`, not one");
-    }
-    let lines = text.split_inclusive('\n').map(|line| {
-        if is_its_code_uri(line) {
-            let indent = line.len() - line.trim_start().len();
-            let indent: String = line.chars().take(indent).collect();
-            format!("{indent}CodeUri: {uri}\n")
-        } else {
-            line.to_owned()
+    let names_it = format!("BuildProperties: {{Binary: {function}}}");
+    let mut is_its = false;
+    let mut found = 0;
+    let line = |line: &str| {
+        let content = line.trim();
+        if content.starts_with("BuildProperties:") {
+            is_its = content == names_it;
         }
-    });
-    Ok(lines.collect())
+        if !is_its || !content.starts_with("CodeUri:") {
+            return line.to_owned();
+        }
+        found += 1;
+        let indent: String = line.chars().take_while(|char| *char == ' ').collect();
+        format!("{indent}CodeUri: {uri}\n")
+    };
+    let lines = text.split_inclusive('\n').map(line).collect();
+    ensure!(
+        found == 1,
+        "template.yaml has {found} lines `CodeUri` behind `{names_it}`, not one"
+    );
+    Ok(lines)
 }
 
 #[cfg(test)]
@@ -149,25 +152,29 @@ mod tests {
     const TEMPLATE: &str = "\
 Resources:
   Ingest:
+    Metadata:
+      BuildProperties: {Binary: ingest}
     Properties:
-      CodeUri: functions/ingest
-      # CodeUri: functions/ingest would build twice
+      CodeUri: .
+      # CodeUri: elsewhere would be another
   Processor:
+    Metadata:
+      BuildProperties: {Binary: processor}
     Properties:
-      CodeUri: ./functions/processor/
+      CodeUri: .
 ";
 
     #[test]
     fn only_the_functions_own_line_changes() {
-        let expected = TEMPLATE.replace("CodeUri: functions/ingest\n", "CodeUri: s3://b/k\n");
+        let (ingest, processor) = TEMPLATE.split_at(TEMPLATE.find("  Processor:").unwrap());
+        let new = |text: &str| text.replace("CodeUri: .\n", "CodeUri: s3://b/k\n");
         assert_eq!(
             with_code_uri(TEMPLATE, "ingest", "s3://b/k").unwrap(),
-            expected
+            new(ingest) + processor
         );
-        let expected = TEMPLATE.replace("./functions/processor/", "s3://b/k");
         assert_eq!(
             with_code_uri(TEMPLATE, "processor", "s3://b/k").unwrap(),
-            expected
+            ingest.to_owned() + &new(processor)
         );
     }
 
@@ -202,7 +209,7 @@ Resources:
     #[test]
     fn a_line_that_is_missing_or_there_twice_is_an_error() {
         assert!(with_code_uri(TEMPLATE, "registrar", "s3://b/k").is_err());
-        let twice = format!("{TEMPLATE}      CodeUri: functions/ingest\n");
-        assert!(with_code_uri(&twice, "ingest", "s3://b/k").is_err());
+        let twice = format!("{TEMPLATE}      CodeUri: .\n");
+        assert!(with_code_uri(&twice, "processor", "s3://b/k").is_err());
     }
 }

@@ -1,8 +1,9 @@
 //! `cargo local up` and `cargo local down`.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bundle::Bundle;
@@ -10,6 +11,7 @@ use crate::folder;
 use crate::instance::{self, Instance};
 use crate::package::Profile;
 use crate::progress::Progress;
+use crate::relay::Relay;
 use crate::running::{Ground, Options, Running};
 use crate::signals::Signals;
 use crate::stack::{Parameters, Stack};
@@ -37,10 +39,15 @@ pub async fn up(
     workspace: &Workspace,
     profile: Profile,
     port: Option<u16>,
+    also_on: Option<Ipv4Addr>,
     signals: &mut Signals,
     progress: Progress,
 ) -> Result<()> {
     let Some(instance) = Instance::acquire(&workspace.lock())? else {
+        ensure!(
+            also_on.is_none(),
+            "a stack is up already: `cargo local down` ends it, and then it can be opened to containers"
+        );
         let redeploy = redeploy(workspace, profile, port, progress);
         return signals.unless_one_comes(Box::pin(redeploy)).await;
     };
@@ -53,6 +60,9 @@ pub async fn up(
     };
     let begin = Box::pin(Ready::begin(workspace, options, progress));
     let mut ready = signals.unless_one_comes(begin).await?;
+    if let Some(address) = also_on {
+        ready.open_on(address, progress).await?;
+    }
     ready.introduce(workspace, progress);
     let ended = tokio::select! {
         _signal = signals.next() => Ok(()),
@@ -75,6 +85,7 @@ struct Ready {
     stack_file: RemoveOnDrop,
     events_file: RemoveOnDrop,
     recorder: Recorder,
+    relay: Option<Relay>,
     running: Running,
 }
 
@@ -98,8 +109,18 @@ impl Ready {
             stack_file,
             events_file,
             recorder,
+            relay: None,
             running,
         })
+    }
+
+    /// Lets containers in.
+    async fn open_on(&mut self, address: Ipv4Addr, progress: Progress) -> Result<()> {
+        let system = self.running.system();
+        let (aws, aura) = (system.stack.account().endpoint(), system.aura.url());
+        self.relay = Some(Relay::start(address, &[aws, &aura]).await?);
+        progress.say(&format!("the local AWS and AURA are on {address}, too"));
+        Ok(())
     }
 
     fn introduce(&self, workspace: &Workspace, progress: Progress) {
@@ -142,7 +163,7 @@ impl Ready {
     }
 
     async fn stop(self, progress: Progress) {
-        drop((self.stack_file, self.recorder, self.events_file));
+        drop((self.stack_file, self.recorder, self.events_file, self.relay));
         self.running.stop(progress).await;
     }
 }

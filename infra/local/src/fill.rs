@@ -1,0 +1,96 @@
+//! `cargo local fill`: sample events name what differs from stack to stack, `${LIKE_THIS}`.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::env::{Variables, for_containers};
+use crate::stack_file::StackFile;
+use crate::workspace::Workspace;
+
+/// Prints a file with the running stack's values in it, as they are for containers.
+///
+/// # Errors
+///
+/// Nothing is up, or the file names what there isn't.
+pub async fn fill(workspace: &Workspace, file: &Path) -> Result<()> {
+    let stack = StackFile::read(&workspace.stack_file())?;
+    let text = fs::read_to_string(file);
+    let text = text.with_context(|| format!("cannot read {}", file.display()))?;
+    let filled = filled(&text, &values(&stack).await?);
+    print!("{}", filled.with_context(|| file.display().to_string())?);
+    Ok(())
+}
+
+/// What all functions have, and what their callers know.
+async fn values(stack: &StackFile) -> Result<Variables> {
+    let functions = for_containers(stack).await?;
+    let mut values: Variables = functions.into_values().flatten().collect();
+    values.insert("ACCOUNT".to_owned(), stack.aws_access_key_id.clone());
+    let header = stack.webhook.header.value.clone();
+    values.insert("WEBHOOK_HEADER".to_owned(), header);
+    let secret = stack.outputs.get("WebhookSecretArn");
+    let secret = secret.context("the stack lacks the output WebhookSecretArn")?;
+    let described = stack.account().secretsmanager().get_secret_value();
+    let described = described.secret_id(secret).send().await;
+    let version = described
+        .context("cannot read the webhook's secret")?
+        .version_id;
+    let version = version.context("the webhook's secret has no version")?;
+    values.insert("WEBHOOK_SECRET_VERSION".to_owned(), version);
+    Ok(values)
+}
+
+/// Replaces each `${NAME}`, which stands in a JSON string.
+///
+/// # Errors
+///
+/// There is no such name, or what is filled is no JSON.
+fn filled(text: &str, values: &Variables) -> Result<String> {
+    let mut parts = text.split("${");
+    let mut filled = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = part.split_once('}').context("a ${ has no }")?;
+        let value = values
+            .get(name)
+            .with_context(|| format!("the stack has no {name}"))?;
+        let quoted = Value::from(value.as_str()).to_string();
+        filled += quoted.trim_matches('"');
+        filled += rest;
+    }
+    let is_json = serde_json::from_str::<Value>(&filled).is_ok();
+    ensure!(is_json, "it is no JSON");
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled_with(text: &str) -> Result<String> {
+        let values = [("A", "one"), ("B", "a\\b")];
+        let own = values.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        filled(text, &own.into())
+    }
+
+    #[test]
+    fn each_name_becomes_its_value() {
+        let text = filled_with(r#"{"x": "${A}/${B}", "y": "${A}"}"#).unwrap();
+        assert_eq!(text, r#"{"x": "one/a\\b", "y": "one"}"#);
+    }
+
+    #[test]
+    fn a_name_that_nothing_has_is_an_error() {
+        let error = filled_with(r#"{"x": "${C}"}"#).unwrap_err();
+        assert_eq!(error.to_string(), "the stack has no C");
+        filled_with(r#"{"x": "${A"}"#).unwrap_err();
+        filled_with(r"${A}").unwrap_err();
+    }
+
+    #[test]
+    fn what_has_no_names_stays() {
+        assert_eq!(filled_with("{}\n").unwrap(), "{}\n");
+    }
+}
