@@ -131,6 +131,24 @@ impl Local {
         site.deploy(&bundle, parameters(changes), progress).await
     }
 
+    /// The consumer's example, deployed beside a system.
+    ///
+    /// # Errors
+    ///
+    /// It doesn't build, or the deployment failed.
+    pub async fn consumer(
+        &self,
+        system: &System,
+        changes: &[(&str, &str)],
+    ) -> Result<Stack, DeployError> {
+        let (workspace, progress) = (Workspace::here(), Progress::to_stderr());
+        let template = workspace.consumer_template();
+        let bundle =
+            Bundle::build_of(&workspace, &template, &["arrivals"], Profile::Dev, progress).await?;
+        let account = system.stack.account();
+        Stack::deploy(account, "arrivals", &bundle, parameters(changes), progress).await
+    }
+
     /// Updates a stack in place: `changes` are the template parameters that differ.
     ///
     /// # Errors

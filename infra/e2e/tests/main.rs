@@ -5,6 +5,7 @@
 mod adapters;
 mod answers;
 mod bus;
+mod consumer;
 mod deployment;
 mod duplicates;
 mod faults;

@@ -2,6 +2,7 @@
 //! local AWS.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -10,7 +11,7 @@ use aws_sdk_s3::operation::create_bucket::CreateBucketError;
 use aws_sdk_s3::primitives::ByteStream;
 
 use crate::account::Account;
-use crate::package::{Package, Profile, build_functions};
+use crate::package::{FUNCTIONS, Package, Profile, build_functions};
 use crate::progress::Progress;
 use crate::template::Template;
 use crate::workspace::Workspace;
@@ -41,10 +42,32 @@ impl Bundle {
         profile: Profile,
         progress: Progress,
     ) -> Result<Self> {
-        let packages = build_functions(workspace, profile, progress).await?.into();
+        Self::build_of(
+            workspace,
+            &workspace.template(),
+            &FUNCTIONS,
+            profile,
+            progress,
+        )
+        .await
+    }
+
+    /// The same of another template and its functions, which are binaries of this workspace.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::build`].
+    pub async fn build_of(
+        workspace: &Workspace,
+        template: &Path,
+        functions: &[&'static str],
+        profile: Profile,
+        progress: Progress,
+    ) -> Result<Self> {
+        let packages = build_functions(workspace, profile, functions, progress).await?;
         Ok(Self {
-            template: Template::read(workspace)?,
-            packages,
+            template: Template::read(template)?,
+            packages: packages.into(),
         })
     }
 

@@ -19,7 +19,7 @@ use crate::process::ProcessGroup;
 use crate::progress::Progress;
 use crate::workspace::Workspace;
 
-/// The functions, by the names of their binaries.
+/// The template's functions, by the names of their binaries.
 pub const FUNCTIONS: [&str; 4] = ["ingest", "processor", "registrar", "reconciler"];
 
 /// How the functions are built.
@@ -34,7 +34,7 @@ pub enum Profile {
 /// A function, ready for Lambda.
 #[derive(Debug, Clone)]
 pub struct Package {
-    /// The function's name, one of [`FUNCTIONS`].
+    /// The function's name, which is its binary's.
     pub function: &'static str,
     /// The zip file: the binary as `bootstrap`, the same bytes for the same binary.
     pub zip: Vec<u8>,
@@ -42,7 +42,7 @@ pub struct Package {
     pub version: String,
 }
 
-/// Builds all functions and zips them.
+/// Builds functions, by the names of their binaries, and zips them.
 ///
 /// # Errors
 ///
@@ -50,15 +50,16 @@ pub struct Package {
 pub async fn build_functions(
     workspace: &Workspace,
     profile: Profile,
+    functions: &[&'static str],
     progress: Progress,
 ) -> Result<Vec<Package>> {
     let stage = progress.loud_stage("building the functions");
-    let binaries = build(workspace, profile, &FUNCTIONS).await?;
+    let binaries = build(workspace, profile, functions).await?;
     stage.done("built the functions");
 
     let stage = progress.stage("packaging the functions");
     let mut zipping = Vec::new();
-    for (function, binary) in FUNCTIONS.into_iter().zip(binaries) {
+    for (&function, binary) in functions.iter().zip(binaries) {
         zipping.push(tokio::task::spawn_blocking(move || {
             package(function, &binary, profile)
         }));

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::proxy::FaultProxy;
-use crate::workspace::Workspace;
 
 /// A line of the processor's environment, and of no other function's.
 const OF_THE_PROCESSOR: &str = "LEDGER_RETENTION_DAYS: \"35\"";
@@ -21,15 +21,14 @@ pub struct Template {
 }
 
 impl Template {
-    /// Reads `template.yaml`.
+    /// Reads one, such as `template.yaml`.
     ///
     /// # Errors
     ///
     /// It can't be read.
-    pub fn read(workspace: &Workspace) -> Result<Self> {
-        let path = workspace.template();
+    pub fn read(path: &Path) -> Result<Self> {
         let text =
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Self { text })
     }
 
@@ -140,7 +139,7 @@ fn with_code_uri(text: &str, function: &str, uri: &str) -> Result<String> {
     let lines = text.split_inclusive('\n').map(line).collect();
     ensure!(
         found == 1,
-        "template.yaml has {found} lines `CodeUri` behind `{names_it}`, not one"
+        "the template has {found} lines `CodeUri` behind `{names_it}`, not one"
     );
     Ok(lines)
 }

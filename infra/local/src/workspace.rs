@@ -37,6 +37,12 @@ impl Workspace {
         self.root.join("template.yaml")
     }
 
+    /// The SAM template of the consumer's example.
+    #[must_use]
+    pub fn consumer_template(&self) -> PathBuf {
+        self.root.join("infra/consumer/template.yaml")
+    }
+
     /// The program that runs MiniStack.
     #[must_use]
     pub fn launcher(&self) -> PathBuf {
