@@ -449,6 +449,118 @@ def ask_iam_for_what_aws_asks_for() -> None:
     iam_actions.extract_resource_arn = resource
 
 
+def tell_iam_the_leading_keys() -> None:
+    """MiniStack's IAM knows conditions and not dynamodb:LeadingKeys, so that every such condition
+    with ForAllValues holds. On AWS the key has the partition keys of the items that are asked for:
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html"""
+    from ministack.core import iam_actions
+    from ministack.services import dynamodb
+
+    service_context = attribute(iam_actions, "dynamodb_service_context")
+    tables = attribute(dynamodb, "_tables")
+
+    def leading_keys(request):
+        table = tables.get(request["TableName"].rsplit("/", 1)[-1]) or {"KeySchema": []}
+        for name in (key["AttributeName"] for key in table["KeySchema"] if key["KeyType"] == "HASH"):
+            for item in (request.get("Key"), request.get("Item")):
+                yield from (item or {}).get(name, {}).values()
+            names = request.get("ExpressionAttributeNames", {})
+            for one in request.get("KeyConditionExpression", "").split(" AND "):
+                key, _, value = (part.strip() for part in one.partition("="))
+                if names.get(key, key) == name:
+                    yield from request["ExpressionAttributeValues"][value].values()
+
+    def context(body):
+        request = json.loads(body or b"{}")
+        requests = [one for item in request.get("TransactItems", []) for one in item.values()]
+        requests.extend([request] if "TableName" in request else [])
+        keys = [key for one in requests for key in leading_keys(one)]
+        return {**service_context(body), **({"dynamodb:LeadingKeys": keys} if keys else {})}
+
+    iam_actions.dynamodb_service_context = context
+
+
+def ask_roles_for_what_services_do_in_their_names() -> None:
+    """Lambda polls a queue and writes logs with a function's role, and Secrets Manager decrypts a
+    secret with a key of the customer's in the caller's name. Where IAM decides, MiniStack asks for
+    none of these permissions. AWS does, and leaves messages where they are, log lines unwritten and
+    secrets unread, with the words "Access to KMS is not allowed":
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions
+    https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html
+    https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html"""
+    from ministack import app
+    from ministack.core import iam_evaluator
+    from ministack.core.responses import error_response_json, get_account_id, get_region
+    from ministack.services import lambda_svc, secretsmanager
+
+    role_policies = attribute(iam_evaluator, "_gather_role_policies")
+    esm_concurrency = attribute(lambda_svc, "_sqs_esm_concurrency")
+    emit_lambda_logs = attribute(lambda_svc, "_emit_lambda_logs")
+    get_secret_value = attribute(secretsmanager, "_get_secret_value")
+    resolve = attribute(secretsmanager, "_resolve")
+
+    def may(role, actions, resource):
+        """Whether a role, by its name, may do all of this."""
+        account = get_account_id()
+        policies = role_policies(role, account) if app.AUTH else None
+
+        def is_allowed(action):
+            context = iam_evaluator.EvalContext(
+                principal_arn=f"arn:aws:iam::{account}:role/{role}",
+                principal_type="AssumedRole",
+                principal_account=account,
+                action=action,
+                resource_arn=resource,
+                region=get_region(),
+            )
+            return iam_evaluator.evaluate(context, policies).decision == "Allow"
+
+        return not app.AUTH or all(map(is_allowed, actions))
+
+    def role_of(function):
+        return (function.get("config") or function).get("Role", "").rsplit("/", 1)[-1]
+
+    def concurrency(mapping, function, *rest):
+        actions = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
+        if may(role_of(function), actions, mapping["EventSourceArn"]):
+            return esm_concurrency(mapping, function, *rest)
+        return 0
+
+    def emit(function, *rest, **more):
+        config = function.get("config") or function
+        group = config.get("LoggingConfig", {}).get("LogGroup")
+        arn = f"arn:aws:logs:{get_region()}:{get_account_id()}:log-group:{group}:log-stream:any"
+        actions = ("logs:CreateLogStream", "logs:PutLogEvents")
+        if group is None or may(role_of(function), actions, arn):
+            emit_lambda_logs(function, *rest, **more)
+
+    def get(data):
+        _, secret = resolve(data.get("SecretId"))
+        caller = iam_evaluator.caller_arn()
+        key = (secret or {}).get("KmsKeyId")
+        is_role = ":assumed-role/" in caller
+        if key and is_role and not may(caller.split("/")[1], ["kms:Decrypt"], key):
+            return error_response_json("AccessDeniedException", "Access to KMS is not allowed", 400)
+        return get_secret_value(data)
+
+    lambda_svc._sqs_esm_concurrency = concurrency
+    lambda_svc._emit_lambda_logs = emit
+    secretsmanager._get_secret_value = get
+
+
+def tell_functions_their_names() -> None:
+    """Where IAM decides, a function's keys don't tell its account, which `cargo local` looks for
+    to find a function's processes."""
+    from ministack.services import lambda_svc
+
+    worker_env = attribute(lambda_svc, "_provided_worker_env")
+
+    def env(config, *rest):
+        return {**worker_env(config, *rest), "_LAMBDA_FUNCTION_ARN": config["FunctionArn"]}
+
+    lambda_svc._provided_worker_env = env
+
+
 BENDS = (
     answer_functions_at_once,
     take_log_lines_at_once,
@@ -460,6 +572,9 @@ BENDS = (
     rotate_secrets_with_their_functions,
     keep_what_a_resource_that_stays_depends_on,
     ask_iam_for_what_aws_asks_for,
+    tell_iam_the_leading_keys,
+    ask_roles_for_what_services_do_in_their_names,
+    tell_functions_their_names,
 )
 
 

@@ -28,26 +28,33 @@ pub struct Local {
 
 static LOCAL: OnceCell<Local> = OnceCell::const_new();
 static WITH_IAM: OnceCell<Local> = OnceCell::const_new();
+/// The environment variable that is `off` for a run of the tests in which everybody may do
+/// everything.
+const IAM: &str = "IAM";
 static ACCOUNTS: AtomicU64 = AtomicU64::new(1);
 
 impl Local {
-    /// The one that this process shares, started by whichever test comes first.
+    /// The one that this process shares, started by whichever test comes first. IAM decides in it
+    /// what the functions may do, unless the environment has `IAM=off`.
     ///
     /// # Errors
     ///
     /// Something is missing on this machine, or the functions don't build.
     pub async fn shared() -> Result<&'static Self> {
         LOCAL
-            .get_or_try_init(|| Self::start("e2e.log", false))
+            .get_or_try_init(|| Self::start("e2e.log", iam_decides()))
             .await
     }
 
-    /// Another one, where IAM decides what the functions may do.
+    /// One where IAM decides, whatever the environment has: for tests of permissions.
     ///
     /// # Errors
     ///
     /// As for [`Self::shared`].
     pub async fn with_iam() -> Result<&'static Self> {
+        if iam_decides() {
+            return Self::shared().await;
+        }
         WITH_IAM
             .get_or_try_init(|| Self::start("e2e-iam.log", true))
             .await
@@ -178,6 +185,10 @@ impl Local {
             ..self.bundle.clone()
         }
     }
+}
+
+fn iam_decides() -> bool {
+    std::env::var_os(IAM).is_none_or(|value| value != "off")
 }
 
 async fn update(

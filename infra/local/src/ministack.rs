@@ -43,8 +43,7 @@ pub struct LocalAwsOptions {
     /// with it, if none is given.
     pub log: Option<PathBuf>,
     /// Whether IAM decides who may do what: the functions what their roles' policies say, an
-    /// [`Account`] everything. Otherwise everybody may do everything. The functions' keys are their
-    /// roles' then, so that [`processes`](crate::processes) doesn't find them.
+    /// [`Account`] everything. Otherwise everybody may do everything.
     pub auth: bool,
 }
 

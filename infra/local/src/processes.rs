@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::account::REGION;
 use crate::stack::Stack;
 
 /// How long a process may take to be gone after SIGKILL.
@@ -76,10 +77,14 @@ fn is_alive(pid: Pid) -> bool {
 /// The processes can't be listed.
 pub fn pids(stack: &Stack, output: &str) -> Result<Vec<Pid>> {
     // All accounts' functions have the same names, and so have those of a `cargo local up`.
+    let (account, function) = (stack.account(), stack.output(output)?);
+    let arn = format!(
+        "arn:aws:lambda:{REGION}:{}:function:{function}",
+        account.id()
+    );
     let variables = [
-        format!("AWS_LAMBDA_FUNCTION_NAME={}", stack.output(output)?),
-        format!("AWS_ACCESS_KEY_ID={}", stack.account().id()),
-        format!("AWS_ENDPOINT_URL={}", stack.account().endpoint()),
+        format!("_LAMBDA_FUNCTION_ARN={arn}"),
+        format!("AWS_ENDPOINT_URL={}", account.endpoint()),
     ];
     pids_with(&variables)
 }
