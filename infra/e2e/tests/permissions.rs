@@ -107,7 +107,7 @@ async fn what_ingest_may_not_send_it_spills_and_the_reconciler_puts_it_back() ->
     let local = Local::with_iam().await?;
     let template = local
         .template()
-        .without_permission("QuarantineUnreadableDeliveries")?;
+        .without_permission("IngestRole", "QuarantineUnreadableDeliveries")?;
     let system = local.system_from(template).await?;
     send_unreadable(&system).await?;
     let leftovers = Leftovers::count(&system.stack).await?;

@@ -14,6 +14,17 @@ use crate::proxy::FaultProxy;
 /// A line of the processor's environment, and of no other function's.
 const OF_THE_PROCESSOR: &str = "LEDGER_RETENTION_DAYS: \"35\"";
 
+/// An action that a role's policy permits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permission {
+    /// The role's name in the template, such as `IngestRole`.
+    pub role: String,
+    /// The statement's.
+    pub sid: String,
+    /// Such as `sqs:SendMessage`.
+    pub action: String,
+}
+
 /// A SAM template with local paths.
 #[derive(Debug, Clone)]
 pub struct Template {
@@ -84,24 +95,102 @@ impl Template {
         self.with_variables(OF_THE_PROCESSOR, &all)
     }
 
+    /// All that the functions' roles permit, an action each, in the template's order.
+    #[must_use]
+    pub fn permissions(&self) -> Vec<Permission> {
+        self.statements()
+            .flat_map(|(role, statement)| {
+                let sid = sid(&statement).unwrap_or_default().to_owned();
+                actions(&statement)
+                    .into_iter()
+                    .map(move |action| Permission {
+                        role: role.clone(),
+                        sid: sid.clone(),
+                        action,
+                    })
+            })
+            .collect()
+    }
+
     /// The same without one statement of a role's policy.
     ///
     /// # Errors
     ///
-    /// There is not one statement with this `Sid`.
-    pub fn without_permission(&self, sid: &str) -> Result<Self> {
-        let begins = |line: &&str| line.trim() == format!("- Sid: {sid}");
-        let indent = |line: &str| line.len() - line.trim_start().len();
-        let mut found = self.text.lines().filter(begins);
-        let (Some(first), None) = (found.next(), found.next()) else {
-            bail!("the template has not one statement {sid}");
+    /// The role has not one statement with this `Sid`.
+    pub fn without_permission(&self, role: &str, sid: &str) -> Result<Self> {
+        self.with_actions(role, sid, |_| false)
+    }
+
+    /// The same without one action of a statement, and without the statement if it has no other.
+    ///
+    /// # Errors
+    ///
+    /// The role has not one statement with this `Sid`, or it doesn't permit the action.
+    pub fn without_action(&self, Permission { role, sid, action }: &Permission) -> Result<Self> {
+        ensure!(
+            self.permissions()
+                .iter()
+                .any(|its| its.sid == *sid && its.action == *action),
+            "the template has no statement {sid} with {action}"
+        );
+        self.with_actions(role, sid, |its| its != action)
+    }
+
+    fn with_actions(&self, role: &str, of: &str, keep: impl Fn(&str) -> bool) -> Result<Self> {
+        let mut found = self
+            .statements()
+            .filter(|(its, statement)| its == role && sid(statement) == Some(of));
+        let (Some((_, statement)), None) = (found.next(), found.next()) else {
+            bail!("{role} has not one statement {of}");
         };
-        let mut is_its = false;
-        let lines = self.text.split_inclusive('\n').filter(|line| {
-            is_its = begins(&line.trim_end()) || is_its && indent(line) > indent(first);
-            !is_its
-        });
-        Ok(Self::from_text(lines.collect()))
+        let mut kept = actions(&statement);
+        kept.retain(|action| keep(action));
+        let other = if kept.is_empty() {
+            let indent: String = statement.chars().take_while(|char| *char == ' ').collect();
+            format!("{indent}- !Ref AWS::NoValue\n")
+        } else {
+            let (before, after) = (statement.find("Action:"), statement.find("Resource:"));
+            let before = statement
+                .get(..before.unwrap_or_default())
+                .unwrap_or_default();
+            let after = statement
+                .get(after.unwrap_or_default()..)
+                .unwrap_or_default();
+            format!(
+                "{before}Action: [{}]\n{}{after}",
+                kept.join(", "),
+                " ".repeat(indent(&statement) + 2)
+            )
+        };
+        // Two roles may have the same statement, as far as its text goes.
+        let role_line = format!("\n  {role}:\n");
+        let (before, its) = self.text.split_once(&role_line).context("no such role")?;
+        let its = its.replacen(&statement, &other, 1);
+        Ok(Self::from_text(format!("{before}{role_line}{its}")))
+    }
+
+    /// The statements of all roles' policies, each with its role and as its lines stand there.
+    fn statements(&self) -> impl Iterator<Item = (String, String)> {
+        let mut resource = "";
+        let mut found: Vec<(String, String)> = Vec::new();
+        let mut open = false;
+        for line in self.text.split_inclusive('\n') {
+            if indent(line) == 2 && line.trim_end().ends_with(':') {
+                resource = line.trim().trim_end_matches(':');
+            }
+            open = open
+                && found
+                    .last()
+                    .is_some_and(|(_, its)| indent(line) > indent(its));
+            if sid(line).is_some() && resource.ends_with("Role") {
+                found.push((resource.to_owned(), String::new()));
+                open = true;
+            }
+            if let Some((_, its)) = found.last_mut().filter(|_| open) {
+                its.push_str(line);
+            }
+        }
+        found.into_iter()
     }
 
     /// The text with each function's `CodeUri` replaced: `uris` has the new ones by
@@ -116,6 +205,25 @@ impl Template {
                 with_code_uri(&text, function, uri)
             })
     }
+}
+
+/// Of a statement, or of its first line.
+fn sid(statement: &str) -> Option<&str> {
+    statement.lines().next()?.trim().strip_prefix("- Sid: ")
+}
+
+/// What stands between a statement's `Action` and its `Resource`, on one line or on several.
+fn actions(statement: &str) -> Vec<String> {
+    let lines = statement.lines().map(str::trim);
+    let lines = lines.skip_while(|line| !line.starts_with("Action:"));
+    let lines = lines.take_while(|line| !line.starts_with("Resource:"));
+    let words = lines.flat_map(|line| line.split([' ', ',', '[', ']']));
+    let is_action = |word: &&str| word.contains(':') && !word.ends_with(':');
+    words.filter(is_action).map(str::to_owned).collect()
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
 }
 
 /// The template with the function's `CodeUri` replaced: the one behind the function's binary, before
@@ -133,8 +241,7 @@ fn with_code_uri(text: &str, function: &str, uri: &str) -> Result<String> {
             return line.to_owned();
         }
         found += 1;
-        let indent: String = line.chars().take_while(|char| *char == ' ').collect();
-        format!("{indent}CodeUri: {uri}\n")
+        format!("{:1$}CodeUri: {uri}\n", "", indent(line))
     };
     let lines = text.split_inclusive('\n').map(line).collect();
     ensure!(
@@ -177,30 +284,71 @@ Resources:
         );
     }
 
-    #[test]
-    fn a_permission_goes_with_all_its_lines_and_no_others() {
-        let text = "\
+    const ROLES: &str = "
+  OneRole:
             Statement:
-              - Sid: One
-                Action: a
-                Resource:
-                  - b
+              - Sid: Logs
+                Action: [a:One, a:Two]
+                Resource: b
               # Of two.
-              - Sid: Two
-                Action: c
+              - !If
+                - Traced
+                - Sid: Two
+                  Action:
+                    - c:One
+                    - c:Two
+                  Resource: d
+                - !Ref AWS::NoValue
+  OtherRole:
+            Statement:
+              - Sid: Logs
+                Action: [a:One, a:Two]
+                Resource: b
+  Policy:
+            Statement:
+              - Sid: NoRoles
+                Action: a:One
+                Resource: b
 ";
-        let template = Template::from_text(text.to_owned());
-        let without = template.without_permission("One").unwrap();
-        let expected = text.replace(
-            "              - Sid: One\n                Action: a\n                Resource:\n                  \
-             - b\n",
-            "",
-        );
-        assert_eq!(without.text(), expected);
-        assert!(template.without_permission("Three").is_err());
+
+    fn permission(role: &str, sid: &str, action: &str) -> Permission {
+        let (role, sid, action) = (role.into(), sid.into(), action.into());
+        Permission { role, sid, action }
+    }
+
+    #[test]
+    fn every_action_of_every_role_is_a_permission() {
+        let expected = [
+            permission("OneRole", "Logs", "a:One"),
+            permission("OneRole", "Logs", "a:Two"),
+            permission("OneRole", "Two", "c:One"),
+            permission("OneRole", "Two", "c:Two"),
+            permission("OtherRole", "Logs", "a:One"),
+            permission("OtherRole", "Logs", "a:Two"),
+        ];
+        let template = Template::from_text(ROLES.to_owned());
+        assert_eq!(template.permissions(), expected);
+    }
+
+    #[test]
+    fn a_permission_goes_from_its_role_and_from_no_other() {
+        let template = Template::from_text(ROLES.to_owned());
+        for gone in template.permissions() {
+            let without = template.without_action(&gone).unwrap();
+            let mut expected = template.permissions();
+            expected.retain(|its| *its != gone);
+            assert_eq!(without.permissions(), expected);
+        }
+        let without = template.without_permission("OtherRole", "Logs").unwrap();
+        let (before, after) = ROLES.split_once("  OtherRole:\n").unwrap();
+        let logs = "              - Sid: Logs\n                Action: [a:One, a:Two]\n                \
+             Resource: b\n";
+        let after = after.replace(logs, "              - !Ref AWS::NoValue\n");
+        assert_eq!(without.text(), format!("{before}  OtherRole:\n{after}"));
+        assert!(template.without_permission("OtherRole", "Two").is_err());
         assert!(
-            Template::from_text(text.repeat(2))
-                .without_permission("One")
+            template
+                .without_action(&permission("OneRole", "Two", "a:One"))
                 .is_err()
         );
     }
