@@ -12,6 +12,7 @@ mod faults;
 mod ingest_faults;
 mod journey;
 mod ledger;
+mod needed_permissions;
 mod permissions;
 mod processing;
 mod proxy;

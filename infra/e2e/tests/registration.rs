@@ -319,6 +319,12 @@ async fn where_function_and_registrar_read_different_secrets_aura_is_not_asked()
     let other = "WEBHOOK_SECRET_ARN: !Ref AuraCredentialsSecretArn";
     let trial = Trial::begin().await?;
     let template = bent(trial.local.template(), SECRET_OF_INGEST, other)?;
+    // Ingest's is the first statement like it.
+    let (may_read, may_read_other) = (
+        "Resource: !GetAtt WebhookSecret.Id",
+        "Resource: !Ref AuraCredentialsSecretArn",
+    );
+    let template = bent(&template, may_read, may_read_other)?;
     let changes = [("HandBackUrl", BEFORE)];
     let failure = rolled_back(trial.deploy_from(&template, &changes).await)?;
     assert_eq!(failure.status, "ROLLBACK_COMPLETE");
@@ -331,7 +337,7 @@ async fn where_function_and_registrar_read_different_secrets_aura_is_not_asked()
 async fn where_ingest_may_not_send_aura_is_not_asked() -> Result<()> {
     let trial = Trial::begin_at(Local::with_iam().await?).await?;
     let template = trial.local.template();
-    let template = template.without_permission("StoreDeliveries")?;
+    let template = template.without_permission("IngestRole", "StoreDeliveries")?;
     let changes = [("HandBackUrl", BEFORE)];
     rolled_back(trial.deploy_from(&template, &changes).await)?;
     let reason = trial.reason().await?;
