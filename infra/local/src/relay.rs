@@ -7,12 +7,16 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use url::Url;
+
+/// Before the next try, if this machine can't take a connection.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Takes connections until it is dropped, and ends those that it took with it.
 #[derive(Debug)]
@@ -53,6 +57,8 @@ async fn serve(listener: TcpListener, target: SocketAddrV4) {
                 connections.spawn(forward(caller, target));
             }
             Some(_ended) = connections.join_next() => {}
+            // No connection can be taken, and none is there whose end would change that.
+            else => tokio::time::sleep(PAUSE).await,
         }
     }
 }
