@@ -65,10 +65,10 @@ async fn serve(listener: TcpListener, target: SocketAddrV4) {
 
 /// That one side breaks off is told to the other by the connection's end.
 async fn forward(mut caller: TcpStream, target: SocketAddrV4) -> io::Result<()> {
-    let mut called = TcpStream::connect(target).await?;
+    let mut server = TcpStream::connect(target).await?;
     caller.set_nodelay(true)?;
-    called.set_nodelay(true)?;
-    copy_bidirectional(&mut caller, &mut called).await?;
+    server.set_nodelay(true)?;
+    copy_bidirectional(&mut caller, &mut server).await?;
     Ok(())
 }
 
@@ -89,12 +89,12 @@ mod tests {
 
         let mut caller = TcpStream::connect((ELSEWHERE, port)).await.unwrap();
         caller.write_all(b"ping").await.unwrap();
-        let (mut called, _) = here.accept().await.unwrap();
+        let (mut server, _) = here.accept().await.unwrap();
         let mut bytes = [0; 4];
-        called.read_exact(&mut bytes).await.unwrap();
+        server.read_exact(&mut bytes).await.unwrap();
         assert_eq!(&bytes, b"ping");
-        called.write_all(b"pong").await.unwrap();
-        drop(called);
+        server.write_all(b"pong").await.unwrap();
+        drop(server);
         let mut answer = Vec::new();
         caller.read_to_end(&mut answer).await.unwrap();
         assert_eq!(answer, b"pong");
