@@ -17,6 +17,7 @@
 //! | [`aws`], [`http_client`], [`secrets`] | how this system talks to AWS and to the web |
 //! | [`loopback`] | which hosts are this machine, and how their names resolve |
 //! | [`config`], [`telemetry`] | what every function does first |
+//! | [`invocation`] | when an invocation has to be over |
 
 pub mod aws;
 pub mod canary;
@@ -25,6 +26,7 @@ pub mod config;
 pub mod envelope;
 pub mod event;
 pub mod http_client;
+pub mod invocation;
 pub mod ledger;
 pub mod loopback;
 pub mod panic_api;

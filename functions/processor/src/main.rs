@@ -15,7 +15,7 @@ use processor::queues::SqsQueues;
 use processor::steps::Processor;
 use shared::aws::CallLimits;
 use shared::config::Environment;
-use shared::{aws, telemetry};
+use shared::{aws, invocation, telemetry};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -76,7 +76,7 @@ async fn run() -> Result<(), Error> {
         metrics,
     });
     let handler = async |event: LambdaEvent<_>| {
-        let deadline = Timestamp::try_from(event.context.deadline())?;
+        let deadline = invocation::deadline(event.context.deadline(), Timestamp::now())?;
         Ok::<_, Error>(batch::process(&processor, event.payload, deadline).await)
     };
     lambda_runtime::run(service_fn(handler)).await

@@ -18,7 +18,7 @@ use shared::ledger::line::Line;
 use shared::ledger::open::OpenCallouts;
 use shared::queue::Queue;
 use shared::spill::Spill;
-use shared::{aws, http_client, telemetry};
+use shared::{aws, http_client, invocation, telemetry};
 use tokio::sync::Mutex;
 
 /// A list of ten thousand callouts has some megabytes.
@@ -64,7 +64,7 @@ async fn run() -> Result<(), Error> {
         metrics,
     };
     let handler = async |event: LambdaEvent<Value>| {
-        let deadline = Timestamp::try_from(event.context.deadline())?;
+        let deadline = invocation::deadline(event.context.deadline(), Timestamp::now())?;
         Ok::<_, Error>(reconciler.run(deadline).await?)
     };
     lambda_runtime::run(service_fn(handler)).await

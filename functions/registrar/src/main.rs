@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::SystemTime;
 
+use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use registrar::config::Config;
 use registrar::invocation::Handler;
 use registrar::registrar::Registrar;
 use shared::config::Environment;
-use shared::{aws, http_client, telemetry};
+use shared::{aws, http_client, invocation, telemetry};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -29,10 +29,9 @@ async fn run() -> Result<(), Error> {
         metrics,
     };
     let handle = async |event: LambdaEvent<_>| {
-        let deadline = event.context.deadline();
-        let time_left = deadline
-            .duration_since(SystemTime::now())
-            .unwrap_or_default();
+        let now = Timestamp::now();
+        let deadline = invocation::deadline(event.context.deadline(), now)?;
+        let time_left = deadline.duration_since(now).try_into().unwrap_or_default();
         let done = handler.handle(event.payload, time_left).await;
         Ok::<_, Error>(done?)
     };
