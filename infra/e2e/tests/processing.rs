@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use self::trial::{Receive, Trial, delivery, entity};
 
-mod trial;
+pub mod trial;
 
 /// How often each operation was called.
 fn counts(calls: &[Call]) -> BTreeMap<String, usize> {

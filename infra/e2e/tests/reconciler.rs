@@ -1,6 +1,6 @@
 //! The reconciler as it is deployed, against an AURA that doesn't tell everything.
 
-mod trial;
+pub mod trial;
 
 use std::time::Duration;
 

@@ -1,0 +1,145 @@
+//! What the processor needs to publish an event, and to put aside what is none.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use e2e::Local;
+use local::consumers::Queue;
+use local::function_logs;
+use local::processes;
+use local::system::System;
+use local::template::Template;
+use shared::queue::Message;
+
+use super::{Need, need, show};
+use crate::processing::trial::delivery;
+
+pub const ROLE: &str = "ProcessorRole";
+pub const NEEDS: [Need; 10] = [
+    need("ConsumeDeliveries", "sqs:ReceiveMessage", "2 are not taken"),
+    need("ConsumeDeliveries", "sqs:DeleteMessage", "2 are not taken"),
+    need(
+        "ConsumeDeliveries",
+        "sqs:GetQueueAttributes",
+        "2 are not taken",
+    ),
+    need(
+        "HideFailedDeliveries",
+        "sqs:ChangeMessageVisibility",
+        "records may come back later than they should",
+    )
+    .beside("PublishEvents"),
+    need(
+        "ClaimAndCompleteEvents",
+        "dynamodb:UpdateItem",
+        "readable: failed",
+    ),
+    need("PublishEvents", "events:PutEvents", "readable: failed"),
+    need(
+        "ConfirmTheBus",
+        "events:DescribeEventBus",
+        "event bus: not known to exist",
+    ),
+    need(
+        "QuarantineUnpublishableEvents",
+        "sqs:SendMessage",
+        "broken: failed",
+    ),
+    need("WriteLogs", "logs:CreateLogStream", "nothing is logged"),
+    need("WriteLogs", "logs:PutLogEvents", "nothing is logged"),
+];
+
+const LOG_GROUP: &str = "ProcessorLogGroupName";
+/// How long to wait for what takes a fraction of a second if it is permitted.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+struct Trial {
+    local: &'static Local,
+    system: System,
+    callouts: u32,
+}
+
+impl Trial {
+    /// Puts a message on the ingest queue; SQS's id of it.
+    async fn send(&self, message: &Message) -> Result<String> {
+        let stack = &self.system.stack;
+        let send = stack.account().sqs().send_message();
+        let send = send.queue_url(stack.output("IngestQueueUrl")?);
+        let send = send.message_group_id(&message.group_id);
+        let send = send.message_deduplication_id(&message.deduplication_id);
+        let sent = send.message_body(&message.body).send().await?;
+        sent.message_id.context("a message without an id")
+    }
+
+    /// What the processor has logged behind its first lines.
+    async fn lines(&self, before: usize) -> Result<Vec<String>> {
+        let lines = function_logs::lines(&self.system.stack, LOG_GROUP).await?;
+        Ok(lines.into_iter().skip(before).collect())
+    }
+}
+
+/// What became of a message, by the lines of the processor's batches.
+fn outcome<'a>(lines: &'a [String], id: &str) -> Option<&'a str> {
+    let outcome = lines
+        .iter()
+        .find_map(|line| line.split_once(&format!("\"{id} ")));
+    outcome?.1.split('"').next()
+}
+
+impl super::Trial for Trial {
+    /// What comes of an event and of a message that is none, at a start of the processor, and what
+    /// it logs.
+    async fn seen(&mut self, template: Template) -> Result<Vec<String>> {
+        self.system.stack = self.local.update_to(&self.system.stack, template).await?;
+        let stack = &self.system.stack;
+        let (url, sqs) = (stack.output("IngestQueueUrl")?, stack.account().sqs());
+        // What failed before would come back.
+        sqs.purge_queue().queue_url(url).send().await?;
+        if !processes::pids(stack, "ProcessorFunctionName")?.is_empty() {
+            let killed = processes::kill(stack, "ProcessorFunctionName")?;
+            processes::gone(&killed).await?;
+        }
+        let before = function_logs::lines(stack, LOG_GROUP).await?.len();
+        self.callouts += 1;
+        let readable = delivery("NEW_CALLOUT", self.callouts)?;
+        let broken = Message {
+            body: "not an envelope".to_owned(),
+            group_id: "broken".to_owned(),
+            ..readable.clone()
+        };
+        let sent = [
+            ("readable", self.send(&readable).await?),
+            ("broken", self.send(&broken).await?),
+        ];
+        let began = Instant::now();
+        let is_known = |lines: &[String]| sent.iter().all(|(_, id)| outcome(lines, id).is_some());
+        let mut lines = self.lines(before).await?;
+        while !is_known(&lines) && began.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            lines = self.lines(before).await?;
+        }
+        let told = sent
+            .iter()
+            .filter_map(|(name, id)| Some(format!("{name}: {}", outcome(&lines, id)?)));
+        let mut seen: Vec<_> = told.collect();
+        if seen.is_empty() {
+            seen.push(match Queue::new(sqs, url).depth().await? {
+                0 => "nothing is logged".to_owned(),
+                depth => format!("{depth} are not taken"),
+            });
+        }
+        seen.extend(lines);
+        Ok(seen)
+    }
+}
+
+#[tokio::test]
+async fn the_processor_needs_every_action_that_its_policy_has() -> Result<()> {
+    let local = Local::with_iam().await?;
+    let mut trial = Trial {
+        system: local.system(&[]).await?,
+        local,
+        callouts: 0,
+    };
+    show(ROLE, &NEEDS, &mut trial).await
+}
