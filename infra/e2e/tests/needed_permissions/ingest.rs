@@ -8,7 +8,7 @@ use local::system::{Leftovers, System};
 use local::template::Template;
 use serde_json::json;
 
-use super::{Need, need, show};
+use super::{Need, need, show, show_keys};
 
 pub const ROLE: &str = "IngestRole";
 pub const NEEDS: [Need; 7] = [
@@ -37,6 +37,8 @@ pub const NEEDS: [Need; 7] = [
     need("WriteLogs", "logs:PutLogEvents", "nothing is logged"),
 ];
 
+/// The keys of the spill's condition, others, and what is seen with those.
+const KEYS: [(&str, &str, &str); 1] = [("[spill/*]", "[open/*]", "readable: 503")];
 const LOG_GROUP: &str = "IngestLogGroupName";
 
 struct Trial {
@@ -80,5 +82,10 @@ impl super::Trial for Trial {
 async fn ingest_needs_every_action_that_its_policy_has() -> Result<()> {
     let local = Local::with_iam().await?;
     let system = local.system(&[]).await?;
-    show(ROLE, &NEEDS, &mut Trial { local, system }).await
+    let mut trial = Trial { local, system };
+    show(ROLE, &NEEDS, &mut trial).await?;
+    let spilling = local
+        .template()
+        .without_permission(ROLE, "StoreDeliveries")?;
+    show_keys(&spilling, &KEYS, &mut trial).await
 }

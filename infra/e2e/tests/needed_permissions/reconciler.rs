@@ -1,0 +1,162 @@
+//! What the reconciler needs to learn what AURA didn't tell, to put back what was spilled, and to
+//! have the endpoint registered again.
+
+use anyhow::Result;
+use aws_sdk_dynamodb::types::AttributeValue;
+use e2e::Local;
+use local::function_logs;
+use local::processes;
+use local::reconciler::{FUNCTION, invoke};
+use local::settled::drained;
+use local::template::Template;
+use serde_json::json;
+use shared::queue::{Destination, Outgoing};
+use shared::spill::Spill;
+use uuid::Uuid;
+
+use super::{KEY, Need, encrypt_credentials, need, show, show_keys};
+use crate::processing::trial::delivery;
+use crate::reconciler::trial;
+
+pub const ROLE: &str = "ReconcilerRole";
+pub const NEEDS: [Need; 10] = [
+    need(
+        "AskAuraWithItsCredentials",
+        "secretsmanager:GetSecretValue",
+        NOT_READ,
+    ),
+    need("DecryptCredentials", "kms:Decrypt", NOT_READ),
+    need("ReadTheLedger", "dynamodb:GetItem", "memory: refused"),
+    need("ReadTheLedger", "dynamodb:Query", "the spill can't be read"),
+    need("RememberRuns", "dynamodb:UpdateItem", "ledger: refused"),
+    need(
+        "ForgetWhatIsDone",
+        "dynamodb:DeleteItem",
+        "put back, and still in the spill",
+    ),
+    need(
+        "QueueWhatWasMissed",
+        "sqs:SendMessage",
+        "can't be put back, stays in the spill",
+    ),
+    need(
+        "HaveTheEndpointRegistered",
+        "lambda:InvokeFunction",
+        "the registrar can't be asked to register the endpoint again",
+    ),
+    need("WriteLogs", "logs:CreateLogStream", "nothing is logged"),
+    need("WriteLogs", "logs:PutLogEvents", "nothing is logged"),
+];
+
+/// Of the secret with AURA's credentials.
+const NOT_READ: &str = "can't be read: refused: AccessDenied";
+/// The keys of a statement's condition, fewer of them, and what is seen with those.
+const KEYS: [(&str, &str, &str); 4] = [
+    ("[reconciler, open/*]", "[open/*]", "ledger: refused"),
+    (
+        "[reconciler, open/*]",
+        "[reconciler]",
+        "open callouts: refused",
+    ),
+    ("[open/*, spill/*]", "[spill/*]", "open callouts: refused"),
+    (
+        "[open/*, spill/*]",
+        "[open/*]",
+        "put back, and still in the spill",
+    ),
+];
+const LOG_GROUP: &str = "ReconcilerLogGroupName";
+
+struct Trial {
+    local: &'static Local,
+    trial: trial::Trial,
+    callouts: u32,
+}
+
+impl Trial {
+    /// As if runs before had learned of changes, with no delivery in between; nor is what was
+    /// spilled one that came since.
+    async fn make_the_line_look_down(&self) -> Result<()> {
+        let memory = json!({
+            "beganAt": "2020-01-01T00:00:00Z",
+            "line": {"deliveredAt": "2100-01-01T00:00:00Z", "deafRuns": 2},
+        });
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let stack = self.trial.stack();
+        let put = stack.account().dynamodb().put_item();
+        let put = put.table_name(stack.output("LedgerTableName")?);
+        let put = put
+            .item("pk", text("reconciler"))
+            .item("sk", text("memory"));
+        let put = put.item("memory", text(&memory.to_string()));
+        put.item("run", AttributeValue::N("0".to_owned()))
+            .send()
+            .await?;
+        Ok(())
+    }
+
+    async fn spill(&mut self) -> Result<()> {
+        self.callouts += 1;
+        let stack = self.trial.stack();
+        let table = stack.output("LedgerTableName")?.to_owned();
+        let delivery = Outgoing {
+            delivery_id: Uuid::now_v7(),
+            destination: Destination::Ingest,
+            message: delivery("NEW_CALLOUT", self.callouts)?,
+        };
+        Spill::new(stack.account().dynamodb(), table)
+            .put(&delivery)
+            .await?;
+        Ok(())
+    }
+}
+
+impl super::Trial for Trial {
+    /// How a run ends, at a start of the reconciler, and what it logs, when something was spilled,
+    /// and a callout opened that AURA didn't tell of.
+    async fn seen(&mut self, template: Template) -> Result<Vec<String>> {
+        let system = &mut self.trial.system;
+        system.stack = self.local.update_to(&system.stack, template).await?;
+        if !processes::pids(&system.stack, FUNCTION)?.is_empty() {
+            processes::gone(&processes::kill(&system.stack, FUNCTION)?).await?;
+        }
+        self.make_the_line_look_down().await?;
+        self.spill().await?;
+        self.trial.callout().await?;
+        let stack = self.trial.stack();
+        // What runs before have put there, the next one finds done.
+        drained(stack).await?;
+        let before = function_logs::lines(stack, LOG_GROUP).await?.len();
+        let run = invoke(stack).await?;
+        let mut lines = function_logs::lines(stack, LOG_GROUP).await?;
+        lines.drain(..before);
+        if lines.is_empty() {
+            lines.push("nothing is logged".to_owned());
+        }
+        lines.push(format!("{run:?}"));
+        Ok(lines)
+    }
+}
+
+#[tokio::test]
+async fn the_reconciler_needs_every_action_that_its_policy_has() -> Result<()> {
+    let local = Local::with_iam().await?;
+    let changes = [
+        ("SelfHeal", "true"),
+        ("AuraLagSeconds", "0"),
+        // What is asked about is remembered.
+        ("SilenceAfterCreated", "1"),
+        ("AuraCredentialsKeyArn", KEY),
+    ];
+    let system = local.system(&changes).await?;
+    encrypt_credentials(system.stack.account()).await?;
+    let trial = trial::Trial::of(system).await?;
+    trial.deafen().await?;
+    let mut trial = Trial {
+        local,
+        trial,
+        callouts: 0,
+    };
+    show(ROLE, &NEEDS, &mut trial).await?;
+    show_keys(local.template(), &KEYS, &mut trial).await
+}
