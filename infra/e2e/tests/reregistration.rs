@@ -43,7 +43,7 @@ async fn register_elsewhere(trial: &Trial) -> Result<()> {
     Ok(())
 }
 
-fn event() -> Result<Value> {
+pub fn event() -> Result<Value> {
     let request_id = Uuid::now_v7();
     Ok(serde_json::to_value(Request::Reregister { request_id })?)
 }
@@ -54,7 +54,7 @@ async fn reregister(stack: &Stack) -> Result<()> {
 }
 
 /// Invokes the stack's own registrar, without waiting for its end.
-async fn invoke(stack: &Stack, event: &Value) -> Result<()> {
+pub async fn invoke(stack: &Stack, event: &Value) -> Result<()> {
     let account = stack.account();
     let name = stack.output("RegistrarFunctionName")?;
     let endpoint = account.endpoint();

@@ -8,7 +8,7 @@ use local::system::{Leftovers, System};
 use local::template::Template;
 use serde_json::json;
 
-use super::{Need, need, show, show_keys};
+use super::{Key, Need, need, show, show_keys};
 
 pub const ROLE: &str = "IngestRole";
 pub const NEEDS: [Need; 7] = [
@@ -37,8 +37,7 @@ pub const NEEDS: [Need; 7] = [
     need("WriteLogs", "logs:PutLogEvents", "nothing is logged"),
 ];
 
-/// The keys of the spill's condition, others, and what is seen with those.
-const KEYS: [(&str, &str, &str); 1] = [("[spill/*]", "[open/*]", "readable: 503")];
+pub const KEYS: [Key; 1] = [("[spill/*]", "[open/*]", "readable: 503")];
 const LOG_GROUP: &str = "IngestLogGroupName";
 
 struct Trial {

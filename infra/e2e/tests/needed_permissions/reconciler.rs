@@ -14,7 +14,7 @@ use shared::queue::{Destination, Outgoing};
 use shared::spill::Spill;
 use uuid::Uuid;
 
-use super::{KEY, Need, encrypt_credentials, need, show, show_keys};
+use super::{KEY, Key, Need, encrypt_credentials, need, show, show_keys};
 use crate::processing::trial::delivery;
 use crate::reconciler::trial;
 
@@ -50,8 +50,7 @@ pub const NEEDS: [Need; 10] = [
 
 /// Of the secret with AURA's credentials.
 const NOT_READ: &str = "can't be read: refused: AccessDenied";
-/// The keys of a statement's condition, fewer of them, and what is seen with those.
-const KEYS: [(&str, &str, &str); 4] = [
+pub const KEYS: [Key; 4] = [
     ("[reconciler, open/*]", "[open/*]", "ledger: refused"),
     (
         "[reconciler, open/*]",
