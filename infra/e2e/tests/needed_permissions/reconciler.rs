@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{KEY, Key, Need, encrypt_credentials, need, show, show_keys};
 use crate::processing::trial::delivery;
-use crate::reconciler::trial;
+use crate::reconciler::trial::Trial as Reconciled;
 
 pub const ROLE: &str = "ReconcilerRole";
 pub const NEEDS: [Need; 10] = [
@@ -68,7 +68,7 @@ const LOG_GROUP: &str = "ReconcilerLogGroupName";
 
 struct Trial {
     local: &'static Local,
-    trial: trial::Trial,
+    reconciled: Reconciled,
     callouts: u32,
 }
 
@@ -81,7 +81,7 @@ impl Trial {
             "line": {"deliveredAt": "2100-01-01T00:00:00Z", "deafRuns": 2},
         });
         let text = |text: &str| AttributeValue::S(text.to_owned());
-        let stack = self.trial.stack();
+        let stack = self.reconciled.stack();
         let put = stack.account().dynamodb().put_item();
         let put = put.table_name(stack.output("LedgerTableName")?);
         let put = put
@@ -96,7 +96,7 @@ impl Trial {
 
     async fn spill(&mut self) -> Result<()> {
         self.callouts += 1;
-        let stack = self.trial.stack();
+        let stack = self.reconciled.stack();
         let table = stack.output("LedgerTableName")?.to_owned();
         let delivery = Outgoing {
             delivery_id: Uuid::now_v7(),
@@ -114,15 +114,15 @@ impl super::Trial for Trial {
     /// How a run ends, at a start of the reconciler, and what it logs, when something was spilled,
     /// and a callout opened that AURA didn't tell of.
     async fn seen(&mut self, template: Template) -> Result<Vec<String>> {
-        let system = &mut self.trial.system;
+        let system = &mut self.reconciled.system;
         system.stack = self.local.update_to(&system.stack, template).await?;
         if !processes::pids(&system.stack, FUNCTION)?.is_empty() {
             processes::gone(&processes::kill(&system.stack, FUNCTION)?).await?;
         }
         self.make_the_line_look_down().await?;
         self.spill().await?;
-        self.trial.callout().await?;
-        let stack = self.trial.stack();
+        self.reconciled.callout().await?;
+        let stack = self.reconciled.stack();
         // What runs before have put there, the next one finds done.
         drained(stack).await?;
         let before = function_logs::lines(stack, LOG_GROUP).await?.len();
@@ -149,11 +149,11 @@ async fn the_reconciler_needs_every_action_that_its_policy_has() -> Result<()> {
     ];
     let system = local.system(&changes).await?;
     encrypt_credentials(system.stack.account()).await?;
-    let trial = trial::Trial::of(system).await?;
-    trial.deafen().await?;
+    let reconciled = Reconciled::of(system).await?;
+    reconciled.deafen().await?;
     let mut trial = Trial {
         local,
-        trial,
+        reconciled,
         callouts: 0,
     };
     show(ROLE, &NEEDS, &mut trial).await?;

@@ -117,7 +117,7 @@ impl Trial {
 
 fn is_line_of(line: &str, request_id: &str) -> bool {
     let line = serde_json::from_str::<Value>(line);
-    line.is_ok_and(|line| line["RequestId"] == request_id)
+    line.is_ok_and(|line| line.get("RequestId").is_some_and(|its| its == request_id))
 }
 
 /// Ends a rotation that is under way, and takes its value back.
@@ -190,8 +190,9 @@ impl super::Trial for Registering {
         let stack = self.0.update(template).await?;
         let event = event()?;
         invoke(stack, &event).await?;
-        let id = event["Reregister"]["requestId"].as_str();
-        Ok(vec![self.0.line(id.context("no id")?).await?])
+        let id = event.pointer("/Reregister/requestId");
+        let id = id.and_then(Value::as_str).context("no id")?;
+        Ok(vec![self.0.line(id).await?])
     }
 }
 
