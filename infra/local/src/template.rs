@@ -130,7 +130,7 @@ impl Template {
         ensure!(
             self.permissions()
                 .iter()
-                .any(|its| its.sid == *sid && its.action == *action),
+                .any(|its| its.role == *role && its.sid == *sid && its.action == *action),
             "the template has no statement {sid} with {action}"
         );
         self.with_actions(role, sid, |its| its != action)
