@@ -51,7 +51,7 @@ pub const NEEDS: [Need; 10] = [
 
 const LOG_GROUP: &str = "ProcessorLogGroupName";
 /// How long to wait for what takes a fraction of a second if it is permitted.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Trial {
     local: &'static Local,
@@ -90,11 +90,12 @@ impl super::Trial for Trial {
     /// What comes of an event and of a message that is none, at a start of the processor, and what
     /// it logs.
     async fn seen(&mut self, template: Template) -> Result<Vec<String>> {
+        let sqs = self.system.stack.account().sqs();
+        let url = self.system.stack.output("IngestQueueUrl")?.to_owned();
+        // What failed before would come back, and might just be at work when its process is killed.
+        sqs.purge_queue().queue_url(&url).send().await?;
         self.system.stack = self.local.update_to(&self.system.stack, template).await?;
         let stack = &self.system.stack;
-        let (url, sqs) = (stack.output("IngestQueueUrl")?, stack.account().sqs());
-        // What failed before would come back.
-        sqs.purge_queue().queue_url(url).send().await?;
         if !processes::pids(stack, "ProcessorFunctionName")?.is_empty() {
             let killed = processes::kill(stack, "ProcessorFunctionName")?;
             processes::gone(&killed).await?;
@@ -123,7 +124,7 @@ impl super::Trial for Trial {
             .filter_map(|(name, id)| Some(format!("{name}: {}", outcome(&lines, id)?)));
         let mut seen: Vec<_> = told.collect();
         if seen.is_empty() {
-            seen.push(match Queue::new(sqs, url).depth().await? {
+            seen.push(match Queue::new(sqs, &url).depth().await? {
                 0 => "nothing is logged".to_owned(),
                 depth => format!("{depth} are not taken"),
             });
