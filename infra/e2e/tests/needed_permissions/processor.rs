@@ -67,8 +67,8 @@ impl Trial {
         let send = send.queue_url(stack.output("IngestQueueUrl")?);
         let send = send.message_group_id(&message.group_id);
         let send = send.message_deduplication_id(&message.deduplication_id);
-        let sent = send.message_body(&message.body).send().await?;
-        sent.message_id.context("a message without an id")
+        let answer = send.message_body(&message.body).send().await?;
+        answer.message_id.context("a message without an id")
     }
 
     /// What the processor has logged behind its first lines.
