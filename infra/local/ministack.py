@@ -26,6 +26,8 @@ import time
 from importlib import metadata
 
 VERSION = "1.5.33"
+# How long a function's process stays without work, to the next look (each 30 s).
+IDLE_SECONDS = 60
 
 
 def main() -> int:
@@ -214,6 +216,33 @@ def look_at_queues_at_once() -> None:
 
     attribute(lambda_svc, "_ESM_IDLE_WAKE_GAP_SECONDS")
     lambda_svc._ESM_IDLE_WAKE_GAP_SECONDS = 0.001
+
+
+def end_idle_functions() -> None:
+    """MiniStack keeps one process of each function for good, and looks twenty times a second at
+    each whether it has work. The tests' stacks leave hundreds behind. AWS ends idle ones, too."""
+    from ministack.core import lambda_runtime
+    from ministack.services import lambda_svc
+
+    kill_workers = attribute(lambda_runtime, "kill_workers")
+    lock = attribute(lambda_runtime, "_lock")
+    workers = attribute(lambda_runtime, "_workers")
+    attribute(lambda_svc, "reap_idle_workers")
+
+    def reap():
+        with lock:
+            long_ago = time.time() - IDLE_SECONDS
+            idle = {
+                worker
+                for of_function in workers.values()
+                for worker in of_function
+                if not worker.in_use and worker.last_used < long_ago
+            }
+            for key, of_function in list(workers.items()):
+                workers[key] = [worker for worker in of_function if worker not in idle]
+        kill_workers(idle)
+
+    lambda_svc.reap_idle_workers = reap
 
 
 def find_apis_of_every_account() -> None:
@@ -565,6 +594,7 @@ BENDS = (
     answer_functions_at_once,
     take_log_lines_at_once,
     look_at_queues_at_once,
+    end_idle_functions,
     find_apis_of_every_account,
     leave_other_accounts_functions_alone,
     keep_equal_packages_once,
