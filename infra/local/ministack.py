@@ -549,10 +549,11 @@ def ask_roles_for_what_services_do_in_their_names() -> None:
     def role_of(function):
         return (function.get("config") or function).get("Role", "").rsplit("/", 1)[-1]
 
-    def concurrency(mapping, function, *rest):
+    def concurrency(mapping, function, config, source):
+        # Each message has the queues of all accounts looked at, and nearly all are empty.
         actions = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
-        if may(role_of(function), actions, mapping["EventSourceArn"]):
-            return esm_concurrency(mapping, function, *rest)
+        if source["messages"] and may(role_of(function), actions, mapping["EventSourceArn"]):
+            return esm_concurrency(mapping, function, config, source)
         return 0
 
     def emit(function, *rest, **more):
