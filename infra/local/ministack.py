@@ -218,6 +218,35 @@ def look_at_queues_at_once() -> None:
     lambda_svc._ESM_IDLE_WAKE_GAP_SECONDS = 0.001
 
 
+def start_few_functions_at_once() -> None:
+    """Where all processes of a function are at work, MiniStack starts one for each call, all at
+    once. On two cores a hundred starts end no sooner than the calls that they are for. Here a call
+    waits for what is free first: a process that was at work, or a core to start one."""
+    from ministack.core import lambda_runtime
+    from ministack.services import lambda_svc
+
+    acquire_worker = attribute(lambda_svc, "acquire_worker")
+    worker_key = attribute(lambda_runtime, "_worker_key")
+    workers = attribute(lambda_runtime, "_workers")
+    asking = threading.Lock()
+
+    def is_starting(worker):
+        return worker.in_use and not worker._first_poll.is_set()
+
+    def acquire(name, config, code, qualifier="$LATEST"):
+        key = worker_key(name, config, qualifier)
+        while True:
+            with asking:
+                of_function = list(workers.get(key, []))
+                is_one_free = not all(worker.in_use for worker in of_function)
+                if is_one_free or sum(map(is_starting, of_function)) < os.cpu_count():
+                    return acquire_worker(name, config, code, qualifier)
+            time.sleep(0.005)
+
+    attribute(lambda_runtime.ProvidedWorker, "_mark_first_poll")
+    lambda_svc.acquire_worker = acquire
+
+
 def end_idle_functions() -> None:
     """MiniStack keeps one process of each function for good, and looks twenty times a second at
     each whether it has work. The tests' stacks leave hundreds behind. AWS ends idle ones, too."""
@@ -595,6 +624,7 @@ BENDS = (
     answer_functions_at_once,
     take_log_lines_at_once,
     look_at_queues_at_once,
+    start_few_functions_at_once,
     end_idle_functions,
     find_apis_of_every_account,
     leave_other_accounts_functions_alone,
