@@ -200,6 +200,8 @@ async fn an_event_that_another_worker_holds_waits_for_its_lease_and_comes_once_m
         },
         digest: "of another worker".into(),
         delivery_id: Uuid::now_v7(),
+        received_at: now,
+        repeat_window: None,
         origin: Origin::Webhook,
         owner: Uuid::now_v7(),
         now,

@@ -462,6 +462,8 @@ async fn lock(trial: &Trial, seconds: i64) -> Result<Claim> {
         },
         digest: String::new(),
         delivery_id: owner,
+        received_at: now,
+        repeat_window: None,
         origin: Origin::Reconciler,
         owner,
         now,
