@@ -178,6 +178,7 @@ impl Reconciler {
         let learned = self.learn_in(&round, metrics).await;
         metrics.aura_calls = aura.calls() - calls_before;
         metrics.aura_failures = aura.failures();
+        metrics.forbidden = Some(aura.forbidden()).filter(|calls| *calls > 0);
         metrics.aura_refuses = Some(aura.has_refused().into());
         if aura.has_refused() {
             // The credentials may be others by now.

@@ -306,6 +306,35 @@ async fn a_refusal_ends_the_asking_at_once_and_raises_its_metric() -> Result<()>
 }
 
 #[tokio::test]
+async fn what_aura_refuses_about_one_callout_stops_no_other_closing() -> Result<()> {
+    // One call at a time, so that the refusals come in a row.
+    let mut trial = Trial::begin(&[("AuraCallsAtOnce", "1")]).await?;
+    for status in [403, 400] {
+        for _ in 0..5 {
+            let id = trial.told_callout().await?;
+            trial.secretly(&id, &[Close]).await?;
+        }
+        let refusal = json!({"message": "no"});
+        trial.aura.order(&reply(GET, 4, status, refusal)).await?;
+        let line = trial.run().await?;
+        assert_eq!(
+            (&line["ClosingsRecovered"], &line["Unsettled"]),
+            (&json!(1), &json!(4)),
+            "{line}"
+        );
+        let forbidden = if status == 403 { json!(4) } else { Value::Null };
+        assert_eq!(
+            (&line["Forbidden"], &line["AuraRefuses"]),
+            (&forbidden, &json!(0)),
+            "{line}"
+        );
+        let line = trial.run().await?;
+        assert_eq!(line["ClosingsRecovered"], 4, "{line}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn calls_are_no_more_in_a_minute_than_is_allowed() -> Result<()> {
     let limits = [("AuraCallsPerMinute", "10"), ("ReconcilerTimeout", "4")];
     let mut trial = Trial::begin(&limits).await?;
