@@ -164,9 +164,12 @@ impl PanicApi {
         let request = self.request(Method::GET, &["callouts", id]);
         match self.authorized(call, request, &[]).await {
             Ok(body) => Ok(Lookup::Found(callout::read_callout(call, &body)?)),
-            Err(PanicApiError::Refused { status, .. }) if status == 404 => Ok(Lookup::Gone),
-            Err(PanicApiError::Refused { status, .. }) if status == 285 => Ok(Lookup::Closed),
-            Err(error) => Err(error.without_words()),
+            Err(error) => match error.refused(call) {
+                Some(404) => Ok(Lookup::Gone),
+                Some(285) => Ok(Lookup::Closed),
+                Some(403) => Err(PanicApiError::Forbidden { call }),
+                _ => Err(error.without_words()),
+            },
         }
     }
 
@@ -191,7 +194,7 @@ impl PanicApi {
         let call = "Get callout events";
         let request = self.request(Method::GET, &["callouts", id, "events"]);
         let body = self.authorized(call, request, &[]).await;
-        parse(call, &body.map_err(PanicApiError::without_words)?)
+        parse_list(call, &body.map_err(PanicApiError::without_words)?)
     }
 
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
@@ -371,6 +374,17 @@ fn registered(body: &[u8]) -> Vec<RegisteredWebhook> {
 
 fn parse<T: DeserializeOwned>(call: &'static str, body: &[u8]) -> Result<T, PanicApiError> {
     serde_json::from_slice(body).map_err(|_| PanicApiError::Malformed { call })
+}
+
+/// A list. An empty one may come without a body, as 204 does.
+fn parse_list<T: DeserializeOwned>(
+    call: &'static str,
+    body: &[u8],
+) -> Result<Vec<T>, PanicApiError> {
+    if body.is_empty() {
+        return Ok(Vec::new());
+    }
+    parse(call, body)
 }
 
 /// AURA's human-readable `message`, as far as an error repeats it. An answer that breaks off is

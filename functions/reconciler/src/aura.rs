@@ -16,7 +16,7 @@ use crate::pace::{Call, Pace};
 /// as long; both have jitter.
 const TIMES_AGAIN: usize = 2;
 const PAUSE: Duration = Duration::from_millis(250);
-/// After so many questions in a row that came to nothing, each tried again as above, AURA isn't asked
+/// After so many questions in a row at which AURA failed, each tried again as above, AURA isn't asked
 /// about single callouts until the next run.
 const MOST_IN_A_ROW: u64 = 3;
 
@@ -28,6 +28,7 @@ pub struct Aura {
     pace: Pace,
     failures: AtomicU64,
     failures_in_a_row: AtomicU64,
+    forbidden: AtomicU64,
     has_refused: AtomicBool,
 }
 
@@ -58,6 +59,7 @@ impl Aura {
             pace: Pace::new(limits.per_minute),
             failures: AtomicU64::new(0),
             failures_in_a_row: AtomicU64::new(0),
+            forbidden: AtomicU64::new(0),
             has_refused: AtomicBool::new(false),
         }
     }
@@ -66,6 +68,7 @@ impl Aura {
     pub fn begin_run(&self) {
         self.failures.store(0, Ordering::Relaxed);
         self.failures_in_a_row.store(0, Ordering::Relaxed);
+        self.forbidden.store(0, Ordering::Relaxed);
         self.has_refused.store(false, Ordering::Relaxed);
     }
 
@@ -79,6 +82,12 @@ impl Aura {
     #[must_use]
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
+    }
+
+    /// How many calls about single callouts AURA has answered with 403 in this run.
+    #[must_use]
+    pub fn forbidden(&self) -> u64 {
+        self.forbidden.load(Ordering::Relaxed)
     }
 
     /// Whether AURA isn't asked about single callouts until the next run.
@@ -144,11 +153,23 @@ impl Aura {
             }
             let pause = pauses.next().filter(|_| error.is_transient());
             let Some(pause) = pause else {
-                self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
+                self.count_in_a_row(&error);
                 return Err(error.into());
             };
             tracing::info!(%error, "asking AURA again");
             sleep(pause).await;
+        }
+    }
+
+    /// What is no passing failure is AURA's answer to one call, and says nothing of the next.
+    fn count_in_a_row(&self, error: &PanicApiError) {
+        if error.is_transient() {
+            self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.failures_in_a_row.store(0, Ordering::Relaxed);
+        }
+        if matches!(error, PanicApiError::Forbidden { .. }) {
+            self.forbidden.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -171,11 +192,100 @@ impl Aura {
     }
 }
 
-/// 401 or 403.
+/// 401, or 403 for the token or the list. A single callout's 403 is [`PanicApiError::Forbidden`].
 fn is_refusal(error: &PanicApiError) -> bool {
     match error {
         PanicApiError::CredentialsRefused { .. } => true,
         PanicApiError::Refused { status, .. } => *status == 403,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZero;
+
+    use reqwest::StatusCode;
+    use shared::http_client;
+    use shared::panic_api::Credentials;
+
+    use super::*;
+
+    fn aura() -> Aura {
+        let credentials = r#"{"clientId": "a", "clientSecret": "b"}"#.to_owned();
+        let api = PanicApi::new(
+            http_client::build().unwrap(),
+            "http://127.0.0.1:9".parse().unwrap(),
+            Credentials::parse(&credentials.into()).unwrap(),
+        );
+        let limits = AuraLimits {
+            at_once: NonZero::new(1).unwrap(),
+            per_minute: NonZero::new(1000).unwrap(),
+        };
+        Aura::new(api, limits)
+    }
+
+    fn refused(call: &'static str, status: u16) -> PanicApiError {
+        PanicApiError::Refused {
+            call,
+            status: StatusCode::from_u16(status).unwrap(),
+            message: String::new(),
+        }
+    }
+
+    /// AURA after it was asked about so many callouts, and each answer was this.
+    async fn asked(times: u32, answer: impl Fn() -> PanicApiError) -> Aura {
+        let aura = aura();
+        for _ in 0..times {
+            let settled = aura
+                .ask(Call::Single, async || Err::<(), _>(answer()))
+                .await;
+            assert!(settled.is_err());
+        }
+        aura
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_about_one_callout_stops_no_other() {
+        const CALL: &str = "Get a callout";
+        let forbidden = || PanicApiError::Forbidden { call: CALL };
+        let aura = asked(10, forbidden).await;
+        assert!(!aura.is_given_up());
+        assert_eq!((aura.forbidden(), aura.failures()), (10, 10));
+        aura.begin_run();
+        assert_eq!((aura.forbidden(), aura.failures()), (0, 0));
+        for status in [400, 409, 410, 422, 451] {
+            let aura = asked(10, || refused(CALL, status)).await;
+            assert!(!aura.is_given_up(), "{status}");
+            assert_eq!(aura.forbidden(), 0);
+        }
+        let malformed = || PanicApiError::Malformed { call: CALL };
+        assert!(!asked(10, malformed).await.is_given_up());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_aura_that_fails_again_and_again_is_given_up_until_the_next_run() {
+        let failed = || PanicApiError::Failed {
+            call: "Get a callout",
+            status: StatusCode::BAD_GATEWAY,
+        };
+        assert!(!asked(2, failed).await.is_given_up());
+        let aura = asked(3, failed).await;
+        assert!(aura.is_given_up() && !aura.has_refused());
+        aura.begin_run();
+        assert!(!aura.is_given_up());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn aura_refuses_with_401_and_with_403_for_the_token_or_the_list() {
+        let unauthorized = || PanicApiError::CredentialsRefused {
+            call: "Get a callout",
+            status: StatusCode::UNAUTHORIZED,
+        };
+        assert!(asked(1, unauthorized).await.has_refused());
+        for call in ["the token", "Get active callouts"] {
+            assert!(asked(1, || refused(call, 403)).await.has_refused());
+            assert!(!asked(1, || refused(call, 404)).await.has_refused());
+        }
     }
 }

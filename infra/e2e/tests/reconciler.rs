@@ -172,6 +172,78 @@ async fn an_active_callout_is_not_closed_by_a_list_that_lacks_it_once() -> Resul
 }
 
 #[tokio::test]
+async fn a_list_that_may_be_a_page_closes_nothing_that_aura_still_knows() -> Result<()> {
+    let mut trial = Trial::begin(&[]).await?;
+    let closed = trial.told_callout().await?;
+    let mut active = Vec::new();
+    for _ in 0..10 {
+        active.push(trial.told_callout().await?);
+    }
+    trial.secretly(&closed, &[Close]).await?;
+    let recovered = async |active: u32, closings: u32| {
+        let line = trial.run().await?;
+        assert_eq!(
+            (&line["Active"], &line["ClosingsRecovered"]),
+            (&json!(active), &json!(closings)),
+            "{line}"
+        );
+        anyhow::Ok(())
+    };
+    // The first list has ten entries, and a second one would have eleven.
+    let entry = |id: &String| json!({"id": id, "status": "created"});
+    let ten: Value = active.iter().map(entry).collect();
+    let eleven: Value = active.iter().chain(active.first()).map(entry).collect();
+    for list in [ten, eleven.clone()] {
+        trial.aura.order(&reply(ACTIVE, 1, 200, list)).await?;
+    }
+    recovered(10, 0).await?;
+    trial.aura.forget_faults().await?;
+    // The other way round: the second list is AURA's own.
+    trial.aura.order(&reply(ACTIVE, 1, 200, eleven)).await?;
+    recovered(11, 0).await?;
+    // AURA doesn't know it any more.
+    let refusal = json!({"message": "no"});
+    trial.aura.order(&reply(GET, 1, 404, refusal)).await?;
+    recovered(10, 1).await?;
+    // Nine are no page.
+    let next = active.first().context("none is active")?;
+    trial.secretly(next, &[Close]).await?;
+    recovered(9, 1).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_missed_opening_whose_creation_cannot_be_read_waits_once_for_auras_lag() -> Result<()> {
+    let mut trial = Trial::begin(&[("AuraLagSeconds", "4")]).await?;
+    trial.deafen().await?;
+    let id = trial.callout().await?;
+    trial.undeafen().await?;
+    let listed = json!([{"id": id, "status": "created", "createdAt": "a while ago"}]);
+    trial
+        .aura
+        .order(&reply(ACTIVE, 1, 200, listed.clone()))
+        .await?;
+    let line = trial.run().await?;
+    assert_eq!(
+        (&line["Active"], &line["OpeningsRecovered"]),
+        (&json!(1), &json!(0)),
+        "{line}"
+    );
+    // A run that fails forgets nothing of it.
+    let down = reply(ACTIVE, 3, 503, json!({"message": "later"}));
+    trial.aura.order(&down).await?;
+    let (run, _) = trial.any_run().await?;
+    assert!(matches!(run, Run::Failed(_)), "{run:?}");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    trial.aura.forget_faults().await?;
+    trial.aura.order(&reply(ACTIVE, 1, 200, listed)).await?;
+    let line = trial.run().await?;
+    assert_eq!(line["OpeningsRecovered"], 1, "{line}");
+    assert_eq!(trial.published().await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_change_that_nobody_told_of_is_observed_once() -> Result<()> {
     let mut trial = Trial::begin(&[]).await?;
     let id = trial.told_callout().await?;
@@ -301,6 +373,35 @@ async fn a_refusal_ends_the_asking_at_once_and_raises_its_metric() -> Result<()>
         // The credentials may have been mended.
         let line = trial.run().await?;
         assert_eq!(line["AuraRefuses"], 0, "{line}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_aura_refuses_about_one_callout_stops_no_other_closing() -> Result<()> {
+    // One call at a time, so that the refusals come in a row.
+    let mut trial = Trial::begin(&[("AuraCallsAtOnce", "1")]).await?;
+    for status in [403, 400] {
+        for _ in 0..5 {
+            let id = trial.told_callout().await?;
+            trial.secretly(&id, &[Close]).await?;
+        }
+        let refusal = json!({"message": "no"});
+        trial.aura.order(&reply(GET, 4, status, refusal)).await?;
+        let line = trial.run().await?;
+        assert_eq!(
+            (&line["ClosingsRecovered"], &line["Unsettled"]),
+            (&json!(1), &json!(4)),
+            "{line}"
+        );
+        let forbidden = if status == 403 { json!(4) } else { Value::Null };
+        assert_eq!(
+            (&line["Forbidden"], &line["AuraRefuses"]),
+            (&forbidden, &json!(0)),
+            "{line}"
+        );
+        let line = trial.run().await?;
+        assert_eq!(line["ClosingsRecovered"], 4, "{line}");
     }
     Ok(())
 }

@@ -27,6 +27,12 @@ pub enum PanicApiError {
         /// AURA's status.
         status: StatusCode,
     },
+    /// 403 about one callout: these credentials may not see it. It says nothing of any other.
+    #[error("AURA does not let these credentials see the callout (403) on {call}")]
+    Forbidden {
+        /// Which call.
+        call: &'static str,
+    },
     /// 3xx. It is not followed: what a request carries is meant for one host.
     #[error(
         "AURA redirected {call} with {} to {location}, which is not followed; check that \
@@ -91,6 +97,18 @@ impl PanicApiError {
                 message: "AURA's words are not shown".to_owned(),
             },
             error => error,
+        }
+    }
+
+    /// The status with which AURA refused this very call, and not the token that it takes.
+    pub(super) fn refused(&self, call: &str) -> Option<u16> {
+        match self {
+            Self::Refused {
+                call: refused,
+                status,
+                ..
+            } if *refused == call => Some(status.as_u16()),
+            _ => None,
         }
     }
 

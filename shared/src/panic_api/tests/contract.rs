@@ -7,13 +7,15 @@ use aura_sim::AuraSim;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::super::{PanicApi, PanicApiError, RegisteredWebhook};
+use super::super::{Lookup, PanicApi, PanicApiError, RegisteredWebhook};
 use super::{SECRET, aura, client, client_with, registration};
 use crate::http_client;
 
 const TOKEN: &str = "POST /oauth/token";
 const REGISTER: &str = "POST /notifiers/webhooks";
 const ACTIVE: &str = "GET /callouts/activeCallouts";
+const GET: &str = "GET /callouts/{id}";
+const EVENTS: &str = "GET /callouts/{id}/events";
 
 /// A stand-in, and a client of it that has called nothing yet.
 struct Stage {
@@ -112,6 +114,7 @@ fn kind(error: &PanicApiError) -> &'static str {
     match error {
         PanicApiError::Refused { .. } => "Refused",
         PanicApiError::CredentialsRefused { .. } => "CredentialsRefused",
+        PanicApiError::Forbidden { .. } => "Forbidden",
         PanicApiError::Redirected { .. } => "Redirected",
         PanicApiError::Failed { .. } => "Failed",
         PanicApiError::Unreachable { .. } => "Unreachable",
@@ -548,7 +551,7 @@ async fn an_answer_that_contradicts_what_was_asked_is_told_as_it_is() {
 
 #[tokio::test]
 async fn callouts_that_are_not_what_aura_documents_are_no_callouts() {
-    for body in [json!("<html>"), Value::Null, json!({})] {
+    for body in [json!("<html>"), json!("null"), json!({})] {
         let stage = Stage::new().await;
         stage.reply(ACTIVE, 200, body).await;
         let error = stage.client.active_callouts().await.unwrap_err();
@@ -562,12 +565,54 @@ async fn callouts_that_are_not_what_aura_documents_are_no_callouts() {
 }
 
 #[tokio::test]
-async fn a_callout_that_aura_answers_285_about_is_closed() {
-    let stage = Stage::new().await;
-    let refusal = json!({"message": "the callout is closed"});
-    stage.reply("GET /callouts/{id}", 285, refusal).await;
-    let answer = stage.client.callout("5003").await.unwrap();
-    assert!(matches!(answer, super::super::Lookup::Closed));
+async fn a_list_that_comes_without_a_body_is_empty() {
+    for status in [200, 204] {
+        let stage = Stage::new().await;
+        stage.reply(ACTIVE, status, Value::Null).await;
+        let active = stage.client.active_callouts().await.unwrap();
+        assert!(active.callouts.is_empty() && active.unreadable == 0);
+        stage.reply(EVENTS, status, Value::Null).await;
+        assert!(
+            stage
+                .client
+                .callout_events("5003")
+                .await
+                .unwrap()
+                .is_empty()
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_aura_refuses_about_a_callout_is_told_from_what_it_refuses_about_the_token() {
+    let about = async |call: &str, status| {
+        let stage = Stage::new().await;
+        stage
+            .reply(call, status, message("a name and a place"))
+            .await;
+        let answer = stage.client.callout("5003").await;
+        match answer {
+            Ok(Lookup::Found(_)) => "Found",
+            Ok(Lookup::Gone) => "Gone",
+            Ok(Lookup::Closed) => "Closed",
+            Err(error) => {
+                assert!(!format!("{error:?}").contains("place"), "{error:?}");
+                kind(&error)
+            }
+        }
+    };
+    let table = [
+        (285, "Closed", "Refused"),
+        (400, "Refused", "Refused"),
+        (403, "Forbidden", "Refused"),
+        (404, "Gone", "Refused"),
+        (409, "Refused", "Refused"),
+        (500, "Failed", "Failed"),
+    ];
+    for (status, of_the_callout, of_the_token) in table {
+        assert_eq!(about(GET, status).await, of_the_callout, "{status}");
+        assert_eq!(about(TOKEN, status).await, of_the_token, "{status}");
+    }
 }
 
 #[tokio::test]
