@@ -445,6 +445,9 @@ impl LedgerModel {
 
     /// Of one occurrence all copies have one key, and of two none has the other's.
     fn note_key(&self, state: &mut State, delivery: Delivery, claim: Claim) {
+        if self.bounds.repeat_window.is_none() {
+            return;
+        }
         let key = of_occurrence(&mut self.keys.clone(), claim.occurrence).copied();
         let is_of_it = |other: &Delivery| *other == delivery || self.bounds.are_copies();
         for other in Delivery::ALL {
