@@ -64,9 +64,17 @@ fn deployed(stack: &Stack) -> Result<Properties> {
         webhook_url: stack.output("WebhookUrl")?.to_owned(),
         events: events.split(',').map(ToOwned::to_owned).collect(),
         header_name: parameter(stack, "WebhookHeaderName")?,
-        header_scheme: parameter(stack, "WebhookHeaderScheme")?,
-        hand_back_url: parameter(stack, "HandBackUrl")?,
+        header_scheme: word(stack, "WebhookHeaderScheme")?,
+        hand_back_url: word(stack, "HandBackUrl")?,
     })
+}
+
+/// A parameter that may be `none`, as the function is told it.
+fn word(stack: &Stack, name: &str) -> Result<String> {
+    let value = parameter(stack, name)?;
+    Ok(Some(value)
+        .filter(|value| value != "none")
+        .unwrap_or_default())
 }
 
 fn parameter(stack: &Stack, name: &str) -> Result<String> {
