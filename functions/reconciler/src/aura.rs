@@ -1,5 +1,6 @@
 //! AURA as the reconciler asks it: so many calls at once and in a minute at most, again after a
-//! pause where AURA may recover, and not at all once it has refused.
+//! pause where AURA may recover (as long as AURA wishes, if the run has so much time), and not at all
+//! once it has refused.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -108,7 +109,7 @@ impl Aura {
     ///
     /// AURA wasn't heard.
     pub async fn active_callouts(&self, deadline: Instant) -> Result<ActiveCallouts, Unheard> {
-        let asking = self.ask(Call::List, || self.api.active_callouts());
+        let asking = self.ask(Call::List, deadline, || self.api.active_callouts());
         timeout_at(deadline, asking)
             .await
             .unwrap_or(Err(Unheard::OutOfTime))
@@ -123,13 +124,18 @@ impl Aura {
         if self.is_given_up() {
             return Err(Unheard::GivenUp);
         }
-        let asking = self.ask(Call::Single, || self.api.callout(id));
+        let asking = self.ask(Call::Single, deadline, || self.api.callout(id));
         timeout_at(deadline, asking)
             .await
             .unwrap_or(Err(Unheard::OutOfTime))
     }
 
-    async fn ask<T, F>(&self, kind: Call, call: impl Fn() -> F) -> Result<T, Unheard>
+    async fn ask<T, F>(
+        &self,
+        kind: Call,
+        deadline: Instant,
+        call: impl Fn() -> F,
+    ) -> Result<T, Unheard>
     where
         F: Future<Output = Result<T, PanicApiError>>,
     {
@@ -151,7 +157,10 @@ impl Aura {
                 self.has_refused.store(true, Ordering::Relaxed);
                 return Err(Unheard::Refused(error));
             }
+            // AURA may ask for more patience than the run has.
+            let has_time = |pause: &Duration| *pause < deadline.duration_since(Instant::now());
             let pause = pauses.next().filter(|_| error.is_transient());
+            let pause = pause.map(|own| error.pause(own)).filter(has_time);
             let Some(pause) = pause else {
                 self.count_in_a_row(&error);
                 return Err(error.into());
@@ -268,6 +277,7 @@ mod tests {
         let failed = || PanicApiError::Failed {
             call: "Get a callout",
             status: StatusCode::BAD_GATEWAY,
+            retry_after: None,
         };
         assert!(!asked(2, failed).await.is_given_up());
         let aura = asked(3, failed).await;

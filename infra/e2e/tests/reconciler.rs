@@ -2,7 +2,7 @@
 
 pub mod trial;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use local::aura::Controller::{Acknowledge, Arrive, Close, Complete};
@@ -352,6 +352,45 @@ async fn aura_out_of_order_changes_nothing_and_is_asked_again_after_a_pause() ->
     trial.aura.forget_faults().await?;
     trial.run().await?;
     assert_eq!(trial.published().await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn aura_that_asks_for_patience_gets_it_if_the_run_has_so_much_time() -> Result<()> {
+    let mut trial = Trial::begin(&[]).await?;
+    trial.told_callout().await?;
+    let busy = |retry_after: &str| {
+        let reply = Reply {
+            status: 429,
+            headers: [("retry-after".to_owned(), retry_after.to_owned())].into(),
+            body: json!({"message": "slower"}),
+        };
+        Fault::once(ACTIVE, FaultyAnswer::Reply(reply))
+    };
+    trial.aura.order(&busy("2")).await?;
+    let begun = Instant::now();
+    let line = trial.run().await?;
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{line}");
+    assert_eq!(
+        (&line["AuraFailures"], &line["AuraRefuses"]),
+        (&json!(1), &json!(0)),
+        "{line}"
+    );
+    // An hour is more than a run has: it doesn't spend its time on that, and the next one asks.
+    trial.aura.order(&busy("3600")).await?;
+    let begun = Instant::now();
+    let (run, line) = trial.any_run().await?;
+    assert!(begun.elapsed() < Duration::from_secs(15), "{line}");
+    let Run::Failed(told) = run else {
+        panic!("{run:?}");
+    };
+    assert!(told.contains("asks to wait for 3600 s"), "{told}");
+    assert_eq!(
+        (&line["AuraFailures"], &line["AuraRefuses"]),
+        (&json!(1), &json!(0)),
+        "{line}"
+    );
+    trial.run().await?;
     Ok(())
 }
 

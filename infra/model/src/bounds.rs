@@ -166,6 +166,7 @@ impl Scenario {
             arrivals: PerDelivery([SignedDuration::ZERO, SignedDuration::from_secs(4)]),
             repeat_window: Some(WINDOW),
             adversities: Adversities {
+                stalls: 0,
                 early_receives: 0,
                 ..Adversities::up_to(2)
             },

@@ -188,11 +188,12 @@ async fn each_status_has_its_meaning_and_the_call_is_made_once() {
             "Refused",
             format!("{refused} 400: {}", "é".repeat(500)),
         ),
+        (408, Value::Null, "Failed", format!("{failed} 408{later}")),
         (
             429,
-            Value::Null,
-            "Refused",
-            format!("{refused} 429: no message in the answer"),
+            message("slower"),
+            "Failed",
+            format!("{failed} 429{later}"),
         ),
         (500, message("oh"), "Failed", format!("{failed} 500{later}")),
         (
@@ -243,6 +244,18 @@ async fn without_a_token_nothing_else_is_called() {
             "AURA refused the token with 285: no",
         ),
         (
+            408,
+            Value::Null,
+            "Failed",
+            "AURA failed at the token with 408; try again later",
+        ),
+        (
+            429,
+            message("no"),
+            "Failed",
+            "AURA failed at the token with 429; try again later",
+        ),
+        (
             500,
             message("no"),
             "Failed",
@@ -269,6 +282,58 @@ async fn without_a_token_nothing_else_is_called() {
         assert_eq!(error.is_transient(), variant == "Failed", "{error}");
         stage.assert_discreet(&error).await;
         stage.assert_calls([(TOKEN, Some(status.into()))]).await;
+    }
+}
+
+/// Whichever status it comes with, and whichever call.
+#[tokio::test]
+async fn how_long_aura_asks_to_wait_is_told_to_whoever_calls() {
+    let own = Duration::from_millis(500);
+    let cases = [
+        (429, TOKEN, "7", Duration::from_secs(7)),
+        (408, REGISTER, "7", Duration::from_secs(7)),
+        (503, ACTIVE, "7", Duration::from_secs(7)),
+        (429, REGISTER, "0", own),
+        (429, ACTIVE, "soon", own),
+        (429, ACTIVE, "Sun, 06 Nov 1994 08:49:37 GMT", own),
+    ];
+    for (status, call, asked, pause) in cases {
+        let stage = Stage::new().await;
+        let reply = json!({"reply": {"status": status, "headers": {"retry-after": asked}}});
+        stage.order(call, 1, false, reply).await;
+        let error = if call == ACTIVE {
+            stage.client.active_callouts().await.unwrap_err()
+        } else {
+            stage.register().await.unwrap_err()
+        };
+        assert!(error.is_transient(), "{error}");
+        assert_eq!(error.pause(own), pause, "{error}");
+        let told = format!("with {status} and asks to wait for 7 s; try again later");
+        assert_eq!(error.to_string().ends_with(&told), asked == "7", "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_wait_until_a_date_is_told_too() {
+    let stage = Stage::new().await;
+    let headers = json!({
+        "date": "Sun, 06 Nov 1994 08:49:37 GMT",
+        "retry-after": "Sun, 06 Nov 1994 08:50:07 GMT",
+    });
+    let reply = json!({"reply": {"status": 429, "headers": headers}});
+    stage.order(TOKEN, 1, false, reply).await;
+    let error = stage.client.authenticate().await.unwrap_err();
+    assert_eq!(error.pause(Duration::ZERO), Duration::from_secs(30));
+}
+
+#[tokio::test]
+async fn what_aura_was_too_busy_for_was_not_done() {
+    let cases = [(429, false), (408, true), (500, true), (400, false)];
+    for (status, may_be_done) in cases {
+        let stage = Stage::new().await;
+        stage.reply(REGISTER, status, Value::Null).await;
+        let error = stage.register().await.unwrap_err();
+        assert_eq!(error.may_have_been_done(), may_be_done, "{error}");
     }
 }
 
@@ -544,9 +609,23 @@ async fn an_answer_that_contradicts_what_was_asked_is_told_as_it_is() {
         events: Some(vec![]),
         method: None,
         header_names: Some(vec!["x-other".into()]),
+        other_fields: 0,
     };
     assert_eq!(registered, [expected]);
     assert!(!format!("{registered:?}").contains("webhook-secret"));
+}
+
+#[tokio::test]
+async fn a_deprecated_event_name_is_refused_like_an_unknown_one() {
+    let stage = Stage::new().await;
+    let deprecated = "RESPONDER_ACKNOWLEDGED_CALLOUT_WITH_ETA";
+    let asked = registration(&["NEW_CALLOUT", deprecated]);
+    let error = stage.client.register_webhook(&asked).await.unwrap_err();
+    assert_eq!(kind(&error), "Refused");
+    assert!(error.to_string().contains(deprecated), "{error}");
+    let names: Vec<_> = crate::catalogue::names_to_register().collect();
+    let asked = registration(&names);
+    stage.client.register_webhook(&asked).await.unwrap();
 }
 
 #[tokio::test]
