@@ -246,9 +246,9 @@ mod tests {
     async fn asked(times: u32, answer: impl Fn() -> PanicApiError) -> Aura {
         let aura = aura();
         for _ in 0..times {
-            let settled = aura
-                .ask(Call::Single, async || Err::<(), _>(answer()))
-                .await;
+            let deadline = Instant::now() + Duration::from_mins(1);
+            let call = async || Err::<(), _>(answer());
+            let settled = aura.ask(Call::Single, deadline, call).await;
             assert!(settled.is_err());
         }
         aura
