@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use tokio::process::{ChildStdin, Command};
 
 use crate::account::{Account, REGION};
@@ -152,20 +152,20 @@ impl LocalAws {
         let url = format!("{}/_ministack/ready", self.endpoint);
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
-            let answer = http.get(&url).send().await;
+            let answer = ask(&http, &url).await;
             if let Some(status) = self.child.ended() {
                 return Err(self.death(status));
             }
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
+            let Err(cause) = answer else {
                 return Ok(());
             }
             if Instant::now() > deadline {
                 bail!(
-                    "MiniStack doesn't answer at {url} after {} s. Its last lines:\n{}",
+                    "MiniStack isn't ready after {} s: {cause:#}. Its last lines:\n{}",
                     START_TIMEOUT.as_secs(),
                     self.last_lines()
                 );
-            }
+            };
             stage.note("waiting for it to answer");
             tokio::time::sleep(POLL).await;
         }
@@ -191,8 +191,16 @@ impl Drop for LocalAws {
     }
 }
 
-/// All that MiniStack gets of an environment, because the functions inherit the whole of it.
-/// `AWS_ENDPOINT_URL` is meant for them.
+/// Whether MiniStack is ready; the error says why it isn't.
+async fn ask(http: &reqwest::Client, url: &str) -> Result<()> {
+    let answer = http.get(url).send().await.context("no answer")?;
+    let status = answer.status();
+    ensure!(status.is_success(), "{url} answers {status}");
+    Ok(())
+}
+
+/// All that MiniStack gets of an environment, because the functions inherit the whole of it: no
+/// proxy, and no endpoint but this one. `AWS_ENDPOINT_URL` is meant for them.
 fn environment(
     endpoint: &str,
     port: u16,
@@ -266,6 +274,22 @@ mod tests {
         let names: Vec<_> = given.iter().map(|(name, _)| *name).collect();
         let expected = [
             "PATH",
+    #[tokio::test]
+    async fn what_keeps_ministack_from_being_reached_is_named() {
+        let http = shared::http_client::build().unwrap();
+        // Bound and not listening: whoever connects is refused.
+        let port = tokio::net::TcpSocket::new_v4().unwrap();
+        port.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let url = format!("http://{}/", port.local_addr().unwrap());
+        let cause = ask(&http, &url).await.unwrap_err();
+        let cause = format!("{cause:#}");
+        assert!(cause.contains(&url) && cause.contains("refused"), "{cause}");
+
+        let aura = crate::aura::start().await.unwrap();
+        let cause = ask(&http, &aura.url()).await.unwrap_err().to_string();
+        assert!(cause.contains("404"), "{cause}");
+    }
+
             "HOME",
             "TMPDIR",
             "GATEWAY_PORT",
