@@ -61,7 +61,7 @@ impl Local {
     }
 
     async fn start(log: &str, auth: bool) -> Result<Self> {
-        let workspace = Workspace::here();
+        let workspace = Workspace::here()?;
         let progress = Progress::to_stderr();
         let venv = Venv::prepare(&workspace, progress).await?;
         let bundle = Bundle::build(&workspace, Profile::Dev, progress).await?;
@@ -148,7 +148,7 @@ impl Local {
         system: &System,
         changes: &[(&str, &str)],
     ) -> Result<Stack, DeployError> {
-        let (workspace, progress) = (Workspace::here(), Progress::to_stderr());
+        let (workspace, progress) = (Workspace::here()?, Progress::to_stderr());
         let template = workspace.consumer_template();
         let bundle =
             Bundle::build_of(&workspace, &template, &["arrivals"], Profile::Dev, progress).await?;

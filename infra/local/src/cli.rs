@@ -219,7 +219,7 @@ impl Cli {
     /// Says what went wrong and what to do about it;
     /// [`Interrupted`](crate::signals::Interrupted) if a signal ended it.
     pub async fn run(self) -> Result<()> {
-        let workspace = Workspace::here();
+        let workspace = Workspace::here()?;
         let progress = Progress::to_stderr();
         let mut signals = Signals::listen()?;
         match self.command {
