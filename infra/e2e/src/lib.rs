@@ -70,6 +70,7 @@ impl Local {
             port: None,
             log: Some(workspace.state().join(log)),
             auth,
+            also_on: None,
         };
         let aws = LocalAws::start(&workspace, &venv, options, progress).await?;
         Ok(Self { aws, bundle })

@@ -45,6 +45,9 @@ pub struct LocalAwsOptions {
     /// Whether IAM decides who may do what: the functions what their roles' policies say, an
     /// [`Account`] everything. Otherwise everybody may do everything.
     pub auth: bool,
+    /// The address of a bridge by which containers come, beside those of this machine alone: all
+    /// else is foreign, and refused.
+    pub also_on: Option<Ipv4Addr>,
 }
 
 /// A MiniStack that runs until it is stopped or dropped.
@@ -122,17 +125,18 @@ impl LocalAws {
         options: LocalAwsOptions,
     ) -> Result<Self> {
         let folder = RunFolder::create(workspace)?;
+        let endpoint = format!("http://{}:{port}", Ipv4Addr::LOCALHOST);
+        let environment = environment(&endpoint, port, folder.path(), &options);
         let log = options
             .log
             .unwrap_or_else(|| folder.path().join("ministack.log"));
-        let endpoint = format!("http://{}:{port}", Ipv4Addr::LOCALHOST);
         let mut command = Command::new("/bin/sh");
         command.args(["-c", AND_REMOVE_FOLDER]).arg(folder.path());
         command.arg(venv.python()).arg(workspace.launcher());
         let output = new_log(&log).with_context(|| format!("cannot write {}", log.display()))?;
         command
             .env_clear()
-            .envs(environment(&endpoint, port, folder.path(), options.auth))
+            .envs(environment)
             .current_dir(folder.path())
             .stdin(Stdio::piped())
             .stdout(output.try_clone().context("cannot share the log")?)
@@ -158,14 +162,14 @@ impl LocalAws {
             }
             let Err(cause) = answer else {
                 return Ok(());
-            }
+            };
             if Instant::now() > deadline {
                 bail!(
                     "MiniStack isn't ready after {} s: {cause:#}. Its last lines:\n{}",
                     START_TIMEOUT.as_secs(),
                     self.last_lines()
                 );
-            };
+            }
             stage.note("waiting for it to answer");
             tokio::time::sleep(POLL).await;
         }
@@ -205,8 +209,9 @@ fn environment(
     endpoint: &str,
     port: u16,
     folder: &Path,
-    auth: bool,
+    options: &LocalAwsOptions,
 ) -> Vec<(&'static str, String)> {
+    let also_on = options.also_on.map(|address| address.to_string());
     vec![
         ("PATH", std::env::var("PATH").unwrap_or_default()),
         // Not the user's: an SDK would read ~/.aws there.
@@ -217,7 +222,8 @@ fn environment(
         ("AWS_ENDPOINT_URL", endpoint.to_owned()),
         ("MINISTACK_REGION", REGION.to_owned()),
         ("LOG_LEVEL", "INFO".to_owned()),
-        ("AUTH", auth.to_string()),
+        ("AUTH", options.auth.to_string()),
+        ("ALSO_ON", also_on.unwrap_or_default()),
     ]
 }
 
@@ -268,12 +274,6 @@ fn free_port() -> Result<u16> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn nothing_of_our_environment_reaches_the_functions() {
-        let given = environment("http://127.0.0.1:1", 1, Path::new("/run"), false);
-        let names: Vec<_> = given.iter().map(|(name, _)| *name).collect();
-        let expected = [
-            "PATH",
     #[tokio::test]
     async fn what_keeps_ministack_from_being_reached_is_named() {
         let http = shared::http_client::build().unwrap();
@@ -290,6 +290,17 @@ mod tests {
         assert!(cause.contains("404"), "{cause}");
     }
 
+    #[test]
+    fn nothing_of_our_environment_reaches_the_functions() {
+        let given = environment(
+            "http://127.0.0.1:1",
+            1,
+            Path::new("/run"),
+            &LocalAwsOptions::default(),
+        );
+        let names: Vec<_> = given.iter().map(|(name, _)| *name).collect();
+        let expected = [
+            "PATH",
             "HOME",
             "TMPDIR",
             "GATEWAY_PORT",
@@ -298,6 +309,7 @@ mod tests {
             "MINISTACK_REGION",
             "LOG_LEVEL",
             "AUTH",
+            "ALSO_ON",
         ];
         assert!(
             names.iter().all(|name| expected.contains(name)),
