@@ -12,12 +12,13 @@ use e2e::Local;
 use local::aura;
 use local::ministack::{LocalAws, LocalAwsOptions};
 use local::package::{self, Profile};
+use local::processes;
 use local::progress::Progress;
 use local::python::Venv;
 use local::workspace::Workspace;
 use reqwest::StatusCode;
 use reqwest::header::{HOST, ORIGIN};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
@@ -194,6 +195,29 @@ async fn web_pages_reach_neither_the_local_aws_nor_aura() -> Result<()> {
     assert_pages_are_kept_out(&format!("{}/_sim/calls", aura.url())).await?;
     assert_pages_are_kept_out(&format!("{}/panic-api/v2/oauth/token", aura.url())).await?;
     aura.shutdown().await;
+    Ok(())
+}
+
+/// The Runtime API of each function's process is a server of its own.
+#[tokio::test]
+async fn web_pages_take_no_work_from_functions() -> Result<()> {
+    let system = Local::shared().await?.system(&[]).await?;
+    let processes = processes::pids(&system.stack, "IngestFunctionName")?;
+    let process = processes.first().context("ingest has no process")?;
+    let environment = fs::read_to_string(format!("/proc/{}/environ", process.as_raw_nonzero()))?;
+    let api = environment
+        .split('\0')
+        .find_map(|variable| variable.strip_prefix("AWS_LAMBDA_RUNTIME_API="))
+        .context("ingest has no Runtime API")?;
+    let next = format!("http://{api}/2018-06-01/runtime/invocation/next");
+    let http = shared::http_client::build()?;
+    for (name, value) in [(ORIGIN, "https://evil.example"), (HOST, "evil.example")] {
+        let answer = http.get(&next).header(name, value).send().await?;
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{value}");
+    }
+    let body = json!({"message": "NEW_CALLOUT", "callout": {"id": 5003}}).to_string();
+    let answer = system.webhook().await?.post(&http, body.into()).await?;
+    assert_eq!(answer.status, 202, "{:?}", answer.body);
     Ok(())
 }
 
