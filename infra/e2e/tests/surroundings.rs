@@ -28,8 +28,8 @@ async fn program() -> Result<PathBuf> {
     built.into_iter().next().context("nothing was built")
 }
 
-/// A proxy that nothing should ask, and the number of connections that came to it.
-async fn forbidden_proxy() -> Result<(String, Arc<AtomicUsize>)> {
+/// A proxy that breaks off whatever it is asked, and the number of connections that came to it.
+async fn counting_proxy() -> Result<(String, Arc<AtomicUsize>)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let url = format!("http://{}", listener.local_addr()?);
     let came = Arc::new(AtomicUsize::new(0));
@@ -46,7 +46,7 @@ async fn forbidden_proxy() -> Result<(String, Arc<AtomicUsize>)> {
 #[tokio::test]
 async fn neither_a_proxy_nor_settings_for_aws_lead_astray() -> Result<()> {
     const NOBODY: &str = "http://127.0.0.1:9";
-    let (proxy, came) = forbidden_proxy().await?;
+    let (proxy, came) = counting_proxy().await?;
     let mut demo = Command::new(program().await?);
     demo.args(["demo", "--json"]);
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
@@ -88,10 +88,46 @@ fn told(ran: &Output) -> String {
     String::from_utf8_lossy(&ran.stderr).into_owned()
 }
 
-/// As much of a checkout as a program needs to find it.
+/// A company's network lets nothing out but by its proxy.
+#[tokio::test]
+async fn downloads_go_by_the_users_proxy() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    checkout(folder.path())?;
+    let (proxy, came) = counting_proxy().await?;
+    let mut demo = Command::new(program().await?);
+    demo.arg("demo").current_dir(folder.path());
+    demo.env("HTTPS_PROXY", &proxy).env("https_proxy", &proxy);
+    demo.env("PIP_INDEX_URL", "https://packages.invalid/simple");
+    for variable in [
+        "CARGO_MANIFEST_DIR",
+        "NO_PROXY",
+        "no_proxy",
+        "PIP_FIND_LINKS",
+        "PIP_NO_INDEX",
+    ] {
+        demo.env_remove(variable);
+    }
+    let ran = demo.stdin(Stdio::null()).output().await?;
+    assert!(!ran.status.success());
+    let said = told(&ran);
+    assert!(said.contains("pip could not install"), "{said}");
+    assert_ne!(
+        came.load(Ordering::Relaxed),
+        0,
+        "the proxy was not asked: {said}"
+    );
+    Ok(())
+}
+
+/// As much of a checkout as a program needs to find it, and to begin.
 fn checkout(root: &Path) -> Result<()> {
     let here = Workspace::here()?;
-    for file in ["Cargo.toml", "template.yaml", "infra/local/ministack.py"] {
+    for file in [
+        "Cargo.toml",
+        "template.yaml",
+        "infra/local/ministack.py",
+        "infra/local/requirements.txt",
+    ] {
         let copy = root.join(file);
         fs::create_dir_all(copy.parent().context("no folder")?)?;
         fs::copy(here.root().join(file), copy)?;
