@@ -6,16 +6,19 @@ nothing stays behind, however its parent ends. SIGTERM, SIGINT and SIGHUP do the
 status is 0 after either, and the server's own if that ends by itself.
 
 The environment is MiniStack's: GATEWAY_PORT, BIND_HOST, AWS_ENDPOINT_URL (for the functions),
-MINISTACK_REGION, LOG_LEVEL, AUTH. All that it writes goes below TMPDIR.
+MINISTACK_REGION, LOG_LEVEL, AUTH; and ALSO_ON, an address by which containers come, if there is one.
+All that it writes goes below TMPDIR.
 """
 
 import collections
 import contextlib
 import contextvars
 import ctypes
+import ipaddress
 import json
 import os
 import queue
+import re
 import select
 import signal
 import socket
@@ -620,6 +623,86 @@ def tell_functions_their_names() -> None:
     lambda_svc._provided_worker_env = env
 
 
+def keep_web_pages_out() -> None:
+    """A browser lets any web page send requests to 127.0.0.1, and with a name that its owner points
+    there once it is loaded (DNS rebinding) read the answers, too. MiniStack takes them all, and runs
+    code. Only what asks for this machine by a name that nobody else can own gets in here, and only if
+    no browser says that it comes from elsewhere. AURA's stand-in has the same rules, in its `pages`.
+    The Runtime API, where functions ask for work, is a server of its own for each process."""
+    from ministack import app
+    from ministack.core.lambda_runtime import ProvidedWorker
+
+    take = attribute(app, "app")
+    build_handler_class = attribute(ProvidedWorker, "_build_handler_class")
+    # Functions inherit the environment, and need none of this.
+    also_on = os.environ.pop("ALSO_ON", "")
+
+    async def take_own(scope, receive, send):
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope.get("headers", ())]
+        if scope["type"] == "lifespan" or not is_foreign(headers, also_on):
+            await take(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close"})  # before it is accepted, that is a 403
+        else:
+            kind = [(b"content-type", b"text/plain; charset=utf-8")]
+            await send({"type": "http.response.start", "status": 403, "headers": kind})
+            await send({"type": "http.response.body", "body": FOREIGN.encode()})
+
+    def build(self, generation, pending):
+        handler = build_handler_class(self, generation, pending)
+        parse_request = handler.parse_request
+
+        def parse_own(request):
+            if not parse_request(request):
+                return False  # it has been refused already
+            if is_foreign(request.headers.items(), ""):
+                request.send_error(403, FOREIGN)
+                return False
+            return True
+
+        handler.parse_request = parse_own
+        return handler
+
+    app.app = take_own
+    ProvidedWorker._build_handler_class = build
+
+
+FOREIGN = "Web pages, and names of other machines, are not let in: see infra/local/ministack.py"
+
+
+def is_foreign(headers, also_on: str) -> bool:
+    """Whether a request is a foreign page's, or asks for another machine than this one. By `also_on`,
+    the address of a bridge, containers come."""
+    values = collections.defaultdict(list)
+    for name, value in headers:
+        values[name.lower()].append(value)
+    hosts = [host_of("http://" + host) for host in values["host"]]
+    origins = [host_of(origin) for origin in values["origin"]]
+    return not (
+        hosts
+        and all(is_own(host) or host in {"host.docker.internal", also_on} - {""} for host in hosts)
+        and all(map(is_own, origins))
+        and "cross-site" not in map(str.lower, values["sec-fetch-site"])
+    )
+
+
+def host_of(url: str) -> str:
+    """The host of a URL of scheme, host and maybe port; nothing if it is another."""
+    found = re.fullmatch(r"https?://(\[[^\]]*\]|[^][:/\\@?#]*)(:\d*)?", url)
+    return found[1].strip("[]").lower() if found else ""
+
+
+def is_own(host: str) -> bool:
+    name = host.rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 BENDS = (
     answer_functions_at_once,
     take_log_lines_at_once,
@@ -636,6 +719,7 @@ BENDS = (
     tell_iam_the_leading_keys,
     ask_roles_for_what_services_do_in_their_names,
     tell_functions_their_names,
+    keep_web_pages_out,
 )
 
 

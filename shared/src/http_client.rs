@@ -22,7 +22,12 @@ pub fn build() -> Result<reqwest::Client, reqwest::Error> {
 }
 
 /// What [`build`] builds, for whoever has less time. It finds the names under `localhost` that
-/// the local AWS gives its HTTP APIs.
+/// the local AWS gives its HTTP APIs, and uses no proxy of the environment: neither do the SDKs'
+/// clients, and a proxy can't reach this machine's own addresses.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "all others are made from this one"
+)]
 pub fn builder() -> reqwest::ClientBuilder {
     // An error says that a provider is installed already, which is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -30,11 +35,14 @@ pub fn builder() -> reqwest::ClientBuilder {
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(REQUEST_TIMEOUT)
         .redirect(Policy::none())
+        .no_proxy()
         .dns_resolver(LoopbackResolver)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use aura_sim::{AuraSim, Options};
 
     use super::*;
@@ -54,5 +62,27 @@ mod tests {
             .replace("127.0.0.1", "abc123.execute-api.localhost");
         let answer = build().unwrap().get(url).send().await.unwrap();
         assert_eq!(answer.status(), 404);
+    }
+
+    /// The test above, in a process of its own: a variable of this one is every test's.
+    #[test]
+    fn a_proxy_in_the_environment_is_not_used() {
+        const NOBODY: &str = "http://127.0.0.1:9";
+        let mut test = Command::new(std::env::current_exe().unwrap());
+        test.args([
+            "--exact",
+            "http_client::tests::a_name_under_localhost_is_this_machine",
+        ]);
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+            test.env(name, NOBODY).env(name.to_lowercase(), NOBODY);
+        }
+        let ran = test
+            .env_remove("NO_PROXY")
+            .env_remove("no_proxy")
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success(), "{told}");
+        assert!(told.contains("1 passed"), "{told}");
     }
 }

@@ -22,7 +22,9 @@ const ENVIRONMENT: [(&str, &str); 12] = [
 ];
 
 fn start(changed: &str, value: &str) -> std::io::Result<Output> {
-    Command::new(env!("CARGO_BIN_EXE_ingest"))
+    // As cargo says now: where it was when this was built may be another checkout by now.
+    let ingest = std::env::var_os("CARGO_BIN_EXE_ingest");
+    Command::new(ingest.ok_or(std::io::ErrorKind::NotFound)?)
         .env_clear()
         .envs(ENVIRONMENT)
         .env(changed, value)

@@ -89,7 +89,7 @@
 //! The rules are pure: `world`, `customer`, `callout` and `crowd` turn a request into a change and
 //! its events, `history` keeps what callouts looked like, `registration` judges a registration,
 //! `deliveries` and `held` say what may be sent next, `faults` what goes wrong on order, and
-//! `underway` what goes wrong by the `plan`. `memory` brings them together, and `sim` holds it
+//! `underway` what goes wrong by the `plan`; `pages` keeps web pages out. `memory` brings them together, and `sim` holds it
 //! behind one lock, between the HTTP side (`api`, `control`, and `calls` in front of them) and the
 //! `sender`.
 
@@ -108,6 +108,7 @@ mod happened;
 mod held;
 mod history;
 mod memory;
+mod pages;
 mod payload;
 pub mod plan;
 mod play;
@@ -152,6 +153,7 @@ pub struct Options {
 /// A running stand-in, on 127.0.0.1 only. Dropping it ends it too, without waiting.
 pub struct AuraSim {
     address: SocketAddr,
+    sim: Arc<Sim>,
     stop: DropGuard,
     server: JoinHandle<()>,
     sender: JoinHandle<Option<()>>,
@@ -171,6 +173,7 @@ impl AuraSim {
         let stop = sim.stop.clone();
         Ok(Self {
             address,
+            sim: Arc::clone(&sim),
             server: tokio::spawn(serve(listener, Arc::clone(&sim))),
             sender: tokio::spawn({
                 let stop = stop.clone();
@@ -184,6 +187,12 @@ impl AuraSim {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Takes calls by this address, too: that of a bridge, by which containers come. A second one
+    /// changes nothing.
+    pub fn also_on(&self, address: Ipv4Addr) {
+        self.sim.also_on.get_or_init(|| address);
     }
 
     /// Ends the stand-in: requests that are being answered are finished, a day breaks off, and
@@ -219,6 +228,10 @@ fn router(sim: Arc<Sim>) -> Router {
         .layer(middleware::from_fn_with_state(
             Arc::clone(&sim),
             calls::attend,
+        ))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&sim),
+            pages::keep_out,
         ))
         .with_state(sim)
 }

@@ -21,6 +21,10 @@ pub(crate) enum Refusal {
     Unknown(String),
     #[error("{0}")]
     Conflict(String),
+    #[error(
+        "web pages, and names of other machines, are not let in: see `pages` in infra/aura-sim"
+    )]
+    Foreign,
     #[error("this method is not allowed here")]
     MethodNotAllowed,
     /// A server's error that the plan has.
@@ -42,7 +46,7 @@ impl Refusal {
         match self {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            Self::NotPermitted(_) => StatusCode::FORBIDDEN,
+            Self::NotPermitted(_) | Self::Foreign => StatusCode::FORBIDDEN,
             Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,

@@ -5,24 +5,18 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use axum::http::{HeaderValue, header::CONTENT_TYPE};
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use reqwest::{Client, redirect};
-use shared::loopback::LoopbackResolver;
+use reqwest::Client;
+use shared::http_client;
 
 use crate::{deliveries::Answer, memory::Outgoing, sim::Sim};
 
 /// How long a receiver may take to answer. AURA's own patience isn't documented.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The client for deliveries. A proxy from the environment is not for them: they go straight
-/// to what was registered.
+/// The client for deliveries: they go straight to what was registered.
 pub(crate) fn client() -> anyhow::Result<Client> {
-    // A provider that somebody installed before is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
-        .redirect(redirect::Policy::none())
+    http_client::builder()
         .timeout(PATIENCE)
-        .no_proxy()
-        .dns_resolver(LoopbackResolver)
         .build()
         .context("Failed to build the HTTP client for deliveries")
 }

@@ -2,7 +2,8 @@
 
 use std::{
     future::pending,
-    sync::{Mutex, MutexGuard, PoisonError},
+    net::Ipv4Addr,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -26,6 +27,8 @@ pub(crate) struct Sim {
     pub(crate) options: Options,
     /// Cancelled when the stand-in shuts down.
     pub(crate) stop: CancellationToken,
+    /// An address of this machine by which containers come, if they are to.
+    pub(crate) also_on: OnceLock<Ipv4Addr>,
     memory: Mutex<Memory>,
     queued: Notify,
     answered: Notify,
@@ -36,6 +39,7 @@ impl Sim {
         Self {
             options,
             stop: CancellationToken::new(),
+            also_on: OnceLock::new(),
             memory: Mutex::new(Memory::new()),
             queued: Notify::new(),
             answered: Notify::new(),

@@ -61,7 +61,7 @@ impl Local {
     }
 
     async fn start(log: &str, auth: bool) -> Result<Self> {
-        let workspace = Workspace::here();
+        let workspace = Workspace::here()?;
         let progress = Progress::to_stderr();
         let venv = Venv::prepare(&workspace, progress).await?;
         let bundle = Bundle::build(&workspace, Profile::Dev, progress).await?;
@@ -70,6 +70,7 @@ impl Local {
             port: None,
             log: Some(workspace.state().join(log)),
             auth,
+            also_on: None,
         };
         let aws = LocalAws::start(&workspace, &venv, options, progress).await?;
         Ok(Self { aws, bundle })
@@ -148,7 +149,7 @@ impl Local {
         system: &System,
         changes: &[(&str, &str)],
     ) -> Result<Stack, DeployError> {
-        let (workspace, progress) = (Workspace::here(), Progress::to_stderr());
+        let (workspace, progress) = (Workspace::here()?, Progress::to_stderr());
         let template = workspace.consumer_template();
         let bundle =
             Bundle::build_of(&workspace, &template, &["arrivals"], Profile::Dev, progress).await?;

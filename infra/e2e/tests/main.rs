@@ -26,4 +26,5 @@ mod rotation;
 mod rotation_steps;
 mod secrecy;
 mod soak;
+mod surroundings;
 mod torture;

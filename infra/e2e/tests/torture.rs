@@ -13,7 +13,7 @@ use local::workspace::Workspace;
 async fn killed_at_every_step_and_with_failing_services_nothing_is_lost_and_doubles_are_explained()
 -> Result<()> {
     let local = Local::shared().await?;
-    let rig = Rig::before(local.endpoint(), &Workspace::here())?;
+    let rig = Rig::before(local.endpoint(), &Workspace::here()?)?;
     let template = rig.around_the_processor(local.template())?;
     let system = local.system_from(template).await?;
     let campaign = Campaign::new(4, 12, 200);

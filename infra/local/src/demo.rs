@@ -86,6 +86,7 @@ pub async fn demo(
         port: None,
         profile,
         log: workspace.demo_log(),
+        also_on: None,
     };
     let running = Running::start(workspace, options, progress).await?;
     let setup = began.elapsed();

@@ -1,6 +1,6 @@
 //! `cargo local env`: points other tools at the stack of `cargo local up`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
@@ -14,6 +14,46 @@ use crate::workspace::Workspace;
 
 /// How outputs with the name of a function end; what is before is its name in the template.
 const FUNCTION_NAME: &str = "FunctionName";
+
+/// How the names of variables begin by which one service has another endpoint; what is behind is the
+/// service. They win over `AWS_ENDPOINT_URL`.
+const ENDPOINT_OF: &str = "AWS_ENDPOINT_URL_";
+/// The services that the template, the deployment and who looks at them use.
+const SERVICES: [&str; 19] = [
+    "APIGATEWAYV2",
+    "CLOUDFORMATION",
+    "CLOUDWATCH",
+    "CLOUDWATCH_LOGS",
+    "DYNAMODB",
+    "DYNAMODB_STREAMS",
+    "EVENTBRIDGE",
+    "IAM",
+    "KMS",
+    "LAMBDA",
+    "S3",
+    "S3_CONTROL",
+    "SCHEDULER",
+    "SECRETS_MANAGER",
+    "SNS",
+    "SQS",
+    "SSM",
+    "STS",
+    "XRAY",
+];
+/// What makes SDKs pass `AWS_ENDPOINT_URL` over, or refuse it. AWS's configuration files may say the
+/// same, so taking the variables away isn't enough: they say no.
+const SWITCHES: [&str; 3] = [
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+    "AWS_USE_FIPS_ENDPOINT",
+];
+/// What goes along with other credentials, or chooses them.
+const OTHER_CREDENTIALS: [&str; 2] = ["AWS_PROFILE", "AWS_SESSION_TOKEN"];
+/// What tells programs to use no proxy for some hosts: some read the one, some the other.
+const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
+/// The hosts of everything local. A proxy can't reach them. Names under `localhost` are of it to all
+/// that read such lists.
+const LOCAL_HOSTS: [&str; 4] = ["127.0.0.1", "localhost", ".localhost", "::1"];
 
 /// Who is to read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -37,11 +77,20 @@ pub type Variables = BTreeMap<String, String>;
 pub async fn env(workspace: &Workspace, reader: Reader) -> Result<()> {
     let file = StackFile::read(&workspace.stack_file())?;
     let text = match reader {
-        Reader::Shell => for_shells(&aws(&file))?,
+        Reader::Shell => {
+            let mut variables = aws(&file);
+            variables.extend(without_proxy(|name| std::env::var(name).ok()));
+            for_shells(&overriding(own_names()), &variables)?
+        }
         Reader::CargoLambda => {
             let functions = functions(&file).await?;
+            // Such a file can take nothing away.
+            let endpoints = endpoints_of_services(own_names())
+                .map(|name| (name, file.aws_endpoint_url.clone()));
             env_file(&merged(
-                [aws(&file)].into_iter().chain(functions.into_values()),
+                [aws(&file), endpoints.collect()]
+                    .into_iter()
+                    .chain(functions.into_values()),
             )?)?
         }
         Reader::Sam => format!("{:#}\n", json!(for_containers(&file).await?)),
@@ -50,17 +99,57 @@ pub async fn env(workspace: &Workspace, reader: Reader) -> Result<()> {
     Ok(())
 }
 
+/// The names of this program's variables.
+fn own_names() -> impl Iterator<Item = String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
+}
+
+/// Those of `names` by which a service has an endpoint of its own.
+fn endpoints_of_services(names: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
+    names.filter(|name| name.starts_with(ENDPOINT_OF))
+}
+
+/// All that would win over `AWS_ENDPOINT_URL` and its credentials, or go along with them: what is
+/// known, and what is among `names`, which are those that are set.
+fn overriding(names: impl Iterator<Item = String>) -> BTreeSet<String> {
+    let known = OTHER_CREDENTIALS.into_iter().chain(SWITCHES);
+    let known = known.map(str::to_owned);
+    let services = SERVICES.map(|service| format!("{ENDPOINT_OF}{service}"));
+    known
+        .chain(services)
+        .chain(endpoints_of_services(names))
+        .collect()
+}
+
+/// What keeps programs from using a proxy for what is local, beside what the user keeps from it.
+fn without_proxy(variable: impl Fn(&str) -> Option<String>) -> Variables {
+    let users = NO_PROXY.into_iter().find_map(variable).unwrap_or_default();
+    let users: Vec<_> = users.split(',').map(str::trim).collect();
+    let mut hosts: Vec<_> = users
+        .iter()
+        .copied()
+        .filter(|host| !host.is_empty())
+        .collect();
+    hosts.extend(LOCAL_HOSTS.iter().filter(|host| !users.contains(host)));
+    let hosts = hosts.join(",");
+    NO_PROXY.map(|name| (name.to_owned(), hosts.clone())).into()
+}
+
 /// What every SDK reads.
 fn aws(file: &StackFile) -> Variables {
-    [
-        ("AWS_ENDPOINT_URL", &file.aws_endpoint_url),
-        ("AWS_REGION", &file.aws_region),
-        ("AWS_DEFAULT_REGION", &file.aws_region),
-        ("AWS_ACCESS_KEY_ID", &file.aws_access_key_id),
-        ("AWS_SECRET_ACCESS_KEY", &file.aws_secret_access_key),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.clone()))
-    .into()
+    let switches = SWITCHES.map(|name| (name.to_owned(), "false".to_owned()));
+    let mut variables = Variables::from(switches);
+    variables.extend(
+        [
+            ("AWS_ENDPOINT_URL", &file.aws_endpoint_url),
+            ("AWS_REGION", &file.aws_region),
+            ("AWS_DEFAULT_REGION", &file.aws_region),
+            ("AWS_ACCESS_KEY_ID", &file.aws_access_key_id),
+            ("AWS_SECRET_ACCESS_KEY", &file.aws_secret_access_key),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.clone())),
+    );
+    variables
 }
 
 /// The variables of each function, by its name in the template, for a function that runs in a
@@ -137,9 +226,19 @@ fn merged(all: impl IntoIterator<Item = Variables>) -> Result<Variables> {
     Ok(merged)
 }
 
-/// Also takes away what would win over these, or go along with them.
-fn for_shells(variables: &Variables) -> Result<String> {
-    let unset = "unset AWS_PROFILE AWS_SESSION_TOKEN\n".to_owned();
+/// Takes away what would win over these, and sets these.
+fn for_shells(overriding: &BTreeSet<String>, variables: &Variables) -> Result<String> {
+    let is_name = |name: &&String| {
+        let mut characters = name.chars();
+        characters.all(|character| character.is_ascii_alphanumeric() || character == '_')
+    };
+    // Nothing but a name can be taken away, and no SDK asks for another.
+    let names: Vec<_> = overriding
+        .iter()
+        .filter(is_name)
+        .map(String::as_str)
+        .collect();
+    let unset = format!("unset {}\n", names.join(" "));
     let export = |(name, value): (&String, &String)| {
         ensure!(!value.contains('\''), "{name} holds a quotation mark");
         Ok(format!("export {name}='{value}'\n"))
@@ -171,9 +270,50 @@ mod tests {
 
     #[test]
     fn a_shell_takes_a_value_as_it_is() {
-        let lines = for_shells(&variables(&[("A", "$x \"y\" `z`")])).unwrap();
+        let for_shells = |value| for_shells(&BTreeSet::new(), &variables(&[("A", value)]));
+        let lines = for_shells("$x \"y\" `z`").unwrap();
         assert!(lines.ends_with("\nexport A='$x \"y\" `z`'\n"), "{lines}");
-        for_shells(&variables(&[("A", "it's")])).unwrap_err();
+        for_shells("it's").unwrap_err();
+    }
+
+    #[test]
+    fn what_would_win_is_taken_away_also_of_services_that_nobody_thought_of() {
+        let set = ["AWS_ENDPOINT_URL_NEW_SERVICE", "AWS_ENDPOINT_URL", "PATH"];
+        let overriding = overriding(set.map(str::to_owned).into_iter());
+        for name in [
+            "AWS_PROFILE",
+            "AWS_SESSION_TOKEN",
+            "AWS_ENDPOINT_URL_SQS",
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+            "AWS_ENDPOINT_URL_NEW_SERVICE",
+            "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+            "AWS_USE_FIPS_ENDPOINT",
+            "AWS_USE_DUALSTACK_ENDPOINT",
+        ] {
+            assert!(overriding.contains(name), "{name}");
+        }
+        assert!(!overriding.contains("AWS_ENDPOINT_URL"));
+        assert!(!overriding.contains("PATH"));
+        let names = ["AWS_ENDPOINT_URL_X;date", "B"].map(str::to_owned).into();
+        let lines = for_shells(&names, &Variables::new()).unwrap();
+        assert_eq!(lines, "unset B\n");
+    }
+
+    #[test]
+    fn what_a_user_keeps_from_the_proxy_stays_kept() {
+        let hosts = |name, users: &str| {
+            let users = users.to_owned();
+            let variables = without_proxy(|asked| (asked == name).then(|| users.clone()));
+            assert_eq!(variables["NO_PROXY"], variables["no_proxy"]);
+            variables["NO_PROXY"].clone()
+        };
+        let local = "127.0.0.1,localhost,.localhost,::1";
+        assert_eq!(hosts("NO_PROXY", ""), local);
+        assert_eq!(
+            hosts("no_proxy", "intranet.example, 10.0.0.0/8"),
+            format!("intranet.example,10.0.0.0/8,{local}")
+        );
+        assert_eq!(hosts("NO_PROXY", local), local);
     }
 
     #[test]

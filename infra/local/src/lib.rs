@@ -18,7 +18,7 @@
 //! | [`reconciler`] | runs the reconciler, once or by a schedule of seconds |
 //! | [`settled`], [`tally`] | when to count, and the count against what AURA sent |
 //! | [`proxy`], [`processes`] | hurts it: AWS's faults, and SIGKILL for functions |
-//! | [`relay`] | opens it to containers |
+//! | [`relay`], `bridge` | opens it to containers, and to nobody else |
 //! | [`cli`] | the commands: [`up`], [`demo`], [`torture`], [`soak`], [`send`], [`events`], [`env`](mod@env), [`fill`], [`rotate`] |
 //!
 //! Nothing is left behind, however it ends. Children run in process groups that end when their
@@ -28,6 +28,7 @@
 
 pub mod account;
 pub mod aura;
+mod bridge;
 pub mod bundle;
 pub mod cli;
 pub mod consumers;

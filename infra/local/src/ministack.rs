@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use tokio::process::{ChildStdin, Command};
 
 use crate::account::{Account, REGION};
@@ -45,6 +45,9 @@ pub struct LocalAwsOptions {
     /// Whether IAM decides who may do what: the functions what their roles' policies say, an
     /// [`Account`] everything. Otherwise everybody may do everything.
     pub auth: bool,
+    /// The address of a bridge by which containers come, beside those of this machine alone: all
+    /// else is foreign, and refused.
+    pub also_on: Option<Ipv4Addr>,
 }
 
 /// A MiniStack that runs until it is stopped or dropped.
@@ -122,17 +125,18 @@ impl LocalAws {
         options: LocalAwsOptions,
     ) -> Result<Self> {
         let folder = RunFolder::create(workspace)?;
+        let endpoint = format!("http://{}:{port}", Ipv4Addr::LOCALHOST);
+        let environment = environment(&endpoint, port, folder.path(), &options);
         let log = options
             .log
             .unwrap_or_else(|| folder.path().join("ministack.log"));
-        let endpoint = format!("http://{}:{port}", Ipv4Addr::LOCALHOST);
         let mut command = Command::new("/bin/sh");
         command.args(["-c", AND_REMOVE_FOLDER]).arg(folder.path());
         command.arg(venv.python()).arg(workspace.launcher());
         let output = new_log(&log).with_context(|| format!("cannot write {}", log.display()))?;
         command
             .env_clear()
-            .envs(environment(&endpoint, port, folder.path(), options.auth))
+            .envs(environment)
             .current_dir(folder.path())
             .stdin(Stdio::piped())
             .stdout(output.try_clone().context("cannot share the log")?)
@@ -152,16 +156,16 @@ impl LocalAws {
         let url = format!("{}/_ministack/ready", self.endpoint);
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
-            let answer = http.get(&url).send().await;
+            let answer = ask(&http, &url).await;
             if let Some(status) = self.child.ended() {
                 return Err(self.death(status));
             }
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
+            let Err(cause) = answer else {
                 return Ok(());
-            }
+            };
             if Instant::now() > deadline {
                 bail!(
-                    "MiniStack doesn't answer at {url} after {} s. Its last lines:\n{}",
+                    "MiniStack isn't ready after {} s: {cause:#}. Its last lines:\n{}",
                     START_TIMEOUT.as_secs(),
                     self.last_lines()
                 );
@@ -191,14 +195,23 @@ impl Drop for LocalAws {
     }
 }
 
-/// All that MiniStack gets of an environment, because the functions inherit the whole of it.
-/// `AWS_ENDPOINT_URL` is meant for them.
+/// Whether MiniStack is ready; the error says why it isn't.
+async fn ask(http: &reqwest::Client, url: &str) -> Result<()> {
+    let answer = http.get(url).send().await.context("no answer")?;
+    let status = answer.status();
+    ensure!(status.is_success(), "{url} answers {status}");
+    Ok(())
+}
+
+/// All that MiniStack gets of an environment, because the functions inherit the whole of it: no
+/// proxy, and no endpoint but this one. `AWS_ENDPOINT_URL` is meant for them.
 fn environment(
     endpoint: &str,
     port: u16,
     folder: &Path,
-    auth: bool,
+    options: &LocalAwsOptions,
 ) -> Vec<(&'static str, String)> {
+    let also_on = options.also_on.map(|address| address.to_string());
     vec![
         ("PATH", std::env::var("PATH").unwrap_or_default()),
         // Not the user's: an SDK would read ~/.aws there.
@@ -209,7 +222,8 @@ fn environment(
         ("AWS_ENDPOINT_URL", endpoint.to_owned()),
         ("MINISTACK_REGION", REGION.to_owned()),
         ("LOG_LEVEL", "INFO".to_owned()),
-        ("AUTH", auth.to_string()),
+        ("AUTH", options.auth.to_string()),
+        ("ALSO_ON", also_on.unwrap_or_default()),
     ]
 }
 
@@ -260,9 +274,30 @@ fn free_port() -> Result<u16> {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn what_keeps_ministack_from_being_reached_is_named() {
+        let http = shared::http_client::build().unwrap();
+        // Bound and not listening: whoever connects is refused.
+        let port = tokio::net::TcpSocket::new_v4().unwrap();
+        port.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let url = format!("http://{}/", port.local_addr().unwrap());
+        let cause = ask(&http, &url).await.unwrap_err();
+        let cause = format!("{cause:#}");
+        assert!(cause.contains(&url) && cause.contains("refused"), "{cause}");
+
+        let aura = crate::aura::start().await.unwrap();
+        let cause = ask(&http, &aura.url()).await.unwrap_err().to_string();
+        assert!(cause.contains("404"), "{cause}");
+    }
+
     #[test]
     fn nothing_of_our_environment_reaches_the_functions() {
-        let given = environment("http://127.0.0.1:1", 1, Path::new("/run"), false);
+        let given = environment(
+            "http://127.0.0.1:1",
+            1,
+            Path::new("/run"),
+            &LocalAwsOptions::default(),
+        );
         let names: Vec<_> = given.iter().map(|(name, _)| *name).collect();
         let expected = [
             "PATH",
@@ -274,6 +309,7 @@ mod tests {
             "MINISTACK_REGION",
             "LOG_LEVEL",
             "AUTH",
+            "ALSO_ON",
         ];
         assert!(
             names.iter().all(|name| expected.contains(name)),

@@ -2,6 +2,7 @@
 //! `cargo local up`, `demo`, `torture` and `soak` stand on.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -27,6 +28,8 @@ pub struct Options {
     pub profile: Profile,
     /// Where the local AWS and the functions write.
     pub log: PathBuf,
+    /// The bridge by which containers come, if they are to.
+    pub also_on: Option<Ipv4Addr>,
 }
 
 /// Everything but the stack: MiniStack, and what is to be deployed.
@@ -54,6 +57,7 @@ impl Ground {
             port: options.port,
             log: Some(options.log),
             auth: false,
+            also_on: options.also_on,
         };
         let aws = LocalAws::start(workspace, &venv, aws_options, progress).await?;
         Ok(Self {

@@ -75,6 +75,7 @@ pub async fn soak(
         port: None,
         profile: Profile::Dev,
         log: workspace.soak_log(),
+        also_on: None,
     };
     let ground = Ground::lay(workspace, options, progress).await?;
     let running = ground.deploy(order.parameters(), progress).await?;

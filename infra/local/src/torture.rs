@@ -71,6 +71,7 @@ pub async fn torture(
         // A release build has no failpoints.
         profile: Profile::Dev,
         log: workspace.torture_log(),
+        also_on: None,
     };
     let mut ground = Ground::lay(workspace, options, progress).await?;
     let rig = Rig::before(ground.endpoint(), workspace)?;

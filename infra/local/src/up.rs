@@ -57,6 +57,7 @@ pub async fn up(
         port: Some(port.unwrap_or(DEFAULT_PORT)),
         profile,
         log: workspace.up_log(),
+        also_on,
     };
     let begin = Box::pin(Ready::begin(workspace, options, progress));
     let mut ready = signals.unless_one_comes(begin).await?;
@@ -119,6 +120,7 @@ impl Ready {
         let system = self.running.system();
         let (aws, aura) = (system.stack.account().endpoint(), system.aura.url());
         self.relay = Some(Relay::start(address, &[aws, &aura]).await?);
+        system.aura.also_on(address);
         progress.say(&format!("the local AWS and AURA are on {address}, too"));
         Ok(())
     }

@@ -3,26 +3,52 @@
 //! All that this crate makes lives below `target/local`: cargo ignores it, `git` ignores it, and
 //! `cargo clean` takes it away.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The checkout this program was built from.
+use anyhow::{Context as _, Result};
+
+/// A checkout, found when a program runs: the one that it was built in may have been moved, or be
+/// another one by now.
 #[derive(Debug, Clone)]
 pub struct Workspace {
     root: PathBuf,
 }
 
 impl Workspace {
-    /// The workspace that holds this crate.
-    #[must_use]
-    pub fn here() -> Self {
-        let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-        Self {
-            root: crate_folder
-                .ancestors()
-                .nth(2)
-                .unwrap_or(crate_folder)
-                .to_owned(),
-        }
+    /// The checkout whose program cargo runs, or, if cargo doesn't, the one that the current folder
+    /// is in.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn here() -> Result<Self> {
+        let current = std::env::current_dir().context("the current folder is gone")?;
+        // Cargo says it to all that it runs, and to what that runs in turn.
+        let of_cargo = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let found = of_cargo.as_deref().and_then(Self::around);
+        found.or_else(|| Self::around(&current)).with_context(|| {
+            format!(
+                "{} is in no checkout of aura-webhooks: go into one",
+                current.display()
+            )
+        })
+    }
+
+    /// The checkout that a folder is in.
+    fn around(folder: &Path) -> Option<Self> {
+        let mut found = folder.ancestors().map(|root| Self {
+            root: root.to_owned(),
+        });
+        found.find(Self::is_whole)
+    }
+
+    /// Whether this is a checkout of this repository.
+    fn is_whole(&self) -> bool {
+        let manifest = fs::read_to_string(self.root.join("Cargo.toml"));
+        manifest.is_ok_and(|manifest| manifest.contains("\"infra/local\""))
+            && self.template().is_file()
+            && self.launcher().is_file()
     }
 
     /// The folder of the workspace's `Cargo.toml`.

@@ -214,7 +214,7 @@ async fn hanging_up_sends_nothing_and_breaking_off_sends_half() -> Result<()> {
     let address = partner.sim.url().replace("http://", "");
     let body = json!({"clientId": CLIENT_ID, "clientSecret": CLIENT_SECRET}).to_string();
     let request = format!(
-        "POST /oauth/token HTTP/1.1\r\nhost: aura\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /oauth/token HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     for answer in ["hangUp", "breakOff"] {

@@ -69,7 +69,7 @@ pub fn options(port: u16) -> Options {
 impl Partner {
     pub async fn new() -> Result<Self> {
         let sim = AuraSim::start(options(0)).await?;
-        let client = Client::builder().no_proxy().timeout(PATIENCE).build()?;
+        let client = shared::http_client::builder().timeout(PATIENCE).build()?;
         let token = String::new();
         let mut partner = Self { sim, client, token };
         let credentials = json!({"clientId": CLIENT_ID, "clientSecret": CLIENT_SECRET});

@@ -95,7 +95,7 @@ impl Cli {
         }
         let stage = progress.loud_stage("building the functions");
         let names = Kind::ALL.map(Kind::binary);
-        let built = package::build(&Workspace::here(), Profile::Release, &names).await?;
+        let built = package::build(&Workspace::here()?, Profile::Release, &names).await?;
         stage.done("built the functions");
         Ok(Binaries::new(built))
     }

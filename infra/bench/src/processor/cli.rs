@@ -59,7 +59,7 @@ impl Cli {
     }
 
     async fn measure(&self, progress: Progress) -> Result<Report> {
-        let workspace = Workspace::here();
+        let workspace = Workspace::here()?;
         let venv = Venv::prepare_from(&POWERTOOLS, &workspace, progress).await?;
         let binary = self.binary(&workspace, progress).await?;
         let programs = Programs::new(binary, &venv, &workspace);

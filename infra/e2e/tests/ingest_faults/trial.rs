@@ -82,7 +82,9 @@ impl Trial {
             consumers: Consumers::read(&system.stack),
             processed: logs::processed(&system.stack).await?,
             webhook: system.webhook().await?,
-            http: reqwest::Client::builder().timeout(CLIENT_TIMEOUT).build()?,
+            http: shared::http_client::builder()
+                .timeout(CLIENT_TIMEOUT)
+                .build()?,
             system,
             sqs,
             dynamodb,
