@@ -16,13 +16,14 @@
 //! [`Rule`]. So what is checked exhaustively is what runs.
 //!
 //! Beside the events stand items of our own, whose partitions hold no `#` where an entity's key
-//! always has one: the [spill](crate::spill), the [`open`] callouts, and when AURA delivered last
-//! ([`line`]).
+//! always has one: the [spill](crate::spill), the [`open`] callouts, when AURA delivered last
+//! ([`line`]), and [`notes`].
 
 mod dynamo;
 mod expression;
 mod item;
 pub mod line;
+pub mod notes;
 pub mod open;
 mod rules;
 
