@@ -108,3 +108,25 @@ async fn a_drills_closing_is_one_too_when_the_reconciler_finds_it() -> Result<()
     assert_eq!(tests(&published, &real), [("CALLOUT_CLOSED", false)]);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_drill_that_the_reconciler_found_first_is_one_in_all_that_aura_tells_of_it() -> Result<()>
+{
+    let mut trial = Trial::begin(&[]).await?;
+    trial.deafen().await?;
+    let customer = trial.aura.create_customer("+27830000002").await?;
+    let drill = trial.aura.create_drill(&customer).await?;
+    trial.undeafen().await?;
+    let line = trial.run().await?;
+    assert_eq!(line["OpeningsRecovered"], 1, "{line}");
+    let found = trial.published().await?;
+    // AURA's answer about the callout has the mark.
+    assert_eq!(tests(&found, &drill), [("NEW_CALLOUT", true)]);
+    assert_eq!(found[0].told().1, "reconciler");
+    say_little(&trial).await?;
+    trial.aura.control(&drill, Own).await?;
+    let told = trial.published().await?;
+    assert_eq!(tests(&told, &drill), [("CALLOUT_OWNED", true)]);
+    assert_eq!(told[0].told().1, "webhook");
+    Ok(())
+}

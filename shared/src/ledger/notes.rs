@@ -120,8 +120,8 @@ impl Notes {
         Ok(())
     }
 
-    /// Looks up to a hundred notes up, each other than the rest, by one consistent read. Of what
-    /// DynamoDB leaves unread nothing is known afterwards.
+    /// Looks up at most a hundred notes, all different, by one consistent read. Of what DynamoDB leaves
+    /// unread nothing is known afterwards.
     ///
     /// # Errors
     ///
