@@ -6,7 +6,7 @@
 //!
 //! | step | allowed | changes |
 //! | --- | --- | --- |
-//! | claim | the item is absent, or claimed with a lease that has run out | claimed, new owner and lease, one more attempt |
+//! | claim | the occurrence is absent, or claimed with a lease that has run out | claimed, new owner and lease, one more attempt |
 //! | complete | claimed by this owner for this attempt | published, no lease |
 //! | release | claimed by this owner for this attempt | the lease ends now |
 //! | expiry | the retention is over; DynamoDB's TTL does it, at once or days later | absent |
@@ -14,6 +14,14 @@
 //! The first three are data ([`RULES`]) with two readers: [`Step::apply`] does them to an item in
 //! memory, and [`DynamoLedger`] writes DynamoDB's condition and update expressions from the same
 //! [`Rule`]. So what is checked exhaustively is what runs.
+//!
+//! A recurring event may happen again with the same content. What tells its occurrences apart is the
+//! time of arrival: a delivery that arrived within the repeat window of another, before it or after
+//! it, is a copy of it; any other is an occurrence of its own ([`Occurrences`]). The time at which
+//! they are processed doesn't count, so a copy that comes back from the dead letters weeks later is
+//! still a copy. All occurrences are in one item: those behind the first have attributes with their
+//! number (`state_2`). So the call that is refused brings back all that is needed to decide, and a
+//! further occurrence costs one call more than a first one.
 //!
 //! Beside the events stand items of our own, whose partitions hold no `#` where an entity's key
 //! always has one: the [spill](crate::spill), the [`open`] callouts, when AURA delivered last
@@ -24,10 +32,12 @@ mod expression;
 mod item;
 pub mod line;
 pub mod notes;
+mod occurrences;
 pub mod open;
 mod rules;
 
 use std::fmt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -38,6 +48,7 @@ use crate::event::Event;
 
 pub use dynamo::{DynamoLedger, LedgerError};
 pub use item::{Attribute, CLAIMED, Item, Malformed, PUBLISHED, State, Value};
+pub use occurrences::{MOST_OCCURRENCES, Next, Occurrences};
 pub use rules::{Change, Operand, RULES, Rule, Rules, Step, Test};
 
 /// The identity of one event: the ledger's partition and sort key.
@@ -64,6 +75,16 @@ impl LedgerKey {
             sort,
         }
     }
+
+    /// The same for one occurrence: from the second on, its number is part of the sort key.
+    #[must_use]
+    pub fn of_occurrence(&self, occurrence: u32) -> Self {
+        let mut key = self.clone();
+        if occurrence > 1 {
+            key.sort = format!("{}#{occurrence}", self.sort);
+        }
+        key
+    }
 }
 
 impl fmt::Display for LedgerKey {
@@ -82,6 +103,11 @@ pub struct ClaimRequest {
     pub digest: String,
     /// The delivery that it came with.
     pub delivery_id: Uuid,
+    /// When that delivery arrived.
+    pub received_at: Timestamp,
+    /// Deliveries that arrived so long before or after this one, or less, are copies of it. `None`:
+    /// all are, for as long as the ledger remembers.
+    pub repeat_window: Option<Duration>,
     /// Who says that it happened.
     pub origin: Origin,
     /// Fresh for each attempt.
@@ -99,8 +125,10 @@ pub struct ClaimRequest {
 pub struct Claim {
     /// Fresh for each attempt.
     pub owner: Uuid,
-    /// Counts the claims of this event, from 1.
+    /// Counts the claims of this occurrence, from 1.
     pub attempt: u32,
+    /// Which occurrence of the event: 1, but for a recurring event that happened before.
+    pub occurrence: u32,
 }
 
 /// Why an event can't be claimed.
@@ -118,34 +146,6 @@ pub enum Refusal {
         /// When that worker's lease ends.
         lease_until: Timestamp,
     },
-}
-
-/// What a claim comes to that `item` has refused.
-///
-/// An owner is fresh for each attempt. So it meets a claim of its own only when the answer to
-/// its call was lost and the SDK has repeated the call: then the claim is its own.
-///
-/// What the reconciler says of an event is in its own words: that they differ from AURA's, whoever
-/// came first, is no conflict.
-///
-/// # Errors
-///
-/// The item isn't as this version writes it.
-pub fn refused(item: &Item, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, Malformed> {
-    Ok(match item.state()? {
-        State::Claimed { claim, .. } if claim.owner == request.owner => Ok(claim),
-        State::Claimed { lease_until, .. } => Err(Refusal::Held { lease_until }),
-        State::Published { .. }
-            if item.digest()? == request.digest
-                || item.is_of(Origin::Reconciler)
-                || request.origin == Origin::Reconciler =>
-        {
-            Err(Refusal::Duplicate)
-        }
-        State::Published { .. } => Err(Refusal::Conflict {
-            published: item.digest()?.to_owned(),
-        }),
-    })
 }
 
 /// Whether a completion that `item` has refused was done all the same: under this very claim, by

@@ -7,6 +7,7 @@
 mod callout;
 mod credentials;
 mod error;
+mod retry_after;
 
 use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue};
+use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::{DeserializeOwned, Error as _};
@@ -35,6 +37,9 @@ const TOKEN_MARGIN: Duration = Duration::from_mins(1);
 const TOKEN_LIFE: Duration = Duration::from_hours(1);
 /// How much of AURA's own words an error repeats, in characters.
 const LONGEST_MESSAGE: usize = 500;
+
+/// What AURA's answer says of a webhook, as documented.
+const FIELDS: [&str; 4] = ["url", "events", "method", "headers"];
 
 /// A webhook registration. Registering replaces the one before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -62,6 +67,8 @@ pub struct RegisteredWebhook {
     pub method: Option<String>,
     /// The names of the headers that it sends, in AURA's spelling.
     pub header_names: Option<Vec<String>>,
+    /// How many other fields the answer has.
+    pub other_fields: usize,
 }
 
 /// A client of one AURA environment under one set of credentials.
@@ -94,6 +101,10 @@ impl RegisteredWebhook {
             }),
             method: text("method"),
             header_names: headers.map(|headers| headers.keys().cloned().collect()),
+            other_fields: entry
+                .keys()
+                .filter(|key| !FIELDS.contains(&key.as_str()))
+                .count(),
         }
     }
 }
@@ -164,9 +175,12 @@ impl PanicApi {
         let request = self.request(Method::GET, &["callouts", id]);
         match self.authorized(call, request, &[]).await {
             Ok(body) => Ok(Lookup::Found(callout::read_callout(call, &body)?)),
-            Err(PanicApiError::Refused { status, .. }) if status == 404 => Ok(Lookup::Gone),
-            Err(PanicApiError::Refused { status, .. }) if status == 285 => Ok(Lookup::Closed),
-            Err(error) => Err(error.without_words()),
+            Err(error) => match error.refused(call) {
+                Some(404) => Ok(Lookup::Gone),
+                Some(285) => Ok(Lookup::Closed),
+                Some(403) => Err(PanicApiError::Forbidden { call }),
+                _ => Err(error.without_words()),
+            },
         }
     }
 
@@ -191,7 +205,7 @@ impl PanicApi {
         let call = "Get callout events";
         let request = self.request(Method::GET, &["callouts", id, "events"]);
         let body = self.authorized(call, request, &[]).await;
-        parse(call, &body.map_err(PanicApiError::without_words)?)
+        parse_list(call, &body.map_err(PanicApiError::without_words)?)
     }
 
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
@@ -314,6 +328,8 @@ async fn send(
     let status = response.status();
     match status.as_u16() {
         401 => Err(PanicApiError::CredentialsRefused { call, status }),
+        // They say "not now", and nothing against the request.
+        408 | 429 => Err(failed(call, &response)),
         // AURA's own 285 refuses, although it looks like success.
         285 | 400..=499 => Err(PanicApiError::Refused {
             call,
@@ -329,7 +345,16 @@ async fn send(
             status,
             location: hide(&location_of(&response), secrets),
         }),
-        _ => Err(PanicApiError::Failed { call, status }),
+        _ => Err(failed(call, &response)),
+    }
+}
+
+/// An answer after which the same call may succeed.
+fn failed(call: &'static str, response: &Response) -> PanicApiError {
+    PanicApiError::Failed {
+        call,
+        status: response.status(),
+        retry_after: retry_after::retry_after(response.headers(), Timestamp::now()),
     }
 }
 
@@ -371,6 +396,17 @@ fn registered(body: &[u8]) -> Vec<RegisteredWebhook> {
 
 fn parse<T: DeserializeOwned>(call: &'static str, body: &[u8]) -> Result<T, PanicApiError> {
     serde_json::from_slice(body).map_err(|_| PanicApiError::Malformed { call })
+}
+
+/// A list. An empty one may come without a body, as 204 does.
+fn parse_list<T: DeserializeOwned>(
+    call: &'static str,
+    body: &[u8],
+) -> Result<Vec<T>, PanicApiError> {
+    if body.is_empty() {
+        return Ok(Vec::new());
+    }
+    parse(call, body)
 }
 
 /// AURA's human-readable `message`, as far as an error repeats it. An answer that breaks off is

@@ -13,6 +13,9 @@ pub struct Config {
     /// must outlast the queue's and the dead letters' retention together, or a message that is
     /// redriven late finds its event forgotten and is published again.
     pub ledger_retention: Duration,
+    /// `REPEAT_WINDOW_SECONDS`: the same content is a copy of a recurring event if both arrived
+    /// within that time, and another occurrence otherwise. `None`, written as 0: it is always a copy.
+    pub repeat_window: Option<Duration>,
     /// `EVENT_BUS_NAME`: where events are published.
     pub event_bus: String,
     /// `INGEST_QUEUE_URL`: where records come from, and back to.
@@ -29,9 +32,11 @@ impl Config {
     /// Names the first variable that is missing or wrong.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         let days: u16 = environment.parsed("LEDGER_RETENTION_DAYS")?;
+        let window: u32 = environment.parsed("REPEAT_WINDOW_SECONDS")?;
         Ok(Self {
             ledger_table: environment.required("LEDGER_TABLE_NAME")?.to_owned(),
             ledger_retention: Duration::from_hours(u64::from(days) * 24),
+            repeat_window: (window > 0).then(|| Duration::from_secs(window.into())),
             event_bus: environment.required("EVENT_BUS_NAME")?.to_owned(),
             ingest_queue_url: environment.required("INGEST_QUEUE_URL")?.to_owned(),
             quarantine_queue_url: environment.required("QUARANTINE_QUEUE_URL")?.to_owned(),

@@ -67,6 +67,7 @@ async fn run() -> Result<(), Error> {
         queues: SqsQueues::new(sqs, config.ingest_queue_url, config.quarantine_queue_url),
         deliveries: Deliveries::default(),
         retention: config.ledger_retention,
+        repeat_window: config.repeat_window,
         now: Timestamp::now,
         new_owner: Uuid::now_v7,
         random: fastrand::f64,

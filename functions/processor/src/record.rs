@@ -5,7 +5,8 @@ use std::time::Duration;
 use aws_lambda_events::event::sqs::SqsMessage;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
-use shared::envelope::Envelope;
+use shared::catalogue::{Recurrence, recurrence};
+use shared::envelope::{Envelope, Origin};
 use shared::event::{Event, Unreadable, parse_payload, payload_digest};
 use shared::ledger::LedgerKey;
 use shared::published::{Detail, Omission, Omitted};
@@ -170,21 +171,33 @@ impl Identified {
         })
     }
 
-    /// What is published of it, with its payload unless that has to be omitted.
+    /// Within how long of this delivery's arrival the same content is a copy of it; `None` if it
+    /// always is. The reconciler numbers what it observes, so its own words never recur.
+    #[must_use]
+    pub fn repeat_window(&self, configured: Option<Duration>) -> Option<Duration> {
+        let recurs = recurrence(&self.event.message) == Recurrence::Recurring;
+        configured.filter(|_| recurs && self.envelope.origin == Origin::Webhook)
+    }
+
+    /// What is published of it as that occurrence, with its payload unless that has to be omitted.
     ///
     /// # Errors
     ///
     /// It can't be written as JSON.
-    pub fn entry(&self, record: &Record) -> Result<(Entry, Option<Omission>), serde_json::Error> {
+    pub fn entry(
+        &self,
+        record: &Record,
+        occurrence: u32,
+    ) -> Result<(Entry, Option<Omission>), serde_json::Error> {
         if !is_unicode(&self.envelope.payload) {
-            return self.entry_without_payload(record, Omission::NotUnicode);
+            return self.entry_without_payload(record, occurrence, Omission::NotUnicode);
         }
         let payload = Some(&*self.envelope.payload);
-        let entry = Entry::new(&self.detail(record, payload, None))?;
+        let entry = Entry::new(&self.detail(record, occurrence, payload, None))?;
         if entry.fits() {
             Ok((entry, None))
         } else {
-            self.entry_without_payload(record, Omission::TooLarge)
+            self.entry_without_payload(record, occurrence, Omission::TooLarge)
         }
     }
 
@@ -196,6 +209,7 @@ impl Identified {
     pub fn entry_without_payload(
         &self,
         record: &Record,
+        occurrence: u32,
         reason: Omission,
     ) -> Result<(Entry, Option<Omission>), serde_json::Error> {
         let omitted = Omitted {
@@ -203,13 +217,14 @@ impl Identified {
             bytes: self.envelope.payload.get().len(),
             digest: &self.digest,
         };
-        let entry = Entry::new(&self.detail(record, None, Some(omitted)))?;
+        let entry = Entry::new(&self.detail(record, occurrence, None, Some(omitted)))?;
         Ok((entry, Some(reason)))
     }
 
     fn detail<'a>(
         &'a self,
         record: &'a Record,
+        occurrence: u32,
         payload: Option<&'a RawValue>,
         payload_omitted: Option<Omitted<'a>>,
     ) -> Detail<'a> {
@@ -220,7 +235,7 @@ impl Identified {
             digest: _,
         } = self;
         Detail {
-            key: key.to_string(),
+            key: key.of_occurrence(occurrence).to_string(),
             message: &event.message,
             entity: &event.entity,
             delivery_id: envelope.delivery_id,

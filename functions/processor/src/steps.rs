@@ -42,6 +42,9 @@ pub struct Processor<L, B, Q> {
     pub deliveries: Deliveries,
     /// How long the ledger remembers an event.
     pub retention: Duration,
+    /// Within how long of its arrival the same content is a copy of a recurring event; `None` if
+    /// it always is.
+    pub repeat_window: Option<Duration>,
     /// The clock; [`Timestamp::now`] but for tests.
     pub now: fn() -> Timestamp,
     /// A fresh owner for each claim; random but for tests.
@@ -117,14 +120,13 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
         }
         self.mark_drill(record, &mut identified.event, drills)
             .await?;
-        let (entry, omission) = identified
-            .entry(record)
-            .map_err(|error| failed(record, &error))?;
         let now = (self.now)();
         let request = ClaimRequest {
             key: identified.key.clone(),
             digest: identified.digest.clone(),
             delivery_id: identified.envelope.delivery_id,
+            received_at: identified.envelope.received_at,
+            repeat_window: identified.repeat_window(self.repeat_window),
             origin: identified.envelope.origin,
             owner: (self.new_owner)(),
             now,
@@ -141,6 +143,9 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
             }
             Err(error) => return Err(failed(record, &error)),
         };
+        let (entry, omission) = identified
+            .entry(record, claim.occurrence)
+            .map_err(|error| failed(record, &error))?;
         let claimed = Claimed {
             record: Arc::clone(record),
             identified,
@@ -251,12 +256,15 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
         error: &BusError,
     ) -> Result<(Claimed, Entry), Outcome> {
         let Claimed {
-            record, identified, ..
+            record,
+            identified,
+            claim,
+            ..
         } = &claimed;
         let message_id = &record.message_id;
         tracing::warn!(message_id, %error, "can't be published with its payload");
         let (entry, omission) = identified
-            .entry_without_payload(record, Omission::Refused)
+            .entry_without_payload(record, claim.occurrence, Omission::Refused)
             .map_err(|error| failed(record, &error))?;
         let claimed = Claimed {
             omission,

@@ -1,5 +1,6 @@
 //! AURA as the reconciler asks it: so many calls at once and in a minute at most, again after a
-//! pause where AURA may recover, and not at all once it has refused.
+//! pause where AURA may recover (as long as AURA wishes, if the run has so much time), and not at all
+//! once it has refused.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::pace::{Call, Pace};
 /// as long; both have jitter.
 const TIMES_AGAIN: usize = 2;
 const PAUSE: Duration = Duration::from_millis(250);
-/// After so many questions in a row that came to nothing, each tried again as above, AURA isn't asked
+/// After so many questions in a row at which AURA failed, each tried again as above, AURA isn't asked
 /// about single callouts until the next run.
 const MOST_IN_A_ROW: u64 = 3;
 
@@ -28,6 +29,7 @@ pub struct Aura {
     pace: Pace,
     failures: AtomicU64,
     failures_in_a_row: AtomicU64,
+    forbidden: AtomicU64,
     has_refused: AtomicBool,
 }
 
@@ -58,6 +60,7 @@ impl Aura {
             pace: Pace::new(limits.per_minute),
             failures: AtomicU64::new(0),
             failures_in_a_row: AtomicU64::new(0),
+            forbidden: AtomicU64::new(0),
             has_refused: AtomicBool::new(false),
         }
     }
@@ -66,6 +69,7 @@ impl Aura {
     pub fn begin_run(&self) {
         self.failures.store(0, Ordering::Relaxed);
         self.failures_in_a_row.store(0, Ordering::Relaxed);
+        self.forbidden.store(0, Ordering::Relaxed);
         self.has_refused.store(false, Ordering::Relaxed);
     }
 
@@ -79,6 +83,12 @@ impl Aura {
     #[must_use]
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
+    }
+
+    /// How many calls about single callouts AURA has answered with 403 in this run.
+    #[must_use]
+    pub fn forbidden(&self) -> u64 {
+        self.forbidden.load(Ordering::Relaxed)
     }
 
     /// Whether AURA isn't asked about single callouts until the next run.
@@ -99,7 +109,7 @@ impl Aura {
     ///
     /// AURA wasn't heard.
     pub async fn active_callouts(&self, deadline: Instant) -> Result<ActiveCallouts, Unheard> {
-        let asking = self.ask(Call::List, || self.api.active_callouts());
+        let asking = self.ask(Call::List, deadline, || self.api.active_callouts());
         timeout_at(deadline, asking)
             .await
             .unwrap_or(Err(Unheard::OutOfTime))
@@ -114,13 +124,18 @@ impl Aura {
         if self.is_given_up() {
             return Err(Unheard::GivenUp);
         }
-        let asking = self.ask(Call::Single, || self.api.callout(id));
+        let asking = self.ask(Call::Single, deadline, || self.api.callout(id));
         timeout_at(deadline, asking)
             .await
             .unwrap_or(Err(Unheard::OutOfTime))
     }
 
-    async fn ask<T, F>(&self, kind: Call, call: impl Fn() -> F) -> Result<T, Unheard>
+    async fn ask<T, F>(
+        &self,
+        kind: Call,
+        deadline: Instant,
+        call: impl Fn() -> F,
+    ) -> Result<T, Unheard>
     where
         F: Future<Output = Result<T, PanicApiError>>,
     {
@@ -142,13 +157,28 @@ impl Aura {
                 self.has_refused.store(true, Ordering::Relaxed);
                 return Err(Unheard::Refused(error));
             }
+            // AURA may ask for more patience than the run has.
+            let has_time = |pause: &Duration| *pause < deadline.duration_since(Instant::now());
             let pause = pauses.next().filter(|_| error.is_transient());
+            let pause = pause.map(|own| error.pause(own)).filter(has_time);
             let Some(pause) = pause else {
-                self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
+                self.count_in_a_row(&error);
                 return Err(error.into());
             };
             tracing::info!(%error, "asking AURA again");
             sleep(pause).await;
+        }
+    }
+
+    /// What is no passing failure is AURA's answer to one call, and says nothing of the next.
+    fn count_in_a_row(&self, error: &PanicApiError) {
+        if error.is_transient() {
+            self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.failures_in_a_row.store(0, Ordering::Relaxed);
+        }
+        if matches!(error, PanicApiError::Forbidden { .. }) {
+            self.forbidden.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -171,11 +201,101 @@ impl Aura {
     }
 }
 
-/// 401 or 403.
+/// 401, or 403 for the token or the list. A single callout's 403 is [`PanicApiError::Forbidden`].
 fn is_refusal(error: &PanicApiError) -> bool {
     match error {
         PanicApiError::CredentialsRefused { .. } => true,
         PanicApiError::Refused { status, .. } => *status == 403,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZero;
+
+    use reqwest::StatusCode;
+    use shared::http_client;
+    use shared::panic_api::Credentials;
+
+    use super::*;
+
+    fn aura() -> Aura {
+        let credentials = r#"{"clientId": "a", "clientSecret": "b"}"#.to_owned();
+        let api = PanicApi::new(
+            http_client::build().unwrap(),
+            "http://127.0.0.1:9".parse().unwrap(),
+            Credentials::parse(&credentials.into()).unwrap(),
+        );
+        let limits = AuraLimits {
+            at_once: NonZero::new(1).unwrap(),
+            per_minute: NonZero::new(1000).unwrap(),
+        };
+        Aura::new(api, limits)
+    }
+
+    fn refused(call: &'static str, status: u16) -> PanicApiError {
+        PanicApiError::Refused {
+            call,
+            status: StatusCode::from_u16(status).unwrap(),
+            message: String::new(),
+        }
+    }
+
+    /// AURA after it was asked about so many callouts, and each answer was this.
+    async fn asked(times: u32, answer: impl Fn() -> PanicApiError) -> Aura {
+        let aura = aura();
+        for _ in 0..times {
+            let settled = aura
+                .ask(Call::Single, async || Err::<(), _>(answer()))
+                .await;
+            assert!(settled.is_err());
+        }
+        aura
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_about_one_callout_stops_no_other() {
+        const CALL: &str = "Get a callout";
+        let forbidden = || PanicApiError::Forbidden { call: CALL };
+        let aura = asked(10, forbidden).await;
+        assert!(!aura.is_given_up());
+        assert_eq!((aura.forbidden(), aura.failures()), (10, 10));
+        aura.begin_run();
+        assert_eq!((aura.forbidden(), aura.failures()), (0, 0));
+        for status in [400, 409, 410, 422, 451] {
+            let aura = asked(10, || refused(CALL, status)).await;
+            assert!(!aura.is_given_up(), "{status}");
+            assert_eq!(aura.forbidden(), 0);
+        }
+        let malformed = || PanicApiError::Malformed { call: CALL };
+        assert!(!asked(10, malformed).await.is_given_up());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_aura_that_fails_again_and_again_is_given_up_until_the_next_run() {
+        let failed = || PanicApiError::Failed {
+            call: "Get a callout",
+            status: StatusCode::BAD_GATEWAY,
+            retry_after: None,
+        };
+        assert!(!asked(2, failed).await.is_given_up());
+        let aura = asked(3, failed).await;
+        assert!(aura.is_given_up() && !aura.has_refused());
+        aura.begin_run();
+        assert!(!aura.is_given_up());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn aura_refuses_with_401_and_with_403_for_the_token_or_the_list() {
+        let unauthorized = || PanicApiError::CredentialsRefused {
+            call: "Get a callout",
+            status: StatusCode::UNAUTHORIZED,
+        };
+        assert!(asked(1, unauthorized).await.has_refused());
+        for call in ["the token", "Get active callouts"] {
+            assert!(asked(1, || refused(call, 403)).await.has_refused());
+            assert!(!asked(1, || refused(call, 404)).await.has_refused());
+        }
     }
 }

@@ -27,6 +27,8 @@ pub enum Case {
         id: String,
         /// Its entry in AURA's list.
         listed: Callout,
+        /// When it was created, says AURA; where that can't be read, when a run saw it first.
+        created_at: Timestamp,
     },
     /// Noted as open, and not in AURA's list.
     Vanished(Known),
@@ -61,6 +63,11 @@ pub struct Cases {
     pub held: usize,
     /// Since when too many have.
     pub vanished_since: Option<Timestamp>,
+    /// Whether that AURA knows none of the open callouts would be a reason for doubt: the list is
+    /// empty, and two or more have vanished.
+    pub may_all_be_gone: bool,
+    /// When the unknown callouts were seen first whose time of creation can't be read.
+    pub first_listed: BTreeMap<String, Timestamp>,
 }
 
 /// A callout that is noted as open.
@@ -110,16 +117,18 @@ impl Case {
     }
 }
 
-/// When a callout was created, if its entry in the list says so.
+/// When a callout was created, if its entry in the list says so. A time without an offset is UTC.
 #[must_use]
 pub fn created_at(listed: &Callout) -> Option<Timestamp> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Created {
-        created_at: Timestamp,
+        created_at: String,
     }
     let created: Created = serde_json::from_str(listed.whole.get()).ok()?;
-    Some(created.created_at)
+    let text = created.created_at.trim();
+    let with_offset = text.parse();
+    with_offset.or_else(|_| format!("{text}Z").parse()).ok()
 }
 
 /// The cases. Of each kind, those behind its cursor come first, so that what there was no time for
@@ -132,6 +141,7 @@ pub fn cases(
     now: Timestamp,
 ) -> Cases {
     let is_complete = active.unreadable == 0;
+    let is_empty = is_complete && active.callouts.is_empty();
     let listed: BTreeMap<String, Callout> = active
         .callouts
         .into_iter()
@@ -163,10 +173,22 @@ pub fn cases(
     }
     let count = open.len();
     let (mut unknown, mut changes) = (Vec::new(), Vec::new());
+    let mut first_listed = BTreeMap::new();
     for (id, listed) in listed {
         let status = listed.status.as_deref();
         match open.remove(&id) {
-            None => unknown.push(Case::Unknown { id, listed }),
+            None => {
+                let created_at = created_at(&listed).unwrap_or_else(|| {
+                    let at = memory.first_listed.get(&id).copied().unwrap_or(now);
+                    first_listed.insert(id.clone(), at);
+                    at
+                });
+                unknown.push(Case::Unknown {
+                    id,
+                    listed,
+                    created_at,
+                });
+            }
             Some(known) if is_due(known.seen.as_ref(), status, now) => {
                 changes.push(Case::Open { known, listed });
             }
@@ -175,9 +197,11 @@ pub fn cases(
     }
     let vanished: Vec<_> = open.into_values().map(Case::Vanished).collect();
     let are_too_many = vanished.len() > MOST_AT_ONCE && 2 * vanished.len() > count;
-    let vanished_since = are_too_many.then(|| memory.vanished_since.unwrap_or(now));
+    let may_all_be_gone = is_empty && vanished.len() > 1;
+    // What a list lacks that couldn't be read whole may be in it: that starts no clock, and stops none.
+    let began_at = memory.vanished_since.or(is_complete.then_some(now));
+    let vanished_since = began_at.filter(|_| are_too_many);
     let is_held = vanished_since.is_some_and(|at| now.duration_since(at) < HOLD);
-    // What a list lacks that couldn't be read whole may be in it.
     let count = vanished.len();
     let (vanished, left, held) = match (is_complete, is_held) {
         (false, _) => (Vec::new(), count, 0),
@@ -191,6 +215,8 @@ pub fn cases(
         left,
         held,
         vanished_since,
+        may_all_be_gone,
+        first_listed,
     }
 }
 
@@ -212,11 +238,14 @@ impl Place {
     }
 }
 
-/// Where the next run goes on, from the order of this one's cases and the numbers of those that
-/// were begun: behind the last of them, for each kind of which not all were.
-#[must_use]
-pub fn cursors(order: &[Place], begun: &BTreeSet<usize>) -> BTreeMap<String, String> {
-    let mut cursors = BTreeMap::new();
+/// Moves the cursors to where the next run goes on, from the order of this one's cases and the numbers
+/// of those that were begun: behind the last of them, for each kind of which not all were. Of which
+/// none was begun, its cursor stays where it is.
+pub fn move_cursors(
+    cursors: &mut BTreeMap<String, String>,
+    order: &[Place],
+    begun: &BTreeSet<usize>,
+) {
     let mut unfinished = BTreeSet::new();
     for (number, place) in order.iter().enumerate() {
         if begun.contains(&number) {
@@ -225,8 +254,10 @@ pub fn cursors(order: &[Place], begun: &BTreeSet<usize>) -> BTreeMap<String, Str
             unfinished.insert(place.kind);
         }
     }
-    cursors.retain(|kind, _| unfinished.contains(kind.as_str()));
-    cursors
+    let kinds: BTreeSet<_> = order.iter().map(|place| place.kind).collect();
+    for finished in kinds.difference(&unfinished) {
+        cursors.remove(*finished);
+    }
 }
 
 /// Cases of one kind, by id, from behind the cursor on and around.
@@ -405,18 +436,128 @@ mod tests {
             place("openings", "c"),
             place("openings", "a"),
         ];
-        let expected = [("openings".to_owned(), "c".to_owned())].into();
-        assert_eq!(cursors(&order, &[0, 1, 2].into()), expected);
-        assert!(cursors(&order, &[0, 1, 2, 3].into()).is_empty());
-        assert!(cursors(&order, &BTreeSet::new()).is_empty());
+        let before = BTreeMap::from([
+            ("openings".to_owned(), "x".to_owned()),
+            ("changes".to_owned(), "y".to_owned()),
+            ("closings".to_owned(), "z".to_owned()),
+        ]);
+        let after = |begun: &[usize]| {
+            let mut cursors = before.clone();
+            move_cursors(&mut cursors, &order, &begun.iter().copied().collect());
+            let named = cursors.into_iter().map(|(kind, id)| format!("{kind} {id}"));
+            named.collect::<Vec<_>>()
+        };
+        assert_eq!(after(&[0, 1, 2]), ["changes y", "openings c"]);
+        assert_eq!(after(&[0, 1, 2, 3]), ["changes y"]);
+        // What a run had no time to begin with is gone on with where it was.
+        assert_eq!(after(&[]), ["changes y", "closings z", "openings x"]);
     }
 
     #[test]
     fn a_list_may_say_when_a_callout_was_created() {
         let mut entry = listed("1", "created");
         assert_eq!(created_at(&entry), None);
-        let whole = r#"{"id":1,"createdAt":"1970-01-01T00:00:00Z"}"#;
-        entry.whole = RawValue::from_string(whole.to_owned()).unwrap();
-        assert_eq!(created_at(&entry), Some(NOW));
+        let mut created = |text: &str| {
+            let whole = format!(r#"{{"id":1,"createdAt":{text}}}"#);
+            entry.whole = RawValue::from_string(whole).unwrap();
+            created_at(&entry)
+        };
+        for text in [
+            r#""1970-01-01T00:00:00Z""#,
+            r#""1970-01-01T02:00:00+02:00""#,
+            r#""1970-01-01T02:00:00.000+0200""#,
+            r#""1970-01-01T00:00:00""#,
+            r#""1970-01-01T00:00:00.000""#,
+            r#"" 1970-01-01 00:00:00 ""#,
+        ] {
+            assert_eq!(created(text), Some(NOW), "{text}");
+        }
+        for text in [
+            "null",
+            "0",
+            "1700000000000",
+            "\"\"",
+            r#""0""#,
+            r#""1970-01-01""#,
+            r#""1970-01-01T00:00:00[Europe/Berlin]""#,
+            r#""Thu, 01 Jan 1970 00:00:00 GMT""#,
+            r#""01/01/1970 00:00""#,
+            r#""yesterday""#,
+        ] {
+            assert_eq!(created(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_callout_whose_creation_cannot_be_read_was_created_when_it_was_seen_first() {
+        let entry = |id: &str, created: &str| {
+            let whole = format!(r#"{{"id":"{id}","createdAt":"{created}"}}"#);
+            Callout {
+                whole: RawValue::from_string(whole).unwrap(),
+                ..listed(id, "created")
+            }
+        };
+        let run = |memory: &Memory, now| {
+            let list = active(vec![
+                entry("noted", "?"),
+                entry("told", "1970-01-01T00:00:07"),
+                entry("untold", "?"),
+            ]);
+            cases(vec![open("noted", None)], list, memory, now)
+        };
+        let created = |cases: &Cases| {
+            let times = cases.urgent.iter().map(|case| match case {
+                Case::Unknown { created_at, .. } => created_at.as_second(),
+                _ => panic!("{case:?}"),
+            });
+            times.collect::<Vec<_>>()
+        };
+        let later = NOW + SignedDuration::from_secs(100);
+        let first = run(&Memory::default(), later);
+        assert_eq!(created(&first), [7, 100]);
+        assert_eq!(first.first_listed, [("untold".to_owned(), later)].into());
+        let memory = Memory {
+            first_listed: first.first_listed.clone(),
+            ..Memory::default()
+        };
+        let second = run(&memory, later + HOLD);
+        assert_eq!(created(&second), [7, 100]);
+        assert_eq!(second.first_listed, first.first_listed);
+    }
+
+    #[test]
+    fn only_an_empty_list_and_two_that_are_missing_ask_whether_aura_knows_any() {
+        let doubts = |ids: &[&str], list: ActiveCallouts| {
+            let noted = ids.iter().map(|id| open(id, None)).collect();
+            cases(noted, list, &Memory::default(), NOW).may_all_be_gone
+        };
+        let unreadable = ActiveCallouts {
+            callouts: Vec::new(),
+            unreadable: 1,
+        };
+        assert!(doubts(&["1", "2"], active(Vec::new())));
+        assert!(!doubts(&["1"], active(Vec::new())));
+        assert!(!doubts(&["1", "2"], active(vec![listed("3", "created")])));
+        assert!(!doubts(&["1", "2"], unreadable));
+    }
+
+    #[test]
+    fn a_list_that_could_not_be_read_whole_starts_no_clock_and_stops_none() {
+        let since = |memory: &Memory, unreadable| {
+            let noted = (0..11).map(|n| open(&n.to_string(), None)).collect();
+            let list = ActiveCallouts {
+                callouts: Vec::new(),
+                unreadable,
+            };
+            cases(noted, list, memory, NOW + HOLD).vanished_since
+        };
+        assert_eq!(since(&Memory::default(), 1), None);
+        assert_eq!(since(&Memory::default(), 0), Some(NOW + HOLD));
+        let memory = Memory {
+            vanished_since: Some(NOW),
+            ..Memory::default()
+        };
+        assert_eq!(since(&memory, 1), Some(NOW));
+        assert_eq!(since(&memory, 0), Some(NOW));
     }
 }

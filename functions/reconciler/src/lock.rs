@@ -36,6 +36,8 @@ pub async fn take(
         key: key(),
         digest: String::new(),
         delivery_id: owner,
+        received_at: now,
+        repeat_window: None,
         origin: Origin::Reconciler,
         owner,
         now,

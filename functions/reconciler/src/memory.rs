@@ -21,8 +21,14 @@ const SORT: &str = "memory";
 /// What was put on the queue is on its way for this long: no run puts it there again. SQS has it,
 /// and the ledger will; longer than usual, it is asked about once more.
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_mins(5);
+/// While AURA's list is empty, two or more callouts that AURA doesn't know when asked count as closed
+/// after this long.
+const GONE_HOLD: SignedDuration = SignedDuration::from_mins(10);
 /// How many of these are remembered; the item stays far below DynamoDB's 400 KB.
 const MOST_ON_THEIR_WAY: usize = 2000;
+
+/// How many callouts are remembered whose creation AURA doesn't tell: likewise.
+const MOST_FIRST_LISTED: usize = 2000;
 
 /// What a run hands on to the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +42,11 @@ pub struct Memory {
     pub began_at: Option<Timestamp>,
     /// Since when AURA's list lacks too many callouts at once.
     pub vanished_since: Option<Timestamp>,
+    /// Since when AURA's list is empty and AURA knows none of the open callouts when asked.
+    pub gone_since: Option<Timestamp>,
+    /// When a run first saw those callouts in AURA's list that aren't noted here, and whose time of
+    /// creation can't be read.
+    pub first_listed: BTreeMap<String, Timestamp>,
     /// Openings and closings that were put on the queue, by their keys in the ledger, and when.
     pub on_their_way: BTreeMap<String, Timestamp>,
 }
@@ -69,6 +80,16 @@ impl Memory {
         sent.is_some_and(|at| now.duration_since(*at) < ON_ITS_WAY)
     }
 
+    /// Whether it is only lately that AURA knows none of the open callouts. Had too many of them
+    /// vanished before that, that was a sign of it, too.
+    #[must_use]
+    pub fn are_gone_lately(&self, now: Timestamp) -> bool {
+        let since = [self.gone_since, self.vanished_since].into_iter().flatten();
+        since
+            .min()
+            .is_none_or(|at| now.duration_since(at) < GONE_HOLD)
+    }
+
     /// Forgets what is no longer on its way, and the oldest of too many.
     pub fn tidy(&mut self, now: Timestamp) {
         let is_late = |at: &Timestamp| now.duration_since(*at) >= ON_ITS_WAY;
@@ -79,6 +100,13 @@ impl Memory {
                 break;
             };
             self.on_their_way.remove(&oldest);
+        }
+        // The oldest are the next that are told.
+        if self.first_listed.len() > MOST_FIRST_LISTED {
+            let mut listed: Vec<_> = std::mem::take(&mut self.first_listed).into_iter().collect();
+            listed.sort_by_key(|(_, at)| *at);
+            listed.truncate(MOST_FIRST_LISTED);
+            self.first_listed = listed.into_iter().collect();
         }
     }
 }
@@ -161,6 +189,34 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn that_aura_knows_none_is_believed_after_ten_minutes_or_if_too_many_vanished_before() {
+        let memory = |gone: Option<i64>, vanished: Option<i64>| Memory {
+            gone_since: gone.map(at),
+            vanished_since: vanished.map(at),
+            ..Memory::default()
+        };
+        assert!(memory(None, None).are_gone_lately(at(10_000)));
+        assert!(memory(Some(0), None).are_gone_lately(at(599)));
+        assert!(!memory(Some(0), None).are_gone_lately(at(600)));
+        assert!(!memory(Some(600), Some(0)).are_gone_lately(at(600)));
+        assert!(!memory(None, Some(0)).are_gone_lately(at(600)));
+    }
+
+    #[test]
+    fn of_too_many_callouts_the_first_listed_are_remembered() {
+        let mut memory = Memory::default();
+        for n in 0..MOST_FIRST_LISTED + 10 {
+            let second = i64::try_from(n).unwrap();
+            memory
+                .first_listed
+                .insert(format!("{:05}", 99_999 - n), at(second));
+        }
+        memory.tidy(at(0));
+        assert_eq!(memory.first_listed.len(), MOST_FIRST_LISTED);
+        assert!(memory.first_listed.contains_key("99999"));
     }
 
     #[test]

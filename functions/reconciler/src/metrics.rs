@@ -50,6 +50,9 @@ pub struct RunMetrics {
     pub aura_calls: u64,
     /// Calls to AURA that failed.
     pub aura_failures: u64,
+    /// Calls about single callouts that AURA answered with 403; absent if there were none. A metric
+    /// costs something in each hour in which it is sent.
+    pub forbidden: Option<u64>,
     /// 1 if AURA refuses who asks; absent if it wasn't asked.
     pub aura_refuses: Option<u32>,
     /// Since AURA's last delivery arrived; absent if none ever did.
@@ -88,6 +91,7 @@ impl RunMetrics {
             oldest_spill: None,
             aura_calls: 0,
             aura_failures: 0,
+            forbidden: None,
             aura_refuses: None,
             since_delivery: None,
             webhook_down: None,

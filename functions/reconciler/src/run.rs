@@ -6,16 +6,17 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::future::{join, try_join_all};
 use futures::stream;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use metrique::writer::BoxEntrySink;
 use shared::ledger::line::{Line, LineError};
 use shared::ledger::open::{OpenCallout, OpenCallouts, OpenCalloutsError, SHARDS};
 use shared::ledger::{DynamoLedger, LedgerError};
+use shared::panic_api::ActiveCallouts;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::asking::{Asking, AskingError};
 use crate::aura::Unheard;
-use crate::cases::{Case, Place, cases, cursors};
+use crate::cases::{Case, Place, cases, move_cursors};
 use crate::healing::{Healing, HealingError};
 use crate::lock;
 use crate::memory::{Memory, MemoryError, MemoryItem};
@@ -23,7 +24,7 @@ use crate::metrics::RunMetrics;
 use crate::payload::Finding;
 use crate::settle::{Closing, Found, Round, Settled, Unsettled, key_of};
 use crate::spill::Redrive;
-use crate::verdict::Patience;
+use crate::verdict::{Patience, may_be_a_page};
 
 /// How many cases are in work at once. AURA has a limit of its own.
 const AT_ONCE: usize = 16;
@@ -31,9 +32,6 @@ const AT_ONCE: usize = 16;
 /// more than a quarter.
 const MOST_ENDING: Duration = Duration::from_secs(5);
 const ENDING_SHARE: f64 = 0.25;
-/// While AURA's list is empty, two or more callouts that AURA doesn't know when asked count as closed
-/// after this long.
-const GONE_HOLD: SignedDuration = SignedDuration::from_mins(10);
 /// Kept back for the lock alone: no more than this, and no more than a tenth.
 const MOST_RELEASING: Duration = Duration::from_secs(1);
 const RELEASING_SHARE: f64 = 0.1;
@@ -104,6 +102,9 @@ struct Learned {
     found: Vec<Found>,
     cursors: BTreeMap<String, String>,
     vanished_since: Option<Timestamp>,
+    /// Whether AURA knows none of the open callouts; `None` if that was not found out.
+    knows_none: Option<bool>,
+    first_listed: BTreeMap<String, Timestamp>,
 }
 
 impl Reconciler {
@@ -172,12 +173,14 @@ impl Reconciler {
             aura: &aura,
             patience: &self.patience,
             memory,
+            may_be_a_page: false,
             run,
             deadline: time.end,
         };
         let learned = self.learn_in(&round, metrics).await;
         metrics.aura_calls = aura.calls() - calls_before;
         metrics.aura_failures = aura.failures();
+        metrics.forbidden = Some(aura.forbidden()).filter(|calls| *calls > 0);
         metrics.aura_refuses = Some(aura.has_refused().into());
         if aura.has_refused() {
             // The credentials may be others by now.
@@ -204,6 +207,10 @@ impl Reconciler {
         metrics.open = noted.len();
         metrics.active = Some(active.callouts.len());
         metrics.unreadable = active.unreadable;
+        let round = &Round {
+            may_be_a_page: may_be_a_page(active.callouts.len()),
+            ..*round
+        };
         let cases = cases(noted, active, round.memory, Timestamp::now());
         metrics.leave(cases.left);
         metrics.held = Some(cases.held);
@@ -215,8 +222,11 @@ impl Reconciler {
             );
         }
         let mut learned = Learned {
+            found: Vec::new(),
+            cursors: round.memory.cursors.clone(),
             vanished_since: cases.vanished_since,
-            ..Learned::default()
+            knows_none: (!cases.may_all_be_gone).then_some(false),
+            first_listed: cases.first_listed,
         };
         let urgent = round.urgent(&cases.urgent, list);
         let closings = settle_all(&urgent, cases.urgent, &mut learned, metrics).await;
@@ -248,13 +258,7 @@ impl Reconciler {
     ) -> Result<(), RunError> {
         let now = Timestamp::now();
         let watched = self.watch(&mut memory, learned, now, metrics).await;
-        memory.vanished_since = learned.and_then(|learned| learned.vanished_since);
-        if let Some(learned) = learned {
-            memory.began_at = memory.began_at.or(Some(now));
-            memory.cursors.clone_from(&learned.cursors);
-            memory.on_their_way.extend(learned.on_their_way(now));
-        }
-        memory.tidy(now);
+        hand_on(&mut memory, learned, now);
         if !self.memory.write(&memory, run).await? {
             tracing::warn!("a later run has begun: what this one would hand on is left out");
         }
@@ -300,6 +304,24 @@ impl Learned {
         let once = self.found.iter().filter(once);
         once.map(move |found| (key_of(&found.id, found.finding), now))
     }
+}
+
+/// Changes what is remembered, at the end of a run. What it has not found out stays as it is: so a run
+/// that learned nothing of AURA, because it failed, leaves all clocks running.
+fn hand_on(memory: &mut Memory, learned: Option<&Learned>, now: Timestamp) {
+    if let Some(learned) = learned {
+        memory.began_at = memory.began_at.or(Some(now));
+        memory.cursors.clone_from(&learned.cursors);
+        memory.vanished_since = learned.vanished_since;
+        memory.gone_since = match learned.knows_none {
+            Some(true) => memory.gone_since.or(Some(now)),
+            Some(false) => None,
+            None => memory.gone_since,
+        };
+        memory.first_listed.clone_from(&learned.first_listed);
+        memory.on_their_way.extend(learned.on_their_way(now));
+    }
+    memory.tidy(now);
 }
 
 /// A run's time.
@@ -371,6 +393,9 @@ async fn settle_all(
         match settled {
             Ok(settled) => {
                 metrics.checked += usize::from(settled.was_asked);
+                if settled.is_known {
+                    learned.knows_none = Some(false);
+                }
                 learned.found.extend(settled.found);
                 closings.extend(settled.closing);
             }
@@ -380,7 +405,7 @@ async fn settle_all(
             }
         }
     }
-    learned.cursors.extend(cursors(&order, &begun));
+    move_cursors(&mut learned.cursors, &order, &begun);
     closings
 }
 
@@ -417,6 +442,25 @@ async fn settle(round: &Round<'_>, case: Case) -> Result<Settled, NotSettled> {
     Ok(settled.inspect_err(|error| tracing::warn!(%error, "left for the next run"))?)
 }
 
+/// Whether AURA knows none of the open callouts, from what was known of that before, its second list,
+/// and the callouts that it doesn't call active when asked. Another customer source's credentials see
+/// none of ours. One callout alone is no sign of that, unless it `has_begun` to look like it in an
+/// earlier run.
+fn knows_none(
+    before: Option<bool>,
+    has_begun: bool,
+    active: &ActiveCallouts,
+    closings: &[Closing],
+) -> Option<bool> {
+    if before == Some(false) || !active.callouts.is_empty() {
+        return Some(false);
+    }
+    if !closings.iter().all(Closing::is_gone) {
+        return Some(false);
+    }
+    (has_begun || closings.len() > 1).then_some(true)
+}
+
 /// Puts those closings on the queue whose callouts AURA's list still lacks: AURA's answers may come
 /// from places that don't know the same. Unless AURA has said of all of them that they are over, the
 /// list is asked for when the first one is as old as AURA's answers may be, if there is time.
@@ -447,17 +491,14 @@ async fn confirm(
             return Vec::new();
         }
     };
-    // Another customer source's credentials see none of ours.
-    if active.callouts.is_empty() && closings.len() > 1 && closings.iter().all(Closing::is_gone) {
-        let now = Timestamp::now();
-        let since = round.memory.vanished_since.unwrap_or(now);
-        learned.vanished_since = Some(since);
-        if now.duration_since(since) < GONE_HOLD {
-            tracing::error!("AURA knows no open callout: are these the right credentials?");
-            *metrics.held.get_or_insert_default() += closings.len();
-            return Vec::new();
-        }
+    let has_begun = round.memory.gone_since.is_some();
+    learned.knows_none = knows_none(learned.knows_none, has_begun, &active, &closings);
+    if learned.knows_none == Some(true) && round.memory.are_gone_lately(Timestamp::now()) {
+        tracing::error!("AURA knows no open callout: are these the right credentials?");
+        *metrics.held.get_or_insert_default() += closings.len();
+        return Vec::new();
     }
+    let is_page = may_be_a_page(active.callouts.len());
     let active: HashSet<_> = active
         .callouts
         .into_iter()
@@ -466,12 +507,12 @@ async fn confirm(
     let closed = closings
         .into_iter()
         .filter(|closing| !active.contains(&closing.id))
-        .map(|closing| timeout_at(round.deadline, round.put_closing(closing)));
+        .map(|closing| timeout_at(round.deadline, round.settle_closing(closing, is_page)));
     let mut putting = stream::iter(closed).buffer_unordered(AT_ONCE);
     let mut found = Vec::new();
     while let Some(put) = putting.next().await {
         match put {
-            Ok(Ok(closing)) => found.push(closing),
+            Ok(Ok(closing)) => found.extend(closing),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "a closing is left for the next run");
                 metrics.leave(1);
@@ -480,4 +521,100 @@ async fn confirm(
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// What earlier runs have handed on.
+    fn memory() -> Memory {
+        Memory {
+            cursors: [("openings".to_owned(), "a".to_owned())].into(),
+            began_at: Some(at(1)),
+            vanished_since: Some(at(2)),
+            gone_since: Some(at(3)),
+            first_listed: [("b".to_owned(), at(4))].into(),
+            ..Memory::default()
+        }
+    }
+
+    #[test]
+    fn a_run_that_fails_leaves_every_clock_running() {
+        let mut after = memory();
+        hand_on(&mut after, None, at(10_000));
+        assert_eq!(after, memory());
+    }
+
+    #[test]
+    fn a_run_that_learned_that_nothing_is_missing_ends_every_wait() {
+        let learned = Learned {
+            knows_none: Some(false),
+            ..Learned::default()
+        };
+        let expected = Memory {
+            began_at: Some(at(1)),
+            ..Memory::default()
+        };
+        let mut after = memory();
+        hand_on(&mut after, Some(&learned), at(100));
+        assert_eq!(after, expected);
+    }
+
+    #[test]
+    fn aura_knows_none_only_if_all_of_several_are_gone_from_an_empty_list() {
+        let closing = |gone| Closing {
+            id: "1".to_owned(),
+            finding: Finding::Closed { gone },
+            described: None,
+            unless_a_page: None,
+        };
+        let (gone, closed) = (|| closing(true), || closing(false));
+        let empty = ActiveCallouts::default();
+        let knows = |before, has_begun, closings: &[Closing]| {
+            knows_none(before, has_begun, &empty, closings)
+        };
+        assert_eq!(knows(None, false, &[gone(), gone()]), Some(true));
+        assert_eq!(knows(None, false, &[gone()]), None);
+        assert_eq!(knows(None, true, &[gone()]), Some(true));
+        assert_eq!(knows(None, true, &[gone(), closed()]), Some(false));
+        // AURA has one of them, or had a list.
+        assert_eq!(knows(Some(false), true, &[gone(), gone()]), Some(false));
+    }
+
+    #[test]
+    fn the_clock_of_gone_callouts_goes_on_until_aura_is_seen_to_know_one() {
+        let gone_since = |before: Option<i64>, knows_none| {
+            let mut memory = Memory {
+                gone_since: before.map(at),
+                ..Memory::default()
+            };
+            let learned = Learned {
+                knows_none,
+                ..Learned::default()
+            };
+            hand_on(&mut memory, Some(&learned), at(100));
+            memory.gone_since
+        };
+        let table = [
+            (None, None, None),
+            (None, Some(false), None),
+            (None, Some(true), Some(at(100))),
+            // AURA failed when it was asked.
+            (Some(3), None, Some(at(3))),
+            (Some(3), Some(true), Some(at(3))),
+            (Some(3), Some(false), None),
+        ];
+        for (before, knows_none, expected) in table {
+            assert_eq!(
+                gone_since(before, knows_none),
+                expected,
+                "{before:?} {knows_none:?}"
+            );
+        }
+    }
 }

@@ -37,6 +37,8 @@ pub struct Round<'a> {
     pub patience: &'a Patience,
     /// What the runs before handed on.
     pub memory: &'a Memory,
+    /// Whether AURA's list may be a page of a longer one, as far as it is there.
+    pub may_be_a_page: bool,
     /// The run's number.
     pub run: u32,
     /// When the run has to end.
@@ -52,6 +54,8 @@ pub struct Settled {
     pub found: Option<Found>,
     /// A closing that AURA's list has yet to confirm.
     pub closing: Option<Closing>,
+    /// Whether AURA has a callout that its list lacks, and that isn't over.
+    pub is_known: bool,
 }
 
 /// Something that was missed, and is on the queue now.
@@ -70,8 +74,12 @@ pub struct Found {
 pub struct Closing {
     /// Its id.
     pub id: String,
-    finding: Finding,
-    described: Option<Box<RawValue>>,
+    /// What would be told.
+    pub finding: Finding,
+    /// The callout as AURA answers it; none if AURA itself says that it is over.
+    pub described: Option<Box<RawValue>>,
+    /// What is remembered of the callout if a page is all that confirms it.
+    pub unless_a_page: Option<Box<Seen>>,
 }
 
 /// Why a case isn't settled. The next run tries again.
@@ -131,7 +139,11 @@ impl Round<'_> {
     /// See [`Unsettled`].
     pub async fn settle(&self, case: Case) -> Result<Settled, Unsettled> {
         match case {
-            Case::Unknown { id, listed } => self.settle_unknown(id, listed).await,
+            Case::Unknown {
+                id,
+                listed,
+                created_at,
+            } => self.settle_unknown(id, listed, created_at).await,
             Case::Vanished(known) => self.settle_vanished(known).await,
             Case::Open { known, listed } => self.settle_open(known, listed).await,
             Case::Closed {
@@ -163,7 +175,9 @@ impl Round<'_> {
     ) -> Result<Settled, Unsettled> {
         match verdict {
             Verdict::Forget => self.open.forget(&known.id).await?,
-            Verdict::Ask(Reason::Opening) => return self.recover_opening(known.id, None).await,
+            Verdict::Ask(Reason::Opening) => {
+                return self.recover_opening(known.id, None, None).await;
+            }
             Verdict::Ask(reason @ Reason::ClosedAgain) => {
                 let settled = self.observe(&known, view, None, reason).await?;
                 self.open.forget(&known.id).await?;
@@ -175,9 +189,14 @@ impl Round<'_> {
         Ok(Settled::default())
     }
 
-    async fn settle_unknown(&self, id: String, listed: Callout) -> Result<Settled, Unsettled> {
+    async fn settle_unknown(
+        &self,
+        id: String,
+        listed: Callout,
+        created_at: Timestamp,
+    ) -> Result<Settled, Unsettled> {
         let view = self.view(&id).await?;
-        let verdict = on_unknown(&view, created_at(&listed), Timestamp::now(), self.patience);
+        let verdict = on_unknown(&view, created_at, Timestamp::now(), self.patience);
         match verdict {
             Verdict::Adopt { opened_at } => self.open.opened(&id, opened_at).await?,
             Verdict::Ask(Reason::Reopened) => {
@@ -192,7 +211,11 @@ impl Round<'_> {
                 let status = listed.status.as_deref();
                 return self.observe(&known, &view, status, Reason::Reopened).await;
             }
-            Verdict::Ask(_) => return self.recover_opening(id, Some(listed)).await,
+            Verdict::Ask(_) => {
+                return self
+                    .recover_opening(id, Some(listed), Some(created_at))
+                    .await;
+            }
             Verdict::Wait | Verdict::Remember(_) | Verdict::Forget => {}
         }
         Ok(Settled::default())
@@ -204,13 +227,13 @@ impl Round<'_> {
         &self,
         id: String,
         listed: Option<Callout>,
+        created_at: Option<Timestamp>,
     ) -> Result<Settled, Unsettled> {
         let finding = Finding::Opened;
         if self.is_on_its_way(&id, finding) {
             return Ok(Settled::default());
         }
         let began_at = self.memory.began_at;
-        let created_at = listed.as_ref().and_then(created_at);
         let described = match (self.lookup(&id).await, listed) {
             (Ok(Lookup::Found(callout)), _) => Some(callout.whole),
             (Ok(Lookup::Gone | Lookup::Closed), listed) => listed.map(|listed| listed.whole),
@@ -229,7 +252,7 @@ impl Round<'_> {
                 // What was open before anybody asked says nothing of the line.
                 is_change: began_at.is_some_and(|began| created_at.is_none_or(|at| at >= began)),
             }),
-            closing: None,
+            ..Settled::default()
         })
     }
 
@@ -244,56 +267,68 @@ impl Round<'_> {
         if self.is_on_its_way(&known.id, Finding::Closed { gone: false }) {
             return Ok(Settled::default());
         }
-        let (gone, described) = match self.lookup(&known.id).await? {
-            Lookup::Gone => (true, None),
-            Lookup::Closed => (false, None),
+        let (gone, described, unless_a_page) = match self.lookup(&known.id).await? {
+            Lookup::Gone => (true, None, None),
+            Lookup::Closed => (false, None, None),
             Lookup::Found(callout) => {
                 let now = Timestamp::now();
                 let (seen, status) = (known.seen.as_ref(), callout.status.as_deref());
-                if !is_over(view, seen, status, now, self.patience) {
-                    let seen = known.seen.unwrap_or_default();
-                    let missing_since = seen.missing_since.or(Some(now));
-                    let seen = Seen {
-                        missing_since,
-                        ..seen
-                    };
+                let is_over =
+                    |by_a_page| is_over(view, seen, status, by_a_page, now, self.patience);
+                let (is_over_now, is_over_anyway) = (is_over(self.may_be_a_page), is_over(true));
+                let mut seen = known.seen.unwrap_or_default();
+                seen.missing_since = seen.missing_since.or(Some(now));
+                if !is_over_now {
                     self.remember(&known.id, &seen).await?;
                     return Ok(Settled {
                         was_asked: true,
+                        is_known: true,
                         ..Settled::default()
                     });
                 }
-                (false, Some(callout.whole))
+                let unless_a_page = (!is_over_anyway).then(|| Box::new(seen));
+                (false, Some(callout.whole), unless_a_page)
             }
         };
         Ok(Settled {
             was_asked: true,
-            found: None,
             closing: Some(Closing {
                 id: known.id,
                 finding: Finding::Closed { gone },
                 described,
+                unless_a_page,
             }),
+            ..Settled::default()
         })
     }
 
-    /// Puts a closing on the queue that AURA's list has confirmed.
+    /// Puts a closing on the queue that AURA's second list has confirmed. If that list may be a page,
+    /// and is all that says so, the closing begins to wait instead.
     ///
     /// # Errors
     ///
     /// See [`Unsettled`].
-    pub async fn put_closing(&self, closing: Closing) -> Result<Found, Unsettled> {
+    pub async fn settle_closing(
+        &self,
+        closing: Closing,
+        may_be_a_page: bool,
+    ) -> Result<Option<Found>, Unsettled> {
         let Closing {
             id,
             finding,
             described,
+            unless_a_page,
         } = closing;
+        if let Some(seen) = unless_a_page.filter(|_| may_be_a_page) {
+            self.remember(&id, &seen).await?;
+            return Ok(None);
+        }
         self.put(&id, finding, described.as_deref()).await?;
-        Ok(Found {
+        Ok(Some(Found {
             finding,
             id,
             is_change: true,
-        })
+        }))
     }
 
     async fn settle_open(&self, known: Known, listed: Callout) -> Result<Settled, Unsettled> {
@@ -309,7 +344,10 @@ impl Round<'_> {
         );
         match verdict {
             Verdict::Ask(Reason::Opening) => {
-                return self.recover_opening(known.id, Some(listed)).await;
+                let created_at = created_at(&listed);
+                return self
+                    .recover_opening(known.id, Some(listed), created_at)
+                    .await;
             }
             Verdict::Ask(reason) => return self.observe(&known, &view, status, reason).await,
             Verdict::Remember(seen) => self.remember(&known.id, &seen).await?,

@@ -12,6 +12,9 @@
 //! | active | closed | told of, once AURA's answer isn't old; and again when it is over |
 //! | active | open | asked about, if its status says something else than the last event, has changed without one, or the callout has been silent for too long ([`on_open`]) |
 //!
+//! AURA's list may be one page of a longer one, if its length says so ([`may_be_a_page`]): what it
+//! lacks then is no sign of a closing for an hour.
+//!
 //! What AURA answers may lag behind what it has told: nothing is concluded from an answer that
 //! contradicts an event younger than [`Patience::lag`].
 
@@ -26,9 +29,12 @@ use crate::view::{Presence, Stage, View};
 /// the pause doubles.
 const MOST_DOUBLINGS: u32 = 5;
 
-/// A callout that AURA's list lacks, and that AURA calls active when asked, counts as over after so
-/// long at the earliest: one of the two is wrong, and nobody knows which.
-const LONGEST_CONTRADICTION: Duration = Duration::from_hours(1);
+/// A callout that AURA's list lacks counts as over after so long at the earliest, if AURA calls it
+/// active when asked (one of the two is wrong, and nobody knows which), or if the list may be a page.
+const LONG_HOLD: Duration = Duration::from_hours(1);
+
+/// Pages have ten entries, or a multiple of that.
+const PAGE: usize = 10;
 
 /// What was put on the queue is published by then, or delayed by what somebody is told of.
 const STILL_TO_COME: Duration = Duration::from_mins(5);
@@ -69,7 +75,8 @@ pub struct Seen {
     pub observations: u32,
     /// The digest of the last answer that was.
     pub observed: Option<String>,
-    /// Since when AURA's list lacks it, though AURA calls it active when asked.
+    /// Since when AURA's list lacks it, though AURA has it when asked, and that isn't enough to call
+    /// it over.
     pub missing_since: Option<Timestamp>,
 }
 
@@ -297,11 +304,11 @@ pub fn observations(view: &View, seen: Option<&Seen>) -> u32 {
     seen.map_or(view.observations, |seen| seen.observations)
 }
 
-/// Active at AURA since `created_at`, as far as AURA says so, and not noted as open here.
+/// Active at AURA since `created_at`, or seen there since then, and not noted as open here.
 #[must_use]
 pub fn on_unknown(
     view: &View,
-    created_at: Option<Timestamp>,
+    created_at: Timestamp,
     now: Timestamp,
     patience: &Patience,
 ) -> Verdict {
@@ -309,10 +316,7 @@ pub fn on_unknown(
         (Presence::Claimed, _) | (_, Presence::Claimed) => Verdict::Wait,
         (Presence::Published(at), _) if is_young(at, now, patience) => Verdict::Wait,
         // Its event may be on the way. By a clock that isn't ours, "just now" may be in the future.
-        (_, Presence::Unknown)
-            if created_at
-                .is_some_and(|at| now.duration_since(at).unsigned_abs() < patience.lag) =>
-        {
+        (_, Presence::Unknown) if now.duration_since(created_at).unsigned_abs() < patience.lag => {
             Verdict::Wait
         }
         (_, Presence::Unknown | Presence::Abandoned) => Verdict::Ask(Reason::Opening),
@@ -378,14 +382,23 @@ pub fn on_vanished(
     }
 }
 
+/// Whether a list of so many callouts may be one page of a longer one. AURA documents no pages, and
+/// nothing in the answer would say so.
+#[must_use]
+pub fn may_be_a_page(length: usize) -> bool {
+    length >= PAGE && length.is_multiple_of(PAGE)
+}
+
 /// Whether a callout that AURA's list lacks, and that AURA has when asked, is over. A status that
 /// is documented for callouts under way says that it isn't, for an hour or as long as the callout
-/// might be silent; then the list decides.
+/// might be silent; then the list decides. A list that may be a page decides after an hour, unless
+/// AURA has told the closing itself.
 #[must_use]
 pub fn is_over(
     view: &View,
     seen: Option<&Seen>,
     status: Option<&str>,
+    may_be_a_page: bool,
     now: Timestamp,
     patience: &Patience,
 ) -> bool {
@@ -393,9 +406,16 @@ pub fn is_over(
         status.and_then(Word::of),
         Some(Word::Created | Word::Dispatched)
     );
+    let is_absence_all = view.closing == Presence::Unknown;
+    let hold = if is_under_way {
+        patience.with(view.stage).max(LONG_HOLD)
+    } else if may_be_a_page && is_absence_all {
+        LONG_HOLD
+    } else {
+        return true;
+    };
     let missing_since = seen.and_then(|seen| seen.missing_since);
-    let most = patience.with(view.stage).max(LONGEST_CONTRADICTION);
-    !is_under_way || missing_since.is_some_and(|at| after(at, most) <= now)
+    missing_since.is_some_and(|at| after(at, hold) <= now)
 }
 
 fn is_young(at: Timestamp, now: Timestamp, patience: &Patience) -> bool {

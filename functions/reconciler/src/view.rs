@@ -167,13 +167,18 @@ mod tests {
             },
             digest: "d".to_owned(),
             delivery_id: Uuid::nil(),
+            received_at: at(0),
+            repeat_window: None,
             origin: Origin::Webhook,
             owner: Uuid::nil(),
             now: at(0),
             lease_until: at(0) + SignedDuration::from_secs(10),
             expires_at: at(100),
         };
-        (sort.to_owned(), RULES.claim(&request).apply(None).unwrap())
+        (
+            sort.to_owned(),
+            RULES.claim(&request, 1).apply(None).unwrap(),
+        )
     }
 
     fn published(sort: &str, second: i64) -> (String, Item) {

@@ -81,7 +81,11 @@ impl Answer {
     ) -> Self {
         let (status, reason, data) = match outcome {
             Ok(data) => (Status::Success, None, data),
-            Err(reason) => (Status::Failed, Some(cut(&reason)), Value::Null),
+            Err(reason) => (
+                Status::Failed,
+                Some(cut(&reason, MAX_REASON_BYTES).to_owned()),
+                Value::Null,
+            ),
         };
         Self {
             status,
@@ -115,19 +119,21 @@ impl Answer {
     }
 }
 
-/// The beginning of a reason that fits.
-fn cut(reason: &str) -> String {
+/// The beginning of a text that has so many bytes as JSON at most.
+#[must_use]
+pub fn cut(text: &str, most: usize) -> &str {
     let mut bytes = 0;
-    let fits = |character: &char| {
+    let too_long = text.char_indices().find(|(_, character)| {
         bytes += match character {
             '"' | '\\' => 2,
             // As JSON writes them: \u001f.
             control if control.is_control() => 6,
             other => other.len_utf8(),
         };
-        bytes <= MAX_REASON_BYTES
-    };
-    reason.chars().take_while(fits).collect()
+        bytes > most
+    });
+    let end = too_long.map_or(text.len(), |(at, _)| at);
+    text.get(..end).unwrap_or_default()
 }
 
 async fn put(http: &reqwest::Client, url: &str, body: Vec<u8>) -> Result<(), SendError> {

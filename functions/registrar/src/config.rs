@@ -1,8 +1,12 @@
 //! What `registrar` is told by its environment.
 
+use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
 
-use crate::endpoint::Properties;
+use crate::endpoint::{Properties, PropertyError};
+
+/// The properties that say which AURA system a stack belongs to.
+const WHICH_AURA: [&str; 2] = ["AuraBaseUrl", "AuraCredentialsSecretArn"];
 
 /// The function's configuration; template.yaml sets all of it.
 #[derive(Debug)]
@@ -15,10 +19,9 @@ pub struct Config {
     pub ledger_table_name: String,
     /// `STACK_ID`: the stack that the function belongs to.
     pub stack_id: String,
-    /// `AURA_BASE_URL`, `WEBHOOK_URL`, `WEBHOOK_EVENTS` (with commas between), `WEBHOOK_HEADER_NAME`
-    /// and `WEBHOOK_HEADER_SCHEME`: what a rotation registers, and what AURA
-    /// is pointed at again. CloudFormation sends its own, and is
-    /// told if they can't be used, so they are not checked here.
+    /// `AURA_BASE_URL`, `WEBHOOK_URL`, `WEBHOOK_EVENTS` (with commas between), `WEBHOOK_HEADER_NAME`,
+    /// `WEBHOOK_HEADER_SCHEME` and `HAND_BACK_URL`: all that is ever registered, whoever asks. They
+    /// are not checked here, so that CloudFormation can be told what is wrong with them.
     pub deployed: Properties,
 }
 
@@ -31,7 +34,7 @@ impl Config {
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         let required = |name| environment.required(name).map(ToOwned::to_owned);
         let events = environment.required("WEBHOOK_EVENTS")?.split(',');
-        let scheme = environment.optional("WEBHOOK_HEADER_SCHEME");
+        let optional = |name| environment.optional(name).unwrap_or_default().to_owned();
         Ok(Self {
             webhook_secret_arn: required("WEBHOOK_SECRET_ARN")?,
             aura_credentials_secret_arn: required("AURA_CREDENTIALS_SECRET_ARN")?,
@@ -42,9 +45,65 @@ impl Config {
                 webhook_url: required("WEBHOOK_URL")?,
                 events: events.map(ToOwned::to_owned).collect(),
                 header_name: required("WEBHOOK_HEADER_NAME")?,
-                header_scheme: scheme.unwrap_or_default().to_owned(),
-                hand_back_url: String::new(),
+                header_scheme: optional("WEBHOOK_HEADER_SCHEME"),
+                hand_back_url: optional("HAND_BACK_URL"),
             },
         })
+    }
+
+    /// The custom resource's properties that go with this configuration. It may have others: they
+    /// only make CloudFormation ask.
+    #[must_use]
+    pub fn resource_properties(&self) -> Value {
+        let deployed = &self.deployed;
+        json!({
+            "AuraBaseUrl": deployed.aura_base_url,
+            "AuraCredentialsSecretArn": self.aura_credentials_secret_arn,
+            "Events": deployed.events,
+            "HandBackUrl": deployed.hand_back_url,
+            "HeaderName": deployed.header_name,
+            "HeaderScheme": deployed.header_scheme,
+            "WebhookSecretArn": self.webhook_secret_arn,
+            "WebhookUrl": deployed.webhook_url,
+        })
+    }
+
+    /// Expects that a request is for what this function was deployed with, as a deployment's is:
+    /// CloudFormation updates the function, or puts it back, before it asks. Anybody else may send
+    /// anything, and would have the credentials and the secret sent to a place of their choice.
+    ///
+    /// # Errors
+    ///
+    /// [`PropertyError::NotDeployed`] names the properties that differ.
+    pub fn expect_deployed(&self, asked: &Value) -> Result<(), PropertyError> {
+        // What is not there is empty.
+        const ABSENT: Value = Value::String(String::new());
+        let deployed = self.resource_properties();
+        let differing: Vec<_> = deployed
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(name, value)| asked.get(name.as_str()).unwrap_or(&ABSENT) != *value)
+            .map(|(name, _)| name.clone())
+            .collect();
+        if differing.is_empty() {
+            return Ok(());
+        }
+        Err(PropertyError::NotDeployed(differing))
+    }
+
+    /// Expects that what was registered before belongs to the same AURA system.
+    ///
+    /// # Errors
+    ///
+    /// [`PropertyError::AnotherAura`].
+    pub fn expect_same_aura(&self, before: &Value) -> Result<(), PropertyError> {
+        let deployed = self.resource_properties();
+        let differs = |name: &&str| {
+            let before = before.get(*name);
+            before.is_some_and(|before| Some(before) != deployed.get(*name))
+        };
+        let differing = WHICH_AURA.into_iter().find(differs);
+        differing.map_or(Ok(()), |name| Err(PropertyError::AnotherAura(name)))
     }
 }

@@ -1,79 +1,143 @@
 //! What AURA says that it registered, compared with what it was asked for.
+//!
+//! By the time AURA answers it delivers to the new URL. Whoever failed then for a difference that
+//! does no harm would have the endpoint taken away from under AURA. So only another URL is an
+//! error: then AURA delivers elsewhere. Everything else is told, and somebody may look at it.
 
+use std::fmt::{self, Display, Formatter};
+
+use shared::catalogue::current_name;
 use shared::panic_api::{RegisteredWebhook, Registration};
 use url::Url;
 
-/// How far AURA's answer can be compared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Confirmation {
-    /// It says what was asked for.
-    Confirmed,
-    /// It says nothing else, but doesn't say all of it: these parts are missing.
-    Partial(Vec<&'static str>),
+/// How AURA's answer compares with what it was asked for. Nothing here says that AURA delivers
+/// elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Confirmation {
+    /// In what the answer differs.
+    pub differences: Vec<String>,
+    /// What the answer doesn't say.
+    pub not_told: Vec<&'static str>,
 }
 
-/// AURA registered something else than it was asked for. From now on it delivers there.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("AURA registered something else than it was asked for: {}; ask AURA why", .0.join("; "))]
-pub struct Contradiction(pub Vec<String>);
+/// AURA registered another URL than it was asked for. From now on it delivers there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("AURA registered another URL than it was asked for, and delivers there: ask AURA why")]
+pub struct OtherUrl;
 
-/// Compares.
+impl Display for Confirmation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            match (self.differences.is_empty(), self.not_told.is_empty()) {
+                (true, true) => return f.write_str("as asked"),
+                (true, false) => "nothing else than asked, ",
+                (false, _) => "WARNING, not as asked: ",
+            },
+        )?;
+        f.write_str(&self.differences.join(", "))?;
+        if self.not_told.is_empty() {
+            return Ok(());
+        }
+        let joint = if self.differences.is_empty() {
+            "but"
+        } else {
+            "; and"
+        };
+        write!(f, "{joint} not told: {}", self.not_told.join(", "))
+    }
+}
+
+/// Compares AURA's answer with what it was asked for.
 ///
 /// AURA's documentation shows the shape of the answer and not how complete it is: its example has
-/// no header in it, for one. So what is missing is not held against it, and what is there is.
+/// no header in it, for one.
 ///
 /// # Errors
 ///
-/// [`Contradiction`] says which part differs how.
+/// [`OtherUrl`], if the answer names URLs and ours is not among them.
 pub fn compare(
     asked: &Registration,
     registered: &[RegisteredWebhook],
-) -> Result<Confirmation, Contradiction> {
-    let is_its_url = |webhook: &&RegisteredWebhook| has_url(webhook, &asked.url);
+) -> Result<Confirmation, OtherUrl> {
+    let mut found = Confirmation::default();
+    let is_its_url = |webhook: &&RegisteredWebhook| url_of(webhook).as_ref() == Some(&asked.url);
     let Some(webhook) = registered.iter().find(is_its_url).or(registered.first()) else {
-        return Ok(Confirmation::Partial(vec!["all of it"]));
+        found.not_told.push("all of it");
+        return Ok(found);
     };
-    let mut missing = Vec::new();
-    let mut differences = Vec::new();
-    match &webhook.url {
-        None => missing.push("url"),
-        Some(_) if has_url(webhook, &asked.url) => {}
-        Some(_) => differences.push("another url".to_owned()),
+    match (&webhook.url, url_of(webhook)) {
+        (_, Some(url)) if url == asked.url => {}
+        (_, Some(_)) => return Err(OtherUrl),
+        (Some(_), None) => found.differences.push("a url that is none".to_owned()),
+        (None, None) => found.not_told.push("url"),
     }
     match &webhook.method {
-        None => missing.push("method"),
+        None => found.not_told.push("method"),
         Some(method) if *method == asked.method => {}
-        Some(_) => differences.push("another method".to_owned()),
+        Some(method) if method.eq_ignore_ascii_case(&asked.method) => {
+            found
+                .differences
+                .push("the method in other letters".to_owned());
+        }
+        Some(_) => found.differences.push("another method".to_owned()),
     }
     match &webhook.events {
-        None => missing.push("events"),
-        Some(events) => differences.extend(different_events(&asked.events, events)),
+        None => found.not_told.push("events"),
+        Some(events) => found.compare_events(&asked.events, events),
     }
     match webhook.header_names.as_deref() {
-        None | Some([]) => missing.push("headers"),
-        Some(names) => {
-            let has = |name: &str| names.iter().any(|other| other.eq_ignore_ascii_case(name));
-            let lacking = asked.headers.keys().filter(|name| !has(name.as_str()));
-            differences.extend(lacking.map(|name| format!("no header {name}")));
+        None | Some([]) => found.not_told.push("headers"),
+        Some(names) => found.compare_headers(asked, names),
+    }
+    found.note_more(webhook.other_fields, "fields that AURA doesn't document");
+    Ok(found)
+}
+
+fn url_of(webhook: &RegisteredWebhook) -> Option<Url> {
+    webhook.url.as_deref()?.parse().ok()
+}
+
+impl Confirmation {
+    /// Compares the events, in whichever order. A deprecated name is the same as the current one.
+    fn compare_events(&mut self, asked: &[String], registered: &[String]) {
+        let has = |names: &[String], name: &str| {
+            let mut names = names.iter().map(|name| current_name(name));
+            names.any(|other| other == current_name(name))
+        };
+        let lacking: Vec<_> = asked.iter().filter(|name| !has(registered, name)).collect();
+        if !lacking.is_empty() {
+            let lacking: Vec<_> = lacking.into_iter().map(String::as_str).collect();
+            self.differences
+                .push(format!("without the events {}", lacking.join(" ")));
+        }
+        let more = registered.iter().filter(|name| !has(asked, name)).count();
+        self.note_more(more, "events that were not asked for");
+    }
+
+    fn compare_headers(&mut self, asked: &Registration, registered: &[String]) {
+        let is_registered = |name: &str| {
+            registered
+                .iter()
+                .any(|other| other.eq_ignore_ascii_case(name))
+        };
+        let lacking = asked
+            .headers
+            .keys()
+            .filter(|name| !is_registered(name.as_str()));
+        let lacking = lacking.map(|name| format!("without the header {name}"));
+        self.differences.extend(lacking);
+        let is_asked = |name: &&String| asked.headers.contains_key(name.as_str());
+        let more = registered.iter().filter(|name| !is_asked(name)).count();
+        self.note_more(more, "headers that were not asked for");
+    }
+
+    /// Notes how many there are of what nobody asked for. AURA's own words are not repeated: a
+    /// name may hold anything.
+    fn note_more(&mut self, count: usize, of_what: &str) {
+        if count > 0 {
+            self.differences.push(format!("{count} {of_what}"));
         }
     }
-    match (differences.is_empty(), missing.is_empty()) {
-        (false, _) => Err(Contradiction(differences)),
-        (true, false) => Ok(Confirmation::Partial(missing)),
-        (true, true) => Ok(Confirmation::Confirmed),
-    }
-}
-
-fn has_url(webhook: &RegisteredWebhook, asked: &Url) -> bool {
-    let url = webhook.url.as_deref().map(Url::parse);
-    url.is_some_and(|url| url.as_ref() == Ok(asked))
-}
-
-/// In whichever order. Events beyond those asked for do no harm: unknown names are carried.
-fn different_events(asked: &[String], registered: &[String]) -> Option<String> {
-    let is_lacking = |name: &&String| !registered.contains(name);
-    let lacking: Vec<_> = asked.iter().filter(is_lacking).cloned().collect();
-    (!lacking.is_empty()).then(|| format!("not the events {}", lacking.join(", ")))
 }
 
 #[cfg(test)]
@@ -81,9 +145,10 @@ mod tests {
     use super::*;
 
     fn asked() -> Registration {
+        let events = ["NEW_CALLOUT", "RESPONDER_ACKNOWLEDGED_CALLOUT"];
         Registration {
             url: "https://example.com/aura/events".parse().unwrap(),
-            events: vec!["NEW_CALLOUT".into(), "CALLOUT_CLOSED".into()],
+            events: events.map(ToOwned::to_owned).into(),
             method: "webhook".into(),
             headers: [("x-token".parse().unwrap(), "s3cret".parse().unwrap())]
                 .into_iter()
@@ -92,55 +157,96 @@ mod tests {
     }
 
     fn registered() -> RegisteredWebhook {
+        let events = ["RESPONDER_ACKNOWLEDGED_CALLOUT_WITH_ETA", "NEW_CALLOUT"];
         RegisteredWebhook {
             url: Some("https://example.com:443/aura/events".into()),
-            events: Some(vec!["CALLOUT_CLOSED".into(), "NEW_CALLOUT".into()]),
+            events: Some(events.map(ToOwned::to_owned).into()),
             method: Some("webhook".into()),
             header_names: Some(vec!["X-Token".into()]),
+            other_fields: 0,
         }
     }
 
-    /// What is said to an answer with one thing changed.
-    fn compared(
-        change: impl FnOnce(&mut RegisteredWebhook),
-    ) -> Result<Confirmation, Contradiction> {
+    /// What is told of an answer with one thing changed.
+    fn told(change: impl FnOnce(&mut RegisteredWebhook)) -> String {
         let mut registered = registered();
         change(&mut registered);
-        compare(&asked(), &[registered])
+        compare(&asked(), &[registered]).unwrap().to_string()
     }
 
-    #[test]
-    fn the_same_is_confirmed_in_any_order_and_spelling() {
-        assert_eq!(compared(|_| {}), Ok(Confirmation::Confirmed));
-        let more = compared(|webhook| webhook.events.as_mut().unwrap().push("MORE".into()));
-        assert_eq!(more, Ok(Confirmation::Confirmed));
-        let other = RegisteredWebhook {
-            url: Some("https://example.com/other".into()),
+    fn at(url: &str) -> RegisteredWebhook {
+        RegisteredWebhook {
+            url: Some(url.into()),
             ..registered()
-        };
-        let among_others = compare(&asked(), &[other, registered()]);
-        assert_eq!(among_others, Ok(Confirmation::Confirmed));
+        }
     }
 
     #[test]
-    fn what_is_missing_is_named_and_no_contradiction() {
-        let partial = |parts: &[&'static str]| Ok(Confirmation::Partial(parts.to_vec()));
-        assert_eq!(compare(&asked(), &[]), partial(&["all of it"]));
-        assert_eq!(compared(|webhook| webhook.url = None), partial(&["url"]));
-        let documented = compared(|webhook| webhook.header_names = Some(Vec::new()));
-        assert_eq!(documented, partial(&["headers"]));
+    fn the_same_is_confirmed_in_any_order_and_spelling_and_under_a_deprecated_name() {
+        assert_eq!(told(|_| {}), "as asked");
+        let among_others = [at("https://example.com/other"), registered()];
+        let among_others = compare(&asked(), &among_others);
+        assert_eq!(among_others, Ok(Confirmation::default()));
     }
 
     #[test]
-    fn what_differs_is_named() {
-        let said = |change: fn(&mut RegisteredWebhook)| compared(change).unwrap_err().to_string();
-        let url = said(|webhook| webhook.url = Some("https://example.com/other".into()));
-        assert!(url.contains("another url"), "{url}");
-        let method = said(|webhook| webhook.method = Some("mail".into()));
-        assert!(method.contains("another method"), "{method}");
-        let fewer = said(|webhook| webhook.events = Some(vec!["NEW_CALLOUT".into()]));
-        assert!(fewer.contains("not the events CALLOUT_CLOSED"), "{fewer}");
-        let header = said(|webhook| webhook.header_names = Some(vec!["other".into()]));
-        assert!(header.contains("no header x-token"), "{header}");
+    fn what_is_missing_is_named() {
+        let nothing = compare(&asked(), &[]).unwrap().to_string();
+        let prefix = "nothing else than asked, but not told: ";
+        assert_eq!(nothing, format!("{prefix}all of it"));
+        assert_eq!(told(|its| its.url = None), format!("{prefix}url"));
+        let documented = told(|its| its.header_names = Some(Vec::new()));
+        assert_eq!(documented, format!("{prefix}headers"));
+        let both = told(|its| (its.events, its.method) = (None, None));
+        assert_eq!(both, format!("{prefix}method, events"));
+    }
+
+    #[test]
+    fn another_url_alone_is_an_error() {
+        for other in [
+            "https://example.com/other",
+            "https://example.org/aura/events",
+        ] {
+            assert_eq!(compare(&asked(), &[at(other)]), Err(OtherUrl));
+        }
+        let others = [at("https://example.com/a"), at("https://example.com/b")];
+        assert_eq!(compare(&asked(), &others), Err(OtherUrl));
+    }
+
+    type Change = fn(&mut RegisteredWebhook);
+
+    #[test]
+    fn what_differs_and_does_no_harm_is_named() {
+        let cases: [(Change, &str); 8] = [
+            (|its| its.url = Some("***".into()), "a url that is none"),
+            (
+                |its| its.method = Some("WEBHOOK".into()),
+                "the method in other letters",
+            ),
+            (|its| its.method = Some("mail".into()), "another method"),
+            (
+                |its| its.events = Some(vec!["NEW_CALLOUT".into()]),
+                "without the events RESPONDER_ACKNOWLEDGED_CALLOUT",
+            ),
+            (
+                |its| its.events.as_mut().unwrap().push("MORE".into()),
+                "1 events that were not asked for",
+            ),
+            (
+                |its| its.header_names = Some(vec!["other".into()]),
+                "without the header x-token, 1 headers that were not asked for",
+            ),
+            (
+                |its| its.other_fields = 2,
+                "2 fields that AURA doesn't document",
+            ),
+            (
+                |its| (its.other_fields, its.url) = (1, None),
+                "1 fields that AURA doesn't document; and not told: url",
+            ),
+        ];
+        for (change, expected) in cases {
+            assert_eq!(told(change), format!("WARNING, not as asked: {expected}"));
+        }
     }
 }

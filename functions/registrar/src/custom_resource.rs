@@ -6,10 +6,15 @@
 //!
 //! | request | does |
 //! | --- | --- |
-//! | Create, Update | proves the endpoint and registers it |
-//! | Update, while the stack rolls back | the same; but the endpoint is registered even if its canary fails, since it was the last known good |
+//! | Create, Update | proves the endpoint that the function is deployed with, and registers it |
+//! | Update of what is registered, to another AURA system | nothing: it is refused |
+//! | Update, while the stack rolls back | proves and registers; but the endpoint is registered even if its canary fails, since it was the last known good |
 //! | Delete, while the stack goes away | registers `HandBackUrl`, if there is one: AURA has no call to unregister |
 //! | Delete after a Create that never asked AURA, was refused by it, or was killed | nothing |
+//! | any of them, with other properties than the function was deployed with | nothing: it is refused |
+//!
+//! Whoever may invoke the function can send it requests. So a request only says when to act, and
+//! never on what: its properties have to be the ones of the function's own environment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,15 +24,15 @@ use serde::Deserialize;
 use serde_json::Value;
 use shared::secrets;
 
-use crate::answer::{Answer, NOT_REGISTERED, PHYSICAL_RESOURCE_ID, RequestIds, SendError};
+use crate::answer::{Answer, NOT_REGISTERED, PHYSICAL_RESOURCE_ID, RequestIds, SendError, cut};
 use crate::canary;
-use crate::endpoint::{Endpoint, Properties, PropertyError};
+use crate::endpoint::PropertyError;
 use crate::guard::guarded;
 use crate::invocation::Handler;
 use crate::journal::{Entry, Journal, Step};
 use crate::metrics::RequestMetrics;
 use crate::registrar::{Registrar, RegistrationError, once_permitted};
-use crate::stack::{Snapshot, StackError};
+use crate::stack::Snapshot;
 
 /// Kept back at the end of an invocation to send the answer, all its attempts included.
 pub const ANSWERING_TIME: Duration = Duration::from_secs(10);
@@ -39,6 +44,14 @@ const CHANGED_HINT: &str = "AURA may deliver to this endpoint now: see whether i
 /// What a person can do whose stack can't be deleted.
 const DELETE_HINT: &str = "AURA still delivers to this stack. Mend the cause and delete the stack \
     again, or delete it with --retain-resources AuraWebhook and tell AURA";
+
+/// How much of a step's outcome is answered, and of all of them together: CloudFormation takes 4,096
+/// bytes, and AURA may have had to say a lot.
+const MAX_STEP_BYTES: usize = 300;
+const MAX_SUMMARY_BYTES: usize = 1200;
+
+/// The property that says where AURA is to deliver when the stack is deleted.
+const HAND_BACK_URL: &str = "HandBackUrl";
 
 /// What CloudFormation sends. The properties are read later, so that wrong ones are answered.
 #[derive(Debug, Deserialize)]
@@ -54,6 +67,8 @@ pub struct Request {
     physical_resource_id: Option<String>,
     #[serde(default)]
     resource_properties: Value,
+    #[serde(default)]
+    old_resource_properties: Value,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -81,6 +96,7 @@ impl Handler {
             ids,
             physical_resource_id,
             resource_properties,
+            old_resource_properties,
         } = request;
         let metrics = RequestMetrics::start(kind.name(), &ids.request_id);
         let mut metrics = metrics.append_on_drop(self.metrics.clone());
@@ -91,7 +107,10 @@ impl Handler {
         let work = async move {
             match kind {
                 RequestType::Create | RequestType::Update => {
-                    registrar.deploy(resource_properties, &noted).await
+                    let is_update = kind == RequestType::Update && is_made;
+                    let registered = is_update.then_some(&old_resource_properties);
+                    let deploy = registrar.deploy(&resource_properties, registered, &noted);
+                    deploy.await
                 }
                 RequestType::Delete if is_made => {
                     registrar.hand_back(&resource_properties, &noted).await
@@ -139,17 +158,24 @@ fn with_hints(kind: RequestType, reason: String, journal: &Journal) -> String {
 }
 
 impl Registrar {
-    /// Proves and registers what the resource's properties say.
-    async fn deploy(&self, properties: Value, journal: &Journal) -> Result<(), RegistrationError> {
-        let properties = serde_json::from_value(properties).map_err(PropertyError::from)?;
-        let endpoint = Endpoint::check(&properties)?;
+    /// Proves and registers what the function is deployed with, if that is what it is asked for.
+    /// `registered` are the properties of what is registered already.
+    async fn deploy(
+        &self,
+        asked: &Value,
+        registered: Option<&Value>,
+        journal: &Journal,
+    ) -> Result<(), RegistrationError> {
+        // In a rollback CloudFormation has put the function back before it asks. So this also
+        // refuses a late request of the update that is being taken back.
+        self.config.expect_deployed(asked)?;
+        let endpoint = self.endpoint()?;
         let stack = self.stack().await?;
         stack.expect_in_progress()?;
-        // CloudFormation has put the function back before it asks. A request for something else is
-        // one of the update that is being taken back.
         let is_rollback = stack.is_rolling_back();
-        if is_rollback && !self.is_deployed(&properties) {
-            return Err(StackError::RolledBack.into());
+        // A rollback goes back to the stack's own AURA system.
+        if let Some(registered) = registered.filter(|_| !is_rollback) {
+            self.config.expect_same_aura(registered)?;
         }
         let (client, arn) = (&self.secrets_manager, &self.config.webhook_secret_arn);
         let secret = once_permitted(async || Ok(secrets::read_current(client, arn).await?)).await?;
@@ -173,13 +199,10 @@ impl Registrar {
 
     /// Registers where AURA is to deliver from now on, if the template says where and the stack
     /// goes away. Looks at nothing else first, so that nothing keeps a stack from being deleted.
-    async fn hand_back(
-        &self,
-        properties: &Value,
-        journal: &Journal,
-    ) -> Result<(), RegistrationError> {
-        let url = properties.get("HandBackUrl").and_then(Value::as_str);
-        if url.unwrap_or_default().is_empty() {
+    async fn hand_back(&self, asked: &Value, journal: &Journal) -> Result<(), RegistrationError> {
+        let asked = asked.get(HAND_BACK_URL).and_then(Value::as_str);
+        let is_deployed = asked.unwrap_or_default() == self.config.deployed.hand_back_url;
+        if is_deployed && !self.config.deployed.is_handed_back() {
             tracing::warn!(
                 "the endpoint goes away, but AURA has no call to unregister it: ask AURA to remove \
                  the webhook, or register another one; what is delivered until then is lost"
@@ -191,8 +214,10 @@ impl Registrar {
             tracing::info!("the stack stays: not handed back");
             return Ok(());
         }
-        let properties = Properties::deserialize(properties).map_err(PropertyError::from)?;
-        let mut endpoint = Endpoint::check(&properties)?;
+        if !is_deployed {
+            return Err(PropertyError::NotDeployed(vec![HAND_BACK_URL.to_owned()]).into());
+        }
+        let mut endpoint = self.endpoint()?;
         endpoint.url = endpoint.hand_back_url.clone().unwrap_or(endpoint.url);
         let (client, arn) = (&self.secrets_manager, &self.config.webhook_secret_arn);
         let registration = endpoint.registration(&secrets::read(client, arn).await?)?;
@@ -206,15 +231,6 @@ impl Registrar {
             Ok(stack.await?)
         };
         once_permitted(take).await
-    }
-
-    /// Whether the properties are those of the function's environment.
-    fn is_deployed(&self, properties: &Properties) -> bool {
-        let deployed = Properties {
-            hand_back_url: properties.hand_back_url.clone(),
-            ..self.config.deployed.clone()
-        };
-        *properties == deployed
     }
 }
 
@@ -232,13 +248,15 @@ fn data(journal: &Journal) -> Value {
     let each = steps.map(|step| {
         let entry = entries.iter().find(|entry| entry.step == step);
         let told = entry.map_or_else(|| "not done".to_owned(), Entry::told);
-        (step.name().to_owned(), told.into())
+        (step.name().to_owned(), cut(&told, MAX_STEP_BYTES).into())
     });
     let summary: Vec<_> = entries
         .iter()
         .map(|entry| format!("{}: {}", entry.step.name(), entry.told()))
         .collect();
-    let summary = ("Summary".to_owned(), summary.join("; ").into());
+    let summary = summary.join("; ");
+    let summary = cut(&summary, MAX_SUMMARY_BYTES);
+    let summary = ("Summary".to_owned(), summary.into());
     Value::Object(each.into_iter().chain([summary]).collect())
 }
 

@@ -3,7 +3,7 @@
 use http::HeaderName;
 use http::header;
 use secrecy::SecretString;
-use serde::Deserialize;
+use shared::catalogue::{current_name, names_to_register};
 use shared::loopback::is_loopback;
 use shared::panic_api::Registration;
 use shared::webhook::{IllegalHeaderValue, WebhookHeader};
@@ -11,6 +11,9 @@ use url::Url;
 
 /// The only method that AURA documents.
 const METHOD: &str = "webhook";
+
+/// What stands for every documented event name, so that a stack gets new ones with a new version.
+const ALL_EVENTS: &str = "ALL";
 
 /// Headers that HTTP itself sets or reads: none of them can carry a secret.
 const HTTPS_OWN: [HeaderName; 7] = [
@@ -23,24 +26,20 @@ const HTTPS_OWN: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
-/// What the template says of the endpoint, as it says it: the custom resource's
-/// `ResourceProperties`, or the function's environment.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+/// What the template says of the endpoint, as the function's environment has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Properties {
     /// The AURA environment.
     pub aura_base_url: String,
     /// Where AURA is to deliver.
     pub webhook_url: String,
-    /// The event names to deliver.
+    /// The event names to deliver, or `ALL` alone.
     pub events: Vec<String>,
     /// The header that carries the secret.
     pub header_name: String,
     /// What stands before the secret in it; empty for nothing.
-    #[serde(default)]
     pub header_scheme: String,
     /// Where AURA is to deliver when the stack is deleted; empty for nowhere.
-    #[serde(default)]
     pub hand_back_url: String,
 }
 
@@ -51,7 +50,7 @@ pub struct Endpoint {
     pub aura_base_url: Url,
     /// Where AURA is to deliver.
     pub url: Url,
-    /// The event names to deliver.
+    /// The names of the events to deliver, each as AURA registers it today.
     pub events: Vec<String>,
     /// The header that carries the secret.
     pub header: WebhookHeader,
@@ -62,9 +61,22 @@ pub struct Endpoint {
 /// A property that can't be used. Of a URL no more is shown than is never secret.
 #[derive(Debug, thiserror::Error)]
 pub enum PropertyError {
-    /// Not there at all, or of another type.
-    #[error("the resource's properties are wrong: {0}")]
-    Shape(#[from] serde_json::Error),
+    /// Somebody asks for something else than is deployed.
+    #[error(
+        "the request and this function's own configuration differ in {}, and nothing was sent \
+         anywhere: the function acts only on what it was deployed with. A deployment gives it that \
+         before it asks, so deploy again if you did",
+        .0.join(", ")
+    )]
+    NotDeployed(Vec<String>),
+    /// Another AURA system than the stack's.
+    #[error(
+        "{0} of a registered stack can't be changed, and nothing was registered: ids of two AURA \
+         systems would collide in one ledger, and the old system would go on delivering here. \
+         Deploy a second stack for the other one. New credentials of the same system belong into \
+         the secret that the stack has"
+    )]
+    AnotherAura(&'static str),
     /// Not a URL.
     #[error("{property} is no URL: {reason}")]
     NotAUrl {
@@ -92,6 +104,9 @@ pub enum PropertyError {
     /// No event names.
     #[error("Events is empty: name at least one event")]
     NoEvents,
+    /// All events, and single ones besides.
+    #[error("Events holds ALL and other names: leave it at ALL, or name each event without it")]
+    AllAndOthers,
     /// What is no event name.
     #[error("Events holds {0:?}: event names are letters, digits and underscores")]
     NotAnEventName(String),
@@ -109,6 +124,14 @@ pub enum PropertyError {
     HttpsOwnHeader(HeaderName),
 }
 
+impl Properties {
+    /// Whether they say where AURA is to deliver when the stack is deleted.
+    #[must_use]
+    pub fn is_handed_back(&self) -> bool {
+        !self.hand_back_url.is_empty()
+    }
+}
+
 impl Endpoint {
     /// Checks what the template says.
     ///
@@ -116,7 +139,9 @@ impl Endpoint {
     ///
     /// Names the property that can't be used, and its value unless that may be secret.
     pub fn check(properties: &Properties) -> Result<Self, PropertyError> {
-        let hand_back_url = Some(properties.hand_back_url.as_str()).filter(|url| !url.is_empty());
+        let hand_back_url = properties
+            .is_handed_back()
+            .then_some(properties.hand_back_url.as_str());
         Ok(Self {
             aura_base_url: checked_url("AuraBaseUrl", &properties.aura_base_url)?,
             url: checked_url("WebhookUrl", &properties.webhook_url)?,
@@ -169,6 +194,12 @@ fn checked_events(names: &[String]) -> Result<Vec<String>, PropertyError> {
     if names.is_empty() {
         return Err(PropertyError::NoEvents);
     }
+    if names == [ALL_EVENTS] {
+        return Ok(names_to_register().map(ToOwned::to_owned).collect());
+    }
+    if names.iter().any(|name| name == ALL_EVENTS) {
+        return Err(PropertyError::AllAndOthers);
+    }
     let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     for (index, name) in names.iter().enumerate() {
         if name.is_empty() || !name.bytes().all(is_legal) {
@@ -178,7 +209,14 @@ fn checked_events(names: &[String]) -> Result<Vec<String>, PropertyError> {
             return Err(PropertyError::EventTwice(name.clone()));
         }
     }
-    Ok(names.to_vec())
+    let mut current: Vec<String> = Vec::new();
+    // A stack that was deployed with both names of one event still has both.
+    for name in names.iter().map(|name| current_name(name)) {
+        if !current.iter().any(|before| before == name) {
+            current.push(name.to_owned());
+        }
+    }
+    Ok(current)
 }
 
 fn checked_header_name(text: &str) -> Result<HeaderName, PropertyError> {
@@ -255,6 +293,39 @@ mod tests {
         assert!(with_events(&["NEW_CALLOUT", " CALLOUT_CLOSED"]).contains("\" CALLOUT_CLOSED\""));
         let twice = with_events(&["NEW_CALLOUT", "CALLOUT_CLOSED", "NEW_CALLOUT"]);
         assert!(twice.contains("NEW_CALLOUT twice"), "{twice}");
+    }
+
+    fn events(names: &[&str]) -> Vec<String> {
+        let properties = Properties {
+            events: names.iter().map(ToString::to_string).collect(),
+            ..properties()
+        };
+        Endpoint::check(&properties).unwrap().events
+    }
+
+    #[test]
+    fn all_events_are_what_the_catalogue_has_for_new_registrations() {
+        let all: Vec<_> = names_to_register().collect();
+        assert_eq!(events(&["ALL"]), all);
+        for mixed in [
+            ["ALL", "NEW_CALLOUT"],
+            ["NEW_CALLOUT", "ALL"],
+            ["ALL", "ALL"],
+        ] {
+            let told = with_events(&mixed);
+            assert!(told.contains("ALL and other names"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_deprecated_name_is_registered_as_the_current_one_and_once() {
+        let (old, new) = (
+            "RESPONDER_ACKNOWLEDGED_CALLOUT_WITH_ETA",
+            "RESPONDER_ACKNOWLEDGED_CALLOUT",
+        );
+        assert_eq!(events(&[old]), [new]);
+        assert_eq!(events(&[new, "NEW_CALLOUT", old]), [new, "NEW_CALLOUT"]);
+        assert_eq!(events(&[old, "A_NEW_NAME", new]), [new, "A_NEW_NAME"]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ where
     T: Send + 'static,
     E: Error + Send + 'static,
 {
+    journal.ends_in(time);
     let mut work = tokio::spawn(work);
     let ended = match tokio::time::timeout(time, &mut work).await {
         Ok(ended) => ended,

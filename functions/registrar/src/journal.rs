@@ -41,6 +41,7 @@ pub struct Journal(Arc<Mutex<Notes>>);
 #[derive(Debug, Default)]
 struct Notes {
     entries: Vec<Entry>,
+    ends_at: Option<Instant>,
     aura_may_have_changed: bool,
 }
 
@@ -91,6 +92,20 @@ impl Journal {
             entry.ended = Some((told, entry.begun.elapsed()));
         }
         outcome
+    }
+
+    /// Notes how much time there is for all steps.
+    pub fn ends_in(&self, time: Duration) {
+        self.notes().ends_at = Instant::now().checked_add(time);
+    }
+
+    /// How much of that time is left; no end of it, if nobody has noted one.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        let ends_at = self.notes().ends_at;
+        ends_at.map_or(Duration::MAX, |at| {
+            at.saturating_duration_since(Instant::now())
+        })
     }
 
     /// What was begun so far, in order.

@@ -3,10 +3,13 @@
 //! 1. the token: AURA takes the credentials;
 //! 2. the canary: the endpoint publishes what comes with the very header that is to be registered;
 //! 3. the registration: from the moment AURA answers, all events go there;
-//! 4. the confirmation: AURA's answer says what was asked for.
+//! 4. the confirmation: AURA's answer doesn't say that it delivers elsewhere.
 //!
 //! Whatever fails before the third leaves AURA's registration as it was. So does a stack that has
 //! moved on since the first: a late registration would undo what came after it.
+//!
+//! What AURA answers "not now" to (408, 429, 5xx, or nothing) it is asked again, after a pause that
+//! is as long as AURA wishes, if there is so much time.
 
 use std::time::Duration;
 
@@ -24,7 +27,7 @@ use url::Url;
 
 use crate::canary::{CanaryError, CanarySender};
 use crate::config::Config;
-use crate::confirmation::{self, Confirmation, Contradiction};
+use crate::confirmation::{self, Confirmation, OtherUrl};
 use crate::endpoint::{Endpoint, PropertyError};
 use crate::journal::{Journal, Step};
 use crate::stack::{Snapshot, StackError};
@@ -33,6 +36,9 @@ use crate::stack::{Snapshot, StackError};
 /// have jitter.
 const TIMES_AGAIN: usize = 3;
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// What the rest of a request takes at least when AURA was waited for: a canary and a registration.
+const TIME_FOR_THE_REST: Duration = Duration::from_secs(10);
 
 /// How long a role may take to be the same everywhere, and the longest pause meanwhile.
 const ROLE_PATIENCE: Duration = Duration::from_secs(30);
@@ -80,9 +86,9 @@ pub enum RegistrationError {
     /// AURA didn't register it.
     #[error(transparent)]
     Aura(#[from] PanicApiError),
-    /// AURA registered something else.
+    /// AURA registered another URL.
     #[error(transparent)]
-    Contradiction(#[from] Contradiction),
+    OtherUrl(#[from] OtherUrl),
     /// The stack is not in a state to register anything for.
     #[error(transparent)]
     Stack(#[from] StackError),
@@ -117,7 +123,7 @@ impl Registrar {
             let secret = once_permitted(read).await?;
             let credentials = Credentials::parse(&secret)?;
             let aura = PanicApi::new(self.http.clone(), base_url.clone(), credentials);
-            again(async || Ok(aura.authenticate().await?)).await?;
+            again(journal, async || Ok(aura.authenticate().await?)).await?;
             Ok(aura)
         };
         journal
@@ -167,21 +173,21 @@ impl Registrar {
                 .expect_unchanged(&self.cloudformation, stack_id)
                 .await?;
             let answer = aura.register_webhook(registration).await;
-            // Only a refusal is known to have changed nothing.
-            if answer
-                .as_ref()
-                .err()
-                .is_none_or(PanicApiError::is_transient)
-            {
+            let error = answer.as_ref().err();
+            if error.is_none_or(PanicApiError::may_have_been_done) {
                 journal.note_that_aura_may_have_changed();
             }
             Ok(answer?)
         };
         let told = |_: &Vec<RegisteredWebhook>| "done".to_owned();
-        let work = Box::pin(again(ask));
+        let work = Box::pin(again(journal, ask));
         let registered = journal.step(Step::Registration, work, told).await?;
         let compared = async { confirmation::compare(registration, &registered) };
-        journal.step(Step::Confirmation, compared, told_of).await?;
+        let told = ToString::to_string;
+        let confirmation = journal.step(Step::Confirmation, compared, told).await?;
+        if confirmation != Confirmation::default() {
+            tracing::warn!(%confirmation, "AURA's answer is not quite what it was asked for");
+        }
         Ok(())
     }
 
@@ -207,18 +213,6 @@ impl Registrar {
     }
 }
 
-fn told_of(confirmation: &Confirmation) -> String {
-    match confirmation {
-        Confirmation::Confirmed => "as asked".to_owned(),
-        Confirmation::Partial(missing) => {
-            format!(
-                "nothing else than asked, but not told: {}",
-                missing.join(", ")
-            )
-        }
-    }
-}
-
 /// Asks AWS; again, for half a minute, while this function's role doesn't permit it: a deployment
 /// may have changed the role seconds ago, and it isn't the same everywhere yet.
 pub async fn once_permitted<T, F>(call: impl FnMut() -> F) -> Result<T, RegistrationError>
@@ -236,8 +230,9 @@ where
         .await
 }
 
-/// Calls AURA; again, after a pause, while AURA may recover. Doing it twice does no harm.
-async fn again<T, F>(call: impl FnMut() -> F) -> Result<T, RegistrationError>
+/// Calls AURA; again, after a pause, while AURA may recover and there is time for it. Doing it twice
+/// does no harm.
+async fn again<T, F>(journal: &Journal, call: impl FnMut() -> F) -> Result<T, RegistrationError>
 where
     F: Future<Output = Result<T, RegistrationError>>,
 {
@@ -247,6 +242,14 @@ where
         .with_jitter();
     call.retry(pauses)
         .when(|error| matches!(error, RegistrationError::Aura(error) if error.is_transient()))
-        .notify(|error, _| tracing::warn!(%error, "trying again"))
+        .adjust(|error, pause| {
+            let pause = match error {
+                RegistrationError::Aura(error) => error.pause(pause?),
+                _ => pause?,
+            };
+            let most = journal.time_left().saturating_sub(TIME_FOR_THE_REST);
+            (pause <= most).then_some(pause)
+        })
+        .notify(|error, pause| tracing::warn!(%error, ?pause, "trying again"))
         .await
 }

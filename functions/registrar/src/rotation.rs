@@ -23,9 +23,14 @@
 //! anything unless the stack is settled, and the same as when the step began. A deployment between
 //! two steps registers the current value; `testSecret` therefore registers the pending one again.
 
+use std::time::Duration;
+
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_secretsmanager::operation::put_secret_value::PutSecretValueError;
+use backon::{ExponentialBuilder, Retryable as _};
 use jiff::Timestamp;
 use rand::distr::{Alphanumeric, SampleString as _};
+use secrecy::SecretString;
 use serde::Deserialize;
 use shared::aws;
 use shared::panic_api::Registration;
@@ -41,6 +46,12 @@ use crate::values::Values;
 
 /// Length of a value in letters and digits: 285 bits of chance.
 const VALUE_LENGTH: usize = 48;
+
+/// How long Secrets Manager is asked for a value that it doesn't show yet, the first pause between
+/// two readings, and the longest.
+const VALUE_PATIENCE: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What Secrets Manager sends.
 #[derive(Debug, Deserialize)]
@@ -188,22 +199,26 @@ impl Registrar {
             return Ok(());
         }
         let value = Alphanumeric.sample_string(&mut rand::rng(), VALUE_LENGTH);
-        self.secrets_manager
+        let stored = self
+            .secrets_manager
             .put_secret_value()
             .secret_id(&self.config.webhook_secret_arn)
             .client_request_token(token)
             .secret_string(value)
             .version_stages(Stage::Pending.label())
             .send()
-            .await
-            .map_err(|error| failed("PutSecretValue", &error))?;
-        Ok(())
+            .await;
+        match stored {
+            Ok(_) => Ok(()),
+            // The version has another value, which wasn't shown yet.
+            Err(error) if is_stored_already(&error) => Ok(()),
+            Err(error) => Err(failed("PutSecretValue", &error)),
+        }
     }
 
     async fn set_value(&self, token: &str, journal: &Journal) -> Result<(), RotationError> {
         let stack = self.settled_stack().await?;
-        let value = self.pending_value().await?;
-        let value = value.ok_or_else(|| RotationError::NoValue(token.to_owned()))?;
+        let value = self.stored_value(token).await?;
         // Not by the version's age: RotateSecret makes it, and createSecret gives it its value.
         until_known(Timestamp::now(), journal).await;
         let endpoint = self.endpoint()?;
@@ -213,6 +228,24 @@ impl Registrar {
         Ok(self
             .prove_and_register(&endpoint, &registration, &stack, journal)
             .await?)
+    }
+
+    /// The value that createSecret has stored. Secrets Manager may not show it yet, so it is asked
+    /// again for some seconds.
+    pub(crate) async fn stored_value(&self, token: &str) -> Result<SecretString, RotationError> {
+        let read = async || {
+            let value = self.pending_value().await?;
+            value.ok_or_else(|| RotationError::NoValue(token.to_owned()))
+        };
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(FIRST_PAUSE)
+            .with_max_delay(LONGEST_PAUSE)
+            .without_max_times()
+            .with_total_delay(Some(VALUE_PATIENCE));
+        read.retry(pauses)
+            .when(|error| matches!(error, RotationError::NoValue(_)))
+            .notify(|error, _| tracing::info!(%error, "asking for the new value again"))
+            .await
     }
 
     /// Secrets Manager also asks for this step alone when a rotation is configured, to see whether
@@ -280,6 +313,12 @@ impl Registrar {
         self.prove(registration, canary::PATIENCE, journal).await?;
         self.register(&aura, registration, stack, journal).await
     }
+}
+
+fn is_stored_already(error: &SdkError<PutSecretValueError>) -> bool {
+    error
+        .as_service_error()
+        .is_some_and(PutSecretValueError::is_resource_exists_exception)
 }
 
 fn failed<E: ProvideErrorMetadata, R>(call: &'static str, error: &SdkError<E, R>) -> RotationError {

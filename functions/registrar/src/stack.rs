@@ -34,9 +34,6 @@ pub enum StackError {
     /// CloudFormation isn't waiting for an answer.
     #[error("the stack is {0}: this request is over")]
     RequestOver(String),
-    /// It is the request of an update that has failed or was cancelled.
-    #[error("the stack is being rolled back, and not to what this request says")]
-    RolledBack,
     /// The function may be configured for what is still to be undone.
     #[error(
         "the stack is {0}: nothing is registered until an update of it has succeeded or was rolled \

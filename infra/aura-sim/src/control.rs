@@ -25,7 +25,7 @@ use crate::{
     plan::Plan,
     play::{self, DayReport},
     refusal::Refusal,
-    registration::Registration,
+    registration::{Registration, RegistrationRequest},
     sim::Sim,
     world::{Position, PredefinedLocation},
 };
@@ -112,7 +112,7 @@ pub(crate) fn routes() -> Router<Arc<Sim>> {
         .route("/callouts", get(callouts))
         .route("/callouts/{id}/{act}", post(control))
         .route("/events", get(events))
-        .route("/registration", get(registration))
+        .route("/registration", get(registration).put(put_old_registration))
         .route("/deliveries", get(deliveries))
         .route("/resend/{n}", post(resend))
         .route("/tokens", get(tokens).delete(expire_tokens))
@@ -211,6 +211,17 @@ async fn registration(State(sim): State<Arc<Sim>>) -> Response {
         history: memory.registrations.history(),
     })
     .into_response()
+}
+
+/// Registers as was possible before a name was deprecated.
+async fn put_old_registration(
+    State(sim): State<Arc<Sim>>,
+    Body(request): Body<RegistrationRequest>,
+) -> Result<Response, Refusal> {
+    let allow_http_loopback = sim.options.allow_http_loopback;
+    let old = Registration::check_old(request, allow_http_loopback, Timestamp::now())?;
+    sim.memory().registrations.replace(old);
+    Ok(registration(State(sim)).await)
 }
 
 async fn deliveries(State(sim): State<Arc<Sim>>) -> Response {

@@ -41,6 +41,11 @@ impl EventName {
         let name: value::StrDeserializer<'_, value::Error> = name.into_deserializer();
         Self::deserialize(name).ok()
     }
+
+    /// Whether it is the old name of another one. A new registration must not ask for it.
+    pub(crate) fn is_deprecated(self) -> bool {
+        self == Self::ResponderAcknowledgedCalloutWithEta
+    }
 }
 
 /// One thing that happened, in the shape in which it is posted:

@@ -37,8 +37,12 @@
 //! | `"hang"` | nothing, until it gives up |
 //! | `"hangUp"` | nothing: the connection is closed |
 //!
+//! A `reply` of 429 with the header `retry-after` is AURA when it is called too often.
+//!
 //! `DELETE /_sim/tokens` ends every token that was given out, as an hour would. `GET /_sim/calls`
-//! tells every call that came, and the status that was answered.
+//! tells every call that came, and the status that was answered. `PUT /_sim/registration` registers
+//! a webhook as it was possible before an event name was deprecated: such registrations still work,
+//! but a new one that asks for that name is refused.
 //!
 //! # Plans
 //!
@@ -65,8 +69,8 @@
 //!   never is; what waited when it began goes out when it ends.
 //! - `loseRegistrationAfterSeconds`: then the registration in force is replaced, by one of the same
 //!   events to a place where nobody listens. Without one, nothing is lost.
-//! - `polls`: the share of the calls that read callouts which is answered 500, 502 or 503 (`fail`),
-//!   and of the others the share that is told what was so up to `mostMs` earlier (`stale`), when a
+//! - `polls`: the share of the calls that read callouts which is answered 429, 500, 502 or 503
+//!   (`fail`), and of the others the share that is told what was so up to `mostMs` earlier (`stale`), when a
 //!   callout may not have been there yet. Faults that were ordered come first.
 //!
 //! Each decision is drawn from the seed and the number of what it is about: of the event, or of the

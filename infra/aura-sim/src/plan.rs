@@ -77,7 +77,7 @@ pub struct Dark {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PollFaults {
-    /// The share that is answered 500, 502 or 503.
+    /// The share that is answered 429, 500, 502 or 503.
     pub fail: f64,
     /// The share whose answer is what the world was earlier, and by how much at most.
     pub stale: Late,

@@ -67,6 +67,21 @@ impl Registration {
         allow_http_loopback: bool,
         now: Timestamp,
     ) -> Result<Self, Refusal> {
+        let is_deprecated =
+            |name: &&String| EventName::parse(name).is_some_and(EventName::is_deprecated);
+        let names = request.events.as_deref().unwrap_or_default();
+        if let Some(name) = names.iter().find(is_deprecated) {
+            return Err(malformed(format!("event {name} is deprecated")));
+        }
+        Self::check_old(request, allow_http_loopback, now)
+    }
+
+    /// Checks a request by the rules of the time when no name was deprecated.
+    pub(crate) fn check_old(
+        request: RegistrationRequest,
+        allow_http_loopback: bool,
+        now: Timestamp,
+    ) -> Result<Self, Refusal> {
         let method = request.method.unwrap_or_else(|| METHOD.to_owned());
         if method != METHOD {
             return Err(malformed(format!("method {method} is unknown")));
@@ -92,7 +107,7 @@ impl Registration {
 
     /// The name under which an event is delivered, if it is listed.
     ///
-    /// A registration that lists only the deprecated twin of `RESPONDER_ACKNOWLEDGED_CALLOUT`
+    /// An old registration that lists only the deprecated twin of `RESPONDER_ACKNOWLEDGED_CALLOUT`
     /// still works, so it gets the event under that name; one that lists both gets it once.
     pub(crate) fn name_for(&self, message: EventName) -> Option<EventName> {
         let twin = (message == EventName::ResponderAcknowledgedCallout)
@@ -205,6 +220,16 @@ mod tests {
     }
 
     #[test]
+    fn a_new_registration_that_asks_for_a_deprecated_name_is_refused() {
+        let deprecated = "RESPONDER_ACKNOWLEDGED_CALLOUT_WITH_ETA";
+        let names = ["NEW_CALLOUT", deprecated];
+        assert_eq!(
+            check(request("https://example.com", &names)).err().unwrap(),
+            format!("event {deprecated} is deprecated")
+        );
+    }
+
+    #[test]
     fn http_is_for_loopback_alone_and_only_when_allowed() {
         let refused = Err("url must be HTTPS".to_owned());
         let url_of = |url, allowed| {
@@ -238,13 +263,14 @@ mod tests {
     }
 
     #[test]
-    fn a_deprecated_name_works_where_it_stands_alone() {
+    fn in_an_old_registration_a_deprecated_name_works_where_it_stands_alone() {
         use EventName::{
             NewCallout, ResponderAcknowledgedCallout as Current,
             ResponderAcknowledgedCalloutWithEta as Deprecated,
         };
         let name_for = |events: &[&str], name| {
-            check(request("https://example.com", events))
+            let request = request("https://example.com", events);
+            Registration::check_old(request, true, Timestamp::UNIX_EPOCH)
                 .unwrap()
                 .name_for(name)
         };

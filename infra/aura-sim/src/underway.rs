@@ -20,7 +20,8 @@ use crate::{
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
 /// What a call that fails is answered.
-const FAILURES: [StatusCode; 3] = [
+const FAILURES: [StatusCode; 4] = [
+    StatusCode::TOO_MANY_REQUESTS,
     StatusCode::INTERNAL_SERVER_ERROR,
     StatusCode::BAD_GATEWAY,
     StatusCode::SERVICE_UNAVAILABLE,
@@ -297,7 +298,7 @@ mod tests {
             polls.iter().filter(|&&poll| poll == failed).count()
         };
         for status in FAILURES {
-            assert!(is_about(0.1 / 3.0, failed(status), polls.len()), "{status}");
+            assert!(is_about(0.1 / 4.0, failed(status), polls.len()), "{status}");
         }
         let earlier: Vec<_> = polls
             .iter()

@@ -57,6 +57,7 @@ fn processor(stack: &Stack, bus: &FaultProxy) -> Result<Arc<RealProcessor>> {
         ),
         deliveries: Deliveries::default(),
         retention: Duration::from_hours(24),
+        repeat_window: None,
         now: Timestamp::now,
         new_owner: Uuid::now_v7,
         random: || 0.5,

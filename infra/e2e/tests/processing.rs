@@ -21,7 +21,7 @@ use shared::ledger::{ClaimRequest, DynamoLedger, LedgerKey};
 use shared::queue::Message;
 use uuid::Uuid;
 
-use self::trial::{Receive, Trial, delivery, entity};
+use self::trial::{Receive, Trial, delivery, delivery_at, entity};
 
 pub mod trial;
 
@@ -58,6 +58,34 @@ const UPDATE: &str = "DynamoDB_20120810.UpdateItem";
 const LOOK_UP: &str = "DynamoDB_20120810.BatchGetItem";
 const PUT: &str = "AWSEvents.PutEvents";
 const HIDE: &str = "AmazonSQS.ChangeMessageVisibilityBatch";
+
+/// Two responders arrive an hour apart, and AURA says the same of both.
+#[tokio::test]
+async fn what_arrives_again_behind_the_window_is_published_for_one_call_more() -> Result<()> {
+    const NAME: &str = "RESPONDER_ARRIVED_ON_SCENE";
+    let mut trial = Trial::begin().await?;
+    let start = Timestamp::now();
+    // Seconds between the arrivals, and how many calls to the ledger each takes. The last one is a
+    // copy of the first, and late.
+    for (later, calls) in [(0, 2), (60, 1), (3600, 3), (3660, 1), (299, 1)] {
+        let before = trial.dynamodb.calls().len();
+        let arrived = start + SignedDuration::from_secs(later);
+        trial.send(delivery_at(NAME, 1, arrived)?).await?;
+        drained(&trial.system.stack).await?;
+        let made = counts(&trial.dynamodb.calls().split_off(before));
+        // It may note when AURA delivered last.
+        let updates = made.get(UPDATE).copied().unwrap_or_default();
+        assert!((calls..=calls + 1).contains(&updates), "{later}: {made:?}");
+    }
+    let mut published = trial.published().await?;
+    published.sort_by_key(|event| event.detail.received_at.clone());
+    let keys: Vec<_> = published.iter().map(|event| &event.detail.key).collect();
+    let [first, second] = keys.as_slice() else {
+        anyhow::bail!("{keys:?}");
+    };
+    assert_eq!(format!("{first}#2"), **second);
+    Ok(())
+}
 
 #[tokio::test]
 async fn a_new_event_costs_two_calls_to_the_ledger_an_opening_three_a_duplicate_one_a_batch_one_more()
@@ -205,6 +233,8 @@ async fn an_event_that_another_worker_holds_waits_for_its_lease_and_comes_once_m
         },
         digest: "of another worker".into(),
         delivery_id: Uuid::now_v7(),
+        received_at: now,
+        repeat_window: None,
         origin: Origin::Webhook,
         owner: Uuid::now_v7(),
         now,

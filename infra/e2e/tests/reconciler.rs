@@ -2,7 +2,7 @@
 
 pub mod trial;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use local::aura::Controller::{Acknowledge, Arrive, Close, Complete};
@@ -172,6 +172,78 @@ async fn an_active_callout_is_not_closed_by_a_list_that_lacks_it_once() -> Resul
 }
 
 #[tokio::test]
+async fn a_list_that_may_be_a_page_closes_nothing_that_aura_still_knows() -> Result<()> {
+    let mut trial = Trial::begin(&[]).await?;
+    let closed = trial.told_callout().await?;
+    let mut active = Vec::new();
+    for _ in 0..10 {
+        active.push(trial.told_callout().await?);
+    }
+    trial.secretly(&closed, &[Close]).await?;
+    let recovered = async |active: u32, closings: u32| {
+        let line = trial.run().await?;
+        assert_eq!(
+            (&line["Active"], &line["ClosingsRecovered"]),
+            (&json!(active), &json!(closings)),
+            "{line}"
+        );
+        anyhow::Ok(())
+    };
+    // The first list has ten entries, and a second one would have eleven.
+    let entry = |id: &String| json!({"id": id, "status": "created"});
+    let ten: Value = active.iter().map(entry).collect();
+    let eleven: Value = active.iter().chain(active.first()).map(entry).collect();
+    for list in [ten, eleven.clone()] {
+        trial.aura.order(&reply(ACTIVE, 1, 200, list)).await?;
+    }
+    recovered(10, 0).await?;
+    trial.aura.forget_faults().await?;
+    // The other way round: the second list is AURA's own.
+    trial.aura.order(&reply(ACTIVE, 1, 200, eleven)).await?;
+    recovered(11, 0).await?;
+    // AURA doesn't know it any more.
+    let refusal = json!({"message": "no"});
+    trial.aura.order(&reply(GET, 1, 404, refusal)).await?;
+    recovered(10, 1).await?;
+    // Nine are no page.
+    let next = active.first().context("none is active")?;
+    trial.secretly(next, &[Close]).await?;
+    recovered(9, 1).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_missed_opening_whose_creation_cannot_be_read_waits_once_for_auras_lag() -> Result<()> {
+    let mut trial = Trial::begin(&[("AuraLagSeconds", "4")]).await?;
+    trial.deafen().await?;
+    let id = trial.callout().await?;
+    trial.undeafen().await?;
+    let listed = json!([{"id": id, "status": "created", "createdAt": "a while ago"}]);
+    trial
+        .aura
+        .order(&reply(ACTIVE, 1, 200, listed.clone()))
+        .await?;
+    let line = trial.run().await?;
+    assert_eq!(
+        (&line["Active"], &line["OpeningsRecovered"]),
+        (&json!(1), &json!(0)),
+        "{line}"
+    );
+    // A run that fails forgets nothing of it.
+    let down = reply(ACTIVE, 3, 503, json!({"message": "later"}));
+    trial.aura.order(&down).await?;
+    let (run, _) = trial.any_run().await?;
+    assert!(matches!(run, Run::Failed(_)), "{run:?}");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    trial.aura.forget_faults().await?;
+    trial.aura.order(&reply(ACTIVE, 1, 200, listed)).await?;
+    let line = trial.run().await?;
+    assert_eq!(line["OpeningsRecovered"], 1, "{line}");
+    assert_eq!(trial.published().await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_change_that_nobody_told_of_is_observed_once() -> Result<()> {
     let mut trial = Trial::begin(&[]).await?;
     let id = trial.told_callout().await?;
@@ -284,6 +356,45 @@ async fn aura_out_of_order_changes_nothing_and_is_asked_again_after_a_pause() ->
 }
 
 #[tokio::test]
+async fn aura_that_asks_for_patience_gets_it_if_the_run_has_so_much_time() -> Result<()> {
+    let mut trial = Trial::begin(&[]).await?;
+    trial.told_callout().await?;
+    let busy = |retry_after: &str| {
+        let reply = Reply {
+            status: 429,
+            headers: [("retry-after".to_owned(), retry_after.to_owned())].into(),
+            body: json!({"message": "slower"}),
+        };
+        Fault::once(ACTIVE, FaultyAnswer::Reply(reply))
+    };
+    trial.aura.order(&busy("2")).await?;
+    let begun = Instant::now();
+    let line = trial.run().await?;
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{line}");
+    assert_eq!(
+        (&line["AuraFailures"], &line["AuraRefuses"]),
+        (&json!(1), &json!(0)),
+        "{line}"
+    );
+    // An hour is more than a run has: it doesn't spend its time on that, and the next one asks.
+    trial.aura.order(&busy("3600")).await?;
+    let begun = Instant::now();
+    let (run, line) = trial.any_run().await?;
+    assert!(begun.elapsed() < Duration::from_secs(15), "{line}");
+    let Run::Failed(told) = run else {
+        panic!("{run:?}");
+    };
+    assert!(told.contains("asks to wait for 3600 s"), "{told}");
+    assert_eq!(
+        (&line["AuraFailures"], &line["AuraRefuses"]),
+        (&json!(1), &json!(0)),
+        "{line}"
+    );
+    trial.run().await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_refusal_ends_the_asking_at_once_and_raises_its_metric() -> Result<()> {
     let mut trial = Trial::begin(&[]).await?;
     for _ in 0..4 {
@@ -301,6 +412,35 @@ async fn a_refusal_ends_the_asking_at_once_and_raises_its_metric() -> Result<()>
         // The credentials may have been mended.
         let line = trial.run().await?;
         assert_eq!(line["AuraRefuses"], 0, "{line}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_aura_refuses_about_one_callout_stops_no_other_closing() -> Result<()> {
+    // One call at a time, so that the refusals come in a row.
+    let mut trial = Trial::begin(&[("AuraCallsAtOnce", "1")]).await?;
+    for status in [403, 400] {
+        for _ in 0..5 {
+            let id = trial.told_callout().await?;
+            trial.secretly(&id, &[Close]).await?;
+        }
+        let refusal = json!({"message": "no"});
+        trial.aura.order(&reply(GET, 4, status, refusal)).await?;
+        let line = trial.run().await?;
+        assert_eq!(
+            (&line["ClosingsRecovered"], &line["Unsettled"]),
+            (&json!(1), &json!(4)),
+            "{line}"
+        );
+        let forbidden = if status == 403 { json!(4) } else { Value::Null };
+        assert_eq!(
+            (&line["Forbidden"], &line["AuraRefuses"]),
+            (&forbidden, &json!(0)),
+            "{line}"
+        );
+        let line = trial.run().await?;
+        assert_eq!(line["ClosingsRecovered"], 4, "{line}");
     }
     Ok(())
 }
@@ -462,6 +602,8 @@ async fn lock(trial: &Trial, seconds: i64) -> Result<Claim> {
         },
         digest: String::new(),
         delivery_id: owner,
+        received_at: now,
+        repeat_window: None,
         origin: Origin::Reconciler,
         owner,
         now,

@@ -41,15 +41,20 @@ pub fn registrar(stack: &Stack) -> Result<Arc<Registrar>> {
 /// The same, that takes another stack for the one that is deployed.
 fn registrar_in(stack: &Stack, stack_id: &str) -> Result<Arc<Registrar>> {
     let sdk = stack.account().sdk_config();
-    let config = Config {
+    let http = shared::http_client::build()?;
+    let config = config(stack, stack_id)?;
+    Ok(Arc::new(Registrar::new(sdk, http, config)))
+}
+
+/// What the stack's own registrar is told by its environment.
+fn config(stack: &Stack, stack_id: &str) -> Result<Config> {
+    Ok(Config {
         webhook_secret_arn: stack.output("WebhookSecretArn")?.to_owned(),
         aura_credentials_secret_arn: parameter(stack, "AuraCredentialsSecretArn")?,
         ledger_table_name: stack.output("LedgerTableName")?.to_owned(),
         stack_id: stack_id.to_owned(),
         deployed: deployed(stack)?,
-    };
-    let http = shared::http_client::build()?;
-    Ok(Arc::new(Registrar::new(sdk, http, config)))
+    })
 }
 
 fn deployed(stack: &Stack) -> Result<Properties> {
@@ -59,9 +64,17 @@ fn deployed(stack: &Stack) -> Result<Properties> {
         webhook_url: stack.output("WebhookUrl")?.to_owned(),
         events: events.split(',').map(ToOwned::to_owned).collect(),
         header_name: parameter(stack, "WebhookHeaderName")?,
-        header_scheme: parameter(stack, "WebhookHeaderScheme")?,
-        hand_back_url: String::new(),
+        header_scheme: word(stack, "WebhookHeaderScheme")?,
+        hand_back_url: word(stack, "HandBackUrl")?,
     })
+}
+
+/// A parameter that may be `none`, as the function is told it.
+fn word(stack: &Stack, name: &str) -> Result<String> {
+    let value = parameter(stack, name)?;
+    Ok(Some(value)
+        .filter(|value| value != "none")
+        .unwrap_or_default())
 }
 
 fn parameter(stack: &Stack, name: &str) -> Result<String> {
@@ -134,12 +147,7 @@ impl Requests {
 
     /// The resource's properties, as the template has them.
     pub fn properties(&self) -> Result<Value> {
-        let properties = deployed(&self.stack)?;
-        Ok(json!({
-            "AuraBaseUrl": properties.aura_base_url, "WebhookUrl": properties.webhook_url,
-            "Events": properties.events, "HeaderName": properties.header_name,
-            "HeaderScheme": properties.header_scheme, "HandBackUrl": "",
-        }))
+        Ok(config(&self.stack, self.stack.name())?.resource_properties())
     }
 
     /// A request for the resource with this id; one to create it comes without.

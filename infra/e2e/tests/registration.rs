@@ -3,6 +3,8 @@
 
 use anyhow::{Context as _, Result};
 use e2e::Local;
+use local::aura::faults::REGISTER;
+use local::aura::{self, Aura};
 use local::consumers::{Consumers, Queue};
 use local::contract;
 use local::function_logs;
@@ -14,6 +16,7 @@ use local::stack::Stack;
 use local::system::{Header, Leftovers, STACK_NAME, Webhook};
 use local::template::Template;
 use serde_json::{Value, json};
+use shared::catalogue::{EVENT_NAMES, names_to_register};
 
 use self::trial::{
     Line, OF_INGEST, SECRET_OF_INGEST, Trial, WEBHOOK, bent, failing_at_last, rolled_back,
@@ -41,7 +44,8 @@ async fn a_stack_is_registered_once_and_proven_by_a_canary_that_no_consumer_gets
     let webhook = Webhook::of(&stack).await?;
     assert_eq!(registered["url"], stack.output("WebhookUrl")?);
     assert_eq!(registered["method"], "webhook");
-    assert_eq!(registered["events"], json!(shared::catalogue::EVENT_NAMES));
+    let names: Vec<_> = names_to_register().collect();
+    assert_eq!(registered["events"], json!(names));
     let header = &registered["headers"][&webhook.header.name];
     assert!(header == webhook.header.value.as_str(), "another header");
     assert_eq!(trial.register_calls().await?, 1);
@@ -126,6 +130,78 @@ async fn an_update_of_the_events_takes_effect_and_deliveries_go_on() -> Result<(
     assert!(registrations[1] == expected, "more has changed");
     assert_eq!(statuses_of(&trial).await?, [CREATED, UPDATED].concat());
     assert_eq!(published_canaries(&stack).await?, 2);
+    Ok(())
+}
+
+/// CloudFormation doesn't ask the registrar for anything while no property changes.
+#[test]
+fn a_name_that_is_new_to_the_catalogue_makes_the_next_deployment_register() {
+    let template = include_str!("../../../template.yaml");
+    let line = format!("\n      KnownEvents: {}\n", names_to_register().count());
+    assert!(template.contains(&line), "template.yaml doesn't say {line}");
+}
+
+/// As a stack has it that was deployed when the list was the default.
+#[tokio::test]
+async fn a_list_with_a_deprecated_name_is_registered_under_todays_names() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let list = EVENT_NAMES.join(",");
+    trial.deploy(&[("WebhookEvents", &list)]).await?;
+    let now = trial.registrations().await?.pop().context("none")?;
+    let names: Vec<_> = names_to_register().collect();
+    assert_eq!(now["events"], json!(names));
+    Ok(())
+}
+
+#[tokio::test]
+async fn all_events_and_single_ones_besides_are_refused_and_aura_is_not_asked() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let changes = [("WebhookEvents", "ALL,NEW_CALLOUT")];
+    rolled_back(trial.deploy(&changes).await)?;
+    let reason = trial.reason().await?;
+    assert!(reason.contains("ALL and other names"), "{reason}");
+    assert!(
+        trial
+            .aura
+            .calls()
+            .await?
+            .iter()
+            .all(|call| call.name != REGISTER)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_registered_stack_stays_with_its_aura_and_the_other_hears_nothing() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    let sim = aura::start().await?;
+    let other = Aura::connect(&sim.url()).await?;
+    let calls = other.calls().await?.len();
+    let secrets = stack.account().secretsmanager();
+    let secret = secrets.create_secret().name("others-credentials");
+    let secret = secret.secret_string("{}").send().await?.arn;
+    let secret = secret.context("no ARN")?;
+    let update = async {
+        for change in [
+            ("AuraBaseUrl", &sim.url()),
+            ("AuraCredentialsSecretArn", &secret),
+        ] {
+            let failure = rolled_back(trial.deploy(&[(change.0, change.1)]).await)?;
+            assert_eq!(failure.status, "UPDATE_ROLLBACK_COMPLETE", "{failure}");
+            let reason = trial.reason().await?;
+            let told = format!("{} of a registered stack can't be changed", change.0);
+            assert!(reason.contains(&told), "{reason}");
+            assert!(reason.contains("Deploy a second stack"), "{reason}");
+        }
+        Ok(())
+    };
+    Box::pin(trial.under_traffic(&stack, update)).await?;
+    assert_eq!(other.calls().await?.len(), calls);
+    // CloudFormation can't know that nothing has changed, and has the old one proven again.
+    let registrations = trial.registrations().await?;
+    assert_eq!(registrations.len(), 3);
+    assert!(registrations.iter().all(|its| *its == registrations[0]));
     Ok(())
 }
 

@@ -1,12 +1,17 @@
 //! CloudFormation's requests, as it may send them and MiniStack doesn't: twice, or after a failure.
 
 use anyhow::Result;
-use local::proxy::{Fault, FaultProxy, Plan};
+use local::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply};
+use local::aura::{self, Aura};
+use local::proxy::{self, FaultProxy, Plan};
 use registrar::answer::{NOT_REGISTERED, PHYSICAL_RESOURCE_ID};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::registrar_here::Requests;
 use crate::registration::trial::Trial;
+
+/// Where AURA is to deliver after a stack.
+const BEFORE: &str = "http://127.0.0.1:9/before";
 
 #[tokio::test]
 async fn a_request_that_comes_twice_does_no_harm() -> Result<()> {
@@ -52,21 +57,98 @@ async fn a_request_that_comes_when_its_deployment_is_over_registers_nothing() ->
 #[tokio::test]
 async fn a_delete_after_a_create_that_aura_refused_touches_nothing() -> Result<()> {
     let trial = Trial::begin().await?;
-    let requests = Requests::awaited_by(&trial.deploy(&[]).await?).await?;
-    let mut properties = requests.properties()?;
-    properties["Events"] = json!(["NOT_AN_EVENT"]);
-    properties["HandBackUrl"] = "http://127.0.0.1:9/before".into();
-    let create = requests.request("Create", None, &properties);
-    let created = requests.send(&create).await?;
-    assert_eq!(created["Status"], "FAILED", "{created}");
-    assert_eq!(created["PhysicalResourceId"], NOT_REGISTERED);
+    let stack = trial.deploy(&[("HandBackUrl", BEFORE)]).await?;
+    let requests = Requests::awaited_by(&stack).await?;
+    let properties = requests.properties()?;
+    // The second refusal is no word about the request, and one all the same.
+    for status in [400, 429] {
+        let refusal = Reply {
+            status,
+            headers: [("retry-after".to_owned(), "3600".to_owned())].into(),
+            body: json!({"message": "no"}),
+        };
+        let refusal = Fault::once(REGISTER, FaultyAnswer::Reply(refusal));
+        trial.order(refusal).await?;
+        let create = requests.request("Create", None, &properties);
+        let created = requests.send(&create).await?;
+        assert_eq!(created["Status"], "FAILED", "{created}");
+        assert_eq!(created["PhysicalResourceId"], NOT_REGISTERED);
 
-    let calls = trial.aura.calls().await?.len();
-    let delete = requests.request("Delete", Some(NOT_REGISTERED), &properties);
-    let deleted = requests.send(&delete).await?;
-    assert_eq!(deleted["Status"], "SUCCESS", "{deleted}");
+        let calls = trial.aura.calls().await?.len();
+        let delete = requests.request("Delete", Some(NOT_REGISTERED), &properties);
+        let deleted = requests.send(&delete).await?;
+        assert_eq!(deleted["Status"], "SUCCESS", "{deleted}");
+        assert_eq!(trial.aura.calls().await?.len(), calls);
+        assert_eq!(trial.registrations().await?.len(), 1);
+    }
+    Ok(())
+}
+
+/// Whoever may invoke the function would be sent AURA's credentials and the webhook's secret.
+#[tokio::test]
+async fn what_was_not_deployed_is_refused_and_nobody_is_called() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let requests = Requests::awaited_by(&trial.deploy(&[]).await?).await?;
+    let sim = aura::start().await?;
+    let theirs = sim.url();
+    let elsewhere = Aura::connect(&theirs).await?;
+    let calls_there = elsewhere.calls().await?.len();
+    let cases = [
+        ("AuraBaseUrl", json!(theirs)),
+        ("WebhookUrl", json!(format!("{theirs}/aura/events"))),
+        ("Events", json!(["NEW_CALLOUT"])),
+        ("HeaderName", json!("x-theirs")),
+        ("HeaderScheme", json!("Theirs")),
+        ("HandBackUrl", json!(format!("{theirs}/after"))),
+        ("AuraCredentialsSecretArn", json!("arn:theirs")),
+        ("WebhookSecretArn", json!("arn:theirs")),
+        ("AuraBaseUrl", json!({})),
+        ("Events", Value::Null),
+    ];
+    let (registered, calls) = (
+        trial.registrations().await?,
+        trial.aura.calls().await?.len(),
+    );
+    for (property, value) in cases {
+        for (kind, id) in [("Create", None), ("Update", Some(PHYSICAL_RESOURCE_ID))] {
+            let mut properties = requests.properties()?;
+            properties[property] = value.clone();
+            let answer = requests
+                .send(&requests.request(kind, id, &properties))
+                .await?;
+            assert_eq!(answer["Status"], "FAILED", "{answer}");
+            let reason = answer["Reason"].as_str().unwrap_or_default();
+            let told =
+                format!("the request and this function's own configuration differ in {property},");
+            assert!(reason.starts_with(&told), "{reason}");
+        }
+    }
+    assert!(trial.registrations().await? == registered, "it has changed");
     assert_eq!(trial.aura.calls().await?.len(), calls);
-    assert_eq!(trial.registrations().await?.len(), 1);
+    assert_eq!(elsewhere.calls().await?.len(), calls_there);
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_what_is_not_registered_may_choose_another_aura() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let requests = Requests::awaited_by(&trial.deploy(&[]).await?).await?;
+    for name in ["AuraBaseUrl", "AuraCredentialsSecretArn"] {
+        let mut before = requests.properties()?;
+        before[name] = "https://panic.aura.services".into();
+        for (id, status) in [
+            (PHYSICAL_RESOURCE_ID, "FAILED"),
+            (NOT_REGISTERED, "SUCCESS"),
+        ] {
+            let mut update = requests.request("Update", Some(id), &requests.properties()?);
+            update["OldResourceProperties"] = before.clone();
+            let calls = trial.aura.calls().await?.len();
+            let answer = requests.send(&update).await?;
+            assert_eq!(answer["Status"], status, "{answer}");
+            let was_called = trial.aura.calls().await?.len() > calls;
+            assert_eq!(was_called, status == "SUCCESS", "{answer}");
+        }
+    }
     Ok(())
 }
 
@@ -78,7 +160,11 @@ async fn an_answer_that_is_not_taken_is_put_again() -> Result<()> {
     let id = Some(PHYSICAL_RESOURCE_ID);
     let mut delete = requests.request("Delete", id, &requests.properties()?);
     delete["ResponseURL"] = proxy.url().into();
-    for (times, fault) in [(1, Fault::ResetBefore), (2, Fault::InternalError)] {
+    let faults = [
+        (1, proxy::Fault::ResetBefore),
+        (2, proxy::Fault::InternalError),
+    ];
+    for (times, fault) in faults {
         proxy.forget();
         proxy.set(Plan::Next(times, fault));
         let answer = requests.send(&delete).await?;

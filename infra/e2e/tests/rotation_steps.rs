@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use aws_sdk_secretsmanager::types::RotationRulesType;
-use local::aura::faults::{Fault, FaultyAnswer, REGISTER, TOKEN};
+use local::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply, TOKEN};
 use local::proxy::FaultProxy;
 use local::stack::Stack;
 use local::system::Webhook;
 use registrar::journal::Journal;
 use registrar::registrar::Registrar;
 use registrar::rotation::{Request, RotationError, RotationStep};
+use serde_json::Value;
 use shared::secrets::Stage;
 use uuid::Uuid;
 
@@ -82,6 +83,17 @@ async fn each_step_can_be_taken_twice_and_none_while_the_stack_is_changed() -> R
     for _ in 0..2 {
         take(&registrar, RotationStep::CreateSecret, &token).await?;
         assert!(version(&stack, Stage::Pending).await? == (value.clone(), token.clone()));
+    }
+    // AURA is busy, which is no reason to fail.
+    for call in [TOKEN, REGISTER] {
+        let busy = Reply {
+            status: 429,
+            headers: [("retry-after".to_owned(), "1".to_owned())].into(),
+            body: Value::Null,
+        };
+        trial
+            .order(Fault::once(call, FaultyAnswer::Reply(busy)))
+            .await?;
     }
     let set = || take(&registrar, RotationStep::SetSecret, &token);
     tokio::try_join!(set(), set())?;

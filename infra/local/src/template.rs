@@ -353,6 +353,64 @@ Resources:
         );
     }
 
+    const DEPLOYED: &str = include_str!("../../../template.yaml");
+    const SAMCONFIG: &str = include_str!("../../../samconfig.toml");
+
+    /// The parameters that an environment of `samconfig.toml` sets.
+    fn overrides(environment: &str) -> BTreeMap<&'static str, &'static str> {
+        let section = format!("\n[{environment}.deploy.parameters]\n");
+        let (_, section) = SAMCONFIG.split_once(&section).unwrap();
+        let (_, list) = section.split_once("\nparameter_overrides = [\n").unwrap();
+        let (list, _) = list.split_once("\n]").unwrap();
+        let pairs = list.lines().map(|line| {
+            let pair = line.trim().trim_matches([',', '"']);
+            pair.split_once('=').unwrap()
+        });
+        pairs.collect()
+    }
+
+    #[test]
+    fn what_an_environment_sets_are_parameters_of_the_template() {
+        let (_, parameters) = DEPLOYED.split_once("\nParameters:\n").unwrap();
+        let (parameters, _) = parameters.split_once("\nMappings:\n").unwrap();
+        for environment in ["default", "staging", "production"] {
+            for name in overrides(environment).keys() {
+                assert!(parameters.contains(&format!("\n  {name}:\n")), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn auras_staging_wakes_nobody_for_a_webhook_that_is_down_and_heals_nothing() {
+        for environment in ["default", "staging", "production"] {
+            let overrides = overrides(environment);
+            let is_staging = overrides["AuraBaseUrl"].contains("staging");
+            assert_eq!(is_staging, environment != "production");
+            let expected = is_staging.then_some("false");
+            for name in ["WebhookDownAlarmActions", "SelfHeal"] {
+                assert_eq!(
+                    overrides.get(name).copied(),
+                    expected,
+                    "{environment}: {name}"
+                );
+            }
+        }
+        let (_, alarm) = DEPLOYED.split_once("\n  WebhookDownAlarm:\n").unwrap();
+        let (alarm, _) = alarm.split_once("\n\n").unwrap();
+        assert!(alarm.contains("\n      ActionsEnabled: !If [WebhookDownTold, true, false]\n"));
+        let condition = "WebhookDownTold: !Equals [!Ref WebhookDownAlarmActions, \"true\"]";
+        assert!(DEPLOYED.contains(condition));
+    }
+
+    /// A value is taken while it is the current one, and then the previous one.
+    #[test]
+    fn a_captured_header_is_refused_before_the_ledger_forgets_what_it_could_replay() {
+        let days: u32 = overrides("production")["RotationDays"].parse().unwrap();
+        let (_, remembered) = DEPLOYED.split_once("LEDGER_RETENTION_DAYS: \"").unwrap();
+        let (remembered, _) = remembered.split_once('"').unwrap();
+        assert!(days > 0 && 2 * days < remembered.parse().unwrap());
+    }
+
     #[test]
     fn a_line_that_is_missing_or_there_twice_is_an_error() {
         assert!(with_code_uri(TEMPLATE, "registrar", "s3://b/k").is_err());

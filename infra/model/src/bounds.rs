@@ -28,6 +28,10 @@ pub struct Bounds {
     pub clocks: PerWorker<SignedDuration>,
     /// The payload's digest of each delivery.
     pub digests: PerDelivery<&'static str>,
+    /// When each delivery arrives, since the start: the earliest time at which it is received.
+    pub arrivals: PerDelivery<SignedDuration>,
+    /// Of a recurring event; `None` if the event happens once.
+    pub repeat_window: Option<Duration>,
     /// The function's timeout.
     pub timeout: Duration,
     /// How long a stalled worker may live beyond its deadline.
@@ -36,6 +40,17 @@ pub struct Bounds {
     pub receives: u32,
     /// What may go wrong, and how often in all.
     pub adversities: Adversities,
+}
+
+impl Bounds {
+    /// Whether both deliveries are of one occurrence: then one of them is to be published, and else
+    /// both.
+    #[must_use]
+    pub fn are_copies(&self) -> bool {
+        let [first, second] = self.arrivals.0;
+        let apart = (second - first).unsigned_abs();
+        self.repeat_window.is_none_or(|window| apart <= window)
+    }
 }
 
 /// A part of all that can happen. All of it at once would take for ever.
@@ -49,13 +64,15 @@ pub struct Scenario {
 
 impl Scenario {
     /// What every run of the command explores.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::CLOCKS_APART,
         Self::STALL,
         Self::ANY_TWO,
         Self::THREE,
         Self::CONFLICT,
         Self::RETENTION,
+        Self::REPEATED,
+        Self::COPIED,
     ];
 
     /// Every worker's clock is another one.
@@ -142,6 +159,30 @@ impl Scenario {
         },
     };
 
+    /// The second delivery arrives behind the window: another occurrence of the same event.
+    pub const REPEATED: Self = Self {
+        name: "the event happens again",
+        bounds: Bounds {
+            arrivals: PerDelivery([SignedDuration::ZERO, SignedDuration::from_secs(4)]),
+            repeat_window: Some(WINDOW),
+            adversities: Adversities {
+                stalls: 0,
+                early_receives: 0,
+                ..Adversities::up_to(2)
+            },
+            ..BOUNDS
+        },
+    };
+
+    /// The second delivery arrives within the window, and may be processed long after it.
+    pub const COPIED: Self = Self {
+        name: "a copy of an event that may recur",
+        bounds: Bounds {
+            arrivals: PerDelivery([SignedDuration::ZERO, SignedDuration::from_secs(1)]),
+            ..Self::REPEATED.bounds
+        },
+    };
+
     /// A death, and few receives.
     pub const DEATH: Self = Self {
         name: "a death, and dead letters soon",
@@ -170,12 +211,17 @@ impl Scenario {
 const BOUNDS: Bounds = Bounds {
     clocks: clocks([0, 0, 0]),
     digests: PerDelivery(["a", "a"]),
+    arrivals: PerDelivery([SignedDuration::ZERO; 2]),
+    repeat_window: None,
     // The shortest in which a wave is started at all, in whole seconds.
     timeout: Duration::from_secs(3),
     overrun: Duration::from_secs(6),
     receives: retry::MOST_RECEIVES,
     adversities: Adversities::none(0),
 };
+
+/// How long it is doesn't matter: what counts is on which side of it the second delivery is.
+const WINDOW: Duration = Duration::from_secs(2);
 
 const fn clocks(ahead: [i64; 3]) -> PerWorker<SignedDuration> {
     let [a, b, c] = ahead;
@@ -285,7 +331,16 @@ impl fmt::Display for Bounds {
             self.timeout.as_secs(),
             self.receives,
             self.adversities
-        )
+        )?;
+        if let Some(window) = self.repeat_window {
+            let [_, second] = self.arrivals.0;
+            let (second, window) = (second.as_secs(), window.as_secs());
+            write!(
+                f,
+                "; the second arrives after {second} s, window {window} s"
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use processor::record::Outcome;
 use processor::schedule;
-use shared::ledger::{Operand, RULES, Rules, Value};
+use shared::ledger::{LedgerKey, Operand, RULES, Rules, Value};
 
 /// How long the ledger remembers an event, as template.yaml has it.
 pub const RETENTION: SignedDuration = days(35);
@@ -21,6 +21,11 @@ pub struct Design {
     pub lease_until: fn(Timestamp) -> Timestamp,
     /// How much of the time until the deadline a worker publishes in.
     pub publishing_time: fn(Duration) -> Duration,
+    /// What counts as the time of arrival of a delivery that arrived at one time and is processed at
+    /// another.
+    pub arrival: fn(Timestamp, Timestamp) -> Timestamp,
+    /// The key of an occurrence.
+    pub key: fn(&LedgerKey, u32) -> LedgerKey,
     /// Whether the queue may forget a record.
     pub is_settled: fn(Outcome) -> bool,
     /// How long the ledger remembers an event.
@@ -34,6 +39,8 @@ impl Design {
         given: Vec::new(),
         lease_until: schedule::lease_until,
         publishing_time: schedule::publishing_time,
+        arrival: |arrived, _| arrived,
+        key: LedgerKey::of_occurrence,
         is_settled: Outcome::is_settled,
         retention: RETENTION,
     };

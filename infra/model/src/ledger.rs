@@ -1,13 +1,16 @@
-//! The ledger of the model: one item, and the real rules for every call on it.
+//! The ledger of the model: one event's item, and the real rules for every call on it.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use processor::record::Outcome;
 use shared::envelope::Origin;
-use shared::ledger::{self, Claim, ClaimRequest, Item, LedgerKey, Refusal, State, Step};
+use shared::ledger::{
+    self, Claim, ClaimRequest, LedgerKey, Next, Occurrences, Refusal, State, Step,
+};
 use uuid::Uuid;
 
 use crate::design::Design;
@@ -30,6 +33,10 @@ pub enum Call {
 pub struct ClaimCall {
     /// Fresh for each attempt.
     pub owner: Uuid,
+    /// The occurrence that is asked for.
+    pub occurrence: u32,
+    /// What counts as the delivery's time of arrival.
+    pub received_at: Timestamp,
     /// What is to be published.
     pub delivery: Delivery,
     /// The digest of its payload.
@@ -47,18 +54,24 @@ pub enum Answer {
     Granted(Claim),
     /// It isn't, and that is what becomes of the record.
     Refused(Outcome),
+    /// It isn't, and this occurrence is to be asked for.
+    Other(u32),
     /// The item is marked.
     Marked,
     /// The claim was no longer the caller's, or the call was a release: nothing hangs on it.
     Over,
 }
 
-/// An item that has come about. It stands for the whole [`Item`], which the [`Ledger`] keeps.
+/// So many occurrences there can be at most: two, and one that only a wrong design makes.
+pub const MOST_OCCURRENCES: usize = 3;
+
+/// An item that has come about. It stands for the whole [`Occurrences`], which the [`Ledger`] keeps.
 #[derive(Debug, Clone, Copy)]
 pub struct Known {
     number: usize,
-    /// Where the event stands; `None` if the item isn't one that the processor understands.
-    pub state: Option<State>,
+    /// Where each occurrence stands; `None` if there is none, or none that the processor
+    /// understands.
+    states: [Option<State>; MOST_OCCURRENCES],
 }
 
 /// What a call does.
@@ -74,22 +87,24 @@ pub struct Applied {
 #[derive(Debug)]
 pub struct Ledger {
     design: Design,
+    repeat_window: Option<Duration>,
     memory: Mutex<Memory>,
 }
 
 #[derive(Debug, Default)]
 struct Memory {
-    items: Vec<Item>,
-    known: HashMap<Item, Known>,
+    items: Vec<Occurrences>,
+    known: HashMap<Occurrences, Known>,
     applied: HashMap<(Option<Known>, Call), Applied>,
 }
 
 impl Ledger {
-    /// The ledger of a design.
+    /// The ledger of a design, for an event with that window.
     #[must_use]
-    pub fn new(design: Design) -> Self {
+    pub fn new(design: Design, repeat_window: Option<Duration>) -> Self {
         Self {
             design,
+            repeat_window,
             memory: Mutex::default(),
         }
     }
@@ -113,31 +128,38 @@ impl Ledger {
     pub fn has_expired(&self, item: Known, now: Timestamp) -> bool {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let item = memory.items.get(item.number);
-        item.is_some_and(|item| item.has_expired(now) == Ok(true))
+        let mut items = item.into_iter().flat_map(|item| item.0.values());
+        items.any(|item| item.has_expired(now) == Ok(true))
     }
 
     /// The same as the processor's adapter makes of DynamoDB's answer.
-    fn ask(&self, item: Option<&Item>, call: Call) -> (Option<Item>, Answer) {
+    fn ask(&self, item: Option<&Occurrences>, call: Call) -> (Option<Occurrences>, Answer) {
         let rules = &self.design.rules;
+        let before = item.cloned().unwrap_or_default();
         match call {
             Call::Claim(call) => {
                 let request = self.request(call);
-                let changed = self.step(rules.claim(&request)).apply(item);
-                let answer = match &changed {
-                    Some(claimed) => claimed.claim().map(Ok),
-                    None => ledger::refused(&item.cloned().unwrap_or_default(), &request),
+                let changed = before.after(&self.step(rules.claim(&request, call.occurrence)));
+                let next = match changed
+                    .as_ref()
+                    .and_then(|item| item.0.get(&call.occurrence))
+                {
+                    Some(claimed) => claimed.claim().map(|claim| Next::Answer(Ok(claim))),
+                    None => before.after_refusal(call.occurrence, &request),
                 };
-                let answer = match answer {
-                    Ok(Ok(claim)) => Answer::Granted(claim),
-                    Ok(Err(refusal)) => Answer::Refused(outcome(&refusal)),
+                let answer = match next {
+                    Ok(Next::Answer(Ok(claim))) => Answer::Granted(claim),
+                    Ok(Next::Answer(Err(refusal))) => Answer::Refused(outcome(&refusal)),
+                    Ok(Next::Claim(occurrence)) => Answer::Other(occurrence),
                     Err(_malformed) => Answer::Refused(Outcome::Failed),
                 };
                 (changed, answer)
             }
             Call::Complete(claim) => {
                 let step = self.step(rules.complete(&claim, "bus", Timestamp::UNIX_EPOCH));
-                let changed = step.apply(item);
-                let was_done = || item.is_some_and(|item| ledger::is_published_under(item, &claim));
+                let changed = before.after(&step);
+                let its = before.0.get(&claim.occurrence);
+                let was_done = || its.is_some_and(|item| ledger::is_published_under(item, &claim));
                 let is_marked = changed.is_some() || was_done();
                 let answer = if is_marked {
                     Answer::Marked
@@ -148,19 +170,18 @@ impl Ledger {
             }
             Call::Release(claim, now) => {
                 let step = self.step(rules.release(&claim, now));
-                (step.apply(item), Answer::Over)
+                (before.after(&step), Answer::Over)
             }
         }
     }
 
     fn request(&self, call: ClaimCall) -> ClaimRequest {
         ClaimRequest {
-            key: LedgerKey {
-                partition: "callout#5003".to_owned(),
-                sort: "NEW_CALLOUT".to_owned(),
-            },
+            key: key(),
             digest: call.digest.to_owned(),
             delivery_id: call.delivery.id(),
+            received_at: call.received_at,
+            repeat_window: self.repeat_window,
             origin: Origin::Webhook,
             owner: call.owner,
             now: call.now,
@@ -178,17 +199,35 @@ impl Ledger {
 }
 
 impl Memory {
-    fn known(&mut self, item: Item) -> Known {
+    fn known(&mut self, item: Occurrences) -> Known {
         if let Some(known) = self.known.get(&item) {
             return *known;
         }
+        let mut states = [None; MOST_OCCURRENCES];
+        for (state, number) in states.iter_mut().zip(1..) {
+            *state = item.0.get(&number).and_then(|item| item.state().ok());
+        }
         let known = Known {
             number: self.items.len(),
-            state: item.state().ok(),
+            states,
         };
         self.items.push(item.clone());
         self.known.insert(item, known);
         known
+    }
+}
+
+/// The event that all is about.
+pub(crate) fn key() -> LedgerKey {
+    LedgerKey {
+        partition: "callout#5003".to_owned(),
+        sort: "NEW_CALLOUT".to_owned(),
+    }
+}
+
+fn of(state: &State) -> Claim {
+    match *state {
+        State::Claimed { claim, .. } | State::Published { by: claim } => claim,
     }
 }
 
@@ -202,19 +241,45 @@ fn outcome(refusal: &Refusal) -> Outcome {
     }
 }
 
-impl Known {
-    /// The claim that was granted last.
+impl Call {
+    /// The occurrence that it is about.
     #[must_use]
-    pub fn claim(&self) -> Option<Claim> {
-        match self.state? {
-            State::Claimed { claim, .. } | State::Published { by: claim } => Some(claim),
+    pub fn occurrence(&self) -> u32 {
+        match self {
+            Self::Claim(call) => call.occurrence,
+            Self::Complete(claim) | Self::Release(claim, _) => claim.occurrence,
         }
     }
+}
 
-    /// Whether the event is marked as published.
+impl Known {
+    /// Where an occurrence stands, by its number.
     #[must_use]
-    pub fn is_published(&self) -> bool {
-        matches!(self.state, Some(State::Published { .. }))
+    pub fn state(&self, occurrence: u32) -> Option<State> {
+        let index = usize::try_from(occurrence).ok()?.checked_sub(1)?;
+        *self.states.get(index)?
+    }
+
+    /// Where each occurrence stands that there is.
+    pub fn states(&self) -> impl Iterator<Item = State> {
+        self.states.into_iter().flatten()
+    }
+
+    /// The claim that was granted last for an occurrence.
+    #[must_use]
+    pub fn claim(&self, occurrence: u32) -> Option<Claim> {
+        self.state(occurrence).map(|state| of(&state))
+    }
+
+    /// The claim that was granted last for each occurrence.
+    pub fn claims(&self) -> impl Iterator<Item = Claim> {
+        self.states().map(|state| of(&state))
+    }
+
+    /// Whether an occurrence is marked as published.
+    #[must_use]
+    pub fn is_published(&self, occurrence: u32) -> bool {
+        matches!(self.state(occurrence), Some(State::Published { .. }))
     }
 }
 

@@ -10,9 +10,11 @@ use stateright::{Model, Property};
 
 use crate::bounds::{Bounds, LAST_HOUR, LATEST_ARRIVAL, QUEUE_RETENTION, Trouble};
 use crate::design::Design;
-use crate::ledger::{Answer, Applied, Call, ClaimCall, Known, Ledger};
+use crate::ledger::{self, Answer, Applied, Call, ClaimCall, Ledger, MOST_OCCURRENCES};
 use crate::properties;
-use crate::state::{Delivery, Message, Place, State, Step, UnderWay, Work, Worker, by_clock};
+use crate::state::{
+    Delivery, Message, PerDelivery, Place, State, Step, UnderWay, Work, Worker, by_clock,
+};
 
 /// Time goes on by that much at once while anybody works.
 const TICK: SignedDuration = SignedDuration::from_secs(1);
@@ -30,6 +32,8 @@ pub struct LedgerModel {
     pub bounds: Bounds,
     design: Design,
     ledger: Ledger,
+    /// The key of each occurrence, as the number of the first one that has it.
+    keys: [u32; MOST_OCCURRENCES],
 }
 
 /// Something that happens.
@@ -76,7 +80,8 @@ impl LedgerModel {
     pub fn new(bounds: Bounds, design: Design) -> Self {
         Self {
             bounds,
-            ledger: Ledger::new(design.clone()),
+            ledger: Ledger::new(design.clone(), bounds.repeat_window),
+            keys: keys(&design),
             design,
         }
     }
@@ -91,7 +96,9 @@ impl LedgerModel {
         let time = (self.design.publishing_time)(work.left(now));
         match work.step {
             Step::Received => time >= schedule::LEAST_TIME,
-            Step::Claiming(_) | Step::Claimed(_) | Step::Publishing(_) => !time.is_zero(),
+            Step::Claiming(_) | Step::Refused(_) | Step::Claimed(_) | Step::Publishing(_) => {
+                !time.is_zero()
+            }
             _ => true,
         }
     }
@@ -137,10 +144,17 @@ impl LedgerModel {
 
     fn is_receivable(&self, state: &State, delivery: Delivery) -> bool {
         let message = &state.messages[delivery];
-        // Which of the two is the first to be received is a matter of names.
-        let is_its_turn =
-            delivery == Delivery::First || state.messages[Delivery::First].was_received();
-        is_its_turn && message.is_visible(state.now) && message.receives < self.bounds.receives
+        // Which of two that arrive at once is the first to be received is a matter of names.
+        let has_arrived = if self.bounds.repeat_window.is_none() {
+            delivery == Delivery::First || state.messages[Delivery::First].was_received()
+        } else {
+            self.arrival(delivery) <= state.now
+        };
+        has_arrived && message.is_visible(state.now) && message.receives < self.bounds.receives
+    }
+
+    fn arrival(&self, delivery: Delivery) -> Timestamp {
+        Timestamp::UNIX_EPOCH + self.bounds.arrivals[delivery]
     }
 
     fn actions_of_message(&self, state: &State, delivery: Delivery, actions: &mut Vec<Action>) {
@@ -199,7 +213,11 @@ impl LedgerModel {
             next_tick(state.now)
         } else {
             let hidden = state.messages.0.iter().filter_map(hidden_until);
-            hidden.filter(|until| *until > state.now).min()?
+            let arrivals = Delivery::ALL.map(|delivery| self.arrival(delivery));
+            hidden
+                .chain(arrivals)
+                .filter(|until| *until > state.now)
+                .min()?
         };
         let mut workers = state.at_work();
         let workers_can = workers.all(|(_, work)| self.can_wait(work, state.now, until));
@@ -265,7 +283,10 @@ impl LedgerModel {
                 self.pass(state, state.now + LATEST_ARRIVAL);
                 state.messages[Delivery::Second].enqueue(state.now);
             }
-            Action::Expire => state.item = None,
+            Action::Expire => {
+                state.item = None;
+                state.keys = PerDelivery([None; 2]);
+            }
         }
     }
 
@@ -313,9 +334,10 @@ impl LedgerModel {
                 let call = self.claim_call(state, worker, &work);
                 self.claim(state, call, answered)
             }
-            Step::Claiming(call) => self.claim(state, call, answered),
+            Step::Claiming(call) | Step::Refused(call) => self.claim(state, call, answered),
             Step::Claimed(claim) | Step::Publishing(claim) => {
                 if self.has_time(&work, state.now) {
+                    self.note_key(state, work.delivery, claim);
                     publish(state, worker, &work, claim, answered)
                 } else {
                     Step::GivingBack(claim)
@@ -341,11 +363,14 @@ impl LedgerModel {
     fn claim_call(&self, state: &mut State, worker: Worker, work: &Work) -> ClaimCall {
         let owner = state.fresh_owner();
         let clock = self.bounds.clocks[worker];
+        let now = by_clock(state.now, clock);
         ClaimCall {
             owner,
+            occurrence: 1,
+            received_at: (self.design.arrival)(self.arrival(work.delivery), now),
             delivery: work.delivery,
             digest: self.bounds.digests[work.delivery],
-            now: by_clock(state.now, clock),
+            now,
             lease_until: (self.design.lease_until)(by_clock(work.deadline, clock)),
         }
     }
@@ -354,6 +379,7 @@ impl LedgerModel {
         match self.call(state, Call::Claim(call), answered) {
             Some(Answer::Granted(claim)) => Step::Claimed(claim),
             Some(Answer::Refused(outcome)) => Step::Done(outcome),
+            Some(Answer::Other(occurrence)) => Step::Refused(ClaimCall { occurrence, ..call }),
             Some(Answer::Marked | Answer::Over) => Step::Done(Outcome::Failed),
             None => Step::Claiming(call),
         }
@@ -396,21 +422,40 @@ impl LedgerModel {
         };
         state.item = Some(after);
         let breaches = &mut state.breaches;
-        breaches.published_changed |= before.is_some_and(|item| item.is_published());
+        let occurrence = call.occurrence();
+        let claim_before = before.and_then(|item| item.claim(occurrence));
+        breaches.published_changed |= before.is_some_and(|item| item.is_published(occurrence));
         match call {
             Call::Claim(call) => {
-                let attempt = |item: Known| item.claim().map(|claim| claim.attempt);
-                let expected = before.map_or(Some(0), attempt).map(|attempt| attempt + 1);
-                breaches.miscounted |= attempt(after) != expected;
+                let expected = claim_before.map_or(0, |claim| claim.attempt) + 1;
+                let attempt = after.claim(occurrence).map(|claim| claim.attempt);
+                breaches.miscounted |= attempt != Some(expected);
                 breaches.granted_twice |= state.granted.contains(&call.owner);
                 state.granted.push(call.owner);
             }
             Call::Complete(claim) | Call::Release(claim, _) => {
-                breaches.stale_changed |= before.and_then(|item| item.claim()) != Some(claim);
-                state.was_marked |= after.is_published();
+                breaches.stale_changed |= claim_before != Some(claim);
+                if let Some(was_marked) = of_occurrence(&mut state.was_marked, occurrence) {
+                    *was_marked |= after.is_published(occurrence);
+                }
             }
         }
         answer
+    }
+
+    /// Of one occurrence all copies have one key, and of two none has the other's.
+    fn note_key(&self, state: &mut State, delivery: Delivery, claim: Claim) {
+        if self.bounds.repeat_window.is_none() {
+            return;
+        }
+        let key = of_occurrence(&mut self.keys.clone(), claim.occurrence).copied();
+        let is_of_it = |other: &Delivery| *other == delivery || self.bounds.are_copies();
+        for other in Delivery::ALL {
+            let is_equal = key == state.keys[other];
+            let is_known = state.keys[other].is_some();
+            state.breaches.key_confused |= is_known && is_equal != is_of_it(&other);
+        }
+        state.keys[delivery] = key;
     }
 
     /// What isn't settled comes back when the processor says.
@@ -476,15 +521,18 @@ impl Model for LedgerModel {
 
 /// Sends an event to the bus.
 fn publish(state: &mut State, worker: Worker, work: &Work, claim: Claim, answered: bool) -> Step {
-    let holds = state.item.is_some_and(
-        |item| matches!(item.state, Some(rules::State::Claimed { claim: its, .. }) if its == claim),
-    );
+    let its = state.item.and_then(|item| item.state(claim.occurrence));
+    let holds = matches!(its, Some(rules::State::Claimed { claim: its, .. }) if its == claim);
     let now = state.now;
-    let is_beside = state
-        .at_work()
-        .any(|(other, work)| other != worker && work.is_between() && now < work.deadline);
+    let is_beside = state.at_work().any(|(other, work)| {
+        let its = work
+            .holds()
+            .filter(|_| work.is_between() && now < work.deadline);
+        other != worker && its.is_some_and(|its| its.occurrence == claim.occurrence)
+    });
+    let was_marked = of_occurrence(&mut state.was_marked, claim.occurrence).copied();
     state.breaches.published_unclaimed |= !holds;
-    state.breaches.published_after_mark |= state.was_marked;
+    state.breaches.published_after_mark |= was_marked == Some(true);
     state.breaches.published_beside |= is_beside;
     let delivery = work.delivery;
     if answered {
@@ -498,6 +546,23 @@ fn publish(state: &mut State, worker: Worker, work: &Work, claim: Claim, answere
         before: work.deadline,
     });
     Step::Publishing(claim)
+}
+
+/// The key of each occurrence, as the number of the first one that has it.
+fn keys(design: &Design) -> [u32; MOST_OCCURRENCES] {
+    let event = ledger::key();
+    let key = |occurrence| (design.key)(&event, occurrence).to_string();
+    std::array::from_fn(|index| {
+        let last = u32::try_from(index).unwrap_or(u32::MAX) + 1;
+        (1..last)
+            .find(|other| key(*other) == key(last))
+            .unwrap_or(last)
+    })
+}
+
+/// What belongs to an occurrence, by its number.
+fn of_occurrence<T>(all: &mut [T; MOST_OCCURRENCES], occurrence: u32) -> Option<&mut T> {
+    all.get_mut(usize::try_from(occurrence).ok()?.checked_sub(1)?)
 }
 
 fn redrive(state: &mut State, delivery: Delivery) {

@@ -10,8 +10,8 @@ use shared::ledger::{Attribute, Change, Operand, RULES, Rule, Rules, Test, Value
 use crate::bounds::Scenario;
 use crate::design::{Design, days};
 use crate::properties::{
-    ATTEMPTS_COUNT, EXCLUSIVE, GRANTED_ONCE, NOT_AFTER_MARK, NOTHING_LOST, ONLY_IN_THE_WINDOW,
-    ONLY_THE_HOLDER, PUBLISHED_STAYS, STALE_CHANGES_NOTHING,
+    ATTEMPTS_COUNT, EXCLUSIVE, GRANTED_ONCE, NOT_AFTER_MARK, NOTHING_LOST, ONE_KEY,
+    ONLY_IN_THE_WINDOW, ONLY_THE_HOLDER, PUBLISHED_STAYS, STALE_CHANGES_NOTHING,
 };
 
 /// A design that differs from the real one in one point.
@@ -30,6 +30,7 @@ pub struct Mutant {
 const CLAIMED: Test = Test::Equal(Attribute::State, Operand::Claimed);
 const OWNER: Test = Test::Equal(Attribute::Owner, Operand::Its(Attribute::Owner));
 const ATTEMPT: Test = Test::Equal(Attribute::Attempt, Operand::Its(Attribute::Attempt));
+const ABSENT: Test = Test::Missing(Attribute::State);
 const RUN_OUT: Test = Test::AtMost(Attribute::LeaseUntil, Operand::Now);
 
 /// The fence is out: no completion and no release asks whose the claim is.
@@ -98,7 +99,7 @@ fn wrong_rules() -> Vec<Mutant> {
             Scenario::ANY_TWO,
             ONLY_IN_THE_WINDOW,
             with_claim(Rule {
-                when: &[&[Test::Absent], &[CLAIMED]],
+                when: &[&[ABSENT], &[CLAIMED]],
                 ..RULES.claim
             }),
         ),
@@ -107,7 +108,16 @@ fn wrong_rules() -> Vec<Mutant> {
             Scenario::DEATH,
             NOTHING_LOST,
             with_claim(Rule {
-                when: &[&[Test::Absent]],
+                when: &[&[ABSENT]],
+                ..RULES.claim
+            }),
+        ),
+        caught(
+            "a claim takes over the claim of another occurrence",
+            Scenario::REPEATED,
+            ONE_KEY,
+            with_claim(Rule {
+                when: &[&[ABSENT], &[CLAIMED, RUN_OUT]],
                 ..RULES.claim
             }),
         ),
@@ -149,6 +159,33 @@ fn wrong_decisions() -> Vec<Mutant> {
             NOT_AFTER_MARK,
             Design {
                 retention: days(27),
+                ..Design::REAL
+            },
+        ),
+        caught(
+            "the window is counted between times of processing: an occurrence is dropped",
+            Scenario::REPEATED,
+            NOTHING_LOST,
+            Design {
+                arrival: |_, now| now,
+                ..Design::REAL
+            },
+        ),
+        caught(
+            "the window is counted between times of processing: a copy is an occurrence",
+            Scenario::COPIED,
+            ONE_KEY,
+            Design {
+                arrival: |_, now| now,
+                ..Design::REAL
+            },
+        ),
+        caught(
+            "an occurrence has the key of the first one",
+            Scenario::REPEATED,
+            ONE_KEY,
+            Design {
+                key: |event, _| event.clone(),
                 ..Design::REAL
             },
         ),
@@ -198,7 +235,7 @@ fn second_lines() -> Vec<Mutant> {
 const SET_LEASE: Change = Change::Set(Attribute::LeaseUntil, Operand::Its(Attribute::LeaseUntil));
 
 const CLAIM_BY_LEASE: Rule = Rule {
-    when: &[&[Test::Absent], &[RUN_OUT]],
+    when: &[&[ABSENT], &[RUN_OUT]],
     ..RULES.claim
 };
 

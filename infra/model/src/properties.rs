@@ -1,13 +1,13 @@
 //! What must always hold, and what the model must be able to show.
 
 use processor::record::Outcome;
-use shared::ledger::State as ItemState;
+use shared::ledger::{Claim, State as ItemState};
 use stateright::{Model as _, Property};
 
 use crate::bounds::Bounds;
-use crate::ledger::Call;
+use crate::ledger::{Call, ClaimCall};
 use crate::model::LedgerModel;
-use crate::state::{Delivery, Place, State, Step, UnderWay};
+use crate::state::{Delivery, PerDelivery, Place, State, Step, UnderWay};
 
 type Condition = fn(&LedgerModel, &State) -> bool;
 
@@ -37,8 +37,11 @@ pub const NOT_AFTER_MARK: &str = "nothing is published after it was marked";
 pub const ONLY_IN_THE_WINDOW: &str =
     "a further copy only if the one before can't be marked in time";
 
+/// The copies of one occurrence have one key, and another occurrence has another one.
+pub const ONE_KEY: &str = "each occurrence has a key of its own";
+
 /// What must hold at each moment.
-const ALWAYS: [(&str, Condition); 10] = [
+const ALWAYS: [(&str, Condition); 11] = [
     (NOTHING_LOST, nothing_lost),
     (NOTHING_HANGS, nothing_hangs),
     (PUBLISHED_STAYS, |_, state| {
@@ -59,6 +62,7 @@ const ALWAYS: [(&str, Condition); 10] = [
     (ONLY_IN_THE_WINDOW, |_, state| {
         !state.breaches.published_beside
     }),
+    (ONE_KEY, |_, state| !state.breaches.key_confused),
 ];
 
 /// The properties of a run within `bounds`: what must hold, and what must be reached so that it
@@ -67,7 +71,7 @@ const ALWAYS: [(&str, Condition); 10] = [
 pub fn of(bounds: &Bounds) -> Vec<Property<LedgerModel>> {
     let left = &bounds.adversities;
     let [first, second] = bounds.digests.0;
-    let sights: [(bool, &str, Condition); 8] = [
+    let sights: [(bool, &str, Condition); 9] = [
         (
             true,
             "an event is published once and a duplicate dropped",
@@ -104,6 +108,14 @@ pub fn of(bounds: &Bounds) -> Vec<Property<LedgerModel>> {
             redriven_duplicate,
         ),
         (first != second, "a conflict is put aside", conflict),
+        (
+            !bounds.are_copies(),
+            "both occurrences are marked, each once on the bus",
+            |_, state| {
+                let [first, second, ..] = state.was_marked;
+                first && second && state.copies == PerDelivery([1, 1])
+            },
+        ),
     ];
     let always = ALWAYS.map(|(name, condition)| Property::always(name, condition));
     let sights = sights.into_iter().filter(|(is_possible, ..)| *is_possible);
@@ -112,12 +124,13 @@ pub fn of(bounds: &Bounds) -> Vec<Property<LedgerModel>> {
 }
 
 fn nothing_lost(model: &LedgerModel, state: &State) -> bool {
-    let is_on_bus = |digest| {
-        Delivery::ALL
-            .into_iter()
-            .any(|delivery| state.copies[delivery] > 0 && model.bounds.digests[delivery] == digest)
-    };
     Delivery::ALL.into_iter().all(|delivery| {
+        let is_on_bus = |digest| {
+            Delivery::ALL.into_iter().any(|other| {
+                let is_of_it = other == delivery || model.bounds.are_copies();
+                is_of_it && state.copies[other] > 0 && model.bounds.digests[other] == digest
+            })
+        };
         let digest = model.bounds.digests[delivery];
         match state.messages[delivery].place {
             Place::Forgotten { quarantined: false } => is_on_bus(digest),
@@ -139,11 +152,16 @@ fn nothing_hangs(model: &LedgerModel, state: &State) -> bool {
 }
 
 fn exclusive(_: &LedgerModel, state: &State) -> bool {
-    let its = state.item.and_then(|item| item.claim());
     state.at_work().all(|(_, work)| {
         let holds = work.holds().filter(|_| state.now < work.deadline);
-        holds.is_none_or(|claim| its == Some(claim))
+        holds.is_none_or(|claim| is_its(state, &claim))
     })
+}
+
+/// Whether an occurrence stands as it does under this claim.
+fn is_its(state: &State, claim: &Claim) -> bool {
+    let its = state.item.and_then(|item| item.claim(claim.occurrence));
+    its == Some(*claim)
 }
 
 fn copies(state: &State) -> u8 {
@@ -158,36 +176,36 @@ fn published_once(_: &LedgerModel, state: &State) -> bool {
 }
 
 fn stale_completion(_: &LedgerModel, state: &State) -> bool {
-    let its = state.item.and_then(|item| item.claim());
     state.under_way.iter().any(
-        |request| matches!(request, UnderWay::Call(Call::Complete(claim)) if its != Some(*claim)),
+        |request| matches!(request, UnderWay::Call(Call::Complete(claim)) if !is_its(state, claim)),
     )
 }
 
 fn stale_worker(_: &LedgerModel, state: &State) -> bool {
-    let its = state.item.and_then(|item| item.claim());
     state
         .at_work()
-        .any(|(_, work)| work.holds().is_some_and(|claim| its != Some(claim)))
+        .any(|(_, work)| work.holds().is_some_and(|claim| !is_its(state, &claim)))
 }
 
 fn repetition(_: &LedgerModel, state: &State) -> bool {
-    let claimed = state.item.and_then(|item| match item.state {
-        Some(ItemState::Claimed { claim, .. }) => Some(claim.owner),
-        _ => None,
-    });
+    let is_granted = |call: &ClaimCall| {
+        let its = state.item.and_then(|item| item.state(call.occurrence));
+        matches!(its, Some(ItemState::Claimed { claim, .. }) if claim.owner == call.owner)
+    };
     state
         .at_work()
-        .any(|(_, work)| matches!(work.step, Step::Claiming(call) if Some(call.owner) == claimed))
+        .any(|(_, work)| matches!(&work.step, Step::Claiming(call) if is_granted(call)))
 }
 
 fn late_copy(_: &LedgerModel, state: &State) -> bool {
-    let is_published = state.item.is_some_and(|item| item.is_published());
-    is_published && state.under_way.iter().any(is_copy)
-}
-
-fn is_copy(request: &UnderWay) -> bool {
-    matches!(request, UnderWay::Publish { .. })
+    let is_published = |claim: &Claim| {
+        let item = state.item.as_ref();
+        item.is_some_and(|item| item.is_published(claim.occurrence))
+    };
+    state
+        .under_way
+        .iter()
+        .any(|request| matches!(request, UnderWay::Publish { claim, .. } if is_published(claim)))
 }
 
 fn redriven_duplicate(_: &LedgerModel, state: &State) -> bool {

@@ -9,7 +9,7 @@ use shared::ledger::Claim;
 use uuid::Uuid;
 
 use crate::bounds::{Adversities, Bounds};
-use crate::ledger::{Call, ClaimCall, Known};
+use crate::ledger::{Call, ClaimCall, Known, MOST_OCCURRENCES};
 
 /// Everything.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -29,8 +29,11 @@ pub struct State {
     pub granted: Vec<Uuid>,
     /// How many copies are on the bus with each delivery's payload.
     pub copies: PerDelivery<u8>,
-    /// The event has been marked as published, though the ledger may have forgotten it since.
-    pub was_marked: bool,
+    /// Each occurrence has been marked as published, though the ledger may have forgotten it since.
+    pub was_marked: [bool; MOST_OCCURRENCES],
+    /// The key under which the occurrence of each delivery was sent to the bus, as the number of
+    /// the first occurrence that has it.
+    pub keys: PerDelivery<Option<u32>>,
     /// What may still go wrong.
     pub left: Adversities,
     /// What happened that must not.
@@ -124,6 +127,8 @@ pub enum Step {
     Received,
     /// Waits for its claim.
     Claiming(ClaimCall),
+    /// It was refused one occurrence, and has still to ask for this one.
+    Refused(ClaimCall),
     /// It may publish.
     Claimed(Claim),
     /// Waits for the bus.
@@ -172,6 +177,8 @@ pub struct Breaches {
     pub published_unclaimed: bool,
     /// Somebody published what had been marked as published before.
     pub published_after_mark: bool,
+    /// A copy was sent under another key than the one before, or under that of another occurrence.
+    pub key_confused: bool,
     /// Somebody published while another one was between publishing and marking, and in its time.
     pub published_beside: bool,
 }
@@ -263,7 +270,8 @@ impl State {
             under_way: Vec::new(),
             granted: Vec::new(),
             copies: PerDelivery([0; 2]),
-            was_marked: false,
+            was_marked: [false; MOST_OCCURRENCES],
+            keys: PerDelivery([None; 2]),
             left: bounds.adversities,
             breaches: Breaches::default(),
         }
@@ -301,11 +309,13 @@ impl State {
 
     /// All owners that the item, a worker or a request knows.
     fn owners(&self) -> impl Iterator<Item = Uuid> {
-        let of_item = self.item.and_then(|item| item.claim());
-        let of_item = of_item.map(|claim| claim.owner);
+        let of_item = self.item.into_iter().flat_map(|item| {
+            let owners: Vec<_> = item.claims().map(|claim| claim.owner).collect();
+            owners
+        });
         let of_work = self.at_work().filter_map(|(_, work)| work.step.owner());
         let of_requests = self.under_way.iter().map(UnderWay::owner);
-        of_item.into_iter().chain(of_work).chain(of_requests)
+        of_item.chain(of_work).chain(of_requests)
     }
 
     /// Adds a request to those under way; their order means nothing.
@@ -361,7 +371,7 @@ impl Step {
     fn owner(self) -> Option<Uuid> {
         match self {
             Self::Received | Self::Done(_) => None,
-            Self::Claiming(call) => Some(call.owner),
+            Self::Claiming(call) | Self::Refused(call) => Some(call.owner),
             Self::Claimed(claim)
             | Self::Publishing(claim)
             | Self::Published(claim)

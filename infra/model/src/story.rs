@@ -100,14 +100,22 @@ fn taken(before: &State, worker: Worker, after: &State) -> String {
         (Step::GivingBack(claim) | Step::Releasing(claim, _), _) => {
             format!("gives back {}", of(&claim))
         }
-        (Step::Received | Step::Claiming(_), Some(Step::Done(outcome))) => match outcome {
-            Outcome::Held { lease_until } => format!(
-                "is refused: held until {} by the holder's clock",
-                since_start(lease_until)
-            ),
-            Outcome::Postponed => "has no time left to begin".to_owned(),
-            other => format!("is refused: {}", other.name()),
-        },
+        (Step::Received | Step::Claiming(_) | Step::Refused(_), Some(Step::Done(outcome))) => {
+            match outcome {
+                Outcome::Held { lease_until } => format!(
+                    "is refused: held until {} by the holder's clock",
+                    since_start(lease_until)
+                ),
+                Outcome::Postponed => "has no time left to begin".to_owned(),
+                other => format!("is refused: {}", other.name()),
+            }
+        }
+        (_, Some(Step::Refused(call))) => {
+            format!(
+                "is refused, and will ask for occurrence {}",
+                call.occurrence
+            )
+        }
         (Step::Done(outcome), _) => format!("reports \"{}\"", outcome.name()),
         (was, _) => format!("goes on from {was:?}"),
     }
@@ -128,22 +136,37 @@ fn item(item: Option<Known>) -> String {
     let Some(item) = item else {
         return "no item".to_owned();
     };
-    match item.state {
-        None => "an item that nobody understands".to_owned(),
-        Some(ItemState::Claimed { claim, lease_until }) => {
+    let states: Vec<_> = item.states().map(|state| stands(&state)).collect();
+    if states.is_empty() {
+        return "an item that nobody understands".to_owned();
+    }
+    states.join(", ")
+}
+
+fn stands(state: &ItemState) -> String {
+    match state {
+        ItemState::Claimed { claim, lease_until } => {
             format!(
                 "claimed until {} by {}",
-                since_start(lease_until),
-                of(&claim)
+                since_start(*lease_until),
+                of(claim)
             )
         }
-        Some(ItemState::Published { by }) => format!("published by {}", of(&by)),
+        ItemState::Published { by } => format!("published by {}", of(by)),
     }
 }
 
 fn of(claim: &Claim) -> String {
-    let Claim { owner, attempt } = claim;
-    format!("owner {}, attempt {attempt}", owner.as_u128())
+    let Claim {
+        owner,
+        attempt,
+        occurrence,
+    } = claim;
+    let owner = owner.as_u128();
+    match occurrence {
+        1 => format!("owner {owner}, attempt {attempt}"),
+        _ => format!("owner {owner}, attempt {attempt} of occurrence {occurrence}"),
+    }
 }
 
 fn step(state: &State, worker: Worker) -> Option<Step> {

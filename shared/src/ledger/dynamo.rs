@@ -15,8 +15,8 @@ use jiff::Timestamp;
 
 use super::expression::Expressions;
 use super::{
-    Attribute, Claim, ClaimRequest, Item, LedgerKey, Malformed, RULES, Refusal, Step, Value,
-    is_published_under, refused,
+    Attribute, Claim, ClaimRequest, Item, LedgerKey, Malformed, Next, Occurrences, RULES, Refusal,
+    Step, Value, is_published_under,
 };
 use crate::aws;
 
@@ -66,6 +66,7 @@ impl DynamoLedger {
         key: &LedgerKey,
         expressions: &Expressions,
         step: &Step,
+        forgotten: Option<u32>,
     ) -> UpdateItemFluentBuilder {
         let update = self
             .client
@@ -75,10 +76,11 @@ impl DynamoLedger {
             .key("sk", AttributeValue::S(key.sort.clone()))
             .return_values(ReturnValue::UpdatedNew)
             .return_values_on_condition_check_failure(OnRefusal::AllOld);
-        expressions.with_step(update, step)
+        expressions.with_step(update, step, forgotten)
     }
 
-    /// Claims an event. `Ok(Err(refusal))` is the ledger's answer, not a failure.
+    /// Claims an event, by one call; one that happened before may take a second one.
+    /// `Ok(Err(refusal))` is the ledger's answer, not a failure.
     ///
     /// # Errors
     ///
@@ -87,13 +89,25 @@ impl DynamoLedger {
         &self,
         request: &ClaimRequest,
     ) -> Result<Result<Claim, Refusal>, LedgerError> {
-        let step = RULES.claim(request);
-        match self.update(&request.key, &self.claim, &step).send().await {
-            Ok(granted) => {
-                let item = read_item(&granted.attributes.unwrap_or_default());
-                Ok(Ok(item.claim()?))
+        let (mut occurrence, mut forgotten) = (1, None);
+        loop {
+            let step = RULES.claim(request, occurrence);
+            let update = self.update(&request.key, &self.claim, &step, forgotten);
+            let error = match update.send().await {
+                Ok(granted) => {
+                    let mut granted = read(&granted.attributes.unwrap_or_default());
+                    let item = granted.0.remove(&occurrence).unwrap_or_default();
+                    return Ok(Ok(item.claim()?));
+                }
+                Err(error) => error,
+            };
+            let occurrences = refusing(error)?;
+            match occurrences.after_refusal(occurrence, request)? {
+                Next::Answer(answer) => return Ok(answer),
+                Next::Claim(next) => {
+                    (occurrence, forgotten) = (next, occurrences.to_forget(next));
+                }
             }
-            Err(error) => Ok(refused(&refusing_item(error)?, request)?),
         }
     }
 
@@ -110,10 +124,11 @@ impl DynamoLedger {
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         let step = RULES.complete(claim, bus_event_id, now);
-        match self.update(key, &self.complete, &step).send().await {
+        let update = self.update(key, &self.complete, &step, None);
+        match update.send().await {
             Ok(_) => Ok(()),
-            Err(error) => match refusing_item(error)? {
-                item if is_published_under(&item, claim) => Ok(()),
+            Err(error) => match refusing(error)?.0.get(&claim.occurrence) {
+                Some(item) if is_published_under(item, claim) => Ok(()),
                 _ => Err(LedgerError::Stale),
             },
         }
@@ -131,13 +146,14 @@ impl DynamoLedger {
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         let step = RULES.release(claim, now);
-        match self.update(key, &self.release, &step).send().await {
+        let update = self.update(key, &self.release, &step, None);
+        match update.send().await {
             Ok(_) => Ok(()),
-            Err(error) => refusing_item(error).and(Err(LedgerError::Stale)),
+            Err(error) => refusing(error).and(Err(LedgerError::Stale)),
         }
     }
 
-    /// Every event of one entity: each item by its sort key.
+    /// Every event of one entity: the item of each occurrence by its sort key.
     ///
     /// # Errors
     ///
@@ -156,32 +172,44 @@ impl DynamoLedger {
         let mut timeline = Vec::new();
         while let Some(mut item) = items.next().await.transpose().map_err(Box::new)? {
             if let Some(AttributeValue::S(sort)) = item.remove("sk") {
-                timeline.push((sort, read_item(&item)));
+                let partition = partition.to_owned();
+                let key = LedgerKey { partition, sort };
+                let named = |(number, item)| (key.of_occurrence(number).sort, item);
+                timeline.extend(read(&item).0.into_iter().map(named));
             }
         }
         Ok(timeline)
     }
 }
 
-/// The item whose state refused a step; none if there isn't one, as after its expiry.
-fn refusing_item(error: SdkError<UpdateItemError>) -> Result<Item, LedgerError> {
+/// The event whose state refused a step; without occurrences if there is no item, as after its
+/// expiry.
+fn refusing(error: SdkError<UpdateItemError>) -> Result<Occurrences, LedgerError> {
     match error.as_service_error() {
         Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-            Ok(read_item(refused.item.as_ref().unwrap_or(&HashMap::new())))
+            Ok(read(refused.item.as_ref().unwrap_or(&HashMap::new())))
         }
         _ => Err(Box::new(error).into()),
     }
 }
 
 /// The attributes that the ledger knows, as they stand there.
-fn read_item(attributes: &HashMap<String, AttributeValue>) -> Item {
-    let read = |attribute: Attribute| {
-        let value = match attributes.get(attribute.name())? {
+fn read(attributes: &HashMap<String, AttributeValue>) -> Occurrences {
+    let read = |(name, value): (&String, &AttributeValue)| {
+        let (attribute, occurrence) = Attribute::read(name)?;
+        let value = match value {
             AttributeValue::S(text) => Value::Text(text.clone()),
             AttributeValue::N(number) => Value::Number(number.parse().ok()?),
             _ => return None,
         };
-        Some((attribute, value))
+        Some((attribute, occurrence, value))
     };
-    Item(Attribute::ALL.into_iter().filter_map(read).collect())
+    let mut occurrences = Occurrences::default();
+    for (attribute, occurrence, value) in attributes.iter().filter_map(read) {
+        let item: &mut Item = occurrences.0.entry(occurrence).or_default();
+        item.0.insert(attribute, value);
+    }
+    let first = occurrences.0.get(&1);
+    let expiry = first.and_then(|item| item.0.get(&Attribute::ExpiresAt).cloned());
+    occurrences.expiring(expiry.as_ref())
 }

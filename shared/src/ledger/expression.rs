@@ -32,6 +32,8 @@ impl Expressions {
             Operand::Claimed,
             Operand::Published,
             Operand::Now,
+            Operand::Earliest,
+            Operand::Latest,
         ]);
         let values = operands.map(|of| (operand(of), of));
         Self {
@@ -47,14 +49,16 @@ impl Expressions {
     }
 
     /// The same update as `step` says, which follows this rule: with its condition, its changes,
-    /// and the names and values that stand in them.
+    /// and the names and values that stand in them. It removes the occurrence `forgotten` as well.
     pub(super) fn with_step(
         &self,
         mut update: UpdateItemFluentBuilder,
         step: &Step,
+        forgotten: Option<u32>,
     ) -> UpdateItemFluentBuilder {
         for (placeholder, attribute) in &self.names {
-            update = update.expression_attribute_names(placeholder, attribute.name());
+            let name = attribute.name_in(step.occurrence);
+            update = update.expression_attribute_names(placeholder, name);
         }
         for (placeholder, operand) in &self.values {
             if let Some(value) = step.values.get(operand) {
@@ -65,9 +69,15 @@ impl Expressions {
             let one = attribute_value(&Value::Number(1));
             update = update.expression_attribute_values(ONE, one);
         }
+        let mut changes = self.changes.clone();
+        if let Some(occurrence) = forgotten {
+            let own = Attribute::ALL.map(|attribute| attribute.name_in(occurrence).into_owned());
+            let own: Vec<_> = own.into_iter().filter(|name| name.contains('_')).collect();
+            changes = format!("{changes} REMOVE {}", own.join(", "));
+        }
         update
             .condition_expression(&self.condition)
-            .update_expression(&self.changes)
+            .update_expression(changes)
     }
 }
 
@@ -82,9 +92,10 @@ fn condition(rule: &Rule) -> String {
 
 fn test(test: Test) -> String {
     match test {
-        Test::Absent => "attribute_not_exists(pk)".to_owned(),
+        Test::Missing(attribute) => format!("attribute_not_exists({})", name(attribute)),
         Test::Equal(attribute, to) => format!("{} = {}", name(attribute), operand(to)),
         Test::AtMost(attribute, most) => format!("{} <= {}", name(attribute), operand(most)),
+        Test::AtLeast(attribute, least) => format!("{} >= {}", name(attribute), operand(least)),
     }
 }
 
@@ -120,6 +131,8 @@ fn operand(operand: Operand) -> String {
         Operand::Claimed => ":claimed".to_owned(),
         Operand::Published => ":published".to_owned(),
         Operand::Now => ":now".to_owned(),
+        Operand::Earliest => ":earliest".to_owned(),
+        Operand::Latest => ":latest".to_owned(),
         Operand::Its(attribute) => format!(":{}", attribute.name()),
     }
 }
@@ -142,12 +155,16 @@ mod tests {
         let [when, then] = written(RULES.claim);
         assert_eq!(
             when,
-            "(attribute_not_exists(pk)) OR (#state = :claimed AND #leaseUntil <= :now)"
+            "(attribute_not_exists(#state)) OR \
+             (#state = :claimed AND #leaseUntil <= :now AND \
+             #receivedAt >= :earliest AND #receivedAt <= :latest) OR \
+             (#state = :claimed AND #leaseUntil <= :now AND attribute_not_exists(#receivedAt))"
         );
         assert_eq!(
             then,
             "SET #state = :claimed, #owner = :owner, #leaseUntil = :leaseUntil, \
-             #digest = :digest, #deliveryId = :deliveryId, #origin = :origin, \
+             #digest = :digest, #deliveryId = :deliveryId, #receivedAt = :receivedAt, \
+             #occurrence = :occurrence, #origin = :origin, \
              #expiresAt = :expiresAt ADD #attempt :one"
         );
         let [when, then] = written(RULES.complete);

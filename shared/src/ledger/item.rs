@@ -1,5 +1,6 @@
 //! An item of the ledger, as attributes with DynamoDB's meaning.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -8,7 +9,7 @@ use uuid::Uuid;
 use super::Claim;
 use crate::envelope::Origin;
 
-/// What the ledger knows of one event: its attributes but for the key.
+/// What the ledger knows of one occurrence of an event: its attributes but for the key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Item(pub BTreeMap<Attribute, Value>);
 
@@ -27,9 +28,13 @@ pub enum Attribute {
     Digest,
     /// The delivery that it was claimed for last: a UUID.
     DeliveryId,
+    /// When that delivery arrived, in milliseconds since 1970. Items of older versions have none.
+    ReceivedAt,
+    /// The occurrence's number. Items of older versions have none and are about the first one.
+    Occurrence,
     /// Who said so: `webhook`, `reconciler` or `canary`. Items of older versions have none.
     Origin,
-    /// When DynamoDB's TTL may remove the item, in seconds since 1970.
+    /// When DynamoDB's TTL may remove the item with all occurrences, in seconds since 1970.
     ExpiresAt,
     /// The bus's id of the published event.
     BusEventId,
@@ -78,13 +83,15 @@ pub struct Malformed(
 
 impl Attribute {
     /// Each of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::State,
         Self::Owner,
         Self::Attempt,
         Self::LeaseUntil,
         Self::Digest,
         Self::DeliveryId,
+        Self::ReceivedAt,
+        Self::Occurrence,
         Self::Origin,
         Self::ExpiresAt,
         Self::BusEventId,
@@ -101,11 +108,35 @@ impl Attribute {
             Self::LeaseUntil => "leaseUntil",
             Self::Digest => "digest",
             Self::DeliveryId => "deliveryId",
+            Self::ReceivedAt => "receivedAt",
+            Self::Occurrence => "occurrence",
             Self::Origin => "origin",
             Self::ExpiresAt => "expiresAt",
             Self::BusEventId => "busEventId",
             Self::PublishedAt => "publishedAt",
         }
+    }
+
+    /// As it is called in the table for an occurrence. From the second on its number is part of
+    /// the name, but for what all of them share.
+    #[must_use]
+    pub fn name_in(self, occurrence: u32) -> Cow<'static, str> {
+        match self {
+            Self::ExpiresAt => self.name().into(),
+            _ if occurrence <= 1 => self.name().into(),
+            _ => format!("{}_{occurrence}", self.name()).into(),
+        }
+    }
+
+    /// The attribute of that name in the table, and the occurrence that it is about.
+    #[must_use]
+    pub fn read(name: &str) -> Option<(Self, u32)> {
+        let known = |name| Self::ALL.into_iter().find(|known| known.name() == name);
+        let (first, occurrence) = match name.split_once('_') {
+            Some((first, number)) => (first, number.parse().ok().filter(|number| *number > 1)?),
+            None => (name, 1),
+        };
+        Some((known(first)?, occurrence))
     }
 }
 
@@ -137,7 +168,19 @@ impl Item {
         Ok(Claim {
             owner: owner.map_err(|_| Malformed(Attribute::Owner))?,
             attempt: attempt.map_err(|_| Malformed(Attribute::Attempt))?,
+            occurrence: self.occurrence()?,
         })
+    }
+
+    /// Which occurrence it is about.
+    fn occurrence(&self) -> Result<u32, Malformed> {
+        match self.0.get(&Attribute::Occurrence) {
+            None => Ok(1),
+            Some(_) => self
+                .number(Attribute::Occurrence)?
+                .try_into()
+                .map_err(|_| Malformed(Attribute::Occurrence)),
+        }
     }
 
     /// Digest of the payload that was claimed last.

@@ -19,12 +19,14 @@ pub struct Rule {
 /// What is asked of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Test {
-    /// There is no item.
-    Absent,
+    /// There is no such attribute, or no item.
+    Missing(Attribute),
     /// The attribute is there and equals that.
     Equal(Attribute, Operand),
     /// The attribute is there and is not greater than that.
     AtMost(Attribute, Operand),
+    /// The attribute is there and is not less than that.
+    AtLeast(Attribute, Operand),
 }
 
 /// What is done to an item.
@@ -47,6 +49,10 @@ pub enum Operand {
     Published,
     /// The clock of who takes the step, in milliseconds since 1970.
     Now,
+    /// The earliest arrival of a copy of what the step is about, in milliseconds since 1970.
+    Earliest,
+    /// The latest one.
+    Latest,
     /// What the step says that the attribute should be.
     Its(Attribute),
 }
@@ -74,10 +80,19 @@ const HELD: &[Test] = &[
 pub const RULES: Rules = Rules {
     claim: Rule {
         when: &[
-            &[Test::Absent],
+            &[Test::Missing(Attribute::State)],
+            // Another occurrence's claim isn't taken over, or its delivery would count as a copy.
             &[
                 Test::Equal(Attribute::State, Operand::Claimed),
                 Test::AtMost(Attribute::LeaseUntil, Operand::Now),
+                Test::AtLeast(Attribute::ReceivedAt, Operand::Earliest),
+                Test::AtMost(Attribute::ReceivedAt, Operand::Latest),
+            ],
+            // Items of older versions don't say when their delivery arrived.
+            &[
+                Test::Equal(Attribute::State, Operand::Claimed),
+                Test::AtMost(Attribute::LeaseUntil, Operand::Now),
+                Test::Missing(Attribute::ReceivedAt),
             ],
         ],
         then: &[
@@ -86,6 +101,8 @@ pub const RULES: Rules = Rules {
             Change::Set(Attribute::LeaseUntil, Operand::Its(Attribute::LeaseUntil)),
             Change::Set(Attribute::Digest, Operand::Its(Attribute::Digest)),
             Change::Set(Attribute::DeliveryId, Operand::Its(Attribute::DeliveryId)),
+            Change::Set(Attribute::ReceivedAt, Operand::Its(Attribute::ReceivedAt)),
+            Change::Set(Attribute::Occurrence, Operand::Its(Attribute::Occurrence)),
             Change::Set(Attribute::Origin, Operand::Its(Attribute::Origin)),
             Change::Set(Attribute::ExpiresAt, Operand::Its(Attribute::ExpiresAt)),
             Change::Increment(Attribute::Attempt),
@@ -115,26 +132,38 @@ pub struct Step {
     pub rule: Rule,
     /// The value of each operand that the rule has.
     pub values: BTreeMap<Operand, Value>,
+    /// The occurrence that it is about.
+    pub occurrence: u32,
 }
 
 impl Rules {
-    /// Claims an event. [`super::refused`] says what a refusal means.
+    /// Claims an occurrence of an event: the first one, unless
+    /// [`after_refusal`](super::Occurrences::after_refusal) says otherwise.
     #[must_use]
-    pub fn claim(&self, request: &ClaimRequest) -> Step {
+    pub fn claim(&self, request: &ClaimRequest, occurrence: u32) -> Step {
         let ClaimRequest {
             key: _,
             digest,
             delivery_id,
+            received_at,
+            repeat_window: _,
             origin,
             owner,
             now,
             lease_until,
             expires_at,
         } = request;
-        Step::new(
+        let [earliest, latest] = request.arrivals().map(Value::Number);
+        let mut step = Step::new(
             self.claim,
             *now,
+            occurrence,
             [
+                (
+                    Attribute::ReceivedAt,
+                    Value::Number(received_at.as_millisecond()),
+                ),
+                (Attribute::Occurrence, Value::Number(occurrence.into())),
                 (Attribute::Digest, text(digest)),
                 (Attribute::DeliveryId, text(delivery_id)),
                 (Attribute::Origin, text(&origin.name())),
@@ -145,7 +174,10 @@ impl Rules {
                 ),
                 (Attribute::ExpiresAt, Value::Number(expires_at.as_second())),
             ],
-        )
+        );
+        let arrivals = [(Operand::Earliest, earliest), (Operand::Latest, latest)];
+        step.values.extend(arrivals);
+        step
     }
 
     /// Marks an event as published that is claimed by `claim`. Refused, it may have been done
@@ -154,13 +186,14 @@ impl Rules {
     pub fn complete(&self, claim: &Claim, bus_event_id: &str, now: Timestamp) -> Step {
         let [owner, attempt] = fence(claim);
         let bus_event_id = (Attribute::BusEventId, text(&bus_event_id));
-        Step::new(self.complete, now, [owner, attempt, bus_event_id])
+        let values = [owner, attempt, bus_event_id];
+        Step::new(self.complete, now, claim.occurrence, values)
     }
 
     /// Ends the lease of `claim`.
     #[must_use]
     pub fn release(&self, claim: &Claim, now: Timestamp) -> Step {
-        Step::new(self.release, now, fence(claim))
+        Step::new(self.release, now, claim.occurrence, fence(claim))
     }
 }
 
@@ -176,7 +209,12 @@ fn text(value: &dyn ToString) -> Value {
 }
 
 impl Step {
-    fn new<const N: usize>(rule: Rule, now: Timestamp, values: [(Attribute, Value); N]) -> Self {
+    fn new<const N: usize>(
+        rule: Rule,
+        now: Timestamp,
+        occurrence: u32,
+        values: [(Attribute, Value); N],
+    ) -> Self {
         let of_the_step = values.map(|(attribute, value)| (Operand::Its(attribute), value));
         let of_every_step = [
             (Operand::Claimed, text(&CLAIMED)),
@@ -186,11 +224,12 @@ impl Step {
         Self {
             rule,
             values: of_every_step.into_iter().chain(of_the_step).collect(),
+            occurrence,
         }
     }
 
-    /// What DynamoDB makes of an item by this step: the item afterwards, or `None` if it is
-    /// refused and nothing changes.
+    /// What DynamoDB makes of an occurrence's item by this step: the item afterwards, or `None` if
+    /// it is refused and nothing changes.
     #[must_use]
     pub fn apply(&self, item: Option<&Item>) -> Option<Item> {
         let is_allowed = |tests: &&[Test]| tests.iter().all(|test| self.holds(*test, item));
@@ -205,16 +244,22 @@ impl Step {
 
     fn holds(&self, test: Test, item: Option<&Item>) -> bool {
         let value = |attribute| item.and_then(|item| item.0.get(&attribute));
+        let numbers = |attribute, operand| match (value(attribute), self.values.get(operand)) {
+            (Some(Value::Number(value)), Some(Value::Number(bound))) => Some((*value, *bound)),
+            _ => None,
+        };
         match test {
-            Test::Absent => item.is_none(),
+            Test::Missing(attribute) => value(attribute).is_none(),
             Test::Equal(attribute, operand) => {
                 let value = value(attribute);
                 value.is_some() && value == self.values.get(&operand)
             }
-            Test::AtMost(attribute, operand) => matches!(
-                (value(attribute), self.values.get(&operand)),
-                (Some(Value::Number(value)), Some(Value::Number(most))) if value <= most
-            ),
+            Test::AtMost(attribute, operand) => {
+                numbers(attribute, &operand).is_some_and(|(value, most)| value <= most)
+            }
+            Test::AtLeast(attribute, operand) => {
+                numbers(attribute, &operand).is_some_and(|(value, least)| value >= least)
+            }
         }
     }
 

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::event::Entity;
 
@@ -18,6 +20,8 @@ fn request(owner: Uuid, second: i64, digest: &str) -> ClaimRequest {
         },
         digest: digest.into(),
         delivery_id: Uuid::from_u128(99),
+        received_at: at(second),
+        repeat_window: None,
         origin: Origin::Webhook,
         owner,
         now: at(second),
@@ -34,13 +38,10 @@ fn claim(
     digest: &str,
 ) -> (Option<Item>, Result<Claim, Refusal>) {
     let request = request(owner, second, digest);
-    match RULES.claim(&request).apply(item) {
-        Some(claimed) => {
-            let claim = claimed.claim().unwrap();
-            (Some(claimed), Ok(claim))
-        }
-        None => (None, refused(item.unwrap(), &request).unwrap()),
-    }
+    let mut known = Occurrences(item.map(|item| (1, item.clone())).into_iter().collect());
+    let answer = known.claim(&request).unwrap();
+    let changed = known.0.remove(&1).filter(|after| Some(after) != item);
+    (changed, answer)
 }
 
 /// An item that [`OTHER`] claimed at second 0, and its claim.
@@ -61,6 +62,7 @@ fn an_unknown_event_is_granted_as_first_attempt() {
     let first = Claim {
         owner: ME,
         attempt: 1,
+        occurrence: 1,
     };
     assert_eq!(granted, Ok(first));
     let lease_until = at(LEASE);
@@ -173,15 +175,17 @@ fn an_item_of_another_kind_is_named_as_that() {
 fn every_step_has_all_values_that_its_rule_names() {
     let (_, claim) = claimed();
     let steps = [
-        RULES.claim(&request(ME, 0, "a")),
+        RULES.claim(&request(ME, 0, "a"), 1),
         RULES.complete(&claim, "bus", at(0)),
         RULES.release(&claim, at(0)),
     ];
     for step in steps {
         let tests = step.rule.when.iter().copied().flatten();
         let of_tests = tests.filter_map(|test| match test {
-            Test::Absent => None,
-            Test::Equal(_, operand) | Test::AtMost(_, operand) => Some(operand),
+            Test::Missing(_) => None,
+            Test::Equal(_, operand) | Test::AtMost(_, operand) | Test::AtLeast(_, operand) => {
+                Some(operand)
+            }
         });
         let of_changes = step.rule.then.iter().filter_map(|change| match change {
             Change::Set(_, operand) => Some(operand),
@@ -213,4 +217,161 @@ fn each_recurrence_has_its_own_discriminator() {
         key("CALLOUT_EVENTS_CHANGED"),
         format!("callout#5003/CALLOUT_EVENTS_CHANGED#{ME}")
     );
+}
+
+#[test]
+fn a_further_occurrence_has_a_key_of_its_own() {
+    let key = request(ME, 0, "a").key;
+    assert_eq!(key.of_occurrence(1), key);
+    assert_eq!(
+        key.of_occurrence(2).to_string(),
+        "callout#5003/NEW_CALLOUT#2"
+    );
+}
+
+/// Seconds.
+const WINDOW: i64 = 300;
+
+/// Deliveries of one recurring event, and what the ledger made of them.
+#[derive(Default)]
+struct Recurring {
+    known: Occurrences,
+    owners: u128,
+}
+
+impl Recurring {
+    /// Claims for what arrived at one second and is processed at another.
+    fn claim(&mut self, arrived: i64, processed: i64) -> Result<Claim, Refusal> {
+        self.owners += 1;
+        let request = ClaimRequest {
+            received_at: at(arrived),
+            repeat_window: Some(Duration::from_secs(WINDOW.unsigned_abs())),
+            ..request(Uuid::from_u128(self.owners), processed, "a")
+        };
+        self.known.claim(&request).unwrap()
+    }
+
+    fn complete(&mut self, claim: &Claim, at_second: i64) {
+        let complete = RULES.complete(claim, "bus", at(at_second));
+        self.known = self.known.after(&complete).unwrap();
+    }
+
+    /// Claims and completes at once; the occurrence, unless it is a duplicate.
+    fn publish(&mut self, arrived: i64, processed: i64) -> Option<u32> {
+        match self.claim(arrived, processed) {
+            Ok(claim) => {
+                self.complete(&claim, processed);
+                Some(claim.occurrence)
+            }
+            Err(Refusal::Duplicate) => None,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_arrives_later_than_the_window_is_another_occurrence() {
+    let mut event = Recurring::default();
+    assert_eq!(event.publish(1000, 1000), Some(1));
+    assert_eq!(event.publish(1000 + WINDOW, 1400), None);
+    assert_eq!(event.publish(1001 + WINDOW, 1401), Some(2));
+    assert_eq!(event.publish(9000, 9000), Some(3));
+}
+
+#[test]
+fn a_copy_is_a_copy_however_late_it_is_processed() {
+    let mut event = Recurring::default();
+    assert_eq!(event.publish(1000, 1000), Some(1));
+    assert_eq!(event.publish(5000, 5000), Some(2));
+    assert_eq!(event.publish(1100, 2_000_000), None, "of the first one");
+    assert_eq!(event.publish(5100, 2_000_000), None, "of the second one");
+    assert_eq!(event.publish(3000, 2_000_000), Some(3), "of none");
+}
+
+#[test]
+fn an_occurrence_does_not_take_over_the_claim_of_another_one() {
+    let mut event = Recurring::default();
+    let died = event.claim(1000, 1000).unwrap();
+    assert_eq!(event.publish(5000, 5000), Some(2));
+    let again = event.claim(1000, 6000).unwrap();
+    assert_eq!((again.occurrence, again.attempt), (1, died.attempt + 1));
+    let second = event.claim(9000, 9000).unwrap();
+    assert_eq!((second.occurrence, second.attempt), (3, 1));
+    let lease_until = at(9000 + LEASE);
+    assert_eq!(event.claim(9001, 9001), Err(Refusal::Held { lease_until }));
+    let taken_over = event.claim(9001, 9000 + LEASE).unwrap();
+    assert_eq!((taken_over.occurrence, taken_over.attempt), (3, 2));
+}
+
+#[test]
+fn an_item_of_an_older_version_is_about_all_deliveries() {
+    let mut event = Recurring::default();
+    let claim = event.claim(1000, 1000).unwrap();
+    let first = event.known.0.get_mut(&1).unwrap();
+    first.0.remove(&Attribute::ReceivedAt);
+    first.0.remove(&Attribute::Occurrence);
+    let again = event.claim(9000, 9000).unwrap();
+    assert_eq!((again.occurrence, again.attempt), (1, claim.attempt + 1));
+    event.complete(&again, 9000);
+    let first = event.known.0.get_mut(&1).unwrap();
+    first.0.remove(&Attribute::ReceivedAt);
+    assert_eq!(event.publish(20_000, 20_000), None);
+}
+
+#[test]
+fn without_a_window_nothing_happens_twice() {
+    let (item, _) = published();
+    let request = request(ME, 1_000_000, "a");
+    let first = Occurrences([(1, item)].into());
+    let next = first.after_refusal(1, &request).unwrap();
+    assert_eq!(next, Next::Answer(Err(Refusal::Duplicate)));
+}
+
+#[test]
+fn the_first_and_the_latest_occurrences_are_remembered() {
+    let (item, _) = published();
+    let numbers = [1].into_iter().chain(7..).take(MOST_OCCURRENCES);
+    let full = Occurrences(numbers.map(|number| (number, item.clone())).collect());
+    let last = *full.0.last_key_value().unwrap().0;
+    assert_eq!(full.to_forget(last + 1), Some(7));
+    assert_eq!(full.to_forget(last), None);
+    assert_eq!(Occurrences::default().to_forget(1), None);
+}
+
+#[test]
+fn names_of_attributes_are_read_as_they_are_written() {
+    for attribute in Attribute::ALL {
+        assert_eq!(Attribute::read(attribute.name()), Some((attribute, 1)));
+        for occurrence in [1, 2, 17] {
+            let read = Attribute::read(&attribute.name_in(occurrence));
+            let shared = attribute == Attribute::ExpiresAt;
+            let expected = if shared { 1 } else { occurrence };
+            assert_eq!(read, Some((attribute, expected)));
+        }
+    }
+    for foreign in ["pk", "state_1", "state_x", "state_", "other_2", "parts"] {
+        assert_eq!(Attribute::read(foreign), None, "{foreign}");
+    }
+}
+
+proptest! {
+    /// Whatever arrives and in whatever order it is processed: what is published has no published
+    /// neighbour within the window, and what is not has one.
+    #[test]
+    fn a_delivery_is_published_unless_one_within_its_window_was(
+        arrivals in prop::collection::vec(0_i64..4000, 1..20)
+    ) {
+        let mut event = Recurring::default();
+        let mut published: Vec<i64> = Vec::new();
+        for (index, arrived) in arrivals.into_iter().enumerate() {
+            let is_copy = published.iter().any(|other| (other - arrived).abs() <= WINDOW);
+            let processed = 10_000 + i64::try_from(index).unwrap();
+            let occurrence = event.publish(arrived, processed);
+            prop_assert_eq!(occurrence.is_none(), is_copy);
+            if let Some(occurrence) = occurrence {
+                published.push(arrived);
+                prop_assert_eq!(occurrence as usize, published.len());
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{PanicApiError, id, parse};
+use super::{PanicApiError, id, parse, parse_list};
 
 /// One callout, in either of AURA's two forms.
 #[derive(Debug, Clone)]
@@ -91,7 +91,7 @@ pub(super) fn read_active(
     call: &'static str,
     body: &[u8],
 ) -> Result<ActiveCallouts, PanicApiError> {
-    let entries: Vec<Box<RawValue>> = parse(call, body)?;
+    let entries: Vec<Box<RawValue>> = parse_list(call, body)?;
     let count = entries.len();
     let callouts: Vec<_> = entries
         .into_iter()
@@ -154,6 +154,16 @@ mod tests {
         let ids = active.callouts.into_iter().filter_map(|callout| callout.id);
         assert_eq!(ids.collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(active.unreadable, 2);
-        assert!(read_active("x", "{}".as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_list_without_a_body_is_empty_and_what_is_no_list_is_malformed() {
+        for body in ["", "[]"] {
+            let active = read_active("x", body.as_bytes()).unwrap();
+            assert!(active.callouts.is_empty() && active.unreadable == 0);
+        }
+        for body in ["{}", "null", "0", "\"\"", "[", " ", r#"{"callouts": []}"#] {
+            assert!(read_active("x", body.as_bytes()).is_err(), "{body:?}");
+        }
     }
 }

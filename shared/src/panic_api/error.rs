@@ -1,5 +1,7 @@
 //! Why AURA didn't do a call, and what to do about it.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
 
 /// A call that AURA didn't grant.
@@ -27,6 +29,12 @@ pub enum PanicApiError {
         /// AURA's status.
         status: StatusCode,
     },
+    /// 403 about one callout: these credentials may not see it. It says nothing of any other.
+    #[error("AURA does not let these credentials see the callout (403) on {call}")]
+    Forbidden {
+        /// Which call.
+        call: &'static str,
+    },
     /// 3xx. It is not followed: what a request carries is meant for one host.
     #[error(
         "AURA redirected {call} with {} to {location}, which is not followed; check that \
@@ -41,13 +49,19 @@ pub enum PanicApiError {
         /// Where to, without credentials, query and fragment.
         location: String,
     },
-    /// 5xx, or another status that isn't documented: try again later.
-    #[error("AURA failed at {call} with {}; try again later", status.as_str())]
+    /// 5xx, 408, 429, or another status that isn't documented: try again later.
+    #[error(
+        "AURA failed at {call} with {}{}; try again later",
+        status.as_str(),
+        waiting(*retry_after)
+    )]
     Failed {
         /// Which call.
         call: &'static str,
         /// AURA's status.
         status: StatusCode,
+        /// How long AURA asks to wait.
+        retry_after: Option<Duration>,
     },
     /// No answer: try again later.
     #[error("AURA could not be reached for {call}; try again later")]
@@ -94,6 +108,34 @@ impl PanicApiError {
         }
     }
 
+    /// The status with which AURA refused this very call, and not the token that it takes.
+    pub(super) fn refused(&self, call: &str) -> Option<u16> {
+        match self {
+            Self::Refused {
+                call: refused,
+                status,
+                ..
+            } if *refused == call => Some(status.as_u16()),
+            _ => None,
+        }
+    }
+
+    /// How long to wait before the same call is made again: as long as its caller would, and no
+    /// shorter than AURA has asked for.
+    #[must_use]
+    pub fn pause(&self, own: Duration) -> Duration {
+        match self {
+            Self::Failed { retry_after, .. } => own.max(retry_after.unwrap_or_default()),
+            _ => own,
+        }
+    }
+
+    /// Whether AURA may have done what it was asked for. 429 says that it didn't even begin.
+    #[must_use]
+    pub fn may_have_been_done(&self) -> bool {
+        self.is_transient() && !matches!(self, Self::Failed { status, .. } if *status == 429)
+    }
+
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -102,4 +144,11 @@ impl PanicApiError {
             Self::Failed { .. } | Self::Unreachable { .. } | Self::BrokenOff { .. }
         )
     }
+}
+
+/// What is said of a wait that AURA asks for.
+fn waiting(asked: Option<Duration>) -> String {
+    asked.map_or_else(String::new, |asked| {
+        format!(" and asks to wait for {} s", asked.as_secs())
+    })
 }

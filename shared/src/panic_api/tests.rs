@@ -72,6 +72,7 @@ fn what_aura_says_it_registered_is_read_as_far_as_it_is_documented() {
         events: None,
         method: None,
         header_names: None,
+        other_fields: 0,
     };
     let nothing = RegisteredWebhook {
         url: None,
@@ -86,10 +87,18 @@ fn what_aura_says_it_registered_is_read_as_far_as_it_is_documented() {
     let config = |config: Value| json!({"message": "m", "notifier": {"config": config}});
     let complete = json!({"url": "u", "events": ["A", "B"], "method": "webhook",
         "headers": {"Authorization": "hunter2", "x-key": ["hunter2"]}});
+    let more = json!({"url": "u", "id": 7, "hunter2": "hunter2"});
     let odd = json!({"url": 1, "events": ["A", 2], "method": {}, "headers": [["a", "hunter2"]]});
     let cases = [
         (config(json!([complete])), vec![whole.clone()]),
         (config(complete), vec![whole]),
+        (
+            config(json!([more])),
+            vec![RegisteredWebhook {
+                other_fields: 2,
+                ..url("u")
+            }],
+        ),
         (config(json!([odd])), vec![nothing.clone()]),
         (config(json!([{}])), vec![nothing]),
         (
@@ -132,6 +141,7 @@ async fn a_registration_reaches_aura_as_it_is() {
         events: Some(registered.events.clone()),
         method: Some("webhook".into()),
         header_names: Some(vec!["authorization".into()]),
+        other_fields: 0,
     };
     assert_eq!(answered.unwrap(), [expected]);
     let url = format!("{}/_sim/registration", aura.url());

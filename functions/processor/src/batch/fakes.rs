@@ -14,7 +14,7 @@ use shared::ledger::line::LineError;
 use shared::ledger::notes::{Note, Noted, NotesError};
 use shared::ledger::open::OpenCalloutsError;
 use shared::ledger::{
-    self, Claim, ClaimRequest, Item, LedgerError, LedgerKey, RULES, Refusal, Step,
+    Claim, ClaimRequest, Item, LedgerError, LedgerKey, Occurrences, RULES, Refusal, Step,
 };
 use shared::quarantine::{Id, Quarantined};
 use shared::queue::QueueError;
@@ -59,7 +59,7 @@ pub enum LedgerFault {
 /// A ledger in memory, by the rules.
 #[derive(Default)]
 pub struct FakeLedger {
-    pub items: Mutex<HashMap<LedgerKey, Item>>,
+    pub items: Mutex<HashMap<LedgerKey, Occurrences>>,
     /// By the event's key.
     pub faults: HashMap<String, LedgerFault>,
     /// What is noted of callouts: `opened 1`, `closed 1`.
@@ -98,8 +98,10 @@ impl FakeLedger {
         }
     }
 
+    /// The first occurrence of an event.
     pub fn item(&self, key: &str) -> Option<Item> {
-        self.items.lock().unwrap().get(&ledger_key(key)).cloned()
+        let items = self.items.lock().unwrap();
+        items.get(&ledger_key(key))?.0.get(&1).cloned()
     }
 
     /// Has another worker claim an event.
@@ -108,14 +110,15 @@ impl FakeLedger {
             key: ledger_key(key),
             digest: digest.to_owned(),
             delivery_id: Uuid::nil(),
+            received_at: NOW,
+            repeat_window: None,
             origin: Origin::Webhook,
             owner: Uuid::nil(),
             now: NOW,
             lease_until: NOW + THEIR_LEASE,
             expires_at: NOW + SignedDuration::from_hours(1),
         };
-        let item = self.take(&request.key, &RULES.claim(&request)).unwrap();
-        item.claim().unwrap()
+        self.grant(&request).unwrap().unwrap()
     }
 
     /// Has another worker publish an event.
@@ -125,13 +128,20 @@ impl FakeLedger {
         self.take(&ledger_key(key), &step).unwrap();
     }
 
-    /// What the step makes of the item; or the item that refuses it.
-    fn take(&self, key: &LedgerKey, step: &Step) -> Result<Item, Option<Item>> {
+    fn grant(&self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, LedgerError> {
         let mut items = self.items.lock().unwrap();
-        let item = items.get(key).cloned();
-        let changed = step.apply(item.as_ref()).ok_or(item)?;
-        items.insert(key.clone(), changed.clone());
-        Ok(changed)
+        Ok(items
+            .entry(request.key.clone())
+            .or_default()
+            .claim(request)?)
+    }
+
+    /// Takes a step that completes or releases.
+    fn take(&self, key: &LedgerKey, step: &Step) -> Result<(), LedgerError> {
+        let mut items = self.items.lock().unwrap();
+        let item = items.get_mut(key).ok_or(LedgerError::Stale)?;
+        *item = item.after(step).ok_or(LedgerError::Stale)?;
+        Ok(())
     }
 
     fn note_of(&self, id: &str, message: &str) -> Result<(), OpenCalloutsError> {
@@ -167,10 +177,7 @@ impl Ledger for FakeLedger {
             Some(LedgerFault::Stall(time)) => CLOCK.set(CLOCK.get() + time),
             _ => {}
         }
-        Ok(match self.take(&request.key, &RULES.claim(request)) {
-            Ok(item) => Ok(item.claim()?),
-            Err(item) => ledger::refused(&item.unwrap(), request)?,
-        })
+        self.grant(request)
     }
 
     async fn complete(
@@ -187,8 +194,7 @@ impl Ledger for FakeLedger {
             _ => {}
         }
         let step = RULES.complete(claim, bus_event_id, now);
-        self.take(key, &step).map_err(|_| LedgerError::Stale)?;
-        Ok(())
+        self.take(key, &step)
     }
 
     async fn release(
@@ -201,8 +207,7 @@ impl Ledger for FakeLedger {
             pending::<()>().await;
         }
         let step = RULES.release(claim, now);
-        self.take(key, &step).map_err(|_| LedgerError::Stale)?;
-        Ok(())
+        self.take(key, &step)
     }
 
     async fn callout_opened(&self, id: &str, _at: Timestamp) -> Result<(), OpenCalloutsError> {
@@ -379,6 +384,7 @@ pub fn processor_with(ledger: FakeLedger, bus: FakeBus, queues: FakeQueues) -> A
         queues,
         deliveries: Deliveries::default(),
         retention: Duration::from_hours(35 * 24),
+        repeat_window: Some(Duration::from_mins(5)),
         now: || CLOCK.get(),
         new_owner: Uuid::now_v7,
         random: || 0.0,

@@ -445,6 +445,46 @@ async fn what_is_told_and_found_out_is_published_once_and_is_no_conflict() {
     }
 }
 
+/// A delivery that arrived so many seconds after [`NOW`].
+fn arrived(id: &str, second: i64, origin: Origin, message_name: &str) -> SqsMessage {
+    let payload = RawValue::from_string(payload(message_name, 1)).unwrap();
+    let at = NOW + SignedDuration::from_secs(second);
+    let envelope = Envelope::new(Uuid::now_v7(), at, origin, payload);
+    message(id, "a", 1, envelope.to_json())
+}
+
+#[tokio::test]
+async fn what_arrives_again_behind_the_window_has_a_key_of_its_own() {
+    const NAME: &str = "RESPONDER_ARRIVED_ON_SCENE";
+    let processor = processor(FakeLedger::default(), FakeBus::default());
+    let arrivals = [("1", 0), ("2", 300), ("3", 301), ("4", 100)];
+    let messages = arrivals.map(|(id, second)| arrived(id, second, Origin::Webhook, NAME));
+    assert!(failures(TIME, &processor, messages.into()).await.is_empty());
+    let taken = processor.bus.taken().concat();
+    let [first, second] = taken.as_slice() else {
+        panic!("{taken:?}");
+    };
+    assert!(first.starts_with("callout#1/RESPONDER_ARRIVED_ON_SCENE#"));
+    assert_eq!(*second, format!("{first}#2"));
+}
+
+/// The reconciler numbers what it observes: what it says again it has said before. And of what
+/// happens once there is no second one, whenever it arrives.
+#[tokio::test]
+async fn neither_the_reconcilers_words_nor_what_happens_once_recur() {
+    let again =
+        |origin, name| [("1", 0), ("2", 9000)].map(|(id, at)| arrived(id, at, origin, name));
+    for (origin, name) in [
+        (Origin::Reconciler, "CALLOUT_OBSERVED"),
+        (Origin::Webhook, "NEW_CALLOUT"),
+    ] {
+        let processor = processor(FakeLedger::default(), FakeBus::default());
+        let messages = again(origin, name).into();
+        assert!(failures(TIME, &processor, messages).await.is_empty());
+        assert_eq!(processor.bus.taken().concat().len(), 1, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn only_what_aura_delivered_counts_as_delivered() {
     let processor = processor(FakeLedger::default(), FakeBus::default());
@@ -655,7 +695,11 @@ async fn a_drill_is_remembered_for_longer_than_any_event_of_it() {
         assert!(failures(time, &processor, vec![event]).await.is_empty());
         let noted = processor.ledger.noted.lock().unwrap();
         let drill = noted[&Note::drill("1")];
-        for item in processor.ledger.items.lock().unwrap().values() {
+        let items = processor.ledger.items.lock().unwrap();
+        for item in items
+            .values()
+            .flat_map(|occurrences| occurrences.0.values())
+        {
             assert_eq!(item.has_expired(drill), Ok(true), "{name}");
         }
     }

@@ -132,10 +132,11 @@ fn nothing_is_concluded_from_an_answer_that_may_be_older_than_the_last_event() {
         |second| on_vanished(&view(Stage::Dispatched), None, at(0), at(second), &PATIENCE);
     assert_eq!(vanished(9), Verdict::Wait);
     assert_eq!(vanished(10), Verdict::Ask(Reason::Closing));
-    let unknown = |created, second| on_unknown(&View::default(), created, at(second), &PATIENCE);
-    assert_eq!(unknown(Some(at(0)), 9), Verdict::Wait);
-    assert_eq!(unknown(Some(at(0)), 10), Verdict::Ask(Reason::Opening));
-    assert_eq!(unknown(None, 0), Verdict::Ask(Reason::Opening));
+    let unknown = |second| on_unknown(&View::default(), at(0), at(second), &PATIENCE);
+    // By a clock that isn't ours.
+    assert_eq!(unknown(-9), Verdict::Wait);
+    assert_eq!(unknown(9), Verdict::Wait);
+    assert_eq!(unknown(10), Verdict::Ask(Reason::Opening));
 }
 
 #[test]
@@ -166,7 +167,7 @@ fn what_the_ledger_knows_of_an_unknown_callout_decides() {
             closing,
             ..View::default()
         };
-        let verdict = on_unknown(&view, None, at(100), &PATIENCE);
+        let verdict = on_unknown(&view, at(0), at(100), &PATIENCE);
         assert_eq!(verdict, expected, "{opening:?} {closing:?}");
     }
 }
@@ -224,6 +225,7 @@ fn a_callout_that_aura_calls_active_when_asked_is_over_only_after_its_patience()
             &view(Stage::Created),
             Some(&seen),
             status,
+            false,
             at(second),
             &PATIENCE,
         )
@@ -237,6 +239,72 @@ fn a_callout_that_aura_calls_active_when_asked_is_over_only_after_its_patience()
         assert!(!over(status, Some(at(0)), hour - 1), "{status:?}");
         assert!(over(status, Some(at(0)), hour), "{status:?}");
     }
+}
+
+#[test]
+fn a_list_whose_length_is_a_multiple_of_ten_may_be_a_page() {
+    let pages: Vec<_> = (0..=101).filter(|length| may_be_a_page(*length)).collect();
+    assert_eq!(pages, [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]);
+}
+
+#[test]
+fn what_a_page_lacks_is_over_after_an_hour() {
+    use Presence::{Abandoned, Unknown};
+    let word = Some("Responder Arrived");
+    let minute = |minutes: i64| at(minutes * 60);
+    // What the ledger knows of the closing, AURA's status, since when a list has lacked it; whether it
+    // is over after an hour less a second, and after an hour. Seconds count from 0.
+    let table = [
+        (Unknown, word, None, [false, false]),
+        (Unknown, word, Some(0), [false, true]),
+        (Unknown, word, Some(1), [false, false]),
+        (Unknown, None, Some(0), [false, true]),
+        (Unknown, Some("closed"), None, [false, false]),
+        (Unknown, Some("closed"), Some(0), [false, true]),
+        (Unknown, Some("Responder Cancelled"), Some(0), [false, true]),
+        (Unknown, Some("created"), Some(0), [false, true]),
+        (Abandoned, word, None, [true, true]),
+        (Abandoned, Some("created"), None, [false, false]),
+    ];
+    for (closing, status, missing, expected) in table {
+        let view = View {
+            closing,
+            ..view(Stage::Arrived)
+        };
+        let seen = Seen {
+            missing_since: missing.map(at),
+            ..Seen::default()
+        };
+        let over = |now| is_over(&view, Some(&seen), status, true, now, &PATIENCE);
+        let hour = minute(60);
+        let just_before = hour - SignedDuration::from_secs(1);
+        assert_eq!(
+            [over(just_before), over(hour)],
+            expected,
+            "{closing:?} {status:?} {missing:?}"
+        );
+    }
+    // A stage that may be silent for longer than an hour holds what AURA calls active, and no other.
+    let patience = Patience {
+        arrived: Duration::from_hours(2),
+        ..PATIENCE
+    };
+    let seen = Seen {
+        missing_since: Some(at(0)),
+        ..Seen::default()
+    };
+    let over = |status, now| {
+        is_over(
+            &view(Stage::Arrived),
+            Some(&seen),
+            status,
+            true,
+            now,
+            &patience,
+        )
+    };
+    assert!(over(word, minute(60)) && !over(Some("created"), minute(60)));
+    assert!(over(Some("created"), minute(120)));
 }
 
 #[test]
@@ -419,8 +487,34 @@ proptest! {
             }
         };
         prop_assert_eq!(verdict(&word), verdict(&other));
-        let over = |word: &str| is_over(&view, None, Some(word), at(second), &PATIENCE);
+        let over = |word: &str| is_over(&view, None, Some(word), false, at(second), &PATIENCE);
         prop_assert!(over(&word) && over(&other));
+    }
+
+    /// Whatever AURA says of it, a callout that a page lacks waits an hour for its closing, and no
+    /// longer than without the page if AURA calls it active. Only what AURA has told doesn't wait.
+    #[test]
+    fn a_page_ends_nothing_within_an_hour_and_holds_nothing_that_a_whole_list_would(
+        view in views(), word in "[a-z]{0,12}", status in select(&STATUSES[..]), any in any::<bool>(),
+        missing in 0..10_000_i64, second in 0..10_000_i64,
+    ) {
+        let status = if any { Some(word.as_str()) } else { status };
+        let seen = Seen { missing_since: Some(at(missing)), ..Seen::default() };
+        let over = |page, second| {
+            is_over(&view, Some(&seen), status, page, at(second), &PATIENCE)
+        };
+        let is_told = view.closing != Presence::Unknown;
+        if second < missing + 3600 && !is_told {
+            prop_assert!(!over(true, second));
+        }
+        if over(true, second) {
+            prop_assert!(over(false, second));
+        }
+        if over(false, second) && (is_told || second >= missing + 3600) {
+            prop_assert!(over(true, second));
+        }
+        prop_assert!(over(true, missing + 3600));
+        prop_assert!(!is_over(&view, None, status, true, at(second), &PATIENCE) || is_told);
     }
 
     /// What is claimed is somebody's: nobody else acts on it.
@@ -431,7 +525,7 @@ proptest! {
         let view = View { closing: Presence::Claimed, ..view };
         let now = at(second);
         prop_assert_eq!(open_at(&view, seen.as_ref(), status, second), Verdict::Wait);
-        prop_assert_eq!(on_unknown(&view, None, now, &PATIENCE), Verdict::Wait);
+        prop_assert_eq!(on_unknown(&view, at(0), now, &PATIENCE), Verdict::Wait);
         prop_assert_eq!(on_vanished(&view, None, at(0), now, &PATIENCE), Verdict::Wait);
     }
 
@@ -443,7 +537,7 @@ proptest! {
         let is_told = |presence| matches!(presence, Presence::Claimed | Presence::Published(_));
         let opening = Verdict::Ask(Reason::Opening);
         let recovers = [
-            on_unknown(&view, None, now, &PATIENCE),
+            on_unknown(&view, at(-100), now, &PATIENCE),
             on_closed(&view, None, false, at(0), now, &PATIENCE),
             open_at(&view, None, None, second),
         ];

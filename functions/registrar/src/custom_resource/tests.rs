@@ -7,15 +7,21 @@ use metrique::writer::sink::DevNullSink;
 use serde_json::json;
 use shared::reregister;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
 
 use super::*;
 use crate::config::Config;
+use crate::endpoint::Properties;
 use crate::invocation::InvocationError;
 
 /// A handler whose AWS is at `endpoint`.
 fn handler(endpoint: &str) -> Handler {
+    handler_of(endpoint, deployed())
+}
+
+/// The same, deployed with other properties.
+fn handler_of(endpoint: &str, deployed: Properties) -> Handler {
     let sdk = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static("us-east-1"))
@@ -24,18 +30,85 @@ fn handler(endpoint: &str) -> Handler {
         .http_client(shared::aws::http_client())
         .build();
     let http = shared::http_client::build().unwrap();
-    let config = Config {
+    Handler {
+        registrar: Arc::new(Registrar::new(&sdk, http.clone(), config(deployed))),
+        http,
+        metrics: DevNullSink::boxed(),
+    }
+}
+
+fn config(deployed: Properties) -> Config {
+    Config {
         webhook_secret_arn: "arn:webhook".into(),
         aura_credentials_secret_arn: "arn:credentials".into(),
         ledger_table_name: "ledger".into(),
         stack_id: "arn:stack".into(),
-        deployed: Properties::default(),
-    };
-    Handler {
-        registrar: Arc::new(Registrar::new(&sdk, http.clone(), config)),
-        http,
-        metrics: DevNullSink::boxed(),
+        deployed,
     }
+}
+
+fn deployed() -> Properties {
+    Properties {
+        aura_base_url: NOWHERE.into(),
+        webhook_url: "https://example.com/aura/events".into(),
+        events: vec!["NEW_CALLOUT".into()],
+        header_name: "authorization".into(),
+        header_scheme: "Bearer".into(),
+        hand_back_url: String::new(),
+    }
+}
+
+/// An AWS that gives these answers, one after the other, and then the last one for ever: a status
+/// and a body.
+async fn aws(answers: Vec<(u16, String)>) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let last = answers.last().unwrap().clone();
+    tokio::spawn(async move {
+        for (status, body) in answers.into_iter().chain(std::iter::repeat(last)) {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let head = read_request(&mut connection).await;
+            assert!(head.starts_with("POST / "), "{head}");
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+            );
+            connection.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    url
+}
+
+/// Reads a request with a body of known length; its head.
+async fn read_request(connection: &mut TcpStream) -> String {
+    let mut request = Vec::new();
+    loop {
+        connection.read_buf(&mut request).await.unwrap();
+        let text = String::from_utf8_lossy(&request);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let head = head.to_lowercase().replacen("post", "POST", 1);
+        let length = head.split_once("content-length: ").map_or(0, |(_, rest)| {
+            rest.lines().next().unwrap().parse::<usize>().unwrap()
+        });
+        if body.len() >= length {
+            return head;
+        }
+    }
+}
+
+/// CloudFormation's answer about a stack.
+fn stack_that_is(status: &str) -> (u16, String) {
+    let stack = format!(
+        "<StackName>s</StackName><CreationTime>2026-01-01T00:00:00Z</CreationTime>\
+         <StackStatus>{status}</StackStatus>"
+    );
+    let body = format!(
+        "<DescribeStacksResponse><DescribeStacksResult><Stacks><member>{stack}</member></Stacks>\
+         </DescribeStacksResult></DescribeStacksResponse>"
+    );
+    (200, body)
 }
 
 /// Takes one PUT and answers 200: CloudFormation's side of the answer. The JSON that came.
@@ -94,11 +167,9 @@ async fn reason(handler: &Handler, request_type: &str, properties: Value) -> Str
     answer["Reason"].as_str().unwrap().to_owned()
 }
 
+/// What goes with [`deployed`].
 fn properties() -> Value {
-    json!({
-        "AuraBaseUrl": "http://127.0.0.1:9", "WebhookUrl": "https://example.com/aura/events",
-        "Events": ["NEW_CALLOUT"], "HeaderName": "authorization", "HeaderScheme": "Bearer",
-    })
+    config(deployed()).resource_properties()
 }
 
 const ENOUGH: Duration = Duration::from_mins(1);
@@ -107,15 +178,100 @@ const NOWHERE: &str = "http://127.0.0.1:9";
 
 #[tokio::test]
 async fn properties_that_can_not_be_used_are_answered() {
+    let wrong = Properties {
+        webhook_url: "no URL".into(),
+        ..deployed()
+    };
+    let handler = handler_of(NOWHERE, wrong.clone());
+    let properties = config(wrong).resource_properties();
+    let reason_given = reason(&handler, "Create", properties).await;
+    assert!(
+        reason_given.starts_with("WebhookUrl is no URL"),
+        "{reason_given}"
+    );
+}
+
+#[tokio::test]
+async fn what_was_not_deployed_is_refused_by_name_before_anybody_is_asked() {
     let handler = handler(NOWHERE);
-    let mut wrong = properties();
-    wrong["WebhookUrl"] = "no URL".into();
-    let reason_given = reason(&handler, "Create", wrong).await;
-    assert!(reason_given.contains("WebhookUrl"), "{reason_given}");
-    let mut missing = properties();
-    missing.as_object_mut().unwrap().remove("Events");
-    let reason_given = reason(&handler, "Update", missing).await;
-    assert!(reason_given.contains("`Events`"), "{reason_given}");
+    let names = properties();
+    let names: Vec<_> = names.as_object().unwrap().keys().collect();
+    assert_eq!(names.len(), 8);
+    for name in names {
+        for (kind, other) in [("Create", json!("marker")), ("Update", Value::Null)] {
+            let mut properties = properties();
+            properties[name] = other;
+            let told = reason(&handler, kind, properties).await;
+            let expected =
+                format!("the request and this function's own configuration differ in {name},");
+            assert!(told.starts_with(&expected), "{told}");
+            assert!(!told.contains("marker"), "{told}");
+        }
+    }
+    let told = reason(&handler, "Update", json!({})).await;
+    assert!(
+        told.contains(" AuraBaseUrl, AuraCredentialsSecretArn, Events, "),
+        "{told}"
+    );
+}
+
+/// That is what CloudFormation sends of it.
+#[tokio::test]
+async fn what_is_not_in_a_request_is_empty() {
+    let without = Properties {
+        header_scheme: String::new(),
+        ..deployed()
+    };
+    let mut properties = config(without.clone()).resource_properties();
+    for name in ["HeaderScheme", "HandBackUrl"] {
+        properties.as_object_mut().unwrap().remove(name);
+    }
+    let told = reason(&handler_of(NOWHERE, without), "Create", properties).await;
+    assert!(told.contains("the stack's status can't be read"), "{told}");
+}
+
+#[test]
+fn a_registered_stack_stays_with_its_aura() {
+    let config = config(deployed());
+    config.expect_same_aura(&properties()).unwrap();
+    // What an older template didn't say is not held against it.
+    config.expect_same_aura(&json!({})).unwrap();
+    for name in ["AuraBaseUrl", "AuraCredentialsSecretArn"] {
+        let mut before = properties();
+        before[name] = "https://panic.aura.services".into();
+        let told = config.expect_same_aura(&before).unwrap_err().to_string();
+        let expected = format!("{name} of a registered stack can't be changed");
+        assert!(told.starts_with(&expected), "{told}");
+        assert!(told.contains("Deploy a second stack"), "{told}");
+    }
+    let mut before = properties();
+    before["Events"] = json!(["CALLOUT_CLOSED"]);
+    config.expect_same_aura(&before).unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_stays_within_cloudformations_limit_however_much_there_is_to_say() {
+    let journal = Journal::default();
+    let steps = [
+        Step::Token,
+        Step::Wait,
+        Step::Canary,
+        Step::Registration,
+        Step::Confirmation,
+    ];
+    for step in steps {
+        let work = async { Ok::<_, String>(()) };
+        let told = |(): &()| "\"EVENT\u{1}".repeat(1000);
+        journal.step(step, work, told).await.unwrap();
+    }
+    let ids = RequestIds {
+        stack_id: "s".repeat(200),
+        request_id: "r".repeat(36),
+        logical_resource_id: "AuraWebhook".into(),
+    };
+    let answer = Answer::new(ids, PHYSICAL_RESOURCE_ID.into(), Ok(data(&journal)));
+    let bytes = serde_json::to_vec(&answer).unwrap().len();
+    assert!((2500..=4096).contains(&bytes), "{bytes}");
 }
 
 #[tokio::test]
@@ -157,16 +313,14 @@ async fn a_delete_asks_nobody_where_there_is_nothing_to_hand_back() {
     let deleted = answer(&handler, "Delete", id, properties(), ENOUGH).await;
     assert_eq!(deleted["Status"], "SUCCESS");
 
-    let mut properties = properties();
-    properties["HandBackUrl"] = "https://example.com/before".into();
-    let never_made = answer(
-        &handler,
-        "Delete",
-        NOT_REGISTERED,
-        properties.clone(),
-        ENOUGH,
-    )
-    .await;
+    let handed_back = Properties {
+        hand_back_url: "https://example.com/before".into(),
+        ..deployed()
+    };
+    let handler = handler_of(NOWHERE, handed_back.clone());
+    let properties = config(handed_back).resource_properties();
+    let id = NOT_REGISTERED;
+    let never_made = answer(&handler, "Delete", id, properties.clone(), ENOUGH).await;
     assert_eq!(never_made["Status"], "SUCCESS");
     // Here it would be handed back, if AWS could be asked.
     let reason = reason(&handler, "Delete", properties).await;
@@ -175,6 +329,31 @@ async fn a_delete_asks_nobody_where_there_is_nothing_to_hand_back() {
         reason.contains("--retain-resources AuraWebhook"),
         "{reason}"
     );
+}
+
+#[tokio::test]
+async fn a_stack_that_goes_is_handed_back_to_where_it_was_deployed_with_and_nowhere_else() {
+    let handed_back = Properties {
+        hand_back_url: "https://example.com/before".into(),
+        ..deployed()
+    };
+    for deployed in [deployed(), handed_back] {
+        for (status, refused) in [("DELETE_IN_PROGRESS", true), ("UPDATE_COMPLETE", false)] {
+            let aws = aws(vec![stack_that_is(status)]).await;
+            let handler = handler_of(&aws, deployed.clone());
+            let mut properties = config(deployed.clone()).resource_properties();
+            properties["HandBackUrl"] = "https://example.com/theirs".into();
+            let id = PHYSICAL_RESOURCE_ID;
+            let answer = answer(&handler, "Delete", id, properties, ENOUGH).await;
+            if !refused {
+                assert_eq!(answer["Status"], "SUCCESS", "{answer}");
+                continue;
+            }
+            let told = answer["Reason"].as_str().unwrap();
+            assert!(told.contains("differ in HandBackUrl, "), "{told}");
+            assert!(told.contains("--retain-resources AuraWebhook"), "{told}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -209,6 +388,38 @@ async fn a_rotation_that_fails_is_an_error_of_the_function() {
     let error = handler.handle(request("arn:webhook"), ENOUGH).await;
     let error = error.unwrap_err().to_string();
     assert!(error.contains("DescribeSecret"), "{error}");
+}
+
+/// Secrets Manager's answer for a version that it doesn't show.
+fn not_found() -> (u16, String) {
+    let body = r#"{"__type": "ResourceNotFoundException", "message": "no such version"}"#;
+    (400, body.to_owned())
+}
+
+#[tokio::test]
+async fn a_new_value_that_does_not_show_yet_is_waited_for() {
+    let value = (200, r#"{"SecretString": "another-value"}"#.to_owned());
+    let aws = aws(vec![not_found(), not_found(), value]).await;
+    let registrar = handler(&aws).registrar;
+    let value = registrar.stored_value("t").await.unwrap();
+    assert_eq!(value.expose_secret(), "another-value");
+}
+
+/// createSecret was asked for twice, and the first value doesn't show yet.
+#[tokio::test]
+async fn a_value_that_is_stored_already_is_not_made_again() {
+    let stages = json!({"VersionIdsToStages": {"t": ["AWSPENDING"], "c": ["AWSCURRENT"]}});
+    let exists = json!({"__type": "ResourceExistsException", "message": "another value"});
+    let answers = vec![
+        (200, stages.to_string()),
+        not_found(),
+        (400, exists.to_string()),
+    ];
+    let handler = handler(&aws(answers).await);
+    let request = json!({
+        "Step": "createSecret", "SecretId": "arn:webhook", "ClientRequestToken": "t",
+    });
+    handler.handle(request, ENOUGH).await.unwrap();
 }
 
 fn reregister() -> Value {

@@ -66,6 +66,11 @@ async fn a_registration_is_held_to_auras_rules() -> Result<()> {
             json!({"url": "https://example.com/", "events": ["NEW_CALLOUT", "NEW_FRIEND"]}),
             "event NEW_FRIEND is unknown",
         ),
+        (
+            json!({"url": "https://example.com/",
+                "events": ["NEW_CALLOUT", "RESPONDER_ACKNOWLEDGED_CALLOUT_WITH_ETA"]}),
+            "event RESPONDER_ACKNOWLEDGED_CALLOUT_WITH_ETA is deprecated",
+        ),
     ];
     for (request, message) in refusals {
         let (status, body) = partner.post("/notifiers/webhooks", request).await?;

@@ -28,12 +28,11 @@ pub const CLIENT_ID: &str = "partner";
 pub const CLIENT_SECRET: &str = "not-a-secret";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Every name that AURA lists.
-pub const EVENTS: [&str; 16] = [
+/// Every name that AURA lists for new registrations.
+pub const EVENTS: [&str; 15] = [
     "NEW_CALLOUT",
     "RESPONDER_MANUALLY_DISPATCHED",
     "RESPONDER_ACKNOWLEDGED_CALLOUT",
-    "RESPONDER_ACKNOWLEDGED_CALLOUT_WITH_ETA",
     "RESPONDER_ARRIVED_ON_SCENE",
     "RESPONDER_COMPLETED",
     "CALLOUT_OWNED",

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -27,7 +28,9 @@ async fn every_event_is_told_with_its_fate_and_its_deliveries() -> Result<()> {
     let id = partner.callout().await?;
     let registration = json!({"url": receiver.url,
         "events": ["CALLOUT_CLOSED", "RESPONDER_ACKNOWLEDGED_CALLOUT_WITH_ETA"]});
-    partner.post("/notifiers/webhooks", registration).await?;
+    // From the time before it was deprecated.
+    let path = "/_sim/registration";
+    partner.call(Method::PUT, path, Some(registration)).await?;
     for act in ["own", "acknowledge", "close"] {
         partner.act(id, act).await?;
     }

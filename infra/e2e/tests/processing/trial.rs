@@ -200,9 +200,14 @@ impl Batch {
 
 /// A new delivery of a callout's event.
 pub fn delivery(name: &str, callout: u32) -> Result<Message> {
+    delivery_at(name, callout, Timestamp::now())
+}
+
+/// The same that arrived at some time.
+pub fn delivery_at(name: &str, callout: u32, arrived: Timestamp) -> Result<Message> {
     let payload = format!(r#"{{"message":"{name}","callout":{{"id":{callout}}}}}"#);
     let payload = RawValue::from_string(payload)?;
-    let envelope = Envelope::new(Uuid::now_v7(), Timestamp::now(), Origin::Webhook, payload);
+    let envelope = Envelope::new(Uuid::now_v7(), arrived, Origin::Webhook, payload);
     Ok(envelope.message(&entity(callout)))
 }
 

@@ -7,13 +7,15 @@ use aura_sim::AuraSim;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::super::{PanicApi, PanicApiError, RegisteredWebhook};
+use super::super::{Lookup, PanicApi, PanicApiError, RegisteredWebhook};
 use super::{SECRET, aura, client, client_with, registration};
 use crate::http_client;
 
 const TOKEN: &str = "POST /oauth/token";
 const REGISTER: &str = "POST /notifiers/webhooks";
 const ACTIVE: &str = "GET /callouts/activeCallouts";
+const GET: &str = "GET /callouts/{id}";
+const EVENTS: &str = "GET /callouts/{id}/events";
 
 /// A stand-in, and a client of it that has called nothing yet.
 struct Stage {
@@ -112,6 +114,7 @@ fn kind(error: &PanicApiError) -> &'static str {
     match error {
         PanicApiError::Refused { .. } => "Refused",
         PanicApiError::CredentialsRefused { .. } => "CredentialsRefused",
+        PanicApiError::Forbidden { .. } => "Forbidden",
         PanicApiError::Redirected { .. } => "Redirected",
         PanicApiError::Failed { .. } => "Failed",
         PanicApiError::Unreachable { .. } => "Unreachable",
@@ -185,11 +188,12 @@ async fn each_status_has_its_meaning_and_the_call_is_made_once() {
             "Refused",
             format!("{refused} 400: {}", "é".repeat(500)),
         ),
+        (408, Value::Null, "Failed", format!("{failed} 408{later}")),
         (
             429,
-            Value::Null,
-            "Refused",
-            format!("{refused} 429: no message in the answer"),
+            message("slower"),
+            "Failed",
+            format!("{failed} 429{later}"),
         ),
         (500, message("oh"), "Failed", format!("{failed} 500{later}")),
         (
@@ -240,6 +244,18 @@ async fn without_a_token_nothing_else_is_called() {
             "AURA refused the token with 285: no",
         ),
         (
+            408,
+            Value::Null,
+            "Failed",
+            "AURA failed at the token with 408; try again later",
+        ),
+        (
+            429,
+            message("no"),
+            "Failed",
+            "AURA failed at the token with 429; try again later",
+        ),
+        (
             500,
             message("no"),
             "Failed",
@@ -266,6 +282,58 @@ async fn without_a_token_nothing_else_is_called() {
         assert_eq!(error.is_transient(), variant == "Failed", "{error}");
         stage.assert_discreet(&error).await;
         stage.assert_calls([(TOKEN, Some(status.into()))]).await;
+    }
+}
+
+/// Whichever status it comes with, and whichever call.
+#[tokio::test]
+async fn how_long_aura_asks_to_wait_is_told_to_whoever_calls() {
+    let own = Duration::from_millis(500);
+    let cases = [
+        (429, TOKEN, "7", Duration::from_secs(7)),
+        (408, REGISTER, "7", Duration::from_secs(7)),
+        (503, ACTIVE, "7", Duration::from_secs(7)),
+        (429, REGISTER, "0", own),
+        (429, ACTIVE, "soon", own),
+        (429, ACTIVE, "Sun, 06 Nov 1994 08:49:37 GMT", own),
+    ];
+    for (status, call, asked, pause) in cases {
+        let stage = Stage::new().await;
+        let reply = json!({"reply": {"status": status, "headers": {"retry-after": asked}}});
+        stage.order(call, 1, false, reply).await;
+        let error = if call == ACTIVE {
+            stage.client.active_callouts().await.unwrap_err()
+        } else {
+            stage.register().await.unwrap_err()
+        };
+        assert!(error.is_transient(), "{error}");
+        assert_eq!(error.pause(own), pause, "{error}");
+        let told = format!("with {status} and asks to wait for 7 s; try again later");
+        assert_eq!(error.to_string().ends_with(&told), asked == "7", "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_wait_until_a_date_is_told_too() {
+    let stage = Stage::new().await;
+    let headers = json!({
+        "date": "Sun, 06 Nov 1994 08:49:37 GMT",
+        "retry-after": "Sun, 06 Nov 1994 08:50:07 GMT",
+    });
+    let reply = json!({"reply": {"status": 429, "headers": headers}});
+    stage.order(TOKEN, 1, false, reply).await;
+    let error = stage.client.authenticate().await.unwrap_err();
+    assert_eq!(error.pause(Duration::ZERO), Duration::from_secs(30));
+}
+
+#[tokio::test]
+async fn what_aura_was_too_busy_for_was_not_done() {
+    let cases = [(429, false), (408, true), (500, true), (400, false)];
+    for (status, may_be_done) in cases {
+        let stage = Stage::new().await;
+        stage.reply(REGISTER, status, Value::Null).await;
+        let error = stage.register().await.unwrap_err();
+        assert_eq!(error.may_have_been_done(), may_be_done, "{error}");
     }
 }
 
@@ -541,14 +609,28 @@ async fn an_answer_that_contradicts_what_was_asked_is_told_as_it_is() {
         events: Some(vec![]),
         method: None,
         header_names: Some(vec!["x-other".into()]),
+        other_fields: 0,
     };
     assert_eq!(registered, [expected]);
     assert!(!format!("{registered:?}").contains("webhook-secret"));
 }
 
 #[tokio::test]
+async fn a_deprecated_event_name_is_refused_like_an_unknown_one() {
+    let stage = Stage::new().await;
+    let deprecated = "RESPONDER_ACKNOWLEDGED_CALLOUT_WITH_ETA";
+    let asked = registration(&["NEW_CALLOUT", deprecated]);
+    let error = stage.client.register_webhook(&asked).await.unwrap_err();
+    assert_eq!(kind(&error), "Refused");
+    assert!(error.to_string().contains(deprecated), "{error}");
+    let names: Vec<_> = crate::catalogue::names_to_register().collect();
+    let asked = registration(&names);
+    stage.client.register_webhook(&asked).await.unwrap();
+}
+
+#[tokio::test]
 async fn callouts_that_are_not_what_aura_documents_are_no_callouts() {
-    for body in [json!("<html>"), Value::Null, json!({})] {
+    for body in [json!("<html>"), json!("null"), json!({})] {
         let stage = Stage::new().await;
         stage.reply(ACTIVE, 200, body).await;
         let error = stage.client.active_callouts().await.unwrap_err();
@@ -562,12 +644,54 @@ async fn callouts_that_are_not_what_aura_documents_are_no_callouts() {
 }
 
 #[tokio::test]
-async fn a_callout_that_aura_answers_285_about_is_closed() {
-    let stage = Stage::new().await;
-    let refusal = json!({"message": "the callout is closed"});
-    stage.reply("GET /callouts/{id}", 285, refusal).await;
-    let answer = stage.client.callout("5003").await.unwrap();
-    assert!(matches!(answer, super::super::Lookup::Closed));
+async fn a_list_that_comes_without_a_body_is_empty() {
+    for status in [200, 204] {
+        let stage = Stage::new().await;
+        stage.reply(ACTIVE, status, Value::Null).await;
+        let active = stage.client.active_callouts().await.unwrap();
+        assert!(active.callouts.is_empty() && active.unreadable == 0);
+        stage.reply(EVENTS, status, Value::Null).await;
+        assert!(
+            stage
+                .client
+                .callout_events("5003")
+                .await
+                .unwrap()
+                .is_empty()
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_aura_refuses_about_a_callout_is_told_from_what_it_refuses_about_the_token() {
+    let about = async |call: &str, status| {
+        let stage = Stage::new().await;
+        stage
+            .reply(call, status, message("a name and a place"))
+            .await;
+        let answer = stage.client.callout("5003").await;
+        match answer {
+            Ok(Lookup::Found(_)) => "Found",
+            Ok(Lookup::Gone) => "Gone",
+            Ok(Lookup::Closed) => "Closed",
+            Err(error) => {
+                assert!(!format!("{error:?}").contains("place"), "{error:?}");
+                kind(&error)
+            }
+        }
+    };
+    let table = [
+        (285, "Closed", "Refused"),
+        (400, "Refused", "Refused"),
+        (403, "Forbidden", "Refused"),
+        (404, "Gone", "Refused"),
+        (409, "Refused", "Refused"),
+        (500, "Failed", "Failed"),
+    ];
+    for (status, of_the_callout, of_the_token) in table {
+        assert_eq!(about(GET, status).await, of_the_callout, "{status}");
+        assert_eq!(about(TOKEN, status).await, of_the_token, "{status}");
+    }
 }
 
 #[tokio::test]

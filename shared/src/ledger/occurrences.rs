@@ -1,0 +1,149 @@
+//! The occurrences of one event, and which of them a delivery belongs to.
+
+use std::collections::BTreeMap;
+
+use super::{Attribute, Claim, ClaimRequest, Item, Malformed, RULES, Refusal, State, Step, Value};
+use crate::envelope::Origin;
+
+/// So many occurrences of one event are remembered: the first and the latest. `DynamoDB` takes
+/// 400 kB for an item, and an occurrence needs some 300 bytes. A copy of one that was forgotten is
+/// an occurrence of its own.
+pub const MOST_OCCURRENCES: usize = 200;
+
+/// All that the ledger knows of one event: an item for each occurrence, by its number, from 1.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Occurrences(pub BTreeMap<u32, Item>);
+
+/// What to do after the ledger refused a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// That is the answer.
+    Answer(Result<Claim, Refusal>),
+    /// Claim this occurrence instead.
+    Claim(u32),
+}
+
+impl Occurrences {
+    /// The event after a step; `None` if the step is refused and nothing changes.
+    #[must_use]
+    pub fn after(&self, step: &Step) -> Option<Self> {
+        let changed = step.apply(self.0.get(&step.occurrence))?;
+        let mut after = self.clone();
+        let expiry = changed.0.get(&Attribute::ExpiresAt).cloned();
+        after.0.insert(step.occurrence, changed);
+        Some(after.expiring(expiry.as_ref()))
+    }
+
+    /// The same with an expiry, which all occurrences share.
+    pub(super) fn expiring(mut self, expiry: Option<&Value>) -> Self {
+        for item in self.0.values_mut() {
+            let expiry = expiry.map(|at| (Attribute::ExpiresAt, at.clone()));
+            item.0.extend(expiry);
+        }
+        self
+    }
+
+    /// Claims in memory, as [`DynamoLedger`](super::DynamoLedger) does in the table.
+    ///
+    /// # Errors
+    ///
+    /// An item isn't as this version writes it.
+    pub fn claim(&mut self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, Malformed> {
+        let mut occurrence = 1;
+        loop {
+            if let Some(after) = self.after(&RULES.claim(request, occurrence)) {
+                *self = after;
+                let claimed = self.0.get(&occurrence).cloned().unwrap_or_default();
+                return Ok(Ok(claimed.claim()?));
+            }
+            match self.after_refusal(occurrence, request)? {
+                Next::Answer(answer) => return Ok(answer),
+                Next::Claim(next) => occurrence = next,
+            }
+        }
+    }
+
+    /// What to do after these occurrences have refused the claim of the one of that number.
+    ///
+    /// An owner is fresh for each attempt. So it meets a claim of its own only when the answer to
+    /// its call was lost and the SDK has repeated the call: then the claim is its own.
+    ///
+    /// What the reconciler says of an event is in its own words: that they differ from AURA's,
+    /// whoever came first, is no conflict.
+    ///
+    /// # Errors
+    ///
+    /// An item isn't as this version writes it.
+    pub fn after_refusal(&self, refused: u32, request: &ClaimRequest) -> Result<Next, Malformed> {
+        let mut claimed = None;
+        for (number, item) in &self.0 {
+            if !is_copy(item, request)? {
+                continue;
+            }
+            match item.state()? {
+                State::Published { .. } => return Ok(Next::Answer(Err(published(item, request)?))),
+                State::Claimed { claim, lease_until } => {
+                    claimed = Some((*number, claim, lease_until));
+                }
+            }
+        }
+        Ok(match claimed {
+            Some((_, claim, _)) if claim.owner == request.owner => Next::Answer(Ok(claim)),
+            // The rule would have granted it.
+            Some((number, _, lease_until)) if lease_until <= request.now && number == refused => {
+                return Err(Malformed(Attribute::LeaseUntil));
+            }
+            Some((number, _, lease_until)) if lease_until <= request.now => Next::Claim(number),
+            Some((_, _, lease_until)) => Next::Answer(Err(Refusal::Held { lease_until })),
+            None => Next::Claim(self.last().saturating_add(1)),
+        })
+    }
+
+    /// The occurrence that has to be forgotten so that `new` can be remembered, if any. Never the
+    /// first one: its attributes say that the event is known.
+    #[must_use]
+    pub fn to_forget(&self, new: u32) -> Option<u32> {
+        let is_full = self.0.len() >= MOST_OCCURRENCES && !self.0.contains_key(&new);
+        is_full.then(|| self.0.keys().nth(1).copied()).flatten()
+    }
+
+    fn last(&self) -> u32 {
+        self.0.keys().next_back().copied().unwrap_or_default()
+    }
+}
+
+/// Whether the delivery belongs to the occurrence that `item` is about. An item of an older version
+/// doesn't say when its delivery arrived; it is about all of them.
+fn is_copy(item: &Item, request: &ClaimRequest) -> Result<bool, Malformed> {
+    let [earliest, latest] = request.arrivals();
+    match item.0.get(&Attribute::ReceivedAt) {
+        None => Ok(true),
+        Some(Value::Number(at)) => Ok((earliest..=latest).contains(at)),
+        Some(Value::Text(_)) => Err(Malformed(Attribute::ReceivedAt)),
+    }
+}
+
+fn published(item: &Item, request: &ClaimRequest) -> Result<Refusal, Malformed> {
+    let published = item.digest()?;
+    let is_same = published == request.digest;
+    let is_reworded = item.is_of(Origin::Reconciler) || request.origin == Origin::Reconciler;
+    Ok(if is_same || is_reworded {
+        Refusal::Duplicate
+    } else {
+        Refusal::Conflict {
+            published: published.to_owned(),
+        }
+    })
+}
+
+impl ClaimRequest {
+    /// The earliest and the latest arrival of a copy, in milliseconds since 1970.
+    pub(super) fn arrivals(&self) -> [i64; 2] {
+        let Some(window) = self.repeat_window else {
+            return [i64::MIN, i64::MAX];
+        };
+        let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
+        let at = self.received_at.as_millisecond();
+        [at.saturating_sub(window), at.saturating_add(window)]
+    }
+}
