@@ -535,6 +535,9 @@ def tell_iam_the_leading_keys() -> None:
         request = json.loads(body or b"{}")
         requests = [one for item in request.get("TransactItems", []) for one in item.values()]
         requests.extend([request] if "TableName" in request else [])
+        for table, wanted in request.get("RequestItems", {}).items():
+            keys = wanted.get("Keys", []) if isinstance(wanted, dict) else []
+            requests.extend({"TableName": table, "Key": key} for key in keys)
         keys = [key for one in requests for key in leading_keys(one)]
         return {**service_context(body), **({"dynamodb:LeadingKeys": keys} if keys else {})}
 

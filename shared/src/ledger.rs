@@ -24,13 +24,14 @@
 //! further occurrence costs one call more than a first one.
 //!
 //! Beside the events stand items of our own, whose partitions hold no `#` where an entity's key
-//! always has one: the [spill](crate::spill), the [`open`] callouts, and when AURA delivered last
-//! ([`line`]).
+//! always has one: the [spill](crate::spill), the [`open`] callouts, when AURA delivered last
+//! ([`line`]), and [`notes`].
 
 mod dynamo;
 mod expression;
 mod item;
 pub mod line;
+pub mod notes;
 mod occurrences;
 pub mod open;
 mod rules;

@@ -4,7 +4,7 @@
 //! their comments by `cargo schema`, and the rule for changing it.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -36,7 +36,10 @@ pub struct Detail<'a> {
     pub entity: &'a Entity,
     /// The delivery that was published, as the endpoint answered it to AURA. Made by this system.
     pub delivery_id: Uuid,
-    /// When that delivery arrived, in UTC; also the event's `time`, which is to the second.
+    /// When that delivery arrived, in UTC, to the millisecond; also the event's `time`, which is to
+    /// the second.
+    #[serde(serialize_with = "to_the_millisecond")]
+    #[cfg_attr(test, schemars(regex(pattern = schema::TIME)))]
     pub received_at: Timestamp,
     /// Who told of it.
     pub origin: Origin,
@@ -45,8 +48,8 @@ pub struct Detail<'a> {
     /// length first, then as text. `null` if SQS said none.
     #[cfg_attr(test, schemars(regex(pattern = "^[0-9]+$")))]
     pub sequence: Option<&'a str>,
-    /// AURA marked it as a drill (`internalTest`, or classification `TEST`): keep it away from real
-    /// dispatch.
+    /// AURA marked it as a drill (`internalTest`, or classification `TEST`), here or in another event
+    /// of the same callout that came before: keep it away from real dispatch.
     pub test: bool,
     /// What AURA sent, byte for byte, or the reconciler put together from what AURA answered;
     /// `null` if it is omitted.
@@ -77,12 +80,64 @@ pub struct Omitted<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(transform = schema::more_may_come))]
 pub enum Omission {
-    /// With it, the event is larger than EventBridge takes (1 MB).
+    /// With it, the event is larger than EventBridge takes anywhere (1 MB).
     TooLarge,
     /// It has half of a surrogate pair, as in `"\ud83d"`: JSON to some parsers, to others not.
     NotUnicode,
+    /// EventBridge refused the event with it, and doesn't say why.
+    Refused,
+}
+
+/// A time as it goes out: in UTC, with three digits behind the point, because some parsers take no
+/// more, and some expect them all.
+#[must_use]
+pub fn time(at: Timestamp) -> String {
+    format!("{at:.3}")
+}
+
+fn to_the_millisecond<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time(*at))
 }
 
 #[cfg(test)]
 mod schema;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever the clock says, up to the year 9999.
+        #[test]
+        fn a_time_goes_out_with_three_digits_behind_the_point_and_is_the_same_millisecond(
+            seconds in 0..253_402_300_800_i64,
+            nanoseconds in prop_oneof![Just(0), Just(999_999_999), 0..1_000_000_000_i32],
+        ) {
+            let at = Timestamp::new(seconds, nanoseconds).unwrap();
+            let entity = Entity::callout("1");
+            let detail = Detail {
+                key: String::new(),
+                message: "NEW_CALLOUT",
+                entity: &entity,
+                delivery_id: Uuid::nil(),
+                received_at: at,
+                origin: Origin::Webhook,
+                sequence: None,
+                test: false,
+                payload: None,
+                payload_omitted: None,
+            };
+            let detail = serde_json::to_value(&detail).unwrap();
+            let text = detail["receivedAt"].as_str().unwrap();
+            prop_assert_eq!(text.len(), "2026-11-22T08:00:00.123Z".len(), "{}", text);
+            prop_assert_eq!(text.find('.'), Some(19), "{}", text);
+            let read: Timestamp = text.parse().unwrap();
+            prop_assert_eq!(read.as_millisecond(), at.as_millisecond());
+            prop_assert_eq!(read.subsec_nanosecond() % 1_000_000, 0);
+        }
+    }
+}

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::aws::{MAX_QUEUED_BYTES, is_queueable};
+use crate::published;
 use crate::queue::{Attribute, Message};
 
 /// What is put aside, and why.
@@ -57,7 +58,10 @@ impl Quarantined<'_> {
         let text = |value: &dyn ToString| Attribute::Text(value.to_string());
         let mut attributes = BTreeMap::from([
             ("reason".to_owned(), text(&self.reason)),
-            ("receivedAt".to_owned(), text(&self.received_at)),
+            (
+                "receivedAt".to_owned(),
+                Attribute::Text(published::time(self.received_at)),
+            ),
             ("encoding".to_owned(), text(&encoding)),
             (
                 "size".to_owned(),

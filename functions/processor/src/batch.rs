@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::bus::Bus;
+use crate::drills::Drills;
 use crate::ledger::Ledger;
 use crate::metrics::BatchMetrics;
 use crate::queues::{Hidden, Queues};
@@ -64,6 +65,12 @@ pub async fn process<L: Ledger, B: Bus, Q: Queues>(
         // It may have killed the process: should it do so again, this has to be done by then.
         let _ = timeout(HIDING_TIME, &mut hiding).await;
     }
+    let records: Vec<_> = groups
+        .iter()
+        .flat_map(|group| &group.open)
+        .cloned()
+        .collect();
+    let drills = Arc::new(Drills::of_batch(processor, &records, deadline).await);
     loop {
         let mut open: Vec<_> = groups.iter_mut().filter(|group| group.is_open()).collect();
         if open.is_empty() {
@@ -73,7 +80,7 @@ pub async fn process<L: Ledger, B: Bus, Q: Queues>(
             .iter_mut()
             .filter_map(|group| group.open.pop_front())
             .collect();
-        let outcomes = wave::process(processor, &heads, deadline).await;
+        let outcomes = wave::process(processor, &heads, &drills, deadline).await;
         for (group, (record, outcome)) in open.into_iter().zip(heads.into_iter().zip(outcomes)) {
             group.end(record, outcome);
         }

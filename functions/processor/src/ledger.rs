@@ -4,6 +4,7 @@ use std::future::Future;
 
 use jiff::Timestamp;
 use shared::ledger::line::{Line, LineError};
+use shared::ledger::notes::{Note, Noted, Notes, NotesError};
 use shared::ledger::open::{OpenCallouts, OpenCalloutsError};
 use shared::ledger::{Claim, ClaimRequest, DynamoLedger, LedgerError, LedgerKey, Refusal};
 
@@ -48,6 +49,16 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Notes that a delivery of AURA's arrived.
     fn delivered(&self, at: Timestamp) -> impl Future<Output = Result<(), LineError>> + Send;
+
+    /// Writes a note, or has it live on until `expires_at` if it is there.
+    fn note(
+        &self,
+        note: &Note,
+        expires_at: Timestamp,
+    ) -> impl Future<Output = Result<(), NotesError>> + Send;
+
+    /// Looks notes up, by one call.
+    fn noted(&self, notes: &[Note]) -> impl Future<Output = Result<Noted, NotesError>> + Send;
 }
 
 /// The ledger table.
@@ -56,6 +67,7 @@ pub struct LedgerTable {
     events: DynamoLedger,
     open_callouts: OpenCallouts,
     line: Line,
+    notes: Notes,
 }
 
 impl LedgerTable {
@@ -65,8 +77,18 @@ impl LedgerTable {
         Self {
             open_callouts: OpenCallouts::new(client.clone(), table.clone()),
             line: Line::new(client.clone(), table.clone()),
+            notes: Notes::new(client.clone(), table.clone()),
             events: DynamoLedger::new(client, table),
         }
+    }
+
+    /// Makes a call that does nothing, so that the first batch finds a connection.
+    ///
+    /// # Errors
+    ///
+    /// DynamoDB doesn't answer.
+    pub async fn connect(&self) -> Result<(), NotesError> {
+        self.notes.connect().await
     }
 }
 
@@ -104,5 +126,13 @@ impl Ledger for LedgerTable {
 
     async fn delivered(&self, at: Timestamp) -> Result<(), LineError> {
         self.line.delivered(at).await
+    }
+
+    async fn note(&self, note: &Note, expires_at: Timestamp) -> Result<(), NotesError> {
+        self.notes.write(note, expires_at).await
+    }
+
+    async fn noted(&self, notes: &[Note]) -> Result<Noted, NotesError> {
+        self.notes.look_up(notes).await
     }
 }

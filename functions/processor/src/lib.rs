@@ -8,8 +8,9 @@
 //!
 //! A new event costs two calls to the ledger, a claim and a mark, and its share of one call to
 //! the bus; a callout's opening and its closing cost one more, since both are noted for the
-//! reconciler. A duplicate costs one call, a claim that is refused. Nothing is
-//! read. Once a second at most, a batch also notes when AURA delivered last ([`deliveries`]).
+//! reconciler. A duplicate costs one call, a claim that is refused. A batch with callouts reads once
+//! which of them are drills, and each event of a drill costs one call more, which keeps that in mind
+//! (`drills`). Once a second at most, a batch also notes when AURA delivered last ([`deliveries`]).
 //!
 //! # The window that can't be closed
 //!
@@ -28,6 +29,7 @@ pub mod batch;
 pub mod bus;
 pub mod config;
 pub mod deliveries;
+mod drills;
 mod failpoint;
 pub mod ledger;
 pub mod metrics;

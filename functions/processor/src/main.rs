@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join;
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use processor::batch;
@@ -38,8 +39,8 @@ const PUBLISHING: CallLimits = CallLimits {
 
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// How long the start waits to hear that the bus exists.
-const CONFIRMING_TIME: Duration = Duration::from_secs(2);
+/// How long the start waits for connections, and to hear that the bus exists.
+const CONNECTING_TIME: Duration = Duration::from_secs(2);
 
 // One thread: a batch waits for AWS nearly all of its time.
 #[tokio::main(flavor = "current_thread")]
@@ -58,14 +59,10 @@ async fn run() -> Result<(), Error> {
     let sqs = aws_sdk_sqs::Client::new(&repeatable);
     let eventbridge = aws_sdk_eventbridge::Client::new(&PUBLISHING.applied_to(&sdk));
     let bus = EventBridge::new(eventbridge, config.event_bus);
-    match timeout(CONFIRMING_TIME, bus.confirm()).await {
-        Ok(Ok(())) => {}
-        // The first batch asks again, and comes back to the queue if that fails too.
-        Ok(Err(error)) => tracing::error!(%error, "nothing can be published yet"),
-        Err(_elapsed) => tracing::error!("event bus: no answer in time"),
-    }
+    let ledger = LedgerTable::new(dynamo, config.ledger_table);
+    Box::pin(connect(&bus, &ledger)).await;
     let processor = Arc::new(Processor {
-        ledger: LedgerTable::new(dynamo, config.ledger_table),
+        ledger,
         bus,
         queues: SqsQueues::new(sqs, config.ingest_queue_url, config.quarantine_queue_url),
         deliveries: Deliveries::default(),
@@ -78,7 +75,26 @@ async fn run() -> Result<(), Error> {
     });
     let handler = async |event: LambdaEvent<_>| {
         let deadline = invocation::deadline(event.context.deadline(), Timestamp::now())?;
-        Ok::<_, Error>(batch::process(&processor, event.payload, deadline).await)
+        // Boxed, or the whole future is too deep for the compiler.
+        Ok::<_, Error>(Box::pin(batch::process(&processor, event.payload, deadline)).await)
     };
     lambda_runtime::run(service_fn(handler)).await
+}
+
+/// Has connections ready for the first batch. What fails here that batch tries again, and comes back
+/// to the queue if it fails too.
+async fn connect(bus: &EventBridge, ledger: &LedgerTable) {
+    let bus = timeout(CONNECTING_TIME, bus.confirm());
+    let ledger = timeout(CONNECTING_TIME, ledger.connect());
+    let (bus, ledger) = join(bus, ledger).await;
+    match bus {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "nothing can be published yet"),
+        Err(_elapsed) => tracing::error!("event bus: no answer in time"),
+    }
+    match ledger {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "no connection to DynamoDB yet"),
+        Err(_elapsed) => tracing::warn!("no connection to DynamoDB yet: no answer in time"),
+    }
 }

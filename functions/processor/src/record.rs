@@ -201,7 +201,12 @@ impl Identified {
         }
     }
 
-    fn entry_without_payload(
+    /// What is published of it without its payload, for this reason.
+    ///
+    /// # Errors
+    ///
+    /// It can't be written as JSON.
+    pub fn entry_without_payload(
         &self,
         record: &Record,
         occurrence: u32,

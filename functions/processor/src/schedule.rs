@@ -61,6 +61,14 @@ pub fn publishing_time(left: Duration) -> Duration {
     left.saturating_sub(REPORTING_TIME + ENDING_TIME)
 }
 
+/// Until when a batch that begins now may ask for what its waves need: then there is still time for
+/// one.
+#[must_use]
+pub fn asked_by(now: Timestamp, deadline: Timestamp) -> Timestamp {
+    let left = publishing_time(between(now, deadline));
+    after(now, left.saturating_sub(LEAST_TIME))
+}
+
 /// When the lease ends of what is claimed by a function that ends at `deadline`.
 #[must_use]
 pub fn lease_until(deadline: Timestamp) -> Timestamp {

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use metrique::writer::BoxEntrySink;
 use shared::catalogue::{CALLOUT_CLOSED, NEW_CALLOUT};
 use shared::envelope::{Envelope, Origin};
+use shared::event::{CALLOUT, Event};
+use shared::ledger::notes::Note;
 use shared::ledger::{Claim, ClaimRequest, LedgerError, Refusal};
 use shared::published::Omission;
 use shared::quarantine::{Conflict, Quarantined};
@@ -16,6 +18,7 @@ use uuid::Uuid;
 
 use crate::bus::{Bus, BusError, Entry};
 use crate::deliveries::Deliveries;
+use crate::drills::{Drills, OUTLIVES_EVENTS};
 use crate::failpoint::{self, Step};
 use crate::ledger::Ledger;
 use crate::queues::Queues;
@@ -108,12 +111,15 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
     pub(crate) async fn claim(
         &self,
         record: &Arc<Record>,
+        drills: &Drills,
         lease_until: Timestamp,
     ) -> Result<(Claimed, Entry), Outcome> {
-        let identified = self.identify(record).await?;
+        let mut identified = self.identify(record).await?;
         if identified.envelope.origin == Origin::Webhook {
             self.deliveries.see(identified.envelope.received_at);
         }
+        self.mark_drill(record, &mut identified.event, drills)
+            .await?;
         let now = (self.now)();
         let request = ClaimRequest {
             key: identified.key.clone(),
@@ -149,6 +155,27 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
         self.note_callout(&claimed).await?;
         self.keep_omitted_payload(&claimed).await?;
         Ok((claimed, entry))
+    }
+
+    /// Marks an event of a drill as one, whatever its own payload says, and has the ledger remember
+    /// the drill for longer than this event. That comes first: what isn't remembered isn't published.
+    async fn mark_drill(
+        &self,
+        record: &Record,
+        event: &mut Event,
+        drills: &Drills,
+    ) -> Result<(), Outcome> {
+        let id = &event.entity.id;
+        if event.entity.kind != CALLOUT {
+            return Ok(());
+        }
+        event.test = event.test || drills.is_drill(id).ok_or_else(|| unknown(record))?;
+        if !event.test {
+            return Ok(());
+        }
+        let expires_at = after((self.now)(), self.retention + OUTLIVES_EVENTS);
+        let noted = self.ledger.note(&Note::drill(id), expires_at).await;
+        noted.map_err(|error| failed(record, &error))
     }
 
     /// Before the opening or the closing of a callout goes out, it is noted: or the reconciler might
@@ -222,18 +249,63 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
         }
     }
 
+    /// What goes out of an event that the bus will never take as it is.
+    pub(crate) async fn omit_payload(
+        &self,
+        claimed: Claimed,
+        error: &BusError,
+    ) -> Result<(Claimed, Entry), Outcome> {
+        let Claimed {
+            record,
+            identified,
+            claim,
+            ..
+        } = &claimed;
+        let message_id = &record.message_id;
+        tracing::warn!(message_id, %error, "can't be published with its payload");
+        let (entry, omission) = identified
+            .entry_without_payload(record, claim.occurrence, Omission::Refused)
+            .map_err(|error| failed(record, &error))?;
+        let claimed = Claimed {
+            omission,
+            ..claimed
+        };
+        self.keep_omitted_payload(&claimed).await?;
+        Ok((claimed, entry))
+    }
+
     /// Before an event goes out without its payload, that is put where consumers' operators find
-    /// it.
+    /// it. The ledger notes that it is there, so that another attempt puts no second one beside it.
     async fn keep_omitted_payload(&self, claimed: &Claimed) -> Result<(), Outcome> {
-        if claimed.omission.is_none() {
+        let envelope = &claimed.identified.envelope;
+        let kept = Note::kept(envelope.delivery_id);
+        if claimed.omission.is_none() || self.is_kept(claimed, &kept).await {
             return Ok(());
         }
-        let item = quarantined(&claimed.identified.envelope, "payload-omitted");
-        match self.queues.quarantine(&item).await {
-            Ok(()) => Ok(()),
+        let item = quarantined(envelope, "payload-omitted");
+        if let Err(error) = self.queues.quarantine(&item).await {
+            self.release(claimed).await;
+            return Err(failed(&claimed.record, &error));
+        }
+        let expires_at = after((self.now)(), self.retention);
+        if let Err(error) = self.ledger.note(&kept, expires_at).await {
+            let message_id = &claimed.record.message_id;
+            tracing::warn!(message_id, %error, "another attempt may keep the payload twice");
+        }
+        Ok(())
+    }
+
+    /// Whether an earlier attempt has kept the payload; where that isn't known, it counts as lost.
+    async fn is_kept(&self, claimed: &Claimed, kept: &Note) -> bool {
+        if claimed.claim.attempt == 1 {
+            return false;
+        }
+        match self.ledger.noted(std::slice::from_ref(kept)).await {
+            Ok(noted) => noted.is_noted(kept) == Some(true),
             Err(error) => {
-                self.release(claimed).await;
-                Err(failed(&claimed.record, &error))
+                let message_id = &claimed.record.message_id;
+                tracing::warn!(message_id, %error, "the payload may be kept twice");
+                false
             }
         }
     }
@@ -300,6 +372,16 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
             Err(error) => failed(record, &error),
         }
     }
+}
+
+/// Why was logged for the whole batch.
+fn unknown(record: &Record) -> Outcome {
+    let message_id = &record.message_id;
+    tracing::error!(
+        message_id,
+        "record failed: whether it is of a drill isn't known"
+    );
+    Outcome::Failed
 }
 
 fn failed(record: &Record, error: &dyn std::error::Error) -> Outcome {

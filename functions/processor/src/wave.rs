@@ -1,12 +1,15 @@
 //! A wave: the first open record of every group, taken to its end side by side. All are claimed,
-//! what was granted is published by one call, and what was published is marked.
+//! what was granted is published by one call, and what was published is marked. What the bus will
+//! never take as it is goes out by a call of its own, without its payload.
 
+use std::mem;
 use std::sync::Arc;
 
 use futures::future::join_all;
 use jiff::Timestamp;
 
 use crate::bus::{Bus, BusError, Entry};
+use crate::drills::Drills;
 use crate::failpoint::{self, Step};
 use crate::ledger::Ledger;
 use crate::queues::Queues;
@@ -14,64 +17,117 @@ use crate::record::{Outcome, Publication, Record};
 use crate::schedule::{LEAST_CALL, Schedule, between};
 use crate::steps::{Claimed, Processor};
 
+/// How far a record of the wave is.
+enum Stage {
+    /// Its event may be published, and this is what goes out.
+    Claimed(Claimed, Entry),
+    /// Its event was offered to the bus, which said this.
+    Offered(Claimed, Result<String, BusError>),
+    /// Nothing more can be done now.
+    Over(Outcome),
+}
+
 /// Takes records of different groups to their ends and returns the outcomes in the same order.
 ///
 /// `deadline` is when this invocation ends. What isn't published in time is reported failed;
 /// what is published is settled, whatever the time. A record that panics fails alone.
-pub async fn process<L: Ledger, B: Bus, Q: Queues>(
+pub(crate) async fn process<L: Ledger, B: Bus, Q: Queues>(
     processor: &Arc<Processor<L, B, Q>>,
     records: &[Arc<Record>],
+    drills: &Arc<Drills>,
     deadline: Timestamp,
 ) -> Vec<Outcome> {
     let Some(schedule) = Schedule::new((processor.now)(), deadline) else {
         return vec![Outcome::Postponed; records.len()];
     };
-    let claim = |record| claim(processor, record, schedule);
-    let claims = join_all(records.iter().map(claim)).await;
-
-    let mut entries = Vec::new();
-    let claims: Vec<_> = claims
-        .into_iter()
-        .map(|claim| {
-            claim.map(|(claimed, entry)| {
-                entries.push(entry);
-                claimed
-            })
-        })
-        .collect();
-    let mut published = publish(processor, entries, schedule).await.into_iter();
-
-    let ends = claims.into_iter().map(|claim| {
-        let published = claim.is_ok().then(|| published.next()).flatten();
-        async move {
-            match claim {
-                Ok(claimed) => {
-                    let published = published.unwrap_or(Err(BusError::TimedOut));
-                    end(processor, claimed, published, schedule).await
-                }
-                Err(outcome) => outcome,
-            }
-        }
-    });
-    join_all(ends).await
+    let claim = |record| claim(processor, record, drills, schedule);
+    let stages = join_all(records.iter().map(claim)).await;
+    let stages = publish(processor, stages, schedule).await;
+    let end = |stage| async move {
+        let stage = omit_refused(processor, stage, schedule).await;
+        end(processor, stage, schedule).await
+    };
+    join_all(stages.into_iter().map(end)).await
 }
 
-/// Claims a record's event; the outcome, if it can't be published now.
+/// Claims a record's event.
 async fn claim<L: Ledger, B: Bus, Q: Queues>(
     processor: &Arc<Processor<L, B, Q>>,
     record: &Arc<Record>,
+    drills: &Arc<Drills>,
     schedule: Schedule,
-) -> Result<(Claimed, Entry), Outcome> {
-    let (of_task, its_record) = (Arc::clone(processor), Arc::clone(record));
-    let claim = async move { of_task.claim(&its_record, schedule.lease_until).await };
+) -> Stage {
+    let (of_task, its_record, drills) = (
+        Arc::clone(processor),
+        Arc::clone(record),
+        Arc::clone(drills),
+    );
+    let lease_until = schedule.lease_until;
+    let claim = async move { of_task.claim(&its_record, &drills, lease_until).await };
     match processor.isolated(claim, schedule.claimed_by).await {
-        Ok(claimed) => claimed,
-        Err(undone) => Err(processor.undone(record, undone, schedule.claimed_by).await),
+        Ok(Ok((claimed, entry))) => Stage::Claimed(claimed, entry),
+        Ok(Err(outcome)) => Stage::Over(outcome),
+        Err(undone) => {
+            let undone = processor.undone(record, undone, schedule.claimed_by);
+            Stage::Over(undone.await)
+        }
+    }
+}
+
+/// Offers to the bus what is claimed.
+async fn publish<L: Ledger, B: Bus, Q: Queues>(
+    processor: &Arc<Processor<L, B, Q>>,
+    mut stages: Vec<Stage>,
+    schedule: Schedule,
+) -> Vec<Stage> {
+    let entries = stages.iter_mut().filter_map(|stage| match stage {
+        Stage::Claimed(_, entry) => Some(mem::take(entry)),
+        Stage::Offered(..) | Stage::Over(_) => None,
+    });
+    let mut answers = send(processor, entries.collect(), schedule)
+        .await
+        .into_iter();
+    let offered = |stage| match stage {
+        Stage::Claimed(claimed, _) => {
+            let answer = answers.next().unwrap_or(Err(BusError::TimedOut));
+            Stage::Offered(claimed, answer)
+        }
+        other => other,
+    };
+    stages.into_iter().map(offered).collect()
+}
+
+/// Offers an event that the bus will never take as it is once more, without its payload.
+async fn omit_refused<L: Ledger, B: Bus, Q: Queues>(
+    processor: &Arc<Processor<L, B, Q>>,
+    stage: Stage,
+    schedule: Schedule,
+) -> Stage {
+    let (claimed, error) = match stage {
+        Stage::Offered(claimed, Err(error))
+            if error.is_permanent() && claimed.omission.is_none() =>
+        {
+            (claimed, error)
+        }
+        other => return other,
+    };
+    let (of_task, record) = (Arc::clone(processor), Arc::clone(&claimed.record));
+    let omit = async move { of_task.omit_payload(claimed, &error).await };
+    match processor.isolated(omit, schedule.published_by).await {
+        Ok(Ok((claimed, entry))) => {
+            let answer = send(processor, vec![entry], schedule).await.pop();
+            Stage::Offered(claimed, answer.unwrap_or(Err(BusError::TimedOut)))
+        }
+        Ok(Err(outcome)) => Stage::Over(outcome),
+        Err(undone) => {
+            let undone = processor.undone(&record, undone, schedule.published_by);
+            Stage::Over(undone.await)
+        }
     }
 }
 
 /// The bus's answers in the order of the entries; none if nothing was sent.
-async fn publish<L: Ledger, B: Bus, Q: Queues>(
+async fn send<L: Ledger, B: Bus, Q: Queues>(
     processor: &Arc<Processor<L, B, Q>>,
     entries: Vec<Entry>,
     schedule: Schedule,
@@ -97,10 +153,14 @@ async fn publish<L: Ledger, B: Bus, Q: Queues>(
 /// Marks what was published, and gives back what wasn't.
 async fn end<L: Ledger, B: Bus, Q: Queues>(
     processor: &Arc<Processor<L, B, Q>>,
-    claimed: Claimed,
-    published: Result<String, BusError>,
+    stage: Stage,
     schedule: Schedule,
 ) -> Outcome {
+    let (claimed, published) = match stage {
+        Stage::Offered(claimed, published) => (claimed, published),
+        Stage::Claimed(claimed, _) => (claimed, Err(BusError::TimedOut)),
+        Stage::Over(outcome) => return outcome,
+    };
     let (of_task, record) = (Arc::clone(processor), Arc::clone(&claimed.record));
     match published {
         Ok(bus_event_id) => {

@@ -320,7 +320,7 @@ impl World {
             created_at: moment.now,
         };
         callout.stream.push(entry.clone());
-        let payload = CalloutPayload::bare(callout);
+        let payload = CalloutPayload::bare(callout.id);
         let event = Event::about_callout(EventName::CalloutEventsChanged, payload);
         Ok((entry, vec![event]))
     }

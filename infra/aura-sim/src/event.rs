@@ -90,6 +90,17 @@ impl Event {
         }
     }
 
+    /// The event with no more than its name and its callout's id, if it is a status event: one about
+    /// a callout that exists already.
+    pub(crate) fn bare(self) -> Self {
+        match &self.subject {
+            Subject::Callout(callout) if self.message != EventName::NewCallout => {
+                Self::about_callout(self.message, CalloutPayload::bare(callout.id))
+            }
+            _ => self,
+        }
+    }
+
     pub(crate) fn entity(&self) -> Entity {
         let (kind, id) = match &self.subject {
             Subject::Callout(callout) => (Kind::Callout, callout.id),

@@ -53,7 +53,7 @@
 //! {
 //!   "seed": 1,
 //!   "deliveries": {"drop": 0.2, "duplicate": 0.1, "reorder": 0.1,
-//!                  "delay": {"share": 0.1, "mostMs": 3000}},
+//!                  "delay": {"share": 0.1, "mostMs": 3000}, "bare": 0.5},
 //!   "dark": {"everySeconds": 600, "forSeconds": 120, "firstAfterSeconds": 60},
 //!   "loseRegistrationAfterSeconds": 90,
 //!   "polls": {"fail": 0.1, "stale": {"share": 0.1, "mostMs": 2000}}
@@ -62,7 +62,9 @@
 //!
 //! - `deliveries`: the share of the events that are never sent (`drop`), and of the others those
 //!   that are sent twice (`duplicate`), that go out only behind a later delivery of their entity
-//!   or after `mostMs` (`reorder`), and that go out late (`delay`). A repeat goes with its original.
+//!   or after `mostMs` (`reorder`), that go out late (`delay`), and that carry no more than `message`
+//!   and the callout's `id` if they are status events, any of a callout's but `NEW_CALLOUT` (`bare`).
+//!   A repeat goes with its original. What AURA answers when it is asked about a callout stays whole.
 //! - `dark`: in these windows, measured from the plan's start, nothing is sent. What happens in one
 //!   never is; what waited when it began goes out when it ends.
 //! - `loseRegistrationAfterSeconds`: then the registration in force is replaced, by one of the same

@@ -74,6 +74,7 @@ impl Memory {
         match self.judge(event.message, now) {
             Ok((name, manner)) => {
                 let number = self.happenings.add(&event, now, Fate::Sent);
+                let event = if manner.bare { event.bare() } else { event };
                 let message = name;
                 self.deliver(&Event { message, ..event }, number, manner)
                     .map(Some)

@@ -132,10 +132,11 @@ impl CalloutPayload {
         Self::with_incidents(callout, vec![Incident::of(callout, responder)])
     }
 
-    /// Nothing but the id: all that AURA says when the event stream changes.
-    pub(crate) fn bare(callout: &Callout) -> Self {
+    /// Nothing but the id: all that AURA says when the event stream changes, and now and then in
+    /// any event but the first.
+    pub(crate) fn bare(id: u64) -> Self {
         Self {
-            id: callout.id,
+            id,
             incident_information: Vec::new(),
             callout_classification: None,
         }

@@ -44,6 +44,9 @@ pub struct DeliveryFaults {
     pub reorder: f64,
     /// The share that goes out late.
     pub delay: Late,
+    /// The share that carries no more than `message` and the callout's `id`, if it is a status event:
+    /// any of a callout's but `NEW_CALLOUT`.
+    pub bare: f64,
 }
 
 /// A share that is late, and by how much.
@@ -114,7 +117,8 @@ impl DeliveryFaults {
         check_share("deliveries.duplicate", self.duplicate)?;
         check_share("deliveries.reorder", self.reorder)?;
         check_share("deliveries.delay.share", self.delay.share)?;
-        check_late("deliveries.delay.mostMs", self.delay.most_ms)
+        check_late("deliveries.delay.mostMs", self.delay.most_ms)?;
+        check_share("deliveries.bare", self.bare)
     }
 }
 
@@ -176,7 +180,7 @@ mod tests {
         let whole = json!({
             "seed": 1,
             "deliveries": {"drop": 0.2, "duplicate": 0.1, "reorder": 0.1,
-                "delay": {"share": 0.1, "mostMs": 3000}},
+                "delay": {"share": 0.1, "mostMs": 3000}, "bare": 0.5},
             "dark": {"everySeconds": 600.0, "forSeconds": 120.0, "firstAfterSeconds": 60.0},
             "loseRegistrationAfterSeconds": 90.0,
             "polls": {"fail": 0.1, "stale": {"share": 0.1, "mostMs": 2000}},
@@ -210,6 +214,7 @@ mod tests {
             ("/deliveries/reorder", json!(2), share),
             ("/deliveries/delay/share", json!(20), share),
             ("/deliveries/delay/mostMs", json!(600_001), "at most 600000"),
+            ("/deliveries/bare", json!(1.5), share),
             ("/dark/forSeconds", json!(-1), seconds),
             ("/dark/firstAfterSeconds", json!(604_801), seconds),
             ("/dark/everySeconds", json!(1e9), seconds),
@@ -227,7 +232,7 @@ mod tests {
             let mut plan = json!({
                 "seed": 1,
                 "deliveries": {"drop": 0, "duplicate": 0, "reorder": 0,
-                    "delay": {"share": 0, "mostMs": 0}},
+                    "delay": {"share": 0, "mostMs": 0}, "bare": 0},
                 "dark": {"everySeconds": 600, "forSeconds": 120, "firstAfterSeconds": 0},
                 "loseRegistrationAfterSeconds": 0,
                 "polls": {"fail": 0, "stale": {"share": 0, "mostMs": 0}},

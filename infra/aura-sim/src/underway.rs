@@ -38,6 +38,8 @@ pub(crate) struct Underway {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Manner {
     pub(crate) twice: bool,
+    /// With no more than its name and an id, if it is a status event.
+    pub(crate) bare: bool,
     pub(crate) hold: Option<Hold>,
 }
 
@@ -95,6 +97,7 @@ impl Underway {
         let twice = dice.hits(shares.duplicate);
         let behind = dice.hits(shares.reorder);
         let late = dice.late(&shares.delay);
+        let bare = dice.hits(shares.bare);
         if dropped {
             return Err(Fate::Dropped);
         }
@@ -107,7 +110,7 @@ impl Underway {
             until: now + wait,
             behind,
         });
-        Ok(Manner { twice, hold })
+        Ok(Manner { twice, bare, hold })
     }
 
     /// What goes wrong with call `n`, one that reads callouts.
@@ -200,6 +203,7 @@ mod tests {
                 duplicate: 0.1,
                 reorder: 0.1,
                 delay: late(),
+                bare: 0.3,
             },
             polls: PollFaults {
                 fail: 0.1,
@@ -255,7 +259,7 @@ mod tests {
             let (Ok(stormy), Ok(calm)) = (stormy, calm) else {
                 continue;
             };
-            assert_eq!(stormy.twice, calm.twice);
+            assert_eq!((stormy.twice, stormy.bare), (calm.twice, calm.bare));
             let delayed = is_delayed(&stormy).then_some(stormy.hold);
             assert!(delayed.is_none_or(|hold| hold == calm.hold));
         }
@@ -279,6 +283,8 @@ mod tests {
         assert!(is_about(0.1, behind, sent.len()), "{behind}");
         let late = count(|manner| manner.hold.is_some_and(|hold| !hold.behind));
         assert!(is_about(0.1, late, sent.len() - behind), "{late}");
+        let bare = count(|manner| manner.bare);
+        assert!(is_about(0.3, bare, sent.len()), "{bare}");
         let waits = sent.iter().filter_map(|manner| manner.hold);
         assert!(waits.clone().all(|hold| hold.until <= at(2)));
         assert!(waits.clone().any(|hold| hold.until < at(1)));
@@ -319,11 +325,16 @@ mod tests {
         assert!(polls(plan.clone()).iter().all(Option::is_none));
         plan.deliveries.duplicate = 1.0;
         plan.deliveries.reorder = 1.0;
+        plan.deliveries.bare = 1.0;
         let hold = Some(Hold {
             until: at(3),
             behind: true,
         });
-        let manner = Ok(Manner { twice: true, hold });
+        let manner = Ok(Manner {
+            twice: true,
+            bare: true,
+            hold,
+        });
         assert!(manners(plan.clone()).iter().all(|one| *one == manner));
         plan.deliveries.drop = 1.0;
         let dropped = Err(Fate::Dropped);

@@ -6,6 +6,7 @@ use anyhow::Result;
 use e2e::Local;
 use jiff::Timestamp;
 use shared::aws::MAX_QUEUED_BYTES;
+use shared::ledger::notes::{Note, Notes};
 use shared::quarantine::{Id, Quarantined};
 use shared::queue::{Destination, Message, Outgoing};
 use shared::spill::{self, Spill, Spilled};
@@ -97,4 +98,40 @@ fn deliveries_of(spilled: Vec<Spilled>) -> Result<Vec<Outgoing>> {
         Spilled::Unreadable { error, .. } => Err(error.into()),
     };
     spilled.into_iter().map(delivery).collect()
+}
+
+#[tokio::test]
+async fn what_is_noted_is_found_by_one_look_and_lives_on_when_it_is_noted_again() -> Result<()> {
+    let account = Local::shared().await?.new_account();
+    let client = ledger_table(&account).await?;
+    let notes = Notes::new(client.clone(), TABLE.into());
+    notes.connect().await?;
+    let (mut asked, mut expected) = (Vec::new(), Vec::new());
+    for n in 0..50_u8 {
+        // An id may be anything.
+        let drill = Note::drill(&format!("{n}#/%{{\u{20ac}\""));
+        let kept = Note::kept(Uuid::from_u128(n.into()));
+        if n.is_multiple_of(2) {
+            notes.write(&drill, Timestamp::from_second(100)?).await?;
+        } else {
+            notes.write(&kept, Timestamp::from_second(100)?).await?;
+        }
+        asked.extend([drill, kept]);
+        expected.extend([n.is_multiple_of(2), !n.is_multiple_of(2)].map(Some));
+    }
+    let known = notes.look_up(&asked).await?;
+    let found: Vec<_> = asked.iter().map(|note| known.is_noted(note)).collect();
+    assert_eq!(found, expected);
+
+    notes.write(&asked[0], Timestamp::from_second(200)?).await?;
+    let items = client.scan().table_name(TABLE).send().await?;
+    let expiries = items.items().iter().map(|item| item["expiresAt"].as_n());
+    let mut expiries: Vec<_> = expiries.filter_map(std::result::Result::ok).collect();
+    expiries.sort();
+    assert_eq!(expiries.len(), 50);
+    assert_eq!(
+        (expiries[48].as_str(), expiries[49].as_str()),
+        ("100", "200")
+    );
+    Ok(())
 }

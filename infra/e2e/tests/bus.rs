@@ -78,6 +78,8 @@ enum Answer {
     Entries(Vec<Option<&'static str>>),
     /// An error of the whole call.
     Refused(u16, &'static str),
+    /// An answer of what stands before EventBridge: a status, and no word of its own.
+    TurnedAway(u16),
     Never,
 }
 
@@ -92,6 +94,9 @@ type Calls = Arc<Mutex<Vec<Vec<Value>>>>;
 
 /// Given the names in a call, and how many calls there were with the same ones before.
 type Script = fn(&[&str], usize) -> Answer;
+
+/// What a region takes that still has the old limit.
+const OLD_LIMIT: usize = 256 * 1024;
 
 impl Stub {
     async fn start(script: Script) -> Result<Self> {
@@ -160,12 +165,17 @@ async fn answer(
         return respond(200, &json!({"Name": BUS}));
     }
     let Put { entries } = serde_json::from_slice(&body)?;
+    let is_large = body.len() > OLD_LIMIT;
     let answer = {
         let mut calls = lock(calls);
         let is_same = |call: &&Vec<Value>| names(call) == names(&entries);
         let before = calls.iter().filter(is_same).count();
         calls.push(entries.clone());
-        script(&names(&entries), before)
+        match script(&names(&entries), before) {
+            // Only what is too large is.
+            Answer::TurnedAway(_) if !is_large => Answer::Entries(vec![None; entries.len()]),
+            answer => answer,
+        }
     };
     match answer {
         Answer::Entries(results) => {
@@ -182,6 +192,10 @@ async fn answer(
         }
         Answer::Refused(status, code) => {
             respond(status, &json!({"__type": code, "message": "as told"}))
+        }
+        Answer::TurnedAway(status) => {
+            let page = "<html><h1>Request Entity Too Large</h1></html>";
+            Ok(Response::builder().status(status).body(Full::from(page))?)
         }
         Answer::Never => pending().await,
     }
@@ -326,6 +340,41 @@ async fn a_call_that_is_throttled_is_not_taken_apart() -> Result<()> {
     assert_eq!(words(&results), [refused, refused]);
     assert!(!results[0].as_ref().is_err_and(BusError::is_permanent));
     assert_eq!(stub.calls(), vec![vec!["a", "b"]; ATTEMPTS]);
+    Ok(())
+}
+
+/// The constant is no more than an upper bound: what is taken here is said by the answers.
+#[tokio::test]
+async fn what_is_too_large_for_its_region_is_halved_and_only_what_is_so_alone_fails() -> Result<()>
+{
+    let stub = Stub::start(|_, _| Answer::TurnedAway(413)).await?;
+    let sized = |(name, bytes): (&str, usize)| Entry {
+        detail: "x".repeat(bytes),
+        ..entry(name)
+    };
+    let all = [
+        ("a", 100_000),
+        ("b", 100_000),
+        ("large", 300_000),
+        ("d", 100_000),
+        ("e", 100_000),
+    ];
+    let bus = bus_at(&stub.url);
+    let results = bus.publish(&all.map(sized), TIME).await;
+    assert_eq!(
+        words(&results),
+        ["ok", "ok", "event bus: refused", "ok", "ok"]
+    );
+    // It is published without its payload next.
+    assert!(results[2].as_ref().is_err_and(BusError::is_permanent));
+    let expected = [
+        vec!["a", "b", "large", "d", "e"],
+        vec!["a", "b"],
+        vec!["large", "d", "e"],
+        vec!["large"],
+        vec!["d", "e"],
+    ];
+    assert_eq!(stub.calls(), expected);
     Ok(())
 }
 

@@ -7,6 +7,7 @@ mod answers;
 mod bus;
 mod consumer;
 mod deployment;
+mod drills;
 mod duplicates;
 mod faults;
 mod ingest_faults;

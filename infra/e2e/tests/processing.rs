@@ -8,11 +8,15 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use e2e::Local;
 use jiff::{SignedDuration, Timestamp};
 use local::consumers::{Published, Queue};
+use local::function_logs;
 use local::ledger;
+use local::processes;
 use local::proxy::{Call, Fault, FaultProxy, Plan};
 use local::settled::drained;
 use local::system::Leftovers;
-use shared::envelope::Origin;
+use serde_json::value::RawValue;
+use shared::envelope::{Envelope, Origin};
+use shared::event::Entity;
 use shared::ledger::{ClaimRequest, DynamoLedger, LedgerKey};
 use shared::queue::Message;
 use uuid::Uuid;
@@ -51,6 +55,7 @@ fn values(items: &[HashMap<String, AttributeValue>], attribute: &str) -> Vec<Str
 }
 
 const UPDATE: &str = "DynamoDB_20120810.UpdateItem";
+const LOOK_UP: &str = "DynamoDB_20120810.BatchGetItem";
 const PUT: &str = "AWSEvents.PutEvents";
 const HIDE: &str = "AmazonSQS.ChangeMessageVisibilityBatch";
 
@@ -83,8 +88,8 @@ async fn what_arrives_again_behind_the_window_is_published_for_one_call_more() -
 }
 
 #[tokio::test]
-async fn a_new_event_costs_two_calls_to_the_ledger_an_opening_three_a_duplicate_one() -> Result<()>
-{
+async fn a_new_event_costs_two_calls_to_the_ledger_an_opening_three_a_duplicate_one_a_batch_one_more()
+-> Result<()> {
     const EVENTS: u32 = 10;
     let mut trial = Trial::begin().await?;
     // The calls that a process makes once are made then.
@@ -107,7 +112,7 @@ async fn a_new_event_costs_two_calls_to_the_ledger_an_opening_three_a_duplicate_
         drained(&trial.system.stack).await?;
 
         let mut calls = proxies.map(FaultProxy::calls);
-        let calls = [0, 1, 2].map(|n| counts(&calls[n].split_off(before[n])));
+        let mut calls = [0, 1, 2].map(|n| counts(&calls[n].split_off(before[n])));
         let lines = trial.batches().await?.split_off(batches);
         batches += lines.len();
         assert!(lines.len() < EVENTS as usize, "no two came together");
@@ -119,13 +124,13 @@ async fn a_new_event_costs_two_calls_to_the_ledger_an_opening_three_a_duplicate_
         };
         // A batch may note when AURA delivered last, once a second.
         let least = per_event * EVENTS as usize;
-        let updates = calls[0].values().sum::<usize>();
+        let updates = calls[0].remove(UPDATE).unwrap_or_default();
         assert!(
             (least..=least + lines.len()).contains(&updates),
-            "{message}: {:?}",
-            calls[0]
+            "{message}: {updates}"
         );
-        assert!(calls[0].keys().all(|call| call == UPDATE), "{:?}", calls[0]);
+        // Whether the callouts are drills.
+        assert_eq!(calls[0], expected([(LOOK_UP, lines.len())]));
         assert_eq!(calls[1], expected([(PUT, waves)]));
         // One for when the process dies.
         assert_eq!(calls[2], expected([(HIDE, lines.len())]));
@@ -352,5 +357,79 @@ async fn without_its_bus_nothing_counts_as_published_and_all_of_it_comes_back() 
     );
     assert_eq!(published(&trial.batches().await?), EVENTS);
     assert!(Leftovers::count(stack).await?.is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_new_process_is_connected_before_its_first_batch_and_begins_without_if_it_must()
+-> Result<()> {
+    const FUNCTION: &str = "ProcessorFunctionName";
+    /// How often the SDK tries a call.
+    const ATTEMPTS: usize = 3;
+    let mut trial = Trial::begin().await?;
+    for (id, failures) in [(1, 0), (2, ATTEMPTS)] {
+        let stack = &trial.system.stack;
+        if !processes::pids(stack, FUNCTION)?.is_empty() {
+            processes::gone(&processes::kill(stack, FUNCTION)?).await?;
+        }
+        let before = trial.dynamodb.calls().len();
+        let fault = Plan::Next(failures, Fault::InternalError);
+        trial.dynamodb.set(fault);
+        let payload = format!(r#"{{"message":"CREATED_CUSTOMER","customer":{{"id":{id}}}}}"#);
+        let payload = RawValue::from_string(payload)?;
+        let customer = Entity {
+            kind: "customer".into(),
+            id: id.to_string(),
+        };
+        let (delivery, now) = (Uuid::now_v7(), Timestamp::now());
+        let envelope = Envelope::new(delivery, now, Origin::Webhook, payload);
+        trial.send(envelope.message(&customer)).await?;
+        assert_eq!(trial.published().await?.len(), 1);
+        let calls = trial.dynamodb.calls().split_off(before);
+        let calls: Vec<_> = calls.iter().map(|call| call.operation.as_str()).collect();
+        let (start, batch) = calls.split_at(failures.max(1));
+        assert!(start.iter().all(|call| *call == LOOK_UP), "{calls:?}");
+        // No callout's batch needs to know of drills.
+        assert!(batch.iter().all(|call| *call == UPDATE), "{calls:?}");
+    }
+    let stack = &trial.system.stack;
+    let lines = function_logs::lines(stack, "ProcessorLogGroupName").await?;
+    let told = |line: &&String| line.contains("no connection to DynamoDB yet");
+    assert_eq!(lines.iter().filter(told).count(), 1);
+    Ok(())
+}
+
+/// As it was everywhere until EventBridge took a million bytes.
+#[tokio::test]
+async fn where_the_bus_takes_256_kb_all_is_published_and_what_is_larger_without_its_payload()
+-> Result<()> {
+    let mut trial = Trial::begin().await?;
+    trial.eventbridge.set(Plan::Larger(256 * 1024));
+    let text = "x".repeat(300_000);
+    let payload = format!(r#"{{"message":"NEW_CALLOUT","callout":{{"id":7}},"text":"{text}"}}"#);
+    let envelope = Envelope::new(
+        Uuid::now_v7(),
+        Timestamp::now(),
+        Origin::Webhook,
+        RawValue::from_string(payload.clone())?,
+    );
+    trial.send(envelope.message(&entity(7))).await?;
+    trial.deliver("NEW_CALLOUT", 0..5).await?;
+    let published = trial.published().await?;
+    assert_eq!((published.len(), keys(&published).len()), (6, 6));
+    for event in &published {
+        let is_large = event.detail.key == "callout#7/NEW_CALLOUT";
+        assert_eq!(event.detail.payload.is_null(), is_large, "{event:?}");
+    }
+    let stack = &trial.system.stack;
+    let quarantine = Queue::new(stack.account().sqs(), stack.output("QuarantineQueueUrl")?);
+    assert!(quarantine.receive().await? == [payload], "not kept whole");
+    let leftovers = Leftovers::count(stack).await?;
+    assert_eq!(leftovers.dead_letter_depth, 0);
+    let outcomes = trial.outcomes().await?;
+    assert!(
+        outcomes.values().all(|its| its == &["published"]),
+        "{outcomes:?}"
+    );
     Ok(())
 }

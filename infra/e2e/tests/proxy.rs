@@ -72,7 +72,9 @@ async fn each_fault_does_to_a_call_and_to_the_queue_what_its_name_says() -> Resu
         bench.proxy.set(Plan::Always(fault));
         let error = bench.send(1).await.expect_err("it went through");
         let as_named = match fault {
-            Fault::Throttled | Fault::InternalError => matches!(error, SdkError::ServiceError(_)),
+            Fault::Throttled | Fault::InternalError | Fault::TooLarge => {
+                matches!(error, SdkError::ServiceError(_))
+            }
             Fault::ResetBefore | Fault::ResetAfter => matches!(error, SdkError::DispatchFailure(_)),
             Fault::Hang | Fault::Slow(_) => matches!(error, SdkError::TimeoutError(_)),
         };

@@ -245,10 +245,23 @@ impl Aura {
     ///
     /// AURA is out of reach or refuses.
     pub async fn create_callout(&self, customer: &str) -> Result<String> {
+        self.create_classified(customer, 1).await
+    }
+
+    /// Creates a callout that AURA marks as a test, and returns its id.
+    ///
+    /// # Errors
+    ///
+    /// AURA is out of reach or refuses.
+    pub async fn create_drill(&self, customer: &str) -> Result<String> {
+        self.create_classified(customer, 2).await
+    }
+
+    async fn create_classified(&self, customer: &str, classification: u64) -> Result<String> {
         let body = json!({
             "responseTypeId": 1,
             "location": {"latitude": -33.9249, "longitude": 18.4241, "accuracy": 5},
-            "calloutClassificationId": 1,
+            "calloutClassificationId": classification,
         });
         let path = format!("/customers/{customer}/callouts");
         id(&self.api(Method::POST, &path, Some(body)).await?, "callout")

@@ -99,6 +99,8 @@ mod tests {
             ("/detail/key", json!("callout#5003")),
             ("/detail/deliveryId", json!("7")),
             ("/detail/receivedAt", json!("today")),
+            ("/detail/receivedAt", json!("2026-11-22T08:00:00Z")),
+            ("/detail/receivedAt", json!("2026-11-22T08:00:00.123456Z")),
             ("/detail/origin", json!("rumour")),
             ("/detail/sequence", json!(7)),
             ("/detail/test", json!("no")),
@@ -130,7 +132,10 @@ mod tests {
         put(&mut event, "/detail/payload", Value::Null);
         put(&mut event, "/detail/payloadOmitted", why("too-large"));
         check(&event).unwrap();
-        put(&mut event, "/detail/payloadOmitted", why("too-long"));
+        // There may be more reasons one day.
+        put(&mut event, "/detail/payloadOmitted", why("another"));
+        check(&event).unwrap();
+        put(&mut event, "/detail/payloadOmitted/reason", json!(7));
         assert!(check(&event).is_err());
     }
 

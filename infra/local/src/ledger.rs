@@ -79,7 +79,14 @@ mod tests {
         for partition in ["callout#canary#1", "canaries#1", "callout#5003"] {
             assert!(is_event(&item(partition)), "{partition}");
         }
-        for partition in ["canary#0197", "open/3", "spill/3", "line", "reconciler"] {
+        for partition in [
+            "canary#0197",
+            "open/3",
+            "spill/3",
+            "note/3",
+            "line",
+            "reconciler",
+        ] {
             assert!(!is_event(&item(partition)), "{partition}");
         }
     }

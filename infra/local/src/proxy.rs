@@ -56,6 +56,8 @@ pub enum Fault {
     Hang,
     /// The service acts at once, and its answer takes so much longer.
     Slow(Duration),
+    /// Refused with 413, and not in the service's words: it doesn't act.
+    TooLarge,
 }
 
 impl Fault {
@@ -74,6 +76,8 @@ pub enum Plan {
     Always(Fault),
     /// The next so many.
     Next(usize, Fault),
+    /// Those whose body has more bytes, as [`Fault::TooLarge`].
+    Larger(usize),
     /// Some, at random; see [`Plan::share`].
     Share(Box<Share>),
 }
@@ -156,7 +160,7 @@ impl Plan {
         }))
     }
 
-    fn draw(&mut self) -> Option<Fault> {
+    fn draw(&mut self, bytes: usize) -> Option<Fault> {
         match self {
             Self::Through | Self::Next(0, _) => None,
             Self::Always(fault) => Some(*fault),
@@ -164,6 +168,7 @@ impl Plan {
                 *left -= 1;
                 Some(*fault)
             }
+            Self::Larger(most) => (bytes > *most).then_some(Fault::TooLarge),
             Self::Share(share) => share.draw(),
         }
     }
@@ -323,7 +328,7 @@ impl Line {
         let (parts, body) = request.into_parts();
         let request = Request::from_parts(parts, body.collect().await?.to_bytes());
         let operation = operation(&request);
-        let fault = lock(&self.plan).draw();
+        let fault = lock(&self.plan).draw(request.body().len());
         let n = self.note(&operation, &request, fault);
         match fault {
             None => self.forward(n, request).await,
@@ -333,6 +338,10 @@ impl Line {
             Some(Fault::ResetAfter) => {
                 self.forward(n, request).await?;
                 bail!("reset after the service acted")
+            }
+            Some(Fault::TooLarge) => {
+                let page = Full::from("<html>Request Entity Too Large</html>");
+                Ok(Response::builder().status(413).body(page)?)
             }
             Some(Fault::Hang) => pending().await,
             Some(Fault::Slow(delay)) => {
@@ -460,7 +469,7 @@ mod tests {
         let kinds = [Fault::Throttled, Fault::ResetAfter];
         let series = |seed| {
             let mut plan = Plan::bursts(0.05, 8, &kinds, seed);
-            let series: Vec<_> = (0..2000).map(|_| plan.draw()).collect();
+            let series: Vec<_> = (0..2000).map(|_| plan.draw(0)).collect();
             series
         };
         assert_eq!(series(1), series(1));

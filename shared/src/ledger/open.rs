@@ -198,14 +198,16 @@ fn partition(shard: u8) -> String {
     format!("open/{shard}")
 }
 
-fn key(id: &str) -> Item {
+/// The shard, below [`SHARDS`], of what has this id.
+pub(super) fn shard_of(id: &str) -> u8 {
     let digest: [u8; 32] = Sha256::digest(id).into();
     let [first, ..] = digest;
+    first % SHARDS
+}
+
+fn key(id: &str) -> Item {
     Item::from([
-        (
-            "pk".to_owned(),
-            AttributeValue::S(partition(first % SHARDS)),
-        ),
+        ("pk".to_owned(), AttributeValue::S(partition(shard_of(id)))),
         ("sk".to_owned(), AttributeValue::S(id.to_owned())),
     ])
 }

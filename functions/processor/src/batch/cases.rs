@@ -6,11 +6,11 @@
 //! | --- | --- |
 //! | `back` | `-`: settled, SQS may forget it. `2s`: reported failed, and hidden for so long |
 //! | `item` | what the ledger has of its event afterwards: `absent`, `ours` (claimed by this batch, its lease running), `free` (its lease has ended), `theirs` (claimed by another worker) or `published` |
-//! | `call` | the `PutEvents` call in which it was offered to the bus, `-` if in none |
+//! | `call` | the first `PutEvents` call in which it was offered to the bus, `-` if in none |
 //! | `on-bus` | how often the bus has taken it in this batch |
-//! | `aside` | why it is in the quarantine, or `-` |
+//! | `aside` | why it is in the quarantine, with a `+` between two reasons, or `-` |
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use jiff::SignedDuration;
@@ -46,6 +46,8 @@ enum Kind {
     Throttled,
     /// The bus will never take it.
     Refused,
+    /// The bus will never take it with its payload.
+    Choking,
     /// It is published, and its claim has passed on before it is marked.
     Unmarked,
     /// It is published, and marking it panics.
@@ -55,7 +57,7 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::New,
         Self::Duplicate,
         Self::Conflict,
@@ -66,6 +68,7 @@ impl Kind {
         Self::Unclaimed,
         Self::Throttled,
         Self::Refused,
+        Self::Choking,
         Self::Unmarked,
         Self::MarkPanic,
         Self::Odd,
@@ -87,6 +90,15 @@ impl Kind {
             Self::Refused => Some("MalformedDetail"),
             _ => None,
         }
+    }
+
+    fn refusal_of_payload(self) -> Option<&'static str> {
+        (self == Self::Choking).then_some("MalformedDetail")
+    }
+
+    /// Whether it is offered to the bus again, without its payload.
+    fn is_refused(self) -> bool {
+        matches!(self, Self::Refused | Self::Choking)
     }
 
     fn receives(self) -> u32 {
@@ -172,6 +184,8 @@ async fn play(records: &[(&str, Kind)]) -> Vec<Line> {
         ledger.faults.extend(fault);
         bus.refuses
             .extend(kind.bus_refusal().map(|code| (key(id), code)));
+        bus.refuses_payloads
+            .extend(kind.refusal_of_payload().map(|code| (key(id), code)));
         messages.push(message(
             &id.to_string(),
             group,
@@ -196,9 +210,11 @@ async fn play(records: &[(&str, Kind)]) -> Vec<Line> {
         let taken = calls.iter().flatten().filter(|(_, is_taken)| *is_taken);
         let quarantined = processor.queues.quarantined.lock().unwrap();
         let its_body = bodies[id].as_deref().unwrap();
-        let aside = quarantined
+        let aside: Vec<_> = quarantined
             .iter()
-            .find(|item| its_body.contains(&item.body));
+            .filter(|item| its_body.contains(&item.body))
+            .map(|item| item.reason.as_str())
+            .collect();
         Line {
             group: (*group).to_owned(),
             kind: *kind,
@@ -206,7 +222,7 @@ async fn play(records: &[(&str, Kind)]) -> Vec<Line> {
             item: item(&processor.ledger, id),
             call: calls.iter().position(offered).map(|position| position + 1),
             on_bus: taken.filter(|(detail, _)| is_its(detail)).count(),
-            aside: aside.map(|item| item.reason.clone()),
+            aside: (!aside.is_empty()).then(|| aside.join("+")),
         }
     };
     records.iter().enumerate().map(line).collect()
@@ -274,7 +290,7 @@ async fn each_kind_in_a_group_of_its_own() {
         e      poison     -     absent     -     0       not-an-envelope
         f      panic      1s    absent     -     0       -
         g      throttled  2s    free       1     0       -
-        h      refused    -     free       1     0       unpublishable
+        h      refused    -     free       1     0       payload-omitted+unpublishable
         i      unmarked   -     ours       1     1       -
         j      odd        -     published  1     1       payload-omitted
         ",
@@ -286,6 +302,7 @@ async fn each_kind_in_a_group_of_its_own() {
         a      panic5     -     absent     -     0       panicked
         b      unclaimed  2s    absent     -     0       -
         c      markpanic  -     ours       1     1       -
+        d      choking    -     published  1     1       payload-omitted
         ",
     )
     .await;
@@ -300,12 +317,12 @@ async fn one_group_goes_on_after_all_that_is_settled() {
         a      conflict   -     published  -     0       conflict
         a      poison     -     absent     -     0       not-an-envelope
         a      panic5     -     absent     -     0       panicked
-        a      refused    -     free       1     0       unpublishable
-        a      odd        -     published  2     1       payload-omitted
-        a      unmarked   -     ours       3     1       -
-        a      markpanic  -     ours       4     1       -
-        a      new        -     published  5     1       -
-        a      new        -     published  6     1       -
+        a      refused    -     free       1     0       payload-omitted+unpublishable
+        a      odd        -     published  3     1       payload-omitted
+        a      unmarked   -     ours       4     1       -
+        a      choking    -     published  5     1       payload-omitted
+        a      markpanic  -     ours       7     1       -
+        a      new        -     published  8     1       -
         ",
     )
     .await;
@@ -438,24 +455,27 @@ proptest! {
         }
     }
 
-    /// One call for each wave that has something for the bus, and in each call at most one of a
-    /// group. So a group's events go out in its order, and no event twice.
+    /// One call for each wave that has something for the bus, one more for each that was refused in
+    /// it, and in each call at most one of a group. So a group's events go out in its order, and no
+    /// event twice.
     #[test]
-    fn a_wave_is_one_call(records in batches()) {
+    fn a_wave_is_one_call_and_one_more_for_each_refusal(records in batches()) {
         let lines = played(&records);
-        let mut waves: Vec<(usize, usize)> = Vec::new();
+        let mut waves: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
         for group in ["a", "b", "c", "d"] {
-            let of_group = of_group(&lines, group);
-            let in_wave = of_group.iter().enumerate();
-            waves.extend(in_wave.filter_map(|(wave, line)| Some((wave, line.call?))));
+            for (wave, line) in of_group(&lines, group).iter().enumerate() {
+                let Some(call) = line.call else { continue };
+                let (first, calls) = waves.entry(wave).or_insert((call, 1));
+                prop_assert_eq!(*first, call);
+                *calls += usize::from(line.kind.is_refused());
+            }
         }
         prop_assert!(lines.iter().all(|line| line.on_bus <= 1));
-        waves.sort_unstable();
-        waves.dedup();
-        prop_assert!(waves.is_sorted_by(|(wave, _), (next, _)| wave < next), "{:?}", waves);
-        let calls: Vec<_> = waves.iter().map(|(_, call)| *call).collect();
-        let expected: Vec<_> = (1..=waves.len()).collect();
-        prop_assert_eq!(calls, expected);
+        let mut next = 1;
+        for (first, calls) in waves.into_values() {
+            prop_assert_eq!(first, next);
+            next += calls;
+        }
     }
 }
 

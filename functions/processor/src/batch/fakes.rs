@@ -1,7 +1,7 @@
 //! A ledger, a bus and queues in memory, which fail as they are told.
 
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::pending;
 use std::sync::Mutex;
 
@@ -11,6 +11,7 @@ use jiff::SignedDuration;
 use metrique::writer::sink::DevNullSink;
 use shared::envelope::Origin;
 use shared::ledger::line::LineError;
+use shared::ledger::notes::{Note, Noted, NotesError};
 use shared::ledger::open::OpenCalloutsError;
 use shared::ledger::{
     Claim, ClaimRequest, Item, LedgerError, LedgerKey, Occurrences, RULES, Refusal, Step,
@@ -32,6 +33,11 @@ pub const THEIR_LEASE: SignedDuration = SignedDuration::from_secs(10);
 thread_local! {
     /// The clock of a test, which runs in one thread.
     static CLOCK: Cell<Timestamp> = const { Cell::new(NOW) };
+}
+
+/// Sets the test's clock.
+pub fn set_clock(now: Timestamp) {
+    CLOCK.set(now);
 }
 
 /// What goes wrong with an event at the ledger.
@@ -59,9 +65,32 @@ pub struct FakeLedger {
     /// What is noted of callouts: `opened 1`, `closed 1`.
     pub notes: Mutex<BTreeSet<String>>,
     pub delivered: Mutex<Vec<Timestamp>>,
+    /// What is noted, and until when.
+    pub noted: Mutex<HashMap<Note, Timestamp>>,
+    /// What was looked up, by call.
+    pub look_ups: Mutex<Vec<Vec<Note>>>,
+    /// Notes that can't be read.
+    pub unread: HashSet<Note>,
+    pub notes_fault: Option<NotesFault>,
+}
+
+/// What goes wrong with notes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotesFault {
+    LookUpFails,
+    LookUpHangs,
+    LookUpPanics,
+    WritingFails,
 }
 
 impl FakeLedger {
+    pub fn with_notes_fault(fault: NotesFault) -> Self {
+        Self {
+            notes_fault: Some(fault),
+            ..Self::default()
+        }
+    }
+
     pub fn with_fault(key: &str, fault: LedgerFault) -> Self {
         Self {
             faults: [(key.to_owned(), fault)].into(),
@@ -197,6 +226,34 @@ impl Ledger for FakeLedger {
         self.delivered.lock().unwrap().push(at);
         Ok(())
     }
+
+    async fn note(&self, note: &Note, expires_at: Timestamp) -> Result<(), NotesError> {
+        if self.notes_fault == Some(NotesFault::WritingFails) {
+            return Err(told());
+        }
+        let mut noted = self.noted.lock().unwrap();
+        noted.insert(note.clone(), expires_at);
+        Ok(())
+    }
+
+    async fn noted(&self, notes: &[Note]) -> Result<Noted, NotesError> {
+        self.look_ups.lock().unwrap().push(notes.to_vec());
+        match self.notes_fault {
+            Some(NotesFault::LookUpFails) => return Err(told()),
+            Some(NotesFault::LookUpHangs) => pending().await,
+            Some(NotesFault::LookUpPanics) => panic!("as told"),
+            Some(NotesFault::WritingFails) | None => {}
+        }
+        let there = self.noted.lock().unwrap();
+        let read = notes.iter().filter(|note| !self.unread.contains(note));
+        Ok(read
+            .map(|note| (note.clone(), there.contains_key(note)))
+            .collect())
+    }
+}
+
+fn told() -> NotesError {
+    BuildError::other("fails, as told").into()
 }
 
 /// A bus that remembers each call, and that stumbles over the events it is told to.
@@ -206,6 +263,8 @@ pub struct FakeBus {
     pub calls: Mutex<Vec<Vec<(serde_json::Value, bool)>>>,
     /// What it says when it refuses an event, by the event's key.
     pub refuses: HashMap<String, &'static str>,
+    /// What it says when it refuses an event that has its payload, by the event's key.
+    pub refuses_payloads: HashMap<String, &'static str>,
     pub hangs: bool,
     pub panics: bool,
 }
@@ -240,11 +299,16 @@ impl Bus for FakeBus {
         let details: Vec<serde_json::Value> = details
             .map(|detail| serde_json::from_str(detail).unwrap())
             .collect();
-        let result = |detail| match self.refuses.get(&key_of(detail)) {
-            Some(code) => Err(BusError::Entry {
-                code: (*code).to_owned(),
-            }),
-            None => Ok(format!("bus-id-of-{}", key_of(detail))),
+        let result = |detail: &serde_json::Value| {
+            let key = key_of(detail);
+            let of_payload = self.refuses_payloads.get(&key);
+            let of_payload = of_payload.filter(|_| !detail["payload"].is_null());
+            match self.refuses.get(&key).or(of_payload) {
+                Some(code) => Err(BusError::Entry {
+                    code: (*code).to_owned(),
+                }),
+                None => Ok(format!("bus-id-of-{key}")),
+            }
         };
         let results: Vec<_> = details.iter().map(result).collect();
         let taken = results.iter().map(Result::is_ok);

@@ -1,11 +1,14 @@
 //! What a batch does beside the outcomes of its records: in [`super::cases`] are those.
 
+use std::iter;
+
 use aws_lambda_events::event::sqs::SqsMessage;
 use futures::future::join_all;
 use jiff::SignedDuration;
 use serde_json::value::RawValue;
 use shared::envelope::{Envelope, Origin};
 use shared::ledger::State;
+use shared::ledger::notes::Note;
 use uuid::Uuid;
 
 use super::fakes::*;
@@ -99,18 +102,79 @@ async fn what_can_never_be_processed_is_quarantined_with_its_reason() {
 }
 
 #[tokio::test]
-async fn what_the_bus_will_never_take_is_quarantined_as_aura_sent_it() {
+async fn what_the_bus_will_never_take_even_without_its_payload_is_quarantined_as_aura_sent_it() {
     let bus = FakeBus::refusing(KEY, "MalformedDetail");
     let processor = processor(FakeLedger::default(), bus);
     let body = envelope_of(Uuid::from_u128(7), &payload("NEW_CALLOUT", 1));
-    let messages = vec![message("1", "a", 1, body)];
+    let other = message("3", "b", 1, envelope("NEW_CALLOUT", 2));
+    let messages = vec![message("1", "a", 1, body), other];
     assert!(failures(TIME, &processor, messages).await.is_empty());
+    let expected = ["payload-omitted", "unpublishable"].map(|reason| PutAside {
+        reason: reason.into(),
+        id: Uuid::from_u128(7).to_string(),
+        body: payload("NEW_CALLOUT", 1),
+    });
+    assert_eq!(*processor.queues.quarantined.lock().unwrap(), expected);
+    assert_eq!(processor.bus.taken()[0], ["callout#2/NEW_CALLOUT"]);
+}
+
+#[tokio::test]
+async fn what_the_bus_refuses_for_good_is_published_without_its_payload() {
+    let bus = FakeBus {
+        refuses_payloads: [(KEY.to_owned(), "MalformedDetail")].into(),
+        ..FakeBus::default()
+    };
+    let processor = processor(FakeLedger::default(), bus);
+    let body = envelope_of(Uuid::from_u128(7), &payload("NEW_CALLOUT", 1));
+    let messages = vec![message("1", "a", 1, body), callout_closed()];
+    assert!(failures(TIME, &processor, messages).await.is_empty());
+    let taken = processor.bus.taken();
+    assert_eq!(taken.concat(), [KEY, "callout#1/CALLOUT_CLOSED"]);
+    let (detail, _) = processor.bus.calls.lock().unwrap()[1][0].clone();
+    assert_eq!(detail["payload"], serde_json::Value::Null);
+    assert_eq!(detail["payloadOmitted"]["reason"], "refused");
     let expected = PutAside {
-        reason: "unpublishable".into(),
+        reason: "payload-omitted".into(),
         id: Uuid::from_u128(7).to_string(),
         body: payload("NEW_CALLOUT", 1),
     };
     assert_eq!(*processor.queues.quarantined.lock().unwrap(), [expected]);
+}
+
+/// Whatever goes wrong at the bus in between.
+#[tokio::test]
+async fn an_omitted_payload_is_kept_once_however_often_its_event_is_tried() {
+    let bus = FakeBus::refusing(KEY, "ThrottlingException");
+    let processor = processor(FakeLedger::default(), bus);
+    let body = envelope_of(Uuid::from_u128(7), &too_large());
+    for receives in 1..=3 {
+        let messages = vec![message("1", "a", receives, body.clone())];
+        assert_eq!(failures(TIME, &processor, messages).await, ["1"]);
+    }
+    assert_eq!(processor.queues.quarantined.lock().unwrap().len(), 1);
+    // Another delivery's payload is looked for under another id.
+    let other = envelope_of(Uuid::from_u128(8), &too_large());
+    let messages = vec![message("2", "a", 1, other)];
+    assert_eq!(failures(TIME, &processor, messages).await, ["2"]);
+    assert_eq!(processor.queues.quarantined.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn an_omitted_payload_is_kept_again_rather_than_lost_if_nobody_knows_of_the_first() {
+    for fault in [NotesFault::LookUpFails, NotesFault::WritingFails] {
+        let ledger = FakeLedger::with_notes_fault(fault);
+        let key = "customer#1/CREATED_CUSTOMER";
+        let bus = FakeBus::refusing(key, "ThrottlingException");
+        let processor = processor(ledger, bus);
+        let payload = too_large().replace("NEW_CALLOUT", "CREATED_CUSTOMER");
+        let payload = payload.replace("callout", "customer");
+        let body = envelope_of(Uuid::from_u128(7), &payload);
+        for receives in 1..=2 {
+            let messages = vec![message("1", "a", receives, body.clone())];
+            assert_eq!(failures(TIME, &processor, messages).await, ["1"]);
+        }
+        assert_eq!(processor.queues.quarantined.lock().unwrap().len(), 2);
+    }
 }
 
 #[tokio::test]
@@ -462,4 +526,183 @@ async fn a_hundred_thousand_duplicates_of_one_event_leave_one_item_and_one_publi
     }
     assert_eq!(processor.ledger.items.lock().unwrap().len(), 1);
     assert_eq!(processor.bus.taken(), [[KEY]]);
+}
+
+/// A callout's event whose payload marks it as a test, in one of the two ways.
+fn marked(id: &str, group: &str, message_name: &str, callout: usize) -> SqsMessage {
+    let payload = format!(
+        r#"{{"message":"{message_name}","callout":{{"id":{callout},"internalTest":true}}}}"#
+    );
+    message(id, group, 1, envelope_of(Uuid::now_v7(), &payload))
+}
+
+fn bare(id: &str, group: &str, message_name: &str, callout: usize) -> SqsMessage {
+    message(id, group, 1, envelope(message_name, callout))
+}
+
+/// The key of each event that the bus took, and whether it went out as a test.
+fn tests(processor: &FakeProcessor) -> Vec<(String, bool)> {
+    let calls = processor.bus.calls.lock().unwrap();
+    let taken = calls.iter().flatten().filter(|(_, is_taken)| *is_taken);
+    let test = |detail: &serde_json::Value| detail["test"].as_bool().unwrap();
+    let mut tests: Vec<_> = taken
+        .map(|(detail, _)| (key_of(detail), test(detail)))
+        .collect();
+    tests.sort();
+    tests
+}
+
+#[tokio::test]
+async fn what_aura_has_marked_once_is_a_drill_in_every_later_batch_and_nothing_else_is() {
+    let processor = processor(FakeLedger::default(), FakeBus::default());
+    let batches = [
+        vec![
+            marked("1", "a", "NEW_CALLOUT", 1),
+            bare("2", "b", "NEW_CALLOUT", 2),
+        ],
+        vec![
+            bare("3", "a", "CALLOUT_OWNED", 1),
+            bare("4", "b", "CALLOUT_OWNED", 2),
+        ],
+        vec![
+            recovered_closing("5", "a", 1),
+            recovered_closing("6", "b", 2),
+        ],
+    ];
+    for batch in batches {
+        assert!(failures(TIME, &processor, batch).await.is_empty());
+    }
+    let tests = tests(&processor);
+    assert_eq!(tests.len(), 6);
+    for (key, test) in tests {
+        assert_eq!(test, key.starts_with("callout#1/"), "{key}");
+    }
+}
+
+/// What the reconciler says of a callout that AURA knows nothing of any more.
+fn recovered_closing(id: &str, group: &str, callout: usize) -> SqsMessage {
+    let payload =
+        format!(r#"{{"message":"CALLOUT_CLOSED","gone":true,"callout":{{"id":{callout}}}}}"#);
+    let envelope = Envelope::new(
+        Uuid::now_v7(),
+        NOW,
+        Origin::Reconciler,
+        RawValue::from_string(payload).unwrap(),
+    );
+    message(id, group, 1, envelope.to_json())
+}
+
+#[tokio::test]
+async fn a_mark_counts_for_its_whole_batch_and_however_it_comes() {
+    let ledger = FakeLedger::default();
+    // A conflict, which isn't published, and AURA's word all the same.
+    ledger.publish_elsewhere("callout#2/NEW_CALLOUT", "another");
+    let processor = processor(ledger, FakeBus::default());
+    let messages = vec![
+        bare("1", "a", "CALLOUT_OWNED", 1),
+        marked("2", "a", "NEW_CALLOUT", 1),
+        bare("3", "a", "CALLOUT_CLOSED", 1),
+        marked("4", "b", "NEW_CALLOUT", 2),
+        bare("5", "b", "CALLOUT_CLOSED", 2),
+    ];
+    assert!(failures(TIME, &processor, messages).await.is_empty());
+    let tests = tests(&processor);
+    assert_eq!(tests.len(), 4);
+    assert!(tests.iter().all(|(_, test)| *test), "{tests:?}");
+    // What a batch marks itself, it doesn't ask for.
+    assert!(processor.ledger.look_ups.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_batch_asks_once_for_each_callout_that_it_does_not_mark_and_for_nothing_else() {
+    let processor = processor(FakeLedger::default(), FakeBus::default());
+    let customer = r#"{"message":"CREATED_CUSTOMER","customer":{"id":3}}"#;
+    let messages = vec![
+        bare("1", "a", "NEW_CALLOUT", 1),
+        bare("2", "a", "CALLOUT_OWNED", 1),
+        bare("3", "b", "NEW_CALLOUT", 2),
+        message("4", "c", 1, envelope_of(Uuid::now_v7(), customer)),
+        message("5", "d", 1, "not an envelope".to_owned()),
+        marked("6", "e", "NEW_CALLOUT", 4),
+    ];
+    assert!(failures(TIME, &processor, messages).await.is_empty());
+    let asked = ["1", "2"].map(Note::drill);
+    assert_eq!(*processor.ledger.look_ups.lock().unwrap(), [asked]);
+    let messages = vec![message("4", "c", 1, envelope_of(Uuid::now_v7(), customer))];
+    assert!(failures(TIME, &processor, messages).await.is_empty());
+    assert_eq!(processor.ledger.look_ups.lock().unwrap().len(), 1);
+}
+
+/// A drill that goes out as an emergency has guards sent.
+#[tokio::test]
+async fn what_may_be_a_drill_and_cannot_be_told_comes_back_unclaimed() {
+    let unread = FakeLedger {
+        unread: [Note::drill("1")].into(),
+        ..FakeLedger::default()
+    };
+    let faults = [
+        NotesFault::LookUpFails,
+        NotesFault::LookUpHangs,
+        NotesFault::LookUpPanics,
+    ];
+    let others = faults.map(FakeLedger::with_notes_fault);
+    for ledger in iter::once(unread).chain(others) {
+        let processor = processor(ledger, FakeBus::default());
+        let customer = r#"{"message":"CREATED_CUSTOMER","customer":{"id":3}}"#;
+        let messages = vec![
+            bare("1", "a", "CALLOUT_OWNED", 1),
+            marked("2", "b", "NEW_CALLOUT", 2),
+            message("3", "c", 1, envelope_of(Uuid::now_v7(), customer)),
+        ];
+        let failed = failures_in_time(LITTLE_TIME, &processor, messages).await;
+        assert_eq!(failed, ["1"]);
+        let keys: Vec<_> = tests(&processor).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(
+            keys,
+            ["callout#2/NEW_CALLOUT", "customer#3/CREATED_CUSTOMER"]
+        );
+        assert_eq!(processor.ledger.items.lock().unwrap().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_drill_that_cannot_be_remembered_is_not_published() {
+    let ledger = FakeLedger::with_notes_fault(NotesFault::WritingFails);
+    let processor = processor(ledger, FakeBus::default());
+    let messages = vec![
+        marked("1", "a", "NEW_CALLOUT", 1),
+        bare("2", "b", "NEW_CALLOUT", 2),
+    ];
+    assert_eq!(failures(TIME, &processor, messages).await, ["1"]);
+    assert_eq!(processor.bus.taken(), [["callout#2/NEW_CALLOUT"]]);
+}
+
+/// Also longer than an event that was claimed long after the mark.
+#[tokio::test]
+async fn a_drill_is_remembered_for_longer_than_any_event_of_it() {
+    let processor = processor(FakeLedger::default(), FakeBus::default());
+    for (name, days) in [
+        ("NEW_CALLOUT", 0),
+        ("CALLOUT_OWNED", 30),
+        ("CALLOUT_CLOSED", 60),
+    ] {
+        set_clock(NOW + SignedDuration::from_hours(days * 24));
+        let event = match name {
+            "NEW_CALLOUT" => marked("1", "a", name, 1),
+            _ => bare("1", "a", name, 1),
+        };
+        let time = SignedDuration::from_hours(days * 24) + TIME;
+        assert!(failures(time, &processor, vec![event]).await.is_empty());
+        let noted = processor.ledger.noted.lock().unwrap();
+        let drill = noted[&Note::drill("1")];
+        let items = processor.ledger.items.lock().unwrap();
+        for item in items
+            .values()
+            .flat_map(|occurrences| occurrences.0.values())
+        {
+            assert_eq!(item.has_expired(drill), Ok(true), "{name}");
+        }
+    }
+    assert_eq!(tests(&processor).len(), 3);
+    assert!(tests(&processor).iter().all(|(_, test)| *test));
 }

@@ -97,6 +97,33 @@ async fn what_is_dropped_is_an_event_and_no_delivery_until_the_plan_ends() -> Re
 }
 
 #[tokio::test]
+async fn what_is_bare_says_what_happened_to_which_callout_and_an_opening_says_all() -> Result<()> {
+    let receiver = Receiver::new().await?;
+    let partner = Partner::registered_at(&receiver).await?;
+    partner
+        .plan(json!({"seed": 1, "deliveries": {"bare": 1}}))
+        .await?;
+    let id = partner.callout().await?;
+    let acts = [
+        ("own", "CALLOUT_OWNED"),
+        ("arrive", "RESPONDER_ARRIVED_ON_SCENE"),
+        ("close", "CALLOUT_CLOSED"),
+    ];
+    for (act, _) in acts {
+        partner.act(id, act).await?;
+    }
+    partner.deliveries().await?;
+    let bodies = receiver.received().into_iter();
+    let bodies = bodies.map(|post| serde_json::from_str(&post.body));
+    let bodies: Vec<Value> = bodies.collect::<Result<_, _>>()?;
+    let (opening, others) = bodies.split_first().context("nothing came")?;
+    assert!(opening["callout"]["calloutClassification"].is_object());
+    let expected = acts.map(|(_, message)| json!({"message": message, "callout": {"id": id}}));
+    assert_eq!(others, expected);
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_is_doubled_is_one_event_and_comes_twice_to_the_byte() -> Result<()> {
     let receiver = Receiver::new().await?;
     let partner = Partner::registered_at(&receiver).await?;

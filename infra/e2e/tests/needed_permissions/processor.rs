@@ -11,11 +11,11 @@ use local::system::System;
 use local::template::Template;
 use shared::queue::Message;
 
-use super::{Need, need, show};
+use super::{Key, Need, need, show, show_keys};
 use crate::processing::trial::delivery;
 
 pub const ROLE: &str = "ProcessorRole";
-pub const NEEDS: [Need; 10] = [
+pub const NEEDS: [Need; 11] = [
     need("ConsumeDeliveries", "sqs:ReceiveMessage", "2 are not taken"),
     need("ConsumeDeliveries", "sqs:DeleteMessage", "2 are not taken"),
     need(
@@ -34,6 +34,11 @@ pub const NEEDS: [Need; 10] = [
         "dynamodb:UpdateItem",
         "readable: failed",
     ),
+    need(
+        "LookNotesUp",
+        "dynamodb:BatchGetItem",
+        "which callouts are drills can't be read",
+    ),
     need("PublishEvents", "events:PutEvents", "readable: failed"),
     need(
         "ConfirmTheBus",
@@ -48,6 +53,8 @@ pub const NEEDS: [Need; 10] = [
     need("WriteLogs", "logs:CreateLogStream", "nothing is logged"),
     need("WriteLogs", "logs:PutLogEvents", "nothing is logged"),
 ];
+
+pub const KEYS: [Key; 1] = [("[note/*]", "[open/*]", "readable: failed")];
 
 const LOG_GROUP: &str = "ProcessorLogGroupName";
 /// How long to wait for what takes a fraction of a second if it is permitted.
@@ -142,5 +149,6 @@ async fn the_processor_needs_every_action_that_its_policy_has() -> Result<()> {
         local,
         callouts: 0,
     };
-    show(ROLE, &NEEDS, &mut trial).await
+    show(ROLE, &NEEDS, &mut trial).await?;
+    show_keys(local.template(), &KEYS, &mut trial).await
 }

@@ -1,0 +1,196 @@
+//! What the ledger remembers beside the events and forgets with them: which callouts are drills, and
+//! which omitted payloads are in the quarantine.
+//!
+//! | attribute | holds |
+//! | --- | --- |
+//! | `pk` | `note/<shard>`, 0 to 7: a burst of notes doesn't fall on one partition of DynamoDB |
+//! | `sk` | `drill/<callout id>` or `kept/<delivery id>` |
+//! | `expiresAt` | when DynamoDB's TTL may remove it, in seconds since 1970 |
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{BuildError, SdkError};
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::open;
+use crate::aws;
+
+/// One thing that may be noted, whether it is or not.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Note(String);
+
+impl Note {
+    /// AURA has marked the callout with this id as a test.
+    #[must_use]
+    pub fn drill(callout_id: &str) -> Self {
+        Self(format!("drill/{callout_id}"))
+    }
+
+    /// The payload of this delivery is in the quarantine, because its event goes out without it.
+    #[must_use]
+    pub fn kept(delivery_id: Uuid) -> Self {
+        Self(format!("kept/{delivery_id}"))
+    }
+
+    fn key(&self) -> Item {
+        let text = |text: String| AttributeValue::S(text);
+        let shard = open::shard_of(&self.0);
+        Item::from([
+            ("pk".to_owned(), text(format!("note/{shard}"))),
+            ("sk".to_owned(), text(self.0.clone())),
+        ])
+    }
+}
+
+type Item = HashMap<String, AttributeValue>;
+
+/// What is known of some notes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Noted(HashMap<Note, bool>);
+
+impl Noted {
+    /// Whether it is noted; `None` if that isn't known.
+    #[must_use]
+    pub fn is_noted(&self, note: &Note) -> Option<bool> {
+        self.0.get(note).copied()
+    }
+}
+
+impl FromIterator<(Note, bool)> for Noted {
+    fn from_iter<T: IntoIterator<Item = (Note, bool)>>(notes: T) -> Self {
+        Self(notes.into_iter().collect())
+    }
+}
+
+impl Extend<(Note, bool)> for Noted {
+    fn extend<T: IntoIterator<Item = (Note, bool)>>(&mut self, notes: T) {
+        self.0.extend(notes);
+    }
+}
+
+/// The notes in the ledger table.
+#[derive(Debug, Clone)]
+pub struct Notes {
+    client: Client,
+    table: String,
+}
+
+/// A call about notes that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum NotesError {
+    /// A note was not written, as far as we know.
+    #[error("notes: {}", aws::describe(.0))]
+    Update(#[from] Box<SdkError<UpdateItemError>>),
+    /// They can't be read.
+    #[error("notes: {}", aws::describe(.0))]
+    Get(#[from] Box<SdkError<BatchGetItemError>>),
+    /// A value is missing.
+    #[error("notes: the call can't be built")]
+    Build(#[from] BuildError),
+}
+
+impl Notes {
+    /// The notes in the ledger table of that name.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// Writes a note, or has it live on until `expires_at` if it is there.
+    ///
+    /// # Errors
+    ///
+    /// DynamoDB has not confirmed it.
+    pub async fn write(&self, note: &Note, expires_at: Timestamp) -> Result<(), NotesError> {
+        let expires_at = AttributeValue::N(expires_at.as_second().to_string());
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(note.key()))
+            .update_expression("SET expiresAt = :at")
+            .expression_attribute_values(":at", expires_at)
+            .send()
+            .await
+            .map_err(Box::new)?;
+        Ok(())
+    }
+
+    /// Looks up at most a hundred notes, all different, by one consistent read. Of what DynamoDB leaves
+    /// unread nothing is known afterwards.
+    ///
+    /// # Errors
+    ///
+    /// DynamoDB doesn't answer.
+    pub async fn look_up(&self, notes: &[Note]) -> Result<Noted, NotesError> {
+        let keys = KeysAndAttributes::builder()
+            .set_keys(Some(notes.iter().map(Note::key).collect()))
+            .projection_expression("sk")
+            .consistent_read(true)
+            .build()?;
+        let call = self
+            .client
+            .batch_get_item()
+            .request_items(&self.table, keys);
+        let answer = call.send().await.map_err(Box::new)?;
+        let of_table = |mut tables: HashMap<String, Vec<Item>>| tables.remove(&self.table);
+        let found = answer.responses.and_then(of_table).unwrap_or_default();
+        let unread = answer
+            .unprocessed_keys
+            .and_then(|mut tables| tables.remove(&self.table))
+            .map_or_else(Vec::new, |unread| unread.keys);
+        Ok(read(notes, &found, &unread))
+    }
+
+    /// Looks up what nobody ever notes, to have a connection when a batch comes.
+    ///
+    /// # Errors
+    ///
+    /// DynamoDB doesn't answer.
+    pub async fn connect(&self) -> Result<(), NotesError> {
+        self.look_up(&[Note("nothing".to_owned())]).await?;
+        Ok(())
+    }
+}
+
+/// What an answer says of the notes that were asked for.
+fn read(notes: &[Note], found: &[Item], unread: &[Item]) -> Noted {
+    let is_in = |items: &[Item], note: &Note| {
+        let sort = |item: &Item| Some(item.get("sk")?.as_s().ok()? == &note.0);
+        items.iter().any(|item| sort(item) == Some(true))
+    };
+    let notes = notes.iter().filter(|note| !is_in(unread, note));
+    notes
+        .map(|note| (note.clone(), is_in(found, note)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_dynamodb_leaves_unread_is_not_known_and_what_it_does_not_find_is_not_noted() {
+        let [found, absent, unread] = ["1", "2", "3"].map(Note::drill);
+        let asked = [found.clone(), absent.clone(), unread.clone()];
+        let noted = read(&asked, &[found.key()], &[unread.key()]);
+        assert_eq!(noted.is_noted(&found), Some(true));
+        assert_eq!(noted.is_noted(&absent), Some(false));
+        assert_eq!(noted.is_noted(&unread), None);
+    }
+
+    #[test]
+    fn a_note_stands_beside_the_events_and_each_kind_has_keys_of_its_own() {
+        let notes = [Note::drill("7"), Note::kept(Uuid::from_u128(7))];
+        for note in &notes {
+            let partition = note.key()["pk"].as_s().unwrap().clone();
+            assert!(partition.starts_with("note/"), "{partition}");
+            assert!(!partition.contains('#'), "{partition}");
+        }
+        assert_ne!(notes[0], notes[1]);
+    }
+}
