@@ -24,7 +24,8 @@ pub const SOURCE: &str = "aura";
 #[cfg_attr(test, schemars(title = "What happened at AURA"))]
 pub struct Detail<'a> {
     /// The event's identity, the same in every copy of it: entity, event name and, if it may happen
-    /// again, what tells it from the others of its name. Remember it where a double would hurt.
+    /// again, what tells it from the others of its name. If the same content happens again, its number
+    /// is at the end: `#2`, `#3`. Remember it where a double would hurt.
     #[cfg_attr(test, schemars(regex(pattern = "^[^#/]*#[^#/]+/")))]
     pub key: String,
     /// AURA's event name, or `CALLOUT_OBSERVED`, which is this system's; also the event's

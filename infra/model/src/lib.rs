@@ -9,8 +9,9 @@
 //!
 //! # What there is
 //!
-//! Three workers and two deliveries of one once-event, with the same payload or another one; the
-//! event's item in the ledger; a queue that hands a visible message to any worker (no groups, which
+//! Three workers and two deliveries of one event: one that happens once, with the same payload or
+//! another one, or one that may recur, within the repeat window or behind it; the event's item in the
+//! ledger; a queue that hands a visible message to any worker (no groups, which
 //! is more than FIFO allows), dead letters, and a bus. Time goes on in ticks of a second, and over
 //! days where nobody works. The shortest possible timeout has the most happen at its edges.
 //!
