@@ -125,15 +125,20 @@ impl<'a> Headers<'a> {
         self.dropped += cookies.len() - legal.len();
         if *self.wanted == COOKIE && !legal.is_empty() {
             let legal: Vec<_> = legal.iter().map(HeaderValue::as_bytes).collect();
-            self.values = HeaderValue::from_bytes(&legal.join(&b"; "[..]))
-                .into_iter()
-                .collect();
+            self.values = sensitive(&legal.join(&b"; "[..])).into_iter().collect();
         }
     }
 }
 
 fn header_value(json: &RawValue) -> Option<HeaderValue> {
-    HeaderValue::from_bytes(&text(json)?).ok()
+    sensitive(&text(json)?)
+}
+
+/// `Debug` hides it: it may be the secret.
+fn sensitive(value: &[u8]) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_bytes(value).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// A body that can't be decoded, or is no text, is kept as it stands: whoever sent it with the

@@ -1,3 +1,4 @@
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_http::http::header::AUTHORIZATION;
 use serde_json::{Value, json};
 
@@ -15,16 +16,21 @@ fn with_headers(headers: &Value) -> Request {
     read(&json!({"headers": headers}))
 }
 
+/// The sample as it stands, and as `cargo lambda watch` writes it.
 #[test]
 fn what_the_handler_needs_is_read() {
     let sample = include_str!("../../../../infra/events/lambda/delivery.json");
-    let request = Request::read(&event(sample), &AUTHORIZATION);
-    assert_eq!((&*request.method, &*request.path), ("POST", "/aura/events"));
-    assert_eq!(request.source, "192.0.2.10".parse().ok());
-    assert_eq!(request.credentials, ["${WEBHOOK_HEADER}"]);
-    assert_eq!(request.dropped_headers, 0);
-    let body = r#"{"message": "NEW_CALLOUT", "callout": {"id": 7001}}"#;
-    assert_eq!(request.body, body.as_bytes());
+    let cargo_lambdas: ApiGatewayV2httpRequest = serde_json::from_str(sample).unwrap();
+    let cargo_lambdas = serde_json::to_string(&cargo_lambdas).unwrap();
+    for text in [sample, &cargo_lambdas] {
+        let request = Request::read(&event(text), &AUTHORIZATION);
+        assert_eq!((&*request.method, &*request.path), ("POST", "/aura/events"));
+        assert_eq!(request.source, "192.0.2.10".parse().ok());
+        assert_eq!(request.credentials, ["${WEBHOOK_HEADER}"]);
+        assert_eq!(request.dropped_headers, 0);
+        let body = r#"{"message": "NEW_CALLOUT", "callout": {"id": 7001}}"#;
+        assert_eq!(request.body, body.as_bytes());
+    }
 }
 
 #[test]
@@ -141,7 +147,8 @@ fn what_is_no_event_is_a_request_without_anything() {
 }
 
 #[test]
-fn debug_hides_the_event() {
+fn debug_hides_the_event_and_the_secret() {
     let event = event(r#"{"headers": {"authorization": "s3cret"}}"#);
-    assert!(!format!("{event:?}").contains("s3cret"));
+    let request = Request::read(&event, &AUTHORIZATION);
+    assert!(!format!("{event:?} {request:?}").contains("s3cret"));
 }
