@@ -61,6 +61,19 @@ impl WebhookHeader {
         value.set_sensitive(true);
         Ok(value)
     }
+
+    /// The secret in a header's value: what stands behind the scheme, whose case counts for nothing
+    /// (RFC 9110, section 11.1). `None` if another scheme or none stands there.
+    #[must_use]
+    pub fn secret_in<'a>(&self, value: &'a HeaderValue) -> Option<&'a [u8]> {
+        let value = value.as_bytes();
+        if self.scheme.is_empty() {
+            return Some(value);
+        }
+        let (scheme, rest) = value.split_at_checked(self.scheme.len())?;
+        let is_ours = scheme.eq_ignore_ascii_case(self.scheme.as_bytes());
+        rest.strip_prefix(b" ").filter(|_| is_ours)
+    }
 }
 
 #[cfg(test)]
@@ -79,6 +92,29 @@ mod tests {
         let secret = SecretString::from("s3cret");
         assert_eq!(header("Bearer").value(&secret).unwrap(), "Bearer s3cret");
         assert_eq!(header("").value(&secret).unwrap(), "s3cret");
+    }
+
+    #[test]
+    fn the_schemes_case_counts_for_nothing_and_the_secrets_does() {
+        let secret_in = |scheme: &str, value: &'static str| {
+            let value = HeaderValue::from_static(value);
+            let secret = header(scheme).secret_in(&value).map(<[u8]>::to_vec);
+            secret.map(|secret| String::from_utf8(secret).unwrap())
+        };
+        for value in ["Bearer S3cret", "bearer S3cret", "BEARER S3cret"] {
+            assert_eq!(secret_in("Bearer", value).unwrap(), "S3cret");
+        }
+        for value in [
+            "",
+            "S3cret",
+            "Bearer",
+            "BearerS3cret",
+            "Bearers S3cret",
+            "Basic S3cret",
+        ] {
+            assert_eq!(secret_in("Bearer", value), None, "{value}");
+        }
+        assert_eq!(secret_in("", "Bearer S3cret").unwrap(), "Bearer S3cret");
     }
 
     #[test]

@@ -29,12 +29,12 @@ pub enum Refusal {
     NotFound,
     /// Another method than the path has.
     MethodNotAllowed {
-        /// The one that it has.
+        /// Those that it has, with commas between.
         allowed: &'static str,
     },
     /// No or a wrong secret.
     Unauthorized,
-    /// The secret can't be read, so nothing can be said of what was sent as such.
+    /// The secret can't be read, and what was sent as such is none of its known values.
     SecretUnavailable,
     /// More bytes than a queue message holds.
     TooLarge,
@@ -99,7 +99,7 @@ impl Refusal {
         match self {
             Self::Forbidden => "Requests from this address are not taken.",
             Self::NotFound => "Deliveries are taken at /aura/events.",
-            Self::MethodNotAllowed { .. } => "Use the method that the header Allow names.",
+            Self::MethodNotAllowed { .. } => "Use a method that the header Allow names.",
             Self::Unauthorized => "Send the header that was registered with this webhook.",
             Self::SecretUnavailable => "The secret could not be checked. Send the delivery again.",
             Self::TooLarge => "The body is larger than this endpoint can store.",

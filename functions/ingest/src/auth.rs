@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use lambda_http::http::{HeaderMap, HeaderValue};
-use lambda_http::{Body, Request};
+use lambda_http::http::HeaderName;
 
+use crate::request::Request;
 use crate::secret::{SecretSource, ValidValues, Verdict};
 
 /// The check of the registered header.
@@ -17,7 +17,7 @@ pub struct Authenticator<S> {
 /// A delivery that carried the secret. Only [`Authenticator::authenticate`] makes one.
 #[derive(Debug)]
 pub struct AuthenticDelivery {
-    body: Body,
+    body: Vec<u8>,
 }
 
 /// Why a request isn't let in.
@@ -26,7 +26,7 @@ pub enum NotAuthentic {
     /// The header is missing, given twice, or has another value. Which of these it was is
     /// nobody's business.
     WrongSecret,
-    /// The secret can't be read, so nothing can be said of the value.
+    /// Its value is none that is known, and the secret can't be read: it may be a new one.
     SecretUnknown,
 }
 
@@ -35,6 +35,12 @@ impl<S: SecretSource> Authenticator<S> {
     #[must_use]
     pub fn new(valid: Arc<ValidValues<S>>) -> Self {
         Self { valid }
+    }
+
+    /// The header that carries the secret.
+    #[must_use]
+    pub fn header_name(&self) -> &HeaderName {
+        &self.valid.header().name
     }
 
     /// Turns a request into an authentic delivery.
@@ -47,12 +53,9 @@ impl<S: SecretSource> Authenticator<S> {
         request: Request,
         now: Timestamp,
     ) -> Result<AuthenticDelivery, NotAuthentic> {
-        let given = self.given(request.headers());
-        let given = given.ok_or(NotAuthentic::WrongSecret)?;
+        let given = self.given(&request).ok_or(NotAuthentic::WrongSecret)?;
         match self.valid.check(given, now).await {
-            Verdict::Valid => Ok(AuthenticDelivery {
-                body: request.into_body(),
-            }),
+            Verdict::Valid => Ok(AuthenticDelivery { body: request.body }),
             Verdict::Wrong => Err(NotAuthentic::WrongSecret),
             Verdict::Undecided => Err(NotAuthentic::SecretUnknown),
         }
@@ -67,16 +70,18 @@ impl<S: SecretSource> Authenticator<S> {
     /// tell an operator, not to let it in.
     #[must_use]
     pub fn seems_authentic(&self, request: &Request) -> bool {
-        self.given(request.headers())
+        self.given(request)
             .is_some_and(|given| self.valid.knows(given))
     }
 
-    /// The header's value, if it is text. API Gateway joins the values of a header that is given
-    /// twice by a comma, which makes them a wrong one.
-    fn given<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
-        let mut values = headers.get_all(&self.valid.header().name).iter();
-        let only = values.next().filter(|_| values.next().is_none());
-        only.filter(|value| value.to_str().is_ok())
+    /// The secret that a request gives, if its header is text and has the scheme. API Gateway joins
+    /// the values of a header that is given twice by a comma, which makes them a wrong one.
+    fn given<'a>(&self, request: &'a Request) -> Option<&'a [u8]> {
+        let [only] = request.credentials.as_slice() else {
+            return None;
+        };
+        only.to_str().ok()?;
+        self.valid.header().secret_in(only)
     }
 }
 
@@ -84,6 +89,6 @@ impl AuthenticDelivery {
     /// The raw body, decoded if API Gateway had encoded it as base64.
     #[must_use]
     pub fn body(&self) -> &[u8] {
-        self.body.as_ref()
+        &self.body
     }
 }

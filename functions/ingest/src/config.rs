@@ -14,7 +14,8 @@ pub struct Config {
     pub quarantine_queue_url: String,
     /// `LEDGER_TABLE_NAME`: the table that holds the spill.
     pub ledger_table: String,
-    /// `ALLOWED_SOURCE_CIDRS`: where deliveries may come from; anywhere if it is empty.
+    /// `ALLOWED_SOURCE_CIDRS`: where deliveries may come from; anywhere if it is empty or
+    /// `any`.
     pub allowed_sources: AllowedSources,
     /// `WEBHOOK_SECRET_ARN`: the secret that AURA sends in the header.
     pub webhook_secret_arn: String,

@@ -1,8 +1,7 @@
 //! The descent of one request, from what came in to what is answered.
 
 use jiff::Timestamp;
-use lambda_http::http::Method;
-use lambda_http::{Body, Request, RequestExt as _, Response};
+use lambda_http::{Body, Response};
 use metrique::writer::BoxEntrySink;
 use shared::aws::MAX_QUEUED_BYTES;
 use shared::canary;
@@ -15,6 +14,7 @@ use uuid::{NoContext, Uuid};
 use crate::answer::{Answer, Refusal};
 use crate::auth::{AuthenticDelivery, Authenticator, NotAuthentic};
 use crate::metrics::RequestMetrics;
+use crate::request::{GatewayEvent, Request};
 use crate::secret::SecretSource;
 use crate::source::AllowedSources;
 use crate::store::Store;
@@ -49,14 +49,21 @@ struct Arrival {
 
 impl<V: SecretSource, S: Store> Ingest<V, S> {
     /// Answers one request. Never fails: API Gateway would answer an error in words of its own.
-    pub async fn handle(&self, request: Request) -> Response<Body> {
+    pub async fn handle(&self, event: GatewayEvent) -> Response<Body> {
         let now = (self.now)();
-        let metrics = RequestMetrics::start(now, request.body().len());
-        let mut metrics = metrics.append_on_drop(self.metrics.clone());
+        let mut metrics = RequestMetrics::start(now).append_on_drop(self.metrics.clone());
+        let request = Request::read(&event, self.authenticator.header_name());
+        drop(event);
+        metrics.request(&request);
+        let is_head = request.method == "HEAD";
         let answer = self.answer(request, now, &mut metrics).await;
         let answer = answer.unwrap_or_else(Answer::Refused);
         metrics.answered(answer);
-        answer.into_response()
+        let mut response = answer.into_response();
+        if is_head {
+            *response.body_mut() = Body::Empty;
+        }
+        response
     }
 
     async fn answer(
@@ -65,8 +72,8 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
         now: Timestamp,
         metrics: &mut RequestMetrics,
     ) -> Result<Answer, Refusal> {
-        if request.raw_http_path() == HEALTH_PATH {
-            expect_method(&request, &Method::GET)?;
+        if request.path == HEALTH_PATH {
+            expect_method(&request, "GET, HEAD")?;
             return Ok(Answer::Healthy);
         }
         let arrival = Arrival {
@@ -94,16 +101,16 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
         now: Timestamp,
         metrics: &mut RequestMetrics,
     ) -> Result<AuthenticDelivery, Refusal> {
-        let is_allowed = self.allowed_sources.allow(&request);
-        if !is_allowed && !canary::is_canarys_body(request.body()) {
+        let is_allowed = self.allowed_sources.allow(request.source);
+        if !is_allowed && !canary::is_canarys_body(&request.body) {
             // AURA sends from elsewhere, or somebody has the secret: either is for an operator.
             metrics.wrong_address(self.authenticator.seems_authentic(&request));
             return Err(Refusal::Forbidden);
         }
-        if request.raw_http_path() != WEBHOOK_PATH {
+        if request.path != WEBHOOK_PATH {
             return Err(Refusal::NotFound);
         }
-        expect_method(&request, &Method::POST)?;
+        expect_method(&request, "POST")?;
         let authentic = self.authenticator.authenticate(request, now).await;
         let delivery = authentic.map_err(|not_authentic| match not_authentic {
             NotAuthentic::WrongSecret => Refusal::Unauthorized,
@@ -133,13 +140,12 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
     }
 }
 
-fn expect_method(request: &Request, allowed: &'static Method) -> Result<(), Refusal> {
-    if request.method() == allowed {
+/// `allowed` is what the header `Allow` says, too.
+fn expect_method(request: &Request, allowed: &'static str) -> Result<(), Refusal> {
+    if allowed.split(", ").any(|method| method == request.method) {
         return Ok(());
     }
-    Err(Refusal::MethodNotAllowed {
-        allowed: allowed.as_str(),
-    })
+    Err(Refusal::MethodNotAllowed { allowed })
 }
 
 /// Reads as much of a delivery as routing needs: what can be read is for the ingest queue, what

@@ -1,10 +1,11 @@
 //! Ingest: authenticates AURA's deliveries and makes them durable before it answers.
 //!
 //! AURA asks once. A delivery goes down these steps, and each step's type says what is known of
-//! it: a [`lambda_http::Request`] came in from anywhere, an [`auth::AuthenticDelivery`] carried
+//! it: a [`request::Request`] came in from anywhere, an [`auth::AuthenticDelivery`] carried
 //! the secret, and a 202 says that a queue or the spill has confirmed it.
 //!
-//! 1. the source address, path and method ([`source`], [`handler`]);
+//! 1. the event that API Gateway hands over ([`request`]), and of it the source address, path and
+//!    method ([`source`], [`handler`]);
 //! 2. the secret header ([`auth`], [`secret`]), and then the size;
 //! 3. message and entity, as far as routing needs them ([`shared::event`]);
 //! 4. the ingest queue, or the quarantine queue for what can't be read; the spill, if the queue
@@ -21,6 +22,7 @@ pub mod limits;
 pub mod metrics;
 #[cfg(any(test, feature = "fakes"))]
 pub mod promises;
+pub mod request;
 pub mod secret;
 pub mod service;
 pub mod source;

@@ -11,6 +11,7 @@ use shared::event::{Event, Unreadable};
 use uuid::Uuid;
 
 use crate::answer::{Answer, Refusal};
+use crate::request::Request;
 
 /// One request: its log line and its metrics. Holds nothing of the payload but documented names.
 #[metrics(rename_all = "PascalCase")]
@@ -36,8 +37,12 @@ pub struct RequestMetrics {
     /// It was forbidden though it carried the secret.
     wrong_address: bool,
     unauthorized: bool,
+    /// The secret could not be read, and the value that was sent is none of those known.
+    secret_undecided: bool,
     too_large: bool,
     unavailable: bool,
+    /// Headers that HTTP doesn't allow: they were not looked at.
+    dropped_headers: usize,
     #[metrics(unit = Byte)]
     size: usize,
     /// From the start of the handler to its answer.
@@ -51,7 +56,7 @@ pub struct RequestMetrics {
 impl RequestMetrics {
     /// Starts the clock.
     #[must_use]
-    pub fn start(now: Timestamp, size: usize) -> Self {
+    pub fn start(now: Timestamp) -> Self {
         Self {
             timestamp: now.into(),
             function: "ingest",
@@ -68,12 +73,20 @@ impl RequestMetrics {
             forbidden: false,
             wrong_address: false,
             unauthorized: false,
+            secret_undecided: false,
             too_large: false,
             unavailable: true,
-            size,
+            dropped_headers: 0,
+            size: 0,
             time: Timer::start_now(),
             store_time: Stopwatch::new(),
         }
+    }
+
+    /// Notes what came in.
+    pub fn request(&mut self, request: &Request) {
+        self.size = request.body.len();
+        self.dropped_headers = request.dropped_headers;
     }
 
     /// Notes an authentic delivery and what could be read of it.
@@ -114,9 +127,11 @@ impl RequestMetrics {
             Answer::Refused(Refusal::Forbidden) => self.forbidden = true,
             Answer::Refused(Refusal::Unauthorized) => self.unauthorized = true,
             Answer::Refused(Refusal::TooLarge) => self.too_large = true,
-            Answer::Refused(Refusal::SecretUnavailable | Refusal::StoreUnavailable) => {
+            Answer::Refused(Refusal::SecretUnavailable) => {
+                self.secret_undecided = true;
                 self.unavailable = true;
             }
+            Answer::Refused(Refusal::StoreUnavailable) => self.unavailable = true,
             Answer::Healthy
             | Answer::Refused(Refusal::NotFound | Refusal::MethodNotAllowed { .. }) => {}
         }

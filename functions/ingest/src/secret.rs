@@ -15,14 +15,14 @@
 //!
 //! A reading goes through the versions in the order in which a rotation moves a value on, so that
 //! none slips through between two of its reads. Only a reading of all three takes a value away:
-//! while Secrets Manager fails, the values that are known go on working.
+//! while Secrets Manager fails, the values that are known go on working, and any other may be a
+//! new one, which nobody can decide.
 
 use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::{SignedDuration, Timestamp};
-use lambda_http::http::HeaderValue;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use shared::secrets::{self, SecretError, Stage};
 use shared::webhook::{REFRESH_INTERVAL, WebhookHeader};
 use subtle::{Choice, ConstantTimeEq as _};
@@ -63,14 +63,15 @@ impl SecretSource for SecretsManager {
     }
 }
 
-/// What is known of a header value that a request gave.
+/// What is known of a value that a request gave as the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It is one of the secret's values.
     Valid,
     /// It is none of them.
     Wrong,
-    /// It is none of those that were read so far, and never were all of them.
+    /// It is none of those that are known, and not all versions could be read now or ever: it may be
+    /// a new one.
     Undecided,
 }
 
@@ -94,13 +95,15 @@ struct Reading {
 /// What was read so far.
 #[derive(Debug, Default)]
 struct Known {
-    values: Vec<HeaderValue>,
+    values: Vec<SecretString>,
     /// When all versions were last read.
     complete_at: Option<Timestamp>,
+    /// The last reading has failed, in part at least.
+    has_failed: bool,
 }
 
 /// One version as it was read: its value, if it has one that a header can carry.
-type Version = Option<HeaderValue>;
+type Version = Option<SecretString>;
 
 /// A version of which nothing can be said now. It is logged.
 struct NotRead;
@@ -136,12 +139,12 @@ impl<S: SecretSource> ValidValues<S> {
     }
 
     /// Whether `given` is one of the values that are known, without asking anybody.
-    pub fn knows(&self, given: &HeaderValue) -> bool {
+    pub fn knows(&self, given: &[u8]) -> bool {
         self.known(|known| known.verdict(given)) == Verdict::Valid
     }
 
     /// Says what is known of `given`, and reads the values again if need be.
-    pub async fn check(self: &Arc<Self>, given: &HeaderValue, now: Timestamp) -> Verdict {
+    pub async fn check(self: &Arc<Self>, given: &[u8], now: Timestamp) -> Verdict {
         let (verdict, old) = self.known(|known| (known.verdict(given), known.is_old(now)));
         match verdict {
             Verdict::Valid if old => {
@@ -156,14 +159,17 @@ impl<S: SecretSource> ValidValues<S> {
 
     async fn check_again(
         self: &Arc<Self>,
-        given: &HeaderValue,
+        given: &[u8],
         now: Timestamp,
         interval: SignedDuration,
     ) -> Verdict {
-        // Too long is as good as failed: the values stay as they are.
         let reading = self.read_in_background(now, Some(interval));
-        let _ = timeout(limits::SECRET_WAIT, reading).await;
-        self.known(|known| known.verdict(given))
+        let in_time = timeout(limits::SECRET_WAIT, reading).await.is_ok();
+        match self.known(|known| known.verdict(given)) {
+            // Too long is as good as failed.
+            Verdict::Wrong if !in_time => Verdict::Undecided,
+            verdict => verdict,
+        }
     }
 
     /// In a task of its own, so that it goes on when nobody waits for it any more.
@@ -201,12 +207,13 @@ impl<S: SecretSource> ValidValues<S> {
             });
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.has_failed = !complete;
         if complete {
             known.values.clear();
             known.complete_at = Some(now);
         }
         for value in versions.into_iter().flatten().flatten() {
-            if !known.values.contains(&value) {
+            if !known.has(value.expose_secret().as_bytes()) {
                 known.values.push(value);
             }
         }
@@ -214,7 +221,7 @@ impl<S: SecretSource> ValidValues<S> {
 
     async fn read(&self, stage: Stage) -> Result<Version, NotRead> {
         match self.source.read(stage).await {
-            Ok(Some(secret)) => Ok(self.usable(stage, &secret)),
+            Ok(Some(secret)) => Ok(self.usable(stage, secret)),
             // There always is a current version: who doesn't find it looks in the wrong place.
             Ok(None) if stage == Stage::Current => {
                 tracing::warn!("webhook secret has no current version");
@@ -232,12 +239,12 @@ impl<S: SecretSource> ValidValues<S> {
         }
     }
 
-    fn usable(&self, stage: Stage, secret: &SecretString) -> Version {
-        let value = self.header.value(secret);
-        if let Err(error) = &value {
+    fn usable(&self, stage: Stage, secret: SecretString) -> Version {
+        if let Err(error) = self.header.value(&secret) {
             tracing::warn!(?stage, %error, "webhook secret not usable");
+            return None;
         }
-        value.ok()
+        Some(secret)
     }
 
     fn known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
@@ -259,19 +266,23 @@ impl Reading {
 }
 
 impl Known {
-    /// Compares with every value, so that the time taken tells neither which one matched nor how
-    /// much of it.
-    fn verdict(&self, given: &HeaderValue) -> Verdict {
-        let matches = self.values.iter();
-        let matches = matches.map(|value| value.as_bytes().ct_eq(given.as_bytes()));
-        let valid = matches.fold(Choice::from(0), |any, one| any | one);
-        if valid.into() {
+    fn verdict(&self, given: &[u8]) -> Verdict {
+        let all_are_known = self.complete_at.is_some() && !self.has_failed;
+        if self.has(given) {
             Verdict::Valid
-        } else if self.complete_at.is_some() && !self.values.is_empty() {
+        } else if all_are_known && !self.values.is_empty() {
             Verdict::Wrong
         } else {
             Verdict::Undecided
         }
+    }
+
+    /// Compares with every value, so that the time taken tells neither which one matched nor how
+    /// much of it.
+    fn has(&self, given: &[u8]) -> bool {
+        let matches = self.values.iter();
+        let matches = matches.map(|value| value.expose_secret().as_bytes().ct_eq(given));
+        matches.fold(Choice::from(0), |any, one| any | one).into()
     }
 
     fn is_old(&self, now: Timestamp) -> bool {

@@ -2,86 +2,86 @@
 
 use std::sync::Arc;
 
-use lambda_http::http::header::HOST;
-use lambda_http::request::LambdaRequest;
-use lambda_http::{
-    Adapter, Body, Error, LambdaEvent, Request, Response, Service as _, lambda_runtime, service_fn,
-};
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
+use lambda_http::{Body, Error, LambdaEvent, Response, lambda_runtime, service_fn};
 
 use crate::answer::{Answer, Refusal};
 use crate::handler::Ingest;
+use crate::request::GatewayEvent;
 use crate::secret::SecretSource;
 use crate::store::Store;
 
 /// Answers requests for as long as the process lives.
+///
+/// `lambda_http::run` would make an HTTP request of the event first, which fails or panics where a
+/// header, the host, the query or the body is none, and the answer is a 502 that isn't ours.
 ///
 /// # Errors
 ///
 /// Lambda's Runtime API can't be reached.
 pub async fn run<V: SecretSource, S: Store + 'static>(ingest: Ingest<V, S>) -> Result<(), Error> {
     let ingest = Arc::new(ingest);
-    let mut adapter = Adapter::from(service_fn(move |request| {
-        let answer = answer(Arc::clone(&ingest), request);
-        async { Ok::<_, Error>(answer.await) }
-    }));
-    let service = service_fn(move |mut event: LambdaEvent<LambdaRequest>| {
-        without_uri(&mut event.payload);
-        adapter.call(event)
+    let service = service_fn(move |event: LambdaEvent<GatewayEvent>| {
+        let answer = answer(Arc::clone(&ingest), event.payload);
+        async { Ok::<_, Error>(in_format_2(answer.await)) }
     });
     lambda_runtime::run(service).await
 }
 
 /// A panic is an answer of ours too: the runtime would hand its message to API Gateway, which may
 /// log it, and it may quote a delivery.
-async fn answer<V, S>(ingest: Arc<Ingest<V, S>>, request: Request) -> Response<Body>
+async fn answer<V, S>(ingest: Arc<Ingest<V, S>>, event: GatewayEvent) -> Response<Body>
 where
     V: SecretSource,
     S: Store + 'static,
 {
     // Boxed: by value, a future of some kilobytes is moved many times on its way to the runtime.
-    let answer = Box::pin(async move { ingest.handle(request).await });
+    let answer = Box::pin(async move { ingest.handle(event).await });
     let answer = tokio::spawn(answer).await;
     answer.unwrap_or_else(|_panicked| Answer::Refused(Refusal::StoreUnavailable).into_response())
 }
 
-/// Drops what only a request's URI is made of. `lambda_http` makes one of host and query, and
-/// panics where it can't: anybody could have the endpoint answer 500, and raise its alarm, by a
-/// query that is none. Routing goes by the raw path.
-pub fn without_uri(request: &mut LambdaRequest) {
-    if let LambdaRequest::ApiGatewayV2(request) = request {
-        request.raw_query_string = None;
-        request.request_context.domain_name = None;
-        request.headers.remove(HOST);
-    }
+/// The answer as API Gateway takes it, in payload format 2.0. Ours are text or empty.
+fn in_format_2(response: Response<Body>) -> ApiGatewayV2httpResponse {
+    let (parts, body) = response.into_parts();
+    let mut response = ApiGatewayV2httpResponse::default();
+    response.status_code = parts.status.as_u16().into();
+    response.headers = parts.headers;
+    response.body = Some(body).filter(|body| *body != Body::Empty);
+    response
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::fakes;
+    use crate::promises::Sent;
 
     #[tokio::test]
     async fn a_panic_is_answered_503_and_says_nothing() {
         let mut ingest = fakes::ingest().await;
         ingest.now = || panic!("a phone number");
-        let response = answer(Arc::new(ingest), Request::default()).await;
+        let event = Sent::delivery(Vec::new()).event();
+        let response = answer(Arc::new(ingest), event).await;
         assert_eq!(response.status(), 503);
         let body = String::from_utf8(response.body().to_vec()).unwrap();
         assert!(!body.contains("phone"), "{body}");
     }
 
     #[test]
-    fn a_host_or_query_that_is_none_is_no_reason_to_panic() {
-        let event = r#"{
-            "version": "2.0", "routeKey": "POST /aura/events", "rawPath": "/aura/events",
-            "rawQueryString": "<\u0001>", "headers": {"host": "a b", "x-forwarded-proto": "<"},
-            "requestContext": {"stage": "$default", "domainName": "a b", "timeEpoch": 0,
-                "http": {"method": "POST", "path": "/aura/events", "sourceIp": "192.0.2.1"}},
-            "isBase64Encoded": false
-        }"#;
-        let mut request: LambdaRequest = serde_json::from_str(event).unwrap();
-        without_uri(&mut request);
-        let request: Request = request.into();
-        assert_eq!(request.method(), "POST");
+    fn an_answer_is_what_api_gateway_reads() {
+        let refusal = Answer::Refused(Refusal::Unauthorized).into_response();
+        let told = serde_json::to_value(in_format_2(refusal)).unwrap();
+        assert_eq!(told["statusCode"], 401);
+        assert_eq!(told["headers"]["content-type"], "application/problem+json");
+        assert_eq!(told["isBase64Encoded"], false);
+        let body: Value = serde_json::from_str(told["body"].as_str().unwrap()).unwrap();
+        assert_eq!(body["title"], "Unauthorized");
+
+        let empty = serde_json::to_value(in_format_2(Response::new(Body::Empty))).unwrap();
+        assert_eq!(empty["statusCode"], json!(200));
+        assert_eq!(empty.get("body"), None);
     }
 }

@@ -3,14 +3,17 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use ipnet::IpNet;
-use lambda_http::Request;
-use lambda_http::RequestExt as _;
-use lambda_http::request::RequestContext;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// The address ranges that deliveries may come from; without any, all may.
+/// In the place of ranges: deliveries may come from anywhere.
+const ANY: &str = "any";
+
+/// The first bits of an IPv4 address that is written as IPv6, `::ffff:192.0.2.1`.
+const MAPPED_BITS: u8 = 96;
+
+/// The address ranges that deliveries may come from; `None`, if they may come from anywhere.
 #[derive(Debug, Default)]
-pub struct AllowedSources(Vec<IpNet>);
+pub struct AllowedSources(Option<Vec<IpNet>>);
 
 /// A range that can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -23,48 +26,54 @@ pub struct NotARange(String);
 impl FromStr for AllowedSources {
     type Err = NotARange;
 
-    /// Reads ranges and addresses, IPv4 and IPv6, with commas between them.
+    /// Reads ranges and addresses, IPv4 and IPv6, with commas between them. `any` among them, or
+    /// nothing at all, is anywhere; nothing between two commas is no range.
     fn from_str(text: &str) -> Result<Self, NotARange> {
-        let range = |text: &str| {
-            let text = text.trim();
-            let address = || text.parse::<IpAddr>().map(IpNet::from);
-            text.parse::<IpNet>()
-                .or_else(|_| address())
-                .map_err(|_| NotARange(text.to_owned()))
-        };
-        Ok(Self(text.split(',').map(range).collect::<Result<_, _>>()?))
+        let parts = || text.split(',').map(str::trim);
+        if text.trim().is_empty() || parts().any(|part| part == ANY) {
+            return Ok(Self(None));
+        }
+        let ranges = parts().filter(|part| !part.is_empty()).map(range);
+        Ok(Self(Some(ranges.collect::<Result<_, _>>()?)))
     }
+}
+
+fn range(text: &str) -> Result<IpNet, NotARange> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    let range = text.parse::<IpNet>().or_else(|_| address());
+    range.map(canonical).map_err(|_| NotARange(text.to_owned()))
+}
+
+/// A range of IPv4 that is written as IPv6 is one of IPv4. Nothing else that is written as IPv6 has
+/// an IPv4 address in it, `::/0` neither: who means all of IPv4 has to say so.
+fn canonical(range: IpNet) -> IpNet {
+    let IpNet::V6(v6) = range else {
+        return range;
+    };
+    mapped(v6).map_or(range, IpNet::V4)
+}
+
+fn mapped(range: Ipv6Net) -> Option<Ipv4Net> {
+    let bits = range.prefix_len().checked_sub(MAPPED_BITS)?;
+    Ipv4Net::new(range.addr().to_ipv4_mapped()?, bits).ok()
 }
 
 impl AllowedSources {
     /// Whether a request may come in, by the address that API Gateway saw. What headers say of an
     /// address is the sender's claim and counts for nothing.
     #[must_use]
-    pub fn allow(&self, request: &Request) -> bool {
-        self.0.is_empty() || address_of(request).is_some_and(|address| self.contain(address))
-    }
-
-    fn contain(&self, address: IpAddr) -> bool {
-        // An IPv4 address may be written as IPv6, ::ffff:192.0.2.1, and so may a range.
-        let forms = match address.to_canonical() {
-            IpAddr::V4(v4) => [IpAddr::V4(v4), IpAddr::V6(v4.to_ipv6_mapped())],
-            v6 @ IpAddr::V6(_) => [v6, v6],
+    pub fn allow(&self, source: Option<IpAddr>) -> bool {
+        let Some(ranges) = &self.0 else {
+            return true;
         };
-        let has = |range: &IpNet| forms.iter().any(|address| range.contains(address));
-        self.0.iter().any(has)
-    }
-}
-
-fn address_of(request: &Request) -> Option<IpAddr> {
-    match request.request_context_ref()? {
-        RequestContext::ApiGatewayV2(context) => context.http.source_ip.as_deref()?.parse().ok(),
-        _ => None,
+        let source = source.map(|source| source.to_canonical());
+        source.is_some_and(|source| ranges.iter().any(|range| range.contains(&source)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use lambda_http::request::LambdaRequest;
+    use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::string::string_regex;
 
@@ -72,28 +81,29 @@ mod tests {
 
     const TEMPLATE: &str = include_str!("../../../template.yaml");
 
-    /// What the parameter's pattern admits, without its anchors.
+    /// Keeps out what has a `::` and eight groups besides.
+    const LOOKAHEAD: &str = "(?!:*([^:/]+:+){7}[^:/])";
+
+    /// What the parameter's pattern admits as one element of the list. The generator knows no
+    /// lookahead.
     fn admitted_by_the_template() -> impl Strategy<Value = String> {
         let parameter = TEMPLATE.split("  AllowedSourceCidrs:\n").nth(1).unwrap();
         let pattern = parameter.split("AllowedPattern: ^").nth(1).unwrap();
-        string_regex(pattern.lines().next().unwrap().trim_end_matches('$')).unwrap()
-    }
-
-    fn request_from(address: &str) -> Request {
-        let event = serde_json::json!({
-            "version": "2.0", "rawPath": "/aura/events", "isBase64Encoded": false,
-            "headers": {"x-forwarded-for": "192.0.2.1"},
-            "requestContext": {"stage": "$default", "timeEpoch": 0,
-                "http": {"method": "POST", "path": "/aura/events", "sourceIp": address}},
-        });
-        serde_json::from_value::<LambdaRequest>(event)
+        let pattern = pattern.lines().next().unwrap().trim_end_matches('$');
+        let (before, after) = pattern.split_once(LOOKAHEAD).unwrap();
+        let ahead = |text: &String| {
+            let address = text.split('/').next().unwrap();
+            let groups = address.split(':').filter(|group| !group.is_empty());
+            !address.contains("::") || groups.count() < 8
+        };
+        string_regex(&[before, after].concat())
             .unwrap()
-            .into()
+            .prop_filter("too many groups", ahead)
     }
 
     fn allowed(ranges: &str, address: &str) -> bool {
         let ranges: AllowedSources = ranges.parse().unwrap();
-        ranges.contain(address.parse().unwrap())
+        ranges.allow(Some(address.parse().unwrap()))
     }
 
     #[test]
@@ -126,34 +136,63 @@ mod tests {
     }
 
     #[test]
-    fn the_address_that_api_gateway_saw_decides() {
-        let sources: AllowedSources = "192.0.2.0/24,2001:db8::/32".parse().unwrap();
-        for inside in ["192.0.2.7", "2001:db8::7", "::ffff:192.0.2.7"] {
-            assert!(sources.allow(&request_from(inside)), "{inside}");
-        }
-        for outside in [
-            "10.0.0.1",
-            "2001:db9::7",
-            "",
-            "unknown",
-            "192.0.2.7, 10.0.0.1",
+    fn only_a_range_of_mapped_addresses_has_ipv4_addresses_in_it() {
+        for wider in [
+            "::/0",
+            "::/80",
+            "::ffff:0:0/95",
+            "::ffff:192.0.2.7/95",
+            "::192.0.2.7",
         ] {
-            assert!(!sources.allow(&request_from(outside)), "{outside}");
+            for v4 in ["192.0.2.7", "::ffff:192.0.2.7"] {
+                assert!(!allowed(wider, v4), "{v4} in {wider}");
+            }
         }
-        assert!(!sources.allow(&Request::default()));
+        assert!(allowed("::/0", "2001:db8::1"));
+        for mapped in ["::ffff:0:0/96", "::ffff:c000:200/120", "::ffff:192.0.2.7"] {
+            assert!(allowed(mapped, "192.0.2.7"), "{mapped}");
+            assert!(!allowed(mapped, "2001:db8::1"), "{mapped}");
+        }
+        assert!(!allowed("::ffff:192.0.2.7", "192.0.2.8"));
     }
 
     #[test]
-    fn without_ranges_all_may_come_in() {
-        assert!(AllowedSources::default().allow(&Request::default()));
+    fn an_unknown_address_lies_in_no_range() {
+        for ranges in ["192.0.2.0/24", "0.0.0.0/0,::/0", ","] {
+            let sources: AllowedSources = ranges.parse().unwrap();
+            assert!(!sources.allow(None), "{ranges}");
+        }
+    }
+
+    #[test]
+    fn the_word_and_nothing_at_all_let_all_come_in() {
+        for anywhere in ["any", "", " ", "192.0.2.0/24, any"] {
+            let sources: AllowedSources = anywhere.parse().unwrap();
+            assert!(sources.allow(None), "{anywhere:?}");
+        }
+        assert!(AllowedSources::default().allow(None));
+    }
+
+    #[test]
+    fn what_is_left_out_between_commas_opens_nothing() {
+        assert!(!allowed("192.0.2.0/24,,", "192.0.3.7"));
+        assert!(!allowed(",", "192.0.3.7"));
     }
 
     proptest! {
         #[test]
-        fn what_the_template_admits_is_read(ranges in admitted_by_the_template()) {
-            // Empty is unset, and doesn't come here.
-            prop_assume!(!ranges.is_empty());
+        fn what_the_template_admits_is_read(ranges in vec(admitted_by_the_template(), 1..4)) {
+            let ranges = ranges.join(",");
             prop_assert!(ranges.parse::<AllowedSources>().is_ok(), "{}", ranges);
+        }
+
+        #[test]
+        fn no_range_wider_than_the_mapped_ones_has_an_ipv4_address(
+            bits in any::<u128>(), prefix in 0_u8..96, v4 in any::<u32>(),
+        ) {
+            let range = format!("{}/{prefix}", std::net::Ipv6Addr::from(bits));
+            let v4 = std::net::Ipv4Addr::from(v4).to_string();
+            prop_assert!(!allowed(&range, &v4), "{} in {}", v4, range);
         }
     }
 
@@ -164,7 +203,7 @@ mod tests {
             "10.0.0",
             "2001:db8::/129",
             "aura.services",
-            "",
+            "None",
         ] {
             let error = format!("10.0.0.0/8,{wrong}")
                 .parse::<AllowedSources>()

@@ -11,6 +11,7 @@
 //! with those.
 
 use jiff::Timestamp;
+use reqwest::StatusCode;
 use shared::panic_api::Registration;
 
 use crate::canary::{self, CanaryError};
@@ -57,7 +58,14 @@ impl Registrar {
         // Not by the version's age, as in a rotation.
         until_known(Timestamp::now(), journal).await;
         match self.prove(pending, canary::PATIENCE, journal).await {
-            Err(CanaryError::Unauthorized) => {
+            // 503: `ingest` doesn't know the value, and can't ask Secrets Manager.
+            Err(
+                CanaryError::Unauthorized
+                | CanaryError::Refused {
+                    status: StatusCode::SERVICE_UNAVAILABLE,
+                    ..
+                },
+            ) => {
                 tracing::warn!("the pending value is refused: the current one is tried");
                 self.prove(current, canary::PATIENCE, journal).await?;
                 Ok(current)

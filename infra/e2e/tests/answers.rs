@@ -116,9 +116,15 @@ async fn without_the_secret_nobody_gets_in() -> Result<()> {
         post_raw(&webhook.webhook_url, b"?<>&=%zz", forged, NEW_CALLOUT).await?,
         401
     );
+    // Likewise headers that HTTP doesn't allow.
+    let illegal = [&b"x-a: a\x01b\r\nx-b: \x7f\r\n"[..], forged].concat();
+    assert_eq!(
+        post_raw(&webhook.webhook_url, b"", &illegal, NEW_CALLOUT).await?,
+        401
+    );
     assert_nothing_stored(&system.stack).await?;
 
-    let upper = format!("{}: {value}", name.to_uppercase());
+    let upper = format!("{}: bearer {secret}", name.to_uppercase());
     let upper = post_raw(&webhook.webhook_url, b"", upper.as_bytes(), NEW_CALLOUT).await?;
     assert_eq!(upper, 202);
     Ok(())
@@ -234,9 +240,17 @@ async fn what_is_accepted_is_published_whatever_its_wrapping() -> Result<()> {
     let header = format!("{name}: {value}");
     let odd_query = post_raw(&webhook.webhook_url, b"?<", header.as_bytes(), &body(99)).await?;
     assert_eq!(odd_query, 202);
+    let illegal = format!("x-a: a\u{1}b\r\n{header}");
+    let illegal = post_raw(&webhook.webhook_url, b"", illegal.as_bytes(), &body(100)).await?;
+    assert_eq!(illegal, 202);
+    let lines = logs::all_lines(&system.stack).await?;
+    let counted = lines
+        .iter()
+        .any(|line| line.contains("\"DroppedHeaders\":1"));
+    assert!(counted, "nobody is told of a dropped header");
 
     let published = all_published(&system.stack, &mut consumers).await?;
-    assert_eq!(published.len(), types.len() + 2);
+    assert_eq!(published.len(), types.len() + 3);
     for id in delivery_ids {
         assert!(published.iter().any(|event| event.detail.delivery_id == id));
     }
@@ -322,6 +336,9 @@ async fn a_body_as_large_as_a_queue_message_is_accepted() -> Result<()> {
 #[tokio::test]
 async fn the_health_check_needs_no_secret_and_leaves_no_trace() -> Result<()> {
     let (system, webhook, http) = system(&[]).await?;
+    let head = http.head(beside(&webhook, "/health")?).send().await?;
+    assert_eq!(head.status(), 200);
+    assert!(head.bytes().await?.is_empty());
     let answer = http.get(beside(&webhook, "/health")?).send().await?;
     assert_eq!(answer.status(), 200);
     let body: Value = serde_json::from_str(&answer.text().await?)?;

@@ -4,9 +4,13 @@ use anyhow::{Context as _, Result, bail};
 use e2e::{Local, logs};
 use local::consumers::Consumers;
 use local::ledger;
+use local::progress::Progress;
 use local::reconciler;
 use local::settled::{all_published, drained};
 use local::stack::DeployError;
+use local::system::Webhook;
+
+use crate::registration::trial::{Trial, bent};
 
 #[tokio::test]
 async fn the_rule_for_other_kinds_can_be_turned_off() -> Result<()> {
@@ -75,9 +79,11 @@ async fn source_ranges_that_are_none_are_refused_before_anything_is_made() -> Re
         "2001:db8/32",
         "fe80::1::2",
         ":",
-        "10.0.0.0/8, 10.0.0.1",
-        "10.0.0.0/8,",
+        "1::2:3:4:5:6:7:8",
+        "1:2:3:4:5:6:7",
+        "10.0.0.0/8,10.0.0.256",
         "aura.services",
+        "any/8",
     ];
     for ranges in wrong {
         let refused = local.system(&[("AllowedSourceCidrs", ranges)]).await;
@@ -87,6 +93,74 @@ async fn source_ranges_that_are_none_are_refused_before_anything_is_made() -> Re
         let told = format!("{error:#}");
         assert!(told.contains("AllowedSourceCidrs"), "{told}");
     }
+    Ok(())
+}
+
+/// `sam deploy --parameter-overrides` can't set a parameter to nothing: it refuses `HandBackUrl=`,
+/// and drops what has a space behind it. So what was set is lifted by a word.
+#[tokio::test]
+async fn a_parameter_that_was_set_is_lifted_by_a_word() -> Result<()> {
+    let set = [
+        ("AllowedSourceCidrs", "203.0.113.0/24"),
+        ("AlarmTopicArn", "arn:aws:sns:us-east-1:000000000000:alarms"),
+        (
+            "AuraCredentialsKeyArn",
+            "arn:aws:kms:us-east-1:000000000000:key/11111111-2222-3333-4444-555555555555",
+        ),
+        ("HandBackUrl", "https://example.com/before"),
+        ("WebhookHeaderScheme", "Token"),
+    ];
+    let words = set.map(|(name, _)| match name {
+        "AllowedSourceCidrs" => (name, "any"),
+        _ => (name, "none"),
+    });
+    let trial = Trial::begin().await?;
+    // What is decided by these two alone shows in no answer.
+    let outputs = "\nOutputs:\n\
+        \x20 Alarms: {Value: !If [AlarmsTold, told, untold]}\n\
+        \x20 Key: {Value: !If [CredentialsHaveAKey, own, default]}\n";
+    let template = bent(trial.local.template(), "\nOutputs:\n", outputs)?;
+    let http = shared::http_client::build()?;
+    let post = async |webhook: Webhook| {
+        let body = include_str!("../../events/new-callout.json");
+        anyhow::Ok(webhook.post(&http, body.into()).await?.status)
+    };
+
+    let stack = trial.deploy_from(&template, &set).await?;
+    assert_eq!(
+        (stack.output("Alarms")?, stack.output("Key")?),
+        ("told", "own")
+    );
+    let webhook = Webhook::of(&stack).await?;
+    assert!(webhook.header.value.starts_with("Token "));
+    assert_eq!(post(webhook).await?, 403);
+
+    let stack = trial.deploy_from(&template, &words).await?;
+    assert_eq!(
+        (stack.output("Alarms")?, stack.output("Key")?),
+        ("untold", "default")
+    );
+    let webhook = Webhook::of(&stack).await?;
+    assert!(!webhook.header.value.contains(' '));
+    let registered = trial.registrations().await?.pop().context("none")?;
+    let header = registered.pointer("/headers/authorization");
+    assert!(
+        header.is_some_and(|value| *value == webhook.header.value),
+        "another header"
+    );
+    assert_eq!(post(webhook).await?, 202);
+
+    let calls = trial.register_calls().await?;
+    stack.delete(Progress::to_stderr()).await?;
+    assert_eq!(trial.register_calls().await?, calls, "handed back");
+    Ok(())
+}
+
+/// Neither the next one.
+#[tokio::test]
+async fn no_parameter_has_to_be_empty() -> Result<()> {
+    let text = Local::shared().await?.template().text();
+    assert!(!text.contains("Default: \"\""));
     Ok(())
 }
 
@@ -122,6 +196,6 @@ async fn every_alarm_of_our_own_is_on_a_metric_that_is_written() -> Result<()> {
         assert!(written, "{metric} {function}");
         found += 1;
     }
-    assert_eq!(found, 9);
+    assert_eq!(found, 10);
     Ok(())
 }

@@ -235,7 +235,8 @@ async fn what_was_read_of_the_secret_goes_on_working_without_secrets_manager() -
     let before = trial.secrets.calls().len();
     let began = Instant::now();
     for _ in 0..20 {
-        assert_eq!(trial.post_with("Bearer wrong").await?.status, 401);
+        let unknown = trial.post_with("Bearer wrong").await?;
+        assert_eq!(unknown.status, 503, "not known to be wrong");
     }
     let asked = trial.secrets.calls().len() - before;
     // No more than one reading a second of three versions, each in up to three attempts.
@@ -243,8 +244,9 @@ async fn what_was_read_of_the_secret_goes_on_working_without_secrets_manager() -
     assert!((3..=9 * seconds).contains(&asked), "{asked} calls");
     sent.extend(trial.send(1..10, 1).await?);
     trial.secrets.down().await;
-    assert_eq!(trial.post_with("Bearer wrong").await?.status, 401);
+    assert_eq!(trial.post_with("Bearer wrong").await?.status, 503);
     sent.extend(trial.send(10..19, 1).await?);
+    assert_eq!(trial.undecided().await?, 21, "somebody is told of each");
 
     assert!(all_are(202, &sent));
     let verdict = trial.verdict(&sent).await?;

@@ -212,7 +212,7 @@ async fn an_update_of_the_header_takes_effect() -> Result<()> {
     let before = Webhook::of(&stack).await?;
     let changes = [
         ("WebhookHeaderName", "x-secret"),
-        ("WebhookHeaderScheme", ""),
+        ("WebhookHeaderScheme", "none"),
     ];
     let after = Webhook::of(&trial.deploy(&changes).await?).await?;
     let now = trial.registrations().await?.pop().context("none")?;

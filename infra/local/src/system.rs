@@ -205,7 +205,7 @@ impl Webhook {
         let scheme = parameter("WebhookHeaderScheme", "Bearer");
         let header = Header {
             name: parameter("WebhookHeaderName", "authorization"),
-            value: if scheme.is_empty() {
+            value: if ["", "none"].contains(&scheme.as_str()) {
                 secret
             } else {
                 format!("{scheme} {secret}")

@@ -1,5 +1,5 @@
-//! Any request, from the bytes of a fuzzer: what is promised of it holds, and the handler's memory
-//! is bounded by the size of the body.
+//! Any event, from the bytes of a fuzzer: what is promised of it holds, and the handler's memory
+//! is bounded by the size of what was sent.
 
 #![no_main]
 
@@ -17,21 +17,25 @@ static MEMORY: Cap<System> = Cap::new(System, usize::MAX);
 /// What the handler may allocate for any request: metrics, headers, the answer.
 const BYTES_PER_REQUEST: usize = 8 * 1024;
 
-/// What it may allocate for each byte of the body. A body of empty objects is the dearest: each of
+/// What it may allocate for each byte that was sent, in the body or around it. A body of empty objects is the dearest: each of
 /// them could be the entity, so 6 bytes make an item of 40 in a list with room for as many again.
-const BYTES_PER_BODY_BYTE: usize = 24;
+const BYTES_PER_BYTE: usize = 24;
 
 static HARNESS: LazyLock<Harness> = LazyLock::new(Harness::default);
 
 fuzz_target!(|input: &[u8]| {
     let harness = &*HARNESS;
+    if input.starts_with(b"{") {
+        harness.check_any(input);
+        return;
+    }
     let sent = Sent::from_input(input);
-    let request = sent.request();
-    let limit = BYTES_PER_REQUEST + BYTES_PER_BODY_BYTE * sent.body.len();
+    let event = sent.event();
+    let limit = BYTES_PER_REQUEST + BYTES_PER_BYTE * input.len().max(sent.body.len());
     MEMORY
         .set_limit(MEMORY.allocated() + limit)
         .expect("a limit");
-    let outcome = harness.handle(request, sent.store);
+    let outcome = harness.handle(event, sent.store);
     MEMORY.set_limit(usize::MAX).expect("a limit");
     let _ = outcome.check(&sent);
 });

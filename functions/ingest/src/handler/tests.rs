@@ -1,26 +1,61 @@
+use std::io::{self, Write};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
-use lambda_http::http::{HeaderValue, StatusCode};
+use lambda_http::http::StatusCode;
+use metrique::emf::Emf;
+use metrique::writer::FormatExt as _;
+use metrique::writer::sink::FlushImmediatelyBuilder;
 use serde_json::Value;
 
 use shared::secrets::Stage;
 
 use super::*;
 use crate::fakes::{self, FakeSecret};
+use crate::promises::Sent;
 
 const NEW_CALLOUT: &str = include_str!("../../../../infra/events/new-callout.json");
 
-fn request(method: &str, path: &str, secret: &str, body: &[u8]) -> Request {
-    let mut request = Request::new(Body::from(body)).with_raw_http_path(path);
-    *request.method_mut() = method.parse().unwrap();
-    request
-        .headers_mut()
-        .insert("authorization", secret.parse().unwrap());
-    request
+fn request(method: &str, path: &str, credentials: &[&str], body: &[u8]) -> GatewayEvent {
+    let values = credentials.iter().map(ToString::to_string).collect();
+    let sent = Sent {
+        method: method.into(),
+        path: path.into(),
+        address: Some("198.51.100.7".into()),
+        headers: vec![("authorization", values)],
+        ..Sent::delivery(body.to_vec())
+    };
+    sent.event()
 }
 
-fn delivery(body: &[u8]) -> Request {
-    request("POST", WEBHOOK_PATH, "Bearer right", body)
+fn delivery(body: &[u8]) -> GatewayEvent {
+    request("POST", WEBHOOK_PATH, &["Bearer right"], body)
+}
+
+/// The line that the last request left behind.
+#[derive(Clone, Default)]
+struct LastLine(Arc<Mutex<Vec<u8>>>);
+
+impl LastLine {
+    fn sink(&self) -> BoxEntrySink {
+        let format = Emf::no_validations("test".to_owned(), vec![vec![]]);
+        FlushImmediatelyBuilder::new().build_boxed(format.output_to(self.clone()))
+    }
+
+    fn read(&self) -> Value {
+        let written = std::mem::take(&mut *self.0.lock().unwrap());
+        serde_json::from_slice(&written).unwrap()
+    }
+}
+
+impl Write for LastLine {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn status_of(response: &Response<Body>) -> Value {
@@ -97,52 +132,35 @@ async fn what_is_refused_is_stored_nowhere() {
     let body = NEW_CALLOUT.as_bytes();
     let too_large = vec![b' '; MAX_QUEUED_BYTES + 1];
     let too_large_as_base64 = vec![0xff; MAX_QUEUED_BYTES];
-    let mut twice = delivery(body);
-    let secret = HeaderValue::from_static("Bearer right");
-    twice.headers_mut().append("authorization", secret);
-    let mut without = delivery(body);
-    without.headers_mut().clear();
-    let unknown = HeaderValue::from_static("Bearer wrong");
-    let mut not_text = delivery(body);
-    let bytes = HeaderValue::from_bytes(b"Bearer \xff").unwrap();
-    not_text.headers_mut().insert("authorization", bytes);
+    let right = &["Bearer right"];
+    let with = |credentials: &[&str]| request("POST", WEBHOOK_PATH, credentials, body);
     let cases = [
-        (
-            request("POST", "/", "Bearer right", body),
-            StatusCode::NOT_FOUND,
-        ),
-        (
-            request("PUT", WEBHOOK_PATH, "Bearer right", body),
-            StatusCode::METHOD_NOT_ALLOWED,
-        ),
-        (
-            request("POST", HEALTH_PATH, "Bearer right", body),
-            StatusCode::METHOD_NOT_ALLOWED,
-        ),
-        (
-            request("POST", WEBHOOK_PATH, "Bearer wrong", body),
-            StatusCode::UNAUTHORIZED,
-        ),
-        (twice, StatusCode::UNAUTHORIZED),
-        (without, StatusCode::UNAUTHORIZED),
-        (not_text, StatusCode::UNAUTHORIZED),
-        (delivery(&too_large), StatusCode::PAYLOAD_TOO_LARGE),
-        (
-            delivery(&too_large_as_base64),
-            StatusCode::PAYLOAD_TOO_LARGE,
-        ),
+        (request("POST", "/", right, body), 404),
+        (request("", "", right, body), 404),
+        (request("PUT", WEBHOOK_PATH, right, body), 405),
+        (request("HEAD", WEBHOOK_PATH, right, body), 405),
+        (request("", WEBHOOK_PATH, right, body), 405),
+        (request("POST", HEALTH_PATH, right, body), 405),
+        (with(&["Bearer wrong"]), 401),
+        (with(&["Bearer right", "Bearer right"]), 401),
+        (with(&[]), 401),
+        (with(&["Bearer \u{e9}"]), 401),
+        (with(&["right"]), 401),
+        (with(&["Basic right"]), 401),
+        (with(&["Bearer  right"]), 401),
+        (delivery(&too_large), 413),
+        (delivery(&too_large_as_base64), 413),
     ];
     let secret = FakeSecret::with(&[(Stage::Current, "right")]);
     let mut ingest = fakes::ingest_with(secret.clone()).await;
     // Long enough after the start for an unknown value to be worth a reading.
     ingest.now = || Timestamp::from_second(31).unwrap();
     let mut reads = secret.reads();
-    for (request, expected) in cases {
-        let has_unknown_value = request.headers().get("authorization") == Some(&unknown);
+    for (n, (request, expected)) in cases.into_iter().enumerate() {
         let response = ingest.handle(request).await;
-        assert_eq!(response.status(), expected);
+        assert_eq!(response.status(), expected, "{n}");
         // Nothing is asked of AWS but whether an unknown value is a new one.
-        assert!(has_unknown_value || secret.reads() == reads);
+        assert!(n == 6 || secret.reads() == reads, "{n}");
         reads = secret.reads();
         assert_eq!(
             response.headers()["content-type"],
@@ -164,13 +182,50 @@ async fn while_the_secret_is_unknown_nobody_gets_in_and_nobody_is_called_wrong()
 }
 
 #[tokio::test]
+async fn an_unknown_value_is_undecided_while_the_secret_cannot_be_read_and_is_counted() {
+    let secret = FakeSecret::with(&[(Stage::Current, "right")]);
+    let mut ingest = fakes::ingest_with(secret.clone()).await;
+    let line = LastLine::default();
+    ingest.metrics = line.sink();
+    ingest.now = || Timestamp::from_second(31).unwrap();
+    secret.hide(&[Stage::Pending]);
+    let body = NEW_CALLOUT.as_bytes();
+    for (credentials, status, undecided) in [
+        ("Bearer new", 503, 1),
+        ("Bearer right", 202, 0),
+        ("Basic new", 401, 0),
+    ] {
+        let request = request("POST", WEBHOOK_PATH, &[credentials], body);
+        assert_eq!(
+            ingest.handle(request).await.status(),
+            status,
+            "{credentials}"
+        );
+        assert_eq!(line.read()["SecretUndecided"], undecided, "{credentials}");
+    }
+}
+
+#[tokio::test]
+async fn headers_that_http_does_not_allow_cost_nothing_and_are_counted() {
+    let mut ingest = fakes::ingest().await;
+    let line = LastLine::default();
+    ingest.metrics = line.sink();
+    let sent = Sent {
+        noise: "a\u{1}b".into(),
+        ..Sent::delivery(NEW_CALLOUT.into())
+    };
+    assert_eq!(ingest.handle(sent.event()).await.status(), 202);
+    // Each header with the noise, and the cookie.
+    assert_eq!(line.read()["DroppedHeaders"], 6);
+}
+
+#[tokio::test]
 async fn an_address_that_is_not_allowed_gets_in_nowhere_but_to_the_health_check() {
     let mut ingest = fakes::ingest().await;
-    // These requests have no address, so they come from none of the ranges.
     ingest.allowed_sources = "192.0.2.0/24".parse().unwrap();
     let response = ingest.handle(delivery(NEW_CALLOUT.as_bytes())).await;
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
-    let response = ingest.handle(request("GET", HEALTH_PATH, "", b"")).await;
+    let response = ingest.handle(request("GET", HEALTH_PATH, &[], b"")).await;
     assert_eq!(response.status(), StatusCode::OK);
 }
 
@@ -185,7 +240,7 @@ async fn a_canary_needs_the_secret_and_no_address_and_says_what_it_is() {
     let envelope = Envelope::parse(&queued.message.body).unwrap();
     assert_eq!(envelope.origin, Origin::Canary);
 
-    let forged = request("POST", WEBHOOK_PATH, "Bearer wrong", body.as_bytes());
+    let forged = request("POST", WEBHOOK_PATH, &["Bearer wrong"], body.as_bytes());
     let response = ingest.handle(forged).await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert!(ingest.store.take_queued().is_empty());
@@ -194,7 +249,7 @@ async fn a_canary_needs_the_secret_and_no_address_and_says_what_it_is() {
 #[tokio::test]
 async fn the_health_check_says_the_version_to_anybody() {
     let ingest = fakes::ingest().await;
-    let response = ingest.handle(request("GET", HEALTH_PATH, "", b"")).await;
+    let response = ingest.handle(request("GET", HEALTH_PATH, &[], b"")).await;
     assert_eq!(response.status(), StatusCode::OK);
     let body: Value = serde_json::from_slice(response.body()).unwrap();
     let version = env!("CARGO_PKG_VERSION");
@@ -202,6 +257,34 @@ async fn the_health_check_says_the_version_to_anybody() {
         body,
         serde_json::json!({"status": "ok", "version": version})
     );
+}
+
+#[tokio::test]
+async fn the_health_check_answers_head_without_a_body() {
+    let ingest = fakes::ingest().await;
+    let response = ingest.handle(request("HEAD", HEALTH_PATH, &[], b"")).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(*response.body(), Body::Empty);
+    let response = ingest.handle(request("PUT", HEALTH_PATH, &[], b"")).await;
+    assert_eq!(response.headers()["allow"], "GET, HEAD");
+}
+
+#[tokio::test]
+async fn the_scheme_may_have_other_letters_and_the_secret_may_not() {
+    let ingest = fakes::ingest().await;
+    let cases = [
+        ("bearer right", 202),
+        ("BEARER right", 202),
+        ("Bearer Right", 401),
+    ];
+    for (credentials, status) in cases {
+        let request = request("POST", WEBHOOK_PATH, &[credentials], NEW_CALLOUT.as_bytes());
+        assert_eq!(
+            ingest.handle(request).await.status(),
+            status,
+            "{credentials}"
+        );
+    }
 }
 
 #[test]

@@ -4,13 +4,12 @@ use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lambda_http::Request;
-use lambda_http::request::LambdaRequest;
+use lambda_http::http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use shared::aws::MAX_QUEUED_BYTES;
 
 use crate::handler::{HEALTH_PATH, WEBHOOK_PATH};
-use crate::service;
+use crate::request::GatewayEvent;
 
 /// Where deliveries may come from.
 pub(super) const ALLOWED_SOURCES: &str = "192.0.2.0/24";
@@ -21,7 +20,7 @@ pub(super) const RIGHT: &str = "Bearer right";
 /// A request as its sender made it.
 #[derive(Debug, Clone)]
 pub struct Sent {
-    /// The HTTP method: letters.
+    /// The HTTP method.
     pub method: String,
     /// The path, as API Gateway matched it.
     pub path: String,
@@ -29,8 +28,10 @@ pub struct Sent {
     pub address: Option<String>,
     /// Headers but for [`Self::noise`]. A list is a header that is given more than once.
     pub headers: Vec<(&'static str, Vec<String>)>,
-    /// What is in every other field that the sender has a say in.
-    pub noise: String,
+    /// What is in every other field that the sender has a say in, whatever its type.
+    pub noise: Value,
+    /// The name of one more header.
+    pub noise_name: String,
     /// Whether API Gateway hands the body on as base64; what isn't UTF-8 always is.
     pub base64: bool,
     /// The body.
@@ -48,6 +49,14 @@ pub struct StoreState {
     pub spill: bool,
 }
 
+impl StoreState {
+    /// Everything works.
+    pub const GOOD: Self = Self {
+        queues: true,
+        spill: true,
+    };
+}
+
 impl Sent {
     /// A delivery of AURA's on a good day.
     #[must_use]
@@ -57,32 +66,28 @@ impl Sent {
             path: WEBHOOK_PATH.into(),
             address: Some("192.0.2.1".into()),
             headers: vec![("authorization", vec![RIGHT.into()])],
-            noise: String::new(),
+            noise: json!(""),
+            noise_name: "x-noise".into(),
             base64: false,
             body,
-            store: StoreState {
-                queues: true,
-                spill: true,
-            },
+            store: StoreState::GOOD,
         }
     }
 
-    /// The request that the handler gets.
+    /// The event that the handler gets.
     #[must_use]
-    pub fn request(&self) -> Request {
-        let event = self.event().to_string();
-        let mut event: LambdaRequest = serde_json::from_str(&event).expect("an event");
-        service::without_uri(&mut event);
-        event.into()
+    pub fn event(&self) -> GatewayEvent {
+        event(&self.json())
     }
 
     /// The event that Lambda gets from an HTTP API, payload format 2.0.
-    fn event(&self) -> Value {
+    #[must_use]
+    pub fn json(&self) -> Value {
         let (is_base64, body) = match std::str::from_utf8(&self.body) {
             Ok(text) if !self.base64 => (false, text.to_owned()),
             _ => (true, STANDARD.encode(&self.body)),
         };
-        let noise = self.noise.as_str();
+        let noise = &self.noise;
         json!({
             "version": "2.0",
             "routeKey": format!("ANY {}", self.path),
@@ -110,8 +115,9 @@ impl Sent {
             "content-type",
             "x-forwarded-proto",
             "x-forwarded-for",
+            &self.noise_name,
         ]
-        .map(|name| (name.to_owned(), json!(self.noise)));
+        .map(|name| (name.to_owned(), self.noise.clone()));
         let own = self.headers.iter().map(|(name, values)| {
             let value = match values.as_slice() {
                 [value] => json!(value),
@@ -132,7 +138,11 @@ impl Sent {
             }
         };
         if self.path == HEALTH_PATH {
-            return is("GET", Some(200));
+            return if self.method == "HEAD" {
+                Some(200)
+            } else {
+                is("GET", Some(200))
+            };
         }
         if !self.is_allowed() {
             return Some(403);
@@ -144,7 +154,7 @@ impl Sent {
     }
 
     fn expected_of_delivery(&self) -> Option<u16> {
-        if !self.is_authentic() {
+        if !is_authentic(&self.header_map()) {
             return Some(401);
         }
         (self.body.len() > MAX_QUEUED_BYTES).then_some(413)
@@ -157,14 +167,44 @@ impl Sent {
             _ => false,
         }
     }
+}
 
-    fn is_authentic(&self) -> bool {
-        let given = |(name, _): &&(&str, Vec<String>)| name.eq_ignore_ascii_case("authorization");
-        let mut values = self
-            .headers
-            .iter()
-            .filter(given)
-            .flat_map(|(_, values)| values);
-        values.next().is_some_and(|value| value == RIGHT) && values.next().is_none()
-    }
+/// An event as Lambda hands it over.
+pub(super) fn event(json: &Value) -> GatewayEvent {
+    serde_json::from_str(&json.to_string()).expect("an event")
+}
+
+/// Whether these headers carry the secret, and once.
+pub(super) fn is_authentic(headers: &Map<String, Value>) -> bool {
+    let given = headers
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+        .flat_map(|(_, value)| match value {
+            Value::Array(values) => values.as_slice(),
+            value => std::slice::from_ref(value),
+        });
+    let legal: Vec<_> = given
+        .filter_map(Value::as_str)
+        .filter(|value| HeaderValue::from_bytes(value.as_bytes()).is_ok())
+        .collect();
+    let [only] = legal.as_slice() else {
+        return false;
+    };
+    let (scheme, secret) = RIGHT.split_once(' ').expect("a scheme");
+    let given = only.split_once(' ');
+    given.is_some_and(|(its, rest)| its.eq_ignore_ascii_case(scheme) && rest == secret)
+}
+
+/// How many values of these headers HTTP doesn't allow.
+pub(super) fn illegal(headers: &Map<String, Value>) -> usize {
+    let is_legal = |name: &str, value: &Value| {
+        let value = value.as_str().map(str::as_bytes);
+        HeaderName::from_bytes(name.as_bytes()).is_ok()
+            && value.is_some_and(|value| HeaderValue::from_bytes(value).is_ok())
+    };
+    let count = |(name, value): (&String, &Value)| match value {
+        Value::Array(values) => values.iter().filter(|value| !is_legal(name, value)).count(),
+        value => usize::from(!is_legal(name, value)),
+    };
+    headers.iter().map(count).sum()
 }

@@ -16,6 +16,8 @@ use local::settled::{all_published, drained};
 use local::system::{Answer, Header, Leftovers, System, Webhook};
 use serde_json::{Value, json};
 
+use crate::registration::trial::OF_INGEST;
+
 /// Longer than ingest takes for any answer, a cold start included, and than API Gateway waits.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(20);
 /// What a delivery that can't be read begins with.
@@ -66,7 +68,7 @@ impl Trial {
         let proxy = || FaultProxy::before(local.endpoint());
         let (sqs, dynamodb, secrets) = (proxy()?, proxy()?, proxy()?);
         let template = local.template().with_variables(
-            "ALLOWED_SOURCE_CIDRS: !Ref AllowedSourceCidrs",
+            OF_INGEST,
             &[
                 ("AWS_ENDPOINT_URL_SQS", &sqs.url()),
                 ("AWS_ENDPOINT_URL_DYNAMODB", &dynamodb.url()),
@@ -135,6 +137,15 @@ impl Trial {
         webhook
             .post(&self.http, body.to_string().into_bytes())
             .await
+    }
+
+    /// How many deliveries ingest has refused without knowing whether their secret is wrong.
+    pub async fn undecided(&self) -> Result<usize> {
+        let lines = logs::all_lines(&self.system.stack).await?;
+        let undecided = lines
+            .iter()
+            .filter(|line| line.contains("\"SecretUndecided\":1"));
+        Ok(undecided.count())
     }
 
     /// How often ingest has tried to put something on a queue.

@@ -1,0 +1,239 @@
+//! The request, read from the event that API Gateway hands over (payload format 2.0).
+//!
+//! Reading can't fail. AURA sends each event once, and API Gateway hands on whatever a client
+//! sent, also what is no HTTP: a header with a control character must not cost an emergency. So
+//! nothing but the few fields that the handler needs is read, each by itself, and what is missing
+//! or of another type is as if it had not been sent. A header that HTTP doesn't allow is dropped
+//! and counted.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use lambda_http::http::header::COOKIE;
+use lambda_http::http::{HeaderName, HeaderValue};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// An event as Lambda hands it over, of which nothing is read yet. `None` is no JSON at all, which
+/// Lambda never sends.
+pub struct GatewayEvent(Option<Box<RawValue>>);
+
+impl<'de> Deserialize<'de> for GatewayEvent {
+    /// Never fails: the runtime would answer an error in words of its own, which is a 502.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(Box::<RawValue>::deserialize(deserializer).ok()))
+    }
+}
+
+impl fmt::Debug for GatewayEvent {
+    /// Holds the secret and a payload, and shows neither.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("GatewayEvent").finish_non_exhaustive()
+    }
+}
+
+/// What the handler needs of a request. Nothing of it is trusted but [`Self::source`].
+#[derive(Debug, Default)]
+pub struct Request {
+    /// The HTTP method; empty if there was none.
+    pub method: String,
+    /// The path as it was sent; empty if there was none.
+    pub path: String,
+    /// The address that API Gateway saw.
+    pub source: Option<IpAddr>,
+    /// Each value of the header that carries the secret.
+    pub credentials: Vec<HeaderValue>,
+    /// How many headers HTTP doesn't allow, by their name or their value.
+    pub dropped_headers: usize,
+    /// The body's bytes.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// Reads what there is. `credentials` is the header that carries the secret.
+    #[must_use]
+    pub fn read(event: &GatewayEvent, credentials: &HeaderName) -> Self {
+        let [path, headers, cookies, context, body, is_base64] = members(
+            event.0.as_deref(),
+            [
+                "rawPath",
+                "headers",
+                "cookies",
+                "requestContext",
+                "body",
+                "isBase64Encoded",
+            ],
+        );
+        let [http] = members(context, ["http"]);
+        let [method, http_path, source] = members(http, ["method", "path", "sourceIp"]);
+        let mut read = Headers::new(credentials);
+        each_member(headers, |name, value| read.add(name, value));
+        read.add_cookies(cookies);
+        Self {
+            method: string(method).unwrap_or_default(),
+            path: string(path).or(string(http_path)).unwrap_or_default(),
+            source: string(source).and_then(|source| source.parse().ok()),
+            credentials: read.values,
+            dropped_headers: read.dropped,
+            body: decoded(body, is_base64.is_some_and(|json| json.get() == "true")),
+        }
+    }
+}
+
+/// The values of one header, and the count of those, whatever their header, that can't be one.
+struct Headers<'a> {
+    wanted: &'a HeaderName,
+    values: Vec<HeaderValue>,
+    dropped: usize,
+}
+
+impl<'a> Headers<'a> {
+    fn new(wanted: &'a HeaderName) -> Self {
+        Self {
+            wanted,
+            values: Vec::new(),
+            dropped: 0,
+        }
+    }
+
+    /// API Gateway joins the values of a header that is given twice by a comma; the tools that
+    /// stand in for it may send a list.
+    fn add(&mut self, name: &[u8], value: &RawValue) {
+        let name = HeaderName::from_bytes(name).ok();
+        for value in elements(value).unwrap_or_else(|| vec![value]) {
+            match (&name, header_value(value)) {
+                (Some(name), Some(value)) if name == self.wanted => self.values.push(value),
+                (Some(_), Some(_)) => {}
+                _ => self.dropped += 1,
+            }
+        }
+    }
+
+    /// API Gateway takes cookies out of the headers and hands them on one by one.
+    fn add_cookies(&mut self, cookies: Option<&RawValue>) {
+        let Some(cookies) = cookies.and_then(elements) else {
+            return;
+        };
+        let legal: Vec<_> = cookies
+            .iter()
+            .filter_map(|json| header_value(json))
+            .collect();
+        self.dropped += cookies.len() - legal.len();
+        if *self.wanted == COOKIE && !legal.is_empty() {
+            let legal: Vec<_> = legal.iter().map(HeaderValue::as_bytes).collect();
+            self.values = sensitive(&legal.join(&b"; "[..])).into_iter().collect();
+        }
+    }
+}
+
+fn header_value(json: &RawValue) -> Option<HeaderValue> {
+    sensitive(&text(json)?)
+}
+
+/// `Debug` hides it: it may be the secret.
+fn sensitive(value: &[u8]) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_bytes(value).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// A body that can't be decoded, or is no text, is kept as it stands: whoever sent it with the
+/// right secret finds it in the quarantine.
+fn decoded(body: Option<&RawValue>, is_base64: bool) -> Vec<u8> {
+    let Some(body) = body.filter(|body| body.get() != "null") else {
+        return Vec::new();
+    };
+    let Some(text) = text(body) else {
+        return body.get().into();
+    };
+    if is_base64 && let Ok(bytes) = STANDARD.decode(&text) {
+        return bytes;
+    }
+    text.into_owned()
+}
+
+fn string(json: Option<&RawValue>) -> Option<String> {
+    Some(String::from_utf8_lossy(&text(json?)?).into_owned())
+}
+
+/// The members with these names, as they stand. Of two with one name the last counts.
+fn members<'a, const N: usize>(
+    object: Option<&'a RawValue>,
+    names: [&str; N],
+) -> [Option<&'a RawValue>; N] {
+    let mut found = [None; N];
+    each_member(object, |name, value| {
+        for (place, wanted) in found.iter_mut().zip(names) {
+            if wanted.as_bytes() == name {
+                *place = Some(value);
+            }
+        }
+    });
+    found
+}
+
+/// Shows each member of an object, as it stands. What isn't an object has none.
+fn each_member<'a>(object: Option<&'a RawValue>, see: impl FnMut(&[u8], &'a RawValue)) {
+    struct Members<F>(F);
+    impl<'de, F: FnMut(&[u8], &'de RawValue)> Visitor<'de> for Members<F> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+            while let Some((name, value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
+                (self.0)(&name.0, value);
+            }
+            Ok(())
+        }
+    }
+    let json = object.map_or("null", RawValue::get);
+    // It is JSON, so that the only error there can be is another type.
+    let _ = serde_json::Deserializer::from_str(json).deserialize_map(Members(see));
+}
+
+/// The elements of a list, as they stand; `None` if it is none.
+fn elements(json: &RawValue) -> Option<Vec<&RawValue>> {
+    let is_list = json.get().starts_with('[');
+    is_list.then(|| serde_json::from_str(json.get()).unwrap_or_default())
+}
+
+/// The bytes of a text; `None` if it is none.
+fn text(json: &RawValue) -> Option<Cow<'_, [u8]>> {
+    let text: Option<Text<'_>> = serde_json::from_str(json.get()).ok();
+    text.map(|text| text.0)
+}
+
+/// JSON's text as bytes: half of a surrogate pair is no Unicode, and no reason to fail.
+struct Text<'a>(Cow<'a, [u8]>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl<'de> Visitor<'de> for Bytes {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(bytes)))
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(bytes.to_vec())))
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests;
