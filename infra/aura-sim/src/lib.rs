@@ -62,16 +62,16 @@
 //!
 //! - `deliveries`: the share of the events that are never sent (`drop`), and of the others those
 //!   that are sent twice (`duplicate`), that go out only behind a later delivery of their entity
-//!   or after `mostMs` (`reorder`), that go out late (`delay`), and that carry no more than `message`
-//!   and the callout's `id` if they are status events, any of a callout's but `NEW_CALLOUT` (`bare`).
+//!   or after `mostMs` (`reorder`), that go out late (`delay`), and those status events (any event
+//!   of a callout but `NEW_CALLOUT`) that carry only `message` and the callout's `id` (`bare`).
 //!   A repeat goes with its original. What AURA answers when it is asked about a callout stays whole.
 //! - `dark`: in these windows, measured from the plan's start, nothing is sent. What happens in one
 //!   never is; what waited when it began goes out when it ends.
 //! - `loseRegistrationAfterSeconds`: then the registration in force is replaced, by one of the same
 //!   events to a place where nobody listens. Without one, nothing is lost.
 //! - `polls`: the share of the calls that read callouts which is answered 429, 500, 502 or 503
-//!   (`fail`), and of the others the share that is told what was so up to `mostMs` earlier (`stale`), when a
-//!   callout may not have been there yet. Faults that were ordered come first.
+//!   (`fail`), and of the others the share that is told what was so up to `mostMs` earlier (`stale`),
+//!   when a callout may not have been there yet. Faults that were ordered come first.
 //!
 //! Each decision is drawn from the seed and the number of what it is about: of the event, or of the
 //! call in the log of calls. So the timing of one changes nothing for another.
@@ -91,8 +91,8 @@
 //! The rules are pure: `world`, `customer`, `callout` and `crowd` turn a request into a change and
 //! its events, `history` keeps what callouts looked like, `registration` judges a registration,
 //! `deliveries` and `held` say what may be sent next, `faults` what goes wrong on order, and
-//! `underway` what goes wrong by the `plan`; `pages` keeps web pages out. `memory` brings them together, and `sim` holds it
-//! behind one lock, between the HTTP side (`api`, `control`, and `calls` in front of them) and the
+//! `underway` what goes wrong by the `plan`; `pages` keeps web pages out. `memory` brings them
+//! together, and `sim` holds it behind one lock, between the HTTP side (`api`, `control`, and `calls` in front of them) and the
 //! `sender`.
 
 mod api;
