@@ -13,7 +13,7 @@ pub struct Config {
     /// must outlast the queue's and the dead letters' retention together, or a message that is
     /// redriven late finds its event forgotten and is published again.
     pub ledger_retention: Duration,
-    /// `REPEAT_WINDOW_SECONDS`: the same content is a copy of a recurring event if both arrived
+    /// `REPEAT_WINDOW_SECONDS`, 300 without it: the same content is a copy of a recurring event if both arrived
     /// within that time, and another occurrence otherwise. `None`, written as 0: it is always a copy.
     pub repeat_window: Option<Duration>,
     /// `EVENT_BUS_NAME`: where events are published.
@@ -32,7 +32,11 @@ impl Config {
     /// Names the first variable that is missing or wrong.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         let days: u16 = environment.parsed("LEDGER_RETENTION_DAYS")?;
-        let window: u32 = environment.parsed("REPEAT_WINDOW_SECONDS")?;
+        // Lambda may run this code with the variables of the version before, while it is updated.
+        let window: u32 = match environment.optional("REPEAT_WINDOW_SECONDS") {
+            Some(_) => environment.parsed("REPEAT_WINDOW_SECONDS")?,
+            None => 300,
+        };
         Ok(Self {
             ledger_table: environment.required("LEDGER_TABLE_NAME")?.to_owned(),
             ledger_retention: Duration::from_hours(u64::from(days) * 24),

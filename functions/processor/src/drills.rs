@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
+use shared::canary::is_canary;
 use shared::envelope::Envelope;
 use shared::event::{CALLOUT, Event, parse_payload};
 use shared::ledger::notes::{Note, Noted};
@@ -23,9 +24,9 @@ use crate::record::Record;
 use crate::schedule::asked_by;
 use crate::steps::{Processor, Undone};
 
-/// How much longer than its events a callout's mark is remembered. DynamoDB removes what has
-/// expired within days, and in no order.
-pub(crate) const OUTLIVES_EVENTS: Duration = Duration::from_hours(7 * 24);
+/// How much longer than its events a callout's mark is remembered. AURA's staging system closes no
+/// callout by itself, so a drill may be silent for long before its closing is found.
+pub(crate) const OUTLIVES_EVENTS: Duration = Duration::from_hours(365 * 24);
 
 /// What is known of the callouts of a batch.
 #[derive(Debug, Default)]
@@ -42,7 +43,7 @@ impl Drills {
         // In tasks of their own, so that a record that panics fails alone, when its turn comes.
         let events = records.iter().map(|record| {
             let record = Arc::clone(record);
-            processor.isolated(async move { callout_event(&record) }, end)
+            processor.isolated(async move { event_of(&record) }, end)
         });
         let events = join_all(events).await.into_iter().flatten().flatten();
         let (marked, unmarked): (Vec<_>, Vec<_>) = events.partition(|event| event.test);
@@ -61,11 +62,17 @@ impl Drills {
     }
 }
 
-/// What a record says of a callout; nothing if it is about something else, or can't be read.
-fn callout_event(record: &Record) -> Option<Event> {
+/// What a record says of what may be a drill; nothing if it can't be one, or can't be read.
+fn event_of(record: &Record) -> Option<Event> {
     let envelope = Envelope::parse(&record.body).ok()?;
     let event = parse_payload(&envelope.payload).ok()?;
-    (event.entity.kind == CALLOUT).then_some(event)
+    may_be_drill(&event).then_some(event)
+}
+
+/// Whether the ledger is asked about an event. A canary is none, but has to go the way of callouts: a
+/// deployment that can't read marks must fail before AURA is pointed at it.
+pub(crate) fn may_be_drill(event: &Event) -> bool {
+    event.entity.kind == CALLOUT || is_canary(event)
 }
 
 async fn look_up<L: Ledger, B: Bus, Q: Queues>(

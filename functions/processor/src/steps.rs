@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use metrique::writer::BoxEntrySink;
 use shared::catalogue::{CALLOUT_CLOSED, NEW_CALLOUT};
 use shared::envelope::{Envelope, Origin};
-use shared::event::{CALLOUT, Event};
+use shared::event::Event;
 use shared::ledger::notes::Note;
 use shared::ledger::{Claim, ClaimRequest, LedgerError, Refusal};
 use shared::published::Omission;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::bus::{Bus, BusError, Entry};
 use crate::deliveries::Deliveries;
-use crate::drills::{Drills, OUTLIVES_EVENTS};
+use crate::drills::{Drills, OUTLIVES_EVENTS, may_be_drill};
 use crate::failpoint::{self, Step};
 use crate::ledger::Ledger;
 use crate::queues::Queues;
@@ -166,7 +166,7 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
         drills: &Drills,
     ) -> Result<(), Outcome> {
         let id = &event.entity.id;
-        if event.entity.kind != CALLOUT {
+        if !may_be_drill(event) {
             return Ok(());
         }
         event.test = event.test || drills.is_drill(id).ok_or_else(|| unknown(record))?;

@@ -51,7 +51,9 @@ impl Occurrences {
     pub fn claim(&mut self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, Malformed> {
         let mut occurrence = 1;
         loop {
-            if let Some(after) = self.after(&RULES.claim(request, occurrence)) {
+            if let Some(mut after) = self.after(&RULES.claim(request, occurrence)) {
+                let forgotten = self.to_forget(occurrence);
+                forgotten.map(|forgotten| after.0.remove(&forgotten));
                 *self = after;
                 let claimed = self.0.get(&occurrence).cloned().unwrap_or_default();
                 return Ok(Ok(claimed.claim()?));
@@ -113,11 +115,14 @@ impl Occurrences {
 }
 
 /// Whether the delivery belongs to the occurrence that `item` is about. An item of an older version
-/// doesn't say when its delivery arrived; it is about all of them.
+/// doesn't say when its delivery arrived. It was no later than the publishing: what arrives a window
+/// later than that is no copy.
 fn is_copy(item: &Item, request: &ClaimRequest) -> Result<bool, Malformed> {
     let [earliest, latest] = request.arrivals();
     match item.0.get(&Attribute::ReceivedAt) {
-        None => Ok(true),
+        None => Ok(item
+            .published_at()
+            .map_or(true, |published| published.as_millisecond() >= earliest)),
         Some(Value::Number(at)) => Ok((earliest..=latest).contains(at)),
         Some(Value::Text(_)) => Err(Malformed(Attribute::ReceivedAt)),
     }

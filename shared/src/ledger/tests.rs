@@ -304,7 +304,7 @@ fn an_occurrence_does_not_take_over_the_claim_of_another_one() {
 }
 
 #[test]
-fn an_item_of_an_older_version_is_about_all_deliveries() {
+fn an_item_of_an_older_version_is_about_what_arrived_before_it_was_published() {
     let mut event = Recurring::default();
     let claim = event.claim(1000, 1000).unwrap();
     let first = event.known.0.get_mut(&1).unwrap();
@@ -315,7 +315,9 @@ fn an_item_of_an_older_version_is_about_all_deliveries() {
     event.complete(&again, 9000);
     let first = event.known.0.get_mut(&1).unwrap();
     first.0.remove(&Attribute::ReceivedAt);
-    assert_eq!(event.publish(20_000, 20_000), None);
+    assert_eq!(event.publish(1000, 20_000), None);
+    assert_eq!(event.publish(9000 + WINDOW, 20_000), None);
+    assert_eq!(event.publish(9001 + WINDOW, 20_000), Some(2));
 }
 
 #[test]
@@ -336,6 +338,14 @@ fn the_first_and_the_latest_occurrences_are_remembered() {
     assert_eq!(full.to_forget(last + 1), Some(7));
     assert_eq!(full.to_forget(last), None);
     assert_eq!(Occurrences::default().to_forget(1), None);
+
+    let mut event = Recurring::default();
+    for number in 1..=i64::try_from(MOST_OCCURRENCES).unwrap() + 1 {
+        assert!(event.publish(1000 * number, 1000 * number).is_some());
+    }
+    let remembered: Vec<_> = event.known.0.keys().copied().take(3).collect();
+    assert_eq!(remembered, [1, 3, 4]);
+    assert_eq!(event.known.0.len(), MOST_OCCURRENCES);
 }
 
 #[test]

@@ -633,6 +633,22 @@ async fn a_batch_asks_once_for_each_callout_that_it_does_not_mark_and_for_nothin
     assert_eq!(processor.ledger.look_ups.lock().unwrap().len(), 1);
 }
 
+/// The proof of a deployment goes the way of callouts.
+#[tokio::test]
+async fn a_canary_is_looked_up_and_comes_back_if_that_fails() {
+    let canary = || {
+        let body = shared::canary::body(Uuid::nil());
+        message("1", "a", 1, envelope_of(Uuid::now_v7(), &body))
+    };
+    let healthy = processor(FakeLedger::default(), FakeBus::default());
+    assert!(failures(TIME, &healthy, vec![canary()]).await.is_empty());
+    assert_eq!(healthy.ledger.look_ups.lock().unwrap().len(), 1);
+    assert!(!tests(&healthy)[0].1);
+    let ledger = FakeLedger::with_notes_fault(NotesFault::LookUpFails);
+    let broken = processor(ledger, FakeBus::default());
+    assert_eq!(failures(TIME, &broken, vec![canary()]).await, ["1"]);
+}
+
 /// A drill that goes out as an emergency has guards sent.
 #[tokio::test]
 async fn what_may_be_a_drill_and_cannot_be_told_comes_back_unclaimed() {

@@ -26,7 +26,8 @@ const POLL: Duration = Duration::from_millis(20);
 /// The line of the template that gives ingest its secret, first of all lines like it.
 pub const SECRET_OF_INGEST: &str = "WEBHOOK_SECRET_ARN: !GetAtt WebhookSecret.Id";
 /// A line of ingest's environment, and of no other function's.
-pub const OF_INGEST: &str = "ALLOWED_SOURCE_CIDRS: !Join [\",\", !Ref AllowedSourceCidrs]";
+pub const OF_INGEST: &str =
+    "ALLOWED_SOURCE_CIDRS: !If [AnyAddress, \"\", !Join [\",\", !Ref AllowedSourceCidrs]]";
 
 pub struct Trial {
     pub local: &'static Local,
