@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aws_sdk_secretsmanager::Client;
+use sha2::{Digest as _, Sha256};
 use shared::panic_api::{Credentials, MalformedCredentials, PanicApi};
 use shared::secrets::{self, SecretError};
 use tokio::sync::Mutex;
@@ -43,6 +44,14 @@ pub enum AskingError {
 }
 
 impl Asking {
+    /// Which AURA it is that is asked: a digest of its URL and the secret's ARN. New credentials in
+    /// the same secret are the same AURA's.
+    #[must_use]
+    pub fn which_aura(&self) -> String {
+        let (url, arn) = (&self.base_url, &self.credentials_arn);
+        hex::encode(Sha256::digest(format!("{url}\n{arn}")))
+    }
+
     /// The client of AURA.
     ///
     /// # Errors

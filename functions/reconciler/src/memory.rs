@@ -1,6 +1,6 @@
 //! What a run hands on to the next, in an item of its own beside the lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
@@ -17,6 +17,10 @@ use crate::line::Line;
 pub const PARTITION: &str = "reconciler";
 /// Its sort key.
 const SORT: &str = "memory";
+/// Its attribute with what one run tells the next.
+const MEMORY: &str = "memory";
+/// Its attribute that says whose ledger it is. No other version's memory can overwrite it.
+const AURA: &str = "aura";
 
 /// What was put on the queue is on its way for this long: no run puts it there again. SQS has it,
 /// and the ledger will; longer than usual, it is asked about once more.
@@ -34,6 +38,10 @@ const MOST_FIRST_LISTED: usize = 2000;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Memory {
+    /// Whose the ledger's callouts are, as [`Asking::which_aura`](crate::asking::Asking::which_aura)
+    /// says it. [`MemoryItem::belong_to`] alone writes it.
+    #[serde(skip)]
+    pub aura: Option<String>,
     /// Whether AURA still delivers here.
     pub line: Line,
     /// The last callout that was begun with, of each kind of work: the next run goes on behind it.
@@ -50,6 +58,8 @@ pub struct Memory {
     /// Openings and closings that were put on the queue, by their keys in the ledger, and when.
     pub on_their_way: BTreeMap<String, Timestamp>,
 }
+
+type Item = HashMap<String, AttributeValue>;
 
 /// The item.
 #[derive(Debug)]
@@ -73,6 +83,18 @@ pub enum MemoryError {
 }
 
 impl Memory {
+    /// Whether this AURA may be asked: ids of two AURA systems would collide in one ledger. What was
+    /// never told anything, and has found nothing out, may still become another's.
+    #[must_use]
+    pub fn may_ask(&self, aura: &str, noted: usize, delivered_at: Option<Timestamp>) -> bool {
+        let holds_nothing = noted == 0
+            && delivered_at.is_none()
+            && self.on_their_way.is_empty()
+            && self.line == Line::default();
+        let is_same = |whose: &String| whose == aura;
+        self.aura.as_ref().is_none_or(is_same) || holds_nothing
+    }
+
     /// Whether that was put on the queue lately.
     #[must_use]
     pub fn is_on_its_way(&self, key: &str, now: Timestamp) -> bool {
@@ -119,7 +141,7 @@ impl MemoryItem {
     }
 
     /// Reads it. What isn't as this version writes it is begun anew: nothing in it can't be found
-    /// out again.
+    /// out again, but for whose the ledger is, which isn't a part of that.
     ///
     /// # Errors
     ///
@@ -134,14 +156,7 @@ impl MemoryItem {
             .send()
             .await
             .map_err(Box::new)?;
-        let text = answer.item.as_ref().and_then(|item| item.get("memory"));
-        let Some(Ok(text)) = text.map(AttributeValue::as_s) else {
-            return Ok(Memory::default());
-        };
-        Ok(serde_json::from_str(text).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the last run's memory is begun anew");
-            Memory::default()
-        }))
+        Ok(remembered(&answer.item.unwrap_or_default()))
     }
 
     /// Writes it, unless a later run has; whether it did.
@@ -150,17 +165,29 @@ impl MemoryItem {
     ///
     /// DynamoDB has not confirmed it.
     pub async fn write(&self, memory: &Memory, run: u32) -> Result<bool, MemoryError> {
-        let text = serde_json::to_string(memory)?;
+        self.set(MEMORY, serde_json::to_string(memory)?, run).await
+    }
+
+    /// Writes whose the ledger is, unless a later run has begun; whether it did.
+    ///
+    /// # Errors
+    ///
+    /// DynamoDB has not confirmed it.
+    pub async fn belong_to(&self, aura: &str, run: u32) -> Result<bool, MemoryError> {
+        self.set(AURA, aura.to_owned(), run).await
+    }
+
+    async fn set(&self, name: &str, value: String, run: u32) -> Result<bool, MemoryError> {
         let answer = self
             .client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key()))
             .condition_expression("attribute_not_exists(pk) OR #run <= :run")
-            .update_expression("SET #memory = :memory, #run = :run")
-            .expression_attribute_names("#memory", "memory")
+            .update_expression("SET #name = :value, #run = :run")
+            .expression_attribute_names("#name", name)
             .expression_attribute_names("#run", "run")
-            .expression_attribute_values(":memory", AttributeValue::S(text))
+            .expression_attribute_values(":value", AttributeValue::S(value))
             .expression_attribute_values(":run", AttributeValue::N(run.to_string()))
             .send()
             .await;
@@ -174,7 +201,22 @@ impl MemoryItem {
     }
 }
 
-fn key() -> std::collections::HashMap<String, AttributeValue> {
+/// What the item says.
+fn remembered(item: &Item) -> Memory {
+    let text = |name| item.get(name).and_then(|value| value.as_s().ok());
+    let memory = text(MEMORY).map_or_else(Memory::default, |text| {
+        serde_json::from_str(text).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the last run's memory is begun anew");
+            Memory::default()
+        })
+    });
+    Memory {
+        aura: text(AURA).cloned(),
+        ..memory
+    }
+}
+
+fn key() -> Item {
     let text = |value: &str| AttributeValue::S(value.to_owned());
     [
         ("pk".to_owned(), text(PARTITION)),
@@ -189,6 +231,57 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn another_aura_may_be_asked_while_the_ledger_holds_nothing_of_the_first() {
+        let of = |aura: Option<&str>| Memory {
+            aura: aura.map(ToOwned::to_owned),
+            ..Memory::default()
+        };
+        let on_its_way = Memory {
+            on_their_way: [("a".to_owned(), at(0))].into(),
+            ..of(Some("first"))
+        };
+        // A callout that nobody told of was found, and its closing, too.
+        let found = Memory {
+            line: Line::default().after_run(1, None),
+            ..of(Some("first"))
+        };
+        let table = [
+            (of(None), "first", 0, None, true),
+            // As before this was remembered.
+            (of(None), "first", 3, Some(at(1)), true),
+            (of(Some("first")), "first", 3, Some(at(1)), true),
+            (on_its_way.clone(), "first", 0, None, true),
+            (of(Some("first")), "second", 0, None, true),
+            (of(Some("first")), "second", 1, None, false),
+            (of(Some("first")), "second", 0, Some(at(1)), false),
+            (on_its_way, "second", 0, None, false),
+            (found, "second", 0, None, false),
+        ];
+        for (memory, aura, noted, delivered_at, expected) in table {
+            let may = memory.may_ask(aura, noted, delivered_at);
+            assert_eq!(may, expected, "{memory:?} {aura} {noted} {delivered_at:?}");
+        }
+    }
+
+    #[test]
+    fn whose_the_ledger_is_stays_known_whatever_else_cannot_be_read() {
+        let text = |value: &str| AttributeValue::S(value.to_owned());
+        let item = |memory: &str| {
+            let aura = (AURA.to_owned(), text("first"));
+            remembered(&[(MEMORY.to_owned(), text(memory)), aura].into())
+        };
+        let memory = Memory {
+            aura: Some("first".to_owned()),
+            began_at: Some(at(1)),
+            ..Memory::default()
+        };
+        assert_eq!(item(&serde_json::to_string(&memory).unwrap()), memory);
+        let begun_anew = item("[]");
+        assert_eq!((begun_anew.aura, begun_anew.began_at), (memory.aura, None));
+        assert_eq!(remembered(&Item::new()), Memory::default());
     }
 
     #[test]

@@ -73,6 +73,13 @@ pub enum RunError {
     /// Nobody knows what the run before did.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// Another AURA would be asked than the one whose callouts are in the ledger.
+    #[error(
+        "AURA isn't asked: this ledger belongs to another AURA system than AuraBaseUrl and \
+         AuraCredentialsSecretArn name, and ids of two would collide. Put the old values of both \
+         back, and deploy a second stack for the other system"
+    )]
+    AnotherAura,
     /// AURA can't be asked.
     #[error(transparent)]
     Asking(#[from] AskingError),
@@ -91,7 +98,7 @@ pub enum RunError {
     /// A queue or the table failed at a part of the spill.
     #[error("not all of the spill could be put back")]
     Spill,
-    /// Time ran out before AURA's side was begun.
+    /// Time ran out before AURA's side was begun, or a later run has begun since.
     #[error("no time was left")]
     OutOfTime,
 }
@@ -139,12 +146,13 @@ impl Reconciler {
     }
 
     async fn work(&self, run: u32, time: Time, metrics: &mut RunMetrics) -> Result<(), RunError> {
-        let memory = self.memory.read().await?;
-        let (redriven, learned) = join(
-            self.redrive.run(time.end),
-            Box::pin(self.learn(run, &memory, time, metrics)),
-        )
-        .await;
+        let mut memory = self.memory.read().await?;
+        let learn = async {
+            let own = timeout_at(time.end, self.own(run, &mut memory)).await;
+            own.map_err(|_elapsed| RunError::OutOfTime)??;
+            self.learn(run, &memory, time, metrics).await
+        };
+        let (redriven, learned) = join(self.redrive.run(time.end), Box::pin(learn)).await;
         metrics.redriven(redriven, Timestamp::now());
         let ended = self.end(run, memory, learned.as_ref().ok(), metrics).await;
         learned?;
@@ -152,6 +160,28 @@ impl Reconciler {
         if redriven.failed {
             return Err(RunError::Spill);
         }
+        Ok(())
+    }
+
+    /// Makes sure that the ledger belongs to the AURA that is about to be asked. That is written
+    /// before AURA hears anything.
+    async fn own(&self, run: u32, memory: &mut Memory) -> Result<(), RunError> {
+        let aura = self.asking.which_aura();
+        if memory.aura.as_ref() == Some(&aura) {
+            return Ok(());
+        }
+        let noted = self.noted_callouts().await?;
+        if !memory.may_ask(&aura, noted.len(), self.line.last().await?) {
+            return Err(RunError::AnotherAura);
+        }
+        if !self.memory.belong_to(&aura, run).await? {
+            return Err(RunError::OutOfTime);
+        }
+        if memory.aura.is_some() {
+            // All clocks were the other's.
+            *memory = Memory::default();
+        }
+        memory.aura = Some(aura);
         Ok(())
     }
 
@@ -534,6 +564,7 @@ mod tests {
     /// What earlier runs have handed on.
     fn memory() -> Memory {
         Memory {
+            aura: Some("first".to_owned()),
             cursors: [("openings".to_owned(), "a".to_owned())].into(),
             began_at: Some(at(1)),
             vanished_since: Some(at(2)),
@@ -557,6 +588,7 @@ mod tests {
             ..Learned::default()
         };
         let expected = Memory {
+            aura: Some("first".to_owned()),
             began_at: Some(at(1)),
             ..Memory::default()
         };

@@ -11,6 +11,7 @@ use local::function_logs;
 use local::ledger;
 use local::progress::Progress;
 use local::proxy::FaultProxy;
+use local::reconciler::{self, Run};
 use local::settled::all_published;
 use local::stack::Stack;
 use local::system::{Header, Leftovers, STACK_NAME, Webhook};
@@ -202,6 +203,51 @@ async fn a_registered_stack_stays_with_its_aura_and_the_other_hears_nothing() ->
     let registrations = trial.registrations().await?;
     assert_eq!(registrations.len(), 3);
     assert!(registrations.iter().all(|its| *its == registrations[0]));
+    Ok(())
+}
+
+/// The reconciler is given another AURA before the registrar can refuse it.
+#[tokio::test]
+async fn the_reconciler_of_a_registered_stack_asks_no_other_aura() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    let sim = aura::start().await?;
+    let other = Aura::connect(&sim.url()).await?;
+    let pointed_at_other = bent(
+        trial.local.template(),
+        "AURA_BASE_URL: !Ref AuraBaseUrl",
+        &format!("AURA_BASE_URL: {}", sim.url()),
+    )?;
+    // Nothing is told yet: it may choose, and choose again.
+    trial.deploy_from(&pointed_at_other, &[]).await?;
+    assert_eq!(reconciler::invoke(&stack).await?, Run::Done);
+    trial.deploy(&[]).await?;
+    assert_eq!(reconciler::invoke(&stack).await?, Run::Done);
+
+    let customer = trial.aura.create_customer("+27820000001").await?;
+    trial.aura.create_callout(&customer).await?;
+    trial.aura.all_answered().await?;
+    let theirs = other.create_customer("+27820000002").await?;
+    other.create_callout(&theirs).await?;
+    trial.deploy_from(&pointed_at_other, &[]).await?;
+    let calls = other.calls().await?.len();
+    for _ in 0..2 {
+        let run = reconciler::invoke(&stack).await?;
+        let told = |why: &str| why.contains("belongs to another AURA system");
+        assert!(matches!(&run, Run::Failed(why) if told(why)), "{run:?}");
+    }
+    assert_eq!(other.calls().await?.len(), calls);
+
+    trial.deploy(&[]).await?;
+    assert_eq!(reconciler::invoke(&stack).await?, Run::Done);
+    let published = all_published(&stack, &mut Consumers::read(&stack)).await?;
+    let told = published
+        .iter()
+        .filter(|its| its.detail.entity.kind == "callout");
+    let told: Vec<_> = told
+        .map(|its| (&*its.detail.message, &*its.detail.origin))
+        .collect();
+    assert_eq!(told, [("NEW_CALLOUT", "webhook")]);
     Ok(())
 }
 
