@@ -73,9 +73,10 @@ async fn no_function_logs_a_secret_or_a_payload_at_any_level() -> Result<()> {
 /// Runs that find out an opening in AURA's list, and are refused the callouts themselves, in words
 /// that name somebody.
 async fn reconcile(stack: &Stack, aura: &Aura) -> Result<()> {
+    let created = "2024-04-20T14:45:00Z";
     let list = json!([
-        {"id": 7, "status": "marker-status"},
-        {"id": 8, "status": "marker-status", "latitude": 1},
+        {"id": 7, "status": "marker-status", "createdAt": created},
+        {"id": 8, "status": "marker-status", "createdAt": created, "latitude": 1},
     ]);
     for (call, status, body) in [
         ("GET /callouts/activeCallouts", 200, list),
