@@ -169,7 +169,7 @@ impl Registrar {
         match request.step {
             RotationStep::CreateSecret => self.create_value(token).await,
             RotationStep::SetSecret => self.set_value(token, journal).await,
-            RotationStep::TestSecret => self.test_value(journal).await,
+            RotationStep::TestSecret => self.test_value(token, journal).await,
             RotationStep::FinishSecret => self.make_current(token, &current).await,
         }
     }
@@ -249,12 +249,18 @@ impl Registrar {
     }
 
     /// Secrets Manager also asks for this step alone when a rotation is configured, to see whether
-    /// the function works. Then AURA has the current value, and is left alone.
-    async fn test_value(&self, journal: &Journal) -> Result<(), RotationError> {
+    /// the function works. Then no new value shows however long it is waited for, AURA has the
+    /// current one, and is left alone.
+    async fn test_value(&self, token: &str, journal: &Journal) -> Result<(), RotationError> {
         let endpoint = self.endpoint()?;
+        let pending = match self.stored_value(token).await {
+            Ok(value) => Some(value),
+            Err(RotationError::NoValue(_)) => None,
+            Err(error) => return Err(error),
+        };
         let Values {
             current, pending, ..
-        } = self.values(&endpoint).await?;
+        } = self.values_with(pending, &endpoint).await?;
         let Some(pending) = pending else {
             return Ok(self
                 .prove(&current, canary::PATIENCE, journal)

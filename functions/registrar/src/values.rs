@@ -31,6 +31,15 @@ impl Registrar {
     pub async fn values(&self, endpoint: &Endpoint) -> Result<Values, RegistrationError> {
         // In the order in which a rotation moves a value on, so that it doesn't slip through.
         let pending = self.pending_value().await?;
+        self.values_with(pending, endpoint).await
+    }
+
+    /// The same, after the pending value was read.
+    pub(crate) async fn values_with(
+        &self,
+        pending: Option<SecretString>,
+        endpoint: &Endpoint,
+    ) -> Result<Values, RegistrationError> {
         let arn = &self.config.webhook_secret_arn;
         let current = secrets::read_current(&self.secrets_manager, arn).await?;
         let pending = pending.map(|value| endpoint.registration(&value));

@@ -396,6 +396,17 @@ fn not_found() -> (u16, String) {
     (400, body.to_owned())
 }
 
+/// Its answer for a secret that is being rotated to version `t`.
+fn staged() -> (u16, String) {
+    let stages = json!({"VersionIdsToStages": {"t": ["AWSPENDING"], "c": ["AWSCURRENT"]}});
+    (200, stages.to_string())
+}
+
+/// A step of that rotation.
+fn step(name: &str) -> Value {
+    json!({"Step": name, "SecretId": "arn:webhook", "ClientRequestToken": "t"})
+}
+
 #[tokio::test]
 async fn a_new_value_that_does_not_show_yet_is_waited_for() {
     let value = (200, r#"{"SecretString": "another-value"}"#.to_owned());
@@ -405,20 +416,32 @@ async fn a_new_value_that_does_not_show_yet_is_waited_for() {
     assert_eq!(value.expose_secret(), "another-value");
 }
 
+/// Otherwise the current value is proven, and finishSecret makes one current that nobody has tested.
+#[tokio::test]
+async fn the_test_waits_for_the_new_value_and_does_not_take_the_current_one_for_it() {
+    let secret = |value| (200, json!({"SecretString": value}).to_string());
+    let answers = vec![
+        staged(),
+        not_found(),
+        not_found(),
+        secret("another-value"),
+        secret("current-value"),
+        stack_that_is("UPDATE_IN_PROGRESS"),
+    ];
+    let handler = handler(&aws(answers).await);
+    let error = handler.handle(step("testSecret"), ENOUGH).await;
+    // The stack is asked only for a new value.
+    let told = error.unwrap_err().to_string();
+    assert!(told.contains("the stack is UPDATE_IN_PROGRESS"), "{told}");
+}
+
 /// createSecret was asked for twice, and the first value doesn't show yet.
 #[tokio::test]
 async fn a_value_that_is_stored_already_is_not_made_again() {
-    let stages = json!({"VersionIdsToStages": {"t": ["AWSPENDING"], "c": ["AWSCURRENT"]}});
     let exists = json!({"__type": "ResourceExistsException", "message": "another value"});
-    let answers = vec![
-        (200, stages.to_string()),
-        not_found(),
-        (400, exists.to_string()),
-    ];
+    let answers = vec![staged(), not_found(), (400, exists.to_string())];
     let handler = handler(&aws(answers).await);
-    let request = json!({
-        "Step": "createSecret", "SecretId": "arn:webhook", "ClientRequestToken": "t",
-    });
+    let request = step("createSecret");
     handler.handle(request, ENOUGH).await.unwrap();
 }
 
