@@ -193,7 +193,7 @@ fn assert_each_function_spoke(lines: &[String]) {
         ("registrar", "\"Succeeded\":1"),
         ("registrar", "\"Failed\":1"),
         ("reconciler", "\"OpeningsRecovered\":2"),
-        ("reconciler", "\"AuraRefuses\":1"),
+        ("reconciler", "\"Forbidden\":"),
     ];
     for (function, field) in expected {
         let its = format!("\"Function\":\"{function}\"");
