@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use shared::catalogue::{CALLOUT_CLOSED, NEW_CALLOUT};
 
 use crate::soak::evidence::name;
 use crate::soak::loss::{Class, Entry, is_landmark};
@@ -12,6 +13,9 @@ use crate::soak::loss::{Class, Entry, is_landmark};
 const SLOWEST: usize = 10;
 /// Runs of the schedule within which nineteen in twenty have to be found out.
 const RUNS: u32 = 2;
+/// The same for a closing. What AURA's list lacks is no sign of one while the list may be a page of a
+/// longer one, so a run whose list has ten callouts, or twenty, leaves closings to a later run.
+const RUNS_FOR_A_CLOSING: u32 = 5;
 
 /// The figures. Delays are from the event to a consumer, in seconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -25,8 +29,12 @@ pub struct Recovery {
     pub p95: f64,
     /// None took longer.
     pub max: f64,
-    /// What [`Self::p95`] has to be below.
+    /// What all but one in twenty have to be below, if they are openings.
     pub limit: f64,
+    /// The same for closings.
+    pub limit_for_closings: f64,
+    /// How many were not below their limit.
+    pub late: usize,
     /// The slowest, first.
     pub slowest: Vec<Slow>,
 }
@@ -60,12 +68,19 @@ impl Recovery {
             .map(|(after, _)| after.as_secs_f64())
             .collect();
         let slowest = recovered.iter().rev().take(SLOWEST);
+        let limit_of = |message: &str| match message {
+            CALLOUT_CLOSED => schedule * RUNS_FOR_A_CLOSING,
+            _ => schedule * RUNS,
+        };
+        let is_late = |(after, entry): &&(Duration, &Entry)| *after >= limit_of(&entry.message);
         Self {
             count: delays.len(),
             p50: percentile(&delays, 50),
             p95: percentile(&delays, 95),
             max: percentile(&delays, 100),
-            limit: (schedule * RUNS).as_secs_f64(),
+            limit: limit_of(NEW_CALLOUT).as_secs_f64(),
+            limit_for_closings: limit_of(CALLOUT_CLOSED).as_secs_f64(),
+            late: recovered.iter().filter(is_late).count(),
             slowest: slowest
                 .map(|(after, entry)| Slow::of(entry, *after))
                 .collect(),
@@ -75,7 +90,7 @@ impl Recovery {
     /// Whether it was fast enough. Where nothing was to be found out, nothing was slow.
     #[must_use]
     pub fn is_in_time(&self) -> bool {
-        self.p95 < self.limit
+        self.late * 20 <= self.count
     }
 }
 
@@ -105,12 +120,12 @@ mod tests {
 
     const SCHEDULE: Duration = Duration::from_secs(5);
 
-    /// Openings of which the `n`th was found out after `delays[n]` seconds.
+    /// Events of which the `n`th was found out after `delays[n]` seconds.
     fn recovery(message: &str, delays: &[i64]) -> Recovery {
         let mut evidence = Evidence::default();
         for (n, delay) in (1..).zip(delays) {
             let callout = n.to_string();
-            let copy = found_out("NEW_CALLOUT", &callout, n + delay);
+            let copy = found_out(message, &callout, n + delay);
             evidence.received.push(copy);
             let n = n.try_into().unwrap();
             let event = happened(n, message, &callout, &[]);
@@ -141,13 +156,15 @@ mod tests {
     }
 
     #[test]
-    fn nineteen_in_twenty_have_to_be_found_out_within_two_runs() {
-        let with = |last: [i64; 2]| {
+    fn nineteen_in_twenty_have_to_be_found_out_within_two_runs_or_five_if_they_are_closings() {
+        let with = |message, last: [i64; 2]| {
             let delays = [vec![3; 18], last.to_vec()].concat();
-            recovery("NEW_CALLOUT", &delays).is_in_time()
+            recovery(message, &delays).is_in_time()
         };
-        assert!(with([9, 60]));
-        assert!(!with([10, 60]));
+        assert!(with("NEW_CALLOUT", [9, 60]));
+        assert!(!with("NEW_CALLOUT", [10, 60]));
+        assert!(with("CALLOUT_CLOSED", [24, 60]));
+        assert!(!with("CALLOUT_CLOSED", [25, 60]));
         assert!(recovery("NEW_CALLOUT", &[]).is_in_time());
     }
 

@@ -39,6 +39,8 @@ fn good() -> Report {
             p95: 4.0,
             max: 4.0,
             limit: 12.0,
+            limit_for_closings: 30.0,
+            late: 0,
             slowest: Vec::new(),
         },
         runs: Runs {
@@ -82,7 +84,7 @@ fn success_is_every_landmark_once_every_state_right_and_all_of_it_in_time() {
                 .missed
                 .push(missed("NEW_CALLOUT of callout 5003", true));
         }),
-        (Shortcoming::Slow, |report| report.recovery.p95 = 12.0),
+        (Shortcoming::Slow, |report| report.recovery.late = 1),
         (Shortcoming::Unsettled, |report| report.settled = false),
         (Shortcoming::Leftovers, |report| {
             report.leftovers.dead_letter_depth = 1;
@@ -159,7 +161,10 @@ fn the_json_is_as_the_help_says() {
         "seed": 7, "schedule": 6, "planned": 8, "events": 8, "sent": 7, "accepted": 7,
         "entries": 9, "published": 5, "duplicates": 2, "quarantined": 0, "recovered": 1,
         "missing": 1,
-        "recovery": {"count": 1, "p50": 4.0, "p95": 4.0, "max": 4.0, "limit": 12.0, "slowest": []},
+        "recovery": {
+            "count": 1, "p50": 4.0, "p95": 4.0, "max": 4.0, "limit": 12.0,
+            "limitForClosings": 30.0, "late": 0, "slowest": [],
+        },
         "runs": {"begun": 10, "done": 9, "died": 1, "timedOut": 0, "failed": 0},
         "kills": 2, "settled": true,
         "quarantineDepth": 0, "spillDepth": 0, "deadLetterDepth": 0,
