@@ -72,7 +72,7 @@ def read(record):
         "message": payload["message"],
         "entity": {"kind": kind, "id": str(fields["id"])},
         "deliveryId": envelope["deliveryId"],
-        "receivedAt": envelope["receivedAt"],
+        "receivedAt": milliseconds(envelope["receivedAt"]),
         "origin": envelope["origin"],
         "sequence": record.attributes.sequence_number,
         "test": is_test(fields),
@@ -98,6 +98,12 @@ def publish(identity, detail, time):
     if "EventId" not in entry:
         raise RuntimeError(f"entry refused: {entry.get('ErrorCode')}")
     return entry["EventId"]
+
+
+def milliseconds(time):
+    """The time with three digits behind the point."""
+    whole, _, fraction = time.rstrip("Z").partition(".")
+    return f"{whole}.{fraction[:3]:0<3}Z"
 
 
 def received(envelope):
