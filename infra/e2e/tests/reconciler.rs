@@ -580,7 +580,10 @@ async fn what_was_spilled_is_put_back_and_what_cannot_be_read_hides_nothing() ->
         (&json!(20), &json!(8)),
         "{line}"
     );
-    assert_eq!(trial.published().await?.len(), 20);
+    // AURA knows none of them: one that is published before the run has looked is closed by it.
+    let mut published = trial.published().await?;
+    published.retain(|its| its.message() == "NEW_CALLOUT");
+    assert_eq!(published.len(), 20);
     assert_eq!(Leftovers::count(trial.stack()).await?.spill_depth, 8);
     Ok(())
 }
