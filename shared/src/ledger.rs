@@ -24,17 +24,18 @@
 //! further occurrence costs one call more than a first one.
 //!
 //! Beside the events stand items of our own, whose partitions hold no `#` where an entity's key
-//! always has one: the [spill](crate::spill), the [`open`] callouts, when AURA delivered last
-//! ([`line`]), and [`notes`].
+//! always has one: the [spill], the [`open`] callouts, when AURA delivered last
+//! ([`last_delivery`]), and [`notes`].
 
-mod dynamo;
 mod expression;
 mod item;
-pub mod line;
+pub mod last_delivery;
 pub mod notes;
 mod occurrences;
 pub mod open;
 mod rules;
+pub mod spill;
+mod table;
 
 use std::fmt;
 use std::time::Duration;
@@ -46,10 +47,10 @@ use crate::catalogue::{Recurrence, recurrence};
 use crate::envelope::Origin;
 use crate::event::Event;
 
-pub use dynamo::{DynamoLedger, LedgerError};
 pub use item::{Attribute, CLAIMED, Item, Malformed, PUBLISHED, State, Value};
 pub use occurrences::{MOST_OCCURRENCES, Next, Occurrences};
 pub use rules::{Change, Operand, RULES, Rule, Rules, Step, Test};
+pub use table::{DynamoLedger, LedgerError};
 
 /// The identity of one event: the ledger's partition and sort key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use lambda_http::http::HeaderName;
 use metrique::writer::sink::DevNullSink;
 use secrecy::SecretString;
+use shared::ledger::spill::SpillError;
 use shared::queue::{Outgoing, QueueError};
 use shared::secrets::{SecretError, Stage};
-use shared::spill::SpillError;
 use shared::webhook::WebhookHeader;
 
 use crate::auth::Authenticator;

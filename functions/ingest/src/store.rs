@@ -6,8 +6,8 @@ use aws_config::SdkConfig;
 use aws_sdk_dynamodb::config as dynamodb;
 use aws_sdk_sqs::config as sqs;
 use aws_sdk_sqs::config::retry::{RetryPartition, TokenBucket};
+use shared::ledger::spill::{Spill, SpillError};
 use shared::queue::{Destination, Outgoing, Queue, QueueError};
-use shared::spill::{Spill, SpillError};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;

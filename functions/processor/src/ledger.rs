@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use jiff::Timestamp;
-use shared::ledger::line::{Line, LineError};
+use shared::ledger::last_delivery::{Line, LineError};
 use shared::ledger::notes::{Note, Noted, Notes, NotesError};
 use shared::ledger::open::{OpenCallouts, OpenCalloutsError};
 use shared::ledger::{Claim, ClaimRequest, DynamoLedger, LedgerError, LedgerKey, Refusal};

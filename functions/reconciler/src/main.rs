@@ -14,10 +14,10 @@ use reconciler::spill::Redrive;
 use serde_json::Value;
 use shared::config::Environment;
 use shared::ledger::DynamoLedger;
-use shared::ledger::line::Line;
+use shared::ledger::last_delivery::Line;
 use shared::ledger::open::OpenCallouts;
+use shared::ledger::spill::Spill;
 use shared::queue::Queue;
-use shared::spill::Spill;
 use shared::{aws, http_client, invocation, telemetry};
 use tokio::sync::Mutex;
 

@@ -8,7 +8,7 @@ use futures::future::{join, try_join_all};
 use futures::stream;
 use jiff::Timestamp;
 use metrique::writer::BoxEntrySink;
-use shared::ledger::line::{Line, LineError};
+use shared::ledger::last_delivery::{Line, LineError};
 use shared::ledger::open::{OpenCallout, OpenCallouts, OpenCalloutsError, SHARDS};
 use shared::ledger::{DynamoLedger, LedgerError};
 use shared::panic_api::ActiveCallouts;
@@ -18,12 +18,12 @@ use crate::asking::{Asking, AskingError};
 use crate::aura::Unheard;
 use crate::cases::{Case, Place, cases, move_cursors};
 use crate::healing::{Healing, HealingError};
+use crate::ledger::spill::Redrive;
 use crate::lock;
 use crate::memory::{Memory, MemoryError, MemoryItem};
 use crate::metrics::RunMetrics;
 use crate::payload::Finding;
 use crate::settle::{Closing, Found, Round, Settled, Unsettled, key_of};
-use crate::spill::Redrive;
 use crate::verdict::{Patience, may_be_a_page};
 
 /// How many cases are in work at once. AURA has a limit of its own.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
+use shared::ledger::spill::{SHARDS, Spill, SpillError, Spilled};
 use shared::queue::{Destination, Outgoing, Queue};
-use shared::spill::{SHARDS, Spill, SpillError, Spilled};
 use tokio::time::{Instant, timeout_at};
 
 /// How many deliveries of a shard are read at once: with the largest bodies, 16 MiB.

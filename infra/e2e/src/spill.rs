@@ -3,8 +3,8 @@
 use anyhow::{Result, ensure};
 use local::reconciler::{self, Run};
 use local::stack::Stack;
+use shared::ledger::spill::{SHARDS, Spill, Spilled};
 use shared::queue::Outgoing;
-use shared::spill::{SHARDS, Spill, Spilled};
 
 /// Has the reconciler put back all that waits in the spill, and tells what that was.
 ///

@@ -7,9 +7,9 @@ use e2e::Local;
 use jiff::Timestamp;
 use shared::aws::MAX_QUEUED_BYTES;
 use shared::ledger::notes::{Note, Notes};
+use shared::ledger::spill::{self, Spill, Spilled};
 use shared::quarantine::{Id, Quarantined};
 use shared::queue::{Destination, Message, Outgoing};
-use shared::spill::{self, Spill, Spilled};
 use uuid::Uuid;
 
 use crate::ledger::{TABLE, ledger_table};

@@ -12,9 +12,9 @@ use local::reconciler::Run;
 use local::system::Leftovers;
 use serde_json::{Value, json};
 use shared::envelope::Origin;
+use shared::ledger::spill::Spill;
 use shared::ledger::{Claim, ClaimRequest, DynamoLedger, LedgerKey};
 use shared::queue::{Destination, Message, Outgoing};
-use shared::spill::Spill;
 use uuid::Uuid;
 
 use self::trial::Trial;

@@ -9,7 +9,7 @@ use aura_sim::AuraSim;
 use reqwest::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shared::spill::{self, Spill};
+use shared::ledger::spill::{self, Spill};
 
 use crate::account::Account;
 use crate::aura::{self, Aura};

@@ -10,7 +10,7 @@ use aws_sdk_sqs::error::{BuildError, SdkError};
 use jiff::SignedDuration;
 use metrique::writer::sink::DevNullSink;
 use shared::envelope::Origin;
-use shared::ledger::line::LineError;
+use shared::ledger::last_delivery::LineError;
 use shared::ledger::notes::{Note, Noted, NotesError};
 use shared::ledger::open::OpenCalloutsError;
 use shared::ledger::{

@@ -10,8 +10,8 @@ use local::reconciler::{FUNCTION, invoke};
 use local::settled::drained;
 use local::template::Template;
 use serde_json::json;
+use shared::ledger::spill::Spill;
 use shared::queue::{Destination, Outgoing};
-use shared::spill::Spill;
 use uuid::Uuid;
 
 use super::{KEY, Key, Need, encrypt_credentials, need, show, show_keys};
