@@ -3,7 +3,8 @@
 use anyhow::{Result, ensure};
 use local::reconciler::{self, Run};
 use local::stack::Stack;
-use shared::ledger::spill::{SHARDS, Spill, Spilled};
+use shared::ledger::SHARDS;
+use shared::ledger::spill::{Spill, Spilled};
 use shared::queue::Outgoing;
 
 /// Has the reconciler put back all that waits in the spill, and tells what that was.

@@ -11,7 +11,8 @@ use local::settled::all_published;
 use local::stack::Stack;
 use local::system::System;
 use serde_json::Value;
-use shared::ledger::open::{OpenCallout, OpenCallouts, SHARDS};
+use shared::ledger::SHARDS;
+use shared::ledger::open::{OpenCallout, OpenCallouts};
 
 /// Nothing is silent for too long, and no answer is old, unless a test says so.
 const PATIENT: [(&str, &str); 8] = [
