@@ -95,32 +95,15 @@
 //! together, and `sim` holds it behind one lock, between the HTTP side (`api`, `control`, and `calls` in front of them) and the
 //! `sender`.
 
-mod api;
-mod callout;
-mod calls;
-mod control;
-mod crowd;
-mod customer;
-mod day;
 mod deliveries;
-mod event;
-mod extract;
 mod faults;
-mod happened;
-mod held;
-mod history;
-mod memory;
-mod pages;
-mod payload;
-pub mod plan;
+mod http;
 mod play;
-mod refusal;
-mod registration;
-mod sender;
 mod sim;
-mod token;
-mod underway;
+mod state;
 mod world;
+
+pub use faults::plan;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -133,7 +116,12 @@ use axum::{Router, middleware};
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::DropGuard;
 
-use crate::{refusal::Refusal, sim::Sim};
+use crate::{
+    deliveries::sender,
+    http::{api, calls, control, pages},
+    sim::Sim,
+    world::refusal::Refusal,
+};
 
 /// How long a shutdown waits for requests that are being answered. Connections on which no
 /// request ever came would keep it waiting for ever.

@@ -7,11 +7,11 @@ use serde::Serialize;
 use tokio::time::{Interval, interval};
 
 use crate::{
-    day::{Day, DayOrder},
-    event::{Event, EventName},
-    memory::Memory,
-    refusal::Refusal,
     sim::Sim,
+    state::Memory,
+    world::day::{Day, DayOrder},
+    world::event::{Event, EventName},
+    world::refusal::Refusal,
 };
 
 /// What came of a day. `accepted` and `failed` count deliveries, duplicates among them.

@@ -13,13 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Options,
-    deliveries::Answer,
-    event::Event,
-    memory::{Memory, Outgoing},
-    plan::Plan,
-    refusal::Refusal,
-    underway::Underway,
-    world::{Moment, Outcome, World},
+    deliveries::log::Answer,
+    faults::in_force::Underway,
+    faults::plan::Plan,
+    state::{Memory, Outgoing},
+    world::change::{Moment, Outcome, World},
+    world::event::Event,
+    world::refusal::Refusal,
 };
 
 /// What the HTTP handlers, the sender and a day share.

@@ -15,19 +15,19 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    api::CalloutContent,
-    callout::{Callout, ControllerAct},
-    crowd::CrowdOrder,
-    day::DayOrder,
-    deliveries::Delivery,
-    extract::{Body, Segments},
-    faults::Fault,
-    plan::Plan,
+    deliveries::log::Delivery,
+    faults::ordered::Fault,
+    faults::plan::Plan,
+    http::api::CalloutContent,
+    http::extract::{Body, Segments},
     play::{self, DayReport},
-    refusal::Refusal,
-    registration::{Registration, RegistrationRequest},
     sim::Sim,
-    world::{Position, PredefinedLocation},
+    world::callout::{Callout, ControllerAct},
+    world::change::{Position, PredefinedLocation},
+    world::crowd::CrowdOrder,
+    world::day::DayOrder,
+    world::refusal::Refusal,
+    world::registration::{Registration, RegistrationRequest},
 };
 
 /// What a plan that can't be read is told.

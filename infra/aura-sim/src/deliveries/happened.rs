@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::event::{Entity, Event, EventName};
+use crate::world::event::{Entity, Event, EventName};
 
 /// One event, and what became of it.
 #[derive(Serialize)]

@@ -12,11 +12,11 @@ use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng, seq::IndexedRandom a
 use serde::Deserialize;
 
 use crate::{
-    callout::{Cancellation, ControllerAct, Emergency, NewCallout, Remark},
-    customer::{NewCustomer, Person, Terms},
-    event::Event,
-    refusal::Refusal,
-    world::{Ids, Moment, Outcome, Position, World},
+    world::callout::{Cancellation, ControllerAct, Emergency, NewCallout, Remark},
+    world::change::{Ids, Moment, Outcome, Position, World},
+    world::customer::{NewCustomer, Person, Terms},
+    world::event::Event,
+    world::refusal::Refusal,
 };
 
 /// When every day begins, by its own clock: 2026-03-01T06:00:00Z.
@@ -323,7 +323,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::event::EventName;
+    use crate::world::event::EventName;
 
     fn order(seed: u32, events: u64, closing_after: u64) -> DayOrder {
         DayOrder {

@@ -10,7 +10,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::callout::{Callout, Responder};
+use crate::world::callout::{Callout, Responder};
 
 /// `{"value": "…"}`, as AURA writes its enumerations.
 #[derive(Clone, Serialize)]

@@ -15,14 +15,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    callout::{Cancellation, Emergency, NewCallout, Remark, StreamEntry},
-    customer::{CreatedCustomer, NewCustomer},
-    extract::{AsOf, Body, Segments, require_bearer},
-    payload::{FlatCallout, NestedCallout},
-    refusal::Refusal,
-    registration::{NotifierConfig, Registration, RegistrationRequest},
+    http::extract::{AsOf, Body, Segments, require_bearer},
     sim::Sim,
-    token,
+    world::callout::{Cancellation, Emergency, NewCallout, Remark, StreamEntry},
+    world::customer::{CreatedCustomer, NewCustomer},
+    world::payload::{FlatCallout, NestedCallout},
+    world::refusal::Refusal,
+    world::registration::{NotifierConfig, Registration, RegistrationRequest},
+    world::tokens,
 };
 
 /// The path that every call has.
@@ -139,7 +139,7 @@ async fn issue_token(
     Ok(Json(IssuedToken {
         access_token,
         token_type: "Bearer",
-        expires_in: token::LIFETIME.as_secs(),
+        expires_in: tokens::LIFETIME.as_secs(),
     }))
 }
 

@@ -8,7 +8,7 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use reqwest::Client;
 use shared::http_client;
 
-use crate::{deliveries::Answer, memory::Outgoing, sim::Sim};
+use crate::{deliveries::log::Answer, sim::Sim, state::Outgoing};
 
 /// How long a receiver may take to answer. AURA's own patience isn't documented.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::event::Entity;
+use crate::world::event::Entity;
 
 /// How a delivery is held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Kind;
+    use crate::world::event::Kind;
 
     fn callout(id: u64) -> Entity {
         let kind = Kind::Callout;

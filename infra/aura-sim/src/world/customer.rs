@@ -4,9 +4,9 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{
-    event::{Event, EventName, Subject},
-    refusal::Refusal,
-    world::{Moment, Outcome, World},
+    world::change::{Moment, Outcome, World},
+    world::event::{Event, EventName, Subject},
+    world::refusal::Refusal,
 };
 
 /// The body of `POST /customers`.

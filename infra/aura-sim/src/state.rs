@@ -6,18 +6,18 @@ use axum::http::HeaderMap;
 use jiff::Timestamp;
 
 use crate::{
-    api::POLLS,
-    calls::{Calls, Trouble},
-    deliveries::Deliveries,
-    event::{Event, EventName, Kind},
-    faults::Faults,
-    happened::{Fate, Happenings},
-    history::History,
-    refusal::Refusal,
-    registration::Registrations,
-    token::Tokens,
-    underway::{Manner, Underway},
-    world::{Ids, Moment, World},
+    deliveries::happened::{Fate, Happenings},
+    deliveries::log::Deliveries,
+    faults::in_force::{Manner, Underway},
+    faults::ordered::Faults,
+    http::api::POLLS,
+    http::calls::{Calls, Trouble},
+    world::change::{Ids, Moment, World},
+    world::event::{Event, EventName, Kind},
+    world::history::History,
+    world::refusal::Refusal,
+    world::registration::Registrations,
+    world::tokens::Tokens,
 };
 
 /// The first id that the API gives out. The ids of a seeded day start far above.

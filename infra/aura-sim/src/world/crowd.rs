@@ -4,9 +4,9 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 
 use crate::{
-    callout::Emergency,
-    refusal::Refusal,
-    world::{Moment, Position, World},
+    world::callout::Emergency,
+    world::change::{Moment, Position, World},
+    world::refusal::Refusal,
 };
 
 /// The external reference of the crowd's own predefined location.

@@ -20,12 +20,12 @@ use serde_json::Value;
 use tokio::task::yield_now;
 
 use crate::{
-    api::PREFIX,
-    extract::AsOf,
-    faults::{Fault, FaultyAnswer, merge},
-    refusal::Refusal,
+    faults::in_force::PollFate,
+    faults::ordered::{Fault, FaultyAnswer, merge},
+    http::api::PREFIX,
+    http::extract::AsOf,
     sim::Sim,
-    underway::PollFate,
+    world::refusal::Refusal,
 };
 
 /// One call. Nothing of its headers and its body is kept.

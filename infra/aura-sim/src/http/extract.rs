@@ -13,7 +13,7 @@ use axum::{
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
-use crate::{refusal::Refusal, sim::Sim};
+use crate::{sim::Sim, world::refusal::Refusal};
 
 /// A JSON object as the body. An absent one reads as `{}`, for the calls whose every field is
 /// optional.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use shared::loopback::is_loopback;
 use url::Url;
 
-use crate::{event::EventName, refusal::Refusal};
+use crate::{world::event::EventName, world::refusal::Refusal};
 
 /// What somebody else has registered: nobody can listen on port 0.
 const ELSEWHERE: &str = "https://127.0.0.1:0/registered-in-the-portal";

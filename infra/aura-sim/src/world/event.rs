@@ -9,8 +9,8 @@ use serde::{
 };
 
 use crate::{
-    customer::{Customer, Subscription},
-    payload::CalloutPayload,
+    world::customer::{Customer, Subscription},
+    world::payload::CalloutPayload,
 };
 
 /// Every event name that AURA documents, spelled on the wire in capitals.

@@ -7,10 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Event, EventName},
-    payload::{CalloutPayload, NestedCallout},
-    refusal::Refusal,
-    world::{Moment, Outcome, Position, World},
+    world::change::{Moment, Outcome, Position, World},
+    world::event::{Event, EventName},
+    world::payload::{CalloutPayload, NestedCallout},
+    world::refusal::Refusal,
 };
 
 /// How long a responder who acknowledges says that it will take.
@@ -384,7 +384,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::world::Ids;
+    use crate::world::change::Ids;
 
     /// A world with one callout at a predefined location, and that callout's id.
     fn world_with_callout(ids: &mut Ids) -> (World, u64) {

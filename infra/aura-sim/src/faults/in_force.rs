@@ -11,9 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng, seq::IndexedRandom as _};
 
 use crate::{
-    happened::Fate,
-    held::Hold,
-    plan::{Dark, Late, Plan},
+    deliveries::happened::Fate,
+    deliveries::held::Hold,
+    faults::plan::{Dark, Late, Plan},
 };
 
 /// How long a delivery waits to be overtaken when the plan doesn't say how late one may be.
@@ -183,7 +183,7 @@ fn left(dark: &Dark, over: SignedDuration) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{DeliveryFaults, PollFaults};
+    use crate::faults::plan::{DeliveryFaults, PollFaults};
 
     const EVENTS: u64 = 10_000;
 

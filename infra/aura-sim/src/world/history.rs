@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    callout::{Callout, StreamEntry},
-    payload::{FlatCallout, NestedCallout},
-    plan::MOST_LATE_MS,
-    refusal::Refusal,
+    faults::plan::MOST_LATE_MS,
+    world::callout::{Callout, StreamEntry},
+    world::payload::{FlatCallout, NestedCallout},
+    world::refusal::Refusal,
 };
 
 /// One look of a callout, from this time on.
@@ -108,8 +108,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        callout::{ControllerAct, Remark},
-        world::{Ids, Moment, World},
+        world::callout::{ControllerAct, Remark},
+        world::change::{Ids, Moment, World},
     };
 
     fn at(second: i64) -> Timestamp {
