@@ -5,3 +5,4 @@ pub(crate) mod calls;
 pub(crate) mod control;
 pub(crate) mod extract;
 pub(crate) mod pages;
+mod refusal;

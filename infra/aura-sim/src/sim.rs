@@ -7,20 +7,35 @@ use std::{
     time::Duration,
 };
 
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use jiff::Timestamp;
+use reqwest::Client;
 use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Options,
     deliveries::log::Answer,
+    deliveries::sender::{self, Outgoing},
     faults::in_force::Underway,
     faults::plan::Plan,
-    state::{Memory, Outgoing},
+    state::Memory,
     world::change::{Moment, Outcome, World},
     world::event::Event,
     world::refusal::Refusal,
 };
+
+/// How a stand-in is set up.
+pub struct Options {
+    /// The port to listen on; 0 is any free one.
+    pub port: u16,
+    /// The client id that the token call knows.
+    pub client_id: String,
+    /// The secret that goes with it.
+    pub client_secret: String,
+    /// Whether a webhook may be registered with an `http` URL when its host is this machine:
+    /// `127.0.0.0/8`, `::1`, `localhost` or a name under `localhost`. AURA itself never allows it.
+    pub allow_http_loopback: bool,
+}
 
 /// What the HTTP handlers, the sender and a day share.
 pub(crate) struct Sim {
@@ -99,20 +114,35 @@ impl Sim {
         held_back
     }
 
+    /// Sends what is queued, in the order and the number at once that the log allows, for ever.
+    pub(crate) async fn send_all(&self, client: Client) {
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            while let Some(outgoing) = self.start_next() {
+                under_way.push(sender::send(&client, outgoing));
+            }
+            tokio::select! {
+                () = self.queued.notified() => {}
+                () = self.until_due() => {}
+                Some((n, answer)) = under_way.next() => self.finish(n, answer),
+            }
+        }
+    }
+
     /// The next delivery that may go.
-    pub(crate) fn start_next(&self) -> Option<Outgoing> {
+    fn start_next(&self) -> Option<Outgoing> {
         self.memory().start_next(Timestamp::now())
     }
 
     /// Writes down what came of delivery `n`.
-    pub(crate) fn finish(&self, n: u64, answer: Answer) {
+    fn finish(&self, n: u64, answer: Answer) {
         let now = Timestamp::now();
         self.memory().deliveries.finish(n, answer, now);
         self.answered.notify_waiters();
     }
 
     /// Waits until something that waits for its time may go.
-    pub(crate) async fn until_due(&self) {
+    async fn until_due(&self) {
         let now = Timestamp::now();
         let due = self.memory().next_due(now);
         match due {
@@ -123,11 +153,6 @@ impl Sim {
             }
             None => pending().await,
         }
-    }
-
-    /// Waits until something has been queued or the plan has changed since the last wait.
-    pub(crate) async fn until_queued(&self) {
-        self.queued.notified().await;
     }
 
     /// Waits until delivery `n` has been answered, and says whether the receiver took it.

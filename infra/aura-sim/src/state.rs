@@ -2,16 +2,15 @@
 
 use std::{collections::BTreeSet, iter};
 
-use axum::http::HeaderMap;
 use jiff::Timestamp;
 
 use crate::{
     deliveries::happened::{Fate, Happenings},
     deliveries::log::Deliveries,
-    faults::in_force::{Manner, Underway},
-    faults::ordered::Faults,
-    http::api::POLLS,
-    http::calls::{Calls, Trouble},
+    deliveries::sender::Outgoing,
+    faults::calls::{Calls, POLLS},
+    faults::in_force::{Manner, PollFate, Underway},
+    faults::ordered::{Fault, Faults},
     world::change::{Ids, Moment, World},
     world::event::{Event, EventName, Kind},
     world::history::History,
@@ -40,12 +39,12 @@ pub(crate) struct Memory {
     pub(crate) days: BTreeSet<u32>,
 }
 
-/// A delivery on its way out.
-pub(crate) struct Outgoing {
-    pub(crate) n: u64,
-    pub(crate) url: String,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: String,
+/// What goes wrong with a call.
+pub(crate) enum Trouble {
+    /// A fault that was ordered. It comes before the plan.
+    Ordered(Fault),
+    /// What the plan decides.
+    Planned(PollFate),
 }
 
 impl Memory {

@@ -6,12 +6,15 @@
 //! in from outside. So the API, the control room and a seeded day follow the same rules.
 
 pub(crate) mod callout;
+pub(crate) mod callouts;
 pub(crate) mod change;
 pub(crate) mod crowd;
 pub(crate) mod customer;
+pub(crate) mod customers;
 pub(crate) mod day;
 pub(crate) mod event;
 pub(crate) mod history;
+pub(crate) mod location;
 pub(crate) mod payload;
 pub(crate) mod refusal;
 pub(crate) mod registration;

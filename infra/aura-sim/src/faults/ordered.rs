@@ -10,7 +10,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{http::api::CALLS, world::refusal::Refusal, world::registration::checked_headers};
+use crate::{faults::calls::CALLS, world::refusal::Refusal, world::registration::checked_headers};
 
 /// What an order that can't be read is told.
 const SHAPE: &str = r#"a fault is {"call": "POST /customers", "times": 1, "done": false, "answer": …}, where the answer is {"reply": {"status": 500, "headers": {}, "body": {}}}, {"patch": {}}, "breakOff", "hang" or "hangUp""#;

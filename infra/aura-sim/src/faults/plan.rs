@@ -3,9 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The latest that something may be, in milliseconds: ten minutes. So long the stand-in
-/// remembers what a callout looked like.
-pub(crate) const MOST_LATE_MS: u64 = 600_000;
+use crate::world::history::REACH_MS;
 
 /// The longest time that a plan may name, in seconds: a week.
 const MOST_SECONDS: f64 = 604_800.0;
@@ -141,7 +139,7 @@ fn check_share(member: &'static str, share: f64) -> Result<(), WrongPlan> {
 }
 
 fn check_late(member: &'static str, most_ms: u64) -> Result<(), WrongPlan> {
-    ensure(most_ms <= MOST_LATE_MS, member, "at most 600000")
+    ensure(most_ms <= REACH_MS, member, "at most 600000")
 }
 
 fn check_seconds(member: &'static str, seconds: f64) -> Result<(), WrongPlan> {

@@ -28,27 +28,6 @@ use crate::{
 /// The path that every call has.
 pub(crate) const PREFIX: &str = "/panic-api/v2";
 
-/// The calls, as faults and the log of calls name them.
-pub(crate) const CALLS: [&str; 10] = [
-    "POST /oauth/token",
-    "POST /notifiers/webhooks",
-    "POST /customers",
-    "POST /customers/{id}/callouts",
-    "POST /predefinedLocations/externalRef/{ref}/callouts",
-    "GET /callouts/activeCallouts",
-    "GET /callouts/{id}",
-    "POST /callouts/{id}/cancel",
-    "GET /callouts/{id}/events",
-    "POST /callouts/{id}/events",
-];
-
-/// Those of them that read callouts.
-pub(crate) const POLLS: [&str; 3] = [
-    "GET /callouts/activeCallouts",
-    "GET /callouts/{id}",
-    "GET /callouts/{id}/events",
-];
-
 /// The body of the token call.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

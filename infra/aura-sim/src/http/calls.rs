@@ -9,13 +9,12 @@ use axum::{
     Json,
     body::{Body, Bytes, to_bytes},
     extract::{MatchedPath, Request, State},
-    http::{HeaderValue, StatusCode, header::CONTENT_LENGTH},
+    http::{HeaderValue, header::CONTENT_LENGTH},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::Value;
 use tokio::task::yield_now;
 
@@ -25,52 +24,9 @@ use crate::{
     http::api::PREFIX,
     http::extract::AsOf,
     sim::Sim,
+    state::Trouble,
     world::refusal::Refusal,
 };
-
-/// One call. Nothing of its headers and its body is kept.
-#[derive(Serialize)]
-pub(crate) struct Call {
-    /// Method and path below [`PREFIX`]: the route's pattern, if there is a route.
-    #[serde(rename = "call")]
-    name: String,
-    at: Timestamp,
-    /// The status that was answered; none if nothing was.
-    status: Option<u16>,
-}
-
-/// What goes wrong with a call.
-pub(crate) enum Trouble {
-    /// A fault that was ordered. It comes before the plan.
-    Ordered(Fault),
-    /// What the plan decides.
-    Planned(PollFate),
-}
-
-/// Every call so far, oldest first.
-#[derive(Default)]
-pub(crate) struct Calls {
-    log: Vec<Call>,
-}
-
-impl Calls {
-    pub(crate) fn all(&self) -> &[Call] {
-        &self.log
-    }
-
-    /// Writes a call down, and answers its place in the log.
-    pub(crate) fn begin(&mut self, name: String, at: Timestamp) -> usize {
-        let status = None;
-        self.log.push(Call { name, at, status });
-        self.log.len() - 1
-    }
-
-    fn finish(&mut self, n: usize, status: StatusCode) {
-        if let Some(call) = self.log.get_mut(n) {
-            call.status = Some(status.as_u16());
-        }
-    }
-}
 
 /// Writes an API call down, and lets it go wrong if a fault waits for it or the plan has it so.
 pub(crate) async fn attend(State(sim): State<Arc<Sim>>, request: Request, next: Next) -> Response {

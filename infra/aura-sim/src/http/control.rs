@@ -23,9 +23,9 @@ use crate::{
     play::{self, DayReport},
     sim::Sim,
     world::callout::{Callout, ControllerAct},
-    world::change::{Position, PredefinedLocation},
     world::crowd::CrowdOrder,
     world::day::DayOrder,
+    world::location::{Position, PredefinedLocation},
     world::refusal::Refusal,
     world::registration::{Registration, RegistrationRequest},
 };
@@ -100,7 +100,7 @@ impl CalloutReport {
         Self {
             id: callout.id,
             status: callout.status(),
-            closed: callout.is_closed(),
+            closed: callout.closed,
             created_at: callout.created_at,
         }
     }

@@ -1,19 +1,14 @@
-//! What AURA knows: customers, subscriptions, callouts and predefined locations.
-//!
-//! Every change is a pure function of the world, a request and a [`Moment`]; it answers with
-//! what the caller asked for and the events that the change makes. Nothing here knows of HTTP,
-//! of registrations or of deliveries, and time and ids come in from outside. So the API, the
-//! controller's side and a seeded day drive the same rules.
+//! What AURA knows, and what a change to it answers.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::{
     world::callout::Callout,
     world::customer::{Customer, Subscription},
     world::event::Event,
+    world::location::{Position, PredefinedLocation},
     world::refusal::Refusal,
 };
 
@@ -41,22 +36,6 @@ impl Ids {
 pub(crate) struct Moment<'a> {
     pub(crate) now: Timestamp,
     pub(crate) ids: &'a mut Ids,
-}
-
-/// A point on the map. A request's `accuracy` is read over: no answer shows it.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Position {
-    pub(crate) latitude: f64,
-    pub(crate) longitude: f64,
-}
-
-/// A fixed place from which callouts can be raised by its partner's own reference.
-#[derive(Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct PredefinedLocation {
-    pub(crate) id: u64,
-    #[serde(flatten)]
-    pub(crate) position: Position,
 }
 
 /// All that AURA knows.

@@ -5,7 +5,8 @@ use serde::Deserialize;
 
 use crate::{
     world::callout::Emergency,
-    world::change::{Moment, Position, World},
+    world::change::{Moment, World},
+    world::location::Position,
     world::refusal::Refusal,
 };
 

@@ -13,9 +13,10 @@ use serde::Deserialize;
 
 use crate::{
     world::callout::{Cancellation, ControllerAct, Emergency, NewCallout, Remark},
-    world::change::{Ids, Moment, Outcome, Position, World},
+    world::change::{Ids, Moment, Outcome, World},
     world::customer::{NewCustomer, Person, Terms},
     world::event::Event,
+    world::location::Position,
     world::refusal::Refusal,
 };
 

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    faults::plan::MOST_LATE_MS,
     world::callout::{Callout, StreamEntry},
     world::payload::{FlatCallout, NestedCallout},
     world::refusal::Refusal,
 };
+
+/// How far an answer about a callout can look back, in milliseconds: ten minutes.
+pub(crate) const REACH_MS: u64 = 600_000;
 
 /// One look of a callout, from this time on.
 struct Version {
@@ -52,7 +54,7 @@ impl History {
 
 /// Forgets what no answer can reach: all before the look at the furthest moment.
 fn forget(versions: &mut VecDeque<Version>, now: Timestamp) {
-    let reach = SignedDuration::from_millis(MOST_LATE_MS.cast_signed());
+    let reach = SignedDuration::from_millis(REACH_MS.cast_signed());
     let Ok(furthest) = now.checked_sub(reach) else {
         return;
     };
@@ -72,7 +74,7 @@ impl Past<'_> {
 
     /// A callout's event stream, oldest first.
     pub(crate) fn event_stream(&self, id: u64) -> Result<Vec<StreamEntry>, Refusal> {
-        Ok(self.known_callout(id)?.stream().to_vec())
+        Ok(self.known_callout(id)?.stream.clone())
     }
 
     /// Every callout that was active, in the order in which they were raised.
@@ -81,7 +83,7 @@ impl Past<'_> {
             .versions
             .values()
             .filter_map(|versions| self.look(versions))
-            .filter(|callout| !callout.is_closed())
+            .filter(|callout| !callout.closed)
             .map(FlatCallout::of)
             .collect()
     }
@@ -177,7 +179,7 @@ mod tests {
     #[test]
     fn what_no_answer_can_reach_is_forgotten_and_no_more() {
         let (mut history, id) = a_story();
-        let reach = i64::try_from(MOST_LATE_MS / 1000).unwrap();
+        let reach = i64::try_from(REACH_MS / 1000).unwrap();
         let last = history.at(at(1020)).known_callout(id).unwrap().clone();
         history.keep(last.clone(), at(1015 + reach));
         assert_eq!(status(&history, id, 1015).as_deref(), Some("created"));
