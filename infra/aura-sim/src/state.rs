@@ -5,11 +5,11 @@ use std::{collections::BTreeSet, iter};
 use jiff::Timestamp;
 
 use crate::{
-    deliveries::happened::{Fate, Happenings},
-    deliveries::log::Deliveries,
+    deliveries::events::{EventLog, Fate},
+    deliveries::log::DeliveryLog,
     deliveries::sender::Outgoing,
-    faults::calls::{Calls, POLLS},
-    faults::in_force::{Manner, PollFate, Underway},
+    faults::calls::{CallLog, POLLS},
+    faults::in_force::{Manner, PlanInForce, PollFate},
     faults::ordered::{Fault, Faults},
     world::change::{Ids, Moment, World},
     world::event::{Event, EventName, Kind},
@@ -23,18 +23,18 @@ use crate::{
 const FIRST_ID: u64 = 5001;
 
 /// All that the stand-in remembers.
-pub(crate) struct Memory {
+pub(crate) struct SimState {
     pub(crate) world: World,
     pub(crate) ids: Ids,
     /// What each callout looked like when. The API reads callouts here.
     pub(crate) history: History,
     pub(crate) tokens: Tokens,
     pub(crate) registrations: Registrations,
-    pub(crate) happenings: Happenings,
-    pub(crate) deliveries: Deliveries,
-    pub(crate) calls: Calls,
+    pub(crate) events: EventLog,
+    pub(crate) deliveries: DeliveryLog,
+    pub(crate) calls: CallLog,
     pub(crate) faults: Faults,
-    pub(crate) plan: Option<Underway>,
+    pub(crate) plan: Option<PlanInForce>,
     /// The seeds of the days that were played.
     pub(crate) days: BTreeSet<u32>,
 }
@@ -47,7 +47,7 @@ pub(crate) enum Trouble {
     Planned(PollFate),
 }
 
-impl Memory {
+impl SimState {
     pub(crate) fn new() -> Self {
         Self {
             world: World::new(),
@@ -55,9 +55,9 @@ impl Memory {
             history: History::default(),
             tokens: Tokens::default(),
             registrations: Registrations::default(),
-            happenings: Happenings::default(),
-            deliveries: Deliveries::default(),
-            calls: Calls::default(),
+            events: EventLog::default(),
+            deliveries: DeliveryLog::default(),
+            calls: CallLog::default(),
             faults: Faults::default(),
             plan: None,
             days: BTreeSet::new(),
@@ -72,14 +72,14 @@ impl Memory {
         self.keep(&event, now);
         match self.judge(event.message, now) {
             Ok((name, manner)) => {
-                let number = self.happenings.add(&event, now, Fate::Sent);
+                let number = self.events.add(&event, now, Fate::Sent);
                 let event = if manner.bare { event.bare() } else { event };
                 let message = name;
                 self.deliver(&Event { message, ..event }, number, manner)
                     .map(Some)
             }
             Err(fate) => {
-                self.happenings.add(&event, now, fate);
+                self.events.add(&event, now, fate);
                 Ok(None)
             }
         }
@@ -89,7 +89,7 @@ impl Memory {
     pub(crate) fn tell_again(&mut self, n: u64) -> Result<u64, Refusal> {
         let repeat = self.deliveries.enter_again(n)?;
         if let Some(delivery) = self.deliveries.get(repeat) {
-            self.happenings.tell(delivery.event(), repeat);
+            self.events.tell(delivery.event(), repeat);
         }
         self.deliveries.send(repeat);
         Ok(repeat)
@@ -176,7 +176,7 @@ impl Memory {
         let registration = self.registrations.current().ok_or(Fate::Unregistered)?;
         let name = registration.name_for(message).ok_or(Fate::Unlisted)?;
         let manner = match &self.plan {
-            Some(plan) => plan.manner(self.happenings.next(), now)?,
+            Some(plan) => plan.manner(self.events.next(), now)?,
             None => Manner::default(),
         };
         Ok((name, manner))
@@ -186,7 +186,7 @@ impl Memory {
         let n = self.deliveries.enter(event, number)?;
         let repeat = manner.twice.then(|| self.deliveries.enter_again(n));
         for n in iter::once(n).chain(repeat.transpose()?) {
-            self.happenings.tell(number, n);
+            self.events.tell(number, n);
             match manner.hold {
                 Some(hold) => self.deliveries.hold(n, hold),
                 None => self.deliveries.send(n),

@@ -1,4 +1,4 @@
-//! Deliveries that are held back: until a time comes, or until a later one overtakes them.
+//! DeliveryLog that are held back: until a time comes, or until a later one overtakes them.
 
 use std::collections::BTreeMap;
 
@@ -17,11 +17,11 @@ pub(crate) struct Hold {
 
 /// The deliveries that are held back, by number.
 #[derive(Default)]
-pub(crate) struct Held {
+pub(crate) struct HeldDeliveries {
     waiting: BTreeMap<u64, (Entity, Hold)>,
 }
 
-impl Held {
+impl HeldDeliveries {
     pub(crate) fn add(&mut self, n: u64, entity: Entity, hold: Hold) {
         self.waiting.insert(n, (entity, hold));
     }
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn what_goes_behind_waits_for_a_later_one_of_its_own_entity() {
-        let mut held = Held::default();
+        let mut held = HeldDeliveries::default();
         held.add(1, callout(1), hold(9, true));
         held.add(2, callout(2), hold(9, true));
         held.add(3, callout(1), hold(9, false));
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn nothing_waits_longer_than_its_time() {
-        let mut held = Held::default();
+        let mut held = HeldDeliveries::default();
         held.add(1, callout(1), hold(5, true));
         held.add(2, callout(1), hold(3, false));
         assert_eq!(held.next_due(), Some(at(3)));

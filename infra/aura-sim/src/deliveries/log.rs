@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    deliveries::held::{Held, Hold},
+    deliveries::held::{HeldDeliveries, Hold},
     world::event::{Entity, Event, EventName},
     world::refusal::Refusal,
 };
@@ -40,7 +40,7 @@ pub(crate) struct Delivery {
 }
 
 /// What came of one attempt. A status without a body is an answer that broke off.
-pub(crate) struct Answer {
+pub(crate) struct Attempt {
     pub(crate) status: Option<u16>,
     pub(crate) body: Option<String>,
     pub(crate) error: Option<String>,
@@ -48,10 +48,10 @@ pub(crate) struct Answer {
 
 /// Every delivery so far, by its number (the first is 1), and those that wait.
 #[derive(Default)]
-pub(crate) struct Deliveries {
+pub(crate) struct DeliveryLog {
     log: BTreeMap<u64, Delivery>,
     pending: usize,
-    held: Held,
+    held: HeldDeliveries,
     lanes: Lanes,
 }
 
@@ -81,7 +81,7 @@ impl Delivery {
     }
 }
 
-impl Deliveries {
+impl DeliveryLog {
     /// Enters event number `event` in the log, and answers the number of its delivery, which is
     /// then to be sent or held back.
     pub(crate) fn enter(&mut self, told: &Event, event: u64) -> Result<u64, Refusal> {
@@ -171,7 +171,7 @@ impl Deliveries {
     }
 
     /// Writes down what came of delivery `n`, and lets the next of its lane go.
-    pub(crate) fn finish(&mut self, n: u64, answer: Answer, now: Timestamp) {
+    pub(crate) fn finish(&mut self, n: u64, answer: Attempt, now: Timestamp) {
         let Some(delivery) = self.log.get_mut(&n) else {
             return;
         };

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use reqwest::Client;
 use shared::http_client;
 
-use crate::deliveries::log::Answer;
+use crate::deliveries::log::Attempt;
 
 /// How long a receiver may take to answer. AURA's own patience isn't documented.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ pub(crate) struct Outgoing {
 }
 
 /// Sends a delivery, and answers its number and what came of it.
-pub(crate) async fn send(client: &Client, outgoing: Outgoing) -> (u64, Answer) {
+pub(crate) async fn send(client: &Client, outgoing: Outgoing) -> (u64, Attempt) {
     let mut headers = outgoing.headers;
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let request = client
@@ -38,7 +38,7 @@ pub(crate) async fn send(client: &Client, outgoing: Outgoing) -> (u64, Answer) {
         .body(outgoing.body);
     let answer = match request.send().await {
         Ok(response) => read(response).await,
-        Err(error) => Answer {
+        Err(error) => Attempt {
             status: None,
             body: None,
             error: Some(describe(error)),
@@ -47,13 +47,13 @@ pub(crate) async fn send(client: &Client, outgoing: Outgoing) -> (u64, Answer) {
     (outgoing.n, answer)
 }
 
-async fn read(response: reqwest::Response) -> Answer {
+async fn read(response: reqwest::Response) -> Attempt {
     let status = Some(response.status().as_u16());
     let (body, error) = match response.text().await {
         Ok(body) => (Some(body), None),
         Err(error) => (None, Some(describe(error))),
     };
-    Answer {
+    Attempt {
         status,
         body,
         error,

@@ -38,11 +38,11 @@ pub(crate) struct Call {
 
 /// Every call so far, oldest first.
 #[derive(Default)]
-pub(crate) struct Calls {
+pub(crate) struct CallLog {
     log: Vec<Call>,
 }
 
-impl Calls {
+impl CallLog {
     pub(crate) fn all(&self) -> &[Call] {
         &self.log
     }

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    http::extract::{AsOf, Body, Segments, require_bearer},
+    http::extract::{AsOf, JsonBody, Segments, require_bearer},
     sim::Sim,
     world::callout::{Cancellation, Emergency, NewCallout, Remark, StreamEntry},
     world::customer::{CreatedCustomer, NewCustomer},
@@ -46,7 +46,7 @@ struct IssuedToken {
 
 /// A `message` beside what was asked for.
 #[derive(Serialize)]
-struct Reply<T> {
+struct ApiAnswer<T> {
     message: &'static str,
     #[serde(flatten)]
     content: T,
@@ -72,10 +72,10 @@ struct EventContent {
     event: StreamEntry,
 }
 
-type Answer<T> = Result<Json<Reply<T>>, Refusal>;
+type ApiResult<T> = Result<Json<ApiAnswer<T>>, Refusal>;
 
-fn reply<T>(message: &'static str, content: T) -> Json<Reply<T>> {
-    Json(Reply { message, content })
+fn answer<T>(message: &'static str, content: T) -> Json<ApiAnswer<T>> {
+    Json(ApiAnswer { message, content })
 }
 
 /// The routes. The documentation gives the token call without its prefix, in a table that also
@@ -104,7 +104,7 @@ pub(crate) fn routes(sim: &Arc<Sim>) -> Router<Arc<Sim>> {
 
 async fn issue_token(
     State(sim): State<Arc<Sim>>,
-    Body(given): Body<Credentials>,
+    JsonBody(given): JsonBody<Credentials>,
 ) -> Result<Json<IssuedToken>, Refusal> {
     let options = &sim.options;
     if given.client_id != options.client_id || given.client_secret != options.client_secret {
@@ -112,7 +112,7 @@ async fn issue_token(
     }
     // Never the same after a restart: a client that holds on to an old token finds out.
     let access_token = format!("{:032x}", rand::random::<u128>());
-    sim.memory()
+    sim.state()
         .tokens
         .issue(access_token.clone(), Timestamp::now());
     Ok(Json(IssuedToken {
@@ -124,75 +124,75 @@ async fn issue_token(
 
 async fn register(
     State(sim): State<Arc<Sim>>,
-    Body(request): Body<RegistrationRequest>,
-) -> Answer<NotifierContent> {
+    JsonBody(request): JsonBody<RegistrationRequest>,
+) -> ApiResult<NotifierContent> {
     let allow_http_loopback = sim.options.allow_http_loopback;
     let registration = Registration::check(request, allow_http_loopback, Timestamp::now())?;
     let config = [registration.notifier_config()];
-    sim.memory().registrations.replace(registration);
+    sim.state().registrations.replace(registration);
     let notifier = Notifier { config };
-    Ok(reply("Webhook registered", NotifierContent { notifier }))
+    Ok(answer("Webhook registered", NotifierContent { notifier }))
 }
 
 async fn create_customer(
     State(sim): State<Arc<Sim>>,
-    Body(new): Body<NewCustomer>,
-) -> Answer<CreatedCustomer> {
+    JsonBody(new): JsonBody<NewCustomer>,
+) -> ApiResult<CreatedCustomer> {
     let created = sim.change(|world, moment| world.create_customer(new, moment))?;
-    Ok(reply("Customer created", created))
+    Ok(answer("Customer created", created))
 }
 
 async fn raise_callout(
     State(sim): State<Arc<Sim>>,
     Segments(customer_id): Segments<u64>,
-    Body(new): Body<NewCallout>,
-) -> Answer<CalloutContent> {
+    JsonBody(new): JsonBody<NewCallout>,
+) -> ApiResult<CalloutContent> {
     let callout = sim.change(|world, moment| world.raise_callout(customer_id, &new, moment))?;
-    Ok(reply("Callout active", CalloutContent { callout }))
+    Ok(answer("Callout active", CalloutContent { callout }))
 }
 
 async fn raise_callout_at_location(
     State(sim): State<Arc<Sim>>,
     Segments(reference): Segments<String>,
-    Body(emergency): Body<Emergency>,
-) -> Answer<CalloutContent> {
+    JsonBody(emergency): JsonBody<Emergency>,
+) -> ApiResult<CalloutContent> {
     let callout =
         sim.change(|world, moment| world.raise_callout_at_location(&reference, emergency, moment))?;
-    Ok(reply("Callout active", CalloutContent { callout }))
+    Ok(answer("Callout active", CalloutContent { callout }))
 }
 
 async fn cancel(
     State(sim): State<Arc<Sim>>,
     Segments(id): Segments<u64>,
-    Body(request): Body<Cancellation>,
-) -> Answer<CalloutContent> {
+    JsonBody(request): JsonBody<Cancellation>,
+) -> ApiResult<CalloutContent> {
     let callout = sim.change(|world, _| world.cancel(id, &request))?;
-    Ok(reply("Callout cancelled", CalloutContent { callout }))
+    Ok(answer("Callout cancelled", CalloutContent { callout }))
 }
 
 async fn remark(
     State(sim): State<Arc<Sim>>,
     Segments(id): Segments<u64>,
-    Body(remark): Body<Remark>,
-) -> Answer<EventContent> {
+    JsonBody(remark): JsonBody<Remark>,
+) -> ApiResult<EventContent> {
     let event = sim.change(|world, moment| world.remark(id, remark, moment))?;
-    Ok(reply("Event added", EventContent { event }))
+    Ok(answer("Event added", EventContent { event }))
 }
 
 async fn callout(
     State(sim): State<Arc<Sim>>,
     AsOf(moment): AsOf,
     Segments(id): Segments<u64>,
-) -> Answer<CalloutContent> {
-    let callout = sim.memory().history.at(moment).callout(id)?;
-    Ok(reply("Callout found", CalloutContent { callout }))
+) -> ApiResult<CalloutContent> {
+    let callout = sim.state().history.at(moment).callout(id)?;
+    Ok(answer("Callout found", CalloutContent { callout }))
 }
 
 async fn active_callouts(
     State(sim): State<Arc<Sim>>,
     AsOf(moment): AsOf,
 ) -> Json<Vec<FlatCallout>> {
-    Json(sim.memory().history.at(moment).active_callouts())
+    Json(sim.state().history.at(moment).active_callouts())
 }
 
 async fn event_stream(
@@ -200,5 +200,5 @@ async fn event_stream(
     AsOf(moment): AsOf,
     Segments(id): Segments<u64>,
 ) -> Result<Json<Vec<StreamEntry>>, Refusal> {
-    sim.memory().history.at(moment).event_stream(id).map(Json)
+    sim.state().history.at(moment).event_stream(id).map(Json)
 }

@@ -33,7 +33,7 @@ pub(crate) async fn attend(State(sim): State<Arc<Sim>>, request: Request, next: 
     if request.uri().path().starts_with("/_sim/") {
         return next.run(request).await;
     }
-    let (n, trouble) = sim.memory().begin_call(name(&request), Timestamp::now());
+    let (n, trouble) = sim.state().begin_call(name(&request), Timestamp::now());
     let answer = match trouble {
         Some(Trouble::Ordered(fault)) => go_wrong(&sim, fault, request, next).await,
         Some(Trouble::Planned(fate)) => Some(meet(fate, request, next).await),
@@ -42,7 +42,7 @@ pub(crate) async fn attend(State(sim): State<Arc<Sim>>, request: Request, next: 
     let Some(answer) = answer else {
         return hang_up();
     };
-    sim.memory().calls.finish(n, answer.status());
+    sim.state().calls.finish(n, answer.status());
     answer
 }
 

@@ -66,7 +66,7 @@ pub(crate) struct StreamEntry {
 /// What the control room can do with a callout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum ControllerAct {
+pub(crate) enum Controller {
     Dispatch,
     Acknowledge,
     Arrive,

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use crate::world::{
     callout::{
-        Callout, Cancellation, ControllerAct, Emergency, NewCallout, Remark, Responder, StreamEntry,
+        Callout, Cancellation, Controller, Emergency, NewCallout, Remark, Responder, StreamEntry,
     },
     change::{Moment, Outcome, World},
     event::{Event, EventName},
@@ -50,33 +50,33 @@ impl Callout {
     }
 
     /// The control room's act, and the event that tells of it.
-    fn act(&mut self, act: ControllerAct, moment: &mut Moment<'_>) -> Event {
+    fn act(&mut self, act: Controller, moment: &mut Moment<'_>) -> Event {
         match act {
-            ControllerAct::Dispatch => {
+            Controller::Dispatch => {
                 let responder = Responder::dispatched(moment);
                 self.tell_of(responder, EventName::ResponderManuallyDispatched)
             }
-            ControllerAct::Acknowledge => {
+            Controller::Acknowledge => {
                 let mut responder = Responder::dispatched(moment);
                 responder.estimated_arrival_at = Some(moment.now + ESTIMATED_TRAVEL);
                 self.tell_of(responder, EventName::ResponderAcknowledgedCallout)
             }
-            ControllerAct::Arrive => {
+            Controller::Arrive => {
                 let mut responder = self.take_responder(&[Responder::is_on_the_way], moment);
                 responder.arrived_at = Some(moment.now);
                 self.tell_of(responder, EventName::ResponderArrivedOnScene)
             }
-            ControllerAct::Complete => {
+            Controller::Complete => {
                 let due = [Responder::is_on_scene, Responder::is_on_the_way];
                 let mut responder = self.take_responder(&due, moment);
                 responder.completed_at = Some(moment.now);
                 self.tell_of(responder, EventName::ResponderCompleted)
             }
-            ControllerAct::Own => {
+            Controller::Own => {
                 self.owner = Some(moment.ids.take());
                 self.status_event(EventName::CalloutOwned)
             }
-            ControllerAct::Close => {
+            Controller::Close => {
                 self.closed = true;
                 self.status_event(EventName::CalloutClosed)
             }
@@ -204,7 +204,7 @@ impl World {
     pub(crate) fn control(
         &mut self,
         id: u64,
-        act: ControllerAct,
+        act: Controller,
         moment: &mut Moment<'_>,
     ) -> Outcome<NestedCallout> {
         let callout = self.open_callout(id)?;
@@ -278,7 +278,7 @@ mod tests {
     }
 
     /// Does the acts one after the other, and answers their events.
-    fn play(acts: &[ControllerAct]) -> (World, u64, Vec<Value>) {
+    fn play(acts: &[Controller]) -> (World, u64, Vec<Value>) {
         let ids = &mut Ids::starting_at(1);
         let (mut world, id) = world_with_callout(ids);
         let events = acts
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn each_responder_arrives_once() {
-        use ControllerAct::{Acknowledge, Arrive, Dispatch};
+        use Controller::{Acknowledge, Arrive, Dispatch};
         let (_, _, events) = play(&[Acknowledge, Dispatch, Arrive, Arrive, Arrive]);
         let responder = |n: usize| {
             events[n]
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn the_one_on_scene_completes_before_the_one_on_the_way() {
-        use ControllerAct::{Arrive, Complete, Dispatch};
+        use Controller::{Arrive, Complete, Dispatch};
         let (_, _, events) = play(&[Dispatch, Dispatch, Arrive, Complete, Complete]);
         let arrived = |n: usize| {
             let incident = "/callout/incidentInformation/0";
@@ -339,8 +339,8 @@ mod tests {
 
     #[test]
     fn the_status_follows_the_last_responder() {
-        use ControllerAct::{Acknowledge, Arrive, Close, Complete, Own};
-        let status = |acts: &[ControllerAct]| {
+        use Controller::{Acknowledge, Arrive, Close, Complete, Own};
+        let status = |acts: &[Controller]| {
             let (world, id, _) = play(acts);
             world.known_callout(id).unwrap().status()
         };
@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn cancelling_stands_down_whoever_responds() {
-        let cancelled = |acts: &[ControllerAct]| {
+        let cancelled = |acts: &[Controller]| {
             let (mut world, id, _) = play(acts);
             let (_, events) = world.cancel(id, &Cancellation { safe_code: None }).unwrap();
             assert!(world.cancel(id, &Cancellation { safe_code: None }).is_err());
@@ -361,7 +361,7 @@ mod tests {
         };
         assert_eq!(cancelled(&[]), EventName::CalloutSoftCancelledByCustomer);
         assert_eq!(
-            cancelled(&[ControllerAct::Dispatch]),
+            cancelled(&[Controller::Dispatch]),
             EventName::CalloutNoLongerRequiresResponse
         );
     }

@@ -12,7 +12,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng, seq::IndexedRandom a
 use serde::Deserialize;
 
 use crate::{
-    world::callout::{Cancellation, ControllerAct, Emergency, NewCallout, Remark},
+    world::callout::{Cancellation, Controller, Emergency, NewCallout, Remark},
     world::change::{Ids, Moment, Outcome, World},
     world::customer::{NewCustomer, Person, Terms},
     world::event::Event,
@@ -35,7 +35,7 @@ const MOST_ALIVE: usize = 12;
 /// The body of `POST /_sim/day`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct DayOrder {
+pub(crate) struct Day {
     pub(crate) seed: u32,
     /// How many distinct events the day has.
     pub(crate) events: u64,
@@ -52,22 +52,22 @@ pub(crate) struct DayOrder {
 
 /// One part of a story, after the callout has been raised.
 #[derive(Clone, Copy)]
-enum Act {
-    Control(ControllerAct),
+enum StoryPart {
+    Control(Controller),
     Remark,
     Cancel,
 }
 
-const ACKNOWLEDGE: Act = Act::Control(ControllerAct::Acknowledge);
-const ARRIVE: Act = Act::Control(ControllerAct::Arrive);
-const CLOSE: Act = Act::Control(ControllerAct::Close);
-const COMPLETE: Act = Act::Control(ControllerAct::Complete);
-const DISPATCH: Act = Act::Control(ControllerAct::Dispatch);
-const OWN: Act = Act::Control(ControllerAct::Own);
+const ACKNOWLEDGE: StoryPart = StoryPart::Control(Controller::Acknowledge);
+const ARRIVE: StoryPart = StoryPart::Control(Controller::Arrive);
+const CLOSE: StoryPart = StoryPart::Control(Controller::Close);
+const COMPLETE: StoryPart = StoryPart::Control(Controller::Complete);
+const DISPATCH: StoryPart = StoryPart::Control(Controller::Dispatch);
+const OWN: StoryPart = StoryPart::Control(Controller::Own);
 
 /// How emergencies go: with one responder, by hand, with two responders, with a handover in the
 /// control room, called off while somebody is on the way, and a false alarm.
-const STORIES: [&[Act]; 6] = [
+const STORIES: [&[StoryPart]; 6] = [
     &[ACKNOWLEDGE, ARRIVE, COMPLETE, CLOSE],
     &[OWN, DISPATCH, ARRIVE, COMPLETE, CLOSE],
     &[
@@ -81,14 +81,14 @@ const STORIES: [&[Act]; 6] = [
         CLOSE,
     ],
     &[OWN, ACKNOWLEDGE, ARRIVE, OWN, COMPLETE, CLOSE],
-    &[ACKNOWLEDGE, Act::Cancel, CLOSE],
-    &[Act::Cancel, CLOSE],
+    &[ACKNOWLEDGE, StoryPart::Cancel, CLOSE],
+    &[StoryPart::Cancel, CLOSE],
 ];
 
 /// An emergency under way, and what is still to come of it.
 struct Story {
     stage: Stage,
-    to_come: VecDeque<Act>,
+    to_come: VecDeque<StoryPart>,
     /// How many events of the day have happened before it may end.
     may_end_at: u64,
 }
@@ -100,7 +100,7 @@ enum Stage {
 }
 
 /// A day under way.
-pub(crate) struct Day {
+pub(crate) struct DayRun {
     rng: ChaCha8Rng,
     ids: Ids,
     now: Timestamp,
@@ -115,7 +115,7 @@ pub(crate) struct Day {
     happened: u64,
 }
 
-impl DayOrder {
+impl Day {
     /// Refuses what cannot be played.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
         let problem = if !(1..=MOST_EVENTS).contains(&self.events) {
@@ -136,15 +136,15 @@ impl Story {
     fn is_early(&self, happened: u64) -> bool {
         let end_is_next = matches!(
             self.to_come.front(),
-            Some(Act::Control(ControllerAct::Close))
+            Some(StoryPart::Control(Controller::Close))
         );
         end_is_next && happened < self.may_end_at
     }
 }
 
-impl Day {
+impl DayRun {
     /// The morning of the day with this seed.
-    pub(crate) fn begin(order: &DayOrder, world: &mut World) -> Self {
+    pub(crate) fn begin(order: &Day, world: &mut World) -> Self {
         let seed = order.seed;
         let mut day = Self {
             rng: ChaCha8Rng::seed_from_u64(seed.into()),
@@ -268,12 +268,12 @@ impl Day {
         Ok((Stage::Callout(callout.id()), events))
     }
 
-    fn act(&mut self, world: &mut World, id: u64, act: Act) -> Result<Vec<Event>, Refusal> {
+    fn act(&mut self, world: &mut World, id: u64, act: StoryPart) -> Result<Vec<Event>, Refusal> {
         let moment = &mut self.moment();
         let events = match act {
-            Act::Control(act) => world.control(id, act, moment)?.1,
-            Act::Cancel => world.cancel(id, &Cancellation { safe_code: None })?.1,
-            Act::Remark => {
+            StoryPart::Control(act) => world.control(id, act, moment)?.1,
+            StoryPart::Cancel => world.cancel(id, &Cancellation { safe_code: None })?.1,
+            StoryPart::Remark => {
                 let message = "Customer reports they are safe.".to_owned();
                 world.remark(id, Remark { message }, moment)?.1
             }
@@ -282,12 +282,12 @@ impl Day {
     }
 
     /// One of the stories, with up to two remarks anywhere before its end.
-    fn plot(&mut self) -> VecDeque<Act> {
+    fn plot(&mut self) -> VecDeque<StoryPart> {
         let story = STORIES.choose(&mut self.rng).copied().unwrap_or_default();
         let mut acts: VecDeque<_> = story.iter().copied().collect();
         for _ in 0..self.rng.random_range(0..=2) {
             let position = self.rng.random_range(0..acts.len());
-            acts.insert(position, Act::Remark);
+            acts.insert(position, StoryPart::Remark);
         }
         acts
     }
@@ -326,8 +326,8 @@ mod tests {
     use super::*;
     use crate::world::event::EventName;
 
-    fn order(seed: u32, events: u64, closing_after: u64) -> DayOrder {
-        DayOrder {
+    fn order(seed: u32, events: u64, closing_after: u64) -> Day {
+        Day {
             seed,
             events,
             per_second: 50.0,
@@ -337,9 +337,9 @@ mod tests {
     }
 
     /// The day's events as they would be posted.
-    fn events(order: &DayOrder) -> Vec<Event> {
+    fn events(order: &Day) -> Vec<Event> {
         let mut world = World::new();
-        let mut day = Day::begin(order, &mut world);
+        let mut day = DayRun::begin(order, &mut world);
         let mut told = Vec::new();
         let mut room = order.events;
         while room > 0 {
@@ -443,7 +443,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_played_is_refused() {
-        let order = |events, per_second, duplicates| DayOrder {
+        let order = |events, per_second, duplicates| Day {
             seed: 1,
             events,
             per_second,

@@ -75,7 +75,7 @@ pub(crate) enum Kind {
     Subscription,
 }
 
-/// The thing an event is about. Deliveries about one entity keep their order.
+/// The thing an event is about. DeliveryLog about one entity keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub(crate) struct Entity {
     pub(crate) kind: Kind,

@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        world::callout::{ControllerAct, Remark},
+        world::callout::{Controller, Remark},
         world::change::{Ids, Moment, World},
     };
 
@@ -148,9 +148,7 @@ mod tests {
         let message = "Safe.".to_owned();
         world.remark(id, Remark { message }, &mut moment).unwrap();
         keep(&world, 1010);
-        world
-            .control(id, ControllerAct::Close, &mut moment)
-            .unwrap();
+        world.control(id, Controller::Close, &mut moment).unwrap();
         keep(&world, 1020);
         (history, id)
     }

@@ -7,7 +7,7 @@ use crate::world::event::{Entity, Event, EventName};
 
 /// One event, and what became of it.
 #[derive(Serialize)]
-pub(crate) struct Happened {
+pub(crate) struct LoggedEvent {
     n: u64,
     message: EventName,
     entity: Entity,
@@ -36,12 +36,12 @@ pub(crate) enum Fate {
 
 /// Every event so far, oldest first. The first is number 1.
 #[derive(Default)]
-pub(crate) struct Happenings {
-    log: Vec<Happened>,
+pub(crate) struct EventLog {
+    log: Vec<LoggedEvent>,
 }
 
-impl Happenings {
-    pub(crate) fn all(&self) -> &[Happened] {
+impl EventLog {
+    pub(crate) fn all(&self) -> &[LoggedEvent] {
         &self.log
     }
 
@@ -53,7 +53,7 @@ impl Happenings {
     /// Writes an event down, and answers its number.
     pub(crate) fn add(&mut self, event: &Event, at: Timestamp, fate: Fate) -> u64 {
         let n = self.next();
-        self.log.push(Happened {
+        self.log.push(LoggedEvent {
             n,
             message: event.message,
             entity: event.entity(),
