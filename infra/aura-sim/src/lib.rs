@@ -100,6 +100,7 @@
 //! | `deliveries` | the logs of events and of deliveries, what is `held` back, and the `sender` |
 //! | `world` | the rules: pure functions from a request to a change and its events |
 
+pub mod client;
 mod deliveries;
 mod faults;
 mod http;
@@ -109,7 +110,7 @@ mod state;
 mod world;
 
 pub use faults::plan;
-pub use sim::Options;
+pub use sim::{CLIENT_ID, CLIENT_SECRET, Options};
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

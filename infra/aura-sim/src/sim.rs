@@ -24,6 +24,11 @@ use crate::{
     world::refusal::Refusal,
 };
 
+/// The client id of [`Options::default`].
+pub const CLIENT_ID: &str = "local-client";
+/// The secret that goes with [`CLIENT_ID`].
+pub const CLIENT_SECRET: &str = "local-secret";
+
 /// How a stand-in is set up.
 pub struct Options {
     /// The port to listen on; 0 is any free one.
@@ -35,6 +40,19 @@ pub struct Options {
     /// Whether a webhook may be registered with an `http` URL when its host is this machine:
     /// `127.0.0.0/8`, `::1`, `localhost` or a name under `localhost`. AURA itself never allows it.
     pub allow_http_loopback: bool,
+}
+
+impl Default for Options {
+    /// Any free port, the credentials that [`client::Aura`](crate::client::Aura) has, and plain HTTP
+    /// for webhooks on this machine.
+    fn default() -> Self {
+        Self {
+            port: 0,
+            client_id: CLIENT_ID.to_owned(),
+            client_secret: CLIENT_SECRET.to_owned(),
+            allow_http_loopback: true,
+        }
+    }
 }
 
 /// What the HTTP handlers, the sender and a day share.

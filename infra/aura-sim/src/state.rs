@@ -89,7 +89,7 @@ impl SimState {
     pub(crate) fn tell_again(&mut self, n: u64) -> Result<u64, Refusal> {
         let repeat = self.deliveries.enter_again(n)?;
         if let Some(delivery) = self.deliveries.get(repeat) {
-            self.events.tell(delivery.event(), repeat);
+            self.events.add_delivery(delivery.event(), repeat);
         }
         self.deliveries.send(repeat);
         Ok(repeat)
@@ -131,10 +131,10 @@ impl SimState {
             return None;
         }
         let target = self.registrations.current()?;
-        let (n, body) = self.deliveries.start(target.url(), now)?;
+        let (n, body) = self.deliveries.start(&target.url, now)?;
         Some(Outgoing {
             n,
-            url: target.url().to_owned(),
+            url: target.url.clone(),
             headers: target.headers().clone(),
             body,
         })
@@ -186,7 +186,7 @@ impl SimState {
         let n = self.deliveries.enter(event, number)?;
         let repeat = manner.twice.then(|| self.deliveries.enter_again(n));
         for n in iter::once(n).chain(repeat.transpose()?) {
-            self.events.tell(number, n);
+            self.events.add_delivery(number, n);
             match manner.hold {
                 Some(hold) => self.deliveries.hold(n, hold),
                 None => self.deliveries.send(n),

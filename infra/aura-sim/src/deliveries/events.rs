@@ -1,27 +1,31 @@
 //! The log of events: everything that happened, also what nobody was told.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::world::event::{Entity, Event, EventName};
 
-/// One event, and what became of it.
-#[derive(Serialize)]
-pub(crate) struct LoggedEvent {
-    n: u64,
-    message: EventName,
-    entity: Entity,
-    /// By the wall clock; a seeded day tells its own in what it sends.
-    at: Timestamp,
-    fate: Fate,
-    /// Its deliveries, the repeats among them.
-    deliveries: Vec<u64>,
+/// An event that happened at AURA, whoever was told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggedEvent {
+    /// Its number, from 1.
+    pub n: u64,
+    /// Its name.
+    pub message: EventName,
+    /// What it is about.
+    pub entity: Entity,
+    /// When it happened, by the wall clock; a seeded day tells its own in what it sends.
+    pub at: Timestamp,
+    /// What became of it.
+    pub fate: Fate,
+    /// The numbers of its deliveries, the repeats among them.
+    pub deliveries: Vec<u64>,
 }
 
 /// What became of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Fate {
+pub enum Fate {
     /// It has a delivery, to whatever is registered when that goes out.
     Sent,
     /// The plan dropped it.
@@ -65,7 +69,7 @@ impl EventLog {
     }
 
     /// Writes down that event `n` has this delivery.
-    pub(crate) fn tell(&mut self, n: u64, delivery: u64) {
+    pub(crate) fn add_delivery(&mut self, n: u64, delivery: u64) {
         let place = usize::try_from(n).ok().and_then(|n| n.checked_sub(1));
         if let Some(event) = place.and_then(|place| self.log.get_mut(place)) {
             event.deliveries.push(delivery);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     deliveries::held::{HeldDeliveries, Hold},
@@ -18,25 +18,44 @@ use crate::{
 /// How many deliveries are under way at most.
 const MOST_AT_ONCE: usize = 16;
 
-/// One delivery: what is to be sent, and, later, what came of it.
-#[derive(Clone, Serialize)]
+/// A delivery: what is to be sent, and, later, what came of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Delivery {
-    n: u64,
-    message: EventName,
-    entity: Entity,
-    sent_at: Option<Timestamp>,
-    answered_at: Option<Timestamp>,
+pub struct Delivery {
+    /// Its number, from 1.
+    pub n: u64,
+    /// The event's name.
+    pub message: EventName,
+    /// What the event is about.
+    pub entity: Entity,
+    /// When it was sent; `None` while it waits.
+    pub sent_at: Option<Timestamp>,
+    /// When it was answered, or failed.
+    pub answered_at: Option<Timestamp>,
     /// Where it went: the registration that was in force when it was sent.
-    url: Option<String>,
-    status: Option<u16>,
-    error: Option<String>,
-    answer: Option<String>,
-    duplicate_of: Option<u64>,
-    body: String,
+    pub url: Option<String>,
+    /// The answer's HTTP status.
+    pub status: Option<u16>,
+    /// Why there was no answer, or only a part of one.
+    pub error: Option<String>,
+    /// The answer's body.
+    pub answer: Option<String>,
+    /// The number of the delivery that this one repeats.
+    pub duplicate_of: Option<u64>,
+    /// What is sent, byte for byte.
+    pub body: String,
     /// The number of the event that it tells.
     #[serde(skip)]
     event: u64,
+}
+
+/// The answer of `GET /_sim/deliveries`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeliveryReport<D = Delivery> {
+    /// How many have not been answered.
+    pub pending: usize,
+    /// Every delivery so far, in the order of their numbers.
+    pub deliveries: Vec<D>,
 }
 
 /// What came of one attempt. A status without a body is an answer that broke off.

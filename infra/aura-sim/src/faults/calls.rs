@@ -2,12 +2,18 @@
 
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+/// The call for a token, as faults and the log of calls name it.
+pub const TOKEN: &str = "POST /oauth/token";
+
+/// The registration of the webhook, as faults and the log of calls name it.
+pub const REGISTER: &str = "POST /notifiers/webhooks";
 
 /// The calls, as faults and the log of calls name them.
 pub(crate) const CALLS: [&str; 10] = [
-    "POST /oauth/token",
-    "POST /notifiers/webhooks",
+    TOKEN,
+    REGISTER,
     "POST /customers",
     "POST /customers/{id}/callouts",
     "POST /predefinedLocations/externalRef/{ref}/callouts",
@@ -25,15 +31,16 @@ pub(crate) const POLLS: [&str; 3] = [
     "GET /callouts/{id}/events",
 ];
 
-/// One call. Nothing of its headers and its body is kept.
-#[derive(Serialize)]
-pub(crate) struct Call {
+/// A call of AURA's API that came. Nothing of its headers and its body is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
     /// Method and path below `/panic-api/v2`: the route's pattern, if there is a route.
     #[serde(rename = "call")]
-    name: String,
-    at: Timestamp,
-    /// The status that was answered; none if nothing was.
-    status: Option<u16>,
+    pub name: String,
+    /// When it came.
+    pub at: Timestamp,
+    /// The status that was answered; `None` if nothing was.
+    pub status: Option<u16>,
 }
 
 /// Every call so far, oldest first.

@@ -4,67 +4,47 @@ use std::collections::BTreeMap;
 
 use axum::{
     Json,
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use crate::{faults::calls::CALLS, world::refusal::Refusal, world::registration::checked_headers};
+use crate::{
+    faults::calls::CALLS,
+    world::{refusal::Refusal, registration::checked_headers},
+};
 
 /// What an order that can't be read is told.
 const SHAPE: &str = r#"a fault is {"call": "POST /customers", "times": 1, "done": false, "answer": …}, where the answer is {"reply": {"status": 500, "headers": {}, "body": {}}}, {"patch": {}}, "breakOff", "hang" or "hangUp""#;
 
-/// A fault, as it is ordered.
-#[derive(Deserialize)]
+/// What goes wrong with the next calls of one kind. Faults of one call happen in the order in which
+/// they were ordered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Order {
-    call: String,
+pub struct Fault {
+    /// Method and path below `/panic-api/v2`, as the routes write it, such as
+    /// [`REGISTER`](super::REGISTER) or `GET /callouts/{id}`.
+    pub call: String,
+    /// How many calls it happens to.
     #[serde(default = "once")]
-    times: u32,
+    pub times: u32,
+    /// Whether the call is done although its answer is another.
     #[serde(default)]
-    done: bool,
-    answer: AnswerOrder,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum AnswerOrder {
-    Reply(ReplyOrder),
-    Patch(Value),
-    BreakOff,
-    Hang,
-    HangUp,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReplyOrder {
-    status: u16,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    #[serde(default)]
-    body: Value,
-}
-
-/// What goes wrong with so many of the next calls of one kind.
-#[derive(Clone)]
-pub(crate) struct Fault {
-    /// Method and path, as in [`CALLS`].
-    call: String,
-    times: u32,
-    done: bool,
-    pub(crate) answer: FaultyAnswer,
+    pub done: bool,
+    /// What the caller gets.
+    pub answer: FaultyAnswer,
 }
 
 /// What is answered to a call that goes wrong.
-#[derive(Clone)]
-pub(crate) enum FaultyAnswer {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FaultyAnswer {
     /// This, in place of the stand-in's own answer.
     Reply(Reply),
-    /// The stand-in's own answer, changed by a JSON merge patch (RFC 7396).
+    /// The stand-in's own answer, changed by a JSON merge patch (RFC 7396). The call is done.
     Patch(Value),
-    /// The first half of the stand-in's own answer.
+    /// The first half of the stand-in's own answer. The call is done.
     BreakOff,
     /// Nothing, for as long as the caller waits.
     Hang,
@@ -73,12 +53,17 @@ pub(crate) enum FaultyAnswer {
 }
 
 /// An answer of the test's choice.
-#[derive(Clone)]
-pub(crate) struct Reply {
-    status: StatusCode,
-    headers: HeaderMap,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reply {
+    /// From 200 to 999.
+    pub status: u16,
+    /// Headers that go with it, such as `location`.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
     /// Text goes as it is, so that it need not be JSON; `null` is no body.
-    body: Value,
+    #[serde(default)]
+    pub body: Value,
 }
 
 /// The faults that wait for their call, oldest first.
@@ -92,24 +77,42 @@ fn once() -> u32 {
 }
 
 impl Fault {
-    /// Checks an order; a refusal says what is allowed.
-    pub(crate) fn check(order: Value) -> Result<Self, Refusal> {
-        let order: Order = serde_json::from_value(order)
+    /// The next call is answered like this, and not done.
+    #[must_use]
+    pub fn once(call: &str, answer: FaultyAnswer) -> Self {
+        Self {
+            call: call.to_owned(),
+            times: 1,
+            done: false,
+            answer,
+        }
+    }
+
+    /// The next call is done, and its answer lost.
+    #[must_use]
+    pub fn lost_answer(call: &str) -> Self {
+        Self {
+            done: true,
+            ..Self::once(call, FaultyAnswer::HangUp)
+        }
+    }
+
+    /// Reads and checks an order; a refusal says what is allowed.
+    pub(crate) fn read(order: Value) -> Result<Self, Refusal> {
+        let fault: Self = serde_json::from_value(order)
             .map_err(|error| Refusal::Malformed(format!("{error}: {SHAPE}")))?;
-        if !CALLS.contains(&order.call.as_str()) {
-            let (call, known) = (order.call, CALLS.join(", "));
+        if !CALLS.contains(&fault.call.as_str()) {
+            let (call, known) = (fault.call, CALLS.join(", "));
             let message = format!("call {call} is unknown: the calls are {known}");
             return Err(Refusal::Malformed(message));
         }
-        if order.times == 0 {
+        if fault.times == 0 {
             return Err(Refusal::Malformed("times is at least 1".to_owned()));
         }
-        Ok(Self {
-            call: order.call,
-            times: order.times,
-            done: order.done,
-            answer: FaultyAnswer::check(order.answer)?,
-        })
+        if let FaultyAnswer::Reply(reply) = &fault.answer {
+            reply.clone().response()?;
+        }
+        Ok(fault)
     }
 
     /// Whether the call is done all the same. It is wherever its own answer is needed.
@@ -120,40 +123,35 @@ impl Fault {
 }
 
 impl FaultyAnswer {
-    fn check(order: AnswerOrder) -> Result<Self, Refusal> {
-        Ok(match order {
-            AnswerOrder::Reply(reply) => Self::Reply(Reply::check(reply)?),
-            AnswerOrder::Patch(patch) => Self::Patch(patch),
-            AnswerOrder::BreakOff => Self::BreakOff,
-            AnswerOrder::Hang => Self::Hang,
-            AnswerOrder::HangUp => Self::HangUp,
+    /// AURA's form of a refusal: a status and a `message`.
+    #[must_use]
+    pub fn refusal(status: u16, message: &str) -> Self {
+        Self::Reply(Reply {
+            status,
+            headers: BTreeMap::new(),
+            body: json!({"message": message}),
         })
     }
 }
 
 impl Reply {
-    fn check(order: ReplyOrder) -> Result<Self, Refusal> {
-        let status = StatusCode::from_u16(order.status)
+    /// The answer as it goes out; a refusal names what HTTP can't carry.
+    pub(crate) fn response(self) -> Result<Response, Refusal> {
+        let status = StatusCode::from_u16(self.status)
             .ok()
             // What is below is never a call's last answer.
             .filter(|status| status.as_u16() >= 200)
             .ok_or_else(|| Refusal::Malformed("status is 200 to 999".to_owned()))?;
-        Ok(Self {
-            status,
-            headers: checked_headers(&order.headers)?,
-            body: order.body,
-        })
-    }
-
-    pub(crate) fn into_response(self) -> Response {
         let mut response = match self.body {
             Value::Null => ().into_response(),
             Value::String(text) => text.into_response(),
             json => Json(json).into_response(),
         };
-        *response.status_mut() = self.status;
-        response.headers_mut().extend(self.headers);
+        *response.status_mut() = status;
         response
+            .headers_mut()
+            .extend(checked_headers(&self.headers)?);
+        Ok(response)
     }
 }
 
@@ -184,36 +182,12 @@ impl Faults {
     }
 }
 
-/// Changes `target` as RFC 7396 says: what is `null` in the patch goes, objects are changed field
-/// by field, and everything else is replaced.
-pub(crate) fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(changes) = patch else {
-        target.clone_from(patch);
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(serde_json::Map::new());
-    }
-    let Value::Object(fields) = target else {
-        return;
-    };
-    for (key, change) in changes {
-        if change.is_null() {
-            fields.remove(key);
-        } else {
-            merge(fields.entry(key).or_insert(Value::Null), change);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn fault(call: &str, times: u32) -> Fault {
-        Fault::check(json!({"call": call, "times": times, "answer": "hang"})).unwrap()
+        Fault::read(json!({"call": call, "times": times, "answer": "hang"})).unwrap()
     }
 
     #[test]
@@ -232,59 +206,5 @@ mod tests {
         assert_eq!(take("POST /customers"), None);
         assert_eq!(take("POST /oauth/token"), Some(false));
         assert_eq!(faults.count(), 0);
-    }
-
-    /// The examples of RFC 7396, appendix A.
-    #[test]
-    fn a_merge_patch_does_what_its_rfc_says() {
-        let examples = [
-            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
-            (
-                json!({"a": "b"}),
-                json!({"b": "c"}),
-                json!({"a": "b", "b": "c"}),
-            ),
-            (json!({"a": "b"}), json!({"a": null}), json!({})),
-            (
-                json!({"a": "b", "b": "c"}),
-                json!({"a": null}),
-                json!({"b": "c"}),
-            ),
-            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": "c"}), json!({"a": ["b"]}), json!({"a": ["b"]})),
-            (
-                json!({"a": {"b": "c"}}),
-                json!({"a": {"b": "d", "c": null}}),
-                json!({"a": {"b": "d"}}),
-            ),
-            (
-                json!({"a": [{"b": "c"}]}),
-                json!({"a": [1]}),
-                json!({"a": [1]}),
-            ),
-            (json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"])),
-            (json!({"a": "b"}), json!(["c"]), json!(["c"])),
-            (json!({"a": "foo"}), json!(null), json!(null)),
-            (json!({"a": "foo"}), json!("bar"), json!("bar")),
-            (
-                json!({"e": null}),
-                json!({"a": 1}),
-                json!({"e": null, "a": 1}),
-            ),
-            (
-                json!([1, 2]),
-                json!({"a": "b", "c": null}),
-                json!({"a": "b"}),
-            ),
-            (
-                json!({}),
-                json!({"a": {"bb": {"ccc": null}}}),
-                json!({"a": {"bb": {}}}),
-            ),
-        ];
-        for (mut target, patch, expected) in examples {
-            merge(&mut target, &patch);
-            assert_eq!(target, expected, "{patch}");
-        }
     }
 }

@@ -3,7 +3,7 @@
 //! Where the documentation doesn't give an answer's shape, it is the plainest that fits beside
 //! those it does give: a `message`, and the thing under its name, with status 200.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -29,18 +29,18 @@ use crate::{
 pub(crate) const PREFIX: &str = "/panic-api/v2";
 
 /// The body of the token call.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Credentials {
-    client_id: String,
-    client_secret: String,
+pub(crate) struct Credentials {
+    pub(crate) client_id: String,
+    pub(crate) client_secret: String,
 }
 
 /// The token call's answer.
-#[derive(Serialize)]
-struct IssuedToken {
-    access_token: String,
-    token_type: &'static str,
+#[derive(Serialize, Deserialize)]
+pub(crate) struct IssuedToken {
+    pub(crate) access_token: String,
+    token_type: Cow<'static, str>,
     expires_in: i64,
 }
 
@@ -62,9 +62,9 @@ struct Notifier {
     config: [NotifierConfig; 1],
 }
 
-#[derive(Serialize)]
-pub(crate) struct CalloutContent {
-    pub(crate) callout: NestedCallout,
+#[derive(Serialize, Deserialize)]
+pub(crate) struct CalloutContent<C = NestedCallout> {
+    pub(crate) callout: C,
 }
 
 #[derive(Serialize)]
@@ -117,7 +117,7 @@ async fn issue_token(
         .issue(access_token.clone(), Timestamp::now());
     Ok(Json(IssuedToken {
         access_token,
-        token_type: "Bearer",
+        token_type: "Bearer".into(),
         expires_in: tokens::LIFETIME.as_secs(),
     }))
 }

@@ -20,7 +20,7 @@ use tokio::task::yield_now;
 
 use crate::{
     faults::in_force::PollFate,
-    faults::ordered::{Fault, FaultyAnswer, merge},
+    faults::ordered::{Fault, FaultyAnswer},
     http::api::PREFIX,
     http::extract::AsOf,
     sim::Sim,
@@ -73,11 +73,8 @@ async fn go_wrong(sim: &Sim, fault: Fault, request: Request, next: Next) -> Opti
         None
     };
     match fault.answer {
-        FaultyAnswer::Reply(reply) => Some(reply.into_response()),
-        FaultyAnswer::Patch(patch) => Some(match patched(own?, &patch).await {
-            Ok(answer) => answer,
-            Err(refusal) => refusal.into_response(),
-        }),
+        FaultyAnswer::Reply(reply) => Some(reply.response().into_response()),
+        FaultyAnswer::Patch(patch) => Some(patched(own?, &patch).await.into_response()),
         FaultyAnswer::BreakOff => Some(broken_off(own?).await),
         FaultyAnswer::Hang => {
             // Ends early when the caller hangs up.
@@ -91,7 +88,7 @@ async fn go_wrong(sim: &Sim, fault: Fault, request: Request, next: Next) -> Opti
 async fn patched(own: Response, patch: &Value) -> Result<Response, Refusal> {
     let status = own.status();
     let mut body: Value = serde_json::from_slice(&bytes_of(own.into_body()).await)?;
-    merge(&mut body, patch);
+    json_patch::merge(&mut body, patch);
     Ok((status, Json(body)).into_response())
 }
 

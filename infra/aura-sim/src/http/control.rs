@@ -11,40 +11,27 @@ use axum::{
     routing::{get, post, put},
 };
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    deliveries::log::Delivery,
+    deliveries::log::DeliveryReport,
     faults::ordered::Fault,
     faults::plan::Plan,
     http::api::CalloutContent,
     http::extract::{JsonBody, Segments},
     play::{self, DayReport},
     sim::Sim,
-    world::callout::{Callout, Controller},
+    world::callout::{CalloutState, Controller},
     world::crowd::CrowdOrder,
     world::day::Day,
     world::location::{Position, PredefinedLocation},
     world::refusal::Refusal,
-    world::registration::{Registration, RegistrationRequest},
+    world::registration::{Registration, RegistrationReport, RegistrationRequest},
 };
 
 /// What a plan that can't be read is told.
 const PLAN_SHAPE: &str = r#"a plan is {"seed": 1, "deliveries": {"drop": 0.1, "duplicate": 0.1, "reorder": 0.1, "delay": {"share": 0.1, "mostMs": 3000}, "bare": 0.5}, "dark": {"everySeconds": 600, "forSeconds": 120, "firstAfterSeconds": 60}, "loseRegistrationAfterSeconds": 90, "polls": {"fail": 0.1, "stale": {"share": 0.1, "mostMs": 2000}}}, where all but the seed can be left out"#;
-
-/// The registration in force, and every one so far with it, oldest first.
-#[derive(Serialize)]
-struct RegistrationReport<'a> {
-    current: Option<&'a Registration>,
-    history: &'a [Registration],
-}
-
-#[derive(Serialize)]
-struct DeliveryReport<'a> {
-    pending: usize,
-    deliveries: Vec<&'a Delivery>,
-}
 
 #[derive(Serialize)]
 struct Resent {
@@ -57,53 +44,32 @@ struct WaitingFaults {
     waiting: usize,
 }
 
-#[derive(Serialize)]
-struct ForgottenFaults {
-    forgotten: usize,
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ForgottenFaults {
+    pub(crate) forgotten: usize,
 }
 
-#[derive(Serialize)]
-struct ExpiredTokens {
-    expired: usize,
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ExpiredTokens {
+    pub(crate) expired: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct StartedPlan {
-    started_at: Timestamp,
+pub(crate) struct StartedPlan {
+    pub(crate) started_at: Timestamp,
 }
 
 /// How many deliveries were held back until the plan's end.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct EndedPlan {
-    held_back: usize,
+pub(crate) struct EndedPlan {
+    pub(crate) held_back: usize,
 }
 
 #[derive(Serialize)]
 struct RaisedCrowd {
     raised: usize,
-}
-
-/// A callout as it is, in few words.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct CalloutState {
-    id: u64,
-    status: &'static str,
-    closed: bool,
-    created_at: Timestamp,
-}
-
-impl CalloutState {
-    fn of(callout: &Callout) -> Self {
-        Self {
-            id: callout.id,
-            status: callout.status(),
-            closed: callout.closed,
-            created_at: callout.created_at,
-        }
-    }
 }
 
 /// The routes.
@@ -187,7 +153,7 @@ async fn order_fault(
     State(sim): State<Arc<Sim>>,
     JsonBody(order): JsonBody<Value>,
 ) -> Result<Json<WaitingFaults>, Refusal> {
-    let fault = Fault::check(order)?;
+    let fault = Fault::read(order)?;
     let mut state = sim.state();
     state.faults.add(fault);
     let waiting = state.faults.count();
@@ -208,7 +174,7 @@ async fn registration(State(sim): State<Arc<Sim>>) -> Response {
     let state = sim.state();
     Json(RegistrationReport {
         current: state.registrations.current(),
-        history: state.registrations.history(),
+        history: state.registrations.history().iter().collect(),
     })
     .into_response()
 }

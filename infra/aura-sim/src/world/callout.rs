@@ -3,13 +3,15 @@
 //! A callout is active until it is closed. The documentation doesn't say whether a cancelled
 //! callout still counts as active; here it does, because only `CALLOUT_CLOSED` says the end.
 
+use std::{borrow::Cow, fmt};
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::world::location::Position;
 
 /// The body of `POST /customers/{customerId}/callouts`.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct NewCallout {
     pub(crate) location: Position,
     #[serde(flatten)]
@@ -18,7 +20,7 @@ pub(crate) struct NewCallout {
 
 /// What kind of help is asked for. It is all that the body of
 /// `POST /predefinedLocations/externalRef/{ref}/callouts` may say, and an absent number is 1.
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Emergency {
     #[serde(default = "first")]
@@ -32,6 +34,8 @@ fn first() -> u64 {
 }
 
 impl Emergency {
+    /// The usual classification.
+    pub(crate) const REAL: u64 = 1;
     /// The classification that is a test here; every other number is a real emergency.
     pub(crate) const TEST: u64 = 2;
 
@@ -41,14 +45,14 @@ impl Emergency {
 }
 
 /// The body of `POST /callouts/{id}/cancel`.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Cancellation {
     pub(crate) safe_code: Option<String>,
 }
 
 /// The body of `POST /callouts/{id}/events`.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Remark {
     pub(crate) message: String,
 }
@@ -64,15 +68,28 @@ pub(crate) struct StreamEntry {
 }
 
 /// What the control room can do with a callout.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Controller {
+pub enum Controller {
+    /// Dispatches a responder by hand.
     Dispatch,
+    /// A responder acknowledges, with an estimated time of arrival.
     Acknowledge,
+    /// A responder arrives on the scene.
     Arrive,
+    /// A responder is done.
     Complete,
+    /// Takes ownership.
     Own,
+    /// Closes the callout.
     Close,
+}
+
+/// The name in the path of the call.
+impl fmt::Display for Controller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// A responder on one callout, and how far the response is.
@@ -125,6 +142,31 @@ impl Callout {
             Some(last) if last.completed_at.is_some() => "Responder Completed",
             Some(last) if last.arrived_at.is_some() => "Responder Arrived",
             Some(_) => "Responder Dispatched",
+        }
+    }
+}
+
+/// A callout as it is, in few words, whatever a plan makes of the answers to partners.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CalloutState {
+    /// Its id.
+    pub id: u64,
+    /// AURA's free text.
+    pub status: Cow<'static, str>,
+    /// Whether it is over.
+    pub closed: bool,
+    /// When it was raised: a day's callouts follow the day's own clock.
+    pub created_at: Timestamp,
+}
+
+impl CalloutState {
+    pub(crate) fn of(callout: &Callout) -> Self {
+        Self {
+            id: callout.id,
+            status: callout.status().into(),
+            closed: callout.closed,
+            created_at: callout.created_at,
         }
     }
 }

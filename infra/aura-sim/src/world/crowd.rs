@@ -1,7 +1,7 @@
 //! A crowd: callouts that were there before anybody looked.
 
 use jiff::SignedDuration;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     world::callout::Emergency,
@@ -20,7 +20,7 @@ const AGE: SignedDuration = SignedDuration::from_hours(7 * 24);
 const MOST: u64 = 100_000;
 
 /// The body of `POST /_sim/crowd`.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct CrowdOrder {
     pub(crate) callouts: u64,
 }

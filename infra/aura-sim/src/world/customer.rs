@@ -4,7 +4,7 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 /// The body of `POST /customers`.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct NewCustomer {
     pub(crate) customer: Person,
     pub(crate) subscription: Option<Terms>,
@@ -33,7 +33,7 @@ pub(crate) struct Terms {
 }
 
 /// A customer as AURA tells of it.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Customer {
     pub(crate) id: u64,
     #[serde(flatten)]
@@ -41,7 +41,7 @@ pub(crate) struct Customer {
 }
 
 /// A subscription as AURA tells of it.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Subscription {
     pub(crate) id: u64,
@@ -51,7 +51,7 @@ pub(crate) struct Subscription {
 }
 
 /// What `POST /customers` made.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct CreatedCustomer {
     pub(crate) customer: Customer,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng, seq::IndexedRandom as _};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     world::callout::{Cancellation, Controller, Emergency, NewCallout, Remark},
@@ -32,22 +32,23 @@ const MOST_EVENTS: u64 = 100_000;
 /// How many emergencies are alive at a time at most.
 const MOST_ALIVE: usize = 12;
 
-/// The body of `POST /_sim/day`.
-#[derive(Deserialize)]
+/// A random day of emergencies, as it is ordered: the body of `POST /_sim/day`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Day {
-    pub(crate) seed: u32,
+pub struct Day {
+    /// What the day is made from: the same seed makes the same events. A seed can be played once.
+    pub seed: u32,
     /// How many distinct events the day has.
-    pub(crate) events: u64,
+    pub events: u64,
     /// How many deliveries are queued each second, duplicates among them.
-    pub(crate) per_second: f64,
+    pub per_second: f64,
     /// How many duplicates come on top, as a share of `events`.
     #[serde(default)]
-    pub(crate) duplicates: f64,
+    pub duplicates: f64,
     /// How many more events of the day happen at least between the raising of a callout and its
     /// closing.
     #[serde(default)]
-    pub(crate) closing_after: u64,
+    pub closing_after: u64,
 }
 
 /// One part of a story, after the callout has been raised.

@@ -8,7 +8,7 @@
 //! stand-in's own, as is a category that is plain text.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::world::callout::{Callout, Responder};
 
@@ -25,9 +25,9 @@ struct Description {
 }
 
 /// `{"id": 1}`
-#[derive(Clone, Serialize)]
-struct Reference {
-    id: u64,
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Reference {
+    pub(crate) id: u64,
 }
 
 /// `{"name": "…"}`
@@ -239,9 +239,9 @@ impl ResponderDetails {
             responder: Reference { id: responder.id },
             supplier: Supplier {
                 name: if responder.id.is_multiple_of(2) {
-                    "Northern ResponderDetails"
+                    "Northern Response"
                 } else {
-                    "Southern ResponderDetails"
+                    "Southern Response"
                 },
             },
             dispatched_at: responder.dispatched_at,
