@@ -117,6 +117,12 @@ impl Aura {
         Ok(aura)
     }
 
+    /// The token, for calls that this client doesn't have.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// Creates a customer with a subscription, and returns the customer's id.
     pub async fn create_customer(&self, mobile: &str) -> Result<String> {
         let new = NewCustomer {

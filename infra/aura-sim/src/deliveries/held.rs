@@ -1,4 +1,4 @@
-//! DeliveryLog that are held back: until a time comes, or until a later one overtakes them.
+//! Deliveries that are held back: until a time comes, or until a later one overtakes them.
 
 use std::collections::BTreeMap;
 

@@ -12,7 +12,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     deliveries::log::DeliveryReport,
@@ -32,17 +32,6 @@ use crate::{
 
 /// What a plan that can't be read is told.
 const PLAN_SHAPE: &str = r#"a plan is {"seed": 1, "deliveries": {"drop": 0.1, "duplicate": 0.1, "reorder": 0.1, "delay": {"share": 0.1, "mostMs": 3000}, "bare": 0.5}, "dark": {"everySeconds": 600, "forSeconds": 120, "firstAfterSeconds": 60}, "loseRegistrationAfterSeconds": 90, "polls": {"fail": 0.1, "stale": {"share": 0.1, "mostMs": 2000}}}, where all but the seed can be left out"#;
-
-#[derive(Serialize)]
-struct Resent {
-    n: u64,
-}
-
-/// How many faults wait.
-#[derive(Serialize)]
-struct WaitingFaults {
-    waiting: usize,
-}
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct ForgottenFaults {
@@ -65,11 +54,6 @@ pub(crate) struct StartedPlan {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct EndedPlan {
     pub(crate) held_back: usize,
-}
-
-#[derive(Serialize)]
-struct RaisedCrowd {
-    raised: usize,
 }
 
 /// The routes.
@@ -132,10 +116,10 @@ async fn end_plan(State(sim): State<Arc<Sim>>) -> Json<EndedPlan> {
 async fn raise_crowd(
     State(sim): State<Arc<Sim>>,
     JsonBody(order): JsonBody<CrowdOrder>,
-) -> Result<Json<RaisedCrowd>, Refusal> {
+) -> Result<Json<Value>, Refusal> {
     order.check()?;
     let raised = sim.state().crowd(order.callouts, Timestamp::now())?;
-    Ok(Json(RaisedCrowd { raised }))
+    Ok(Json(json!({ "raised": raised })))
 }
 
 /// The tokens that were given out, for a test that looks where they must not be.
@@ -152,12 +136,12 @@ async fn expire_tokens(State(sim): State<Arc<Sim>>) -> Json<ExpiredTokens> {
 async fn order_fault(
     State(sim): State<Arc<Sim>>,
     JsonBody(order): JsonBody<Value>,
-) -> Result<Json<WaitingFaults>, Refusal> {
+) -> Result<Json<Value>, Refusal> {
     let fault = Fault::read(order)?;
     let mut state = sim.state();
     state.faults.add(fault);
     let waiting = state.faults.count();
-    Ok(Json(WaitingFaults { waiting }))
+    Ok(Json(json!({ "waiting": waiting })))
 }
 
 async fn forget_faults(State(sim): State<Arc<Sim>>) -> Json<ForgottenFaults> {
@@ -202,9 +186,9 @@ async fn deliveries(State(sim): State<Arc<Sim>>) -> Response {
 async fn resend(
     State(sim): State<Arc<Sim>>,
     Segments(n): Segments<u64>,
-) -> Result<Json<Resent>, Refusal> {
+) -> Result<Json<Value>, Refusal> {
     let n = sim.tell_again(n)?;
-    Ok(Json(Resent { n }))
+    Ok(Json(json!({ "n": n })))
 }
 
 async fn locations(State(sim): State<Arc<Sim>>) -> Json<BTreeMap<String, PredefinedLocation>> {

@@ -93,7 +93,7 @@ pub enum Kind {
     Subscription,
 }
 
-/// The thing an event is about. DeliveryLog about one entity keep their order.
+/// The thing an event is about. Deliveries about one entity keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Entity {
     /// What kind of thing it is.
