@@ -46,7 +46,7 @@ use crate::{
 const LONGEST_DAY: Duration = Duration::from_hours(24);
 /// The list of ten thousand deliveries takes its time to be written and read.
 const LONGEST_LIST: Duration = Duration::from_mins(1);
-/// Between two looks at the list.
+/// The pause between two looks at the list.
 const POLL: Duration = Duration::from_millis(20);
 /// When a customer's subscription begins: 2026-01-01T00:00:00Z.
 const VALID_FROM: Timestamp = Timestamp::constant(1_767_225_600, 0);

@@ -1,4 +1,4 @@
-//! All that the stand-in remembers, and the way from a change to its deliveries.
+//! The stand-in's state, and the way from a change to its deliveries.
 
 use std::{collections::BTreeSet, iter};
 
@@ -22,11 +22,11 @@ use crate::{
 /// The first id that the API gives out. The ids of a seeded day start far above.
 const FIRST_ID: u64 = 5001;
 
-/// All that the stand-in remembers.
+/// The whole state of a stand-in.
 pub(crate) struct SimState {
     pub(crate) world: World,
     pub(crate) ids: Ids,
-    /// What each callout looked like when. The API reads callouts here.
+    /// Every callout's versions. The API reads callouts here.
     pub(crate) history: History,
     pub(crate) tokens: Tokens,
     pub(crate) registrations: Registrations,
@@ -117,7 +117,7 @@ impl SimState {
         (n, trouble)
     }
 
-    /// Ends the plan, and lets go what was held back: how many deliveries.
+    /// Ends the plan, and returns how many deliveries it held back. They go now.
     pub(crate) fn end_plan(&mut self) -> usize {
         self.plan = None;
         self.deliveries.release_all()
@@ -140,7 +140,7 @@ impl SimState {
         })
     }
 
-    /// When next something goes by the clock alone. In the dark nothing does, before it ends.
+    /// The time at which the clock alone next lets something go. Nothing goes before the dark ends.
     pub(crate) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
         let turn = self.plan.as_ref().and_then(|plan| plan.next_turn(now));
         let held = self.deliveries.next_due().filter(|_| !self.is_dark(now));
@@ -171,7 +171,7 @@ impl SimState {
         }
     }
 
-    /// Under which name the next event is sent and how, or what becomes of it instead.
+    /// Decides under which name the next event is sent and how, or why it is not sent.
     fn judge(&self, message: EventName, now: Timestamp) -> Result<(EventName, Manner), Fate> {
         let registration = self.registrations.current().ok_or(Fate::Unregistered)?;
         let name = registration.name_for(message).ok_or(Fate::Unlisted)?;

@@ -1,28 +1,28 @@
-//! The log of events: everything that happened, also what nobody was told.
+//! The log of events: it has each event that happened, even if no webhook was told of it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::world::event::{Entity, Event, EventName};
 
-/// An event that happened at AURA, whoever was told of it.
+/// An event that happened at AURA, even if no webhook was told of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoggedEvent {
-    /// Its number, from 1.
+    /// Its number; the first event is 1.
     pub n: u64,
     /// Its name.
     pub message: EventName,
-    /// What it is about.
+    /// The thing that it is about.
     pub entity: Entity,
-    /// When it happened, by the wall clock; a seeded day tells its own in what it sends.
+    /// When it happened by the wall clock. What a seeded day sends has the day's own time.
     pub at: Timestamp,
-    /// What became of it.
+    /// What AURA did with it.
     pub fate: Fate,
-    /// The numbers of its deliveries, the repeats among them.
+    /// The numbers of its deliveries, repeats included.
     pub deliveries: Vec<u64>,
 }
 
-/// What became of an event.
+/// What AURA did with an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fate {
@@ -38,7 +38,7 @@ pub enum Fate {
     Unlisted,
 }
 
-/// Every event so far, oldest first. The first is number 1.
+/// The log of events, oldest first.
 #[derive(Default)]
 pub(crate) struct EventLog {
     log: Vec<LoggedEvent>,

@@ -1,8 +1,8 @@
 //! The log of deliveries, and which of them may be sent next.
 //!
-//! A delivery waits in the lane of its entity, unless it is held back before. A lane has at most one delivery under way, so
-//! what is said about one callout arrives in the order in which it happened; lanes don't wait
-//! for one another, up to [`MOST_AT_ONCE`].
+//! A delivery waits in the lane of its entity, unless it is held back first. A lane has at most one
+//! delivery under way, so what is said about one callout arrives in the order in which it happened.
+//! Lanes don't wait for one another, up to [`MOST_AT_ONCE`].
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -18,11 +18,11 @@ use crate::{
 /// How many deliveries are under way at most.
 const MOST_AT_ONCE: usize = 16;
 
-/// A delivery: what is to be sent, and, later, what came of it.
+/// One POST to the webhook: what is to be sent, and later what the receiver answered.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Delivery {
-    /// Its number, from 1.
+    /// Its number; the first delivery is 1.
     pub n: u64,
     /// The event's name.
     pub message: EventName,
@@ -32,7 +32,7 @@ pub struct Delivery {
     pub sent_at: Option<Timestamp>,
     /// When it was answered, or failed.
     pub answered_at: Option<Timestamp>,
-    /// Where it went: the registration that was in force when it was sent.
+    /// The URL that was registered when it was sent.
     pub url: Option<String>,
     /// The answer's HTTP status.
     pub status: Option<u16>,
@@ -58,14 +58,15 @@ pub struct DeliveryReport<D = Delivery> {
     pub deliveries: Vec<D>,
 }
 
-/// What came of one attempt. A status without a body is an answer that broke off.
+/// The result of the one attempt to send a delivery. A status without a body is an answer that broke
+/// off.
 pub(crate) struct Attempt {
     pub(crate) status: Option<u16>,
     pub(crate) body: Option<String>,
     pub(crate) error: Option<String>,
 }
 
-/// Every delivery so far, by its number (the first is 1), and those that wait.
+/// The log of deliveries by their numbers, and the deliveries that wait.
 #[derive(Default)]
 pub(crate) struct DeliveryLog {
     log: BTreeMap<u64, Delivery>,
@@ -93,7 +94,7 @@ impl Delivery {
         self.answered_at.is_some()
     }
 
-    /// Whether the receiver took it.
+    /// Whether the receiver answered that it has it (2xx).
     pub(crate) fn is_accepted(&self) -> bool {
         self.status
             .is_some_and(|status| (200..300).contains(&status))
@@ -159,14 +160,14 @@ impl DeliveryLog {
         }
     }
 
-    /// Lets those go whose time has come.
+    /// Releases the deliveries whose time has come.
     pub(crate) fn release_due(&mut self, now: Timestamp) {
         for n in self.held.due(now) {
             self.send(n);
         }
     }
 
-    /// Lets all go that are held back, and says how many they were.
+    /// Releases every delivery that is held back, and returns how many there were.
     pub(crate) fn release_all(&mut self) -> usize {
         let held = self.held.all();
         for &n in &held {
@@ -175,7 +176,7 @@ impl DeliveryLog {
         held.len()
     }
 
-    /// When the next of those that are held back goes.
+    /// The time at which the next held delivery goes.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         self.held.next_due()
     }

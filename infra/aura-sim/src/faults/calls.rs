@@ -24,26 +24,26 @@ pub(crate) const CALLS: [&str; 10] = [
     "POST /callouts/{id}/events",
 ];
 
-/// Those of them that read callouts.
+/// The calls that read callouts.
 pub(crate) const POLLS: [&str; 3] = [
     "GET /callouts/activeCallouts",
     "GET /callouts/{id}",
     "GET /callouts/{id}/events",
 ];
 
-/// A call of AURA's API that came. Nothing of its headers and its body is kept.
+/// A call of AURA's API that the stand-in received. Its headers and its body are not kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     /// Method and path below `/panic-api/v2`: the route's pattern, if there is a route.
     #[serde(rename = "call")]
     pub name: String,
-    /// When it came.
+    /// When it arrived.
     pub at: Timestamp,
     /// The status that was answered; `None` if nothing was.
     pub status: Option<u16>,
 }
 
-/// Every call so far, oldest first.
+/// The log of calls, oldest first.
 #[derive(Default)]
 pub(crate) struct CallLog {
     log: Vec<Call>,

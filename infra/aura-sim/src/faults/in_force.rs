@@ -1,4 +1,4 @@
-//! A plan under way: what it decides about each event and each call.
+//! A plan in force: what it decides about each event and each call.
 //!
 //! Every decision is drawn from the seed and the number of what it is about, and all draws of one
 //! number are made whether they are needed or not. So neither the order in which things happen nor
@@ -19,7 +19,7 @@ use crate::{
 /// How long a delivery waits to be overtaken when the plan doesn't say how late one may be.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
-/// What a call that fails is answered.
+/// The statuses of a call that the plan lets fail.
 const FAILURES: [StatusCode; 4] = [
     StatusCode::TOO_MANY_REQUESTS,
     StatusCode::INTERNAL_SERVER_ERROR,
@@ -27,18 +27,18 @@ const FAILURES: [StatusCode; 4] = [
     StatusCode::SERVICE_UNAVAILABLE,
 ];
 
-/// A plan, since it is in force.
+/// A plan, and when it began.
 pub(crate) struct PlanInForce {
     plan: Plan,
     since: Timestamp,
     registration_lost: bool,
 }
 
-/// How an event is sent.
+/// The way in which an event is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Manner {
     pub(crate) twice: bool,
-    /// With no more than its name and an id, if it is a status event.
+    /// Whether it has no more than its name and an id, if it is a status event.
     pub(crate) bare: bool,
     pub(crate) hold: Option<Hold>,
 }
@@ -137,8 +137,8 @@ impl PlanInForce {
         lost
     }
 
-    /// When next the plan lets something go or does something: the end of the window, or the loss
-    /// of the registration.
+    /// The time at which the plan next changes something: the end of a dark window, or the loss of the
+    /// registration.
     pub(crate) fn next_turn(&self, now: Timestamp) -> Option<Timestamp> {
         let turns = [self.dark_until(now), self.registration_loss()];
         turns.into_iter().flatten().min()

@@ -15,7 +15,7 @@ use crate::{
     world::{refusal::Refusal, registration::checked_headers},
 };
 
-/// What an order that can't be read is told.
+/// The message for an order that can't be read.
 const SHAPE: &str = r#"a fault is {"call": "POST /customers", "times": 1, "done": false, "answer": …}, where the answer is {"reply": {"status": 500, "headers": {}, "body": {}}}, {"patch": {}}, "breakOff", "hang" or "hangUp""#;
 
 /// What goes wrong with the next calls of one kind. Faults of one call happen in the order in which
@@ -66,7 +66,7 @@ pub struct Reply {
     pub body: Value,
 }
 
-/// The faults that wait for their call, oldest first.
+/// The ordered faults that have not happened yet, oldest first.
 #[derive(Default)]
 pub(crate) struct Faults {
     waiting: Vec<Fault>,
@@ -77,7 +77,7 @@ fn once() -> u32 {
 }
 
 impl Fault {
-    /// The next call is answered like this, and not done.
+    /// A fault for the next call: it is answered like this, and not done.
     #[must_use]
     pub fn once(call: &str, answer: FaultyAnswer) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl Fault {
         }
     }
 
-    /// The next call is done, and its answer lost.
+    /// A fault for the next call: it is done, and its answer is lost.
     #[must_use]
     pub fn lost_answer(call: &str) -> Self {
         Self {
@@ -115,7 +115,7 @@ impl Fault {
         Ok(fault)
     }
 
-    /// Whether the call is done all the same. It is wherever its own answer is needed.
+    /// Whether the call is done all the same. It is whenever its own answer is needed.
     pub(crate) fn is_done(&self) -> bool {
         let own = matches!(self.answer, FaultyAnswer::Patch(_) | FaultyAnswer::BreakOff);
         self.done || own
@@ -160,7 +160,7 @@ impl Faults {
         self.waiting.push(fault);
     }
 
-    /// The fault that is this call's, if one waits: the oldest first.
+    /// Takes the oldest fault that waits for this call.
     pub(crate) fn take(&mut self, call: &str) -> Option<Fault> {
         let n = self.waiting.iter().position(|fault| fault.call == call)?;
         let fault = self.waiting.get_mut(n)?;
@@ -171,12 +171,12 @@ impl Faults {
         Some(fault.clone())
     }
 
-    /// Forgets all, and says how many they were.
+    /// Forgets every fault, and returns how many there were.
     pub(crate) fn clear(&mut self) -> usize {
         self.waiting.drain(..).count()
     }
 
-    /// How many wait.
+    /// The number of faults that wait.
     pub(crate) fn count(&self) -> usize {
         self.waiting.len()
     }

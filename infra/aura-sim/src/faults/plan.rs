@@ -8,12 +8,12 @@ use crate::world::history::REACH_MS;
 /// The longest time that a plan may name, in seconds: a week.
 const MOST_SECONDS: f64 = 604_800.0;
 
-/// How unreliable AURA is to be. What isn't said never happens; all decisions follow from the
-/// seed, times apart.
+/// How unreliable AURA is to be. A fault that the plan does not name never happens. All decisions
+/// except times follow from the seed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Plan {
-    /// What the decisions are drawn from.
+    /// The seed of all decisions.
     pub seed: u64,
     /// What becomes of the deliveries.
     #[serde(default)]
@@ -81,7 +81,7 @@ pub struct PollFaults {
     pub stale: Late,
 }
 
-/// A plan that cannot be: which member is wrong, and what it must be.
+/// The error of a plan that is not possible: it names the member and its rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{member} must be {rule}")]
 pub struct WrongPlan {
@@ -90,7 +90,7 @@ pub struct WrongPlan {
 }
 
 impl Plan {
-    /// Refuses what cannot be.
+    /// Refuses a plan that is not possible.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Callouts: what is asked for, and what is known of each.
+//! Callouts: the requests that concern them, and the state of each.
 //!
 //! A callout is active until it is closed. The documentation doesn't say whether a cancelled
 //! callout still counts as active; here it does, because only `CALLOUT_CLOSED` says the end.
@@ -111,12 +111,12 @@ pub(crate) struct Callout {
     pub(crate) position: Position,
     pub(crate) emergency: Emergency,
     pub(crate) created_at: Timestamp,
-    /// The one who acted last stands last.
+    /// The responders; the one who acted last stands last.
     pub(crate) responders: Vec<Responder>,
     pub(crate) owner: Option<u64>,
     pub(crate) cancelled: bool,
     pub(crate) closed: bool,
-    /// What was added to it, oldest first.
+    /// The event stream, oldest first.
     pub(crate) stream: Vec<StreamEntry>,
 }
 
@@ -146,7 +146,7 @@ impl Callout {
     }
 }
 
-/// A callout as it is, in few words, whatever a plan makes of the answers to partners.
+/// The state of a callout in few words. No plan changes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CalloutState {

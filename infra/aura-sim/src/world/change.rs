@@ -1,4 +1,4 @@
-//! What AURA knows, and what a change to it answers.
+//! The world, and what a change to it needs and returns.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use crate::{
     world::refusal::Refusal,
 };
 
-/// What a change answers, and the events that it made, in order.
+/// The result of a change: its answer, and the events that it makes, in order.
 pub(crate) type Outcome<T> = Result<(T, Vec<Event>), Refusal>;
 
-/// Ids are integers, and no two things of one stand-in share one.
+/// The source of ids. Ids are integers, and no two things of one stand-in share one.
 pub(crate) struct Ids {
     next: u64,
 }
@@ -32,19 +32,19 @@ impl Ids {
     }
 }
 
-/// When a change happens, and where its new ids come from.
+/// The time of a change, and the source of its new ids.
 pub(crate) struct Moment<'a> {
     pub(crate) now: Timestamp,
     pub(crate) ids: &'a mut Ids,
 }
 
-/// All that AURA knows.
+/// The customers, subscriptions, callouts and predefined locations that AURA has.
 pub(crate) struct World {
     pub(crate) customers: BTreeMap<u64, Customer>,
-    /// By the customer that they belong to.
+    /// Subscriptions by their customer's id.
     pub(crate) subscriptions: BTreeMap<u64, Subscription>,
     pub(crate) callouts: BTreeMap<u64, Callout>,
-    /// By external reference.
+    /// Locations by their external reference.
     pub(crate) locations: BTreeMap<String, PredefinedLocation>,
 }
 

@@ -36,7 +36,7 @@ const MOST_ALIVE: usize = 12;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Day {
-    /// What the day is made from: the same seed makes the same events. A seed can be played once.
+    /// The seed of the day: the same seed makes the same events. A seed can be played once.
     pub seed: u32,
     /// How many distinct events the day has.
     pub events: u64,
@@ -108,8 +108,8 @@ pub(crate) struct DayRun {
     /// The external reference of the day's own predefined location.
     location: String,
     alive: Vec<Story>,
-    /// The stories of which nothing is to come but their end, and that too early yet. The day goes
-    /// on with others, so these don't count as alive.
+    /// The stories that only have their end to come, and may not end yet. The day goes on with others,
+    /// so these don't count as alive.
     waiting: Vec<Story>,
     closing_after: u64,
     /// How many events have happened so far.
@@ -133,7 +133,7 @@ impl Day {
 }
 
 impl Story {
-    /// Whether its end is the next that comes of it and may not come yet.
+    /// Whether the next thing to come is its end, and it may not end yet.
     fn is_early(&self, happened: u64) -> bool {
         let end_is_next = matches!(
             self.to_come.front(),

@@ -1,6 +1,6 @@
-//! What each callout looked like when: for answers that are out of date.
+//! Earlier versions of each callout, for answers that are out of date.
 //!
-//! It goes by the wall clock, as the calls do; a seeded day's callouts have another.
+//! Versions have the time of the wall clock, as the calls do; a seeded day has its own clock.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,13 +15,13 @@ use crate::{
 /// How far an answer about a callout can look back, in milliseconds: ten minutes.
 pub(crate) const REACH_MS: u64 = 600_000;
 
-/// One look of a callout, from this time on.
+/// One version of a callout, from this time on.
 struct Version {
     since: Timestamp,
     callout: Callout,
 }
 
-/// The looks of every callout, oldest first, as far back as an answer can reach.
+/// The versions of every callout, oldest first, as far back as an answer can reach.
 #[derive(Default)]
 pub(crate) struct History {
     versions: BTreeMap<u64, VecDeque<Version>>,
@@ -34,7 +34,7 @@ pub(crate) struct Past<'a> {
 }
 
 impl History {
-    /// Writes down what a callout looks like from `now` on.
+    /// Adds the version of a callout that holds from `now` on.
     pub(crate) fn keep(&mut self, callout: Callout, now: Timestamp) {
         let versions = self.versions.entry(callout.id).or_default();
         let since = now;
@@ -42,7 +42,7 @@ impl History {
         forget(versions, now);
     }
 
-    /// Writes down a callout that has looked like this for as long as anybody remembers.
+    /// Adds a callout that has never been otherwise.
     pub(crate) fn keep_as_ever(&mut self, callout: Callout) {
         self.keep(callout, Timestamp::MIN);
     }
@@ -52,7 +52,7 @@ impl History {
     }
 }
 
-/// Forgets what no answer can reach: all before the look at the furthest moment.
+/// Forgets the versions that no answer can reach: those before the one at the furthest moment.
 fn forget(versions: &mut VecDeque<Version>, now: Timestamp) {
     let reach = SignedDuration::from_millis(REACH_MS.cast_signed());
     let Ok(furthest) = now.checked_sub(reach) else {
@@ -67,7 +67,7 @@ fn forget(versions: &mut VecDeque<Version>, now: Timestamp) {
 }
 
 impl Past<'_> {
-    /// Get a callout.
+    /// The answer of Get a callout.
     pub(crate) fn callout(&self, id: u64) -> Result<NestedCallout, Refusal> {
         self.known_callout(id).map(NestedCallout::of)
     }
@@ -95,7 +95,7 @@ impl Past<'_> {
             .ok_or_else(|| Refusal::unknown_callout(id))
     }
 
-    /// `None` if the callout wasn't there yet.
+    /// The version at that time; `None` if the callout wasn't there yet.
     fn look<'a>(&self, versions: &'a VecDeque<Version>) -> Option<&'a Callout> {
         let mut earlier = versions.iter().rev();
         earlier

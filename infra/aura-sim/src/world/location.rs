@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A point on the map. A request's `accuracy` is read over: no answer shows it.
+/// A point on the map. A request's `accuracy` is ignored: no answer shows it.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Position {
     pub(crate) latitude: f64,

@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::{world::event::EventName, world::refusal::Refusal};
 
-/// What somebody else has registered: nobody can listen on port 0.
+/// The URL that somebody else registers: nobody can listen on port 0.
 const ELSEWHERE: &str = "https://127.0.0.1:0/registered-in-the-portal";
 
 /// The one method that the documentation names, and the default.
@@ -37,7 +37,7 @@ pub struct Registration {
     pub events: Vec<EventName>,
     /// How they are delivered: always `webhook`.
     pub method: String,
-    /// What goes with every delivery, secrets among it.
+    /// The headers that go with every delivery. Their values are secret.
     pub headers: BTreeMap<String, String>,
     /// When it was accepted.
     pub registered_at: Timestamp,
@@ -48,9 +48,9 @@ pub struct Registration {
 /// The answer of `GET /_sim/registration`.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct RegistrationReport<R = Registration> {
-    /// The one in force.
+    /// The registration in force.
     pub current: Option<R>,
-    /// Every one so far, the one in force too, oldest first.
+    /// Every registration so far, the one in force included, oldest first.
     pub history: Vec<R>,
 }
 
