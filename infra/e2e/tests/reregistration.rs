@@ -10,7 +10,7 @@ use local::rotate::rotate;
 use registrar::rotation::RotationStep;
 use serde_json::{Value, json};
 use shared::panic_api::{Credentials, PanicApi, Registration};
-use shared::reregister::Request;
+use shared::reregister::ReregisterRequest;
 use stack::ledger;
 use stack::progress::Progress;
 use stack::proxy::FaultProxy;
@@ -45,7 +45,9 @@ async fn register_elsewhere(trial: &Trial) -> Result<()> {
 
 pub fn event() -> Result<Value> {
     let request_id = Uuid::now_v7();
-    Ok(serde_json::to_value(Request::Reregister { request_id })?)
+    Ok(serde_json::to_value(ReregisterRequest::Reregister {
+        request_id,
+    })?)
 }
 
 /// What a registrar like the stack's own makes of it.
