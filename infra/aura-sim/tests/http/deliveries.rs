@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use aura_sim::client::EventName;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ async fn see_an_emergency_through(partner: &Partner) -> Result<()> {
     let path = format!("/customers/{member}/callouts");
     let (_, raised) = partner.post(&path, panic_button.clone()).await?;
     partner.post(&path, panic_button).await?;
-    let id = raised["callout"]["id"].as_u64().unwrap();
+    let id = raised["callout"]["id"].as_u64().context("no id")?;
     for act in ["own", "dispatch", "acknowledge", "arrive", "arrive"] {
         assert_eq!(partner.act(id, act).await?.0, 200);
     }
