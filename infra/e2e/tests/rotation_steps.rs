@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use aura_sim::client::{Fault, FaultyAnswer, REGISTER, Reply, TOKEN};
 use aws_sdk_secretsmanager::types::RotationRulesType;
 use registrar::journal::Journal;
 use registrar::registrar::Registrar;
 use registrar::rotation::{Request, RotationError, RotationStep};
 use serde_json::Value;
 use shared::secrets::VersionStage;
-use stack::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply, TOKEN};
 use stack::proxy::FaultProxy;
 use stack::stack::Stack;
 use stack::system::Webhook;

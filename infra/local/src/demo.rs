@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-use stack::aura::{Aura, Controller, Delivery};
+use aura_sim::client::{Aura, Controller, Delivery};
 use stack::consumers::{Consumers, Published};
 use stack::package::Profile;
 use stack::progress::Progress;

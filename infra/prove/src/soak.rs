@@ -28,7 +28,7 @@ use anyhow::Result;
 
 pub use self::killer::Strike;
 
-use stack::aura::Aura;
+use aura_sim::client::Aura;
 use stack::consumers::Consumers;
 use stack::package::Profile;
 use stack::progress::{Progress, Stage};

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use tokio::task::JoinSet;
 
-use stack::aura::{Aura, Day};
+use aura_sim::client::{Aura, Day};
 use stack::consumers::{Consumers, Published, Queue};
 use stack::ledger;
 use stack::package::Profile;

@@ -26,7 +26,6 @@
 //! one does ([`folder`]).
 
 pub mod account;
-pub mod aura;
 pub mod bundle;
 pub mod consumers;
 pub mod contract;

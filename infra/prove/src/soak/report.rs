@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::soak::evidence::name;
-use crate::soak::lines::fate;
 use crate::soak::loss::{Class, Entry};
 use crate::soak::recovery::Recovery;
-use stack::aura::plan::Plan;
+use aura_sim::client::Fate;
+use aura_sim::plan::Plan;
 use stack::reconciler::Runs;
 use stack::system::Leftovers;
 
@@ -83,7 +83,7 @@ pub struct Missed {
     /// When it happened.
     pub at: Timestamp,
     /// What AURA did with it.
-    pub fate: &'static str,
+    pub fate: Fate,
     /// Whether it must not be missing.
     pub owed: bool,
 }
@@ -149,9 +149,9 @@ impl Missed {
         let missing = ledger.iter().filter(|entry| entry.class == Class::Missing);
         missing
             .map(|entry| Self {
-                event: name(&entry.message, &entry.entity),
+                event: name(entry.message, entry.entity),
                 at: entry.at,
-                fate: fate(entry.fate),
+                fate: entry.fate,
                 owed: entry.is_owed(),
             })
             .collect()

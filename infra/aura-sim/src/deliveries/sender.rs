@@ -1,14 +1,13 @@
 //! Sends deliveries as AURA does: one attempt each, no retry, no redirect followed.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::http::{HeaderValue, header::CONTENT_TYPE};
-use futures::{StreamExt as _, stream::FuturesUnordered};
+use axum::http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use reqwest::Client;
 use shared::http_client;
 
-use crate::{deliveries::Answer, memory::Outgoing, sim::Sim};
+use crate::deliveries::log::Attempt;
 
 /// How long a receiver may take to answer. AURA's own patience isn't documented.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,22 +20,16 @@ pub(crate) fn client() -> anyhow::Result<Client> {
         .context("Failed to build the HTTP client for deliveries")
 }
 
-/// Sends what is queued, in the order and the number at once that the log allows, for ever.
-pub(crate) async fn run(sim: Arc<Sim>, client: Client) {
-    let mut under_way = FuturesUnordered::new();
-    loop {
-        while let Some(outgoing) = sim.start_next() {
-            under_way.push(send(&client, outgoing));
-        }
-        tokio::select! {
-            () = sim.until_queued() => {}
-            () = sim.until_due() => {}
-            Some((n, answer)) = under_way.next() => sim.finish(n, answer),
-        }
-    }
+/// A delivery on its way out.
+pub(crate) struct Outgoing {
+    pub(crate) n: u64,
+    pub(crate) url: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
 }
 
-async fn send(client: &Client, outgoing: Outgoing) -> (u64, Answer) {
+/// Sends a delivery, and answers its number and what came of it.
+pub(crate) async fn send(client: &Client, outgoing: Outgoing) -> (u64, Attempt) {
     let mut headers = outgoing.headers;
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let request = client
@@ -45,7 +38,7 @@ async fn send(client: &Client, outgoing: Outgoing) -> (u64, Answer) {
         .body(outgoing.body);
     let answer = match request.send().await {
         Ok(response) => read(response).await,
-        Err(error) => Answer {
+        Err(error) => Attempt {
             status: None,
             body: None,
             error: Some(describe(error)),
@@ -54,13 +47,13 @@ async fn send(client: &Client, outgoing: Outgoing) -> (u64, Answer) {
     (outgoing.n, answer)
 }
 
-async fn read(response: reqwest::Response) -> Answer {
+async fn read(response: reqwest::Response) -> Attempt {
     let status = Some(response.status().as_u16());
     let (body, error) = match response.text().await {
         Ok(body) => (Some(body), None),
         Err(error) => (None, Some(describe(error))),
     };
-    Answer {
+    Attempt {
         status,
         body,
         error,

@@ -1,11 +1,6 @@
-//! How a request is refused: AURA's statuses, each with a `message` for people.
+//! Why a request is refused.
 
-use axum::{
-    Json,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
-use serde_json::json;
+use axum::http::StatusCode;
 
 /// Why a request was not done. The text is the `message` of AURA's error answer: it names the
 /// thing that is wrong, and never repeats a secret or a value out of a person's data.
@@ -40,26 +35,5 @@ impl Refusal {
     /// The answer to anything about a callout that does not exist.
     pub(crate) fn unknown_callout(id: u64) -> Self {
         Self::Unknown(format!("callout {id} is unknown"))
-    }
-
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::Malformed(_) => StatusCode::BAD_REQUEST,
-            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            Self::NotPermitted(_) | Self::Foreign => StatusCode::FORBIDDEN,
-            Self::Unknown(_) => StatusCode::NOT_FOUND,
-            Self::Conflict(_) => StatusCode::CONFLICT,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::OutOfOrder(status) => *status,
-            Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unwritable(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let body = json!({ "message": self.to_string() });
-        (self.status(), Json(body)).into_response()
     }
 }

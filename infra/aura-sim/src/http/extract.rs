@@ -13,13 +13,13 @@ use axum::{
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
-use crate::{refusal::Refusal, sim::Sim};
+use crate::{sim::Sim, world::refusal::Refusal};
 
 /// A JSON object as the body. An absent one reads as `{}`, for the calls whose every field is
 /// optional.
-pub(crate) struct Body<T>(pub(crate) T);
+pub(crate) struct JsonBody<T>(pub(crate) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
@@ -90,7 +90,7 @@ pub(crate) async fn require_bearer(
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer "))
         .ok_or(Refusal::Unauthorized("a bearer token is required"))?;
-    if !sim.memory().tokens.accept(token, Timestamp::now()) {
+    if !sim.state().tokens.accept(token, Timestamp::now()) {
         return Err(Refusal::Unauthorized("the bearer token is not valid"));
     }
     Ok(next.run(request).await)

@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 use shared::loopback::is_loopback;
 use url::Url;
 
-use crate::{event::EventName, refusal::Refusal};
+use crate::{world::event::EventName, world::refusal::Refusal};
 
-/// What somebody else has registered: nobody can listen on port 0.
+/// The URL that somebody else registers: nobody can listen on port 0.
 const ELSEWHERE: &str = "https://127.0.0.1:0/registered-in-the-portal";
 
 /// The one method that the documentation names, and the default.
 const METHOD: &str = "webhook";
 
 /// The body of `POST /notifiers/webhooks`.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct RegistrationRequest {
     pub(crate) url: Option<String>,
     pub(crate) events: Option<Vec<String>>,
@@ -28,16 +28,30 @@ pub(crate) struct RegistrationRequest {
 
 /// A registration that AURA accepted. Serialized, it shows the values of its headers: that is
 /// for `GET /_sim/registration` alone.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Registration {
-    url: String,
-    events: Vec<EventName>,
-    method: String,
-    headers: BTreeMap<String, String>,
-    registered_at: Timestamp,
+pub struct Registration {
+    /// Where deliveries go.
+    pub url: String,
+    /// The events that are delivered.
+    pub events: Vec<EventName>,
+    /// How they are delivered: always `webhook`.
+    pub method: String,
+    /// The headers that go with every delivery. Their values are secret.
+    pub headers: BTreeMap<String, String>,
+    /// When it was accepted.
+    pub registered_at: Timestamp,
     #[serde(skip)]
     sent_headers: HeaderMap,
+}
+
+/// The answer of `GET /_sim/registration`.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct RegistrationReport<R = Registration> {
+    /// The registration in force.
+    pub current: Option<R>,
+    /// Every registration so far, the one in force included, oldest first.
+    pub history: Vec<R>,
 }
 
 /// A registration in the shape of AURA's answer. The documentation shows `headers` there as an
@@ -94,10 +108,6 @@ impl Registration {
             headers: request.headers,
             registered_at: now,
         })
-    }
-
-    pub(crate) fn url(&self) -> &str {
-        &self.url
     }
 
     /// The headers that go with every delivery.

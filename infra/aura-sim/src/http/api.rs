@@ -3,7 +3,7 @@
 //! Where the documentation doesn't give an answer's shape, it is the plainest that fits beside
 //! those it does give: a `message`, and the thing under its name, with status 200.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -15,59 +15,38 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    callout::{Cancellation, Emergency, NewCallout, Remark, StreamEntry},
-    customer::{CreatedCustomer, NewCustomer},
-    extract::{AsOf, Body, Segments, require_bearer},
-    payload::{FlatCallout, NestedCallout},
-    refusal::Refusal,
-    registration::{NotifierConfig, Registration, RegistrationRequest},
+    http::extract::{AsOf, JsonBody, Segments, require_bearer},
     sim::Sim,
-    token,
+    world::callout::{Cancellation, Emergency, NewCallout, Remark, StreamEntry},
+    world::customer::{CreatedCustomer, NewCustomer},
+    world::payload::{FlatCallout, NestedCallout},
+    world::refusal::Refusal,
+    world::registration::{NotifierConfig, Registration, RegistrationRequest},
+    world::tokens,
 };
 
 /// The path that every call has.
 pub(crate) const PREFIX: &str = "/panic-api/v2";
 
-/// The calls, as faults and the log of calls name them.
-pub(crate) const CALLS: [&str; 10] = [
-    "POST /oauth/token",
-    "POST /notifiers/webhooks",
-    "POST /customers",
-    "POST /customers/{id}/callouts",
-    "POST /predefinedLocations/externalRef/{ref}/callouts",
-    "GET /callouts/activeCallouts",
-    "GET /callouts/{id}",
-    "POST /callouts/{id}/cancel",
-    "GET /callouts/{id}/events",
-    "POST /callouts/{id}/events",
-];
-
-/// Those of them that read callouts.
-pub(crate) const POLLS: [&str; 3] = [
-    "GET /callouts/activeCallouts",
-    "GET /callouts/{id}",
-    "GET /callouts/{id}/events",
-];
-
 /// The body of the token call.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Credentials {
-    client_id: String,
-    client_secret: String,
+pub(crate) struct Credentials {
+    pub(crate) client_id: String,
+    pub(crate) client_secret: String,
 }
 
 /// The token call's answer.
-#[derive(Serialize)]
-struct IssuedToken {
-    access_token: String,
-    token_type: &'static str,
+#[derive(Serialize, Deserialize)]
+pub(crate) struct IssuedToken {
+    pub(crate) access_token: String,
+    token_type: Cow<'static, str>,
     expires_in: i64,
 }
 
 /// A `message` beside what was asked for.
 #[derive(Serialize)]
-struct Reply<T> {
+struct ApiAnswer<T> {
     message: &'static str,
     #[serde(flatten)]
     content: T,
@@ -83,9 +62,9 @@ struct Notifier {
     config: [NotifierConfig; 1],
 }
 
-#[derive(Serialize)]
-pub(crate) struct CalloutContent {
-    pub(crate) callout: NestedCallout,
+#[derive(Serialize, Deserialize)]
+pub(crate) struct CalloutContent<C = NestedCallout> {
+    pub(crate) callout: C,
 }
 
 #[derive(Serialize)]
@@ -93,10 +72,10 @@ struct EventContent {
     event: StreamEntry,
 }
 
-type Answer<T> = Result<Json<Reply<T>>, Refusal>;
+type ApiResult<T> = Result<Json<ApiAnswer<T>>, Refusal>;
 
-fn reply<T>(message: &'static str, content: T) -> Json<Reply<T>> {
-    Json(Reply { message, content })
+fn answer<T>(message: &'static str, content: T) -> Json<ApiAnswer<T>> {
+    Json(ApiAnswer { message, content })
 }
 
 /// The routes. The documentation gives the token call without its prefix, in a table that also
@@ -125,7 +104,7 @@ pub(crate) fn routes(sim: &Arc<Sim>) -> Router<Arc<Sim>> {
 
 async fn issue_token(
     State(sim): State<Arc<Sim>>,
-    Body(given): Body<Credentials>,
+    JsonBody(given): JsonBody<Credentials>,
 ) -> Result<Json<IssuedToken>, Refusal> {
     let options = &sim.options;
     if given.client_id != options.client_id || given.client_secret != options.client_secret {
@@ -133,87 +112,87 @@ async fn issue_token(
     }
     // Never the same after a restart: a client that holds on to an old token finds out.
     let access_token = format!("{:032x}", rand::random::<u128>());
-    sim.memory()
+    sim.state()
         .tokens
         .issue(access_token.clone(), Timestamp::now());
     Ok(Json(IssuedToken {
         access_token,
-        token_type: "Bearer",
-        expires_in: token::LIFETIME.as_secs(),
+        token_type: "Bearer".into(),
+        expires_in: tokens::LIFETIME.as_secs(),
     }))
 }
 
 async fn register(
     State(sim): State<Arc<Sim>>,
-    Body(request): Body<RegistrationRequest>,
-) -> Answer<NotifierContent> {
+    JsonBody(request): JsonBody<RegistrationRequest>,
+) -> ApiResult<NotifierContent> {
     let allow_http_loopback = sim.options.allow_http_loopback;
     let registration = Registration::check(request, allow_http_loopback, Timestamp::now())?;
     let config = [registration.notifier_config()];
-    sim.memory().registrations.replace(registration);
+    sim.state().registrations.replace(registration);
     let notifier = Notifier { config };
-    Ok(reply("Webhook registered", NotifierContent { notifier }))
+    Ok(answer("Webhook registered", NotifierContent { notifier }))
 }
 
 async fn create_customer(
     State(sim): State<Arc<Sim>>,
-    Body(new): Body<NewCustomer>,
-) -> Answer<CreatedCustomer> {
+    JsonBody(new): JsonBody<NewCustomer>,
+) -> ApiResult<CreatedCustomer> {
     let created = sim.change(|world, moment| world.create_customer(new, moment))?;
-    Ok(reply("Customer created", created))
+    Ok(answer("Customer created", created))
 }
 
 async fn raise_callout(
     State(sim): State<Arc<Sim>>,
     Segments(customer_id): Segments<u64>,
-    Body(new): Body<NewCallout>,
-) -> Answer<CalloutContent> {
+    JsonBody(new): JsonBody<NewCallout>,
+) -> ApiResult<CalloutContent> {
     let callout = sim.change(|world, moment| world.raise_callout(customer_id, &new, moment))?;
-    Ok(reply("Callout active", CalloutContent { callout }))
+    Ok(answer("Callout active", CalloutContent { callout }))
 }
 
 async fn raise_callout_at_location(
     State(sim): State<Arc<Sim>>,
     Segments(reference): Segments<String>,
-    Body(emergency): Body<Emergency>,
-) -> Answer<CalloutContent> {
+    JsonBody(emergency): JsonBody<Emergency>,
+) -> ApiResult<CalloutContent> {
     let callout =
         sim.change(|world, moment| world.raise_callout_at_location(&reference, emergency, moment))?;
-    Ok(reply("Callout active", CalloutContent { callout }))
+    Ok(answer("Callout active", CalloutContent { callout }))
 }
 
 async fn cancel(
     State(sim): State<Arc<Sim>>,
     Segments(id): Segments<u64>,
-    Body(request): Body<Cancellation>,
-) -> Answer<CalloutContent> {
+    JsonBody(request): JsonBody<Cancellation>,
+) -> ApiResult<CalloutContent> {
     let callout = sim.change(|world, _| world.cancel(id, &request))?;
-    Ok(reply("Callout cancelled", CalloutContent { callout }))
+    Ok(answer("Callout cancelled", CalloutContent { callout }))
 }
 
 async fn remark(
     State(sim): State<Arc<Sim>>,
     Segments(id): Segments<u64>,
-    Body(remark): Body<Remark>,
-) -> Answer<EventContent> {
+    JsonBody(remark): JsonBody<Remark>,
+) -> ApiResult<EventContent> {
     let event = sim.change(|world, moment| world.remark(id, remark, moment))?;
-    Ok(reply("Event added", EventContent { event }))
+    Ok(answer("Event added", EventContent { event }))
 }
 
 async fn callout(
     State(sim): State<Arc<Sim>>,
     AsOf(moment): AsOf,
     Segments(id): Segments<u64>,
-) -> Answer<CalloutContent> {
-    let callout = sim.memory().history.at(moment).callout(id)?;
-    Ok(reply("Callout found", CalloutContent { callout }))
+) -> ApiResult<CalloutContent> {
+    let callout = sim.state().history.at(moment).callout(id)?;
+    Ok(answer("Callout found", CalloutContent { callout }))
 }
 
 async fn active_callouts(
     State(sim): State<Arc<Sim>>,
     AsOf(moment): AsOf,
 ) -> Json<Vec<FlatCallout>> {
-    Json(sim.memory().history.at(moment).active_callouts())
+    Json(sim.state().history.at(moment).active_callouts())
 }
 
 async fn event_stream(
@@ -221,5 +200,5 @@ async fn event_stream(
     AsOf(moment): AsOf,
     Segments(id): Segments<u64>,
 ) -> Result<Json<Vec<StreamEntry>>, Refusal> {
-    sim.memory().history.at(moment).event_stream(id).map(Json)
+    sim.state().history.at(moment).event_stream(id).map(Json)
 }

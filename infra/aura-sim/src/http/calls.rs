@@ -9,75 +9,31 @@ use axum::{
     Json,
     body::{Body, Bytes, to_bytes},
     extract::{MatchedPath, Request, State},
-    http::{HeaderValue, StatusCode, header::CONTENT_LENGTH},
+    http::{HeaderValue, header::CONTENT_LENGTH},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::Value;
 use tokio::task::yield_now;
 
 use crate::{
-    api::PREFIX,
-    extract::AsOf,
-    faults::{Fault, FaultyAnswer, merge},
-    refusal::Refusal,
+    faults::in_force::PollFate,
+    faults::ordered::{Fault, FaultyAnswer},
+    http::api::PREFIX,
+    http::extract::AsOf,
     sim::Sim,
-    underway::PollFate,
+    state::Trouble,
+    world::refusal::Refusal,
 };
-
-/// One call. Nothing of its headers and its body is kept.
-#[derive(Serialize)]
-pub(crate) struct Call {
-    /// Method and path below [`PREFIX`]: the route's pattern, if there is a route.
-    #[serde(rename = "call")]
-    name: String,
-    at: Timestamp,
-    /// The status that was answered; none if nothing was.
-    status: Option<u16>,
-}
-
-/// What goes wrong with a call.
-pub(crate) enum Trouble {
-    /// A fault that was ordered. It comes before the plan.
-    Ordered(Fault),
-    /// What the plan decides.
-    Planned(PollFate),
-}
-
-/// Every call so far, oldest first.
-#[derive(Default)]
-pub(crate) struct Calls {
-    log: Vec<Call>,
-}
-
-impl Calls {
-    pub(crate) fn all(&self) -> &[Call] {
-        &self.log
-    }
-
-    /// Writes a call down, and answers its place in the log.
-    pub(crate) fn begin(&mut self, name: String, at: Timestamp) -> usize {
-        let status = None;
-        self.log.push(Call { name, at, status });
-        self.log.len() - 1
-    }
-
-    fn finish(&mut self, n: usize, status: StatusCode) {
-        if let Some(call) = self.log.get_mut(n) {
-            call.status = Some(status.as_u16());
-        }
-    }
-}
 
 /// Writes an API call down, and lets it go wrong if a fault waits for it or the plan has it so.
 pub(crate) async fn attend(State(sim): State<Arc<Sim>>, request: Request, next: Next) -> Response {
     if request.uri().path().starts_with("/_sim/") {
         return next.run(request).await;
     }
-    let (n, trouble) = sim.memory().begin_call(name(&request), Timestamp::now());
+    let (n, trouble) = sim.state().begin_call(name(&request), Timestamp::now());
     let answer = match trouble {
         Some(Trouble::Ordered(fault)) => go_wrong(&sim, fault, request, next).await,
         Some(Trouble::Planned(fate)) => Some(meet(fate, request, next).await),
@@ -86,7 +42,7 @@ pub(crate) async fn attend(State(sim): State<Arc<Sim>>, request: Request, next: 
     let Some(answer) = answer else {
         return hang_up();
     };
-    sim.memory().calls.finish(n, answer.status());
+    sim.state().calls.finish(n, answer.status());
     answer
 }
 
@@ -117,11 +73,8 @@ async fn go_wrong(sim: &Sim, fault: Fault, request: Request, next: Next) -> Opti
         None
     };
     match fault.answer {
-        FaultyAnswer::Reply(reply) => Some(reply.into_response()),
-        FaultyAnswer::Patch(patch) => Some(match patched(own?, &patch).await {
-            Ok(answer) => answer,
-            Err(refusal) => refusal.into_response(),
-        }),
+        FaultyAnswer::Reply(reply) => Some(reply.response().into_response()),
+        FaultyAnswer::Patch(patch) => Some(patched(own?, &patch).await.into_response()),
         FaultyAnswer::BreakOff => Some(broken_off(own?).await),
         FaultyAnswer::Hang => {
             // Ends early when the caller hangs up.
@@ -135,7 +88,7 @@ async fn go_wrong(sim: &Sim, fault: Fault, request: Request, next: Next) -> Opti
 async fn patched(own: Response, patch: &Value) -> Result<Response, Refusal> {
     let status = own.status();
     let mut body: Value = serde_json::from_slice(&bytes_of(own.into_body()).await)?;
-    merge(&mut body, patch);
+    json_patch::merge(&mut body, patch);
     Ok((status, Json(body)).into_response())
 }
 

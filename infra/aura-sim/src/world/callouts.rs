@@ -1,114 +1,20 @@
-//! Callouts: raising, cancelling, talking about them, and what the control room does.
-//!
-//! A callout is active until it is closed. The documentation doesn't say whether a cancelled
-//! callout still counts as active; here it does, because only `CALLOUT_CLOSED` says the end.
+//! The rules for callouts: raising, cancelling, remarking, and what the control room does.
 
-use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use jiff::SignedDuration;
 
-use crate::{
+use crate::world::{
+    callout::{
+        Callout, Cancellation, Controller, Emergency, NewCallout, Remark, Responder, StreamEntry,
+    },
+    change::{Moment, Outcome, World},
     event::{Event, EventName},
+    location::Position,
     payload::{CalloutPayload, NestedCallout},
     refusal::Refusal,
-    world::{Moment, Outcome, Position, World},
 };
 
 /// How long a responder who acknowledges says that it will take.
 const ESTIMATED_TRAVEL: SignedDuration = SignedDuration::from_mins(8);
-
-/// The body of `POST /customers/{customerId}/callouts`.
-#[derive(Deserialize)]
-pub(crate) struct NewCallout {
-    pub(crate) location: Position,
-    #[serde(flatten)]
-    pub(crate) emergency: Emergency,
-}
-
-/// What kind of help is asked for. It is all that the body of
-/// `POST /predefinedLocations/externalRef/{ref}/callouts` may say, and an absent number is 1.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Emergency {
-    #[serde(default = "first")]
-    pub(crate) response_type_id: u64,
-    #[serde(default = "first")]
-    pub(crate) callout_classification_id: u64,
-}
-
-fn first() -> u64 {
-    1
-}
-
-impl Emergency {
-    /// The classification that is a test here; every other number is a real emergency.
-    pub(crate) const TEST: u64 = 2;
-
-    pub(crate) fn is_test(self) -> bool {
-        self.callout_classification_id == Self::TEST
-    }
-}
-
-/// The body of `POST /callouts/{id}/cancel`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Cancellation {
-    pub(crate) safe_code: Option<String>,
-}
-
-/// The body of `POST /callouts/{id}/events`.
-#[derive(Deserialize)]
-pub(crate) struct Remark {
-    pub(crate) message: String,
-}
-
-/// One entry of a callout's event stream.
-#[derive(Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct StreamEntry {
-    id: u64,
-    callout_id: u64,
-    message: String,
-    created_at: Timestamp,
-}
-
-/// What the control room can do with a callout.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum ControllerAct {
-    Dispatch,
-    Acknowledge,
-    Arrive,
-    Complete,
-    Own,
-    Close,
-}
-
-/// A responder on one callout, and how far the response is.
-#[derive(Clone)]
-pub(crate) struct Responder {
-    pub(crate) id: u64,
-    pub(crate) dispatched_at: Timestamp,
-    pub(crate) estimated_arrival_at: Option<Timestamp>,
-    pub(crate) arrived_at: Option<Timestamp>,
-    pub(crate) completed_at: Option<Timestamp>,
-}
-
-/// A callout: one emergency.
-#[derive(Clone)]
-pub(crate) struct Callout {
-    pub(crate) id: u64,
-    pub(crate) customer_id: Option<u64>,
-    pub(crate) predefined_location_id: Option<u64>,
-    pub(crate) position: Position,
-    pub(crate) emergency: Emergency,
-    pub(crate) created_at: Timestamp,
-    /// The one who acted last stands last.
-    pub(crate) responders: Vec<Responder>,
-    pub(crate) owner: Option<u64>,
-    cancelled: bool,
-    closed: bool,
-    stream: Vec<StreamEntry>,
-}
 
 impl Responder {
     fn dispatched(moment: &mut Moment<'_>) -> Self {
@@ -119,14 +25,6 @@ impl Responder {
             arrived_at: None,
             completed_at: None,
         }
-    }
-
-    fn is_on_the_way(&self) -> bool {
-        self.arrived_at.is_none() && self.completed_at.is_none()
-    }
-
-    fn is_on_scene(&self) -> bool {
-        self.arrived_at.is_some() && self.completed_at.is_none()
     }
 }
 
@@ -147,61 +45,38 @@ impl Callout {
         }
     }
 
-    /// AURA's free text. `created`, `Responder Dispatched` and `Responder Cancelled` are
-    /// documented; the others exist there too, under names that are not known.
-    pub(crate) fn status(&self) -> &'static str {
-        match self.responders.last() {
-            _ if self.closed => "closed",
-            Some(_) if self.cancelled => "Responder Cancelled",
-            None if self.cancelled => "cancelled",
-            None => "created",
-            Some(last) if last.completed_at.is_some() => "Responder Completed",
-            Some(last) if last.arrived_at.is_some() => "Responder Arrived",
-            Some(_) => "Responder Dispatched",
-        }
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed
-    }
-
-    /// What was added to it, oldest first.
-    pub(crate) fn stream(&self) -> &[StreamEntry] {
-        &self.stream
-    }
-
     fn status_event(&self, message: EventName) -> Event {
         Event::about_callout(message, CalloutPayload::with_incident(self, None))
     }
 
     /// The control room's act, and the event that tells of it.
-    fn act(&mut self, act: ControllerAct, moment: &mut Moment<'_>) -> Event {
+    fn act(&mut self, act: Controller, moment: &mut Moment<'_>) -> Event {
         match act {
-            ControllerAct::Dispatch => {
+            Controller::Dispatch => {
                 let responder = Responder::dispatched(moment);
                 self.tell_of(responder, EventName::ResponderManuallyDispatched)
             }
-            ControllerAct::Acknowledge => {
+            Controller::Acknowledge => {
                 let mut responder = Responder::dispatched(moment);
                 responder.estimated_arrival_at = Some(moment.now + ESTIMATED_TRAVEL);
                 self.tell_of(responder, EventName::ResponderAcknowledgedCallout)
             }
-            ControllerAct::Arrive => {
+            Controller::Arrive => {
                 let mut responder = self.take_responder(&[Responder::is_on_the_way], moment);
                 responder.arrived_at = Some(moment.now);
                 self.tell_of(responder, EventName::ResponderArrivedOnScene)
             }
-            ControllerAct::Complete => {
+            Controller::Complete => {
                 let due = [Responder::is_on_scene, Responder::is_on_the_way];
                 let mut responder = self.take_responder(&due, moment);
                 responder.completed_at = Some(moment.now);
                 self.tell_of(responder, EventName::ResponderCompleted)
             }
-            ControllerAct::Own => {
+            Controller::Own => {
                 self.owner = Some(moment.ids.take());
                 self.status_event(EventName::CalloutOwned)
             }
-            ControllerAct::Close => {
+            Controller::Close => {
                 self.closed = true;
                 self.status_event(EventName::CalloutClosed)
             }
@@ -329,7 +204,7 @@ impl World {
     pub(crate) fn control(
         &mut self,
         id: u64,
-        act: ControllerAct,
+        act: Controller,
         moment: &mut Moment<'_>,
     ) -> Outcome<NestedCallout> {
         let callout = self.open_callout(id)?;
@@ -384,7 +259,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::world::Ids;
+    use crate::world::change::Ids;
+    use jiff::Timestamp;
 
     /// A world with one callout at a predefined location, and that callout's id.
     fn world_with_callout(ids: &mut Ids) -> (World, u64) {
@@ -402,7 +278,7 @@ mod tests {
     }
 
     /// Does the acts one after the other, and answers their events.
-    fn play(acts: &[ControllerAct]) -> (World, u64, Vec<Value>) {
+    fn play(acts: &[Controller]) -> (World, u64, Vec<Value>) {
         let ids = &mut Ids::starting_at(1);
         let (mut world, id) = world_with_callout(ids);
         let events = acts
@@ -435,7 +311,7 @@ mod tests {
 
     #[test]
     fn each_responder_arrives_once() {
-        use ControllerAct::{Acknowledge, Arrive, Dispatch};
+        use Controller::{Acknowledge, Arrive, Dispatch};
         let (_, _, events) = play(&[Acknowledge, Dispatch, Arrive, Arrive, Arrive]);
         let responder = |n: usize| {
             events[n]
@@ -450,7 +326,7 @@ mod tests {
 
     #[test]
     fn the_one_on_scene_completes_before_the_one_on_the_way() {
-        use ControllerAct::{Arrive, Complete, Dispatch};
+        use Controller::{Arrive, Complete, Dispatch};
         let (_, _, events) = play(&[Dispatch, Dispatch, Arrive, Complete, Complete]);
         let arrived = |n: usize| {
             let incident = "/callout/incidentInformation/0";
@@ -463,8 +339,8 @@ mod tests {
 
     #[test]
     fn the_status_follows_the_last_responder() {
-        use ControllerAct::{Acknowledge, Arrive, Close, Complete, Own};
-        let status = |acts: &[ControllerAct]| {
+        use Controller::{Acknowledge, Arrive, Close, Complete, Own};
+        let status = |acts: &[Controller]| {
             let (world, id, _) = play(acts);
             world.known_callout(id).unwrap().status()
         };
@@ -477,7 +353,7 @@ mod tests {
 
     #[test]
     fn cancelling_stands_down_whoever_responds() {
-        let cancelled = |acts: &[ControllerAct]| {
+        let cancelled = |acts: &[Controller]| {
             let (mut world, id, _) = play(acts);
             let (_, events) = world.cancel(id, &Cancellation { safe_code: None }).unwrap();
             assert!(world.cancel(id, &Cancellation { safe_code: None }).is_err());
@@ -485,7 +361,7 @@ mod tests {
         };
         assert_eq!(cancelled(&[]), EventName::CalloutSoftCancelledByCustomer);
         assert_eq!(
-            cancelled(&[ControllerAct::Dispatch]),
+            cancelled(&[Controller::Dispatch]),
             EventName::CalloutNoLongerRequiresResponse
         );
     }

@@ -8,13 +8,13 @@
 //! stand-in's own, as is a category that is plain text.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::callout::{Callout, Responder};
+use crate::world::callout::{Callout, Responder};
 
 /// `{"value": "…"}`, as AURA writes its enumerations.
 #[derive(Clone, Serialize)]
-pub(crate) struct Value {
+pub(crate) struct EnumValue {
     value: &'static str,
 }
 
@@ -25,9 +25,9 @@ struct Description {
 }
 
 /// `{"id": 1}`
-#[derive(Clone, Serialize)]
-struct Reference {
-    id: u64,
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Reference {
+    pub(crate) id: u64,
 }
 
 /// `{"name": "…"}`
@@ -51,14 +51,14 @@ struct Incident {
     #[serde(skip_serializing_if = "Option::is_none")]
     predefined_location_id: Option<String>,
     type_of_emergency: Description,
-    response_type: Value,
+    response_type: EnumValue,
     callout_current_location: CurrentLocation,
     #[serde(flatten)]
     category: Category,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<Reference>,
     #[serde(flatten)]
-    response: Option<Response>,
+    response: Option<ResponderDetails>,
 }
 
 /// The category of an incident. Both spellings occur in real captures, and nothing says when:
@@ -74,7 +74,7 @@ enum Category {
 /// The part of an incident that tells of one responder.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Response {
+struct ResponderDetails {
     responder: Reference,
     supplier: Supplier,
     dispatched_at: Timestamp,
@@ -94,7 +94,7 @@ pub(crate) struct CalloutPayload {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     incident_information: Vec<Incident>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    callout_classification: Option<Value>,
+    callout_classification: Option<EnumValue>,
 }
 
 /// What stands under `callout` in the answer of Get a callout.
@@ -199,13 +199,13 @@ impl Incident {
             type_of_emergency: Description {
                 description: nature.description,
             },
-            response_type: Value {
+            response_type: EnumValue {
                 value: nature.response,
             },
             callout_current_location: CurrentLocation::of(callout),
             category: Category::of(callout.id, nature.category),
             owner: callout.owner.map(|id| Reference { id }),
-            response: responder.map(Response::of),
+            response: responder.map(ResponderDetails::of),
         }
     }
 }
@@ -233,7 +233,7 @@ impl Category {
     }
 }
 
-impl Response {
+impl ResponderDetails {
     fn of(responder: &Responder) -> Self {
         Self {
             responder: Reference { id: responder.id },
@@ -277,8 +277,8 @@ impl Nature {
 }
 
 /// `REAL` or `TEST`, the two values seen. Which numbers they have isn't documented.
-fn classification(callout: &Callout) -> Value {
-    Value {
+fn classification(callout: &Callout) -> EnumValue {
+    EnumValue {
         value: if callout.emergency.is_test() {
             "TEST"
         } else {

@@ -1,25 +1,27 @@
-//! What each callout looked like when: for answers that are out of date.
+//! Earlier versions of each callout, for answers that are out of date.
 //!
-//! It goes by the wall clock, as the calls do; a seeded day's callouts have another.
+//! Versions have the time of the wall clock, as the calls do; a seeded day has its own clock.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    callout::{Callout, StreamEntry},
-    payload::{FlatCallout, NestedCallout},
-    plan::MOST_LATE_MS,
-    refusal::Refusal,
+    world::callout::{Callout, StreamEntry},
+    world::payload::{FlatCallout, NestedCallout},
+    world::refusal::Refusal,
 };
 
-/// One look of a callout, from this time on.
+/// How far an answer about a callout can look back, in milliseconds: ten minutes.
+pub(crate) const REACH_MS: u64 = 600_000;
+
+/// One version of a callout, from this time on.
 struct Version {
     since: Timestamp,
     callout: Callout,
 }
 
-/// The looks of every callout, oldest first, as far back as an answer can reach.
+/// The versions of every callout, oldest first, as far back as an answer can reach.
 #[derive(Default)]
 pub(crate) struct History {
     versions: BTreeMap<u64, VecDeque<Version>>,
@@ -32,7 +34,7 @@ pub(crate) struct Past<'a> {
 }
 
 impl History {
-    /// Writes down what a callout looks like from `now` on.
+    /// Adds the version of a callout that holds from `now` on.
     pub(crate) fn keep(&mut self, callout: Callout, now: Timestamp) {
         let versions = self.versions.entry(callout.id).or_default();
         let since = now;
@@ -40,7 +42,7 @@ impl History {
         forget(versions, now);
     }
 
-    /// Writes down a callout that has looked like this for as long as anybody remembers.
+    /// Adds a callout that has never been otherwise.
     pub(crate) fn keep_as_ever(&mut self, callout: Callout) {
         self.keep(callout, Timestamp::MIN);
     }
@@ -50,9 +52,9 @@ impl History {
     }
 }
 
-/// Forgets what no answer can reach: all before the look at the furthest moment.
+/// Forgets the versions that no answer can reach: those before the one at the furthest moment.
 fn forget(versions: &mut VecDeque<Version>, now: Timestamp) {
-    let reach = SignedDuration::from_millis(MOST_LATE_MS.cast_signed());
+    let reach = SignedDuration::from_millis(REACH_MS.cast_signed());
     let Ok(furthest) = now.checked_sub(reach) else {
         return;
     };
@@ -65,14 +67,14 @@ fn forget(versions: &mut VecDeque<Version>, now: Timestamp) {
 }
 
 impl Past<'_> {
-    /// Get a callout.
+    /// The answer of Get a callout.
     pub(crate) fn callout(&self, id: u64) -> Result<NestedCallout, Refusal> {
         self.known_callout(id).map(NestedCallout::of)
     }
 
     /// A callout's event stream, oldest first.
     pub(crate) fn event_stream(&self, id: u64) -> Result<Vec<StreamEntry>, Refusal> {
-        Ok(self.known_callout(id)?.stream().to_vec())
+        Ok(self.known_callout(id)?.stream.clone())
     }
 
     /// Every callout that was active, in the order in which they were raised.
@@ -81,7 +83,7 @@ impl Past<'_> {
             .versions
             .values()
             .filter_map(|versions| self.look(versions))
-            .filter(|callout| !callout.is_closed())
+            .filter(|callout| !callout.closed)
             .map(FlatCallout::of)
             .collect()
     }
@@ -93,7 +95,7 @@ impl Past<'_> {
             .ok_or_else(|| Refusal::unknown_callout(id))
     }
 
-    /// `None` if the callout wasn't there yet.
+    /// The version at that time; `None` if the callout wasn't there yet.
     fn look<'a>(&self, versions: &'a VecDeque<Version>) -> Option<&'a Callout> {
         let mut earlier = versions.iter().rev();
         earlier
@@ -108,8 +110,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        callout::{ControllerAct, Remark},
-        world::{Ids, Moment, World},
+        world::callout::{Controller, Remark},
+        world::change::{Ids, Moment, World},
     };
 
     fn at(second: i64) -> Timestamp {
@@ -146,9 +148,7 @@ mod tests {
         let message = "Safe.".to_owned();
         world.remark(id, Remark { message }, &mut moment).unwrap();
         keep(&world, 1010);
-        world
-            .control(id, ControllerAct::Close, &mut moment)
-            .unwrap();
+        world.control(id, Controller::Close, &mut moment).unwrap();
         keep(&world, 1020);
         (history, id)
     }
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn what_no_answer_can_reach_is_forgotten_and_no_more() {
         let (mut history, id) = a_story();
-        let reach = i64::try_from(MOST_LATE_MS / 1000).unwrap();
+        let reach = i64::try_from(REACH_MS / 1000).unwrap();
         let last = history.at(at(1020)).known_callout(id).unwrap().clone();
         history.keep(last.clone(), at(1015 + reach));
         assert_eq!(status(&history, id, 1015).as_deref(), Some("created"));

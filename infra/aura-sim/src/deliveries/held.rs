@@ -4,49 +4,49 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::event::Entity;
+use crate::world::event::Entity;
 
-/// How a delivery is held back.
+/// The terms on which a delivery is held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hold {
-    /// When it goes at the latest.
+    /// The time at which it goes at the latest.
     pub(crate) until: Timestamp,
-    /// Whether it goes before, right behind a later delivery of its entity.
+    /// Whether it goes earlier, right behind a later delivery of its entity.
     pub(crate) behind: bool,
 }
 
 /// The deliveries that are held back, by number.
 #[derive(Default)]
-pub(crate) struct Held {
+pub(crate) struct HeldDeliveries {
     waiting: BTreeMap<u64, (Entity, Hold)>,
 }
 
-impl Held {
+impl HeldDeliveries {
     pub(crate) fn add(&mut self, n: u64, entity: Entity, hold: Hold) {
         self.waiting.insert(n, (entity, hold));
     }
 
-    /// Lets go of those that waited for delivery `n` of this entity, or for one as late.
+    /// Releases the deliveries of this entity that waited for delivery `by`, or for one as late.
     pub(crate) fn overtaken(&mut self, entity: Entity, by: u64) -> Vec<u64> {
         self.let_go(|n, of, hold| hold.behind && of == entity && n < by)
     }
 
-    /// Lets go of those whose time has come.
+    /// Releases the deliveries whose time has come.
     pub(crate) fn due(&mut self, now: Timestamp) -> Vec<u64> {
         self.let_go(|_, _, hold| hold.until <= now)
     }
 
-    /// Lets go of all.
+    /// Releases every delivery.
     pub(crate) fn all(&mut self) -> Vec<u64> {
         self.let_go(|_, _, _| true)
     }
 
-    /// When the next one's time comes.
+    /// The time at which the next delivery goes.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         self.waiting.values().map(|(_, hold)| hold.until).min()
     }
 
-    /// The oldest first.
+    /// Releases the deliveries that match, the oldest first.
     fn let_go(&mut self, goes: impl Fn(u64, Entity, Hold) -> bool) -> Vec<u64> {
         self.waiting
             .extract_if(.., |&n, &mut (entity, hold)| goes(n, entity, hold))
@@ -58,7 +58,7 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Kind;
+    use crate::world::event::Kind;
 
     fn callout(id: u64) -> Entity {
         let kind = Kind::Callout;
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn what_goes_behind_waits_for_a_later_one_of_its_own_entity() {
-        let mut held = Held::default();
+        let mut held = HeldDeliveries::default();
         held.add(1, callout(1), hold(9, true));
         held.add(2, callout(2), hold(9, true));
         held.add(3, callout(1), hold(9, false));
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn nothing_waits_longer_than_its_time() {
-        let mut held = Held::default();
+        let mut held = HeldDeliveries::default();
         held.add(1, callout(1), hold(5, true));
         held.add(2, callout(1), hold(3, false));
         assert_eq!(held.next_due(), Some(at(3)));

@@ -1,54 +1,53 @@
-//! All that the stand-in remembers, and the way from a change to its deliveries.
+//! The stand-in's state, and the way from a change to its deliveries.
 
 use std::{collections::BTreeSet, iter};
 
-use axum::http::HeaderMap;
 use jiff::Timestamp;
 
 use crate::{
-    api::POLLS,
-    calls::{Calls, Trouble},
-    deliveries::Deliveries,
-    event::{Event, EventName, Kind},
-    faults::Faults,
-    happened::{Fate, Happenings},
-    history::History,
-    refusal::Refusal,
-    registration::Registrations,
-    token::Tokens,
-    underway::{Manner, Underway},
-    world::{Ids, Moment, World},
+    deliveries::events::{EventLog, Fate},
+    deliveries::log::DeliveryLog,
+    deliveries::sender::Outgoing,
+    faults::calls::{CallLog, POLLS},
+    faults::in_force::{Manner, PlanInForce, PollFate},
+    faults::ordered::{Fault, Faults},
+    world::change::{Ids, Moment, World},
+    world::event::{Event, EventName, Kind},
+    world::history::History,
+    world::refusal::Refusal,
+    world::registration::Registrations,
+    world::tokens::Tokens,
 };
 
 /// The first id that the API gives out. The ids of a seeded day start far above.
 const FIRST_ID: u64 = 5001;
 
-/// All that the stand-in remembers.
-pub(crate) struct Memory {
+/// The whole state of a stand-in.
+pub(crate) struct SimState {
     pub(crate) world: World,
     pub(crate) ids: Ids,
-    /// What each callout looked like when. The API reads callouts here.
+    /// Every callout's versions. The API reads callouts here.
     pub(crate) history: History,
     pub(crate) tokens: Tokens,
     pub(crate) registrations: Registrations,
-    pub(crate) happenings: Happenings,
-    pub(crate) deliveries: Deliveries,
-    pub(crate) calls: Calls,
+    pub(crate) events: EventLog,
+    pub(crate) deliveries: DeliveryLog,
+    pub(crate) calls: CallLog,
     pub(crate) faults: Faults,
-    pub(crate) plan: Option<Underway>,
+    pub(crate) plan: Option<PlanInForce>,
     /// The seeds of the days that were played.
     pub(crate) days: BTreeSet<u32>,
 }
 
-/// A delivery on its way out.
-pub(crate) struct Outgoing {
-    pub(crate) n: u64,
-    pub(crate) url: String,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: String,
+/// What goes wrong with a call.
+pub(crate) enum Trouble {
+    /// A fault that was ordered. It comes before the plan.
+    Ordered(Fault),
+    /// What the plan decides.
+    Planned(PollFate),
 }
 
-impl Memory {
+impl SimState {
     pub(crate) fn new() -> Self {
         Self {
             world: World::new(),
@@ -56,9 +55,9 @@ impl Memory {
             history: History::default(),
             tokens: Tokens::default(),
             registrations: Registrations::default(),
-            happenings: Happenings::default(),
-            deliveries: Deliveries::default(),
-            calls: Calls::default(),
+            events: EventLog::default(),
+            deliveries: DeliveryLog::default(),
+            calls: CallLog::default(),
             faults: Faults::default(),
             plan: None,
             days: BTreeSet::new(),
@@ -73,14 +72,14 @@ impl Memory {
         self.keep(&event, now);
         match self.judge(event.message, now) {
             Ok((name, manner)) => {
-                let number = self.happenings.add(&event, now, Fate::Sent);
+                let number = self.events.add(&event, now, Fate::Sent);
                 let event = if manner.bare { event.bare() } else { event };
                 let message = name;
                 self.deliver(&Event { message, ..event }, number, manner)
                     .map(Some)
             }
             Err(fate) => {
-                self.happenings.add(&event, now, fate);
+                self.events.add(&event, now, fate);
                 Ok(None)
             }
         }
@@ -90,7 +89,7 @@ impl Memory {
     pub(crate) fn tell_again(&mut self, n: u64) -> Result<u64, Refusal> {
         let repeat = self.deliveries.enter_again(n)?;
         if let Some(delivery) = self.deliveries.get(repeat) {
-            self.happenings.tell(delivery.event(), repeat);
+            self.events.add_delivery(delivery.event(), repeat);
         }
         self.deliveries.send(repeat);
         Ok(repeat)
@@ -118,7 +117,7 @@ impl Memory {
         (n, trouble)
     }
 
-    /// Ends the plan, and lets go what was held back: how many deliveries.
+    /// Ends the plan, and returns how many deliveries it held back. They go now.
     pub(crate) fn end_plan(&mut self) -> usize {
         self.plan = None;
         self.deliveries.release_all()
@@ -132,16 +131,16 @@ impl Memory {
             return None;
         }
         let target = self.registrations.current()?;
-        let (n, body) = self.deliveries.start(target.url(), now)?;
+        let (n, body) = self.deliveries.start(&target.url, now)?;
         Some(Outgoing {
             n,
-            url: target.url().to_owned(),
+            url: target.url.clone(),
             headers: target.headers().clone(),
             body,
         })
     }
 
-    /// When next something goes by the clock alone. In the dark nothing does, before it ends.
+    /// The time at which the clock alone next lets something go. Nothing goes before the dark ends.
     pub(crate) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
         let turn = self.plan.as_ref().and_then(|plan| plan.next_turn(now));
         let held = self.deliveries.next_due().filter(|_| !self.is_dark(now));
@@ -172,12 +171,12 @@ impl Memory {
         }
     }
 
-    /// Under which name the next event is sent and how, or what becomes of it instead.
+    /// Decides under which name the next event is sent and how, or why it is not sent.
     fn judge(&self, message: EventName, now: Timestamp) -> Result<(EventName, Manner), Fate> {
         let registration = self.registrations.current().ok_or(Fate::Unregistered)?;
         let name = registration.name_for(message).ok_or(Fate::Unlisted)?;
         let manner = match &self.plan {
-            Some(plan) => plan.manner(self.happenings.next(), now)?,
+            Some(plan) => plan.manner(self.events.next(), now)?,
             None => Manner::default(),
         };
         Ok((name, manner))
@@ -187,7 +186,7 @@ impl Memory {
         let n = self.deliveries.enter(event, number)?;
         let repeat = manner.twice.then(|| self.deliveries.enter_again(n));
         for n in iter::once(n).chain(repeat.transpose()?) {
-            self.happenings.tell(number, n);
+            self.events.add_delivery(number, n);
             match manner.hold {
                 Some(hold) => self.deliveries.hold(n, hold),
                 None => self.deliveries.send(n),

@@ -3,19 +3,17 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The latest that something may be, in milliseconds: ten minutes. So long the stand-in
-/// remembers what a callout looked like.
-pub(crate) const MOST_LATE_MS: u64 = 600_000;
+use crate::world::history::REACH_MS;
 
 /// The longest time that a plan may name, in seconds: a week.
 const MOST_SECONDS: f64 = 604_800.0;
 
-/// How unreliable AURA is to be. What isn't said never happens; all decisions follow from the
-/// seed, times apart.
+/// How unreliable AURA is to be. A fault that the plan does not name never happens. All decisions
+/// except times follow from the seed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Plan {
-    /// What the decisions are drawn from.
+    /// The seed of all decisions.
     pub seed: u64,
     /// What becomes of the deliveries.
     #[serde(default)]
@@ -83,7 +81,7 @@ pub struct PollFaults {
     pub stale: Late,
 }
 
-/// A plan that cannot be: which member is wrong, and what it must be.
+/// The error of a plan that is not possible: it names the member and its rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{member} must be {rule}")]
 pub struct WrongPlan {
@@ -92,7 +90,7 @@ pub struct WrongPlan {
 }
 
 impl Plan {
-    /// Refuses what cannot be.
+    /// Refuses a plan that is not possible.
     ///
     /// # Errors
     ///
@@ -141,7 +139,7 @@ fn check_share(member: &'static str, share: f64) -> Result<(), WrongPlan> {
 }
 
 fn check_late(member: &'static str, most_ms: u64) -> Result<(), WrongPlan> {
-    ensure(most_ms <= MOST_LATE_MS, member, "at most 600000")
+    ensure(most_ms <= REACH_MS, member, "at most 600000")
 }
 
 fn check_seconds(member: &'static str, seconds: f64) -> Result<(), WrongPlan> {

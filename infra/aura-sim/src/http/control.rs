@@ -11,99 +11,49 @@ use axum::{
     routing::{get, post, put},
 };
 use jiff::Timestamp;
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::{
-    api::CalloutContent,
-    callout::{Callout, ControllerAct},
-    crowd::CrowdOrder,
-    day::DayOrder,
-    deliveries::Delivery,
-    extract::{Body, Segments},
-    faults::Fault,
-    plan::Plan,
+    deliveries::log::DeliveryReport,
+    faults::ordered::Fault,
+    faults::plan::Plan,
+    http::api::CalloutContent,
+    http::extract::{JsonBody, Segments},
     play::{self, DayReport},
-    refusal::Refusal,
-    registration::{Registration, RegistrationRequest},
     sim::Sim,
-    world::{Position, PredefinedLocation},
+    world::callout::{CalloutState, Controller},
+    world::crowd::CrowdOrder,
+    world::day::Day,
+    world::location::{Position, PredefinedLocation},
+    world::refusal::Refusal,
+    world::registration::{Registration, RegistrationReport, RegistrationRequest},
 };
 
 /// What a plan that can't be read is told.
 const PLAN_SHAPE: &str = r#"a plan is {"seed": 1, "deliveries": {"drop": 0.1, "duplicate": 0.1, "reorder": 0.1, "delay": {"share": 0.1, "mostMs": 3000}, "bare": 0.5}, "dark": {"everySeconds": 600, "forSeconds": 120, "firstAfterSeconds": 60}, "loseRegistrationAfterSeconds": 90, "polls": {"fail": 0.1, "stale": {"share": 0.1, "mostMs": 2000}}}, where all but the seed can be left out"#;
 
-/// The registration in force, and every one so far with it, oldest first.
-#[derive(Serialize)]
-struct RegistrationReport<'a> {
-    current: Option<&'a Registration>,
-    history: &'a [Registration],
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ForgottenFaults {
+    pub(crate) forgotten: usize,
 }
 
-#[derive(Serialize)]
-struct DeliveryReport<'a> {
-    pending: usize,
-    deliveries: Vec<&'a Delivery>,
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ExpiredTokens {
+    pub(crate) expired: usize,
 }
 
-#[derive(Serialize)]
-struct Resent {
-    n: u64,
-}
-
-/// How many faults wait.
-#[derive(Serialize)]
-struct WaitingFaults {
-    waiting: usize,
-}
-
-#[derive(Serialize)]
-struct ForgottenFaults {
-    forgotten: usize,
-}
-
-#[derive(Serialize)]
-struct ExpiredTokens {
-    expired: usize,
-}
-
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct StartedPlan {
-    started_at: Timestamp,
+pub(crate) struct StartedPlan {
+    pub(crate) started_at: Timestamp,
 }
 
 /// How many deliveries were held back until the plan's end.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct EndedPlan {
-    held_back: usize,
-}
-
-#[derive(Serialize)]
-struct RaisedCrowd {
-    raised: usize,
-}
-
-/// A callout as it is, in few words.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct CalloutReport {
-    id: u64,
-    status: &'static str,
-    closed: bool,
-    created_at: Timestamp,
-}
-
-impl CalloutReport {
-    fn of(callout: &Callout) -> Self {
-        Self {
-            id: callout.id,
-            status: callout.status(),
-            closed: callout.is_closed(),
-            created_at: callout.created_at,
-        }
-    }
+pub(crate) struct EndedPlan {
+    pub(crate) held_back: usize,
 }
 
 /// The routes.
@@ -128,27 +78,27 @@ pub(crate) fn routes() -> Router<Arc<Sim>> {
 
 async fn control(
     State(sim): State<Arc<Sim>>,
-    Segments((id, act)): Segments<(u64, ControllerAct)>,
+    Segments((id, act)): Segments<(u64, Controller)>,
 ) -> Result<Json<CalloutContent>, Refusal> {
     let callout = sim.change(|world, moment| world.control(id, act, moment))?;
     Ok(Json(CalloutContent { callout }))
 }
 
 /// Every callout, whatever a plan makes of the answers to partners.
-async fn callouts(State(sim): State<Arc<Sim>>) -> Json<Vec<CalloutReport>> {
-    let memory = sim.memory();
-    let callouts = memory.world.callouts.values();
-    Json(callouts.map(CalloutReport::of).collect())
+async fn callouts(State(sim): State<Arc<Sim>>) -> Json<Vec<CalloutState>> {
+    let state = sim.state();
+    let callouts = state.world.callouts.values();
+    Json(callouts.map(CalloutState::of).collect())
 }
 
 /// Every event so far, also those that nobody was told.
 async fn events(State(sim): State<Arc<Sim>>) -> Response {
-    Json(sim.memory().happenings.all()).into_response()
+    Json(sim.state().events.all()).into_response()
 }
 
 async fn begin_plan(
     State(sim): State<Arc<Sim>>,
-    Body(order): Body<Value>,
+    JsonBody(order): JsonBody<Value>,
 ) -> Result<Json<StartedPlan>, Refusal> {
     let plan: Plan = serde_json::from_value(order)
         .map_err(|error| Refusal::Malformed(format!("{error}: {PLAN_SHAPE}")))?;
@@ -165,50 +115,50 @@ async fn end_plan(State(sim): State<Arc<Sim>>) -> Json<EndedPlan> {
 
 async fn raise_crowd(
     State(sim): State<Arc<Sim>>,
-    Body(order): Body<CrowdOrder>,
-) -> Result<Json<RaisedCrowd>, Refusal> {
+    JsonBody(order): JsonBody<CrowdOrder>,
+) -> Result<Json<Value>, Refusal> {
     order.check()?;
-    let raised = sim.memory().crowd(order.callouts, Timestamp::now())?;
-    Ok(Json(RaisedCrowd { raised }))
+    let raised = sim.state().crowd(order.callouts, Timestamp::now())?;
+    Ok(Json(json!({ "raised": raised })))
 }
 
 /// The tokens that were given out, for a test that looks where they must not be.
 async fn tokens(State(sim): State<Arc<Sim>>) -> Response {
-    Json(sim.memory().tokens.all().collect::<Vec<_>>()).into_response()
+    Json(sim.state().tokens.all().collect::<Vec<_>>()).into_response()
 }
 
 /// Ends every token's life now.
 async fn expire_tokens(State(sim): State<Arc<Sim>>) -> Json<ExpiredTokens> {
-    let expired = sim.memory().tokens.expire(Timestamp::now());
+    let expired = sim.state().tokens.expire(Timestamp::now());
     Json(ExpiredTokens { expired })
 }
 
 async fn order_fault(
     State(sim): State<Arc<Sim>>,
-    Body(order): Body<Value>,
-) -> Result<Json<WaitingFaults>, Refusal> {
-    let fault = Fault::check(order)?;
-    let mut memory = sim.memory();
-    memory.faults.add(fault);
-    let waiting = memory.faults.count();
-    Ok(Json(WaitingFaults { waiting }))
+    JsonBody(order): JsonBody<Value>,
+) -> Result<Json<Value>, Refusal> {
+    let fault = Fault::read(order)?;
+    let mut state = sim.state();
+    state.faults.add(fault);
+    let waiting = state.faults.count();
+    Ok(Json(json!({ "waiting": waiting })))
 }
 
 async fn forget_faults(State(sim): State<Arc<Sim>>) -> Json<ForgottenFaults> {
-    let forgotten = sim.memory().faults.clear();
+    let forgotten = sim.state().faults.clear();
     Json(ForgottenFaults { forgotten })
 }
 
 /// Every call of AURA's API so far, without its headers and its body.
 async fn calls(State(sim): State<Arc<Sim>>) -> Response {
-    Json(sim.memory().calls.all()).into_response()
+    Json(sim.state().calls.all()).into_response()
 }
 
 async fn registration(State(sim): State<Arc<Sim>>) -> Response {
-    let memory = sim.memory();
+    let state = sim.state();
     Json(RegistrationReport {
-        current: memory.registrations.current(),
-        history: memory.registrations.history(),
+        current: state.registrations.current(),
+        history: state.registrations.history().iter().collect(),
     })
     .into_response()
 }
@@ -216,19 +166,19 @@ async fn registration(State(sim): State<Arc<Sim>>) -> Response {
 /// Registers as was possible before a name was deprecated.
 async fn put_old_registration(
     State(sim): State<Arc<Sim>>,
-    Body(request): Body<RegistrationRequest>,
+    JsonBody(request): JsonBody<RegistrationRequest>,
 ) -> Result<Response, Refusal> {
     let allow_http_loopback = sim.options.allow_http_loopback;
     let old = Registration::check_old(request, allow_http_loopback, Timestamp::now())?;
-    sim.memory().registrations.replace(old);
+    sim.state().registrations.replace(old);
     Ok(registration(State(sim)).await)
 }
 
 async fn deliveries(State(sim): State<Arc<Sim>>) -> Response {
-    let memory = sim.memory();
+    let state = sim.state();
     Json(DeliveryReport {
-        pending: memory.deliveries.pending(),
-        deliveries: memory.deliveries.all().collect(),
+        pending: state.deliveries.pending(),
+        deliveries: state.deliveries.all().collect(),
     })
     .into_response()
 }
@@ -236,19 +186,19 @@ async fn deliveries(State(sim): State<Arc<Sim>>) -> Response {
 async fn resend(
     State(sim): State<Arc<Sim>>,
     Segments(n): Segments<u64>,
-) -> Result<Json<Resent>, Refusal> {
+) -> Result<Json<Value>, Refusal> {
     let n = sim.tell_again(n)?;
-    Ok(Json(Resent { n }))
+    Ok(Json(json!({ "n": n })))
 }
 
 async fn locations(State(sim): State<Arc<Sim>>) -> Json<BTreeMap<String, PredefinedLocation>> {
-    Json(sim.memory().world.locations.clone())
+    Json(sim.state().world.locations.clone())
 }
 
 async fn put_location(
     State(sim): State<Arc<Sim>>,
     Segments(reference): Segments<String>,
-    Body(position): Body<Position>,
+    JsonBody(position): JsonBody<Position>,
 ) -> Result<Json<PredefinedLocation>, Refusal> {
     let location = sim.change(|world, moment| {
         let location = world.put_location(reference, position, moment.ids);
@@ -260,7 +210,7 @@ async fn put_location(
 /// Plays a day to its end. Hanging up ends it early, and so does a shutdown.
 async fn play_day(
     State(sim): State<Arc<Sim>>,
-    Body(order): Body<DayOrder>,
+    JsonBody(order): JsonBody<Day>,
 ) -> Result<Json<DayReport>, Refusal> {
     sim.stop
         .run_until_cancelled(play::play(&sim, &order))

@@ -1,4 +1,4 @@
-//! A plan under way: what it decides about each event and each call.
+//! A plan in force: what it decides about each event and each call.
 //!
 //! Every decision is drawn from the seed and the number of what it is about, and all draws of one
 //! number are made whether they are needed or not. So neither the order in which things happen nor
@@ -11,15 +11,15 @@ use jiff::{SignedDuration, Timestamp};
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng, seq::IndexedRandom as _};
 
 use crate::{
-    happened::Fate,
-    held::Hold,
-    plan::{Dark, Late, Plan},
+    deliveries::events::Fate,
+    deliveries::held::Hold,
+    faults::plan::{Dark, Late, Plan},
 };
 
 /// How long a delivery waits to be overtaken when the plan doesn't say how late one may be.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
-/// What a call that fails is answered.
+/// The statuses of a call that the plan lets fail.
 const FAILURES: [StatusCode; 4] = [
     StatusCode::TOO_MANY_REQUESTS,
     StatusCode::INTERNAL_SERVER_ERROR,
@@ -27,18 +27,18 @@ const FAILURES: [StatusCode; 4] = [
     StatusCode::SERVICE_UNAVAILABLE,
 ];
 
-/// A plan, since it is in force.
-pub(crate) struct Underway {
+/// A plan, and when it began.
+pub(crate) struct PlanInForce {
     plan: Plan,
     since: Timestamp,
     registration_lost: bool,
 }
 
-/// How an event is sent.
+/// The way in which an event is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Manner {
     pub(crate) twice: bool,
-    /// With no more than its name and an id, if it is a status event.
+    /// Whether it has no more than its name and an id, if it is a status event.
     pub(crate) bare: bool,
     pub(crate) hold: Option<Hold>,
 }
@@ -77,7 +77,7 @@ impl Dice {
     }
 }
 
-impl Underway {
+impl PlanInForce {
     pub(crate) fn begin(plan: Plan, now: Timestamp) -> Self {
         Self {
             plan,
@@ -137,8 +137,8 @@ impl Underway {
         lost
     }
 
-    /// When next the plan lets something go or does something: the end of the window, or the loss
-    /// of the registration.
+    /// The time at which the plan next changes something: the end of a dark window, or the loss of the
+    /// registration.
     pub(crate) fn next_turn(&self, now: Timestamp) -> Option<Timestamp> {
         let turns = [self.dark_until(now), self.registration_loss()];
         turns.into_iter().flatten().min()
@@ -183,7 +183,7 @@ fn left(dark: &Dark, over: SignedDuration) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{DeliveryFaults, PollFaults};
+    use crate::faults::plan::{DeliveryFaults, PollFaults};
 
     const EVENTS: u64 = 10_000;
 
@@ -214,12 +214,12 @@ mod tests {
     }
 
     fn manners(plan: Plan) -> Vec<Result<Manner, Fate>> {
-        let plan = Underway::begin(plan, at(0));
+        let plan = PlanInForce::begin(plan, at(0));
         (1..=EVENTS).map(|n| plan.manner(n, at(0))).collect()
     }
 
     fn polls(plan: Plan) -> Vec<Option<PollFate>> {
-        let plan = Underway::begin(plan, at(0));
+        let plan = PlanInForce::begin(plan, at(0));
         (1..=EVENTS).map(|n| plan.poll(n, at(0))).collect()
     }
 
@@ -237,13 +237,13 @@ mod tests {
         assert_ne!(manners(stormy(1)), manners(stormy(2)));
         assert_eq!(polls(stormy(1)), polls(stormy(1)));
         assert_ne!(polls(stormy(1)), polls(stormy(2)));
-        let fate = |plan: &Underway, n, now: Timestamp| {
+        let fate = |plan: &PlanInForce, n, now: Timestamp| {
             let manner = plan.manner(n, now)?;
             let wait = manner.hold.map(|hold| hold.until.duration_since(now));
             Ok::<_, Fate>((manner.twice, wait))
         };
-        let plan = Underway::begin(stormy(1), at(0));
-        let again = Underway::begin(stormy(1), at(500));
+        let plan = PlanInForce::begin(stormy(1), at(0));
+        let again = PlanInForce::begin(stormy(1), at(500));
         let forwards: Vec<_> = (1..=EVENTS).map(|n| fate(&plan, n, at(7))).collect();
         let backwards = (1..=EVENTS).rev().map(|n| fate(&again, n, at(9000)));
         assert!(backwards.eq(forwards.into_iter().rev()));
@@ -353,7 +353,7 @@ mod tests {
                 dark: Some(dark(every)),
                 ..Plan::default()
             };
-            let plan = Underway::begin(plan, at(1000));
+            let plan = PlanInForce::begin(plan, at(1000));
             assert_eq!(plan.next_turn(at(second)), plan.dark_until(at(second)));
             let is_dark = plan.manner(1, at(second)) == Err(Fate::Dark);
             assert_eq!(is_dark, plan.is_dark(at(second)));
@@ -378,12 +378,12 @@ mod tests {
             lose_registration_after_seconds: Some(90.0),
             ..Plan::default()
         };
-        let mut plan = Underway::begin(plan, at(0));
+        let mut plan = PlanInForce::begin(plan, at(0));
         assert_eq!(plan.next_turn(at(0)), Some(at(90)));
         assert!(!plan.loses_registration(at(89)));
         assert!(plan.loses_registration(at(90)));
         assert!(!plan.loses_registration(at(91)));
         assert_eq!(plan.next_turn(at(91)), None);
-        assert!(!Underway::begin(Plan::default(), at(0)).loses_registration(at(99)));
+        assert!(!PlanInForce::begin(Plan::default(), at(0)).loses_registration(at(99)));
     }
 }

@@ -3,20 +3,23 @@
 //! The names stand here a second time, beside the catalogue of the client under test, on
 //! purpose: a stand-in that shared the client's list could not find a mistake in it.
 
+use std::fmt;
+
 use serde::{
     Deserialize, Serialize,
     de::{IntoDeserializer, value},
 };
 
 use crate::{
-    customer::{Customer, Subscription},
-    payload::CalloutPayload,
+    world::customer::{Customer, Subscription},
+    world::payload::CalloutPayload,
 };
 
 /// Every event name that AURA documents, spelled on the wire in capitals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(crate) enum EventName {
+#[expect(missing_docs, reason = "AURA's documentation says what each means")]
+pub enum EventName {
     NewCallout,
     ResponderManuallyDispatched,
     ResponderAcknowledgedCallout,
@@ -48,6 +51,20 @@ impl EventName {
     }
 }
 
+/// The name on the wire.
+impl fmt::Display for EventName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// The name on the wire.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
 /// One thing that happened, in the shape in which it is posted:
 /// `{"message": "…", "callout": {…}}`, or `customer`, or `subscription`.
 #[derive(Clone, Serialize)]
@@ -67,19 +84,22 @@ pub(crate) enum Subject {
 }
 
 /// The kinds of things that have events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
+#[expect(missing_docs, reason = "AURA names them")]
+pub enum Kind {
     Callout,
     Customer,
     Subscription,
 }
 
 /// The thing an event is about. Deliveries about one entity keep their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-pub(crate) struct Entity {
-    pub(crate) kind: Kind,
-    pub(crate) id: u64,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Entity {
+    /// What kind of thing it is.
+    pub kind: Kind,
+    /// Its id at AURA.
+    pub id: u64,
 }
 
 impl Event {

@@ -20,7 +20,7 @@ use axum::{
 use shared::loopback::is_loopback;
 use url::{Host, Url};
 
-use crate::{refusal::Refusal, sim::Sim};
+use crate::{sim::Sim, world::refusal::Refusal};
 
 /// Where a browser says how the page and this server stand to each other.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

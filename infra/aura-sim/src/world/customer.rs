@@ -3,14 +3,8 @@
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use crate::{
-    event::{Event, EventName, Subject},
-    refusal::Refusal,
-    world::{Moment, Outcome, World},
-};
-
 /// The body of `POST /customers`.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct NewCustomer {
     pub(crate) customer: Person,
     pub(crate) subscription: Option<Terms>,
@@ -39,7 +33,7 @@ pub(crate) struct Terms {
 }
 
 /// A customer as AURA tells of it.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Customer {
     pub(crate) id: u64,
     #[serde(flatten)]
@@ -47,7 +41,7 @@ pub(crate) struct Customer {
 }
 
 /// A subscription as AURA tells of it.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Subscription {
     pub(crate) id: u64,
@@ -57,7 +51,7 @@ pub(crate) struct Subscription {
 }
 
 /// What `POST /customers` made.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct CreatedCustomer {
     pub(crate) customer: Customer,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,75 +72,8 @@ fn instant(text: &str) -> Result<Timestamp, jiff::Error> {
 }
 
 impl Terms {
-    fn cover(&self, now: Timestamp) -> bool {
+    pub(crate) fn cover(&self, now: Timestamp) -> bool {
         self.valid_from.is_none_or(|from| from <= now) && self.valid_to.is_none_or(|to| now < to)
-    }
-}
-
-impl World {
-    /// Creates a customer, with a subscription when one is asked for. A mobile number belongs to
-    /// one customer: a second one is AURA's 409.
-    pub(crate) fn create_customer(
-        &mut self,
-        new: NewCustomer,
-        moment: &mut Moment<'_>,
-    ) -> Outcome<CreatedCustomer> {
-        if self.has_mobile(&new.customer.mobile) {
-            return Err(Refusal::Conflict(
-                "a customer with this mobile number exists already".to_owned(),
-            ));
-        }
-        let customer = Customer {
-            id: moment.ids.take(),
-            person: new.customer,
-        };
-        let subscription = new.subscription.map(|terms| Subscription {
-            id: moment.ids.take(),
-            customer_id: customer.id,
-            terms,
-        });
-        let created = CreatedCustomer {
-            customer,
-            subscription,
-        };
-        self.remember(&created);
-        let events = created.events();
-        Ok((created, events))
-    }
-
-    /// Whether the customer may raise callouts now.
-    pub(crate) fn is_subscribed(&self, customer_id: u64, now: Timestamp) -> bool {
-        self.subscriptions
-            .get(&customer_id)
-            .is_some_and(|subscription| subscription.terms.cover(now))
-    }
-
-    fn has_mobile(&self, mobile: &str) -> bool {
-        self.customers
-            .values()
-            .any(|customer| customer.person.mobile == mobile)
-    }
-
-    fn remember(&mut self, created: &CreatedCustomer) {
-        let id = created.customer.id;
-        self.customers.insert(id, created.customer.clone());
-        if let Some(subscription) = &created.subscription {
-            self.subscriptions.insert(id, subscription.clone());
-        }
-    }
-}
-
-impl CreatedCustomer {
-    fn events(&self) -> Vec<Event> {
-        let customer = Event {
-            message: EventName::CreatedCustomer,
-            subject: Subject::Customer(self.customer.clone()),
-        };
-        let subscription = self.subscription.clone().map(|subscription| Event {
-            message: EventName::SubscriptionCreated,
-            subject: Subject::Subscription(subscription),
-        });
-        std::iter::once(customer).chain(subscription).collect()
     }
 }
 

@@ -9,14 +9,15 @@ use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng, seq::IndexedRandom as _};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    callout::{Cancellation, ControllerAct, Emergency, NewCallout, Remark},
-    customer::{NewCustomer, Person, Terms},
-    event::Event,
-    refusal::Refusal,
-    world::{Ids, Moment, Outcome, Position, World},
+    world::callout::{Cancellation, Controller, Emergency, NewCallout, Remark},
+    world::change::{Ids, Moment, Outcome, World},
+    world::customer::{NewCustomer, Person, Terms},
+    world::event::Event,
+    world::location::Position,
+    world::refusal::Refusal,
 };
 
 /// When every day begins, by its own clock: 2026-03-01T06:00:00Z.
@@ -31,42 +32,43 @@ const MOST_EVENTS: u64 = 100_000;
 /// How many emergencies are alive at a time at most.
 const MOST_ALIVE: usize = 12;
 
-/// The body of `POST /_sim/day`.
-#[derive(Deserialize)]
+/// A random day of emergencies, as it is ordered: the body of `POST /_sim/day`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct DayOrder {
-    pub(crate) seed: u32,
+pub struct Day {
+    /// The seed of the day: the same seed makes the same events. A seed can be played once.
+    pub seed: u32,
     /// How many distinct events the day has.
-    pub(crate) events: u64,
+    pub events: u64,
     /// How many deliveries are queued each second, duplicates among them.
-    pub(crate) per_second: f64,
+    pub per_second: f64,
     /// How many duplicates come on top, as a share of `events`.
     #[serde(default)]
-    pub(crate) duplicates: f64,
+    pub duplicates: f64,
     /// How many more events of the day happen at least between the raising of a callout and its
     /// closing.
     #[serde(default)]
-    pub(crate) closing_after: u64,
+    pub closing_after: u64,
 }
 
 /// One part of a story, after the callout has been raised.
 #[derive(Clone, Copy)]
-enum Act {
-    Control(ControllerAct),
+enum StoryPart {
+    Control(Controller),
     Remark,
     Cancel,
 }
 
-const ACKNOWLEDGE: Act = Act::Control(ControllerAct::Acknowledge);
-const ARRIVE: Act = Act::Control(ControllerAct::Arrive);
-const CLOSE: Act = Act::Control(ControllerAct::Close);
-const COMPLETE: Act = Act::Control(ControllerAct::Complete);
-const DISPATCH: Act = Act::Control(ControllerAct::Dispatch);
-const OWN: Act = Act::Control(ControllerAct::Own);
+const ACKNOWLEDGE: StoryPart = StoryPart::Control(Controller::Acknowledge);
+const ARRIVE: StoryPart = StoryPart::Control(Controller::Arrive);
+const CLOSE: StoryPart = StoryPart::Control(Controller::Close);
+const COMPLETE: StoryPart = StoryPart::Control(Controller::Complete);
+const DISPATCH: StoryPart = StoryPart::Control(Controller::Dispatch);
+const OWN: StoryPart = StoryPart::Control(Controller::Own);
 
 /// How emergencies go: with one responder, by hand, with two responders, with a handover in the
 /// control room, called off while somebody is on the way, and a false alarm.
-const STORIES: [&[Act]; 6] = [
+const STORIES: [&[StoryPart]; 6] = [
     &[ACKNOWLEDGE, ARRIVE, COMPLETE, CLOSE],
     &[OWN, DISPATCH, ARRIVE, COMPLETE, CLOSE],
     &[
@@ -80,14 +82,14 @@ const STORIES: [&[Act]; 6] = [
         CLOSE,
     ],
     &[OWN, ACKNOWLEDGE, ARRIVE, OWN, COMPLETE, CLOSE],
-    &[ACKNOWLEDGE, Act::Cancel, CLOSE],
-    &[Act::Cancel, CLOSE],
+    &[ACKNOWLEDGE, StoryPart::Cancel, CLOSE],
+    &[StoryPart::Cancel, CLOSE],
 ];
 
 /// An emergency under way, and what is still to come of it.
 struct Story {
     stage: Stage,
-    to_come: VecDeque<Act>,
+    to_come: VecDeque<StoryPart>,
     /// How many events of the day have happened before it may end.
     may_end_at: u64,
 }
@@ -99,22 +101,22 @@ enum Stage {
 }
 
 /// A day under way.
-pub(crate) struct Day {
+pub(crate) struct DayRun {
     rng: ChaCha8Rng,
     ids: Ids,
     now: Timestamp,
     /// The external reference of the day's own predefined location.
     location: String,
     alive: Vec<Story>,
-    /// The stories of which nothing is to come but their end, and that too early yet. The day goes
-    /// on with others, so these don't count as alive.
+    /// The stories that only have their end to come, and may not end yet. The day goes on with others,
+    /// so these don't count as alive.
     waiting: Vec<Story>,
     closing_after: u64,
     /// How many events have happened so far.
     happened: u64,
 }
 
-impl DayOrder {
+impl Day {
     /// Refuses what cannot be played.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
         let problem = if !(1..=MOST_EVENTS).contains(&self.events) {
@@ -131,19 +133,19 @@ impl DayOrder {
 }
 
 impl Story {
-    /// Whether its end is the next that comes of it and may not come yet.
+    /// Whether the next thing to come is its end, and it may not end yet.
     fn is_early(&self, happened: u64) -> bool {
         let end_is_next = matches!(
             self.to_come.front(),
-            Some(Act::Control(ControllerAct::Close))
+            Some(StoryPart::Control(Controller::Close))
         );
         end_is_next && happened < self.may_end_at
     }
 }
 
-impl Day {
+impl DayRun {
     /// The morning of the day with this seed.
-    pub(crate) fn begin(order: &DayOrder, world: &mut World) -> Self {
+    pub(crate) fn begin(order: &Day, world: &mut World) -> Self {
         let seed = order.seed;
         let mut day = Self {
             rng: ChaCha8Rng::seed_from_u64(seed.into()),
@@ -267,12 +269,12 @@ impl Day {
         Ok((Stage::Callout(callout.id()), events))
     }
 
-    fn act(&mut self, world: &mut World, id: u64, act: Act) -> Result<Vec<Event>, Refusal> {
+    fn act(&mut self, world: &mut World, id: u64, act: StoryPart) -> Result<Vec<Event>, Refusal> {
         let moment = &mut self.moment();
         let events = match act {
-            Act::Control(act) => world.control(id, act, moment)?.1,
-            Act::Cancel => world.cancel(id, &Cancellation { safe_code: None })?.1,
-            Act::Remark => {
+            StoryPart::Control(act) => world.control(id, act, moment)?.1,
+            StoryPart::Cancel => world.cancel(id, &Cancellation { safe_code: None })?.1,
+            StoryPart::Remark => {
                 let message = "Customer reports they are safe.".to_owned();
                 world.remark(id, Remark { message }, moment)?.1
             }
@@ -281,12 +283,12 @@ impl Day {
     }
 
     /// One of the stories, with up to two remarks anywhere before its end.
-    fn plot(&mut self) -> VecDeque<Act> {
+    fn plot(&mut self) -> VecDeque<StoryPart> {
         let story = STORIES.choose(&mut self.rng).copied().unwrap_or_default();
         let mut acts: VecDeque<_> = story.iter().copied().collect();
         for _ in 0..self.rng.random_range(0..=2) {
             let position = self.rng.random_range(0..acts.len());
-            acts.insert(position, Act::Remark);
+            acts.insert(position, StoryPart::Remark);
         }
         acts
     }
@@ -323,10 +325,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::event::EventName;
+    use crate::world::event::EventName;
 
-    fn order(seed: u32, events: u64, closing_after: u64) -> DayOrder {
-        DayOrder {
+    fn order(seed: u32, events: u64, closing_after: u64) -> Day {
+        Day {
             seed,
             events,
             per_second: 50.0,
@@ -336,9 +338,9 @@ mod tests {
     }
 
     /// The day's events as they would be posted.
-    fn events(order: &DayOrder) -> Vec<Event> {
+    fn events(order: &Day) -> Vec<Event> {
         let mut world = World::new();
-        let mut day = Day::begin(order, &mut world);
+        let mut day = DayRun::begin(order, &mut world);
         let mut told = Vec::new();
         let mut room = order.events;
         while room > 0 {
@@ -442,7 +444,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_played_is_refused() {
-        let order = |events, per_second, duplicates| DayOrder {
+        let order = |events, per_second, duplicates| Day {
             seed: 1,
             events,
             per_second,

@@ -1,12 +1,13 @@
 //! A crowd: callouts that were there before anybody looked.
 
 use jiff::SignedDuration;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    callout::Emergency,
-    refusal::Refusal,
-    world::{Moment, Position, World},
+    world::callout::Emergency,
+    world::change::{Moment, World},
+    world::location::Position,
+    world::refusal::Refusal,
 };
 
 /// The external reference of the crowd's own predefined location.
@@ -19,7 +20,7 @@ const AGE: SignedDuration = SignedDuration::from_hours(7 * 24);
 const MOST: u64 = 100_000;
 
 /// The body of `POST /_sim/crowd`.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct CrowdOrder {
     pub(crate) callouts: u64,
 }
