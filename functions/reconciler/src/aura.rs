@@ -2,6 +2,9 @@
 //! pause where AURA may recover (as long as AURA wishes, if the run has so much time), and not at all
 //! once it has refused.
 
+pub mod connector;
+pub mod rate_limit;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -10,8 +13,8 @@ use shared::panic_api::{ActiveCallouts, Lookup, PanicApi, PanicApiError};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::aura::rate_limit::{Call, Pace};
 use crate::config::AuraLimits;
-use crate::pace::{Call, Pace};
 
 /// How often a call is tried again that AURA failed at, and the first pause. The next one is twice
 /// as long; both have jitter.

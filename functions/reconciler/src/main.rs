@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use reconciler::asking::Asking;
+use reconciler::aura::connector::Asking;
 use reconciler::config::Config;
-use reconciler::healing::Healing;
-use reconciler::memory::MemoryItem;
+use reconciler::redrive::Redrive;
 use reconciler::run::Reconciler;
-use reconciler::spill::Redrive;
+use reconciler::run_state::MemoryItem;
+use reconciler::webhook_health::healing::Healing;
 use serde_json::Value;
 use shared::config::Environment;
 use shared::ledger::DynamoLedger;

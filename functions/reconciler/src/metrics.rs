@@ -7,7 +7,7 @@ use metrique::timers::Timer;
 use metrique::unit::{Millisecond, Second};
 use metrique::unit_of_work::metrics;
 
-use crate::spill::Redriven;
+use crate::redrive::Redriven;
 
 /// One run: its log line and its metrics. Numbers of callouts, unless it says otherwise.
 #[metrics(rename_all = "PascalCase")]

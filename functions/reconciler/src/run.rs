@@ -1,5 +1,7 @@
 //! One run: the lock, the spill beside AURA's side, the line, and the account of it.
 
+pub mod lock;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
@@ -14,17 +16,16 @@ use shared::ledger::{DynamoLedger, LedgerError};
 use shared::panic_api::ActiveCallouts;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::asking::{Asking, AskingError};
 use crate::aura::Unheard;
-use crate::cases::{Case, Place, cases, move_cursors};
-use crate::healing::{Healing, HealingError};
-use crate::lock;
-use crate::memory::{Memory, MemoryError, MemoryItem};
+use crate::aura::connector::{Asking, AskingError};
+use crate::differences::{Case, Place, cases, move_cursors};
 use crate::metrics::RunMetrics;
 use crate::payload::Finding;
+use crate::redrive::Redrive;
+use crate::run_state::{Memory, MemoryError, MemoryItem};
 use crate::settle::{Closing, Found, Round, Settled, Unsettled, key_of};
-use crate::spill::Redrive;
 use crate::verdict::{Patience, may_be_a_page};
+use crate::webhook_health::healing::{Healing, HealingError};
 
 /// How many cases are in work at once. AURA has a limit of its own.
 const AT_ONCE: usize = 16;

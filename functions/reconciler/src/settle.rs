@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::aura::{Aura, Unheard};
-use crate::cases::{Case, Known, created_at};
-use crate::memory::Memory;
+use crate::differences::{Case, Known, created_at};
 use crate::payload::Finding;
+use crate::run_state::Memory;
 use crate::verdict::{
     Patience, Reason, Seen, Verdict, asked, is_over, is_unexplained, observations, on_closed,
     on_open, on_unknown, on_vanished,

@@ -1,6 +1,8 @@
 //! Whether AURA still delivers here. Registering elsewhere, in the portal say, replaces the webhook
 //! without a word, and no call tells what is registered.
 
+pub mod healing;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 

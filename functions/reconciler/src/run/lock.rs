@@ -6,7 +6,7 @@ use shared::envelope::Origin;
 use shared::ledger::{Claim, ClaimRequest, DynamoLedger, LedgerError, LedgerKey};
 use uuid::Uuid;
 
-use crate::memory::PARTITION;
+use crate::run_state::PARTITION;
 
 /// Between the deadline and the end of the lease, for clocks that don't agree.
 const SKEW: SignedDuration = SignedDuration::from_secs(2);

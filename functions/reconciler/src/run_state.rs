@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use shared::aws;
 
-use crate::line::Line;
+use crate::webhook_health::Line;
 
 /// The partition of the lock and of this.
 pub const PARTITION: &str = "reconciler";
@@ -38,7 +38,7 @@ const MOST_FIRST_LISTED: usize = 2000;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Memory {
-    /// Whose the ledger's callouts are, as [`Asking::which_aura`](crate::asking::Asking::which_aura)
+    /// Whose the ledger's callouts are, as [`Asking::which_aura`](crate::aura::connector::Asking::which_aura)
     /// says it. [`MemoryItem::belong_to`] alone writes it.
     #[serde(skip)]
     pub aura: Option<String>,

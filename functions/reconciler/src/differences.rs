@@ -8,7 +8,7 @@ use serde::Deserialize;
 use shared::ledger::open::OpenCallout;
 use shared::panic_api::{ActiveCallouts, Callout};
 
-use crate::memory::Memory;
+use crate::run_state::Memory;
 use crate::verdict::{Seen, is_due};
 
 /// So many callouts may vanish from AURA's list at once, or half of those that are open, and be
