@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use reconciler::aura::connector::Asking;
-use reconciler::config::Config;
+use reconciler::aura::connector::AuraConnector;
+use reconciler::config::ReconcilerConfig;
 use reconciler::redrive::Redrive;
 use reconciler::run::Reconciler;
-use reconciler::run_state::MemoryItem;
+use reconciler::run_state::RunStateItem;
 use reconciler::webhook_health::healing::Healing;
 use serde_json::Value;
 use shared::config::Environment;
@@ -32,7 +32,7 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), Error> {
     let environment = Environment::of_process();
     let metrics = telemetry::start(&environment)?;
-    let config = Config::from_environment(&environment)?;
+    let config = ReconcilerConfig::from_environment(&environment)?;
     let sdk = aws::sdk_config().await;
 
     let dynamo = aws_sdk_dynamodb::Client::new(&sdk);
@@ -42,13 +42,13 @@ async fn run() -> Result<(), Error> {
         ledger: DynamoLedger::new(dynamo.clone(), table.clone()),
         open: OpenCallouts::new(dynamo.clone(), table.clone()),
         line: Line::new(dynamo.clone(), table.clone()),
-        memory: MemoryItem::new(dynamo.clone(), table.clone()),
+        run_state: RunStateItem::new(dynamo.clone(), table.clone()),
         redrive: Redrive {
             spill: Spill::new(dynamo, table.clone()),
             ingest: Queue::new(sqs.clone(), config.ingest_queue_url.clone()),
             quarantine: Queue::new(sqs, config.quarantine_queue_url.clone()),
         },
-        asking: Asking {
+        aura: AuraConnector {
             secrets_manager: aws_sdk_secretsmanager::Client::new(&sdk),
             credentials_arn: config.aura_credentials_secret_arn.clone(),
             base_url: config.aura_base_url.clone(),

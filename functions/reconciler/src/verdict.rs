@@ -1,125 +1,124 @@
-//! The verdicts: what is to be done about a callout, from what the ledger knows, what AURA says and
-//! what time it is. Plain functions over plain data.
+//! Verdicts on callouts: what is to be done, from what the ledger knows, what AURA says and what time it
+//! is. Plain functions over plain data.
 //!
-//! AURA's `status` is free text of which three words are documented. No other word is ever the
-//! reason for anything; that a status has *changed* is, when no event explains the change.
+//! AURA's `status` is free text of which three words are documented. No verdict follows from any other
+//! word. A *change* of the status counts, when no event explains it.
 //!
 //! | at AURA | here | verdict |
 //! | --- | --- | --- |
 //! | active | unknown | its opening was missed ([`on_unknown`]) |
 //! | not active | open | its closing was missed ([`on_vanished`], [`is_over`]) |
 //! | not active | closed | its opening may have been missed; if not, it is forgotten ([`on_closed`]) |
-//! | active | closed | told of, once AURA's answer isn't old; and again when it is over |
-//! | active | open | asked about, if its status says something else than the last event, has changed without one, or the callout has been silent for too long ([`on_open`]) |
+//! | active | closed | published as AURA describes it, once that answer isn't old, and again when it is over |
+//! | active | open | AURA is asked about it if its status contradicts the last event, has changed without an event, or the callout has been silent for too long ([`on_open`]) |
 //!
-//! AURA's list may be one page of a longer one, if its length says so ([`may_be_a_page`]): what it
-//! lacks then is no sign of a closing for an hour.
+//! AURA's list may be one page of a longer one, if its length says so ([`may_be_a_page`]): for an hour, a
+//! callout that such a list lacks doesn't count as closed.
 //!
-//! What AURA answers may lag behind what it has told: nothing is concluded from an answer that
-//! contradicts an event younger than [`Patience::lag`].
+//! AURA's answers may lag behind its events: nothing is concluded from an answer that contradicts an
+//! event younger than [`Patience::lag`].
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::view::{Presence, Stage, View};
+use crate::view::{CalloutStage, CalloutView, Presence};
 
-/// A callout that nothing changes about is asked about ever more rarely: at most this many times
-/// the pause doubles.
+/// AURA is asked ever more rarely about a callout that doesn't change: the pause doubles at most this
+/// many times.
 const MOST_DOUBLINGS: u32 = 5;
 
-/// A callout that AURA's list lacks counts as over after so long at the earliest, if AURA calls it
-/// active when asked (one of the two is wrong, and nobody knows which), or if the list may be a page.
+/// A callout that AURA's list lacks counts as over only after this long, if AURA calls it active when
+/// asked (one of the two is wrong, and nobody knows which), or if the list may be a page.
 const LONG_HOLD: Duration = Duration::from_hours(1);
 
-/// Pages have ten entries, or a multiple of that.
+/// A page has ten entries, or a multiple of ten.
 const PAGE: usize = 10;
 
-/// What was put on the queue is published by then, or delayed by what somebody is told of.
+/// An event that was put on the queue is published after this long, or an alarm says why not.
 const STILL_TO_COME: Duration = Duration::from_mins(5);
 
-/// How long is waited for what.
+/// Waiting times of the verdicts.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// By how much AURA's answers may be behind its events.
+    /// Longest time by which AURA's answers may be behind its events.
     pub lag: Duration,
-    /// For somebody to be dispatched.
+    /// Longest silence until somebody is dispatched.
     pub created: Duration,
-    /// For a responder to arrive.
+    /// Longest silence until a responder arrives.
     pub dispatched: Duration,
-    /// For a responder to be done.
+    /// Longest silence until a responder is done.
     pub arrived: Duration,
-    /// For a callout to be closed when a responder is done.
+    /// Longest silence between a responder's being done and the closing.
     pub completed: Duration,
-    /// For a callout to be closed when it was called off.
+    /// Longest silence between the calling off and the closing.
     pub cancelled: Duration,
 }
 
-/// What is remembered of an open callout from run to run.
+/// What the last run that checked an open callout remembers of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Seen {
-    /// The status in AURA's list when it was looked at last. What AURA says when asked may lack one,
-    /// or be newer.
+pub struct LastCheck {
+    /// Status in AURA's list. AURA's answer about the callout may lack one, or have a newer one.
     pub status: Option<String>,
-    /// The sort key of AURA's last event that was published then.
+    /// Sort key of AURA's last event that was published then.
     pub last: Option<String>,
-    /// When the ledger is to be looked into again, at the latest.
+    /// When the ledger has to be read again, at the latest.
     pub look_at: Option<Timestamp>,
-    /// When AURA is to be asked about it, if nothing happens before.
+    /// When AURA has to be asked about the callout, if nothing happens before.
     pub ask_at: Option<Timestamp>,
-    /// How often it was asked about since something happened.
+    /// Number of times that AURA was asked since something happened.
     pub asked: u32,
-    /// How often AURA's answer was published.
+    /// Number of AURA's answers that were published.
     pub observations: u32,
-    /// The digest of the last answer that was.
+    /// Digest of the last answer that was published.
     pub observed: Option<String>,
-    /// Since when AURA's list lacks it, though AURA has it when asked, and that isn't enough to call
-    /// it over.
+    /// Since when AURA's list lacks the callout, although AURA has it when asked, and it doesn't count as
+    /// over.
     pub missing_since: Option<Timestamp>,
 }
 
 /// What is to be done about a callout before AURA is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing yet: it is too early to say, or somebody is at it.
+    /// Do nothing yet: it is too early to say, or the processor is at it.
     Wait,
-    /// Nothing: this is how it stands.
-    Remember(Seen),
-    /// Get it.
-    Ask(Reason),
-    /// It is open, and only the note of that is missing.
+    /// Remember this, and do nothing else.
+    Remember(LastCheck),
+    /// Ask AURA.
+    Ask(AskReason),
+    /// Note it as open: only the note is missing.
     Adopt {
-        /// When it was published.
+        /// When its opening was published.
         opened_at: Timestamp,
     },
-    /// It is closed, and only the note that it is open is left.
+    /// Remove its note: it is closed.
     Forget,
 }
 
 /// Why AURA is asked about a callout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub enum AskReason {
     /// Its opening was missed.
     Opening,
     /// Its closing seems to have been missed.
     Closing,
     /// It is active, though its closing is published.
     Reopened,
-    /// It is over once more, after it had been active again.
+    /// It is over again, after it was active though its closing was published.
     ClosedAgain,
-    /// Its status isn't what the events say.
+    /// Its status contradicts the events.
     Change,
-    /// What AURA said of it last may have been behind an event, or the event behind that.
+    /// Consumers may have AURA's last answer and an event in the wrong order.
     Overtaken,
-    /// Nothing has been heard of it for too long.
+    /// It has been silent for too long.
     Silence,
 }
 
-/// The documented words of a status.
+/// A documented word of a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Word {
+enum StatusWord {
     Created,
     Dispatched,
     Cancelled,
@@ -137,20 +136,20 @@ impl Patience {
         others.into_iter().fold(self.created, Duration::min)
     }
 
-    /// How long a callout may be silent in a stage.
+    /// Longest silence of a callout in a stage.
     #[must_use]
-    pub fn with(&self, stage: Stage) -> Duration {
+    pub fn with(&self, stage: CalloutStage) -> Duration {
         match stage {
-            Stage::Created => self.created,
-            Stage::Dispatched => self.dispatched,
-            Stage::Arrived => self.arrived,
-            Stage::Completed => self.completed,
-            Stage::Cancelled => self.cancelled,
+            CalloutStage::Created => self.created,
+            CalloutStage::Dispatched => self.dispatched,
+            CalloutStage::Arrived => self.arrived,
+            CalloutStage::Completed => self.completed,
+            CalloutStage::Cancelled => self.cancelled,
         }
     }
 }
 
-impl Word {
+impl StatusWord {
     fn of(status: &str) -> Option<Self> {
         let is = |word: &str| status.trim().eq_ignore_ascii_case(word);
         if is("created") {
@@ -164,23 +163,26 @@ impl Word {
         }
     }
 
-    /// Whether the events can have led to a stage where AURA says this. Which word goes with an
-    /// arrival, a completion or a soft cancellation isn't documented: so it may be an earlier one.
-    fn is_explained_by(self, stage: Stage) -> bool {
+    /// Whether AURA may say this in a stage. The word for an arrival, a completion or a soft cancellation
+    /// isn't documented: it may be an earlier one.
+    fn is_explained_by(self, stage: CalloutStage) -> bool {
         match self {
-            Self::Created => matches!(stage, Stage::Created | Stage::Cancelled),
+            Self::Created => matches!(stage, CalloutStage::Created | CalloutStage::Cancelled),
             Self::Dispatched => {
-                matches!(stage, Stage::Dispatched | Stage::Arrived | Stage::Completed)
+                matches!(
+                    stage,
+                    CalloutStage::Dispatched | CalloutStage::Arrived | CalloutStage::Completed
+                )
             }
-            Self::Cancelled => stage == Stage::Cancelled,
+            Self::Cancelled => stage == CalloutStage::Cancelled,
         }
     }
 }
 
-/// Whether the ledger has to be asked about an open callout that AURA calls active. If not, nothing
-/// has changed since it was looked at last.
+/// Whether the ledger has to be read about an open callout that AURA lists. If not, nothing has changed
+/// since the last check.
 #[must_use]
-pub fn is_due(seen: Option<&Seen>, status: Option<&str>, now: Timestamp) -> bool {
+pub fn is_due(seen: Option<&LastCheck>, status: Option<&str>, now: Timestamp) -> bool {
     let Some(seen) = seen else {
         return true;
     };
@@ -189,11 +191,11 @@ pub fn is_due(seen: Option<&Seen>, status: Option<&str>, now: Timestamp) -> bool
         || seen.look_at.is_none_or(|at| at <= now)
 }
 
-/// Active at AURA, open here.
+/// Verdict on a callout that is active at AURA and open here.
 #[must_use]
 pub fn on_open(
-    view: &View,
-    seen: Option<&Seen>,
+    view: &CalloutView,
+    seen: Option<&LastCheck>,
     opened_at: Timestamp,
     status: Option<&str>,
     now: Timestamp,
@@ -201,29 +203,29 @@ pub fn on_open(
 ) -> Verdict {
     match view.closing {
         Presence::Claimed => return Verdict::Wait,
-        // An answer from before the closing, unless it was active again already.
+        // AURA's list may be from before the closing, unless the callout was seen active again since.
         Presence::Published(at) if view.observed_at < Some(at) => {
             return if is_young(at, now, patience) {
                 Verdict::Wait
             } else {
-                Verdict::Ask(Reason::Reopened)
+                Verdict::Ask(AskReason::Reopened)
             };
         }
         Presence::Unknown | Presence::Abandoned | Presence::Published(_) => {}
     }
     if view.opening == Presence::Abandoned {
-        return Verdict::Ask(Reason::Opening);
+        return Verdict::Ask(AskReason::Opening);
     }
-    // What says nothing of the status, a chat message say, can't be contradicted by it.
+    // The status can't contradict an event that says nothing of it, like a chat message.
     if is_young(view.staged_at.unwrap_or(opened_at), now, patience) {
         return Verdict::Wait;
     }
     let last_at = view.last.as_ref().map_or(opened_at, |last| last.at);
     if is_unexplained(view, seen, status) {
-        return Verdict::Ask(Reason::Change);
+        return Verdict::Ask(AskReason::Change);
     }
     if is_overtaken(view, seen, status) {
-        return Verdict::Ask(Reason::Overtaken);
+        return Verdict::Ask(AskReason::Overtaken);
     }
     let unchanged = seen.filter(|seen| seen.last.as_deref() == sort_of(view));
     let ask_at = match unchanged.and_then(|seen| seen.ask_at) {
@@ -231,9 +233,9 @@ pub fn on_open(
         None => after(last_at, patience.with(view.stage)),
     };
     if ask_at <= now {
-        return Verdict::Ask(Reason::Silence);
+        return Verdict::Ask(AskReason::Silence);
     }
-    Verdict::Remember(Seen {
+    Verdict::Remember(LastCheck {
         status: status.map(str::to_owned),
         last: sort_of(view).map(str::to_owned),
         look_at: Some(ask_at.min(after(now, patience.shortest()))),
@@ -244,22 +246,22 @@ pub fn on_open(
     })
 }
 
-/// Whether a status isn't what the events say.
+/// Whether a status contradicts the events.
 #[must_use]
-pub fn is_unexplained(view: &View, seen: Option<&Seen>, status: Option<&str>) -> bool {
+pub fn is_unexplained(view: &CalloutView, seen: Option<&LastCheck>, status: Option<&str>) -> bool {
     match seen {
-        // Nothing was told since it was looked at last: then nothing may have changed.
+        // No event was published since the last check: then the status may not have changed.
         Some(seen) if seen.last.as_deref() == sort_of(view) => seen.status.as_deref() != status,
         _ => status
-            .and_then(Word::of)
+            .and_then(StatusWord::of)
             .is_some_and(|word| !word.is_explained_by(view.stage)),
     }
 }
 
-/// Whether consumers may have AURA's answer and an event in the wrong order. The answer came behind
-/// an event that it may not have known; or an event that should have changed the status came behind
-/// the answer, and hasn't.
-fn is_overtaken(view: &View, seen: Option<&Seen>, status: Option<&str>) -> bool {
+/// Whether consumers may have AURA's answer and an event in the wrong order: the answer was published
+/// after an event that it may not have known, or an event after the answer, and the status has not
+/// changed as that event says.
+fn is_overtaken(view: &CalloutView, seen: Option<&LastCheck>, status: Option<&str>) -> bool {
     let (Some(seen), Some(last)) = (seen, &view.last) else {
         return false;
     };
@@ -270,22 +272,22 @@ fn is_overtaken(view: &View, seen: Option<&Seen>, status: Option<&str>) -> bool 
     view.observed_at > Some(last.at) || is_unmoved
 }
 
-/// What is remembered of a callout after AURA was asked: `observed` is the digest of its answer, if
-/// that is published now.
+/// What is remembered of a callout after AURA was asked. `observed` is the digest of the answer, if that
+/// is published.
 #[must_use]
 pub fn asked(
-    view: &View,
-    seen: Option<&Seen>,
+    view: &CalloutView,
+    seen: Option<&LastCheck>,
     status: Option<&str>,
     observed: Option<String>,
     now: Timestamp,
     patience: &Patience,
-) -> Seen {
+) -> LastCheck {
     let before = seen.cloned().unwrap_or_default();
     let is_unchanged = observed.is_none() && before.last.as_deref() == sort_of(view);
     let asked = if is_unchanged { before.asked } else { 0 };
     let pause = patience.with(view.stage) * 2_u32.pow(asked.min(MOST_DOUBLINGS));
-    Seen {
+    LastCheck {
         status: status.map(str::to_owned),
         last: sort_of(view).map(str::to_owned),
         look_at: Some(after(now, pause.min(patience.shortest()))),
@@ -297,17 +299,18 @@ pub fn asked(
     }
 }
 
-/// How often AURA's answer was published. What was only just put on the queue is in the memory
-/// alone; and when there is none, the ledger knows.
+/// Number of AURA's answers that were published. Only the last check knows of one that was just put on
+/// the queue; without a last check, the ledger says.
 #[must_use]
-pub fn observations(view: &View, seen: Option<&Seen>) -> u32 {
+pub fn observations(view: &CalloutView, seen: Option<&LastCheck>) -> u32 {
     seen.map_or(view.observations, |seen| seen.observations)
 }
 
-/// Active at AURA since `created_at`, or seen there since then, and not noted as open here.
+/// Verdict on a callout that is active at AURA, and not noted as open here. AURA created it at
+/// `created_at`, or a run first saw it then.
 #[must_use]
 pub fn on_unknown(
-    view: &View,
+    view: &CalloutView,
     created_at: Timestamp,
     now: Timestamp,
     patience: &Patience,
@@ -315,22 +318,22 @@ pub fn on_unknown(
     match (view.closing, view.opening) {
         (Presence::Claimed, _) | (_, Presence::Claimed) => Verdict::Wait,
         (Presence::Published(at), _) if is_young(at, now, patience) => Verdict::Wait,
-        // Its event may be on the way. By a clock that isn't ours, "just now" may be in the future.
+        // Its event may be on the way. AURA's clock may be ahead of ours.
         (_, Presence::Unknown) if now.duration_since(created_at).unsigned_abs() < patience.lag => {
             Verdict::Wait
         }
-        (_, Presence::Unknown | Presence::Abandoned) => Verdict::Ask(Reason::Opening),
-        (Presence::Published(_), Presence::Published(_)) => Verdict::Ask(Reason::Reopened),
+        (_, Presence::Unknown | Presence::Abandoned) => Verdict::Ask(AskReason::Opening),
+        (Presence::Published(_), Presence::Published(_)) => Verdict::Ask(AskReason::Reopened),
         (_, Presence::Published(opened_at)) => Verdict::Adopt { opened_at },
     }
 }
 
-/// Noted as closed, and not in AURA's list. Whether its opening is noted, too, tells an opening that
-/// the ledger has forgotten from one that it never heard of.
+/// Verdict on a callout that is noted as closed, and not in AURA's list. `was_opened` tells an opening
+/// that has expired in the ledger from one that was never told.
 #[must_use]
 pub fn on_closed(
-    view: &View,
-    seen: Option<&Seen>,
+    view: &CalloutView,
+    seen: Option<&LastCheck>,
     was_opened: bool,
     closed_at: Timestamp,
     now: Timestamp,
@@ -344,12 +347,12 @@ pub fn on_closed(
     match (view.opening, view.closing) {
         (Presence::Claimed, _) | (_, Presence::Claimed) => Verdict::Wait,
         _ if is_opening_missed && is_young(closed_at, now, patience) => Verdict::Wait,
-        _ if is_opening_missed => Verdict::Ask(Reason::Opening),
-        (_, Presence::Abandoned) => Verdict::Ask(Reason::Closing),
+        _ if is_opening_missed => Verdict::Ask(AskReason::Opening),
+        (_, Presence::Abandoned) => Verdict::Ask(AskReason::Closing),
         (_, Presence::Published(at)) if view.observed_at > Some(at) => {
-            Verdict::Ask(Reason::ClosedAgain)
+            Verdict::Ask(AskReason::ClosedAgain)
         }
-        // AURA's answer from before it may come behind it yet.
+        // An answer of AURA's from before the closing may be published after it yet.
         (_, Presence::Published(at))
             if observations(view, seen) > view.observations && now < after(at, STILL_TO_COME) =>
         {
@@ -359,11 +362,11 @@ pub fn on_closed(
     }
 }
 
-/// Not in AURA's list, open here.
+/// Verdict on a callout that is open here, and not in AURA's list.
 #[must_use]
 pub fn on_vanished(
-    view: &View,
-    seen: Option<&Seen>,
+    view: &CalloutView,
+    seen: Option<&LastCheck>,
     opened_at: Timestamp,
     now: Timestamp,
     patience: &Patience,
@@ -376,35 +379,34 @@ pub fn on_vanished(
             if is_young(last_at.max(opened_at), now, patience) {
                 Verdict::Wait
             } else {
-                Verdict::Ask(Reason::Closing)
+                Verdict::Ask(AskReason::Closing)
             }
         }
     }
 }
 
-/// Whether a list of so many callouts may be one page of a longer one. AURA documents no pages, and
-/// nothing in the answer would say so.
+/// Whether a list of this length may be one page of a longer one. AURA documents no pages, and its
+/// answer would not say so.
 #[must_use]
 pub fn may_be_a_page(length: usize) -> bool {
     length >= PAGE && length.is_multiple_of(PAGE)
 }
 
-/// Whether a callout that AURA's list lacks, and that AURA has when asked, is over. A status that
-/// is documented for callouts under way says that it isn't, for an hour or as long as the callout
-/// might be silent; then the list decides. A list that may be a page decides after an hour, unless
-/// AURA has told the closing itself.
+/// Whether a callout that AURA's list lacks, and that AURA has when asked, is over. If its status is
+/// documented for callouts under way, it isn't, for an hour or as long as it may be silent; then the list
+/// decides. A list that may be a page decides after an hour, unless AURA has told the closing itself.
 #[must_use]
 pub fn is_over(
-    view: &View,
-    seen: Option<&Seen>,
+    view: &CalloutView,
+    seen: Option<&LastCheck>,
     status: Option<&str>,
     may_be_a_page: bool,
     now: Timestamp,
     patience: &Patience,
 ) -> bool {
     let is_under_way = matches!(
-        status.and_then(Word::of),
-        Some(Word::Created | Word::Dispatched)
+        status.and_then(StatusWord::of),
+        Some(StatusWord::Created | StatusWord::Dispatched)
     );
     let is_absence_all = view.closing == Presence::Unknown;
     let hold = if is_under_way {
@@ -422,11 +424,11 @@ fn is_young(at: Timestamp, now: Timestamp, patience: &Patience) -> bool {
     now < after(at, patience.lag)
 }
 
-fn sort_of(view: &View) -> Option<&str> {
+fn sort_of(view: &CalloutView) -> Option<&str> {
     view.last.as_ref().map(|last| last.sort.as_str())
 }
 
-/// A time so much later; the end of time, if that is past it.
+/// Adds a pause to a time; the largest time if the sum is larger.
 fn after(at: Timestamp, pause: Duration) -> Timestamp {
     at.checked_add(pause).unwrap_or(Timestamp::MAX)
 }

@@ -1,4 +1,4 @@
-//! How AURA is reached: its client is made at the first run and kept, and with it the token.
+//! Connection to AURA: the client is made when a run first needs it, and kept with its token.
 
 use std::sync::Arc;
 
@@ -9,33 +9,33 @@ use shared::secrets::{self, SecretError};
 use tokio::sync::Mutex;
 use url::Url;
 
-use crate::aura::Aura;
+use super::Aura;
 use crate::config::AuraLimits;
 
-/// What it takes to ask AURA.
+/// Makes the client of AURA, and keeps it.
 #[derive(Debug)]
-pub struct Asking {
-    /// Has the credentials.
+pub struct AuraConnector {
+    /// Client of Secrets Manager, which holds AURA's credentials.
     pub secrets_manager: Client,
-    /// Their secret.
+    /// ARN of the secret with the credentials.
     pub credentials_arn: String,
-    /// The AURA environment.
+    /// The AURA system.
     pub base_url: Url,
-    /// Calls AURA.
+    /// HTTP client for the calls to AURA.
     pub http: reqwest::Client,
-    /// How much.
+    /// Limits of the calls to AURA.
     pub limits: AuraLimits,
-    /// The client, once it is made.
+    /// The client of AURA, once it is made.
     pub kept: Mutex<Option<Arc<Aura>>>,
 }
 
-/// AURA can't be asked.
+/// The client of AURA can't be made.
 #[derive(Debug, thiserror::Error)]
-pub enum AskingError {
+pub enum ConnectError {
     /// The credentials can't be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// They have the wrong shape.
+    /// The credentials have the wrong shape.
     #[error(
         "the secret with AURA's credentials can't be used: {0}; store \
          {{\"clientId\": \"…\", \"clientSecret\": \"…\"}}"
@@ -43,21 +43,17 @@ pub enum AskingError {
     Credentials(#[from] MalformedCredentials),
 }
 
-impl Asking {
-    /// Which AURA it is that is asked: a digest of its URL and the secret's ARN. New credentials in
-    /// the same secret are the same AURA's.
+impl AuraConnector {
+    /// Id of the AURA system that is asked: a digest of its URL and the secret's ARN. New credentials in
+    /// the same secret are those of the same system.
     #[must_use]
-    pub fn which_aura(&self) -> String {
+    pub fn system_id(&self) -> String {
         let (url, arn) = (&self.base_url, &self.credentials_arn);
         hex::encode(Sha256::digest(format!("{url}\n{arn}")))
     }
 
-    /// The client of AURA.
-    ///
-    /// # Errors
-    ///
-    /// The credentials can't be read, or used.
-    pub async fn aura(&self) -> Result<Arc<Aura>, AskingError> {
+    /// Returns the client of AURA, and makes it if there is none.
+    pub async fn connect(&self) -> Result<Arc<Aura>, ConnectError> {
         let mut kept = self.kept.lock().await;
         if let Some(aura) = kept.as_ref() {
             return Ok(Arc::clone(aura));
@@ -69,8 +65,8 @@ impl Asking {
         Ok(Arc::clone(kept.insert(aura)))
     }
 
-    /// Reads the credentials anew before the next run.
-    pub async fn forget(&self) {
+    /// Drops the client, so that the next run reads the credentials again.
+    pub async fn disconnect(&self) {
         *self.kept.lock().await = None;
     }
 }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::view::Last;
+use crate::view::LastEvent;
 
 const PATIENCE: Patience = Patience {
     lag: Duration::from_secs(10),
@@ -25,12 +25,12 @@ const STATUSES: [Option<&str>; 8] = [
     Some("closed"),
     Some(""),
 ];
-const STAGES: [Stage; 5] = [
-    Stage::Created,
-    Stage::Dispatched,
-    Stage::Arrived,
-    Stage::Completed,
-    Stage::Cancelled,
+const STAGES: [CalloutStage; 5] = [
+    CalloutStage::Created,
+    CalloutStage::Dispatched,
+    CalloutStage::Arrived,
+    CalloutStage::Completed,
+    CalloutStage::Cancelled,
 ];
 
 fn at(second: i64) -> Timestamp {
@@ -38,33 +38,38 @@ fn at(second: i64) -> Timestamp {
 }
 
 /// A callout whose last event, of this stage, was published at second 0.
-fn view(stage: Stage) -> View {
-    View {
+fn view(stage: CalloutStage) -> CalloutView {
+    CalloutView {
         opening: Presence::Published(at(0)),
-        last: Some(Last {
+        last: Some(LastEvent {
             sort: "last".to_owned(),
             at: at(0),
             has_stage: true,
         }),
         stage,
         staged_at: Some(at(0)),
-        ..View::default()
+        ..CalloutView::default()
     }
 }
 
 /// As a run has left it that found this status after that event.
-fn seen(status: Option<&str>, last: &str) -> Seen {
-    Seen {
+fn seen(status: Option<&str>, last: &str) -> LastCheck {
+    LastCheck {
         status: status.map(str::to_owned),
         last: Some(last.to_owned()),
         // As it is found to be at second 50.
         look_at: Some(at(150)),
         ask_at: Some(at(1000)),
-        ..Seen::default()
+        ..LastCheck::default()
     }
 }
 
-fn open_at(view: &View, seen: Option<&Seen>, status: Option<&str>, second: i64) -> Verdict {
+fn open_at(
+    view: &CalloutView,
+    seen: Option<&LastCheck>,
+    status: Option<&str>,
+    second: i64,
+) -> Verdict {
     on_open(view, seen, at(0), status, at(second), &PATIENCE)
 }
 
@@ -72,17 +77,17 @@ fn open_at(view: &View, seen: Option<&Seen>, status: Option<&str>, second: i64) 
 fn a_documented_status_is_compared_with_the_last_event() {
     // For each stage: whether "created", "Responder Dispatched" and "Responder Cancelled" differ.
     let table = [
-        (Stage::Created, [false, true, true]),
-        (Stage::Dispatched, [true, false, true]),
-        (Stage::Arrived, [true, false, true]),
-        (Stage::Completed, [true, false, true]),
-        (Stage::Cancelled, [false, true, false]),
+        (CalloutStage::Created, [false, true, true]),
+        (CalloutStage::Dispatched, [true, false, true]),
+        (CalloutStage::Arrived, [true, false, true]),
+        (CalloutStage::Completed, [true, false, true]),
+        (CalloutStage::Cancelled, [false, true, false]),
     ];
     let words = ["Created", "responder dispatched", "RESPONDER CANCELLED"];
     for (stage, differ) in table {
         for (word, differs) in words.into_iter().zip(differ) {
             let verdict = open_at(&view(stage), None, Some(word), 50);
-            let asks = verdict == Verdict::Ask(Reason::Change);
+            let asks = verdict == Verdict::Ask(AskReason::Change);
             assert_eq!(asks, differs, "{stage:?} {word}: {verdict:?}");
         }
         for word in [None, Some("closed"), Some("Responder Arrived")] {
@@ -97,13 +102,13 @@ fn a_documented_status_is_compared_with_the_last_event() {
 
 #[test]
 fn a_status_that_changes_without_an_event_is_asked_about_whatever_it_says() {
-    let view = view(Stage::Arrived);
+    let view = view(CalloutStage::Arrived);
     let before = seen(Some("Responder Arrived"), "last");
     let same = open_at(&view, Some(&before), Some("Responder Arrived"), 50);
     assert_eq!(same, Verdict::Remember(before.clone()));
     for status in [Some("Something New"), None, Some("Responder Dispatched")] {
         let verdict = open_at(&view, Some(&before), status, 50);
-        assert_eq!(verdict, Verdict::Ask(Reason::Change), "{status:?}");
+        assert_eq!(verdict, Verdict::Ask(AskReason::Change), "{status:?}");
     }
     // An event explains it.
     let before = seen(Some("Responder Dispatched"), "an earlier one");
@@ -119,24 +124,42 @@ fn each_stage_has_a_patience_of_its_own() {
             panic!("{stage:?}");
         };
         assert_eq!(seen.ask_at, Some(at(seconds)));
-        assert_eq!(verdict(seconds), Verdict::Ask(Reason::Silence), "{stage:?}");
+        assert_eq!(
+            verdict(seconds),
+            Verdict::Ask(AskReason::Silence),
+            "{stage:?}"
+        );
     }
 }
 
 #[test]
 fn nothing_is_concluded_from_an_answer_that_may_be_older_than_the_last_event() {
-    let young = |second| open_at(&view(Stage::Dispatched), None, Some("created"), second);
+    let young = |second| {
+        open_at(
+            &view(CalloutStage::Dispatched),
+            None,
+            Some("created"),
+            second,
+        )
+    };
     assert_eq!(young(9), Verdict::Wait);
-    assert_eq!(young(10), Verdict::Ask(Reason::Change));
-    let vanished =
-        |second| on_vanished(&view(Stage::Dispatched), None, at(0), at(second), &PATIENCE);
+    assert_eq!(young(10), Verdict::Ask(AskReason::Change));
+    let vanished = |second| {
+        on_vanished(
+            &view(CalloutStage::Dispatched),
+            None,
+            at(0),
+            at(second),
+            &PATIENCE,
+        )
+    };
     assert_eq!(vanished(9), Verdict::Wait);
-    assert_eq!(vanished(10), Verdict::Ask(Reason::Closing));
-    let unknown = |second| on_unknown(&View::default(), at(0), at(second), &PATIENCE);
+    assert_eq!(vanished(10), Verdict::Ask(AskReason::Closing));
+    let unknown = |second| on_unknown(&CalloutView::default(), at(0), at(second), &PATIENCE);
     // By a clock that isn't ours.
     assert_eq!(unknown(-9), Verdict::Wait);
     assert_eq!(unknown(9), Verdict::Wait);
-    assert_eq!(unknown(10), Verdict::Ask(Reason::Opening));
+    assert_eq!(unknown(10), Verdict::Ask(AskReason::Opening));
 }
 
 #[test]
@@ -146,7 +169,7 @@ fn what_the_ledger_knows_of_an_unknown_callout_decides() {
     let young = Published(at(95));
     let adopt = Verdict::Adopt { opened_at: at(0) };
     let table = [
-        (Unknown, Unknown, Verdict::Ask(Reason::Opening)),
+        (Unknown, Unknown, Verdict::Ask(AskReason::Opening)),
         (Claimed, Unknown, Verdict::Wait),
         (old, Unknown, adopt.clone()),
         (old, Abandoned, adopt),
@@ -155,17 +178,17 @@ fn what_the_ledger_knows_of_an_unknown_callout_decides() {
         (old, young, Verdict::Wait),
         (Unknown, young, Verdict::Wait),
         (Claimed, old, Verdict::Wait),
-        (old, old, Verdict::Ask(Reason::Reopened)),
-        (Unknown, old, Verdict::Ask(Reason::Opening)),
-        (Abandoned, Unknown, Verdict::Ask(Reason::Opening)),
-        (Abandoned, old, Verdict::Ask(Reason::Opening)),
-        (Unknown, Abandoned, Verdict::Ask(Reason::Opening)),
+        (old, old, Verdict::Ask(AskReason::Reopened)),
+        (Unknown, old, Verdict::Ask(AskReason::Opening)),
+        (Abandoned, Unknown, Verdict::Ask(AskReason::Opening)),
+        (Abandoned, old, Verdict::Ask(AskReason::Opening)),
+        (Unknown, Abandoned, Verdict::Ask(AskReason::Opening)),
     ];
     for (opening, closing, expected) in table {
-        let view = View {
+        let view = CalloutView {
             opening,
             closing,
-            ..View::default()
+            ..CalloutView::default()
         };
         let verdict = on_unknown(&view, at(0), at(100), &PATIENCE);
         assert_eq!(verdict, expected, "{opening:?} {closing:?}");
@@ -176,22 +199,22 @@ fn what_the_ledger_knows_of_an_unknown_callout_decides() {
 fn what_the_ledger_knows_of_a_vanished_callout_decides() {
     use Presence::{Abandoned, Claimed, Published, Unknown};
     let table = [
-        (Unknown, None, Verdict::Ask(Reason::Closing)),
-        (Abandoned, None, Verdict::Ask(Reason::Closing)),
+        (Unknown, None, Verdict::Ask(AskReason::Closing)),
+        (Abandoned, None, Verdict::Ask(AskReason::Closing)),
         (Claimed, None, Verdict::Wait),
         (Published(at(50)), None, Verdict::Forget),
         (Published(at(50)), Some(at(40)), Verdict::Forget),
         (
             Published(at(50)),
             Some(at(60)),
-            Verdict::Ask(Reason::ClosedAgain),
+            Verdict::Ask(AskReason::ClosedAgain),
         ),
     ];
     for (closing, observed_at, expected) in table {
-        let view = View {
+        let view = CalloutView {
             closing,
             observed_at,
-            ..view(Stage::Completed)
+            ..view(CalloutStage::Completed)
         };
         let verdict = on_vanished(&view, None, at(0), at(100), &PATIENCE);
         assert_eq!(verdict, expected, "{closing:?} {observed_at:?}");
@@ -200,14 +223,14 @@ fn what_the_ledger_knows_of_a_vanished_callout_decides() {
 
 #[test]
 fn a_callout_that_is_active_though_its_closing_is_published_is_told_of_once() {
-    let closed = View {
+    let closed = CalloutView {
         closing: Presence::Published(at(50)),
-        ..view(Stage::Created)
+        ..view(CalloutStage::Created)
     };
-    let verdict = |view: &View, second| open_at(view, None, Some("created"), second);
+    let verdict = |view: &CalloutView, second| open_at(view, None, Some("created"), second);
     assert_eq!(verdict(&closed, 55), Verdict::Wait);
-    assert_eq!(verdict(&closed, 60), Verdict::Ask(Reason::Reopened));
-    let told = View {
+    assert_eq!(verdict(&closed, 60), Verdict::Ask(AskReason::Reopened));
+    let told = CalloutView {
         observed_at: Some(at(61)),
         ..closed
     };
@@ -217,12 +240,12 @@ fn a_callout_that_is_active_though_its_closing_is_published_is_told_of_once() {
 #[test]
 fn a_callout_that_aura_calls_active_when_asked_is_over_only_after_its_patience() {
     let over = |status, missing_since, second| {
-        let seen = Seen {
+        let seen = LastCheck {
             missing_since,
-            ..Seen::default()
+            ..LastCheck::default()
         };
         is_over(
-            &view(Stage::Created),
+            &view(CalloutStage::Created),
             Some(&seen),
             status,
             false,
@@ -267,13 +290,13 @@ fn what_a_page_lacks_is_over_after_an_hour() {
         (Abandoned, Some("created"), None, [false, false]),
     ];
     for (closing, status, missing, expected) in table {
-        let view = View {
+        let view = CalloutView {
             closing,
-            ..view(Stage::Arrived)
+            ..view(CalloutStage::Arrived)
         };
-        let seen = Seen {
+        let seen = LastCheck {
             missing_since: missing.map(at),
-            ..Seen::default()
+            ..LastCheck::default()
         };
         let over = |now| is_over(&view, Some(&seen), status, true, now, &PATIENCE);
         let hour = minute(60);
@@ -289,13 +312,13 @@ fn what_a_page_lacks_is_over_after_an_hour() {
         arrived: Duration::from_hours(2),
         ..PATIENCE
     };
-    let seen = Seen {
+    let seen = LastCheck {
         missing_since: Some(at(0)),
-        ..Seen::default()
+        ..LastCheck::default()
     };
     let over = |status, now| {
         is_over(
-            &view(Stage::Arrived),
+            &view(CalloutStage::Arrived),
             Some(&seen),
             status,
             true,
@@ -311,22 +334,22 @@ fn what_a_page_lacks_is_over_after_an_hour() {
 fn an_opening_that_was_never_told_is_recovered_though_its_closing_was() {
     use Presence::{Abandoned, Claimed, Published, Unknown};
     let verdict = |opening, second| {
-        let view = View {
+        let view = CalloutView {
             opening,
             closing: Published(at(0)),
-            ..View::default()
+            ..CalloutView::default()
         };
         on_closed(&view, None, false, at(0), at(second), &PATIENCE)
     };
     assert_eq!(verdict(Unknown, 9), Verdict::Wait);
-    assert_eq!(verdict(Unknown, 10), Verdict::Ask(Reason::Opening));
-    assert_eq!(verdict(Abandoned, 10), Verdict::Ask(Reason::Opening));
+    assert_eq!(verdict(Unknown, 10), Verdict::Ask(AskReason::Opening));
+    assert_eq!(verdict(Abandoned, 10), Verdict::Ask(AskReason::Opening));
     assert_eq!(verdict(Claimed, 10), Verdict::Wait);
     assert_eq!(verdict(Published(at(1)), 10), Verdict::Forget);
     // Noted as opened, and no longer in the ledger: it was published long ago.
-    let forgotten = View {
+    let forgotten = CalloutView {
         closing: Published(at(0)),
-        ..View::default()
+        ..CalloutView::default()
     };
     let verdict = on_closed(&forgotten, None, true, at(0), at(10), &PATIENCE);
     assert_eq!(verdict, Verdict::Forget);
@@ -334,60 +357,64 @@ fn an_opening_that_was_never_told_is_recovered_though_its_closing_was() {
 
 #[test]
 fn a_closed_callout_is_not_forgotten_while_an_answer_of_auras_is_on_its_way() {
-    let closed = View {
+    let closed = CalloutView {
         closing: Presence::Published(at(50)),
-        ..view(Stage::Completed)
+        ..view(CalloutStage::Completed)
     };
-    let seen = Seen {
+    let seen = LastCheck {
         observations: 1,
-        ..Seen::default()
+        ..LastCheck::default()
     };
-    let verdict =
-        |view: &View, second| on_closed(view, Some(&seen), true, at(50), at(second), &PATIENCE);
+    let verdict = |view: &CalloutView, second| {
+        on_closed(view, Some(&seen), true, at(50), at(second), &PATIENCE)
+    };
     assert_eq!(verdict(&closed, 100), Verdict::Wait);
     assert_eq!(verdict(&closed, 50 + 300), Verdict::Forget);
-    let told = |second| View {
+    let told = |second| CalloutView {
         observations: 1,
         observed_at: Some(at(second)),
         ..closed.clone()
     };
     assert_eq!(verdict(&told(40), 100), Verdict::Forget);
-    assert_eq!(verdict(&told(60), 100), Verdict::Ask(Reason::ClosedAgain));
+    assert_eq!(
+        verdict(&told(60), 100),
+        Verdict::Ask(AskReason::ClosedAgain)
+    );
 }
 
 #[test]
 fn an_opening_that_was_given_up_is_recovered_while_the_callout_is_open() {
-    let view = View {
+    let view = CalloutView {
         opening: Presence::Abandoned,
-        ..view(Stage::Created)
+        ..view(CalloutStage::Created)
     };
     let verdict = open_at(&view, None, Some("created"), 50);
-    assert_eq!(verdict, Verdict::Ask(Reason::Opening));
+    assert_eq!(verdict, Verdict::Ask(AskReason::Opening));
 }
 
 #[test]
 fn an_answer_and_an_event_that_may_be_in_the_wrong_order_are_told_again() {
-    let told = |status, last| Seen {
+    let told = |status, last| LastCheck {
         observations: 1,
         observed: Some("d".to_owned()),
         ..seen(status, last)
     };
     let status = Some("Responder Arrived");
-    let verdict = |view: &View, seen: &Seen| open_at(view, Some(seen), status, 50);
+    let verdict = |view: &CalloutView, seen: &LastCheck| open_at(view, Some(seen), status, 50);
     // The answer came behind an event that it may not have known.
-    let behind = View {
+    let behind = CalloutView {
         observed_at: Some(at(1)),
-        ..view(Stage::Arrived)
+        ..view(CalloutStage::Arrived)
     };
-    let overtaken = Verdict::Ask(Reason::Overtaken);
+    let overtaken = Verdict::Ask(AskReason::Overtaken);
     let before = told(Some("Responder Dispatched"), "an earlier one");
     assert_eq!(verdict(&behind, &before), overtaken);
     // The event came behind the answer, and has changed nothing.
-    let late = view(Stage::Dispatched);
+    let late = view(CalloutStage::Dispatched);
     assert_eq!(verdict(&late, &told(status, "an earlier one")), overtaken);
     // It has; or it isn't one that would.
     assert!(matches!(verdict(&late, &before), Verdict::Remember(_)));
-    let mut idle = view(Stage::Dispatched);
+    let mut idle = view(CalloutStage::Dispatched);
     idle.last.as_mut().unwrap().has_stage = false;
     let verdict = verdict(&idle, &told(status, "an earlier one"));
     assert!(matches!(verdict, Verdict::Remember(_)));
@@ -395,7 +422,7 @@ fn an_answer_and_an_event_that_may_be_in_the_wrong_order_are_told_again() {
 
 #[test]
 fn a_callout_that_stays_as_it_is_is_asked_about_ever_more_rarely() {
-    let view = view(Stage::Created);
+    let view = view(CalloutStage::Created);
     let mut now = at(100);
     let mut seen = asked(&view, None, None, Some("d".to_owned()), now, &PATIENCE);
     assert_eq!(seen.observations, 1);
@@ -424,7 +451,7 @@ fn a_callout_that_stays_as_it_is_is_asked_about_ever_more_rarely() {
     assert_eq!(told.observations, 2);
 }
 
-fn views() -> impl Strategy<Value = View> {
+fn views() -> impl Strategy<Value = CalloutView> {
     let presence = || {
         prop_oneof![
             Just(Presence::Unknown),
@@ -434,7 +461,7 @@ fn views() -> impl Strategy<Value = View> {
         ]
     };
     let last = prop::option::of(("[ab]", 0..100_i64)).prop_map(|last| {
-        last.map(|(sort, second)| Last {
+        last.map(|(sort, second)| LastEvent {
             sort,
             at: at(second),
             has_stage: true,
@@ -448,7 +475,7 @@ fn views() -> impl Strategy<Value = View> {
         select(&STAGES[..]),
         observed_at,
     )
-        .prop_map(|(opening, closing, last, stage, observed_at)| View {
+        .prop_map(|(opening, closing, last, stage, observed_at)| CalloutView {
             opening,
             closing,
             last,
@@ -459,15 +486,15 @@ fn views() -> impl Strategy<Value = View> {
         })
 }
 
-fn memories() -> impl Strategy<Value = Option<Seen>> {
+fn memories() -> impl Strategy<Value = Option<LastCheck>> {
     let status = select(&STATUSES[..]);
     let last = prop::option::of("[ab]");
     let ask_at = prop::option::of((0..1000_i64).prop_map(at));
-    let memory = (status, last, ask_at).prop_map(|(status, last, ask_at)| Seen {
+    let memory = (status, last, ask_at).prop_map(|(status, last, ask_at)| LastCheck {
         status: status.map(str::to_owned),
         last,
         ask_at,
-        ..Seen::default()
+        ..LastCheck::default()
     });
     prop::option::of(memory)
 }
@@ -482,7 +509,7 @@ proptest! {
         let verdict = |word: &str| {
             let seen = seen(Some(word), "a");
             match open_at(&view, Some(&seen), Some(word), second) {
-                Verdict::Remember(seen) => Verdict::Remember(Seen { status: None, ..seen }),
+                Verdict::Remember(seen) => Verdict::Remember(LastCheck { status: None, ..seen }),
                 verdict => verdict,
             }
         };
@@ -499,7 +526,7 @@ proptest! {
         missing in 0..10_000_i64, second in 0..10_000_i64,
     ) {
         let status = if any { Some(word.as_str()) } else { status };
-        let seen = Seen { missing_since: Some(at(missing)), ..Seen::default() };
+        let seen = LastCheck { missing_since: Some(at(missing)), ..LastCheck::default() };
         let over = |page, second| {
             is_over(&view, Some(&seen), status, page, at(second), &PATIENCE)
         };
@@ -522,7 +549,7 @@ proptest! {
     fn nothing_is_asked_about_a_callout_whose_closing_is_claimed(
         view in views(), seen in memories(), status in select(&STATUSES[..]), second in 0..1000_i64,
     ) {
-        let view = View { closing: Presence::Claimed, ..view };
+        let view = CalloutView { closing: Presence::Claimed, ..view };
         let now = at(second);
         prop_assert_eq!(open_at(&view, seen.as_ref(), status, second), Verdict::Wait);
         prop_assert_eq!(on_unknown(&view, at(0), now, &PATIENCE), Verdict::Wait);
@@ -535,14 +562,14 @@ proptest! {
     fn nothing_that_the_ledger_knows_is_recovered(view in views(), second in 0..1000_i64) {
         let now = at(second);
         let is_told = |presence| matches!(presence, Presence::Claimed | Presence::Published(_));
-        let opening = Verdict::Ask(Reason::Opening);
+        let opening = Verdict::Ask(AskReason::Opening);
         let recovers = [
             on_unknown(&view, at(-100), now, &PATIENCE),
             on_closed(&view, None, false, at(0), now, &PATIENCE),
             open_at(&view, None, None, second),
         ];
         prop_assert!(!(is_told(view.opening) && recovers.contains(&opening)));
-        if on_vanished(&view, None, at(0), now, &PATIENCE) == Verdict::Ask(Reason::Closing) {
+        if on_vanished(&view, None, at(0), now, &PATIENCE) == Verdict::Ask(AskReason::Closing) {
             prop_assert!(!is_told(view.closing));
         }
     }

@@ -1,4 +1,4 @@
-//! Healing: the registrar is asked to register the endpoint with AURA again.
+//! Healing of the webhook: asks the registrar to register the endpoint with AURA again.
 
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::error::SdkError;
@@ -9,12 +9,12 @@ use shared::aws;
 use shared::reregister::Request;
 use uuid::Uuid;
 
-/// The registrar.
+/// Asks the registrar to register the endpoint again.
 #[derive(Debug)]
 pub struct Healing {
-    /// Invokes it.
+    /// Client of Lambda.
     pub lambda: Client,
-    /// Its name.
+    /// Name of the registrar's function.
     pub function: String,
 }
 
@@ -30,12 +30,8 @@ pub enum HealingError {
 }
 
 impl Healing {
-    /// Asks for it, and doesn't wait: the registrar proves the endpoint first, and its own log and
-    /// alarm tell what came of it.
-    ///
-    /// # Errors
-    ///
-    /// Lambda has not taken the request.
+    /// Asks, and doesn't wait: the registrar proves the endpoint first, and its own log and alarm tell what
+    /// came of it.
     pub async fn begin(&self) -> Result<(), HealingError> {
         let request_id = Uuid::now_v7();
         let request = serde_json::to_vec(&Request::Reregister { request_id })?;

@@ -1,0 +1,450 @@
+//! Settles one difference: reads the ledger, passes a verdict, asks AURA if the verdict says so, and
+//! puts what was missed on the queue.
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use shared::envelope::{Envelope, Origin};
+use shared::event::{Entity, payload_digest};
+use shared::ledger::open::{OpenCallouts, OpenCalloutsError};
+use shared::ledger::{DynamoLedger, LedgerError};
+use shared::panic_api::{Callout, Lookup};
+use shared::queue::{Queue, QueueError};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::aura::{Aura, AuraError};
+use crate::differences::{Difference, NotedCallout, created_at};
+use crate::payload::MissedEvent;
+use crate::run_state::RunState;
+use crate::verdict::{
+    AskReason, LastCheck, Patience, Verdict, asked, is_over, is_unexplained, observations,
+    on_closed, on_open, on_unknown, on_vanished,
+};
+use crate::view::CalloutView;
+
+/// How much is settled at once. AURA has a limit of its own.
+pub(super) const AT_ONCE: usize = 16;
+
+/// What the differences of one run are settled with.
+#[derive(Debug, Clone, Copy)]
+pub struct Settler<'a> {
+    /// The ledger with the events.
+    pub ledger: &'a DynamoLedger,
+    /// The callouts that are noted as open.
+    pub open: &'a OpenCallouts,
+    /// The ingest queue, where missed events are put.
+    pub queue: &'a Queue,
+    /// The client of AURA.
+    pub aura: &'a Aura,
+    /// Waiting times of the verdicts.
+    pub patience: &'a Patience,
+    /// What earlier runs handed on.
+    pub run_state: &'a RunState,
+    /// Whether AURA's list may be a page of a longer one.
+    pub may_be_a_page: bool,
+    /// Number of the run.
+    pub run: u32,
+    /// When settling has to end.
+    pub deadline: Instant,
+}
+
+/// What came of a difference.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// Whether AURA was asked about the callout.
+    pub was_asked: bool,
+    /// The missed event that was put on the queue.
+    pub recovered: Option<Recovered>,
+    /// A closing that AURA's list has yet to confirm.
+    pub closing: Option<UnconfirmedClosing>,
+    /// Whether AURA has a callout that its list lacks, and that isn't over.
+    pub is_known: bool,
+}
+
+/// A missed event that is on the queue.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The missed event.
+    pub event: MissedEvent,
+    /// Id of its callout.
+    pub id: String,
+    /// Whether something had changed, and nothing else told of it.
+    pub is_change: bool,
+}
+
+/// A closing that AURA's list has yet to confirm.
+#[derive(Debug)]
+pub struct UnconfirmedClosing {
+    /// Id of the callout.
+    pub id: String,
+    /// The event that would be told.
+    pub event: MissedEvent,
+    /// The callout as AURA answers it; none if AURA itself says that it is over.
+    pub described: Option<Box<RawValue>>,
+    /// What is remembered of the callout if all that confirms the closing is a page.
+    pub unless_a_page: Option<Box<LastCheck>>,
+}
+
+/// Why a difference isn't settled. The next run tries again.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsettled {
+    /// The ledger can't be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The note of an open callout can't be changed.
+    #[error(transparent)]
+    Open(#[from] OpenCalloutsError),
+    /// The queue has not confirmed the event.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// AURA has not answered.
+    #[error(transparent)]
+    Aura(#[from] AuraError),
+    /// An event of the callout was published while AURA was asked: the answer may be older.
+    #[error("something was told meanwhile")]
+    MovedOn,
+    /// AURA answers about another callout than it was asked for.
+    #[error("AURA's answer is about another callout")]
+    AnotherCallout,
+    /// The callout's id has characters that SQS does not allow.
+    #[error("nothing can be said of a callout with this id")]
+    Unsayable,
+    /// What is to be remembered can't be written as JSON.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Key under which a run remembers that an opening or closing is on its way.
+#[must_use]
+pub fn key_of(id: &str, event: MissedEvent) -> String {
+    format!("{}/{}", Entity::callout(id).key(), event.message())
+}
+
+impl UnconfirmedClosing {
+    /// Whether the only sign of it is that AURA doesn't know the callout.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.event == (MissedEvent::Closed { gone: true })
+    }
+
+    /// Whether AURA has told it when asked.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.described.is_none()
+    }
+}
+
+impl Settler<'_> {
+    /// Settles a difference.
+    pub async fn settle(&self, difference: Difference) -> Result<Settled, Unsettled> {
+        match difference {
+            Difference::Unknown {
+                id,
+                listed,
+                created_at,
+            } => self.settle_unknown(id, listed, created_at).await,
+            Difference::Vanished(noted) => self.settle_vanished(noted).await,
+            Difference::Open { noted, listed } => self.settle_open(noted, listed).await,
+            Difference::Closed {
+                noted,
+                closed_at,
+                was_opened,
+            } => self.settle_closed(noted, closed_at, was_opened).await,
+        }
+    }
+
+    async fn settle_unknown(
+        &self,
+        id: String,
+        listed: Callout,
+        created_at: Timestamp,
+    ) -> Result<Settled, Unsettled> {
+        let view = self.view(&id).await?;
+        match on_unknown(&view, created_at, Timestamp::now(), self.patience) {
+            Verdict::Adopt { opened_at } => self.open.opened(&id, opened_at).await?,
+            Verdict::Ask(reason @ AskReason::Reopened) => {
+                // The note comes first: a later run forgets it if the callout turns out to be closed.
+                let opened_at = Timestamp::now();
+                self.open.opened(&id, opened_at).await?;
+                let noted = NotedCallout {
+                    id,
+                    opened_at,
+                    last_check: None,
+                };
+                let status = listed.status.as_deref();
+                return self.observe(&noted, &view, status, reason).await;
+            }
+            Verdict::Ask(_) => {
+                let created_at = Some(created_at);
+                return self.recover_opening(id, Some(listed), created_at).await;
+            }
+            Verdict::Wait | Verdict::Remember(_) | Verdict::Forget => {}
+        }
+        Ok(Settled::default())
+    }
+
+    async fn settle_vanished(&self, noted: NotedCallout) -> Result<Settled, Unsettled> {
+        let view = self.view(&noted.id).await?;
+        let (last_check, now) = (noted.last_check.as_ref(), Timestamp::now());
+        let verdict = on_vanished(&view, last_check, noted.opened_at, now, self.patience);
+        self.settle_inactive(noted, &view, verdict).await
+    }
+
+    async fn settle_closed(
+        &self,
+        noted: NotedCallout,
+        closed_at: Timestamp,
+        was_opened: bool,
+    ) -> Result<Settled, Unsettled> {
+        let view = self.view(&noted.id).await?;
+        let (last_check, now) = (noted.last_check.as_ref(), Timestamp::now());
+        let verdict = on_closed(&view, last_check, was_opened, closed_at, now, self.patience);
+        self.settle_inactive(noted, &view, verdict).await
+    }
+
+    /// Carries out the verdict on a callout that isn't active.
+    async fn settle_inactive(
+        &self,
+        noted: NotedCallout,
+        view: &CalloutView,
+        verdict: Verdict,
+    ) -> Result<Settled, Unsettled> {
+        match verdict {
+            Verdict::Forget => self.open.forget(&noted.id).await?,
+            Verdict::Ask(AskReason::Opening) => {
+                return self.recover_opening(noted.id, None, None).await;
+            }
+            Verdict::Ask(reason @ AskReason::ClosedAgain) => {
+                let settled = self.observe(&noted, view, None, reason).await?;
+                self.open.forget(&noted.id).await?;
+                return Ok(settled);
+            }
+            Verdict::Ask(_) => return self.look_for_closing(noted, view).await,
+            Verdict::Wait | Verdict::Remember(_) | Verdict::Adopt { .. } => {}
+        }
+        Ok(Settled::default())
+    }
+
+    async fn settle_open(
+        &self,
+        noted: NotedCallout,
+        listed: Callout,
+    ) -> Result<Settled, Unsettled> {
+        let view = self.view(&noted.id).await?;
+        let status = listed.status.as_deref();
+        let verdict = on_open(
+            &view,
+            noted.last_check.as_ref(),
+            noted.opened_at,
+            status,
+            Timestamp::now(),
+            self.patience,
+        );
+        match verdict {
+            Verdict::Ask(AskReason::Opening) => {
+                let created_at = created_at(&listed);
+                let id = noted.id;
+                return self.recover_opening(id, Some(listed), created_at).await;
+            }
+            Verdict::Ask(reason) => return self.observe(&noted, &view, status, reason).await,
+            Verdict::Remember(last_check) => self.remember(&noted.id, &last_check).await?,
+            Verdict::Wait | Verdict::Adopt { .. } | Verdict::Forget => {}
+        }
+        Ok(Settled::default())
+    }
+
+    /// Puts a missed opening on the queue, unless a run did so lately. AURA's list has the callout in
+    /// its flat form, which is told where AURA doesn't say more when asked.
+    async fn recover_opening(
+        &self,
+        id: String,
+        listed: Option<Callout>,
+        created_at: Option<Timestamp>,
+    ) -> Result<Settled, Unsettled> {
+        let event = MissedEvent::Opened;
+        if self.is_on_its_way(&id, event) {
+            return Ok(Settled::default());
+        }
+        let described = match (self.lookup(&id).await, listed) {
+            (Ok(Lookup::Found(callout)), _) => Some(callout),
+            (Ok(Lookup::Gone | Lookup::Closed), listed) => listed,
+            (Err(error), Some(listed)) => {
+                tracing::warn!(%error, "an opening is told as AURA's list has it");
+                Some(listed)
+            }
+            (Err(error), None) => return Err(error),
+        };
+        let described = described.map(|callout| callout.whole);
+        self.put(&id, event, described.as_deref()).await?;
+        // A callout that was open before the first run says nothing of the webhook.
+        let began_at = self.run_state.began_at;
+        let is_change = began_at.is_some_and(|began| created_at.is_none_or(|at| at >= began));
+        Ok(Settled {
+            was_asked: true,
+            recovered: Some(Recovered {
+                event,
+                id,
+                is_change,
+            }),
+            ..Settled::default()
+        })
+    }
+
+    /// Asks AURA whether a callout that its list lacks is over.
+    async fn look_for_closing(
+        &self,
+        noted: NotedCallout,
+        view: &CalloutView,
+    ) -> Result<Settled, Unsettled> {
+        if self.is_on_its_way(&noted.id, MissedEvent::Closed { gone: false }) {
+            return Ok(Settled::default());
+        }
+        let mut settled = Settled {
+            was_asked: true,
+            ..Settled::default()
+        };
+        let (gone, described, unless_a_page) = match self.lookup(&noted.id).await? {
+            Lookup::Gone => (true, None, None),
+            Lookup::Closed => (false, None, None),
+            Lookup::Found(callout) => {
+                let now = Timestamp::now();
+                let (before, status) = (noted.last_check.as_ref(), callout.status.as_deref());
+                let is_over =
+                    |by_a_page| is_over(view, before, status, by_a_page, now, self.patience);
+                let (is_over_now, is_over_anyway) = (is_over(self.may_be_a_page), is_over(true));
+                let mut last_check = noted.last_check.unwrap_or_default();
+                last_check.missing_since = last_check.missing_since.or(Some(now));
+                if !is_over_now {
+                    self.remember(&noted.id, &last_check).await?;
+                    settled.is_known = true;
+                    return Ok(settled);
+                }
+                let unless_a_page = (!is_over_anyway).then(|| Box::new(last_check));
+                (false, Some(callout.whole), unless_a_page)
+            }
+        };
+        settled.closing = Some(UnconfirmedClosing {
+            id: noted.id,
+            event: MissedEvent::Closed { gone },
+            described,
+            unless_a_page,
+        });
+        Ok(settled)
+    }
+
+    /// Puts a closing on the queue that AURA's second list has confirmed. If that list may be a page,
+    /// and is all that says so, the closing begins to wait instead.
+    pub async fn settle_closing(
+        &self,
+        closing: UnconfirmedClosing,
+        may_be_a_page: bool,
+    ) -> Result<Option<Recovered>, Unsettled> {
+        let (id, event) = (closing.id, closing.event);
+        if let Some(last_check) = closing.unless_a_page.filter(|_| may_be_a_page) {
+            self.remember(&id, &last_check).await?;
+            return Ok(None);
+        }
+        self.put(&id, event, closing.described.as_deref()).await?;
+        Ok(Some(Recovered {
+            event,
+            id,
+            is_change: true,
+        }))
+    }
+
+    /// Publishes what AURA says of a callout, unless that was published and nothing else since.
+    /// `listed` is its status in AURA's list.
+    async fn observe(
+        &self,
+        noted: &NotedCallout,
+        view: &CalloutView,
+        listed: Option<&str>,
+        reason: AskReason,
+    ) -> Result<Settled, Unsettled> {
+        let mut settled = Settled {
+            was_asked: true,
+            ..Settled::default()
+        };
+        let (gone, described, status) = match self.lookup(&noted.id).await? {
+            Lookup::Found(callout) => (false, Some(callout.whole), callout.status),
+            Lookup::Gone if reason == AskReason::ClosedAgain => (true, None, None),
+            Lookup::Closed if reason == AskReason::ClosedAgain => (false, None, None),
+            // AURA's list has it: one of the two answers is old.
+            Lookup::Gone | Lookup::Closed => return Ok(settled),
+        };
+        if self.view(&noted.id).await? != *view {
+            return Err(Unsettled::MovedOn);
+        }
+        let before = noted.last_check.as_ref();
+        let digest = described
+            .as_deref()
+            .map_or_else(String::new, payload_digest);
+        let sort = view.last.as_ref().map(|last| last.sort.as_str());
+        let is_told = before.is_some_and(|before| {
+            before.last.as_deref() == sort && before.observed.as_deref() == Some(&digest)
+        });
+        // AURA's list was behind AURA's own answer.
+        let was_old = reason == AskReason::Change
+            && status.is_some()
+            && !is_unexplained(view, before, status.as_deref());
+        let observed = (!is_told && !was_old).then_some(digest);
+        if observed.is_some() {
+            let number = observations(view, before) + 1;
+            let event = MissedEvent::Observed { number, gone };
+            self.put(&noted.id, event, described.as_deref()).await?;
+            settled.recovered = Some(Recovered {
+                event,
+                id: noted.id.clone(),
+                is_change: !matches!(reason, AskReason::Silence | AskReason::Overtaken),
+            });
+        }
+        let now = Timestamp::now();
+        let last_check = asked(view, before, listed, observed, now, self.patience);
+        self.remember(&noted.id, &last_check).await?;
+        Ok(settled)
+    }
+
+    async fn view(&self, id: &str) -> Result<CalloutView, Unsettled> {
+        let timeline = self.ledger.timeline(&Entity::callout(id).key()).await?;
+        Ok(CalloutView::of(&timeline, Timestamp::now()))
+    }
+
+    async fn lookup(&self, id: &str) -> Result<Lookup, Unsettled> {
+        let lookup = self.aura.callout(id, self.deadline).await?;
+        match &lookup {
+            Lookup::Found(callout) if callout.id.as_deref().is_some_and(|its| its != id) => {
+                Err(Unsettled::AnotherCallout)
+            }
+            _ => Ok(lookup),
+        }
+    }
+
+    fn is_on_its_way(&self, id: &str, event: MissedEvent) -> bool {
+        let key = key_of(id, event);
+        self.run_state.is_on_its_way(&key, Timestamp::now())
+    }
+
+    async fn remember(&self, id: &str, last_check: &LastCheck) -> Result<(), Unsettled> {
+        let text = serde_json::to_string(last_check)?;
+        if !self.open.remember(id, &text, self.run).await? {
+            tracing::info!("forgotten meanwhile, or remembered by a later run");
+        }
+        Ok(())
+    }
+
+    /// Puts an event on the queue. When this returns, SQS has it.
+    async fn put(
+        &self,
+        id: &str,
+        event: MissedEvent,
+        described: Option<&RawValue>,
+    ) -> Result<(), Unsettled> {
+        let payload = event.payload(id, described).ok_or(Unsettled::Unsayable)?;
+        let (delivery_id, now) = (Uuid::now_v7(), Timestamp::now());
+        let envelope = Envelope::new(delivery_id, now, Origin::Reconciler, payload);
+        let message = envelope.message(&Entity::callout(id));
+        self.queue.send(&message).await?;
+        tracing::info!(event = event.message(), %delivery_id, "put on the queue");
+        Ok(())
+    }
+}
