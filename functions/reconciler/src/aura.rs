@@ -1,6 +1,6 @@
-//! Client of AURA that the reconciler asks. It limits the calls at once and in a minute, tries again
-//! after a pause where AURA may recover (as long as AURA wishes, if the run has so much time), and asks
-//! no more once AURA has refused.
+//! Client of AURA that the reconciler asks. It limits the calls at once and in a minute, tries
+//! again after a pause where AURA may recover (as long as AURA wishes, if the run has so much
+//! time), and asks no more once AURA has refused.
 
 pub mod connector;
 pub mod rate_limit;
@@ -9,19 +9,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use shared::panic_api::{ActiveCallouts, Lookup, PanicApi, PanicApiError};
+use shared::panic_api::{ActiveCallouts, Lookup, MalformedCredentials, PanicApi, PanicApiError};
+use shared::secrets::SecretError;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::rate_limit::{CallKind, RateLimiter};
 use crate::config::AuraLimits;
 
-/// How often a call that failed is tried again, and the first pause. The next pause is twice as long;
-/// both have jitter.
+/// How often a call that failed is tried again, and the first pause. The next pause is twice as
+/// long; both have jitter.
 const TIMES_AGAIN: usize = 2;
 const PAUSE: Duration = Duration::from_millis(250);
-/// After so many calls in a row that failed, each tried again as above, AURA isn't asked about single
-/// callouts until the next run.
+/// After so many calls in a row that failed, each tried again as above, AURA isn't asked about
+/// single callouts until the next run.
 const MOST_IN_A_ROW: u64 = 3;
 
 /// A client of AURA. It is kept across runs, and its token with it.
@@ -39,6 +40,15 @@ pub struct Aura {
 /// Why AURA has not answered.
 #[derive(Debug, thiserror::Error)]
 pub enum AuraError {
+    /// The credentials can't be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The credentials have the wrong shape.
+    #[error(
+        "the secret with AURA's credentials can't be used: {0}; store \
+         {{\"clientId\": \"…\", \"clientSecret\": \"…\"}}"
+    )]
+    Credentials(#[from] MalformedCredentials),
     /// AURA refuses who asks: no further call can do better.
     #[error("AURA refuses: {0}")]
     Refused(PanicApiError),
@@ -166,8 +176,8 @@ impl Aura {
         }
     }
 
-    /// Counts a call that isn't tried again. A failure that doesn't pass is AURA's answer to one call, and
-    /// says nothing of the next.
+    /// Counts a call that isn't tried again. A failure that doesn't pass is AURA's answer to one
+    /// call, and says nothing of the next.
     fn count_in_a_row(&self, error: &PanicApiError) {
         if error.is_transient() {
             self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
@@ -198,7 +208,8 @@ impl Aura {
     }
 }
 
-/// Whether AURA refuses who asks: 401, or 403 for the token or the list. A single callout's 403 is [`PanicApiError::Forbidden`].
+/// Whether AURA refuses who asks: 401, or 403 for the token or the list. A single callout's 403 is
+/// [`PanicApiError::Forbidden`].
 fn is_refusal(error: &PanicApiError) -> bool {
     match error {
         PanicApiError::CredentialsRefused { .. } => true,

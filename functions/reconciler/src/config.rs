@@ -21,7 +21,8 @@ pub struct ReconcilerConfig {
     pub ingest_queue_url: String,
     /// `QUARANTINE_QUEUE_URL`: where deliveries in the spill go that can't be understood.
     pub quarantine_queue_url: String,
-    /// `HEALING_FUNCTION_NAME`: the function that registers the endpoint again; none if it is empty.
+    /// `HEALING_FUNCTION_NAME`: the function that registers the endpoint again; none if it is
+    /// empty.
     pub healing_function: Option<String>,
     /// `AURA_CALLS_AT_ONCE` and `AURA_CALLS_PER_MINUTE`: limits of the calls to AURA.
     pub limits: AuraLimits,

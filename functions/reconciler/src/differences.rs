@@ -12,8 +12,8 @@ use crate::run_state::RunState;
 use crate::verdict::{LastCheck, is_due};
 
 /// So many callouts may vanish from AURA's list at once, or half of those that are open, and be
-/// taken for closed. When more do, something else may be wrong: the credentials may belong to another
-/// customer source, whose list is empty and who knows none of ours.
+/// taken for closed. When more do, something else may be wrong: the credentials may belong to
+/// another customer source, whose list is empty and who knows none of ours.
 const MOST_AT_ONCE: usize = 10;
 /// Vanished callouts that are too many count as closed only after this long.
 const HOLD: SignedDuration = SignedDuration::from_hours(1);
@@ -63,8 +63,8 @@ pub struct Differences {
     pub held: usize,
     /// Since when too many callouts have vanished.
     pub vanished_since: Option<Timestamp>,
-    /// Whether AURA may know none of the open callouts, which would be a reason for doubt: its list is
-    /// empty, and two or more callouts have vanished.
+    /// Whether AURA may know none of the open callouts, which would be a reason for doubt: its list
+    /// is empty, and two or more callouts have vanished.
     pub may_all_be_gone: bool,
     /// When runs first saw those unknown callouts whose time of creation can't be read.
     pub first_listed: BTreeMap<String, Timestamp>,
@@ -130,8 +130,8 @@ pub fn created_at(listed: &Callout) -> Option<Timestamp> {
     with_offset.or_else(|_| format!("{text}Z").parse()).ok()
 }
 
-/// Compares the notes with AURA's list. Of each kind, the differences behind its cursor come first, so
-/// that those that a run had no time for get their turn.
+/// Compares the notes with AURA's list. Of each kind, the differences behind its cursor come first,
+/// so that those that a run had no time for get their turn.
 #[must_use]
 pub fn differences(
     noted: Vec<OpenCallout>,
@@ -202,8 +202,8 @@ fn open_and_closed(
 }
 
 impl Differences {
-    /// When an unknown callout was created; where AURA's list doesn't say so, when it was listed first,
-    /// which is noted.
+    /// When an unknown callout was created; where AURA's list doesn't say so, when it was listed
+    /// first, which is noted.
     fn creation(
         &mut self,
         id: &str,
@@ -218,7 +218,8 @@ impl Differences {
         })
     }
 
-    /// Returns the vanished callouts if they may be taken for closed; else counts them as left or held.
+    /// Returns the vanished callouts if they may be taken for closed; else counts them as left or
+    /// held.
     fn believable(
         &mut self,
         vanished: Vec<Difference>,
@@ -229,8 +230,8 @@ impl Differences {
     ) -> Vec<Difference> {
         let count = vanished.len();
         let are_too_many = count > MOST_AT_ONCE && 2 * count > open;
-        // A list that could not be read whole may hold what it seems to lack: it starts no clock, and
-        // stops none.
+        // A list that could not be read whole may hold what it seems to lack: it starts no clock,
+        // and stops none.
         let began_at = state.vanished_since.or(is_complete.then_some(now));
         self.vanished_since = began_at.filter(|_| are_too_many);
         let is_young = |at| now.duration_since(at) < HOLD;
@@ -243,9 +244,9 @@ impl Differences {
     }
 }
 
-/// Moves the cursors to where the next run goes on. `order` has kind and id of this run's differences,
-/// `begun` the numbers of those that were begun. A cursor moves to the last of its kind that was begun,
-/// stays where it is if none was, and goes away if all were.
+/// Moves the cursors to where the next run goes on. `order` has kind and id of this run's
+/// differences, `begun` the numbers of those that were begun. A cursor moves to the last of its
+/// kind that was begun, stays where it is if none was, and goes away if all were.
 pub fn move_cursors(
     cursors: &mut BTreeMap<String, String>,
     order: &[(&'static str, String)],
@@ -312,12 +313,12 @@ mod tests {
         }
     }
 
-    fn open(id: &str, seen: Option<&LastCheck>) -> OpenCallout {
+    fn open(id: &str, last_check: Option<&LastCheck>) -> OpenCallout {
         OpenCallout {
             id: id.to_owned(),
             opened_at: Some(NOW),
             closed_at: None,
-            seen: seen.map(|seen| serde_json::to_string(seen).unwrap()),
+            seen: last_check.map(|last_check| serde_json::to_string(last_check).unwrap()),
         }
     }
 
@@ -336,14 +337,14 @@ mod tests {
 
     #[test]
     fn only_what_differs_or_is_due_has_to_be_looked_at() {
-        let seen = LastCheck {
+        let last_check = LastCheck {
             status: Some("created".to_owned()),
             look_at: Some(Timestamp::MAX),
             ..LastCheck::default()
         };
         let due = LastCheck {
             look_at: Some(NOW),
-            ..seen.clone()
+            ..last_check.clone()
         };
         let closed = |id| OpenCallout {
             closed_at: Some(NOW),
@@ -356,11 +357,11 @@ mod tests {
                 opened_at: None,
                 ..closed("reopened, and its opening not told")
             },
-            open("changed", Some(&seen)),
+            open("changed", Some(&last_check)),
             open("due", Some(&due)),
             open("new", None),
-            open("quiet", Some(&seen)),
-            open("vanished", Some(&seen)),
+            open("quiet", Some(&last_check)),
+            open("vanished", Some(&last_check)),
         ];
         let list = active(vec![
             listed("changed", "Responder Dispatched"),

@@ -45,18 +45,18 @@ async fn run() -> Result<(), Error> {
         run_state: RunStateItem::new(dynamo.clone(), table.clone()),
         redrive: Redrive {
             spill: Spill::new(dynamo, table.clone()),
-            ingest: Queue::new(sqs.clone(), config.ingest_queue_url.clone()),
-            quarantine: Queue::new(sqs, config.quarantine_queue_url.clone()),
+            ingest: Queue::new(sqs.clone(), config.ingest_queue_url),
+            quarantine: Queue::new(sqs, config.quarantine_queue_url),
         },
         aura: AuraConnector {
             secrets_manager: aws_sdk_secretsmanager::Client::new(&sdk),
-            credentials_arn: config.aura_credentials_secret_arn.clone(),
-            base_url: config.aura_base_url.clone(),
+            credentials_arn: config.aura_credentials_secret_arn,
+            base_url: config.aura_base_url,
             http: http_client::builder().timeout(LIST_TIME).build()?,
             limits: config.limits,
             kept: Mutex::default(),
         },
-        healing: config.healing_function.clone().map(|function| Healing {
+        healing: config.healing_function.map(|function| Healing {
             lambda: aws_sdk_lambda::Client::new(&sdk),
             function,
         }),

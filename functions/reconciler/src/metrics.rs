@@ -37,11 +37,11 @@ pub struct RunMetrics {
     pub closings_recovered: usize,
     /// Callouts whose state was put on the queue.
     pub observed: usize,
-    /// Callouts that are left to the next run, because AURA or AWS failed, time ran out, or AURA's list
-    /// can't be believed. Absent if AURA gave no list.
+    /// Callouts that are left to the next run, because AURA or AWS failed, time ran out, or AURA's
+    /// list can't be believed. Absent if AURA gave no list.
     pub unsettled: Option<usize>,
-    /// Callouts that aren't taken for closed, because AURA's list lacks too many. Absent if AURA gave no
-    /// list.
+    /// Callouts that aren't taken for closed, because AURA's list lacks too many. Absent if AURA
+    /// gave no list.
     pub held: Option<usize>,
     /// Number of deliveries that went from the spill to their queue.
     pub spill_redriven: usize,
@@ -54,8 +54,8 @@ pub struct RunMetrics {
     pub aura_calls: u64,
     /// Number of calls to AURA that failed.
     pub aura_failures: u64,
-    /// Number of calls about single callouts that AURA answered with 403; absent if there were none. A
-    /// metric costs something in each hour in which it is sent.
+    /// Number of calls about single callouts that AURA answered with 403; absent if there were
+    /// none. A metric costs something in each hour in which it is sent.
     pub forbidden: Option<u64>,
     /// 1 if AURA refuses who asks; absent if it wasn't asked.
     pub aura_refuses: Option<u32>,

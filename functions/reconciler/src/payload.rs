@@ -1,5 +1,5 @@
-//! Payloads of the events that the reconciler puts on the queue: AURA's whole answer, under an event's
-//! name.
+//! Payloads of the events that the reconciler puts on the queue: AURA's whole answer, under an
+//! event's name.
 
 use std::collections::BTreeMap;
 
@@ -38,9 +38,9 @@ impl MissedEvent {
         }
     }
 
-    /// Payload with AURA's own description of the callout, byte for byte, if there is one that is about
-    /// this callout and fits into a queue's message. Else it holds only the id: an opening without a
-    /// description is better than none. `None` if not even the id can be sent.
+    /// Payload with AURA's own description of the callout, byte for byte, if there is one that is
+    /// about this callout and fits into a queue's message. Else it holds only the id: an opening
+    /// without a description is better than none. `None` if not even the id can be sent.
     #[must_use]
     pub fn payload(self, id: &str, described: Option<&RawValue>) -> Option<Box<RawValue>> {
         let whole = described.and_then(|described| self.about(id, &with_id(id, described)?));

@@ -1,6 +1,6 @@
 //! Puts spilled deliveries on their queues, oldest first. A delivery leaves the spill when SQS has
-//! confirmed it. It keeps its deduplication id: a message that SQS had all along, or that a run sent
-//! before it died, stays one message; after five minutes the ledger drops the second.
+//! confirmed it. It keeps its deduplication id: a message that SQS had all along, or that a run
+//! sent before it died, stays one message; after five minutes the ledger drops the second.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -39,7 +39,8 @@ pub struct Redriven {
 }
 
 impl Redrive {
-    /// Goes through all shards side by side, until nothing is left that can be sent, or time is over.
+    /// Goes through all shards side by side, until nothing is left that can be sent, or time is
+    /// over.
     pub async fn run(&self, deadline: Instant) -> Redriven {
         let shards = join_all((0..SHARDS).map(|shard| self.of_shard(shard, deadline))).await;
         shards.into_iter().fold(Redriven::default(), Redriven::with)
@@ -58,8 +59,8 @@ impl Redrive {
         done
     }
 
-    /// Empties a shard. A delivery that can't be sent keeps the later ones of its message group waiting, and
-    /// no others.
+    /// Empties a shard. A delivery that can't be sent keeps the later ones of its message group
+    /// waiting, and no others.
     async fn drain(&self, shard: u8, done: &mut Redriven) -> Result<(), SpillError> {
         let mut stuck = HashSet::new();
         let mut after = None;

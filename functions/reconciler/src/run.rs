@@ -15,7 +15,7 @@ use tokio::time::timeout_at;
 
 use self::deadlines::Deadlines;
 use crate::aura::AuraError;
-use crate::aura::connector::{AuraConnector, ConnectError};
+use crate::aura::connector::AuraConnector;
 use crate::differences::differences;
 use crate::metrics::RunMetrics;
 use crate::redrive::Redrive;
@@ -66,10 +66,7 @@ pub enum RunError {
          back, and deploy a second stack for the other system"
     )]
     AnotherAura,
-    /// AURA can't be asked.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// AURA has not answered.
+    /// AURA can't be asked, or has not answered.
     #[error(transparent)]
     Aura(#[from] AuraError),
     /// The open callouts can't be read.
@@ -90,7 +87,8 @@ pub enum RunError {
 }
 
 impl Reconciler {
-    /// Does a run that has to end by `deadline`. The first of its failures stands in its log line, too.
+    /// Does a run that has to end by `deadline`. The first of its failures stands in its log line,
+    /// too.
     pub async fn run(&self, deadline: Timestamp) -> Result<(), RunError> {
         let deadlines = Deadlines::until(deadline);
         let mut metrics = RunMetrics::start().append_on_drop(self.metrics.clone());
@@ -121,7 +119,8 @@ impl Reconciler {
         done.unwrap_or(Err(RunError::OutOfTime))
     }
 
-    /// Puts back what was spilled and reconciles, side by side; then comes to the end, whatever failed.
+    /// Puts back what was spilled and reconciles, side by side; then comes to the end, whatever
+    /// failed.
     async fn work(
         &self,
         run: u32,
@@ -177,8 +176,8 @@ impl Reconciler {
         learned
     }
 
-    /// Makes sure that the ledger belongs to the AURA that is about to be asked. That is written before
-    /// AURA hears anything.
+    /// Makes sure that the ledger belongs to the AURA that is about to be asked. That is written
+    /// before AURA hears anything.
     async fn own_ledger(&self, run: u32, state: &mut RunState) -> Result<(), RunError> {
         let aura = self.aura.system_id();
         if state.aura.as_ref() == Some(&aura) {
@@ -199,7 +198,8 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Compares AURA's list with the notes, and settles the differences: openings and closings first.
+    /// Compares AURA's list with the notes, and settles the differences: openings and closings
+    /// first.
     async fn compare(
         &self,
         mut settler: Settler<'_>,

@@ -22,24 +22,25 @@ const STATE: &str = "memory";
 /// Attribute that says whose ledger it is. No other version's state can overwrite it.
 const AURA: &str = "aura";
 
-/// An opening or closing that was put on the queue is on its way for this long: no run puts it there
-/// again. If the ledger doesn't have it after that, AURA is asked once more.
+/// An opening or closing that was put on the queue is on its way for this long: no run puts it
+/// there again. If the ledger doesn't have it after that, AURA is asked once more.
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_mins(5);
-/// While AURA's list is empty, two or more callouts that AURA doesn't know when asked count as closed
-/// only after this long.
+/// While AURA's list is empty, two or more callouts that AURA doesn't know when asked count as
+/// closed only after this long.
 const GONE_HOLD: SignedDuration = SignedDuration::from_mins(10);
-/// Largest number of openings and closings that are remembered to be on their way. The item stays far
-/// below DynamoDB's 400 KB.
+/// Largest number of openings and closings that are remembered to be on their way. The item stays
+/// far below DynamoDB's 400 KB.
 const MOST_ON_THEIR_WAY: usize = 2000;
-/// Largest number of callouts that are remembered because AURA doesn't tell their creation: likewise.
+/// Largest number of callouts that are remembered because AURA doesn't tell their creation:
+/// likewise.
 const MOST_FIRST_LISTED: usize = 2000;
 
 /// State that a run hands on to the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RunState {
-    /// Id of the AURA system whose callouts are in the ledger. Only [`RunStateItem::belong_to`] writes
-    /// it.
+    /// Id of the AURA system whose callouts are in the ledger. Only [`RunStateItem::belong_to`]
+    /// writes it.
     #[serde(skip)]
     pub aura: Option<String>,
     /// Whether AURA still delivers here.
@@ -84,8 +85,8 @@ pub enum RunStateError {
 }
 
 impl RunState {
-    /// Whether this AURA system may be asked: ids of two systems would collide in one ledger. A ledger
-    /// that holds nothing of the first may still become another's.
+    /// Whether this AURA system may be asked: ids of two systems would collide in one ledger. A
+    /// ledger that holds nothing of the first may still become another's.
     #[must_use]
     pub fn may_ask(&self, aura: &str, noted: usize, delivered_at: Option<Timestamp>) -> bool {
         let holds_nothing = noted == 0
@@ -103,8 +104,8 @@ impl RunState {
         sent.is_some_and(|at| now.duration_since(*at) < ON_ITS_WAY)
     }
 
-    /// Whether AURA has known none of the open callouts only for a while. The time when too many of them
-    /// vanished counts, too.
+    /// Whether AURA has known none of the open callouts only for a while. The time when too many of
+    /// them vanished counts, too.
     #[must_use]
     pub fn are_gone_lately(&self, now: Timestamp) -> bool {
         let since = [self.gone_since, self.vanished_since].into_iter().flatten();
@@ -141,8 +142,8 @@ impl RunStateItem {
         Self { client, table }
     }
 
-    /// Reads the state. If it has another version's form it is begun anew, because runs find out again
-    /// whatever it says; only whose the ledger is stays known.
+    /// Reads the state. If it has another version's form it is begun anew, because runs find out
+    /// again whatever it says; only whose the ledger is stays known.
     pub async fn read(&self) -> Result<RunState, RunStateError> {
         let answer = self
             .client

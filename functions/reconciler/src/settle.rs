@@ -28,8 +28,8 @@ enum NotSettled {
     Failed(#[from] Unsettled),
 }
 
-/// Settles differences side by side, until the settler's deadline. Returns the closings that are still
-/// to be confirmed.
+/// Settles differences side by side, until the settler's deadline. Returns the closings that are
+/// still to be confirmed.
 pub async fn settle_all(
     settler: &Settler<'_>,
     differences: Vec<Difference>,

@@ -4,8 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use shared::catalogue::{CALLOUT_CLOSED, CALLOUT_OBSERVED, NEW_CALLOUT};
 use shared::ledger::{Item, State};
 
-/// A claim whose lease ended so long ago is abandoned. The processor's fifty tries take an hour and a
-/// half at most.
+/// A claim whose lease ended so long ago is abandoned. The processor's fifty tries take an hour and
+/// a half at most.
 const ABANDONED_AFTER: SignedDuration = SignedDuration::from_hours(2);
 
 /// What is published of a callout, and what is about to be.
@@ -35,8 +35,8 @@ pub enum Presence {
     Unknown,
     /// The processor is about to publish it.
     Claimed,
-    /// The processor was about to publish it long ago. It is among the dead letters, or published and
-    /// not marked.
+    /// The processor was about to publish it long ago. It is among the dead letters, or published
+    /// and not marked.
     Abandoned,
     /// The time when it was published.
     Published(Timestamp),
@@ -88,8 +88,8 @@ impl CalloutStage {
 }
 
 impl CalloutView {
-    /// Reads a callout's timeline, in any order. An item that this version can't read counts as claimed:
-    /// the processor quarantines its event, and an alarm says so.
+    /// Reads a callout's timeline, in any order. An item that this version can't read counts as
+    /// claimed: the processor quarantines its event, and an alarm says so.
     #[must_use]
     pub fn of(timeline: &[(String, Item)], now: Timestamp) -> Self {
         let mut view = Self::default();
@@ -131,6 +131,12 @@ impl CalloutView {
             }
         }
         view
+    }
+
+    /// Sort key of the last published event that AURA told itself.
+    #[must_use]
+    pub fn last_sort(&self) -> Option<&str> {
+        self.last.as_ref().map(|last| last.sort.as_str())
     }
 }
 

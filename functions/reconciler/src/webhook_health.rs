@@ -26,8 +26,8 @@ pub struct WebhookHealth {
 }
 
 impl WebhookHealth {
-    /// Health after a run that learned of so many `changes` only by asking, when the last delivery had
-    /// arrived at `delivered_at`.
+    /// Health after a run that learned of so many `changes` only by asking, when the last delivery
+    /// had arrived at `delivered_at`.
     #[must_use]
     pub fn after_run(&self, changes: usize, delivered_at: Option<Timestamp>) -> Self {
         let was_heard = delivered_at > self.delivered_at;
@@ -49,8 +49,8 @@ impl WebhookHealth {
         self.deaf_runs >= RUNS_UNTIL_DOWN
     }
 
-    /// Whether the endpoint should be registered again now, after a run that learned of so many `changes`
-    /// only by asking. While nothing changes there is nothing that AURA could deliver.
+    /// Whether the endpoint should be registered again now, after a run that learned of so many
+    /// `changes` only by asking. While nothing changes there is nothing that AURA could deliver.
     #[must_use]
     pub fn is_to_be_healed(&self, changes: usize, now: Timestamp) -> bool {
         let paused = self

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use aws_sdk_secretsmanager::Client;
 use sha2::{Digest as _, Sha256};
-use shared::panic_api::{Credentials, MalformedCredentials, PanicApi};
-use shared::secrets::{self, SecretError};
+use shared::panic_api::{Credentials, PanicApi};
+use shared::secrets;
 use tokio::sync::Mutex;
 use url::Url;
 
-use super::Aura;
+use super::{Aura, AuraError};
 use crate::config::AuraLimits;
 
 /// Makes the client of AURA, and keeps it.
@@ -29,23 +29,9 @@ pub struct AuraConnector {
     pub kept: Mutex<Option<Arc<Aura>>>,
 }
 
-/// The client of AURA can't be made.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The credentials can't be read.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// The credentials have the wrong shape.
-    #[error(
-        "the secret with AURA's credentials can't be used: {0}; store \
-         {{\"clientId\": \"…\", \"clientSecret\": \"…\"}}"
-    )]
-    Credentials(#[from] MalformedCredentials),
-}
-
 impl AuraConnector {
-    /// Id of the AURA system that is asked: a digest of its URL and the secret's ARN. New credentials in
-    /// the same secret are those of the same system.
+    /// Id of the AURA system that is asked: a digest of its URL and the secret's ARN. New
+    /// credentials in the same secret are those of the same system.
     #[must_use]
     pub fn system_id(&self) -> String {
         let (url, arn) = (&self.base_url, &self.credentials_arn);
@@ -53,7 +39,7 @@ impl AuraConnector {
     }
 
     /// Returns the client of AURA, and makes it if there is none.
-    pub async fn connect(&self) -> Result<Arc<Aura>, ConnectError> {
+    pub async fn connect(&self) -> Result<Arc<Aura>, AuraError> {
         let mut kept = self.kept.lock().await;
         if let Some(aura) = kept.as_ref() {
             return Ok(Arc::clone(aura));

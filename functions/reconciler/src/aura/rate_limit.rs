@@ -1,5 +1,5 @@
-//! Limit of the calls in any minute: all at once if need be, and then none until the first of them is a
-//! minute old. A new instance of the function counts anew.
+//! Limit of the calls in any minute: all at once if need be, and then none until the first of them
+//! is a minute old. A new instance of the function counts anew.
 
 use std::collections::VecDeque;
 use std::num::NonZero;

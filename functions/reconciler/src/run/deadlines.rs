@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// Kept back from a run's time for its end (the webhook's health, the run's state, the lock): no more
-/// than this, and no more than a quarter.
+/// Kept back from a run's time for its end (the webhook's health, the run's state, the lock): no
+/// more than this, and no more than a quarter.
 const MOST_ENDING: Duration = Duration::from_secs(5);
 const ENDING_SHARE: f64 = 0.25;
 /// Kept back for the lock alone: no more than this, and no more than a tenth.

@@ -1,6 +1,6 @@
 //! Lock that lets one run work at a time: a claim in the ledger, by the ledger's own rules, that is
-//! never completed. Its attempt is the number of the run, which fences off a run that stalled past its
-//! lease.
+//! never completed. Its attempt is the number of the run, which fences off a run that stalled past
+//! its lease.
 
 use jiff::{SignedDuration, Timestamp};
 use shared::envelope::Origin;
@@ -11,8 +11,8 @@ use crate::run_state::PARTITION;
 
 /// Time between the deadline and the end of the lease, for clocks that don't agree.
 const SKEW: SignedDuration = SignedDuration::from_secs(2);
-/// After so long without a run, the ledger forgets how many there were. Nothing that runs remember is
-/// older.
+/// After so long without a run, the ledger forgets how many there were. Nothing that runs remember
+/// is older.
 const RETENTION: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
 
 fn key() -> LedgerKey {

@@ -1,5 +1,5 @@
-//! Confirms closings by a second list of AURA's: its answers may come from places that don't know the
-//! same.
+//! Confirms closings by a second list of AURA's: its answers may come from places that don't know
+//! the same.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use crate::differences::Difference;
 use crate::metrics::RunMetrics;
 use crate::verdict::may_be_a_page;
 
-/// If there are closings to confirm, openings and closings may take so much of the time. The rest is
-/// for the list that confirms them, and for changes.
+/// If there are closings to confirm, openings and closings may take so much of the time. The rest
+/// is for the list that confirms them, and for changes.
 const URGENT_SHARE: f64 = 0.6;
 
 /// When AURA's list was asked for, and how long the answer took.
@@ -79,9 +79,9 @@ impl Settler<'_> {
         self.put_confirmed(closings, second, learned, metrics).await;
     }
 
-    /// Asks AURA for its list once more; `None` if it doesn't answer with the whole list. Unless AURA
-    /// has told all of the closings when asked, this waits until the first list is as old as AURA's
-    /// answers may be, if there is time.
+    /// Asks AURA for its list once more; `None` if it doesn't answer with the whole list. Unless
+    /// AURA has told all of the closings when asked, this waits until the first list is as old as
+    /// AURA's answers may be, if there is time.
     async fn second_list(
         &self,
         closings: &[UnconfirmedClosing],
@@ -129,10 +129,10 @@ impl Settler<'_> {
     }
 }
 
-/// Whether AURA knows none of the open callouts: by what was known of that `before`, its second list,
-/// and the callouts that it doesn't call active when asked. Credentials of another customer source see
-/// none of ours. One callout alone is no sign of that, unless it `has_begun` to look like it in an
-/// earlier run.
+/// Whether AURA knows none of the open callouts: by what was known of that `before`, its second
+/// list, and the callouts that it doesn't call active when asked. Credentials of another customer
+/// source see none of ours. One callout alone is no sign of that, unless it `has_begun` to look
+/// like it in an earlier run.
 fn knows_none(
     before: Option<bool>,
     has_begun: bool,

@@ -1,5 +1,5 @@
-//! Settles one difference: reads the ledger, passes a verdict, asks AURA if the verdict says so, and
-//! puts what was missed on the queue.
+//! Settles one difference: reads the ledger, passes a verdict, asks AURA if the verdict says so,
+//! and puts what was missed on the queue.
 
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -16,10 +16,7 @@ use crate::aura::{Aura, AuraError};
 use crate::differences::{Difference, NotedCallout, created_at};
 use crate::payload::MissedEvent;
 use crate::run_state::RunState;
-use crate::verdict::{
-    AskReason, LastCheck, Patience, Verdict, asked, is_over, is_unexplained, observations,
-    on_closed, on_open, on_unknown, on_vanished,
-};
+use crate::verdict::{AskReason, Facts, LastCheck, Patience, Verdict};
 use crate::view::CalloutView;
 
 /// How much is settled at once. AURA has a limit of its own.
@@ -160,10 +157,11 @@ impl Settler<'_> {
         created_at: Timestamp,
     ) -> Result<Settled, Unsettled> {
         let view = self.view(&id).await?;
-        match on_unknown(&view, created_at, Timestamp::now(), self.patience) {
+        match self.facts(&view, None).on_unknown(created_at) {
             Verdict::Adopt { opened_at } => self.open.opened(&id, opened_at).await?,
             Verdict::Ask(reason @ AskReason::Reopened) => {
-                // The note comes first: a later run forgets it if the callout turns out to be closed.
+                // The note comes first: a later run forgets it if the callout turns out to be
+                // closed.
                 let opened_at = Timestamp::now();
                 self.open.opened(&id, opened_at).await?;
                 let noted = NotedCallout {
@@ -185,8 +183,8 @@ impl Settler<'_> {
 
     async fn settle_vanished(&self, noted: NotedCallout) -> Result<Settled, Unsettled> {
         let view = self.view(&noted.id).await?;
-        let (last_check, now) = (noted.last_check.as_ref(), Timestamp::now());
-        let verdict = on_vanished(&view, last_check, noted.opened_at, now, self.patience);
+        let facts = self.facts(&view, noted.last_check.as_ref());
+        let verdict = facts.on_vanished(noted.opened_at);
         self.settle_inactive(noted, &view, verdict).await
     }
 
@@ -197,8 +195,8 @@ impl Settler<'_> {
         was_opened: bool,
     ) -> Result<Settled, Unsettled> {
         let view = self.view(&noted.id).await?;
-        let (last_check, now) = (noted.last_check.as_ref(), Timestamp::now());
-        let verdict = on_closed(&view, last_check, was_opened, closed_at, now, self.patience);
+        let facts = self.facts(&view, noted.last_check.as_ref());
+        let verdict = facts.on_closed(was_opened, closed_at);
         self.settle_inactive(noted, &view, verdict).await
     }
 
@@ -232,15 +230,8 @@ impl Settler<'_> {
     ) -> Result<Settled, Unsettled> {
         let view = self.view(&noted.id).await?;
         let status = listed.status.as_deref();
-        let verdict = on_open(
-            &view,
-            noted.last_check.as_ref(),
-            noted.opened_at,
-            status,
-            Timestamp::now(),
-            self.patience,
-        );
-        match verdict {
+        let facts = self.facts(&view, noted.last_check.as_ref());
+        match facts.on_open(noted.opened_at, status) {
             Verdict::Ask(AskReason::Opening) => {
                 let created_at = created_at(&listed);
                 let id = noted.id;
@@ -253,8 +244,8 @@ impl Settler<'_> {
         Ok(Settled::default())
     }
 
-    /// Puts a missed opening on the queue, unless a run did so lately. AURA's list has the callout in
-    /// its flat form, which is told where AURA doesn't say more when asked.
+    /// Puts a missed opening on the queue, unless a run did so lately. AURA's list has the callout
+    /// in its flat form, which is told where AURA doesn't say more when asked.
     async fn recover_opening(
         &self,
         id: String,
@@ -307,13 +298,11 @@ impl Settler<'_> {
             Lookup::Gone => (true, None, None),
             Lookup::Closed => (false, None, None),
             Lookup::Found(callout) => {
-                let now = Timestamp::now();
-                let (before, status) = (noted.last_check.as_ref(), callout.status.as_deref());
-                let is_over =
-                    |by_a_page| is_over(view, before, status, by_a_page, now, self.patience);
+                let (facts, status) = (self.facts(view, noted.last_check.as_ref()), callout.status);
+                let is_over = |by_a_page| facts.is_over(status.as_deref(), by_a_page);
                 let (is_over_now, is_over_anyway) = (is_over(self.may_be_a_page), is_over(true));
-                let mut last_check = noted.last_check.unwrap_or_default();
-                last_check.missing_since = last_check.missing_since.or(Some(now));
+                let mut last_check = facts.last_check.cloned().unwrap_or_default();
+                last_check.missing_since = last_check.missing_since.or(Some(facts.now));
                 if !is_over_now {
                     self.remember(&noted.id, &last_check).await?;
                     settled.is_known = true;
@@ -332,8 +321,8 @@ impl Settler<'_> {
         Ok(settled)
     }
 
-    /// Puts a closing on the queue that AURA's second list has confirmed. If that list may be a page,
-    /// and is all that says so, the closing begins to wait instead.
+    /// Puts a closing on the queue that AURA's second list has confirmed. If that list may be a
+    /// page, and is all that says so, the closing begins to wait instead.
     pub async fn settle_closing(
         &self,
         closing: UnconfirmedClosing,
@@ -379,17 +368,17 @@ impl Settler<'_> {
         let digest = described
             .as_deref()
             .map_or_else(String::new, payload_digest);
-        let sort = view.last.as_ref().map(|last| last.sort.as_str());
         let is_told = before.is_some_and(|before| {
-            before.last.as_deref() == sort && before.observed.as_deref() == Some(&digest)
+            before.last.as_deref() == view.last_sort()
+                && before.observed.as_deref() == Some(&digest)
         });
         // AURA's list was behind AURA's own answer.
         let was_old = reason == AskReason::Change
             && status.is_some()
-            && !is_unexplained(view, before, status.as_deref());
+            && !self.facts(view, before).is_unexplained(status.as_deref());
         let observed = (!is_told && !was_old).then_some(digest);
         if observed.is_some() {
-            let number = observations(view, before) + 1;
+            let number = self.facts(view, before).observations() + 1;
             let event = MissedEvent::Observed { number, gone };
             self.put(&noted.id, event, described.as_deref()).await?;
             settled.recovered = Some(Recovered {
@@ -398,8 +387,7 @@ impl Settler<'_> {
                 is_change: !matches!(reason, AskReason::Silence | AskReason::Overtaken),
             });
         }
-        let now = Timestamp::now();
-        let last_check = asked(view, before, listed, observed, now, self.patience);
+        let last_check = self.facts(view, before).asked(listed, observed);
         self.remember(&noted.id, &last_check).await?;
         Ok(settled)
     }
@@ -407,6 +395,16 @@ impl Settler<'_> {
     async fn view(&self, id: &str) -> Result<CalloutView, Unsettled> {
         let timeline = self.ledger.timeline(&Entity::callout(id).key()).await?;
         Ok(CalloutView::of(&timeline, Timestamp::now()))
+    }
+
+    fn facts<'b>(&'b self, view: &'b CalloutView, last_check: Option<&'b LastCheck>) -> Facts<'b> {
+        let (patience, now) = (self.patience, Timestamp::now());
+        Facts {
+            view,
+            last_check,
+            patience,
+            now,
+        }
     }
 
     async fn lookup(&self, id: &str) -> Result<Lookup, Unsettled> {

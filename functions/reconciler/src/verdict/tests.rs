@@ -53,7 +53,7 @@ fn view(stage: CalloutStage) -> CalloutView {
 }
 
 /// As a run has left it that found this status after that event.
-fn seen(status: Option<&str>, last: &str) -> LastCheck {
+fn last_check(status: Option<&str>, last: &str) -> LastCheck {
     LastCheck {
         status: status.map(str::to_owned),
         last: Some(last.to_owned()),
@@ -64,13 +64,26 @@ fn seen(status: Option<&str>, last: &str) -> LastCheck {
     }
 }
 
+fn facts<'a>(
+    view: &'a CalloutView,
+    last_check: Option<&'a LastCheck>,
+    now: Timestamp,
+) -> Facts<'a> {
+    Facts {
+        view,
+        last_check,
+        patience: &PATIENCE,
+        now,
+    }
+}
+
 fn open_at(
     view: &CalloutView,
-    seen: Option<&LastCheck>,
+    last_check: Option<&LastCheck>,
     status: Option<&str>,
     second: i64,
 ) -> Verdict {
-    on_open(view, seen, at(0), status, at(second), &PATIENCE)
+    facts(view, last_check, at(second)).on_open(at(0), status)
 }
 
 #[test]
@@ -103,7 +116,7 @@ fn a_documented_status_is_compared_with_the_last_event() {
 #[test]
 fn a_status_that_changes_without_an_event_is_asked_about_whatever_it_says() {
     let view = view(CalloutStage::Arrived);
-    let before = seen(Some("Responder Arrived"), "last");
+    let before = last_check(Some("Responder Arrived"), "last");
     let same = open_at(&view, Some(&before), Some("Responder Arrived"), 50);
     assert_eq!(same, Verdict::Remember(before.clone()));
     for status in [Some("Something New"), None, Some("Responder Dispatched")] {
@@ -111,7 +124,7 @@ fn a_status_that_changes_without_an_event_is_asked_about_whatever_it_says() {
         assert_eq!(verdict, Verdict::Ask(AskReason::Change), "{status:?}");
     }
     // An event explains it.
-    let before = seen(Some("Responder Dispatched"), "an earlier one");
+    let before = last_check(Some("Responder Dispatched"), "an earlier one");
     let verdict = open_at(&view, Some(&before), Some("Responder Arrived"), 50);
     assert!(matches!(verdict, Verdict::Remember(_)), "{verdict:?}");
 }
@@ -120,10 +133,10 @@ fn a_status_that_changes_without_an_event_is_asked_about_whatever_it_says() {
 fn each_stage_has_a_patience_of_its_own() {
     for (stage, seconds) in STAGES.into_iter().zip([100, 200, 300, 400, 500]) {
         let verdict = |second| open_at(&view(stage), None, None, second);
-        let Verdict::Remember(seen) = verdict(seconds - 1) else {
+        let Verdict::Remember(last_check) = verdict(seconds - 1) else {
             panic!("{stage:?}");
         };
-        assert_eq!(seen.ask_at, Some(at(seconds)));
+        assert_eq!(last_check.ask_at, Some(at(seconds)));
         assert_eq!(
             verdict(seconds),
             Verdict::Ask(AskReason::Silence),
@@ -144,18 +157,11 @@ fn nothing_is_concluded_from_an_answer_that_may_be_older_than_the_last_event() {
     };
     assert_eq!(young(9), Verdict::Wait);
     assert_eq!(young(10), Verdict::Ask(AskReason::Change));
-    let vanished = |second| {
-        on_vanished(
-            &view(CalloutStage::Dispatched),
-            None,
-            at(0),
-            at(second),
-            &PATIENCE,
-        )
-    };
+    let vanished =
+        |second| facts(&view(CalloutStage::Dispatched), None, at(second)).on_vanished(at(0));
     assert_eq!(vanished(9), Verdict::Wait);
     assert_eq!(vanished(10), Verdict::Ask(AskReason::Closing));
-    let unknown = |second| on_unknown(&CalloutView::default(), at(0), at(second), &PATIENCE);
+    let unknown = |second| facts(&CalloutView::default(), None, at(second)).on_unknown(at(0));
     // By a clock that isn't ours.
     assert_eq!(unknown(-9), Verdict::Wait);
     assert_eq!(unknown(9), Verdict::Wait);
@@ -190,7 +196,7 @@ fn what_the_ledger_knows_of_an_unknown_callout_decides() {
             closing,
             ..CalloutView::default()
         };
-        let verdict = on_unknown(&view, at(0), at(100), &PATIENCE);
+        let verdict = facts(&view, None, at(100)).on_unknown(at(0));
         assert_eq!(verdict, expected, "{opening:?} {closing:?}");
     }
 }
@@ -216,7 +222,7 @@ fn what_the_ledger_knows_of_a_vanished_callout_decides() {
             observed_at,
             ..view(CalloutStage::Completed)
         };
-        let verdict = on_vanished(&view, None, at(0), at(100), &PATIENCE);
+        let verdict = facts(&view, None, at(100)).on_vanished(at(0));
         assert_eq!(verdict, expected, "{closing:?} {observed_at:?}");
     }
 }
@@ -240,18 +246,11 @@ fn a_callout_that_is_active_though_its_closing_is_published_is_told_of_once() {
 #[test]
 fn a_callout_that_aura_calls_active_when_asked_is_over_only_after_its_patience() {
     let over = |status, missing_since, second| {
-        let seen = LastCheck {
+        let last_check = LastCheck {
             missing_since,
             ..LastCheck::default()
         };
-        is_over(
-            &view(CalloutStage::Created),
-            Some(&seen),
-            status,
-            false,
-            at(second),
-            &PATIENCE,
-        )
+        facts(&view(CalloutStage::Created), Some(&last_check), at(second)).is_over(status, false)
     };
     for status in [None, Some("closed"), Some("Responder Cancelled")] {
         assert!(over(status, None, 50), "{status:?}");
@@ -275,8 +274,8 @@ fn what_a_page_lacks_is_over_after_an_hour() {
     use Presence::{Abandoned, Unknown};
     let word = Some("Responder Arrived");
     let minute = |minutes: i64| at(minutes * 60);
-    // What the ledger knows of the closing, AURA's status, since when a list has lacked it; whether it
-    // is over after an hour less a second, and after an hour. Seconds count from 0.
+    // What the ledger knows of the closing, AURA's status, since when a list has lacked it; whether
+    // it is over after an hour less a second, and after an hour. Seconds count from 0.
     let table = [
         (Unknown, word, None, [false, false]),
         (Unknown, word, Some(0), [false, true]),
@@ -294,11 +293,11 @@ fn what_a_page_lacks_is_over_after_an_hour() {
             closing,
             ..view(CalloutStage::Arrived)
         };
-        let seen = LastCheck {
+        let last_check = LastCheck {
             missing_since: missing.map(at),
             ..LastCheck::default()
         };
-        let over = |now| is_over(&view, Some(&seen), status, true, now, &PATIENCE);
+        let over = |now| facts(&view, Some(&last_check), now).is_over(status, true);
         let hour = minute(60);
         let just_before = hour - SignedDuration::from_secs(1);
         assert_eq!(
@@ -307,24 +306,22 @@ fn what_a_page_lacks_is_over_after_an_hour() {
             "{closing:?} {status:?} {missing:?}"
         );
     }
-    // A stage that may be silent for longer than an hour holds what AURA calls active, and no other.
+    // A stage that may be silent for longer than an hour holds what AURA calls active, and no
+    // other.
     let patience = Patience {
         arrived: Duration::from_hours(2),
         ..PATIENCE
     };
-    let seen = LastCheck {
+    let last_check = LastCheck {
         missing_since: Some(at(0)),
         ..LastCheck::default()
     };
     let over = |status, now| {
-        is_over(
-            &view(CalloutStage::Arrived),
-            Some(&seen),
-            status,
-            true,
-            now,
-            &patience,
-        )
+        Facts {
+            patience: &patience,
+            ..facts(&view(CalloutStage::Arrived), Some(&last_check), now)
+        }
+        .is_over(status, true)
     };
     assert!(over(word, minute(60)) && !over(Some("created"), minute(60)));
     assert!(over(Some("created"), minute(120)));
@@ -339,7 +336,7 @@ fn an_opening_that_was_never_told_is_recovered_though_its_closing_was() {
             closing: Published(at(0)),
             ..CalloutView::default()
         };
-        on_closed(&view, None, false, at(0), at(second), &PATIENCE)
+        facts(&view, None, at(second)).on_closed(false, at(0))
     };
     assert_eq!(verdict(Unknown, 9), Verdict::Wait);
     assert_eq!(verdict(Unknown, 10), Verdict::Ask(AskReason::Opening));
@@ -351,7 +348,7 @@ fn an_opening_that_was_never_told_is_recovered_though_its_closing_was() {
         closing: Published(at(0)),
         ..CalloutView::default()
     };
-    let verdict = on_closed(&forgotten, None, true, at(0), at(10), &PATIENCE);
+    let verdict = facts(&forgotten, None, at(10)).on_closed(true, at(0));
     assert_eq!(verdict, Verdict::Forget);
 }
 
@@ -361,12 +358,12 @@ fn a_closed_callout_is_not_forgotten_while_an_answer_of_auras_is_on_its_way() {
         closing: Presence::Published(at(50)),
         ..view(CalloutStage::Completed)
     };
-    let seen = LastCheck {
+    let last_check = LastCheck {
         observations: 1,
         ..LastCheck::default()
     };
     let verdict = |view: &CalloutView, second| {
-        on_closed(view, Some(&seen), true, at(50), at(second), &PATIENCE)
+        facts(view, Some(&last_check), at(second)).on_closed(true, at(50))
     };
     assert_eq!(verdict(&closed, 100), Verdict::Wait);
     assert_eq!(verdict(&closed, 50 + 300), Verdict::Forget);
@@ -397,10 +394,11 @@ fn an_answer_and_an_event_that_may_be_in_the_wrong_order_are_told_again() {
     let told = |status, last| LastCheck {
         observations: 1,
         observed: Some("d".to_owned()),
-        ..seen(status, last)
+        ..last_check(status, last)
     };
     let status = Some("Responder Arrived");
-    let verdict = |view: &CalloutView, seen: &LastCheck| open_at(view, Some(seen), status, 50);
+    let verdict =
+        |view: &CalloutView, last_check: &LastCheck| open_at(view, Some(last_check), status, 50);
     // The answer came behind an event that it may not have known.
     let behind = CalloutView {
         observed_at: Some(at(1)),
@@ -424,29 +422,22 @@ fn an_answer_and_an_event_that_may_be_in_the_wrong_order_are_told_again() {
 fn a_callout_that_stays_as_it_is_is_asked_about_ever_more_rarely() {
     let view = view(CalloutStage::Created);
     let mut now = at(100);
-    let mut seen = asked(&view, None, None, Some("d".to_owned()), now, &PATIENCE);
-    assert_eq!(seen.observations, 1);
+    let mut last_check = facts(&view, None, now).asked(None, Some("d".to_owned()));
+    assert_eq!(last_check.observations, 1);
     let mut pauses = Vec::new();
     for _ in 0..8 {
-        let next = seen.ask_at.unwrap();
+        let next = last_check.ask_at.unwrap();
         pauses.push(next.duration_since(now).as_secs());
         now = next;
-        seen = asked(&view, Some(&seen), None, None, now, &PATIENCE);
+        last_check = facts(&view, Some(&last_check), now).asked(None, None);
     }
     assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 3200, 3200]);
     assert_eq!(
-        (seen.observations, seen.observed.as_deref()),
+        (last_check.observations, last_check.observed.as_deref()),
         (1, Some("d"))
     );
     // Something happens, and the patience is the first again.
-    let told = asked(
-        &view,
-        Some(&seen),
-        None,
-        Some("e".to_owned()),
-        now,
-        &PATIENCE,
-    );
+    let told = facts(&view, Some(&last_check), now).asked(None, Some("e".to_owned()));
     assert_eq!(told.ask_at, Some(now + SignedDuration::from_secs(100)));
     assert_eq!(told.observations, 2);
 }
@@ -486,17 +477,17 @@ fn views() -> impl Strategy<Value = CalloutView> {
         })
 }
 
-fn memories() -> impl Strategy<Value = Option<LastCheck>> {
+fn last_checks() -> impl Strategy<Value = Option<LastCheck>> {
     let status = select(&STATUSES[..]);
     let last = prop::option::of("[ab]");
     let ask_at = prop::option::of((0..1000_i64).prop_map(at));
-    let memory = (status, last, ask_at).prop_map(|(status, last, ask_at)| LastCheck {
+    let check = (status, last, ask_at).prop_map(|(status, last, ask_at)| LastCheck {
         status: status.map(str::to_owned),
         last,
         ask_at,
         ..LastCheck::default()
     });
-    prop::option::of(memory)
+    prop::option::of(check)
 }
 
 proptest! {
@@ -507,14 +498,14 @@ proptest! {
         view in views(), word in "[d-z]{1,12}", other in "[d-z]{1,12}", second in 0..1000_i64,
     ) {
         let verdict = |word: &str| {
-            let seen = seen(Some(word), "a");
-            match open_at(&view, Some(&seen), Some(word), second) {
-                Verdict::Remember(seen) => Verdict::Remember(LastCheck { status: None, ..seen }),
+            let last_check = last_check(Some(word), "a");
+            match open_at(&view, Some(&last_check), Some(word), second) {
+                Verdict::Remember(kept) => Verdict::Remember(LastCheck { status: None, ..kept }),
                 verdict => verdict,
             }
         };
         prop_assert_eq!(verdict(&word), verdict(&other));
-        let over = |word: &str| is_over(&view, None, Some(word), false, at(second), &PATIENCE);
+        let over = |word: &str| facts(&view, None, at(second)).is_over(Some(word), false);
         prop_assert!(over(&word) && over(&other));
     }
 
@@ -526,9 +517,9 @@ proptest! {
         missing in 0..10_000_i64, second in 0..10_000_i64,
     ) {
         let status = if any { Some(word.as_str()) } else { status };
-        let seen = LastCheck { missing_since: Some(at(missing)), ..LastCheck::default() };
+        let last_check = LastCheck { missing_since: Some(at(missing)), ..LastCheck::default() };
         let over = |page, second| {
-            is_over(&view, Some(&seen), status, page, at(second), &PATIENCE)
+            facts(&view, Some(&last_check), at(second)).is_over(status, page)
         };
         let is_told = view.closing != Presence::Unknown;
         if second < missing + 3600 && !is_told {
@@ -541,35 +532,36 @@ proptest! {
             prop_assert!(over(true, second));
         }
         prop_assert!(over(true, missing + 3600));
-        prop_assert!(!is_over(&view, None, status, true, at(second), &PATIENCE) || is_told);
+        prop_assert!(!facts(&view, None, at(second)).is_over(status, true) || is_told);
     }
 
     /// What is claimed is somebody's: nobody else acts on it.
     #[test]
     fn nothing_is_asked_about_a_callout_whose_closing_is_claimed(
-        view in views(), seen in memories(), status in select(&STATUSES[..]), second in 0..1000_i64,
+        view in views(), last_check in last_checks(), status in select(&STATUSES[..]),
+        second in 0..1000_i64,
     ) {
         let view = CalloutView { closing: Presence::Claimed, ..view };
         let now = at(second);
-        prop_assert_eq!(open_at(&view, seen.as_ref(), status, second), Verdict::Wait);
-        prop_assert_eq!(on_unknown(&view, at(0), now, &PATIENCE), Verdict::Wait);
-        prop_assert_eq!(on_vanished(&view, None, at(0), now, &PATIENCE), Verdict::Wait);
+        prop_assert_eq!(open_at(&view, last_check.as_ref(), status, second), Verdict::Wait);
+        prop_assert_eq!(facts(&view, None, now).on_unknown(at(0)), Verdict::Wait);
+        prop_assert_eq!(facts(&view, None, now).on_vanished(at(0)), Verdict::Wait);
     }
 
-    /// An opening and a closing are recovered only if the ledger has never heard of them, or somebody
-    /// gave up on them long ago.
+    /// An opening and a closing are recovered only if the ledger has never heard of them, or
+    /// somebody gave up on them long ago.
     #[test]
     fn nothing_that_the_ledger_knows_is_recovered(view in views(), second in 0..1000_i64) {
         let now = at(second);
         let is_told = |presence| matches!(presence, Presence::Claimed | Presence::Published(_));
         let opening = Verdict::Ask(AskReason::Opening);
         let recovers = [
-            on_unknown(&view, at(-100), now, &PATIENCE),
-            on_closed(&view, None, false, at(0), now, &PATIENCE),
+            facts(&view, None, now).on_unknown(at(-100)),
+            facts(&view, None, now).on_closed(false, at(0)),
             open_at(&view, None, None, second),
         ];
         prop_assert!(!(is_told(view.opening) && recovers.contains(&opening)));
-        if on_vanished(&view, None, at(0), now, &PATIENCE) == Verdict::Ask(AskReason::Closing) {
+        if facts(&view, None, now).on_vanished(at(0)) == Verdict::Ask(AskReason::Closing) {
             prop_assert!(!is_told(view.closing));
         }
     }
@@ -577,9 +569,10 @@ proptest! {
     /// What a run has remembered needs no second look until something changes or its time comes.
     #[test]
     fn what_is_remembered_is_not_due_again_and_stays_as_it_is(
-        view in views(), seen in memories(), status in select(&STATUSES[..]), second in 0..1000_i64,
+        view in views(), last_check in last_checks(), status in select(&STATUSES[..]),
+        second in 0..1000_i64,
     ) {
-        if let Verdict::Remember(kept) = open_at(&view, seen.as_ref(), status, second) {
+        if let Verdict::Remember(kept) = open_at(&view, last_check.as_ref(), status, second) {
             prop_assert!(!is_due(Some(&kept), status, at(second)));
             let again = open_at(&view, Some(&kept), status, second);
             prop_assert_eq!(again, Verdict::Remember(kept));
@@ -589,9 +582,9 @@ proptest! {
     /// A silent callout is asked about in the end, whatever else is so.
     #[test]
     fn every_open_callout_is_asked_about_in_the_end(
-        view in views(), seen in memories(), status in select(&STATUSES[..]),
+        view in views(), last_check in last_checks(), status in select(&STATUSES[..]),
     ) {
-        let verdict = open_at(&view, seen.as_ref(), status, 10_000);
+        let verdict = open_at(&view, last_check.as_ref(), status, 10_000);
         let is_claimed = view.closing == Presence::Claimed;
         prop_assert!(is_claimed || matches!(verdict, Verdict::Ask(_)), "{:?}", verdict);
     }

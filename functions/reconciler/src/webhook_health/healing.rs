@@ -30,8 +30,8 @@ pub enum HealingError {
 }
 
 impl Healing {
-    /// Asks, and doesn't wait: the registrar proves the endpoint first, and its own log and alarm tell what
-    /// came of it.
+    /// Asks, and doesn't wait: the registrar proves the endpoint first, and its own log and alarm
+    /// tell what came of it.
     pub async fn begin(&self) -> Result<(), HealingError> {
         let request_id = Uuid::now_v7();
         let request = serde_json::to_vec(&Request::Reregister { request_id })?;
