@@ -5,7 +5,7 @@
 pub mod connector;
 pub mod rate_limit;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -31,10 +31,20 @@ pub struct Aura {
     api: PanicApi,
     at_once: Semaphore,
     rate: RateLimiter,
-    failures: AtomicU64,
-    failures_in_a_row: AtomicU64,
-    forbidden: AtomicU64,
-    has_refused: AtomicBool,
+    counts: Mutex<AuraCounts>,
+}
+
+/// What came of a run's calls to AURA.
+#[derive(Debug, Default)]
+pub struct AuraCounts {
+    /// Number of calls that have failed.
+    pub failures: u64,
+    /// Number of calls that have failed in a row, each tried again.
+    failures_in_a_row: u64,
+    /// Number of calls about single callouts that AURA has answered with 403.
+    pub forbidden: u64,
+    /// Whether AURA has refused who asks.
+    pub has_refused: bool,
 }
 
 /// Why AURA has not answered.
@@ -71,19 +81,18 @@ impl Aura {
             api,
             at_once: Semaphore::new(limits.at_once.get().into()),
             rate: RateLimiter::new(limits.per_minute),
-            failures: AtomicU64::new(0),
-            failures_in_a_row: AtomicU64::new(0),
-            forbidden: AtomicU64::new(0),
-            has_refused: AtomicBool::new(false),
+            counts: Mutex::default(),
         }
     }
 
     /// Sets the counts of the run before to zero.
     pub fn begin_run(&self) {
-        self.failures.store(0, Ordering::Relaxed);
-        self.failures_in_a_row.store(0, Ordering::Relaxed);
-        self.forbidden.store(0, Ordering::Relaxed);
-        self.has_refused.store(false, Ordering::Relaxed);
+        *self.counts() = AuraCounts::default();
+    }
+
+    /// What came of this run's calls so far.
+    pub fn counts(&self) -> MutexGuard<'_, AuraCounts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Number of calls so far in all runs, those for a token included.
@@ -92,28 +101,11 @@ impl Aura {
         self.api.calls()
     }
 
-    /// Number of calls that have failed in this run.
-    #[must_use]
-    pub fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
-    }
-
-    /// Number of calls about single callouts that AURA has answered with 403 in this run.
-    #[must_use]
-    pub fn forbidden(&self) -> u64 {
-        self.forbidden.load(Ordering::Relaxed)
-    }
-
     /// Whether AURA isn't asked about single callouts until the next run.
     #[must_use]
     pub fn is_given_up(&self) -> bool {
-        self.has_refused() || self.failures_in_a_row.load(Ordering::Relaxed) >= MOST_IN_A_ROW
-    }
-
-    /// Whether AURA has refused who asks, in this run.
-    #[must_use]
-    pub fn has_refused(&self) -> bool {
-        self.has_refused.load(Ordering::Relaxed)
+        let counts = self.counts();
+        counts.has_refused || counts.failures_in_a_row >= MOST_IN_A_ROW
     }
 
     /// Asks for all active callouts.
@@ -153,14 +145,14 @@ impl Aura {
         loop {
             let error = match self.ask_once(kind, &call).await? {
                 Ok(answer) => {
-                    self.failures_in_a_row.store(0, Ordering::Relaxed);
+                    self.counts().failures_in_a_row = 0;
                     return Ok(answer);
                 }
                 Err(error) => error,
             };
-            self.failures.fetch_add(1, Ordering::Relaxed);
+            self.counts().failures += 1;
             if is_refusal(&error) {
-                self.has_refused.store(true, Ordering::Relaxed);
+                self.counts().has_refused = true;
                 return Err(AuraError::Refused(error));
             }
             // AURA may ask for more patience than the run has.
@@ -179,13 +171,14 @@ impl Aura {
     /// Counts a call that isn't tried again. A failure that doesn't pass is AURA's answer to one
     /// call, and says nothing of the next.
     fn count_in_a_row(&self, error: &PanicApiError) {
+        let mut counts = self.counts();
         if error.is_transient() {
-            self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
+            counts.failures_in_a_row += 1;
         } else {
-            self.failures_in_a_row.store(0, Ordering::Relaxed);
+            counts.failures_in_a_row = 0;
         }
         if matches!(error, PanicApiError::Forbidden { .. }) {
-            self.forbidden.fetch_add(1, Ordering::Relaxed);
+            counts.forbidden += 1;
         }
     }
 
@@ -201,7 +194,7 @@ impl Aura {
         let _permit = self.at_once.acquire().await;
         self.rate.call(kind).await;
         // While this call waited, another may have been refused.
-        if self.has_refused() {
+        if self.counts().has_refused {
             return Err(AuraError::GivenUp);
         }
         Ok(call().await)
@@ -265,16 +258,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_about_one_callout_stops_no_other() {
         const CALL: &str = "Get a callout";
+        let counts = |aura: &Aura| {
+            let counts = aura.counts();
+            (counts.forbidden, counts.failures)
+        };
         let forbidden = || PanicApiError::Forbidden { call: CALL };
         let aura = asked(10, forbidden).await;
         assert!(!aura.is_given_up());
-        assert_eq!((aura.forbidden(), aura.failures()), (10, 10));
+        assert_eq!(counts(&aura), (10, 10));
         aura.begin_run();
-        assert_eq!((aura.forbidden(), aura.failures()), (0, 0));
+        assert_eq!(counts(&aura), (0, 0));
         for status in [400, 409, 410, 422, 451] {
             let aura = asked(10, || refused(CALL, status)).await;
             assert!(!aura.is_given_up(), "{status}");
-            assert_eq!(aura.forbidden(), 0);
+            assert_eq!(aura.counts().forbidden, 0);
         }
         let malformed = || PanicApiError::Malformed { call: CALL };
         assert!(!asked(10, malformed).await.is_given_up());
@@ -289,7 +286,7 @@ mod tests {
         };
         assert!(!asked(2, failed).await.is_given_up());
         let aura = asked(3, failed).await;
-        assert!(aura.is_given_up() && !aura.has_refused());
+        assert!(aura.is_given_up() && !aura.counts().has_refused);
         aura.begin_run();
         assert!(!aura.is_given_up());
     }
@@ -300,10 +297,10 @@ mod tests {
             call: "Get a callout",
             status: StatusCode::UNAUTHORIZED,
         };
-        assert!(asked(1, unauthorized).await.has_refused());
+        assert!(asked(1, unauthorized).await.counts().has_refused);
         for call in ["the token", "Get active callouts"] {
-            assert!(asked(1, || refused(call, 403)).await.has_refused());
-            assert!(!asked(1, || refused(call, 404)).await.has_refused());
+            assert!(asked(1, || refused(call, 403)).await.counts().has_refused);
+            assert!(!asked(1, || refused(call, 404)).await.counts().has_refused);
         }
     }
 }

@@ -8,6 +8,7 @@ use metrique::unit::{Millisecond, Second};
 use metrique::unit_of_work::metrics;
 use shared::panic_api::ActiveCallouts;
 
+use crate::aura::AuraCounts;
 use crate::payload::MissedEvent;
 use crate::redrive::Redriven;
 
@@ -87,6 +88,14 @@ impl RunMetrics {
         self.open = noted;
         self.active = Some(active.callouts.len());
         self.unreadable = active.unreadable;
+    }
+
+    /// Notes what came of so many calls to AURA.
+    pub fn asked(&mut self, calls: u64, counts: &AuraCounts) {
+        self.aura_calls = calls;
+        self.aura_failures = counts.failures;
+        self.forbidden = Some(counts.forbidden).filter(|calls| *calls > 0);
+        self.aura_refuses = Some(counts.has_refused.into());
     }
 
     /// Counts a missed event that was put on the queue.

@@ -165,11 +165,9 @@ impl Reconciler {
             deadline: deadlines.end,
         };
         let learned = self.compare(settler, metrics).await;
-        metrics.aura_calls = aura.calls() - calls_before;
-        metrics.aura_failures = aura.failures();
-        metrics.forbidden = Some(aura.forbidden()).filter(|calls| *calls > 0);
-        metrics.aura_refuses = Some(aura.has_refused().into());
-        if aura.has_refused() {
+        let has_refused = aura.counts().has_refused;
+        metrics.asked(aura.calls() - calls_before, &aura.counts());
+        if has_refused {
             // The credentials may be others by now.
             self.aura.disconnect().await;
         }
