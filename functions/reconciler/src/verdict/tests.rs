@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::view::CalloutStage::{Arrived, Cancelled, Completed, Created, Dispatched};
 use crate::view::LastEvent;
 
 const PATIENCE: Patience = Patience {
@@ -25,13 +26,7 @@ const STATUSES: [Option<&str>; 8] = [
     Some("closed"),
     Some(""),
 ];
-const STAGES: [CalloutStage; 5] = [
-    CalloutStage::Created,
-    CalloutStage::Dispatched,
-    CalloutStage::Arrived,
-    CalloutStage::Completed,
-    CalloutStage::Cancelled,
-];
+const STAGES: [CalloutStage; 5] = [Created, Dispatched, Arrived, Completed, Cancelled];
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -90,11 +85,11 @@ fn open_at(
 fn a_documented_status_is_compared_with_the_last_event() {
     // For each stage: whether "created", "Responder Dispatched" and "Responder Cancelled" differ.
     let table = [
-        (CalloutStage::Created, [false, true, true]),
-        (CalloutStage::Dispatched, [true, false, true]),
-        (CalloutStage::Arrived, [true, false, true]),
-        (CalloutStage::Completed, [true, false, true]),
-        (CalloutStage::Cancelled, [false, true, false]),
+        (Created, [false, true, true]),
+        (Dispatched, [true, false, true]),
+        (Arrived, [true, false, true]),
+        (Completed, [true, false, true]),
+        (Cancelled, [false, true, false]),
     ];
     let words = ["Created", "responder dispatched", "RESPONDER CANCELLED"];
     for (stage, differ) in table {
@@ -115,7 +110,7 @@ fn a_documented_status_is_compared_with_the_last_event() {
 
 #[test]
 fn a_status_that_changes_without_an_event_is_asked_about_whatever_it_says() {
-    let view = view(CalloutStage::Arrived);
+    let view = view(Arrived);
     let before = last_check(Some("Responder Arrived"), "last");
     let same = open_at(&view, Some(&before), Some("Responder Arrived"), 50);
     assert_eq!(same, Verdict::Remember(before.clone()));
@@ -147,18 +142,10 @@ fn each_stage_has_a_patience_of_its_own() {
 
 #[test]
 fn nothing_is_concluded_from_an_answer_that_may_be_older_than_the_last_event() {
-    let young = |second| {
-        open_at(
-            &view(CalloutStage::Dispatched),
-            None,
-            Some("created"),
-            second,
-        )
-    };
+    let young = |second| open_at(&view(Dispatched), None, Some("created"), second);
     assert_eq!(young(9), Verdict::Wait);
     assert_eq!(young(10), Verdict::Ask(AskReason::Change));
-    let vanished =
-        |second| facts(&view(CalloutStage::Dispatched), None, at(second)).on_vanished(at(0));
+    let vanished = |second| facts(&view(Dispatched), None, at(second)).on_vanished(at(0));
     assert_eq!(vanished(9), Verdict::Wait);
     assert_eq!(vanished(10), Verdict::Ask(AskReason::Closing));
     let unknown = |second| facts(&CalloutView::default(), None, at(second)).on_unknown(at(0));
@@ -220,7 +207,7 @@ fn what_the_ledger_knows_of_a_vanished_callout_decides() {
         let view = CalloutView {
             closing,
             observed_at,
-            ..view(CalloutStage::Completed)
+            ..view(Completed)
         };
         let verdict = facts(&view, None, at(100)).on_vanished(at(0));
         assert_eq!(verdict, expected, "{closing:?} {observed_at:?}");
@@ -231,7 +218,7 @@ fn what_the_ledger_knows_of_a_vanished_callout_decides() {
 fn a_callout_that_is_active_though_its_closing_is_published_is_told_of_once() {
     let closed = CalloutView {
         closing: Presence::Published(at(50)),
-        ..view(CalloutStage::Created)
+        ..view(Created)
     };
     let verdict = |view: &CalloutView, second| open_at(view, None, Some("created"), second);
     assert_eq!(verdict(&closed, 55), Verdict::Wait);
@@ -250,7 +237,7 @@ fn a_callout_that_aura_calls_active_when_asked_is_over_only_after_its_patience()
             missing_since,
             ..LastCheck::default()
         };
-        facts(&view(CalloutStage::Created), Some(&last_check), at(second)).is_over(status, false)
+        facts(&view(Created), Some(&last_check), at(second)).is_over(status, false)
     };
     for status in [None, Some("closed"), Some("Responder Cancelled")] {
         assert!(over(status, None, 50), "{status:?}");
@@ -291,7 +278,7 @@ fn what_a_page_lacks_is_over_after_an_hour() {
     for (closing, status, missing, expected) in table {
         let view = CalloutView {
             closing,
-            ..view(CalloutStage::Arrived)
+            ..view(Arrived)
         };
         let last_check = LastCheck {
             missing_since: missing.map(at),
@@ -317,11 +304,10 @@ fn what_a_page_lacks_is_over_after_an_hour() {
         ..LastCheck::default()
     };
     let over = |status, now| {
-        Facts {
-            patience: &patience,
-            ..facts(&view(CalloutStage::Arrived), Some(&last_check), now)
-        }
-        .is_over(status, true)
+        let view = view(Arrived);
+        let facts = facts(&view, Some(&last_check), now);
+        let patience = &patience;
+        Facts { patience, ..facts }.is_over(status, true)
     };
     assert!(over(word, minute(60)) && !over(Some("created"), minute(60)));
     assert!(over(Some("created"), minute(120)));
@@ -356,7 +342,7 @@ fn an_opening_that_was_never_told_is_recovered_though_its_closing_was() {
 fn a_closed_callout_is_not_forgotten_while_an_answer_of_auras_is_on_its_way() {
     let closed = CalloutView {
         closing: Presence::Published(at(50)),
-        ..view(CalloutStage::Completed)
+        ..view(Completed)
     };
     let last_check = LastCheck {
         observations: 1,
@@ -383,7 +369,7 @@ fn a_closed_callout_is_not_forgotten_while_an_answer_of_auras_is_on_its_way() {
 fn an_opening_that_was_given_up_is_recovered_while_the_callout_is_open() {
     let view = CalloutView {
         opening: Presence::Abandoned,
-        ..view(CalloutStage::Created)
+        ..view(Created)
     };
     let verdict = open_at(&view, None, Some("created"), 50);
     assert_eq!(verdict, Verdict::Ask(AskReason::Opening));
@@ -402,17 +388,17 @@ fn an_answer_and_an_event_that_may_be_in_the_wrong_order_are_told_again() {
     // The answer came behind an event that it may not have known.
     let behind = CalloutView {
         observed_at: Some(at(1)),
-        ..view(CalloutStage::Arrived)
+        ..view(Arrived)
     };
     let overtaken = Verdict::Ask(AskReason::Overtaken);
     let before = told(Some("Responder Dispatched"), "an earlier one");
     assert_eq!(verdict(&behind, &before), overtaken);
     // The event came behind the answer, and has changed nothing.
-    let late = view(CalloutStage::Dispatched);
+    let late = view(Dispatched);
     assert_eq!(verdict(&late, &told(status, "an earlier one")), overtaken);
     // It has; or it isn't one that would.
     assert!(matches!(verdict(&late, &before), Verdict::Remember(_)));
-    let mut idle = view(CalloutStage::Dispatched);
+    let mut idle = view(Dispatched);
     idle.last.as_mut().unwrap().has_stage = false;
     let verdict = verdict(&idle, &told(status, "an earlier one"));
     assert!(matches!(verdict, Verdict::Remember(_)));
@@ -420,7 +406,7 @@ fn an_answer_and_an_event_that_may_be_in_the_wrong_order_are_told_again() {
 
 #[test]
 fn a_callout_that_stays_as_it_is_is_asked_about_ever_more_rarely() {
-    let view = view(CalloutStage::Created);
+    let view = view(Created);
     let mut now = at(100);
     let mut last_check = facts(&view, None, now).asked(None, Some("d".to_owned()));
     assert_eq!(last_check.observations, 1);
