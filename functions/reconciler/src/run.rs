@@ -8,9 +8,10 @@ mod lock;
 use futures::future::{join, try_join_all};
 use jiff::Timestamp;
 use metrique::writer::BoxEntrySink;
-use shared::ledger::line::{Line, LineError};
-use shared::ledger::open::{OpenCallout, OpenCallouts, OpenCalloutsError, SHARDS};
-use shared::ledger::{DynamoLedger, LedgerError};
+use shared::aws::CallError;
+use shared::ledger::last_delivery::LastDelivery;
+use shared::ledger::open::{OpenCallout, OpenCallouts};
+use shared::ledger::{EventLedger, LedgerError, SHARDS};
 use tokio::time::timeout_at;
 
 use self::deadlines::Deadlines;
@@ -19,23 +20,23 @@ use crate::aura::connector::AuraConnector;
 use crate::differences::differences;
 use crate::metrics::RunMetrics;
 use crate::redrive::Redrive;
-use crate::run_state::{RunState, RunStateError, RunStateItem};
+use crate::run_state::{RunState, RunStateItem};
 use crate::settle::closings::ListCall;
 use crate::settle::learned::{Learned, hand_on};
 use crate::settle::settle_all;
 use crate::settle::settler::Settler;
 use crate::verdict::{Patience, may_be_a_page};
-use crate::webhook_health::healing::{Healing, HealingError};
+use crate::webhook_health::healing::Healing;
 
 /// Everything that a run takes.
 #[derive(Debug)]
 pub struct Reconciler {
     /// The ledger with the events and the lock.
-    pub ledger: DynamoLedger,
+    pub ledger: EventLedger,
     /// The callouts that are noted as open.
     pub open: OpenCallouts,
     /// When AURA delivered last.
-    pub line: Line,
+    pub last_delivery: LastDelivery,
     /// What runs hand on.
     pub run_state: RunStateItem,
     /// The spill and the queues.
@@ -56,9 +57,10 @@ pub enum RunError {
     /// The lock can't be taken.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// Nobody knows what the run before did.
+    /// The run's state, the notes of open callouts or the time of AURA's last delivery can't be
+    /// read or written, or the registrar can't be asked.
     #[error(transparent)]
-    Memory(#[from] RunStateError),
+    Call(#[from] CallError),
     /// The ledger's callouts are those of another AURA than the one that would be asked.
     #[error(
         "AURA isn't asked: this ledger belongs to another AURA system than AuraBaseUrl and \
@@ -69,15 +71,6 @@ pub enum RunError {
     /// AURA can't be asked, or has not answered.
     #[error(transparent)]
     Aura(#[from] AuraError),
-    /// The open callouts can't be read.
-    #[error(transparent)]
-    Open(#[from] OpenCalloutsError),
-    /// Nobody knows when AURA delivered last.
-    #[error(transparent)]
-    Line(#[from] LineError),
-    /// The endpoint isn't registered again.
-    #[error(transparent)]
-    Healing(#[from] HealingError),
     /// A queue or the table failed at a part of the spill.
     #[error("not all of the spill could be put back")]
     Spill,
@@ -182,7 +175,7 @@ impl Reconciler {
             return Ok(());
         }
         let noted = self.noted_callouts().await?;
-        if !state.may_ask(&aura, noted.len(), self.line.last().await?) {
+        if !state.may_ask(&aura, noted.len(), self.last_delivery.last().await?) {
             return Err(RunError::AnotherAura);
         }
         if !self.run_state.belong_to(&aura, run).await? {
@@ -239,7 +232,7 @@ impl Reconciler {
         Ok(learned)
     }
 
-    async fn noted_callouts(&self) -> Result<Vec<OpenCallout>, OpenCalloutsError> {
+    async fn noted_callouts(&self) -> Result<Vec<OpenCallout>, CallError> {
         let shards = (0..SHARDS).map(|shard| self.open.of_shard(shard));
         Ok(try_join_all(shards).await?.into_iter().flatten().collect())
     }
@@ -270,7 +263,7 @@ impl Reconciler {
         now: Timestamp,
         metrics: &mut RunMetrics,
     ) -> Result<(), RunError> {
-        let delivered_at = self.line.last().await?;
+        let delivered_at = self.last_delivery.last().await?;
         let since = delivered_at.map(|at| now.duration_since(at));
         metrics.since_delivery = since.and_then(|since| since.try_into().ok());
         let health = &mut state.webhook_health;

@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::get_item::GetItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use shared::aws;
+use shared::aws::CallError;
 
 use crate::webhook_health::WebhookHealth;
 
 /// Partition of the lock and of the state.
 pub const PARTITION: &str = "reconciler";
+/// Name of the state in errors.
+const ABOUT: &str = "memory";
 /// Sort key of the state.
 const SORT: &str = "memory";
 /// Attribute with what one run tells the next.
@@ -68,20 +69,6 @@ type Item = HashMap<String, AttributeValue>;
 pub struct RunStateItem {
     client: Client,
     table: String,
-}
-
-/// The state can't be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum RunStateError {
-    /// DynamoDB doesn't answer.
-    #[error("memory: {}", aws::describe(.0))]
-    Get(#[from] Box<SdkError<GetItemError>>),
-    /// DynamoDB has not confirmed a change.
-    #[error("memory: {}", aws::describe(.0))]
-    Update(#[from] Box<SdkError<UpdateItemError>>),
-    /// The state can't be written as JSON.
-    #[error("memory: {0}")]
-    Json(#[from] serde_json::Error),
 }
 
 impl RunState {
@@ -144,7 +131,7 @@ impl RunStateItem {
 
     /// Reads the state. If it has another version's form it is begun anew, because runs find out
     /// again whatever it says; only whose the ledger is stays known.
-    pub async fn read(&self) -> Result<RunState, RunStateError> {
+    pub async fn read(&self) -> Result<RunState, CallError> {
         let answer = self
             .client
             .get_item()
@@ -153,21 +140,23 @@ impl RunStateItem {
             .consistent_read(true)
             .send()
             .await
-            .map_err(Box::new)?;
+            .map_err(CallError::of(ABOUT, "GetItem"))?;
         Ok(state_of(&answer.item.unwrap_or_default()))
     }
 
     /// Writes the state, unless a later run has; says whether it did.
-    pub async fn write(&self, state: &RunState, run: u32) -> Result<bool, RunStateError> {
-        self.set(STATE, serde_json::to_string(state)?, run).await
+    pub async fn write(&self, state: &RunState, run: u32) -> Result<bool, CallError> {
+        let not_written = CallError::of::<UpdateItemError, ()>(ABOUT, "UpdateItem");
+        let state = serde_json::to_string(state).map_err(SdkError::construction_failure);
+        self.set(STATE, state.map_err(not_written)?, run).await
     }
 
     /// Writes whose the ledger is, unless a later run has begun; says whether it did.
-    pub async fn belong_to(&self, aura: &str, run: u32) -> Result<bool, RunStateError> {
+    pub async fn belong_to(&self, aura: &str, run: u32) -> Result<bool, CallError> {
         self.set(AURA, aura.to_owned(), run).await
     }
 
-    async fn set(&self, name: &str, value: String, run: u32) -> Result<bool, RunStateError> {
+    async fn set(&self, name: &str, value: String, run: u32) -> Result<bool, CallError> {
         let answer = self
             .client
             .update_item()
@@ -185,7 +174,7 @@ impl RunStateItem {
             Ok(_) => Ok(true),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(false),
-                _ => Err(Box::new(error).into()),
+                _ => Err(CallError::of(ABOUT, "UpdateItem")(error)),
             },
         }
     }

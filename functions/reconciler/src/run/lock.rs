@@ -4,7 +4,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use shared::envelope::Origin;
-use shared::ledger::{Claim, ClaimRequest, DynamoLedger, LedgerError, LedgerKey};
+use shared::ledger::{Claim, ClaimRequest, EventLedger, LedgerError, LedgerKey};
 use uuid::Uuid;
 
 use crate::run_state::PARTITION;
@@ -24,7 +24,7 @@ fn key() -> LedgerKey {
 
 /// Takes the lock until a little after `deadline`; `None` if another run has it.
 pub(super) async fn take(
-    ledger: &DynamoLedger,
+    ledger: &EventLedger,
     now: Timestamp,
     deadline: Timestamp,
 ) -> Result<Option<Claim>, LedgerError> {
@@ -46,7 +46,7 @@ pub(super) async fn take(
 }
 
 /// Gives the lock back. If that fails, its lease runs out.
-pub(super) async fn release(ledger: &DynamoLedger, claim: &Claim) {
+pub(super) async fn release(ledger: &EventLedger, claim: &Claim) {
     if let Err(error) = ledger.release(&key(), claim, Timestamp::now()).await {
         tracing::warn!(%error, "the lock is not given back");
     }

@@ -3,12 +3,13 @@
 
 use jiff::Timestamp;
 use serde_json::value::RawValue;
+use shared::aws::CallError;
 use shared::envelope::{Envelope, Origin};
 use shared::event::{Entity, payload_digest};
-use shared::ledger::open::{OpenCallouts, OpenCalloutsError};
-use shared::ledger::{DynamoLedger, LedgerError};
+use shared::ledger::open::OpenCallouts;
+use shared::ledger::{EventLedger, LedgerError};
 use shared::panic_api::{Callout, Lookup};
-use shared::queue::{Queue, QueueError};
+use shared::queue::Queue;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -26,7 +27,7 @@ pub(super) const AT_ONCE: usize = 16;
 #[derive(Debug, Clone, Copy)]
 pub struct Settler<'a> {
     /// The ledger with the events.
-    pub ledger: &'a DynamoLedger,
+    pub ledger: &'a EventLedger,
     /// The callouts that are noted as open.
     pub open: &'a OpenCallouts,
     /// The ingest queue, where missed events are put.
@@ -88,12 +89,9 @@ pub enum Unsettled {
     /// The ledger can't be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The note of an open callout can't be changed.
+    /// The note of an open callout can't be changed, or the queue has not confirmed the event.
     #[error(transparent)]
-    Open(#[from] OpenCalloutsError),
-    /// The queue has not confirmed the event.
-    #[error(transparent)]
-    Queue(#[from] QueueError),
+    Call(#[from] CallError),
     /// AURA has not answered.
     #[error(transparent)]
     Aura(#[from] AuraError),

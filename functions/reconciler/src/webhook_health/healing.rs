@@ -5,8 +5,8 @@ use aws_sdk_lambda::error::SdkError;
 use aws_sdk_lambda::operation::invoke::InvokeError;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
-use shared::aws;
-use shared::reregister::Request;
+use shared::aws::CallError;
+use shared::reregister::ReregisterRequest;
 use uuid::Uuid;
 
 /// Asks the registrar to register the endpoint again.
@@ -18,23 +18,19 @@ pub struct Healing {
     pub function: String,
 }
 
-/// The registrar can't be asked to register the endpoint again.
-#[derive(Debug, thiserror::Error)]
-pub enum HealingError {
-    /// Lambda has not taken the request.
-    #[error("the registrar can't be asked to register the endpoint again: {}", aws::describe(.0))]
-    Invoke(#[from] Box<SdkError<InvokeError>>),
-    /// The request can't be written as JSON.
-    #[error("the registrar can't be asked to register the endpoint again: {0}")]
-    Json(#[from] serde_json::Error),
-}
+/// Name of the call in errors.
+const ABOUT: &str = "the registrar can't be asked to register the endpoint again";
 
 impl Healing {
     /// Asks, and doesn't wait: the registrar proves the endpoint first, and its own log and alarm
     /// tell what came of it.
-    pub async fn begin(&self) -> Result<(), HealingError> {
+    pub async fn begin(&self) -> Result<(), CallError> {
         let request_id = Uuid::now_v7();
-        let request = serde_json::to_vec(&Request::Reregister { request_id })?;
+        let not_built = CallError::of::<InvokeError, ()>(ABOUT, "Invoke");
+        let request = serde_json::to_vec(&ReregisterRequest::Reregister { request_id });
+        let request = request
+            .map_err(SdkError::construction_failure)
+            .map_err(not_built)?;
         self.lambda
             .invoke()
             .function_name(&self.function)
@@ -42,7 +38,7 @@ impl Healing {
             .payload(Blob::new(request))
             .send()
             .await
-            .map_err(Box::new)?;
+            .map_err(CallError::of(ABOUT, "Invoke"))?;
         tracing::warn!(%request_id, "the endpoint is to be registered again");
         Ok(())
     }
