@@ -82,8 +82,10 @@ pub struct NotedCallout {
 }
 
 impl NotedCallout {
-    /// Reads what is remembered. A callout is looked at anew if that has another version's form.
-    fn new(id: String, opened_at: Timestamp, seen: Option<String>) -> Self {
+    /// Reads what is remembered, if anything is. A callout is looked at anew if that has another
+    /// version's form.
+    #[must_use]
+    pub fn new(id: String, opened_at: Timestamp, seen: Option<String>) -> Self {
         Self {
             id,
             opened_at,

@@ -29,12 +29,9 @@ const ON_ITS_WAY: SignedDuration = SignedDuration::from_mins(5);
 /// While AURA's list is empty, two or more callouts that AURA doesn't know when asked count as
 /// closed only after this long.
 const GONE_HOLD: SignedDuration = SignedDuration::from_mins(10);
-/// Largest number of openings and closings that are remembered to be on their way. The item stays
-/// far below DynamoDB's 400 KB.
-const MOST_ON_THEIR_WAY: usize = 2000;
-/// Largest number of callouts that are remembered because AURA doesn't tell their creation:
-/// likewise.
-const MOST_FIRST_LISTED: usize = 2000;
+/// Largest number of events on their way that are remembered, and of callouts whose creation AURA
+/// doesn't tell. The item stays far below DynamoDB's 400 KB.
+const MOST_REMEMBERED: usize = 2000;
 
 /// State that a run hands on to the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +102,7 @@ impl RunState {
     pub fn tidy(&mut self, now: Timestamp) {
         let is_late = |at: &Timestamp| now.duration_since(*at) >= ON_ITS_WAY;
         self.on_their_way.retain(|_, at| !is_late(at));
-        while self.on_their_way.len() > MOST_ON_THEIR_WAY {
+        while self.on_their_way.len() > MOST_REMEMBERED {
             let oldest = self.on_their_way.iter().min_by_key(|(_, at)| **at);
             let Some(oldest) = oldest.map(|(key, _)| key.clone()) else {
                 break;
@@ -113,10 +110,10 @@ impl RunState {
             self.on_their_way.remove(&oldest);
         }
         // The oldest stay: they are the next that are told.
-        if self.first_listed.len() > MOST_FIRST_LISTED {
+        if self.first_listed.len() > MOST_REMEMBERED {
             let mut listed: Vec<_> = std::mem::take(&mut self.first_listed).into_iter().collect();
             listed.sort_by_key(|(_, at)| *at);
-            listed.truncate(MOST_FIRST_LISTED);
+            listed.truncate(MOST_REMEMBERED);
             self.first_listed = listed.into_iter().collect();
         }
     }
@@ -280,14 +277,14 @@ mod tests {
     #[test]
     fn of_too_many_callouts_the_first_listed_are_remembered() {
         let mut state = RunState::default();
-        for n in 0..MOST_FIRST_LISTED + 10 {
+        for n in 0..MOST_REMEMBERED + 10 {
             let second = i64::try_from(n).unwrap();
             state
                 .first_listed
                 .insert(format!("{:05}", 99_999 - n), at(second));
         }
         state.tidy(at(0));
-        assert_eq!(state.first_listed.len(), MOST_FIRST_LISTED);
+        assert_eq!(state.first_listed.len(), MOST_REMEMBERED);
         assert!(state.first_listed.contains_key("99999"));
     }
 
@@ -306,12 +303,12 @@ mod tests {
     #[test]
     fn the_oldest_of_too_many_is_forgotten() {
         let mut state = RunState::default();
-        for n in 0..=MOST_ON_THEIR_WAY {
+        for n in 0..=MOST_REMEMBERED {
             let at = at(i64::from(u32::try_from(n).unwrap()) % 200);
             state.on_their_way.insert(format!("{n:05}"), at);
         }
         state.tidy(at(250));
-        assert_eq!(state.on_their_way.len(), MOST_ON_THEIR_WAY);
+        assert_eq!(state.on_their_way.len(), MOST_REMEMBERED);
         assert!(!state.on_their_way.contains_key("00000"));
     }
 }

@@ -132,112 +132,73 @@ impl UnconfirmedClosing {
 impl Settler<'_> {
     /// Settles a difference.
     pub async fn settle(&self, difference: Difference) -> Result<Settled, Unsettled> {
-        match difference {
+        let view = self.view(difference.id()).await?;
+        let verdict = self.verdict(&difference, &view);
+        let (noted, listed, created_at) = match difference {
+            Difference::Vanished(noted) | Difference::Closed { noted, .. } => (noted, None, None),
+            Difference::Open { noted, listed } => {
+                let created_at = created_at(&listed);
+                (noted, Some(listed), created_at)
+            }
             Difference::Unknown {
                 id,
                 listed,
                 created_at,
-            } => self.settle_unknown(id, listed, created_at).await,
-            Difference::Vanished(noted) => self.settle_vanished(noted).await,
-            Difference::Open { noted, listed } => self.settle_open(noted, listed).await,
+            } => {
+                let noted = NotedCallout::new(id, Timestamp::now(), None);
+                if verdict == Verdict::Ask(AskReason::Reopened) {
+                    // A later run forgets the note if the callout turns out to be closed.
+                    self.open.opened(&noted.id, noted.opened_at).await?;
+                }
+                (noted, Some(listed), Some(created_at))
+            }
+        };
+        self.carry_out(verdict, noted, &view, listed, created_at)
+            .await
+    }
+
+    fn verdict(&self, difference: &Difference, view: &CalloutView) -> Verdict {
+        let facts = |noted| self.facts(view, noted);
+        match difference {
+            Difference::Unknown { created_at, .. } => facts(None).on_unknown(*created_at),
+            Difference::Vanished(noted) => facts(Some(noted)).on_vanished(noted.opened_at),
+            Difference::Open { noted, listed } => {
+                facts(Some(noted)).on_open(noted.opened_at, listed.status.as_deref())
+            }
             Difference::Closed {
                 noted,
                 closed_at,
                 was_opened,
-            } => self.settle_closed(noted, closed_at, was_opened).await,
+            } => facts(Some(noted)).on_closed(*was_opened, *closed_at),
         }
     }
 
-    async fn settle_unknown(
+    /// Carries out a verdict. `listed` is the callout's entry in AURA's list, if it has one.
+    async fn carry_out(
         &self,
-        id: String,
-        listed: Callout,
-        created_at: Timestamp,
-    ) -> Result<Settled, Unsettled> {
-        let view = self.view(&id).await?;
-        match self.facts(&view, None).on_unknown(created_at) {
-            Verdict::Adopt { opened_at } => self.open.opened(&id, opened_at).await?,
-            Verdict::Ask(reason @ AskReason::Reopened) => {
-                // The note comes first: a later run forgets it if the callout turns out to be
-                // closed.
-                let opened_at = Timestamp::now();
-                self.open.opened(&id, opened_at).await?;
-                let noted = NotedCallout {
-                    id,
-                    opened_at,
-                    last_check: None,
-                };
-                let status = listed.status.as_deref();
-                return self.observe(&noted, &view, status, reason).await;
-            }
-            Verdict::Ask(_) => {
-                let created_at = Some(created_at);
-                return self.recover_opening(id, Some(listed), created_at).await;
-            }
-            Verdict::Wait | Verdict::Remember(_) | Verdict::Forget => {}
-        }
-        Ok(Settled::default())
-    }
-
-    async fn settle_vanished(&self, noted: NotedCallout) -> Result<Settled, Unsettled> {
-        let view = self.view(&noted.id).await?;
-        let facts = self.facts(&view, noted.last_check.as_ref());
-        let verdict = facts.on_vanished(noted.opened_at);
-        self.settle_inactive(noted, &view, verdict).await
-    }
-
-    async fn settle_closed(
-        &self,
-        noted: NotedCallout,
-        closed_at: Timestamp,
-        was_opened: bool,
-    ) -> Result<Settled, Unsettled> {
-        let view = self.view(&noted.id).await?;
-        let facts = self.facts(&view, noted.last_check.as_ref());
-        let verdict = facts.on_closed(was_opened, closed_at);
-        self.settle_inactive(noted, &view, verdict).await
-    }
-
-    /// Carries out the verdict on a callout that isn't active.
-    async fn settle_inactive(
-        &self,
+        verdict: Verdict,
         noted: NotedCallout,
         view: &CalloutView,
-        verdict: Verdict,
+        listed: Option<Callout>,
+        created_at: Option<Timestamp>,
     ) -> Result<Settled, Unsettled> {
+        let status = listed.as_ref().and_then(|listed| listed.status.as_deref());
         match verdict {
+            Verdict::Wait => {}
+            Verdict::Remember(last_check) => self.remember(&noted.id, &last_check).await?,
+            Verdict::Adopt { opened_at } => self.open.opened(&noted.id, opened_at).await?,
             Verdict::Forget => self.open.forget(&noted.id).await?,
             Verdict::Ask(AskReason::Opening) => {
-                return self.recover_opening(noted.id, None, None).await;
+                return self.recover_opening(noted.id, listed, created_at).await;
             }
-            Verdict::Ask(reason @ AskReason::ClosedAgain) => {
-                let settled = self.observe(&noted, view, None, reason).await?;
-                self.open.forget(&noted.id).await?;
+            Verdict::Ask(AskReason::Closing) => return self.look_for_closing(noted, view).await,
+            Verdict::Ask(reason) => {
+                let settled = self.observe(&noted, view, status, reason).await?;
+                if reason == AskReason::ClosedAgain {
+                    self.open.forget(&noted.id).await?;
+                }
                 return Ok(settled);
             }
-            Verdict::Ask(_) => return self.look_for_closing(noted, view).await,
-            Verdict::Wait | Verdict::Remember(_) | Verdict::Adopt { .. } => {}
-        }
-        Ok(Settled::default())
-    }
-
-    async fn settle_open(
-        &self,
-        noted: NotedCallout,
-        listed: Callout,
-    ) -> Result<Settled, Unsettled> {
-        let view = self.view(&noted.id).await?;
-        let status = listed.status.as_deref();
-        let facts = self.facts(&view, noted.last_check.as_ref());
-        match facts.on_open(noted.opened_at, status) {
-            Verdict::Ask(AskReason::Opening) => {
-                let created_at = created_at(&listed);
-                let id = noted.id;
-                return self.recover_opening(id, Some(listed), created_at).await;
-            }
-            Verdict::Ask(reason) => return self.observe(&noted, &view, status, reason).await,
-            Verdict::Remember(last_check) => self.remember(&noted.id, &last_check).await?,
-            Verdict::Wait | Verdict::Adopt { .. } | Verdict::Forget => {}
         }
         Ok(Settled::default())
     }
@@ -296,7 +257,7 @@ impl Settler<'_> {
             Lookup::Gone => (true, None, None),
             Lookup::Closed => (false, None, None),
             Lookup::Found(callout) => {
-                let (facts, status) = (self.facts(view, noted.last_check.as_ref()), callout.status);
+                let (facts, status) = (self.facts(view, Some(&noted)), callout.status);
                 let is_over = |by_a_page| facts.is_over(status.as_deref(), by_a_page);
                 let (is_over_now, is_over_anyway) = (is_over(self.may_be_a_page), is_over(true));
                 let mut last_check = facts.last_check.cloned().unwrap_or_default();
@@ -373,10 +334,12 @@ impl Settler<'_> {
         // AURA's list was behind AURA's own answer.
         let was_old = reason == AskReason::Change
             && status.is_some()
-            && !self.facts(view, before).is_unexplained(status.as_deref());
+            && !self
+                .facts(view, Some(noted))
+                .is_unexplained(status.as_deref());
         let observed = (!is_told && !was_old).then_some(digest);
         if observed.is_some() {
-            let number = self.facts(view, before).observations() + 1;
+            let number = self.facts(view, Some(noted)).observations() + 1;
             let event = MissedEvent::Observed { number, gone };
             self.put(&noted.id, event, described.as_deref()).await?;
             settled.recovered = Some(Recovered {
@@ -385,7 +348,7 @@ impl Settler<'_> {
                 is_change: !matches!(reason, AskReason::Silence | AskReason::Overtaken),
             });
         }
-        let last_check = self.facts(view, before).asked(listed, observed);
+        let last_check = self.facts(view, Some(noted)).asked(listed, observed);
         self.remember(&noted.id, &last_check).await?;
         Ok(settled)
     }
@@ -395,13 +358,12 @@ impl Settler<'_> {
         Ok(CalloutView::of(&timeline, Timestamp::now()))
     }
 
-    fn facts<'b>(&'b self, view: &'b CalloutView, last_check: Option<&'b LastCheck>) -> Facts<'b> {
-        let (patience, now) = (self.patience, Timestamp::now());
+    fn facts<'b>(&'b self, view: &'b CalloutView, noted: Option<&'b NotedCallout>) -> Facts<'b> {
         Facts {
             view,
-            last_check,
-            patience,
-            now,
+            last_check: noted.and_then(|noted| noted.last_check.as_ref()),
+            patience: self.patience,
+            now: Timestamp::now(),
         }
     }
 
