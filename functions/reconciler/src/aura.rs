@@ -3,7 +3,7 @@
 //! time), and asks no more once AURA has refused.
 
 pub mod connector;
-pub mod rate_limit;
+mod rate_limit;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -84,7 +84,6 @@ pub struct NotedCallout {
 impl NotedCallout {
     /// Reads what is remembered, if anything is. A callout is looked at anew if that has another
     /// version's form.
-    #[must_use]
     pub fn new(id: String, opened_at: Timestamp, seen: Option<String>) -> Self {
         Self {
             id,
@@ -96,7 +95,6 @@ impl NotedCallout {
 
 impl Difference {
     /// Id of the callout.
-    #[must_use]
     pub fn id(&self) -> &str {
         match self {
             Self::Unknown { id, .. } => id,
@@ -107,7 +105,6 @@ impl Difference {
     }
 
     /// Kind of work that the difference takes. Each kind has a cursor.
-    #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unknown { .. } => "openings",
@@ -119,7 +116,6 @@ impl Difference {
 }
 
 /// When a callout was created, if its entry in the list says so. A time without an offset is UTC.
-#[must_use]
 pub fn created_at(listed: &Callout) -> Option<Timestamp> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -134,7 +130,6 @@ pub fn created_at(listed: &Callout) -> Option<Timestamp> {
 
 /// Compares the notes with AURA's list. Of each kind, the differences behind its cursor come first,
 /// so that those that a run had no time for get their turn.
-#[must_use]
 pub fn differences(
     noted: Vec<OpenCallout>,
     active: ActiveCallouts,

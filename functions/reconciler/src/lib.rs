@@ -2,8 +2,8 @@
 //!
 //! AURA sends each event once, and keeps no ledger to read back. It does answer which callouts are
 //! active, and how one of them stands. So a [`run`] compares AURA's list with the callouts that are
-//! noted as open ([`differences`]), passes a [`verdict`] on each difference, from the callout's
-//! [`view`] in the ledger, and puts missed events on the ingest queue ([`settle`], [`payload`]):
+//! noted as open (`differences`), passes a `verdict` on each difference, from the callout's
+//! `view` in the ledger, and puts missed events on the ingest queue (`settle`, `payload`):
 //! the processor publishes them like deliveries, once, whichever comes first. A run also puts the
 //! spill back ([`redrive`]), and watches the [`webhook_health`].
 //!
@@ -16,13 +16,13 @@
 
 pub mod aura;
 pub mod config;
-pub mod differences;
-pub mod metrics;
-pub mod payload;
+mod differences;
+mod metrics;
+mod payload;
 pub mod redrive;
 pub mod run;
 pub mod run_state;
-pub mod settle;
-pub mod verdict;
-pub mod view;
+mod settle;
+mod verdict;
+mod view;
 pub mod webhook_health;

@@ -75,7 +75,6 @@ pub struct RunMetrics {
 
 impl RunMetrics {
     /// Starts the clock.
-    #[must_use]
     pub fn start() -> Self {
         Self {
             function: "reconciler",
@@ -84,7 +83,7 @@ impl RunMetrics {
     }
 
     /// Notes what is compared: the number of noted callouts, and AURA's list.
-    pub fn compares(&mut self, noted: usize, active: &ActiveCallouts) {
+    pub fn compared(&mut self, noted: usize, active: &ActiveCallouts) {
         self.open = noted;
         self.active = Some(active.callouts.len());
         self.unreadable = active.unreadable;

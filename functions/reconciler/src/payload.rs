@@ -29,7 +29,6 @@ pub enum MissedEvent {
 
 impl MissedEvent {
     /// Name of the event.
-    #[must_use]
     pub fn message(self) -> &'static str {
         match self {
             Self::Opened => NEW_CALLOUT,
@@ -41,7 +40,6 @@ impl MissedEvent {
     /// Payload with AURA's own description of the callout, byte for byte, if there is one that is
     /// about this callout and fits into a queue's message. Else it holds only the id: an opening
     /// without a description is better than none. `None` if not even the id can be sent.
-    #[must_use]
     pub fn payload(self, id: &str, described: Option<&RawValue>) -> Option<Box<RawValue>> {
         let whole = described.and_then(|described| self.about(id, &with_id(id, described)?));
         whole.or_else(|| self.about(id, &format!(r#"{{"id":{}}}"#, json_id(id))))

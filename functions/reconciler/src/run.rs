@@ -201,7 +201,7 @@ impl Reconciler {
         let noted = timeout_at(settler.deadline, self.noted_callouts()).await;
         let noted = noted.map_err(|_elapsed| RunError::OutOfTime)??;
         let (active, first) = ListCall::make(settler.aura, settler.deadline).await?;
-        metrics.compares(noted.len(), &active);
+        metrics.compared(noted.len(), &active);
         settler.may_be_a_page = may_be_a_page(active.callouts.len());
         let differences = differences(noted, active, settler.run_state, Timestamp::now());
         metrics.leave(differences.left);

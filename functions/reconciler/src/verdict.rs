@@ -57,7 +57,6 @@ pub struct Patience {
 }
 
 /// What the last run that checked an open callout remembers of it.
-#[must_use]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LastCheck {
@@ -81,7 +80,6 @@ pub struct LastCheck {
 }
 
 /// What is to be done about a callout before AURA is asked.
-#[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Do nothing yet: it is too early to say, or the processor is at it.
@@ -148,7 +146,6 @@ impl Patience {
     }
 
     /// Longest silence of a callout in a stage.
-    #[must_use]
     pub fn with(&self, stage: CalloutStage) -> Duration {
         match stage {
             CalloutStage::Created => self.created,
@@ -184,7 +181,6 @@ impl StatusWord {
 
 /// Whether the ledger has to be read about an open callout that AURA lists. If not, nothing has
 /// changed since the last check.
-#[must_use]
 pub fn is_due(last_check: Option<&LastCheck>, status: Option<&str>, now: Timestamp) -> bool {
     last_check.is_none_or(|last_check| {
         last_check.status.as_deref() != status
@@ -195,7 +191,6 @@ pub fn is_due(last_check: Option<&LastCheck>, status: Option<&str>, now: Timesta
 
 /// Whether a list of this length may be one page of a longer one. AURA documents no pages, and its
 /// answer would not say so.
-#[must_use]
 pub fn may_be_a_page(length: usize) -> bool {
     length >= PAGE && length.is_multiple_of(PAGE)
 }
@@ -301,7 +296,6 @@ impl Facts<'_> {
     /// status is documented for callouts under way, it isn't, for an hour or as long as it may be
     /// silent; then the list decides. A list that may be a page decides after an hour, unless AURA
     /// has told the closing itself.
-    #[must_use]
     pub fn is_over(&self, status: Option<&str>, may_be_a_page: bool) -> bool {
         let is_under_way = matches!(
             status.and_then(StatusWord::of),
@@ -340,14 +334,12 @@ impl Facts<'_> {
 
     /// Number of AURA's answers that were published. Only the last check knows of one that was just
     /// put on the queue; without a last check, the ledger says.
-    #[must_use]
     pub fn observations(&self) -> u32 {
         let last_check = self.last_check;
         last_check.map_or(self.view.observations, |last| last.observations)
     }
 
     /// Whether a status contradicts the events.
-    #[must_use]
     pub fn is_unexplained(&self, status: Option<&str>) -> bool {
         match self.last_check {
             // No event was published since the last check: then the status may not have changed.

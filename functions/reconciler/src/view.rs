@@ -71,7 +71,6 @@ pub enum CalloutStage {
 
 impl CalloutStage {
     /// Stage that an event leads to; `None` if it says nothing of that.
-    #[must_use]
     pub fn after(message: &str) -> Option<Self> {
         match message {
             "RESPONDER_MANUALLY_DISPATCHED"
@@ -90,7 +89,6 @@ impl CalloutStage {
 impl CalloutView {
     /// Reads a callout's timeline, in any order. An item that this version can't read counts as
     /// claimed: the processor quarantines its event, and an alarm says so.
-    #[must_use]
     pub fn of(timeline: &[(String, Item)], now: Timestamp) -> Self {
         let mut view = Self::default();
         let mut staged = None;
@@ -134,7 +132,6 @@ impl CalloutView {
     }
 
     /// Sort key of the last published event that AURA told itself.
-    #[must_use]
     pub fn last_sort(&self) -> Option<&str> {
         self.last.as_ref().map(|last| last.sort.as_str())
     }

@@ -31,7 +31,6 @@ pub struct RateLimiter {
 
 impl RateLimiter {
     /// Allows so many calls in a minute.
-    #[must_use]
     pub fn new(per_minute: NonZero<u16>) -> Self {
         Self {
             most: per_minute.get().into(),

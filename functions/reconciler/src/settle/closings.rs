@@ -39,7 +39,6 @@ impl ListCall {
 
 impl Settler<'_> {
     /// Leaves time for the list that confirms closings, if there may be any.
-    #[must_use]
     pub fn leaving_time_to_confirm(&self, urgent: &[Difference], first: ListCall) -> Self {
         let is_opening = |its: &Difference| matches!(its, Difference::Unknown { .. });
         if urgent.iter().all(is_opening) {

@@ -25,7 +25,6 @@ pub struct Learned {
 
 impl Learned {
     /// Number of changes that AURA told only when it was asked.
-    #[must_use]
     pub fn changes(&self) -> usize {
         let recovered = self.recovered.iter();
         recovered.filter(|recovered| recovered.is_change).count()

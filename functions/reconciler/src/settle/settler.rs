@@ -110,20 +110,17 @@ pub enum Unsettled {
 }
 
 /// Key under which a run remembers that an opening or closing is on its way.
-#[must_use]
 pub fn key_of(id: &str, event: MissedEvent) -> String {
     format!("{}/{}", Entity::callout(id).key(), event.message())
 }
 
 impl UnconfirmedClosing {
     /// Whether the only sign of it is that AURA doesn't know the callout.
-    #[must_use]
     pub fn is_gone(&self) -> bool {
         self.event == (MissedEvent::Closed { gone: true })
     }
 
     /// Whether AURA has told it when asked.
-    #[must_use]
     pub fn is_told(&self) -> bool {
         self.described.is_none()
     }
