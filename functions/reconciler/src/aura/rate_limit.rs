@@ -1,4 +1,4 @@
-//! So many calls in any minute at most: all at once if need be, and then none until the first of them
+//! Limit of the calls in any minute: all at once if need be, and then none until the first of them
 //! is a minute old. A new instance of the function counts anew.
 
 use std::collections::VecDeque;
@@ -10,28 +10,27 @@ use tokio::time::{Instant, sleep_until};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// So many of them are for lists alone: what single callouts have led to may need one to be confirmed.
+/// So many of the calls are for lists alone: closings need a list to be confirmed.
 const FOR_LISTS: usize = 2;
 
-/// What is called.
+/// What a call asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
-    /// AURA's list.
+pub enum CallKind {
+    /// The list of active callouts.
     List,
-    /// One callout.
+    /// A single callout.
     Single,
 }
 
 /// The calls of the last minute.
 #[derive(Debug)]
-pub struct Pace {
+pub struct RateLimiter {
     most: usize,
     calls: Mutex<VecDeque<Instant>>,
 }
 
-impl Pace {
-    /// No more than that in a minute.
-    #[must_use]
+impl RateLimiter {
+    /// Allows so many calls in a minute.
     pub fn new(per_minute: NonZero<u16>) -> Self {
         Self {
             most: per_minute.get().into(),
@@ -40,10 +39,10 @@ impl Pace {
     }
 
     /// Waits until a call may be made, and counts it.
-    pub async fn call(&self, call: Call) {
-        let most = match call {
-            Call::List => self.most,
-            Call::Single => self.most.saturating_sub(FOR_LISTS).max(1),
+    pub async fn call(&self, kind: CallKind) {
+        let most = match kind {
+            CallKind::List => self.most,
+            CallKind::Single => self.most.saturating_sub(FOR_LISTS).max(1),
         };
         loop {
             let mut calls = self.calls.lock().await;
@@ -69,12 +68,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn in_no_minute_are_more_calls_than_allowed() {
-        let pace = Pace::new(NonZero::new(3).unwrap());
+        let rate = RateLimiter::new(NonZero::new(3).unwrap());
         let began = Instant::now();
         let mut calls = Vec::new();
         for pause in [0, 10, 10, 0, 0, 0, 100, 0, 0, 0] {
             tokio::time::sleep(SECOND * pause).await;
-            pace.call(Call::List).await;
+            rate.call(CallKind::List).await;
             calls.push(began.elapsed().as_secs());
         }
         assert_eq!(calls, [0, 10, 20, 60, 70, 80, 180, 180, 180, 240]);
@@ -82,18 +81,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn single_calls_leave_room_for_lists() {
-        let pace = Pace::new(NonZero::new(4).unwrap());
-        pace.call(Call::Single).await;
-        pace.call(Call::Single).await;
-        let single = tokio::time::timeout(SECOND, pace.call(Call::Single));
+        let rate = RateLimiter::new(NonZero::new(4).unwrap());
+        rate.call(CallKind::Single).await;
+        rate.call(CallKind::Single).await;
+        let single = tokio::time::timeout(SECOND, rate.call(CallKind::Single));
         assert!(single.await.is_err());
-        pace.call(Call::List).await;
-        pace.call(Call::List).await;
-        let list = tokio::time::timeout(SECOND, pace.call(Call::List));
+        rate.call(CallKind::List).await;
+        rate.call(CallKind::List).await;
+        let list = tokio::time::timeout(SECOND, rate.call(CallKind::List));
         assert!(list.await.is_err());
-        // Who gave up waiting has made no call.
+        // A caller that gave up waiting has made no call.
         let began = Instant::now();
-        pace.call(Call::List).await;
+        rate.call(CallKind::List).await;
         assert_eq!(began.elapsed(), SECOND * 58);
     }
 }

@@ -1,5 +1,5 @@
-//! What a run has to look at, in which order: AURA's list beside the callouts that are noted as
-//! open. Pure.
+//! Compares AURA's list with the callouts that are noted as open: which differences a run has to
+//! settle, and in which order. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,41 +8,41 @@ use serde::Deserialize;
 use shared::ledger::open::OpenCallout;
 use shared::panic_api::{ActiveCallouts, Callout};
 
-use crate::memory::Memory;
-use crate::verdict::{Seen, is_due};
+use crate::run_state::RunState;
+use crate::verdict::{LastCheck, is_due};
 
 /// So many callouts may vanish from AURA's list at once, or half of those that are open, and be
-/// taken for closed. When more do, something else may be wrong: another customer source's
-/// credentials, say, whose list is empty and who knows none of ours.
+/// taken for closed. When more do, something else may be wrong: the credentials may belong to
+/// another customer source, whose list is empty and who knows none of ours.
 const MOST_AT_ONCE: usize = 10;
-/// Then it has to stay so for this long.
+/// Vanished callouts that are too many count as closed only after this long.
 const HOLD: SignedDuration = SignedDuration::from_hours(1);
 
-/// A callout that has to be looked at.
+/// A callout that AURA and the ledger may disagree about.
 #[derive(Debug)]
-pub enum Case {
-    /// Active at AURA, and not noted as open.
+pub enum Difference {
+    /// The callout is active at AURA, and not noted as open.
     Unknown {
-        /// Its id.
+        /// Id of the callout.
         id: String,
-        /// Its entry in AURA's list.
+        /// The callout's entry in AURA's list.
         listed: Callout,
-        /// When it was created, says AURA; where that can't be read, when a run saw it first.
+        /// When AURA says that it was created; where that can't be read, when a run first saw it.
         created_at: Timestamp,
     },
-    /// Noted as open, and not in AURA's list.
-    Vanished(Known),
-    /// Both, and something may have changed, or should have.
+    /// The callout is noted as open, and not in AURA's list.
+    Vanished(NotedCallout),
+    /// The callout is open at both, and something may have changed, or should have.
     Open {
-        /// As it is noted.
-        known: Known,
-        /// Its entry in AURA's list.
+        /// The note.
+        noted: NotedCallout,
+        /// The callout's entry in AURA's list.
         listed: Callout,
     },
-    /// Noted as closed, and not in AURA's list.
+    /// The callout is noted as closed, and not in AURA's list.
     Closed {
-        /// As it is noted.
-        known: Known,
+        /// The note.
+        noted: NotedCallout,
         /// When its closing arrived.
         closed_at: Timestamp,
         /// Whether its opening arrived, too.
@@ -50,63 +50,61 @@ pub enum Case {
     },
 }
 
-/// The cases of a run.
+/// The differences that a run has to settle.
 #[derive(Debug, Default)]
-pub struct Cases {
-    /// Openings and closings, in turns.
-    pub urgent: Vec<Case>,
-    /// Callouts that are open both here and there.
-    pub changes: Vec<Case>,
-    /// How many callouts have vanished and are no cases, because the list could not be read whole.
+pub struct Differences {
+    /// Openings and closings, taking turns.
+    pub urgent: Vec<Difference>,
+    /// Callouts that are open at both.
+    pub changes: Vec<Difference>,
+    /// Number of vanished callouts that are skipped because AURA's list could not be read whole.
     pub left: usize,
-    /// Or because too many have.
+    /// Number of vanished callouts that are held back because too many disappeared at once.
     pub held: usize,
-    /// Since when too many have.
+    /// Since when too many callouts have vanished.
     pub vanished_since: Option<Timestamp>,
-    /// Whether that AURA knows none of the open callouts would be a reason for doubt: the list is
-    /// empty, and two or more have vanished.
+    /// Whether AURA may know none of the open callouts, which would be a reason for doubt: its list
+    /// is empty, and two or more callouts have vanished.
     pub may_all_be_gone: bool,
-    /// When the unknown callouts were seen first whose time of creation can't be read.
+    /// When runs first saw those unknown callouts whose time of creation can't be read.
     pub first_listed: BTreeMap<String, Timestamp>,
 }
 
 /// A callout that is noted as open.
 #[derive(Debug, Clone)]
-pub struct Known {
-    /// Its id.
+pub struct NotedCallout {
+    /// Id of the callout.
     pub id: String,
-    /// When its opening arrived; or its closing, if that alone was told.
+    /// When its opening arrived; or its closing, if that is all that arrived.
     pub opened_at: Timestamp,
-    /// What is remembered of it, if a run has looked at it.
-    pub seen: Option<Seen>,
+    /// What the last run that looked at it has remembered.
+    pub last_check: Option<LastCheck>,
 }
 
-impl Known {
-    /// What isn't as this version remembers things is looked at anew.
-    fn new(id: String, opened_at: Timestamp, seen: Option<String>) -> Self {
-        let seen = seen.and_then(|seen| serde_json::from_str(&seen).ok());
+impl NotedCallout {
+    /// Reads what is remembered, if anything is. A callout is looked at anew if that has another
+    /// version's form.
+    pub fn new(id: String, opened_at: Timestamp, seen: Option<String>) -> Self {
         Self {
             id,
             opened_at,
-            seen,
+            last_check: seen.and_then(|seen| serde_json::from_str(&seen).ok()),
         }
     }
 }
 
-impl Case {
-    /// The callout's id.
-    #[must_use]
+impl Difference {
+    /// Id of the callout.
     pub fn id(&self) -> &str {
         match self {
             Self::Unknown { id, .. } => id,
-            Self::Vanished(known) | Self::Open { known, .. } | Self::Closed { known, .. } => {
-                &known.id
+            Self::Vanished(noted) | Self::Open { noted, .. } | Self::Closed { noted, .. } => {
+                &noted.id
             }
         }
     }
 
-    /// The kind of work that it is. Each has its own place to go on from.
-    #[must_use]
+    /// Kind of work that the difference takes. Each kind has a cursor.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unknown { .. } => "openings",
@@ -118,7 +116,6 @@ impl Case {
 }
 
 /// When a callout was created, if its entry in the list says so. A time without an offset is UTC.
-#[must_use]
 pub fn created_at(listed: &Callout) -> Option<Timestamp> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -131,15 +128,14 @@ pub fn created_at(listed: &Callout) -> Option<Timestamp> {
     with_offset.or_else(|_| format!("{text}Z").parse()).ok()
 }
 
-/// The cases. Of each kind, those behind its cursor come first, so that what there was no time for
-/// gets its turn.
-#[must_use]
-pub fn cases(
+/// Compares the notes with AURA's list. Of each kind, the differences behind its cursor come first,
+/// so that those that a run had no time for get their turn.
+pub fn differences(
     noted: Vec<OpenCallout>,
     active: ActiveCallouts,
-    memory: &Memory,
+    state: &RunState,
     now: Timestamp,
-) -> Cases {
+) -> Differences {
     let is_complete = active.unreadable == 0;
     let is_empty = is_complete && active.callouts.is_empty();
     let listed: BTreeMap<String, Callout> = active
@@ -147,138 +143,152 @@ pub fn cases(
         .into_iter()
         .filter_map(|listed| Some((listed.id.clone()?, listed)))
         .collect();
-    let mut open = BTreeMap::new();
-    let mut closed = Vec::new();
-    for OpenCallout {
-        id,
-        opened_at,
-        closed_at,
-        seen,
-    } in noted
-    {
-        let is_listed = listed.contains_key(&id);
-        let known = |told_at| Known::new(id.clone(), told_at, seen);
-        match (opened_at, closed_at) {
-            (_, Some(closed_at)) if !is_listed => closed.push(Case::Closed {
-                known: known(closed_at),
-                closed_at,
-                was_opened: opened_at.is_some(),
-            }),
-            (Some(opened_at), _) => {
-                open.insert(id.clone(), known(opened_at));
-            }
-            // Active, and its opening was never told: it is unknown.
-            (None, _) => {}
-        }
-    }
-    let count = open.len();
+    let (mut open, closed) = open_and_closed(noted, &listed);
+    let open_count = open.len();
+    let mut all = Differences::default();
     let (mut unknown, mut changes) = (Vec::new(), Vec::new());
-    let mut first_listed = BTreeMap::new();
     for (id, listed) in listed {
-        let status = listed.status.as_deref();
         match open.remove(&id) {
             None => {
-                let created_at = created_at(&listed).unwrap_or_else(|| {
-                    let at = memory.first_listed.get(&id).copied().unwrap_or(now);
-                    first_listed.insert(id.clone(), at);
-                    at
-                });
-                unknown.push(Case::Unknown {
+                let created_at = all.creation(&id, &listed, state, now);
+                unknown.push(Difference::Unknown {
                     id,
                     listed,
                     created_at,
                 });
             }
-            Some(known) if is_due(known.seen.as_ref(), status, now) => {
-                changes.push(Case::Open { known, listed });
+            Some(noted) if is_due(noted.last_check.as_ref(), listed.status.as_deref(), now) => {
+                changes.push(Difference::Open { noted, listed });
             }
             Some(_) => {}
         }
     }
-    let vanished: Vec<_> = open.into_values().map(Case::Vanished).collect();
-    let are_too_many = vanished.len() > MOST_AT_ONCE && 2 * vanished.len() > count;
-    let may_all_be_gone = is_empty && vanished.len() > 1;
-    // What a list lacks that couldn't be read whole may be in it: that starts no clock, and stops none.
-    let began_at = memory.vanished_since.or(is_complete.then_some(now));
-    let vanished_since = began_at.filter(|_| are_too_many);
-    let is_held = vanished_since.is_some_and(|at| now.duration_since(at) < HOLD);
-    let count = vanished.len();
-    let (vanished, left, held) = match (is_complete, is_held) {
-        (false, _) => (Vec::new(), count, 0),
-        (true, true) => (Vec::new(), 0, count),
-        (true, false) => (vanished, 0, 0),
-    };
-    let rotated = |cases| rotated(cases, &memory.cursors);
-    Cases {
-        urgent: in_turns([unknown, closed, vanished].map(rotated)),
-        changes: rotated(changes),
-        left,
-        held,
-        vanished_since,
-        may_all_be_gone,
-        first_listed,
-    }
+    all.may_all_be_gone = is_empty && open.len() > 1;
+    let vanished = open.into_values().map(Difference::Vanished).collect();
+    let vanished = all.believable(vanished, open_count, is_complete, state, now);
+    let rotated = |differences| rotated(differences, &state.cursors);
+    all.urgent = in_turns([unknown, closed, vanished].map(rotated));
+    all.changes = rotated(changes);
+    all
 }
 
-/// A case's place in the order of its run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    kind: &'static str,
-    id: String,
-}
-
-impl Place {
-    /// A case's place.
-    #[must_use]
-    pub fn of(case: &Case) -> Self {
-        Self {
-            kind: case.kind(),
-            id: case.id().to_owned(),
+/// Splits the notes into callouts that are open, by id, and those that are closed and not listed. A
+/// callout that is listed, and whose opening was never told, is neither: it is unknown.
+fn open_and_closed(
+    noted: Vec<OpenCallout>,
+    listed: &BTreeMap<String, Callout>,
+) -> (BTreeMap<String, NotedCallout>, Vec<Difference>) {
+    let (mut open, mut closed) = (BTreeMap::new(), Vec::new());
+    for callout in noted {
+        let (opened_at, id) = (callout.opened_at, callout.id);
+        let is_listed = listed.contains_key(&id);
+        match (opened_at, callout.closed_at) {
+            (_, Some(closed_at)) if !is_listed => closed.push(Difference::Closed {
+                noted: NotedCallout::new(id, closed_at, callout.seen),
+                closed_at,
+                was_opened: opened_at.is_some(),
+            }),
+            (Some(opened_at), _) => {
+                let noted = NotedCallout::new(id.clone(), opened_at, callout.seen);
+                open.insert(id, noted);
+            }
+            (None, _) => {}
         }
     }
+    (open, closed)
 }
 
-/// Moves the cursors to where the next run goes on, from the order of this one's cases and the numbers
-/// of those that were begun: behind the last of them, for each kind of which not all were. Of which
-/// none was begun, its cursor stays where it is.
+impl Differences {
+    /// When an unknown callout was created; where AURA's list doesn't say so, when it was listed
+    /// first, which is noted.
+    fn creation(
+        &mut self,
+        id: &str,
+        listed: &Callout,
+        state: &RunState,
+        now: Timestamp,
+    ) -> Timestamp {
+        created_at(listed).unwrap_or_else(|| {
+            let first = state.first_listed.get(id).copied().unwrap_or(now);
+            self.first_listed.insert(id.to_owned(), first);
+            first
+        })
+    }
+
+    /// Returns the vanished callouts if they may be taken for closed; else counts them as left or
+    /// held.
+    fn believable(
+        &mut self,
+        vanished: Vec<Difference>,
+        open: usize,
+        is_complete: bool,
+        state: &RunState,
+        now: Timestamp,
+    ) -> Vec<Difference> {
+        let count = vanished.len();
+        let are_too_many = count > MOST_AT_ONCE && 2 * count > open;
+        // A list that could not be read whole may hold what it seems to lack: it starts no clock,
+        // and stops none.
+        let began_at = state.vanished_since.or(is_complete.then_some(now));
+        self.vanished_since = began_at.filter(|_| are_too_many);
+        let is_young = |at| now.duration_since(at) < HOLD;
+        match (is_complete, self.vanished_since.is_some_and(is_young)) {
+            (false, _) => self.left = count,
+            (true, true) => self.held = count,
+            (true, false) => return vanished,
+        }
+        Vec::new()
+    }
+}
+
+/// Moves the cursors to where the next run goes on. `order` has kind and id of this run's
+/// differences, `begun` the numbers of those that were begun. A cursor moves to the last of its
+/// kind that was begun, stays where it is if none was, and goes away if all were.
 pub fn move_cursors(
     cursors: &mut BTreeMap<String, String>,
-    order: &[Place],
+    order: &[(&'static str, String)],
     begun: &BTreeSet<usize>,
 ) {
     let mut unfinished = BTreeSet::new();
-    for (number, place) in order.iter().enumerate() {
+    for (number, (kind, id)) in order.iter().enumerate() {
         if begun.contains(&number) {
-            cursors.insert(place.kind.to_owned(), place.id.clone());
+            cursors.insert((*kind).to_owned(), id.clone());
         } else {
-            unfinished.insert(place.kind);
+            unfinished.insert(*kind);
         }
     }
-    let kinds: BTreeSet<_> = order.iter().map(|place| place.kind).collect();
-    for finished in kinds.difference(&unfinished) {
-        cursors.remove(*finished);
+    for (kind, _) in order {
+        if !unfinished.contains(kind) {
+            cursors.remove(*kind);
+        }
     }
 }
 
-/// Cases of one kind, by id, from behind the cursor on and around.
-fn rotated(mut cases: Vec<Case>, cursors: &BTreeMap<String, String>) -> Vec<Case> {
-    cases.sort_by(|one, other| one.id().cmp(other.id()));
-    let cursor = cases.first().and_then(|case| cursors.get(case.kind()));
+/// Sorts differences of one kind by id, from behind the cursor on and around.
+fn rotated(
+    mut differences: Vec<Difference>,
+    cursors: &BTreeMap<String, String>,
+) -> Vec<Difference> {
+    differences.sort_by(|one, other| one.id().cmp(other.id()));
+    let cursor = differences
+        .first()
+        .and_then(|first| cursors.get(first.kind()));
     if let Some(cursor) = cursor {
-        let behind = cases.partition_point(|case| case.id() <= cursor.as_str());
-        cases.rotate_left(behind);
+        let behind = differences.partition_point(|its| its.id() <= cursor.as_str());
+        differences.rotate_left(behind);
     }
-    cases
+    differences
 }
 
-fn in_turns(kinds: [Vec<Case>; 3]) -> Vec<Case> {
+/// Takes one difference of each kind in turn.
+fn in_turns(kinds: [Vec<Difference>; 3]) -> Vec<Difference> {
     let mut kinds = kinds.map(Vec::into_iter);
-    let mut cases = Vec::new();
+    let mut differences = Vec::new();
     loop {
-        let before = cases.len();
-        cases.extend(kinds.iter_mut().filter_map(Iterator::next));
-        if cases.len() == before {
-            return cases;
+        let before = differences.len();
+        differences.extend(kinds.iter_mut().filter_map(Iterator::next));
+        if differences.len() == before {
+            return differences;
         }
     }
 }
@@ -300,12 +310,12 @@ mod tests {
         }
     }
 
-    fn open(id: &str, seen: Option<&Seen>) -> OpenCallout {
+    fn open(id: &str, last_check: Option<&LastCheck>) -> OpenCallout {
         OpenCallout {
             id: id.to_owned(),
             opened_at: Some(NOW),
             closed_at: None,
-            seen: seen.map(|seen| serde_json::to_string(seen).unwrap()),
+            seen: last_check.map(|last_check| serde_json::to_string(last_check).unwrap()),
         }
     }
 
@@ -316,21 +326,22 @@ mod tests {
         }
     }
 
-    fn named(cases: &Cases) -> Vec<(&str, &str)> {
-        let all = cases.urgent.iter().chain(&cases.changes);
-        all.map(|case| (case.kind(), case.id())).collect()
+    fn named(differences: &Differences) -> Vec<(&str, &str)> {
+        let all = differences.urgent.iter().chain(&differences.changes);
+        all.map(|difference| (difference.kind(), difference.id()))
+            .collect()
     }
 
     #[test]
     fn only_what_differs_or_is_due_has_to_be_looked_at() {
-        let seen = Seen {
+        let last_check = LastCheck {
             status: Some("created".to_owned()),
             look_at: Some(Timestamp::MAX),
-            ..Seen::default()
+            ..LastCheck::default()
         };
-        let due = Seen {
+        let due = LastCheck {
             look_at: Some(NOW),
-            ..seen.clone()
+            ..last_check.clone()
         };
         let closed = |id| OpenCallout {
             closed_at: Some(NOW),
@@ -343,11 +354,11 @@ mod tests {
                 opened_at: None,
                 ..closed("reopened, and its opening not told")
             },
-            open("changed", Some(&seen)),
+            open("changed", Some(&last_check)),
             open("due", Some(&due)),
             open("new", None),
-            open("quiet", Some(&seen)),
-            open("vanished", Some(&seen)),
+            open("quiet", Some(&last_check)),
+            open("vanished", Some(&last_check)),
         ];
         let list = active(vec![
             listed("changed", "Responder Dispatched"),
@@ -370,7 +381,7 @@ mod tests {
             ("changes", "reopened"),
         ];
         assert_eq!(
-            named(&cases(noted, list, &Memory::default(), NOW)),
+            named(&differences(noted, list, &RunState::default(), NOW)),
             expected
         );
     }
@@ -381,27 +392,27 @@ mod tests {
             callouts: Vec::new(),
             unreadable: 1,
         };
-        let cases = cases(vec![open("1", None)], list, &Memory::default(), NOW);
-        assert!(cases.urgent.is_empty() && cases.changes.is_empty());
-        assert_eq!((cases.left, cases.held), (1, 0));
+        let differences = differences(vec![open("1", None)], list, &RunState::default(), NOW);
+        assert!(differences.urgent.is_empty() && differences.changes.is_empty());
+        assert_eq!((differences.left, differences.held), (1, 0));
     }
 
     #[test]
     fn when_most_of_many_vanish_at_once_none_counts_as_closed_for_a_while() {
-        let with = |vanished: usize, left: usize, memory: &Memory, now| {
+        let with = |vanished: usize, left: usize, state: &RunState, now| {
             let ids = (0..vanished + left).map(|n| n.to_string());
             let noted = ids.map(|id| open(&id, None)).collect();
             let left = (0..left).map(|n| listed(&n.to_string(), "created"));
-            cases(noted, active(left.collect()), memory, now)
+            differences(noted, active(left.collect()), state, now)
         };
-        let vanished = |cases: &Cases| cases.urgent.len();
-        let none = Memory::default();
+        let vanished = |differences: &Differences| differences.urgent.len();
+        let none = RunState::default();
         assert_eq!(vanished(&with(10, 0, &none, NOW)), 10);
         assert_eq!(vanished(&with(11, 11, &none, NOW)), 11);
         let held = with(11, 10, &none, NOW);
         assert_eq!((vanished(&held), held.held), (0, 11));
         assert_eq!(held.vanished_since, Some(NOW));
-        let since = Memory {
+        let since = RunState {
             vanished_since: held.vanished_since,
             ..none
         };
@@ -415,21 +426,18 @@ mod tests {
     fn the_next_run_goes_on_behind_the_cursor_and_comes_around() {
         let noted = ["v1", "v2"].map(|id| open(id, None)).into();
         let list = active(["a", "b", "c"].map(|id| listed(id, "created")).into());
-        let memory = Memory {
+        let state = RunState {
             cursors: [("openings".to_owned(), "a".to_owned())].into(),
-            ..Memory::default()
+            ..RunState::default()
         };
-        let cases = cases(noted, list, &memory, NOW);
-        let ids: Vec<_> = cases.urgent.iter().map(Case::id).collect();
+        let differences = differences(noted, list, &state, NOW);
+        let ids: Vec<_> = differences.urgent.iter().map(Difference::id).collect();
         assert_eq!(ids, ["b", "v1", "c", "v2", "a"]);
     }
 
     #[test]
     fn a_kind_of_which_all_were_begun_has_no_cursor() {
-        let place = |kind, id: &str| Place {
-            kind,
-            id: id.to_owned(),
-        };
+        let place = |kind, id: &str| (kind, id.to_owned());
         let order = [
             place("openings", "b"),
             place("closings", "v"),
@@ -497,30 +505,33 @@ mod tests {
                 ..listed(id, "created")
             }
         };
-        let run = |memory: &Memory, now| {
+        let run = |state: &RunState, now| {
             let list = active(vec![
                 entry("noted", "?"),
                 entry("told", "1970-01-01T00:00:07"),
                 entry("untold", "?"),
             ]);
-            cases(vec![open("noted", None)], list, memory, now)
+            differences(vec![open("noted", None)], list, state, now)
         };
-        let created = |cases: &Cases| {
-            let times = cases.urgent.iter().map(|case| match case {
-                Case::Unknown { created_at, .. } => created_at.as_second(),
-                _ => panic!("{case:?}"),
-            });
+        let created = |differences: &Differences| {
+            let times = differences
+                .urgent
+                .iter()
+                .map(|difference| match difference {
+                    Difference::Unknown { created_at, .. } => created_at.as_second(),
+                    _ => panic!("{difference:?}"),
+                });
             times.collect::<Vec<_>>()
         };
         let later = NOW + SignedDuration::from_secs(100);
-        let first = run(&Memory::default(), later);
+        let first = run(&RunState::default(), later);
         assert_eq!(created(&first), [7, 100]);
         assert_eq!(first.first_listed, [("untold".to_owned(), later)].into());
-        let memory = Memory {
+        let state = RunState {
             first_listed: first.first_listed.clone(),
-            ..Memory::default()
+            ..RunState::default()
         };
-        let second = run(&memory, later + HOLD);
+        let second = run(&state, later + HOLD);
         assert_eq!(created(&second), [7, 100]);
         assert_eq!(second.first_listed, first.first_listed);
     }
@@ -529,7 +540,7 @@ mod tests {
     fn only_an_empty_list_and_two_that_are_missing_ask_whether_aura_knows_any() {
         let doubts = |ids: &[&str], list: ActiveCallouts| {
             let noted = ids.iter().map(|id| open(id, None)).collect();
-            cases(noted, list, &Memory::default(), NOW).may_all_be_gone
+            differences(noted, list, &RunState::default(), NOW).may_all_be_gone
         };
         let unreadable = ActiveCallouts {
             callouts: Vec::new(),
@@ -543,21 +554,21 @@ mod tests {
 
     #[test]
     fn a_list_that_could_not_be_read_whole_starts_no_clock_and_stops_none() {
-        let since = |memory: &Memory, unreadable| {
+        let since = |state: &RunState, unreadable| {
             let noted = (0..11).map(|n| open(&n.to_string(), None)).collect();
             let list = ActiveCallouts {
                 callouts: Vec::new(),
                 unreadable,
             };
-            cases(noted, list, memory, NOW + HOLD).vanished_since
+            differences(noted, list, state, NOW + HOLD).vanished_since
         };
-        assert_eq!(since(&Memory::default(), 1), None);
-        assert_eq!(since(&Memory::default(), 0), Some(NOW + HOLD));
-        let memory = Memory {
+        assert_eq!(since(&RunState::default(), 1), None);
+        assert_eq!(since(&RunState::default(), 0), Some(NOW + HOLD));
+        let state = RunState {
             vanished_since: Some(NOW),
-            ..Memory::default()
+            ..RunState::default()
         };
-        assert_eq!(since(&memory, 1), Some(NOW));
-        assert_eq!(since(&memory, 0), Some(NOW));
+        assert_eq!(since(&state, 1), Some(NOW));
+        assert_eq!(since(&state, 0), Some(NOW));
     }
 }

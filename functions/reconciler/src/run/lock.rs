@@ -1,17 +1,18 @@
-//! One run at a time: a claim in the ledger, by the ledger's own rules, that is never completed.
-//! Its attempt is the number of the run, which fences off whoever stalled past its lease.
+//! Lock that lets one run work at a time: a claim in the ledger, by the ledger's own rules, that is
+//! never completed. Its attempt is the number of the run, which fences off a run that stalled past
+//! its lease.
 
 use jiff::{SignedDuration, Timestamp};
 use shared::envelope::Origin;
 use shared::ledger::{Claim, ClaimRequest, EventLedger, LedgerError, LedgerKey};
 use uuid::Uuid;
 
-use crate::memory::PARTITION;
+use crate::run_state::PARTITION;
 
-/// Between the deadline and the end of the lease, for clocks that don't agree.
+/// Time between the deadline and the end of the lease, for clocks that don't agree.
 const SKEW: SignedDuration = SignedDuration::from_secs(2);
-/// After so long without a run, the ledger forgets how many there were. Nothing that they
-/// remembered is older.
+/// After so long without a run, the ledger forgets how many there were. Nothing that runs remember
+/// is older.
 const RETENTION: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
 
 fn key() -> LedgerKey {
@@ -22,11 +23,7 @@ fn key() -> LedgerKey {
 }
 
 /// Takes the lock until a little after `deadline`; `None` if another run has it.
-///
-/// # Errors
-///
-/// DynamoDB doesn't answer.
-pub async fn take(
+pub(super) async fn take(
     ledger: &EventLedger,
     now: Timestamp,
     deadline: Timestamp,
@@ -44,12 +41,12 @@ pub async fn take(
         lease_until: deadline + SKEW,
         expires_at: now + RETENTION,
     };
-    // It is never completed, so a refusal says that another run holds it.
+    // The claim is never completed, so a refusal says that another run holds it.
     Ok(ledger.claim(&request).await?.ok())
 }
 
 /// Gives the lock back. If that fails, its lease runs out.
-pub async fn release(ledger: &EventLedger, claim: &Claim) {
+pub(super) async fn release(ledger: &EventLedger, claim: &Claim) {
     if let Err(error) = ledger.release(&key(), claim, Timestamp::now()).await {
         tracing::warn!(%error, "the lock is not given back");
     }

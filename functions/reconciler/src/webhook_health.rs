@@ -1,31 +1,33 @@
-//! Whether AURA still delivers here. Registering elsewhere, in the portal say, replaces the webhook
-//! without a word, and no call tells what is registered.
+//! Health of the webhook: whether AURA still delivers here. Registering another endpoint, in AURA's
+//! portal for example, replaces the webhook without a word, and no call tells what is registered.
+
+pub mod healing;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// So many runs that learned of changes by asking alone, with no delivery in between, mean that the
-/// line is down.
+/// So many runs that learned of changes only by asking, with no delivery in between, mean that the
+/// webhook is down.
 const RUNS_UNTIL_DOWN: u32 = 2;
-/// The endpoint isn't registered again for this long: deliveries may take a while to come, and
-/// somebody else who registers in turn must not be fought all day.
+/// The endpoint isn't registered again for this long: deliveries may take a while to come, and two
+/// that register in turn must not fight all day.
 const HEALING_PAUSE: SignedDuration = SignedDuration::from_mins(10);
 
-/// What is known of the line, from run to run.
+/// What is known of the webhook, from run to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Line {
-    /// The last delivery that a run knew of.
+pub struct WebhookHealth {
+    /// When the last delivery arrived that a run knew of.
     pub delivered_at: Option<Timestamp>,
-    /// How many runs have learned of changes by asking alone since.
+    /// Number of runs that have learned of changes only by asking since then.
     pub deaf_runs: u32,
-    /// When the endpoint was to be registered again.
+    /// When the registrar was last asked to register the endpoint again.
     pub healed_at: Option<Timestamp>,
 }
 
-impl Line {
-    /// The line after a run that learned of `changes` by asking alone, when the last delivery
-    /// arrived at `delivered_at`.
+impl WebhookHealth {
+    /// Health after a run that learned of so many `changes` only by asking, when the last delivery
+    /// had arrived at `delivered_at`.
     #[must_use]
     pub fn after_run(&self, changes: usize, delivered_at: Option<Timestamp>) -> Self {
         let was_heard = delivered_at > self.delivered_at;
@@ -47,8 +49,8 @@ impl Line {
         self.deaf_runs >= RUNS_UNTIL_DOWN
     }
 
-    /// Whether the endpoint should be registered again now, after a run that learned of `changes` by
-    /// asking alone. While nothing happens there is nothing that AURA could deliver.
+    /// Whether the endpoint should be registered again now, after a run that learned of so many
+    /// `changes` only by asking. While nothing changes there is nothing that AURA could deliver.
     #[must_use]
     pub fn is_to_be_healed(&self, changes: usize, now: Timestamp) -> bool {
         let paused = self
@@ -66,11 +68,11 @@ mod tests {
         Timestamp::from_second(minute * 60).unwrap()
     }
 
-    /// The line after runs, each with the changes that it learned of and the last delivery then.
-    fn after(runs: &[(usize, i64)]) -> Line {
+    /// Health after runs, each with its number of changes and the minute of the last delivery.
+    fn after(runs: &[(usize, i64)]) -> WebhookHealth {
         runs.iter()
-            .fold(Line::default(), |line, (changes, minute)| {
-                line.after_run(*changes, Some(at(*minute)))
+            .fold(WebhookHealth::default(), |health, (changes, minute)| {
+                health.after_run(*changes, Some(at(*minute)))
             })
     }
 
@@ -90,18 +92,20 @@ mod tests {
         assert!(after(&[(0, 1), (1, 1), (1, 2), (1, 2), (1, 2)]).is_down());
         // What came before the first run came.
         assert!(!after(&[(1, 1), (1, 1)]).is_down());
-        let never = Line::default().after_run(1, None).after_run(1, None);
+        let never = WebhookHealth::default()
+            .after_run(1, None)
+            .after_run(1, None);
         assert!(never.is_down());
     }
 
     #[test]
     fn it_is_healed_once_in_a_while() {
-        let mut line = after(&[(0, 1), (1, 1), (1, 1)]);
-        assert!(line.is_to_be_healed(1, at(20)));
-        assert!(!line.is_to_be_healed(0, at(20)));
-        line.healed_at = Some(at(20));
-        assert!(!line.is_to_be_healed(1, at(29)));
-        assert!(line.is_to_be_healed(1, at(30)));
-        assert!(!Line::default().is_to_be_healed(1, at(30)));
+        let mut health = after(&[(0, 1), (1, 1), (1, 1)]);
+        assert!(health.is_to_be_healed(1, at(20)));
+        assert!(!health.is_to_be_healed(0, at(20)));
+        health.healed_at = Some(at(20));
+        assert!(!health.is_to_be_healed(1, at(29)));
+        assert!(health.is_to_be_healed(1, at(30)));
+        assert!(!WebhookHealth::default().is_to_be_healed(1, at(30)));
     }
 }

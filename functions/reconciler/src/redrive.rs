@@ -1,6 +1,6 @@
-//! What ingest could not queue goes to its queue, oldest first, and leaves the spill when SQS has
-//! confirmed it. Its deduplication id is its own, so that a message that SQS had all along, or that
-//! was sent by a run that died, is one message; later than five minutes the ledger drops it.
+//! Puts spilled deliveries on their queues, oldest first. A delivery leaves the spill when SQS has
+//! confirmed it. It keeps its deduplication id: a message that SQS had all along, or that a run
+//! sent before it died, stays one message; after five minutes the ledger drops the second.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,35 +13,35 @@ use shared::ledger::spill::{Spill, Spilled};
 use shared::queue::{Destination, Outgoing, Queue};
 use tokio::time::{Instant, timeout_at};
 
-/// How many deliveries of a shard are read at once: with the largest bodies, 16 MiB.
+/// Number of deliveries of a shard that are read at once: with the largest bodies, 16 MiB.
 const AT_ONCE: usize = 16;
 
 /// Puts back what was spilled.
 #[derive(Debug)]
 pub struct Redrive {
-    /// Where it waits.
+    /// Where deliveries wait.
     pub spill: Spill,
     /// Where events go.
     pub ingest: Queue,
-    /// Where a part was on its way to.
+    /// Where deliveries go that can't be understood.
     pub quarantine: Queue,
 }
 
-/// What came of it.
+/// What came of the spill.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Redriven {
-    /// Deliveries that their queue has now.
+    /// Number of deliveries that their queue has now.
     pub sent: usize,
-    /// Items that can't be read. They stay.
+    /// Number of items that can't be read. They stay.
     pub unreadable: usize,
-    /// When the oldest of what is left arrived.
+    /// When the oldest delivery arrived that is left.
     pub oldest: Option<Timestamp>,
     /// Whether a call to AWS failed.
     pub failed: bool,
 }
 
 impl Redrive {
-    /// Goes through all shards side by side, until nothing is left that can be sent, or the time is
+    /// Goes through all shards side by side, until nothing is left that can be sent, or time is
     /// over.
     pub async fn run(&self, deadline: Instant) -> Redriven {
         let shards = join_all((0..SHARDS).map(|shard| self.of_shard(shard, deadline))).await;
@@ -61,7 +61,8 @@ impl Redrive {
         done
     }
 
-    /// What can't be sent keeps the later ones of its message group waiting, and no others.
+    /// Empties a shard. A delivery that can't be sent keeps the later ones of its message group
+    /// waiting, and no others.
     async fn drain(&self, shard: u8, done: &mut Redriven) -> Result<(), CallError> {
         let mut stuck = HashSet::new();
         let mut after = None;
@@ -72,7 +73,7 @@ impl Redrive {
             };
             after = Some(last.place());
             for spilled in page {
-                // Until it is gone it is left: a run that ends here has to have said so.
+                // A delivery counts as left until it is gone: a run may end here at any time.
                 let before = done.oldest;
                 done.oldest = [before, spilled.arrived_at()].into_iter().flatten().min();
                 match spilled {
@@ -91,7 +92,7 @@ impl Redrive {
         }
     }
 
-    /// Puts a delivery on its queue and takes it out of the spill; whether both are done.
+    /// Puts a delivery on its queue and takes it out of the spill; says whether both are done.
     async fn settle(
         &self,
         delivery: Outgoing,
@@ -113,7 +114,7 @@ impl Redrive {
             stuck.insert(group.clone());
             return false;
         }
-        // It may be sent once more: then it is one message, or a duplicate.
+        // A later run may send it once more: then it is one message, or a duplicate.
         if let Err(error) = self.spill.remove(&delivery).await {
             tracing::error!(%error, %delivery_id, "put back, and still in the spill");
             done.failed = true;
@@ -133,7 +134,7 @@ impl Redriven {
         }
     }
 
-    /// How long the oldest of what is left has waited.
+    /// Age of the oldest delivery that is left.
     #[must_use]
     pub fn oldest_age(&self, now: Timestamp) -> Duration {
         let age = self.oldest.map(|at| now.duration_since(at));
