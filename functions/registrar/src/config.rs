@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
 
-use crate::endpoint::{Properties, PropertyError};
+pub use endpoint::{Endpoint, Properties, PropertyError};
+
+mod endpoint;
 
 /// The properties that say which AURA system a stack belongs to.
 const WHICH_AURA: [&str; 2] = ["AuraBaseUrl", "AuraCredentialsSecretArn"];

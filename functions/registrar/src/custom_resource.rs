@@ -24,15 +24,17 @@ use serde::Deserialize;
 use serde_json::Value;
 use shared::secrets;
 
-use crate::answer::{Answer, NOT_REGISTERED, PHYSICAL_RESOURCE_ID, RequestIds, SendError, cut};
 use crate::canary;
-use crate::endpoint::PropertyError;
-use crate::guard::guarded;
-use crate::invocation::Handler;
+use crate::config::PropertyError;
+use crate::invocation::{Handler, guarded};
 use crate::journal::{Entry, Journal, Step};
 use crate::metrics::RequestMetrics;
-use crate::registrar::{Registrar, RegistrationError, once_permitted};
+use crate::registration::{Registrar, RegistrationError, once_permitted};
 use crate::stack::Snapshot;
+
+pub use response::{Answer, NOT_REGISTERED, PHYSICAL_RESOURCE_ID, RequestIds, SendError, cut};
+
+mod response;
 
 /// Kept back at the end of an invocation to send the answer, all its attempts included.
 pub const ANSWERING_TIME: Duration = Duration::from_secs(10);

@@ -1,6 +1,7 @@
 //! Who calls: CloudFormation, Secrets Manager, or the reconciler.
 
 use std::error::Error;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +10,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use shared::reregister;
 
-use crate::answer::SendError;
-use crate::guard::guarded;
-use crate::journal::Journal;
+use crate::custom_resource::SendError;
+use crate::journal::{Journal, Step};
 use crate::metrics::RequestMetrics;
-use crate::registrar::Registrar;
+use crate::registration::Registrar;
 use crate::rotation;
 
 /// What the reconciler asks for, as it stands in its event and in the log line.
@@ -101,4 +101,94 @@ impl Handler {
 
 fn read<T: DeserializeOwned>(payload: Value) -> Result<T, InvocationError> {
     serde_json::from_value(payload).map_err(|_| InvocationError::Unknown)
+}
+
+/// Does the work in a task of its own, for so long at most.
+///
+/// # Errors
+///
+/// What failed, in one line: the error with what led to it, the panic, or the step that hangs.
+pub async fn guarded<T, E>(
+    time: Duration,
+    journal: &Journal,
+    work: Pin<Box<dyn Future<Output = Result<T, E>> + Send>>,
+) -> Result<T, String>
+where
+    T: Send + 'static,
+    E: Error + Send + 'static,
+{
+    journal.ends_in(time);
+    let mut work = tokio::spawn(work);
+    let ended = match tokio::time::timeout(time, &mut work).await {
+        Ok(ended) => ended,
+        Err(_elapsed) => {
+            work.abort();
+            // Only when it has ended does the journal tell how far it came.
+            work.await
+        }
+    };
+    match ended {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(with_causes(&error)),
+        Err(ended) if ended.is_panic() => {
+            Err("the registrar panicked; its log says where".to_owned())
+        }
+        Err(_aborted) => {
+            let step = journal.under_way().map_or("Preparation", Step::name);
+            let seconds = time.as_secs();
+            Err(format!(
+                "not done in {seconds} s: {step} was still under way; try again later"
+            ))
+        }
+    }
+}
+
+/// An error and what led to it.
+fn with_causes(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Transparent errors repeat their source.
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = error.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future;
+
+    use super::*;
+
+    const ENOUGH: Duration = Duration::from_secs(10);
+
+    /// What work that ends like this comes to.
+    async fn reason<T: Send + 'static>(
+        time: Duration,
+        work: impl Future<Output = Result<T, Infallible>> + Send + 'static,
+    ) -> String {
+        let journal = Journal::default();
+        let noted = journal.clone();
+        let work = async move { noted.step(Step::Canary, work, |_| String::new()).await };
+        guarded(time, &journal, Box::pin(work)).await.err().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_panic_comes_to_words_without_its_own() {
+        let told = reason::<()>(ENOUGH, async { panic!("marker") }).await;
+        assert!(told.contains("panicked"), "{told}");
+        assert!(!told.contains("marker"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn a_hang_comes_to_the_step_that_hangs() {
+        let told = reason::<()>(Duration::from_millis(10), future::pending()).await;
+        assert!(told.contains("Canary was still under way"), "{told}");
+    }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use registrar::config::Config;
 use registrar::invocation::Handler;
-use registrar::registrar::Registrar;
+use registrar::registration::Registrar;
 use shared::config::Environment;
 use shared::{aws, http_client, invocation, telemetry};
 

@@ -16,9 +16,9 @@ use shared::panic_api::Registration;
 
 use crate::canary::{self, CanaryError};
 use crate::journal::Journal;
-use crate::known::until_known;
-use crate::registrar::{Registrar, RegistrationError};
-use crate::values::Values;
+use crate::registration::{Registrar, RegistrationError};
+use crate::secret::Values;
+use crate::secret::until_known;
 
 impl Registrar {
     /// Proves the deployed endpoint and registers it, with the value that AURA should send now.

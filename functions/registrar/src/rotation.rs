@@ -37,12 +37,12 @@ use shared::panic_api::Registration;
 use shared::secrets::{SecretError, Stage};
 
 use crate::canary::{self, CanaryError};
-use crate::endpoint::{Endpoint, PropertyError};
+use crate::config::{Endpoint, PropertyError};
 use crate::journal::Journal;
-use crate::known::until_known;
-use crate::registrar::{Registrar, RegistrationError};
+use crate::registration::{Registrar, RegistrationError};
+use crate::secret::Values;
+use crate::secret::until_known;
 use crate::stack::Snapshot;
-use crate::values::Values;
 
 /// Length of a value in letters and digits: 285 bits of chance.
 const VALUE_LENGTH: usize = 48;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use local::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply};
 use local::aura::{self, Aura};
 use local::proxy::{self, FaultProxy, Plan};
-use registrar::answer::{NOT_REGISTERED, PHYSICAL_RESOURCE_ID};
+use registrar::custom_resource::{NOT_REGISTERED, PHYSICAL_RESOURCE_ID};
 use serde_json::{Value, json};
 
 use crate::registrar_here::Requests;

@@ -9,7 +9,7 @@ use local::proxy::FaultProxy;
 use local::stack::Stack;
 use local::system::Webhook;
 use registrar::journal::Journal;
-use registrar::registrar::Registrar;
+use registrar::registration::Registrar;
 use registrar::rotation::{Request, RotationError, RotationStep};
 use serde_json::Value;
 use shared::secrets::Stage;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::config::Config;
-use crate::endpoint::Properties;
+use crate::config::Properties;
 use crate::invocation::InvocationError;
 
 /// A handler whose AWS is at `endpoint`.

@@ -1,15 +1,21 @@
 //! The secret's values that AURA may be told to send: the current one and, during a rotation, the
 //! one that is to be the next.
 
-use jiff::Timestamp;
+use std::convert::Infallible;
+
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use shared::panic_api::Registration;
 use shared::secrets::{self, SecretError, Stage};
+use shared::webhook::REFRESH_INTERVAL;
 
-use crate::endpoint::Endpoint;
-use crate::journal::Journal;
-use crate::known::until_known;
-use crate::registrar::{Registrar, RegistrationError};
+use crate::config::Endpoint;
+use crate::journal::{Journal, Step};
+use crate::registration::{Registrar, RegistrationError};
+
+/// On top of [`REFRESH_INTERVAL`]: for the reading itself, for the time that a new value takes to
+/// be the same for all readers of Secrets Manager, and because a value's age is told in seconds.
+const MARGIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// One endpoint with each of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,5 +86,37 @@ impl Registrar {
             until_known(made_at.unwrap_or_else(Timestamp::now), journal).await;
         }
         Ok(())
+    }
+}
+
+/// Waits until every instance of `ingest` knows a value that was made then, or may read it.
+pub async fn until_known(made_at: Timestamp, journal: &Journal) {
+    let wait = wait(made_at, Timestamp::now()).unsigned_abs();
+    let work = async {
+        tokio::time::sleep(wait).await;
+        Ok::<_, Infallible>(())
+    };
+    let told = |(): &()| "ingest takes the value".to_owned();
+    let _ = journal.step(Step::Wait, work, told).await;
+}
+
+/// No longer than for a value of this moment, whatever the clocks say.
+fn wait(made_at: Timestamp, now: Timestamp) -> SignedDuration {
+    let whole = REFRESH_INTERVAL + MARGIN;
+    (whole - now.duration_since(made_at)).clamp(SignedDuration::ZERO, whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_waited_for_until_it_is_old_enough() {
+        let second = |second| Timestamp::from_second(second).unwrap();
+        let cases = [(100, 35), (101, 34), (135, 0), (10_000, 0), (50, 35)];
+        for (now, expected) in cases {
+            let waited = wait(second(100), second(now));
+            assert_eq!(waited, SignedDuration::from_secs(expected), "at {now}");
+        }
     }
 }

@@ -27,10 +27,13 @@ use url::Url;
 
 use crate::canary::{CanaryError, CanarySender};
 use crate::config::Config;
-use crate::confirmation::{self, Confirmation, OtherUrl};
-use crate::endpoint::{Endpoint, PropertyError};
+use crate::config::{Endpoint, PropertyError};
 use crate::journal::{Journal, Step};
 use crate::stack::{Snapshot, StackError};
+
+pub use confirmation::{Confirmation, OtherUrl};
+
+mod confirmation;
 
 /// How often AURA is asked again, and the first pause; each next one is twice as long, and all
 /// have jitter.
