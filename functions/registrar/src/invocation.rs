@@ -1,4 +1,8 @@
 //! Who calls: CloudFormation, Secrets Manager, or the reconciler.
+//!
+//! CloudFormation waits for an answer up to the resource's `ServiceTimeout`; until then the whole
+//! stack stands still. So all work is guarded: an error, a panic and a hang all end before Lambda
+//! ends the function, and CloudFormation is answered on every path.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -10,17 +14,20 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use shared::reregister;
 
-use crate::custom_resource::SendError;
-use crate::journal::{Journal, Step};
-use crate::metrics::RequestMetrics;
+use crate::custom_resource::{CustomResourceHandler, CustomResourceRequest};
+use crate::journal::{Journal, RegistrationStep};
+use crate::metrics::RegistrarMetrics;
 use crate::registration::Registrar;
-use crate::rotation;
+use crate::reregistration::ReregistrationHandler;
+use crate::rotation::{RotationHandler, RotationRequest};
 
 /// What the reconciler asks for, as it stands in its event and in the log line.
 const REREGISTER: &str = "Reregister";
 /// Kept back at the end of what nobody waits to be answered, so that its own words win over
 /// Lambda's.
 const ENDING: Duration = Duration::from_secs(2);
+/// Kept back at the end of an invocation to answer CloudFormation, all attempts included.
+const ANSWERING_TIME: Duration = Duration::from_secs(10);
 
 /// An invocation that failed, for its caller and for the function's error metric.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +38,9 @@ pub enum InvocationError {
          of the reconciler's"
     )]
     Unknown,
-    /// CloudFormation wasn't answered.
-    #[error(transparent)]
-    NotAnswered(#[from] SendError),
+    /// CloudFormation didn't take the answer.
+    #[error("CloudFormation was not answered: {0}")]
+    NotAnswered(#[source] lambda_runtime::Error),
     /// A step of a rotation failed, and Secrets Manager goes by that; or AURA could not be pointed
     /// at the endpoint again, and the function's error metric tells.
     #[error("{0}")]
@@ -43,45 +50,72 @@ pub enum InvocationError {
 /// What the function is asked, and who does it.
 #[derive(Debug)]
 pub struct Handler {
-    /// Does the work.
+    /// Proves and registers.
     pub registrar: Arc<Registrar>,
-    /// Sends CloudFormation its answers.
-    pub http: reqwest::Client,
     /// Where each request's line goes.
     pub metrics: BoxEntrySink,
 }
 
 impl Handler {
-    /// Does what is asked. `time_left` is until Lambda ends the invocation.
-    ///
-    /// # Errors
-    ///
-    /// [`InvocationError`]. What CloudFormation is answered is none.
+    /// Does what is asked. `time_left` is until Lambda ends the invocation. What CloudFormation is
+    /// answered is no error.
     pub async fn handle(&self, payload: Value, time_left: Duration) -> Result<(), InvocationError> {
         if payload.get("Step").is_some() {
-            let request: rotation::Request = read(payload)?;
-            let line = RequestMetrics::start(request.step.name(), &request.client_request_token);
+            let request: RotationRequest = read(payload)?;
+            let line = RegistrarMetrics::start(request.step.name(), &request.client_request_token);
             let rotate = async move |registrar: Arc<Registrar>, journal: Journal| {
-                registrar.rotate(&request, &journal).await
+                let (registrar, journal) = (&registrar, &journal);
+                RotationHandler { registrar, journal }
+                    .handle(&request)
+                    .await
             };
             return self.work(line, time_left, rotate).await;
         }
         if payload.get(REREGISTER).is_some() {
             let reregister::Request::Reregister { request_id } = read(payload)?;
-            let line = RequestMetrics::start(REREGISTER, &request_id.to_string());
+            let line = RegistrarMetrics::start(REREGISTER, &request_id.to_string());
             let reregister = async move |registrar: Arc<Registrar>, journal: Journal| {
-                registrar.reregister(&journal).await
+                let (registrar, journal) = (&registrar, &journal);
+                ReregistrationHandler { registrar, journal }.handle().await
             };
             return self.work(line, time_left, reregister).await;
         }
-        let request = read(payload)?;
-        Ok(self.answer_cloudformation(request, time_left).await?)
+        self.answer_cloudformation(read(payload)?, time_left).await
+    }
+
+    /// Does what CloudFormation asks and answers it.
+    async fn answer_cloudformation(
+        &self,
+        request: CustomResourceRequest,
+        time_left: Duration,
+    ) -> Result<(), InvocationError> {
+        let line = RegistrarMetrics::start(request.kind.name(), &request.ids.request_id);
+        let mut metrics = line.append_on_drop(self.metrics.clone());
+        let (registrar, journal) = (Arc::clone(&self.registrar), Journal::default());
+        let (asked, noted) = (request.clone(), journal.clone());
+        let work = async move {
+            let (registrar, journal) = (&registrar, &noted);
+            CustomResourceHandler { registrar, journal }
+                .handle(&asked)
+                .await
+        };
+        let time = time_left.saturating_sub(ANSWERING_TIME);
+        let outcome = guarded(time, &journal, Box::pin(work)).await;
+        let outcome = outcome.map_err(|reason| request.with_hints(reason, &journal));
+        metrics.ended(&journal, outcome.as_ref().err());
+        let response = request.response(outcome, &journal);
+        response
+            .send(&self.registrar.http, &request)
+            .await
+            .map_err(InvocationError::NotAnswered)?;
+        metrics.answered();
+        Ok(())
     }
 
     /// Does what nobody waits to be answered.
     async fn work<E, F>(
         &self,
-        line: RequestMetrics,
+        line: RegistrarMetrics,
         time_left: Duration,
         work: impl FnOnce(Arc<Registrar>, Journal) -> F,
     ) -> Result<(), InvocationError>
@@ -103,12 +137,9 @@ fn read<T: DeserializeOwned>(payload: Value) -> Result<T, InvocationError> {
     serde_json::from_value(payload).map_err(|_| InvocationError::Unknown)
 }
 
-/// Does the work in a task of its own, for so long at most.
-///
-/// # Errors
-///
-/// What failed, in one line: the error with what led to it, the panic, or the step that hangs.
-pub async fn guarded<T, E>(
+/// Does the work in a task of its own, for so long at most. An error, a panic and a hang all end in
+/// time, with one line: the error with what led to it, that it panicked, or the step that hangs.
+async fn guarded<T, E>(
     time: Duration,
     journal: &Journal,
     work: Pin<Box<dyn Future<Output = Result<T, E>> + Send>>,
@@ -134,7 +165,9 @@ where
             Err("the registrar panicked; its log says where".to_owned())
         }
         Err(_aborted) => {
-            let step = journal.under_way().map_or("Preparation", Step::name);
+            let step = journal
+                .under_way()
+                .map_or("Preparation", RegistrationStep::name);
             let seconds = time.as_secs();
             Err(format!(
                 "not done in {seconds} s: {step} was still under way; try again later"
@@ -160,35 +193,4 @@ fn with_causes(error: &dyn Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
-    use std::future;
-
-    use super::*;
-
-    const ENOUGH: Duration = Duration::from_secs(10);
-
-    /// What work that ends like this comes to.
-    async fn reason<T: Send + 'static>(
-        time: Duration,
-        work: impl Future<Output = Result<T, Infallible>> + Send + 'static,
-    ) -> String {
-        let journal = Journal::default();
-        let noted = journal.clone();
-        let work = async move { noted.step(Step::Canary, work, |_| String::new()).await };
-        guarded(time, &journal, Box::pin(work)).await.err().unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_panic_comes_to_words_without_its_own() {
-        let told = reason::<()>(ENOUGH, async { panic!("marker") }).await;
-        assert!(told.contains("panicked"), "{told}");
-        assert!(!told.contains("marker"), "{told}");
-    }
-
-    #[tokio::test]
-    async fn a_hang_comes_to_the_step_that_hangs() {
-        let told = reason::<()>(Duration::from_millis(10), future::pending()).await;
-        assert!(told.contains("Canary was still under way"), "{told}");
-    }
-}
+mod tests;

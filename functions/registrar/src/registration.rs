@@ -26,12 +26,11 @@ use shared::webhook::IllegalHeaderValue;
 use url::Url;
 
 use crate::canary::{CanaryError, CanarySender};
-use crate::config::Config;
-use crate::config::{Endpoint, PropertyError};
-use crate::journal::{Journal, Step};
-use crate::stack::{Snapshot, StackError};
+use crate::config::{Endpoint, PropertyError, RegistrarConfig};
+use crate::journal::{Journal, RegistrationStep};
+use crate::stack::{StackError, StackState};
 
-pub use confirmation::{Confirmation, OtherUrl};
+pub use confirmation::{Confirmation, RegisteredElsewhere};
 
 mod confirmation;
 
@@ -50,7 +49,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// `AccessDeniedException`.
 const NOT_PERMITTED: &str = "AccessDenied";
 
-/// Everything that a registration takes.
+/// What proves and registers: the clients and the configuration.
 #[derive(Debug)]
 pub struct Registrar {
     /// Reads and rotates the secrets.
@@ -62,7 +61,7 @@ pub struct Registrar {
     /// Calls AURA, and the endpoint.
     pub http: reqwest::Client,
     /// Which secrets, which stack, and what is deployed.
-    pub config: Config,
+    pub config: RegistrarConfig,
 }
 
 /// Why AURA doesn't deliver to the endpoint. The message becomes CloudFormation's `Reason`.
@@ -91,16 +90,16 @@ pub enum RegistrationError {
     Aura(#[from] PanicApiError),
     /// AURA registered another URL.
     #[error(transparent)]
-    OtherUrl(#[from] OtherUrl),
+    RegisteredElsewhere(#[from] RegisteredElsewhere),
     /// The stack is not in a state to register anything for.
     #[error(transparent)]
     Stack(#[from] StackError),
 }
 
 impl Registrar {
-    /// One with clients of its own. Calls nothing yet.
+    /// Makes the clients. Calls nothing yet.
     #[must_use]
-    pub fn new(sdk: &SdkConfig, http: reqwest::Client, config: Config) -> Self {
+    pub fn new(sdk: &SdkConfig, http: reqwest::Client, config: RegistrarConfig) -> Self {
         Self {
             secrets_manager: SecretsManager::new(sdk),
             cloudformation: CloudFormation::new(sdk),
@@ -111,10 +110,6 @@ impl Registrar {
     }
 
     /// A client of AURA whose credentials AURA takes: the first step.
-    ///
-    /// # Errors
-    ///
-    /// The credentials can't be read, or AURA doesn't take them.
     pub async fn aura(
         &self,
         base_url: &Url,
@@ -130,15 +125,13 @@ impl Registrar {
             Ok(aura)
         };
         journal
-            .step(Step::Token, Box::pin(work), |_| "granted".to_owned())
+            .step(RegistrationStep::Token, Box::pin(work), |_| {
+                "granted".to_owned()
+            })
             .await
     }
 
     /// Proves that what AURA is to be asked for works: the second step.
-    ///
-    /// # Errors
-    ///
-    /// The endpoint doesn't publish what it is sent.
     pub async fn prove(
         &self,
         registration: &Registration,
@@ -152,22 +145,17 @@ impl Registrar {
         };
         let work = Box::pin(canaries.send(registration, patience));
         journal
-            .step(Step::Canary, work, |()| "published".to_owned())
+            .step(RegistrationStep::Canary, work, |()| "published".to_owned())
             .await
     }
 
     /// Points AURA at the endpoint, if the stack is as it was when this began: the third step, and
     /// the fourth.
-    ///
-    /// # Errors
-    ///
-    /// The stack has moved on; AURA refuses, can't be reached, or says that it has registered
-    /// something else.
     pub async fn register(
         &self,
         aura: &PanicApi,
         registration: &Registration,
-        stack: &Snapshot,
+        stack: &StackState,
         journal: &Journal,
     ) -> Result<(), RegistrationError> {
         let ask = async || {
@@ -184,10 +172,14 @@ impl Registrar {
         };
         let told = |_: &Vec<RegisteredWebhook>| "done".to_owned();
         let work = Box::pin(again(journal, ask));
-        let registered = journal.step(Step::Registration, work, told).await?;
+        let registered = journal
+            .step(RegistrationStep::Registration, work, told)
+            .await?;
         let compared = async { confirmation::compare(registration, &registered) };
         let told = ToString::to_string;
-        let confirmation = journal.step(Step::Confirmation, compared, told).await?;
+        let confirmation = journal
+            .step(RegistrationStep::Confirmation, compared, told)
+            .await?;
         if confirmation != Confirmation::default() {
             tracing::warn!(%confirmation, "AURA's answer is not quite what it was asked for");
         }
@@ -196,21 +188,18 @@ impl Registrar {
 
     /// The stack, for who registers what is deployed outside a deployment. The environment may tell
     /// what a deployment is about to register, and that may yet be rolled back.
-    ///
-    /// # Errors
-    ///
-    /// It is being changed, or nobody knows.
-    pub async fn settled_stack(&self) -> Result<Snapshot, RegistrationError> {
-        let stack = Snapshot::take(&self.cloudformation, &self.config.stack_id).await?;
+    pub async fn settled_stack(&self) -> Result<StackState, RegistrationError> {
+        let stack = self.stack().await?;
         stack.expect_settled()?;
         Ok(stack)
     }
 
+    /// What CloudFormation is doing with the stack.
+    pub async fn stack(&self) -> Result<StackState, RegistrationError> {
+        Ok(StackState::take(&self.cloudformation, &self.config.stack_id).await?)
+    }
+
     /// The endpoint as it is deployed.
-    ///
-    /// # Errors
-    ///
-    /// The function's environment can't be used.
     pub fn endpoint(&self) -> Result<Endpoint, PropertyError> {
         Endpoint::check(&self.config.deployed)
     }

@@ -17,47 +17,57 @@ use shared::panic_api::Registration;
 use crate::canary::{self, CanaryError};
 use crate::journal::Journal;
 use crate::registration::{Registrar, RegistrationError};
-use crate::secret::Values;
-use crate::secret::until_known;
+use crate::secret::{RegistrationCandidates, WebhookSecret, until_known};
 
-impl Registrar {
+/// Does what the reconciler asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct ReregistrationHandler<'a> {
+    /// Proves and registers.
+    pub registrar: &'a Registrar,
+    /// Where the steps are noted.
+    pub journal: &'a Journal,
+}
+
+impl ReregistrationHandler<'_> {
     /// Proves the deployed endpoint and registers it, with the value that AURA should send now.
-    ///
-    /// # Errors
-    ///
-    /// Says what a person has to mend, or that a later try may succeed.
-    pub async fn reregister(&self, journal: &Journal) -> Result<(), RegistrationError> {
-        let stack = self.settled_stack().await?;
-        let endpoint = self.endpoint()?;
-        let aura = self.aura(&endpoint.aura_base_url, journal).await?;
+    pub async fn handle(self) -> Result<(), RegistrationError> {
+        let registrar = self.registrar;
+        let stack = registrar.settled_stack().await?;
+        let endpoint = registrar.endpoint()?;
+        let aura = registrar
+            .aura(&endpoint.aura_base_url, self.journal)
+            .await?;
+        let secret = WebhookSecret::of(registrar);
         loop {
-            let values = self.values(&endpoint).await?;
-            let proven = self.proven(&values, journal).await?;
-            if self.values(&endpoint).await? != values {
+            let candidates = secret.candidates(&endpoint).await?;
+            let proven = self.proven(&candidates).await?;
+            if secret.candidates(&endpoint).await? != candidates {
                 continue;
             }
-            self.register(&aura, proven, &stack, journal).await?;
-            if self.values(&endpoint).await? == values {
+            registrar
+                .register(&aura, proven, &stack, self.journal)
+                .await?;
+            if secret.candidates(&endpoint).await? == candidates {
                 return Ok(());
             }
         }
     }
 
     /// What AURA should be asked for, as soon as `ingest` takes it and a canary has shown that.
-    async fn proven<'a>(
-        &self,
-        values: &'a Values,
-        journal: &Journal,
-    ) -> Result<&'a Registration, RegistrationError> {
-        let (current, made_at) = (&values.current, values.current_made_at);
-        let Some(pending) = &values.pending else {
-            self.until_current_is_known(made_at, journal).await?;
-            self.prove(current, canary::PATIENCE, journal).await?;
+    async fn proven(
+        self,
+        candidates: &RegistrationCandidates,
+    ) -> Result<&Registration, RegistrationError> {
+        let (current, made_at) = (&candidates.current, candidates.current_made_at);
+        let Some(pending) = &candidates.pending else {
+            let secret = WebhookSecret::of(self.registrar);
+            secret.until_current_is_known(made_at, self.journal).await?;
+            self.prove(current).await?;
             return Ok(current);
         };
         // Not by the version's age, as in a rotation.
-        until_known(Timestamp::now(), journal).await;
-        match self.prove(pending, canary::PATIENCE, journal).await {
+        until_known(Timestamp::now(), self.journal).await;
+        match self.prove(pending).await {
             // 503: `ingest` doesn't know the value, and can't ask Secrets Manager.
             Err(
                 CanaryError::Unauthorized
@@ -67,10 +77,17 @@ impl Registrar {
                 },
             ) => {
                 tracing::warn!("the pending value is refused: the current one is tried");
-                self.prove(current, canary::PATIENCE, journal).await?;
+                self.prove(current).await?;
                 Ok(current)
             }
             proven => Ok(proven.map(|()| pending)?),
         }
+    }
+
+    async fn prove(self, registration: &Registration) -> Result<(), CanaryError> {
+        let proof = self
+            .registrar
+            .prove(registration, canary::PATIENCE, self.journal);
+        proof.await
     }
 }

@@ -40,9 +40,8 @@ use crate::canary::{self, CanaryError};
 use crate::config::{Endpoint, PropertyError};
 use crate::journal::Journal;
 use crate::registration::{Registrar, RegistrationError};
-use crate::secret::Values;
-use crate::secret::until_known;
-use crate::stack::Snapshot;
+use crate::secret::{WebhookSecret, until_known};
+use crate::stack::StackState;
 
 /// Length of a value in letters and digits: 285 bits of chance.
 const VALUE_LENGTH: usize = 48;
@@ -53,10 +52,10 @@ const VALUE_PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// What Secrets Manager sends.
+/// A step of a rotation, as Secrets Manager asks for it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Request {
+pub struct RotationRequest {
     /// Which step.
     pub step: RotationStep,
     /// The secret's ARN.
@@ -130,6 +129,15 @@ pub enum RotationError {
     },
 }
 
+/// Does the steps of a rotation.
+#[derive(Debug, Clone, Copy)]
+pub struct RotationHandler<'a> {
+    /// Proves and registers.
+    pub registrar: &'a Registrar,
+    /// Where the steps are noted.
+    pub journal: &'a Journal,
+}
+
 /// How far the version to rotate to is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Progress {
@@ -152,15 +160,11 @@ impl RotationStep {
     }
 }
 
-impl Registrar {
+impl RotationHandler<'_> {
     /// Does one step of a rotation. What is done already is not done again.
-    ///
-    /// # Errors
-    ///
-    /// Says what a person has to mend, or that a later try may succeed.
-    pub async fn rotate(&self, request: &Request, journal: &Journal) -> Result<(), RotationError> {
+    pub async fn handle(self, request: &RotationRequest) -> Result<(), RotationError> {
         let token = request.client_request_token.as_str();
-        if request.secret_id != self.config.webhook_secret_arn {
+        if request.secret_id != self.secret().arn {
             return Err(RotationError::OtherSecret);
         }
         let Progress::Pending { current } = self.progress(token).await? else {
@@ -168,15 +172,19 @@ impl Registrar {
         };
         match request.step {
             RotationStep::CreateSecret => self.create_value(token).await,
-            RotationStep::SetSecret => self.set_value(token, journal).await,
-            RotationStep::TestSecret => self.test_value(token, journal).await,
+            RotationStep::SetSecret => self.set_value(token).await,
+            RotationStep::TestSecret => self.test_value(token).await,
             RotationStep::FinishSecret => self.make_current(token, &current).await,
         }
     }
 
-    async fn progress(&self, token: &str) -> Result<Progress, RotationError> {
-        let call = self.secrets_manager.describe_secret();
-        let answer = call.secret_id(&self.config.webhook_secret_arn).send().await;
+    fn secret(&self) -> WebhookSecret<'_> {
+        WebhookSecret::of(self.registrar)
+    }
+
+    async fn progress(self, token: &str) -> Result<Progress, RotationError> {
+        let WebhookSecret { client, arn } = self.secret();
+        let answer = client.describe_secret().secret_id(arn).send().await;
         let described = answer.map_err(|error| failed("DescribeSecret", &error))?;
         let stages = described.version_ids_to_stages.unwrap_or_default();
         let has = |version: &str, stage: Stage| {
@@ -194,15 +202,16 @@ impl Registrar {
         Ok(Progress::Pending { current })
     }
 
-    async fn create_value(&self, token: &str) -> Result<(), RotationError> {
-        if self.pending_value().await?.is_some() {
+    async fn create_value(self, token: &str) -> Result<(), RotationError> {
+        let secret = self.secret();
+        if secret.pending().await?.is_some() {
             return Ok(());
         }
         let value = Alphanumeric.sample_string(&mut rand::rng(), VALUE_LENGTH);
-        let stored = self
-            .secrets_manager
+        let stored = secret
+            .client
             .put_secret_value()
-            .secret_id(&self.config.webhook_secret_arn)
+            .secret_id(secret.arn)
             .client_request_token(token)
             .secret_string(value)
             .version_stages(Stage::Pending.label())
@@ -216,25 +225,25 @@ impl Registrar {
         }
     }
 
-    async fn set_value(&self, token: &str, journal: &Journal) -> Result<(), RotationError> {
-        let stack = self.settled_stack().await?;
+    async fn set_value(self, token: &str) -> Result<(), RotationError> {
+        let stack = self.registrar.settled_stack().await?;
         let value = self.stored_value(token).await?;
         // Not by the version's age: RotateSecret makes it, and createSecret gives it its value.
-        until_known(Timestamp::now(), journal).await;
-        let endpoint = self.endpoint()?;
+        until_known(Timestamp::now(), self.journal).await;
+        let endpoint = self.registrar.endpoint()?;
         let registration = endpoint
             .registration(&value)
             .map_err(RegistrationError::from)?;
         Ok(self
-            .prove_and_register(&endpoint, &registration, &stack, journal)
+            .prove_and_register(&endpoint, &registration, &stack)
             .await?)
     }
 
-    /// The value that createSecret has stored. Secrets Manager may not show it yet, so it is asked
-    /// again for some seconds.
-    pub(crate) async fn stored_value(&self, token: &str) -> Result<SecretString, RotationError> {
+    /// Reads the value that createSecret has stored. Secrets Manager may not show it yet, so it is
+    /// asked again for some seconds.
+    pub(crate) async fn stored_value(self, token: &str) -> Result<SecretString, RotationError> {
         let read = async || {
-            let value = self.pending_value().await?;
+            let value = self.secret().pending().await?;
             value.ok_or_else(|| RotationError::NoValue(token.to_owned()))
         };
         let pauses = ExponentialBuilder::default()
@@ -248,36 +257,33 @@ impl Registrar {
             .await
     }
 
+    /// Proves and registers the new value once more; if it doesn't work, registers the current one.
+    ///
     /// Secrets Manager also asks for this step alone when a rotation is configured, to see whether
     /// the function works. Then no new value shows however long it is waited for, AURA has the
     /// current one, and is left alone.
-    async fn test_value(&self, token: &str, journal: &Journal) -> Result<(), RotationError> {
-        let endpoint = self.endpoint()?;
+    async fn test_value(self, token: &str) -> Result<(), RotationError> {
+        let endpoint = self.registrar.endpoint()?;
         let pending = match self.stored_value(token).await {
             Ok(value) => Some(value),
             Err(RotationError::NoValue(_)) => None,
             Err(error) => return Err(error),
         };
-        let Values {
-            current, pending, ..
-        } = self.values_with(pending, &endpoint).await?;
-        let Some(pending) = pending else {
-            return Ok(self
-                .prove(&current, canary::PATIENCE, journal)
-                .await
-                .map_err(RegistrationError::from)?);
+        let candidates = self.secret().candidates_with(pending, &endpoint).await?;
+        let current = candidates.current;
+        let Some(pending) = candidates.pending else {
+            let proof = self
+                .registrar
+                .prove(&current, canary::PATIENCE, self.journal);
+            return Ok(proof.await.map_err(RegistrationError::from)?);
         };
-        let stack = self.settled_stack().await?;
-        let tested = self.prove_and_register(&endpoint, &pending, &stack, journal);
-        let failed = match tested.await {
+        let stack = self.registrar.settled_stack().await?;
+        let tested = self.prove_and_register(&endpoint, &pending, &stack).await;
+        let failed = match tested {
             Err(RegistrationError::Canary(failed)) => failed,
             other => return Ok(other?),
         };
-        let take_back = async {
-            let aura = self.aura(&endpoint.aura_base_url, journal).await?;
-            self.register(&aura, &current, &stack, journal).await
-        };
-        Err(match take_back.await {
+        Err(match self.register(&endpoint, &current, &stack).await {
             Ok(()) => RotationError::TakenBack { failed },
             Err(again) => RotationError::NotTakenBack {
                 failed,
@@ -286,13 +292,13 @@ impl Registrar {
         })
     }
 
-    async fn make_current(&self, token: &str, current: &str) -> Result<(), RotationError> {
+    async fn make_current(self, token: &str, current: &str) -> Result<(), RotationError> {
         // A deployment under way may have read the value that is about to be the previous one.
-        self.settled_stack().await?;
-        let moved = self
-            .secrets_manager
+        self.registrar.settled_stack().await?;
+        let WebhookSecret { client, arn } = self.secret();
+        let moved = client
             .update_secret_version_stage()
-            .secret_id(&self.config.webhook_secret_arn)
+            .secret_id(arn)
             .version_stage(Stage::Current.label())
             .move_to_version_id(token)
             .remove_from_version_id(current)
@@ -309,15 +315,32 @@ impl Registrar {
     }
 
     async fn prove_and_register(
-        &self,
+        self,
         endpoint: &Endpoint,
         registration: &Registration,
-        stack: &Snapshot,
-        journal: &Journal,
+        stack: &StackState,
     ) -> Result<(), RegistrationError> {
-        let aura = self.aura(&endpoint.aura_base_url, journal).await?;
-        self.prove(registration, canary::PATIENCE, journal).await?;
-        self.register(&aura, registration, stack, journal).await
+        let (registrar, journal) = (self.registrar, self.journal);
+        let aura = registrar.aura(&endpoint.aura_base_url, journal).await?;
+        registrar
+            .prove(registration, canary::PATIENCE, journal)
+            .await?;
+        registrar
+            .register(&aura, registration, stack, journal)
+            .await
+    }
+
+    async fn register(
+        self,
+        endpoint: &Endpoint,
+        registration: &Registration,
+        stack: &StackState,
+    ) -> Result<(), RegistrationError> {
+        let (registrar, journal) = (self.registrar, self.journal);
+        let aura = registrar.aura(&endpoint.aura_base_url, journal).await?;
+        registrar
+            .register(&aura, registration, stack, journal)
+            .await
     }
 }
 

@@ -1,87 +1,100 @@
-//! The secret's values that AURA may be told to send: the current one and, during a rotation, the
-//! one that is to be the next.
+//! The webhook's secret: the values that AURA may be told to send, which are the current one and,
+//! during a rotation, the one that is to be the next; and when `ingest` takes a new value, because
+//! AURA must not be told of it before.
 
 use std::convert::Infallible;
 
+use aws_sdk_secretsmanager::Client as SecretsManager;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use shared::panic_api::Registration;
-use shared::secrets::{self, SecretError, Stage};
+use shared::secrets::{self, SecretError, Stage, Version};
 use shared::webhook::REFRESH_INTERVAL;
 
 use crate::config::Endpoint;
-use crate::journal::{Journal, Step};
+use crate::journal::{Journal, RegistrationStep};
 use crate::registration::{Registrar, RegistrationError};
 
 /// On top of [`REFRESH_INTERVAL`]: for the reading itself, for the time that a new value takes to
 /// be the same for all readers of Secrets Manager, and because a value's age is told in seconds.
 const MARGIN: SignedDuration = SignedDuration::from_secs(5);
 
-/// One endpoint with each of them.
+/// The webhook's secret in Secrets Manager.
+#[derive(Debug, Clone, Copy)]
+pub struct WebhookSecret<'a> {
+    /// The client that reads and rotates it.
+    pub client: &'a SecretsManager,
+    /// Its ARN.
+    pub arn: &'a str,
+}
+
+/// What AURA may be asked for: the deployed endpoint, with each value that AURA may be told to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Values {
-    /// With the current value.
+pub struct RegistrationCandidates {
+    /// The registration with the current value.
     pub current: Registration,
-    /// When that was made; nothing if Secrets Manager doesn't say.
+    /// When the current value was made; nothing if Secrets Manager doesn't say.
     pub current_made_at: Option<Timestamp>,
-    /// With the pending value, if there is one that isn't the current one by now.
+    /// The registration with the pending value, if there is one that isn't the current one by now.
     pub pending: Option<Registration>,
 }
 
-impl Registrar {
-    /// What AURA may be asked for.
-    ///
-    /// # Errors
-    ///
-    /// A value can't be read, or no header takes it.
-    pub async fn values(&self, endpoint: &Endpoint) -> Result<Values, RegistrationError> {
-        // In the order in which a rotation moves a value on, so that it doesn't slip through.
-        let pending = self.pending_value().await?;
-        self.values_with(pending, endpoint).await
+impl<'a> WebhookSecret<'a> {
+    /// The secret of a registrar's stack.
+    #[must_use]
+    pub fn of(registrar: &'a Registrar) -> Self {
+        Self {
+            client: &registrar.secrets_manager,
+            arn: &registrar.config.webhook_secret_arn,
+        }
     }
 
-    /// The same, after the pending value was read.
-    pub(crate) async fn values_with(
-        &self,
-        pending: Option<SecretString>,
-        endpoint: &Endpoint,
-    ) -> Result<Values, RegistrationError> {
-        let arn = &self.config.webhook_secret_arn;
-        let current = secrets::read_current(&self.secrets_manager, arn).await?;
-        let pending = pending.map(|value| endpoint.registration(&value));
-        let (pending, made_at) = (pending.transpose()?, current.made_at);
-        let current = endpoint.registration(&current.value)?;
-        Ok(Values {
-            pending: pending.filter(|pending| *pending != current),
-            current,
-            current_made_at: made_at,
-        })
+    /// Reads the current version.
+    pub async fn current(self) -> Result<Version, SecretError> {
+        secrets::read_current(self.client, self.arn).await
     }
 
-    /// The value of the pending version, if it has one.
-    ///
-    /// # Errors
-    ///
-    /// It can't be read.
-    pub async fn pending_value(&self) -> Result<Option<SecretString>, SecretError> {
-        let arn = &self.config.webhook_secret_arn;
-        let version = secrets::read_stage(&self.secrets_manager, arn, Stage::Pending).await?;
+    /// Reads the value of the pending version, if it has one.
+    pub async fn pending(self) -> Result<Option<SecretString>, SecretError> {
+        let version = secrets::read_stage(self.client, self.arn, Stage::Pending).await?;
         Ok(version.map(|version| version.value))
     }
 
-    /// Waits until every instance of `ingest` takes the current value, which was made then. The
-    /// first value is older than the functions; another one may be too new for them.
-    ///
-    /// # Errors
-    ///
-    /// Whether it is the first can't be read.
+    /// Reads what AURA may be asked for.
+    pub async fn candidates(
+        self,
+        endpoint: &Endpoint,
+    ) -> Result<RegistrationCandidates, RegistrationError> {
+        // In the order in which a rotation moves a value on, so that it doesn't slip through.
+        let pending = self.pending().await?;
+        self.candidates_with(pending, endpoint).await
+    }
+
+    /// Reads what AURA may be asked for, after the pending value was read.
+    pub async fn candidates_with(
+        self,
+        pending: Option<SecretString>,
+        endpoint: &Endpoint,
+    ) -> Result<RegistrationCandidates, RegistrationError> {
+        let version = self.current().await?;
+        let pending = pending.map(|value| endpoint.registration(&value));
+        let pending = pending.transpose()?;
+        let current = endpoint.registration(&version.value)?;
+        Ok(RegistrationCandidates {
+            pending: pending.filter(|pending| *pending != current),
+            current,
+            current_made_at: version.made_at,
+        })
+    }
+
+    /// Waits until every instance of `ingest` takes the current value, which was made at that time.
+    /// The first value is older than the functions; another one may be too new for them.
     pub async fn until_current_is_known(
-        &self,
+        self,
         made_at: Option<Timestamp>,
         journal: &Journal,
     ) -> Result<(), SecretError> {
-        let arn = &self.config.webhook_secret_arn;
-        let before = secrets::read_stage(&self.secrets_manager, arn, Stage::Previous).await?;
+        let before = secrets::read_stage(self.client, self.arn, Stage::Previous).await?;
         if before.is_some() {
             until_known(made_at.unwrap_or_else(Timestamp::now), journal).await;
         }
@@ -89,7 +102,7 @@ impl Registrar {
     }
 }
 
-/// Waits until every instance of `ingest` knows a value that was made then, or may read it.
+/// Waits until every instance of `ingest` knows a value that was made at that time, or may read it.
 pub async fn until_known(made_at: Timestamp, journal: &Journal) {
     let wait = wait(made_at, Timestamp::now()).unsigned_abs();
     let work = async {
@@ -97,7 +110,7 @@ pub async fn until_known(made_at: Timestamp, journal: &Journal) {
         Ok::<_, Infallible>(())
     };
     let told = |(): &()| "ingest takes the value".to_owned();
-    let _ = journal.step(Step::Wait, work, told).await;
+    let _ = journal.step(RegistrationStep::Wait, work, told).await;
 }
 
 /// No longer than for a value of this moment, whatever the clocks say.

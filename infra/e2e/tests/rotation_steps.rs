@@ -10,7 +10,7 @@ use local::stack::Stack;
 use local::system::Webhook;
 use registrar::journal::Journal;
 use registrar::registration::Registrar;
-use registrar::rotation::{Request, RotationError, RotationStep};
+use registrar::rotation::{RotationError, RotationHandler, RotationRequest, RotationStep};
 use serde_json::Value;
 use shared::secrets::Stage;
 use uuid::Uuid;
@@ -24,12 +24,15 @@ pub async fn take(
     step: RotationStep,
     token: &str,
 ) -> Result<(), RotationError> {
-    let request = Request {
+    let request = RotationRequest {
         step,
         secret_id: registrar.config.webhook_secret_arn.clone(),
         client_request_token: token.to_owned(),
     };
-    registrar.rotate(&request, &Journal::default()).await
+    let journal = &Journal::default();
+    RotationHandler { registrar, journal }
+        .handle(&request)
+        .await
 }
 
 /// The secret's value at a stage, and its version.
@@ -171,12 +174,14 @@ async fn what_is_no_rotation_of_this_secret_is_refused() -> Result<()> {
             "{refused:?}"
         );
         let (_, current) = version(&stack, Stage::Current).await?;
-        let request = Request {
+        let request = RotationRequest {
             step,
             secret_id: registrar.config.aura_credentials_secret_arn.clone(),
             client_request_token: current.clone(),
         };
-        let refused = registrar.rotate(&request, &Journal::default()).await;
+        let (registrar, journal) = (&*registrar, &Journal::default());
+        let handler = RotationHandler { registrar, journal };
+        let refused = handler.handle(&request).await;
         assert!(
             matches!(refused, Err(RotationError::OtherSecret)),
             "{refused:?}"

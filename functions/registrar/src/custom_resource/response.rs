@@ -1,9 +1,15 @@
-//! What CloudFormation is told, and how it is sent.
+//! What CloudFormation is answered, and how it is sent.
 
 use std::time::Duration;
 
+use lambda_runtime::Error;
+use reqwest::Client;
+use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::{CustomResourceRequest, RequestType};
+use crate::journal::{Journal, JournalEntry, RegistrationStep};
 
 /// The resource's id. It never changes: another id would make CloudFormation delete the old
 /// resource after an update.
@@ -13,27 +19,36 @@ pub const PHYSICAL_RESOURCE_ID: &str = "aura-webhook";
 /// deletion has nothing to take back.
 pub const NOT_REGISTERED: &str = "aura-webhook-not-registered";
 
-/// CloudFormation takes an answer of 4,096 bytes; a reason is cut, as JSON, to leave room for the
-/// rest.
-const MAX_REASON_BYTES: usize = 2400;
+/// What a person has to know whose deployment failed too late.
+const CHANGED_HINT: &str = "AURA may deliver to this endpoint now: see whether it still does when \
+    the deployment has been rolled back";
 
-/// How often the answer is sent before giving up. Without it CloudFormation waits in vain.
+/// What a person can do whose stack can't be deleted.
+const DELETE_HINT: &str = "AURA still delivers to this stack. Mend the cause and delete the stack \
+    again, or delete it with --retain-resources AuraWebhook and tell AURA";
+
+/// CloudFormation takes a response of 4,096 bytes. So a reason is cut, as JSON, and so is what is
+/// told of each step and of all of them together: AURA may have had to say a lot.
+const MAX_REASON_BYTES: usize = 2400;
+const MAX_STEP_BYTES: usize = 300;
+const MAX_SUMMARY_BYTES: usize = 1200;
+
+/// How often the response is sent before giving up. Without it CloudFormation waits in vain.
 const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Time for one attempt.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The answer's body, as CloudFormation documents it.
+/// The response's body, as CloudFormation documents it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Answer {
+pub struct CustomResourceResponse {
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     physical_resource_id: String,
-    stack_id: String,
-    request_id: String,
-    logical_resource_id: String,
+    #[serde(flatten)]
+    ids: RequestIds,
     #[serde(skip_serializing_if = "Value::is_null")]
     data: Value,
 }
@@ -45,8 +60,8 @@ enum Status {
     Failed,
 }
 
-/// Which request an answer is for.
-#[derive(Debug, Clone, Deserialize)]
+/// Which request a response is for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RequestIds {
     /// The stack.
@@ -57,57 +72,63 @@ pub struct RequestIds {
     pub logical_resource_id: String,
 }
 
-/// CloudFormation didn't take the answer. The URL is a secret and is not in the message.
-#[derive(Debug, thiserror::Error)]
-pub enum SendError {
-    /// No answer to our answer.
-    #[error("CloudFormation could not be reached")]
-    Unreachable(#[source] reqwest::Error),
-    /// The answer can't be written as JSON.
-    #[error("the answer can't be written")]
-    Unwritable(#[from] serde_json::Error),
-    /// A refusal.
-    #[error("CloudFormation refused the answer with {0}")]
-    Refused(reqwest::StatusCode),
+impl CustomResourceRequest {
+    /// Adds what a person has to know besides to the reason why the request failed.
+    #[must_use]
+    pub fn with_hints(&self, reason: String, journal: &Journal) -> String {
+        match self.kind {
+            RequestType::Delete => format!("{reason}. {DELETE_HINT}"),
+            _ if journal.aura_may_have_changed() => format!("{reason}. {CHANGED_HINT}"),
+            _ => reason,
+        }
+    }
+
+    /// The response when the work has ended: how each step went, or the reason why it failed.
+    #[must_use]
+    pub fn response(
+        &self,
+        outcome: Result<(), String>,
+        journal: &Journal,
+    ) -> CustomResourceResponse {
+        let is_made = self.is_made() || journal.aura_may_have_changed();
+        let id = match (self.kind, &outcome, &self.physical_resource_id) {
+            (RequestType::Create | RequestType::Update, Ok(()), _) => PHYSICAL_RESOURCE_ID,
+            (RequestType::Update | RequestType::Delete, _, Some(id)) => id,
+            _ if is_made => PHYSICAL_RESOURCE_ID,
+            _ => NOT_REGISTERED,
+        };
+        let outcome = outcome.map(|()| data(journal));
+        CustomResourceResponse::new(self.ids.clone(), id, outcome)
+    }
 }
 
-impl Answer {
-    /// The answer to a request: the resource's id, and its data or the reason why it failed.
-    #[must_use]
-    pub fn new(
-        ids: RequestIds,
-        physical_resource_id: String,
-        outcome: Result<Value, String>,
-    ) -> Self {
+impl CustomResourceResponse {
+    /// The response to a request: the resource's id, and its data or the reason why it failed.
+    fn new(ids: RequestIds, physical_resource_id: &str, outcome: Result<Value, String>) -> Self {
         let (status, reason, data) = match outcome {
             Ok(data) => (Status::Success, None, data),
-            Err(reason) => (
-                Status::Failed,
-                Some(cut(&reason, MAX_REASON_BYTES).to_owned()),
-                Value::Null,
-            ),
+            Err(reason) => {
+                let reason = cut(&reason, MAX_REASON_BYTES).to_owned();
+                (Status::Failed, Some(reason), Value::Null)
+            }
         };
         Self {
             status,
             reason,
-            physical_resource_id,
-            stack_id: ids.stack_id,
-            request_id: ids.request_id,
-            logical_resource_id: ids.logical_resource_id,
+            physical_resource_id: physical_resource_id.to_owned(),
+            ids,
             data,
         }
     }
 
-    /// Sends the answer to the `ResponseURL`, several times if need be.
-    ///
-    /// # Errors
-    ///
-    /// The last attempt's, when none was taken.
-    pub async fn send(&self, http: &reqwest::Client, response_url: &str) -> Result<(), SendError> {
+    /// Sends the response to the request's `ResponseURL`, several times if need be. The error is
+    /// the last attempt's; the URL is a secret and is not in it.
+    pub async fn send(&self, http: &Client, request: &CustomResourceRequest) -> Result<(), Error> {
         let body = serde_json::to_vec(self)?;
+        let url = request.response_url.expose_secret();
         let mut attempt = 1;
         loop {
-            match put(http, response_url, body.clone()).await {
+            match put(http, url, body.clone()).await {
                 Err(error) if attempt < ATTEMPTS => {
                     tracing::warn!(attempt, %error, "answer not sent, trying again");
                 }
@@ -119,9 +140,24 @@ impl Answer {
     }
 }
 
+/// The resource's attributes: how each step went. All of them are always there, because asking
+/// for one that isn't fails the stack.
+fn data(journal: &Journal) -> Value {
+    let entries = journal.entries();
+    let each = RegistrationStep::ALL.map(|step| {
+        let entry = entries.iter().find(|entry| entry.step == step);
+        let told = entry.map_or_else(|| "not done".to_owned(), JournalEntry::told);
+        (step.name().to_owned(), cut(&told, MAX_STEP_BYTES).into())
+    });
+    let summary: Vec<_> = entries.iter().map(ToString::to_string).collect();
+    let summary = summary.join("; ");
+    let summary = cut(&summary, MAX_SUMMARY_BYTES);
+    let summary = ("Summary".to_owned(), summary.into());
+    Value::Object(each.into_iter().chain([summary]).collect())
+}
+
 /// The beginning of a text that has so many bytes as JSON at most.
-#[must_use]
-pub fn cut(text: &str, most: usize) -> &str {
+fn cut(text: &str, most: usize) -> &str {
     let mut bytes = 0;
     let too_long = text.char_indices().find(|(_, character)| {
         bytes += match character {
@@ -136,18 +172,12 @@ pub fn cut(text: &str, most: usize) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-async fn put(http: &reqwest::Client, url: &str, body: Vec<u8>) -> Result<(), SendError> {
+async fn put(http: &Client, url: &str, body: Vec<u8>) -> Result<(), Error> {
     // The URL is presigned for no content type, so none may be sent.
-    let response = http
-        .put(url)
-        .timeout(TIMEOUT)
-        .body(body)
-        .send()
-        .await
-        .map_err(|error| SendError::Unreachable(error.without_url()))?;
-    match response.status() {
+    let sent = http.put(url).timeout(TIMEOUT).body(body).send().await;
+    match sent.map_err(reqwest::Error::without_url)?.status() {
         status if status.is_success() => Ok(()),
-        status => Err(SendError::Refused(status)),
+        status => Err(format!("CloudFormation refused the answer with {status}").into()),
     }
 }
 
@@ -166,7 +196,7 @@ mod tests {
     #[test]
     fn a_success_carries_data_and_no_reason() {
         let data = serde_json::json!({"Canary": "published"});
-        let answer = Answer::new(ids(), PHYSICAL_RESOURCE_ID.into(), Ok(data));
+        let answer = CustomResourceResponse::new(ids(), PHYSICAL_RESOURCE_ID, Ok(data));
         let json = serde_json::to_value(&answer).unwrap();
         assert_eq!(json["Status"], "SUCCESS");
         assert_eq!(json["Data"]["Canary"], "published");
@@ -177,9 +207,27 @@ mod tests {
     #[test]
     fn a_failure_stays_within_cloudformations_limit() {
         for character in ["a", "ü", "\"", "\u{1}"] {
-            let answer = Answer::new(ids(), "id".into(), Err(character.repeat(5000)));
+            let answer = CustomResourceResponse::new(ids(), "id", Err(character.repeat(5000)));
             let bytes = serde_json::to_vec(&answer).unwrap().len();
             assert!((2000..=4096).contains(&bytes), "{bytes}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_stays_within_cloudformations_limit_however_much_there_is_to_say() {
+        let journal = Journal::default();
+        for step in RegistrationStep::ALL {
+            let work = async { Ok::<_, String>(()) };
+            let told = |(): &()| "\"EVENT\u{1}".repeat(1000);
+            journal.step(step, work, told).await.unwrap();
+        }
+        let ids = RequestIds {
+            stack_id: "s".repeat(200),
+            request_id: "r".repeat(36),
+            logical_resource_id: "AuraWebhook".into(),
+        };
+        let answer = CustomResourceResponse::new(ids, PHYSICAL_RESOURCE_ID, Ok(data(&journal)));
+        let bytes = serde_json::to_vec(&answer).unwrap().len();
+        assert!((2500..=4096).contains(&bytes), "{bytes}");
     }
 }

@@ -23,7 +23,7 @@ pub struct Confirmation {
 /// AURA registered another URL than it was asked for. From now on it delivers there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("AURA registered another URL than it was asked for, and delivers there: ask AURA why")]
-pub struct OtherUrl;
+pub struct RegisteredElsewhere;
 
 impl Display for Confirmation {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -54,11 +54,11 @@ impl Display for Confirmation {
 ///
 /// # Errors
 ///
-/// [`OtherUrl`], if the answer names URLs and ours is not among them.
+/// [`RegisteredElsewhere`], if the answer names URLs and ours is not among them.
 pub fn compare(
     asked: &Registration,
     registered: &[RegisteredWebhook],
-) -> Result<Confirmation, OtherUrl> {
+) -> Result<Confirmation, RegisteredElsewhere> {
     let mut found = Confirmation::default();
     let is_its_url = |webhook: &&RegisteredWebhook| url_of(webhook).as_ref() == Some(&asked.url);
     let Some(webhook) = registered.iter().find(is_its_url).or(registered.first()) else {
@@ -67,7 +67,7 @@ pub fn compare(
     };
     match (&webhook.url, url_of(webhook)) {
         (_, Some(url)) if url == asked.url => {}
-        (_, Some(_)) => return Err(OtherUrl),
+        (_, Some(_)) => return Err(RegisteredElsewhere),
         (Some(_), None) => found.differences.push("a url that is none".to_owned()),
         (None, None) => found.not_told.push("url"),
     }
@@ -207,10 +207,10 @@ mod tests {
             "https://example.com/other",
             "https://example.org/aura/events",
         ] {
-            assert_eq!(compare(&asked(), &[at(other)]), Err(OtherUrl));
+            assert_eq!(compare(&asked(), &[at(other)]), Err(RegisteredElsewhere));
         }
         let others = [at("https://example.com/a"), at("https://example.com/b")];
-        assert_eq!(compare(&asked(), &others), Err(OtherUrl));
+        assert_eq!(compare(&asked(), &others), Err(RegisteredElsewhere));
     }
 
     type Change = fn(&mut RegisteredWebhook);

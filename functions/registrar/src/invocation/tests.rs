@@ -1,9 +1,12 @@
+use std::convert::Infallible;
+use std::future;
 use std::net::Ipv4Addr;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use metrique::writer::sink::DevNullSink;
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 use shared::reregister;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -11,9 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
 
 use super::*;
-use crate::config::Config;
-use crate::config::Properties;
-use crate::invocation::InvocationError;
+use crate::config::{EndpointProperties, RegistrarConfig};
+use crate::custom_resource::{NOT_REGISTERED, PHYSICAL_RESOURCE_ID};
 
 /// A handler whose AWS is at `endpoint`.
 fn handler(endpoint: &str) -> Handler {
@@ -21,7 +23,7 @@ fn handler(endpoint: &str) -> Handler {
 }
 
 /// The same, deployed with other properties.
-fn handler_of(endpoint: &str, deployed: Properties) -> Handler {
+fn handler_of(endpoint: &str, deployed: EndpointProperties) -> Handler {
     let sdk = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static("us-east-1"))
@@ -31,14 +33,13 @@ fn handler_of(endpoint: &str, deployed: Properties) -> Handler {
         .build();
     let http = shared::http_client::build().unwrap();
     Handler {
-        registrar: Arc::new(Registrar::new(&sdk, http.clone(), config(deployed))),
-        http,
+        registrar: Arc::new(Registrar::new(&sdk, http, config(deployed))),
         metrics: DevNullSink::boxed(),
     }
 }
 
-fn config(deployed: Properties) -> Config {
-    Config {
+fn config(deployed: EndpointProperties) -> RegistrarConfig {
+    RegistrarConfig {
         webhook_secret_arn: "arn:webhook".into(),
         aura_credentials_secret_arn: "arn:credentials".into(),
         ledger_table_name: "ledger".into(),
@@ -47,8 +48,8 @@ fn config(deployed: Properties) -> Config {
     }
 }
 
-fn deployed() -> Properties {
-    Properties {
+fn deployed() -> EndpointProperties {
+    EndpointProperties {
         aura_base_url: NOWHERE.into(),
         webhook_url: "https://example.com/aura/events".into(),
         events: vec!["NEW_CALLOUT".into()],
@@ -178,7 +179,7 @@ const NOWHERE: &str = "http://127.0.0.1:9";
 
 #[tokio::test]
 async fn properties_that_can_not_be_used_are_answered() {
-    let wrong = Properties {
+    let wrong = EndpointProperties {
         webhook_url: "no URL".into(),
         ..deployed()
     };
@@ -218,7 +219,7 @@ async fn what_was_not_deployed_is_refused_by_name_before_anybody_is_asked() {
 /// That is what CloudFormation sends of it.
 #[tokio::test]
 async fn what_is_not_in_a_request_is_empty() {
-    let without = Properties {
+    let without = EndpointProperties {
         header_scheme: String::new(),
         ..deployed()
     };
@@ -247,31 +248,6 @@ fn a_registered_stack_stays_with_its_aura() {
     let mut before = properties();
     before["Events"] = json!(["CALLOUT_CLOSED"]);
     config.expect_same_aura(&before).unwrap();
-}
-
-#[tokio::test]
-async fn an_answer_stays_within_cloudformations_limit_however_much_there_is_to_say() {
-    let journal = Journal::default();
-    let steps = [
-        Step::Token,
-        Step::Wait,
-        Step::Canary,
-        Step::Registration,
-        Step::Confirmation,
-    ];
-    for step in steps {
-        let work = async { Ok::<_, String>(()) };
-        let told = |(): &()| "\"EVENT\u{1}".repeat(1000);
-        journal.step(step, work, told).await.unwrap();
-    }
-    let ids = RequestIds {
-        stack_id: "s".repeat(200),
-        request_id: "r".repeat(36),
-        logical_resource_id: "AuraWebhook".into(),
-    };
-    let answer = Answer::new(ids, PHYSICAL_RESOURCE_ID.into(), Ok(data(&journal)));
-    let bytes = serde_json::to_vec(&answer).unwrap().len();
-    assert!((2500..=4096).contains(&bytes), "{bytes}");
 }
 
 #[tokio::test]
@@ -313,7 +289,7 @@ async fn a_delete_asks_nobody_where_there_is_nothing_to_hand_back() {
     let deleted = answer(&handler, "Delete", id, properties(), ENOUGH).await;
     assert_eq!(deleted["Status"], "SUCCESS");
 
-    let handed_back = Properties {
+    let handed_back = EndpointProperties {
         hand_back_url: "https://example.com/before".into(),
         ..deployed()
     };
@@ -333,7 +309,7 @@ async fn a_delete_asks_nobody_where_there_is_nothing_to_hand_back() {
 
 #[tokio::test]
 async fn a_stack_that_goes_is_handed_back_to_where_it_was_deployed_with_and_nowhere_else() {
-    let handed_back = Properties {
+    let handed_back = EndpointProperties {
         hand_back_url: "https://example.com/before".into(),
         ..deployed()
     };
@@ -412,7 +388,9 @@ async fn a_new_value_that_does_not_show_yet_is_waited_for() {
     let value = (200, r#"{"SecretString": "another-value"}"#.to_owned());
     let aws = aws(vec![not_found(), not_found(), value]).await;
     let registrar = handler(&aws).registrar;
-    let value = registrar.stored_value("t").await.unwrap();
+    let (registrar, journal) = (&*registrar, &Journal::default());
+    let handler = RotationHandler { registrar, journal };
+    let value = handler.stored_value("t").await.unwrap();
     assert_eq!(value.expose_secret(), "another-value");
 }
 
@@ -469,4 +447,32 @@ async fn a_reregistration_that_hangs_comes_to_words_before_the_function_ends() {
     let error = tokio::time::timeout(time_left, asked).await.unwrap();
     let told = error.unwrap_err().to_string();
     assert!(told.contains("not done in"), "{told}");
+}
+
+/// What work that ends like this comes to.
+async fn ending<T: Send + 'static>(
+    time: Duration,
+    work: impl Future<Output = Result<T, Infallible>> + Send + 'static,
+) -> String {
+    let journal = Journal::default();
+    let noted = journal.clone();
+    let work = async move {
+        noted
+            .step(RegistrationStep::Canary, work, |_| String::new())
+            .await
+    };
+    guarded(time, &journal, Box::pin(work)).await.err().unwrap()
+}
+
+#[tokio::test]
+async fn a_panic_comes_to_words_without_its_own() {
+    let told = ending::<()>(ENOUGH, async { panic!("marker") }).await;
+    assert!(told.contains("panicked"), "{told}");
+    assert!(!told.contains("marker"), "{told}");
+}
+
+#[tokio::test]
+async fn a_hang_comes_to_the_step_that_hangs() {
+    let told = ending::<()>(Duration::from_millis(10), future::pending()).await;
+    assert!(told.contains("Canary was still under way"), "{told}");
 }
