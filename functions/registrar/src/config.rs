@@ -1,4 +1,4 @@
-//! What `registrar` is told by its environment.
+//! The configuration of `registrar`, from its environment.
 
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
@@ -21,9 +21,10 @@ pub struct RegistrarConfig {
     pub ledger_table_name: String,
     /// `STACK_ID`: the stack that the function belongs to.
     pub stack_id: String,
-    /// `AURA_BASE_URL`, `WEBHOOK_URL`, `WEBHOOK_EVENTS` (with commas between), `WEBHOOK_HEADER_NAME`,
-    /// `WEBHOOK_HEADER_SCHEME` and `HAND_BACK_URL`: all that is ever registered, whoever asks. They
-    /// are not checked here, so that CloudFormation can be told what is wrong with them.
+    /// `AURA_BASE_URL`, `WEBHOOK_URL`, `WEBHOOK_EVENTS` (with commas between),
+    /// `WEBHOOK_HEADER_NAME`, `WEBHOOK_HEADER_SCHEME` and `HAND_BACK_URL`: all that is ever
+    /// registered, whoever asks. They are not checked here, so that CloudFormation can be told what
+    /// is wrong with them.
     pub deployed: EndpointProperties,
 }
 
@@ -33,7 +34,7 @@ pub struct RegistrarConfig {
 pub struct PropertyError(String);
 
 impl PropertyError {
-    /// Somebody asks for something else than is deployed.
+    /// The error for a request that asks for something else than is deployed.
     #[must_use]
     pub fn not_deployed(differing: &[&str]) -> Self {
         Self(format!(

@@ -1,4 +1,4 @@
-//! Who calls: CloudFormation, Secrets Manager, or the reconciler.
+//! One invocation of the function: by CloudFormation, Secrets Manager, or the reconciler.
 //!
 //! CloudFormation waits for an answer up to the resource's `ServiceTimeout`; until then the whole
 //! stack stands still. So all work is guarded: an error, a panic and a hang all end before Lambda
@@ -23,16 +23,16 @@ use crate::rotation::{RotationHandler, RotationRequest};
 
 /// What the reconciler asks for, as it stands in its event and in the log line.
 const REREGISTER: &str = "Reregister";
-/// Kept back at the end of what nobody waits to be answered, so that its own words win over
-/// Lambda's.
+/// Time kept back at the end of an invocation that answers nobody, so that it fails with its own
+/// error and not with Lambda's timeout.
 const ENDING: Duration = Duration::from_secs(2);
-/// Kept back at the end of an invocation to answer CloudFormation, all attempts included.
+/// Time kept back at the end of an invocation to answer CloudFormation, all attempts included.
 const ANSWERING_TIME: Duration = Duration::from_secs(10);
 
 /// An invocation that failed, for its caller and for the function's error metric.
 #[derive(Debug, thiserror::Error)]
 pub enum InvocationError {
-    /// None of the three calls like that. What it was isn't shown: it may be half a request.
+    /// None of the three callers sends such a payload. It isn't shown: it may be half a request.
     #[error(
         "neither a request of CloudFormation's, nor a rotation of Secrets Manager's, nor an event \
          of the reconciler's"
@@ -47,7 +47,7 @@ pub enum InvocationError {
     Failed(String),
 }
 
-/// What the function is asked, and who does it.
+/// The function, as its three callers see it.
 #[derive(Debug)]
 pub struct Handler {
     /// Proves and registers.
@@ -57,8 +57,8 @@ pub struct Handler {
 }
 
 impl Handler {
-    /// Does what is asked. `time_left` is until Lambda ends the invocation. What CloudFormation is
-    /// answered is no error.
+    /// Does what the payload asks for. `time_left` is until Lambda ends the invocation. A failure
+    /// that CloudFormation is told of is no error.
     pub async fn handle(&self, payload: Value, time_left: Duration) -> Result<(), InvocationError> {
         if payload.get("Step").is_some() {
             let request: RotationRequest = read(payload)?;
@@ -83,7 +83,7 @@ impl Handler {
         self.answer_cloudformation(read(payload)?, time_left).await
     }
 
-    /// Does what CloudFormation asks and answers it.
+    /// Does what CloudFormation asks for and answers it.
     async fn answer_cloudformation(
         &self,
         request: CustomResourceRequest,
@@ -112,7 +112,7 @@ impl Handler {
         Ok(())
     }
 
-    /// Does what nobody waits to be answered.
+    /// Does work whose caller waits for no answer.
     async fn work<E, F>(
         &self,
         line: RegistrarMetrics,
@@ -137,8 +137,8 @@ fn read<T: DeserializeOwned>(payload: Value) -> Result<T, InvocationError> {
     serde_json::from_value(payload).map_err(|_| InvocationError::Unknown)
 }
 
-/// Does the work in a task of its own, for so long at most. An error, a panic and a hang all end in
-/// time, with one line: the error with what led to it, that it panicked, or the step that hangs.
+/// Does the work in a task of its own, for at most so long. An error, a panic and a hang all end in
+/// one line in time: the error with its causes, that the work panicked, or the step that hangs.
 async fn guarded<T, E>(
     time: Duration,
     journal: &Journal,
@@ -176,7 +176,7 @@ where
     }
 }
 
-/// An error and what led to it.
+/// An error and its causes, in one line.
 fn with_causes(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();

@@ -1,5 +1,5 @@
-//! What was done on one request, step by step, with times: for the log, for CloudFormation's
-//! `Data`, and to say what was under way when time was over.
+//! The steps of one request, with outcomes and times: for the log, for CloudFormation's `Data`, and
+//! to name the step that was under way when the time was over.
 
 use std::fmt::{self, Display, Formatter};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,12 +60,12 @@ pub struct JournalEntry {
     /// Which step.
     pub step: RegistrationStep,
     begun: Instant,
-    /// How it ended and after which time; nothing while it is under way.
+    /// How the step ended and after which time; nothing while it is under way.
     ended: Option<(String, Duration)>,
 }
 
 impl JournalEntry {
-    /// What came of the step, and how long it took.
+    /// The step's outcome, and how long it took.
     #[must_use]
     pub fn told(&self) -> String {
         match &self.ended {
@@ -82,11 +82,8 @@ impl Display for JournalEntry {
 }
 
 impl Journal {
-    /// Does a step and notes what came of it; `told` says it in a word or two.
-    ///
-    /// # Errors
-    ///
-    /// The work's own.
+    /// Does a step and notes what came of it; `told` says it in a word or two. The error is the
+    /// work's own.
     pub async fn step<T, E: Display>(
         &self,
         step: RegistrationStep,
@@ -114,7 +111,7 @@ impl Journal {
         self.notes().ends_at = Instant::now().checked_add(time);
     }
 
-    /// How much of that time is left; no end of it, if nobody has noted one.
+    /// How much time is left for all steps; no limit, if none was noted.
     #[must_use]
     pub fn time_left(&self) -> Duration {
         let ends_at = self.notes().ends_at;
@@ -123,7 +120,7 @@ impl Journal {
         })
     }
 
-    /// What was begun so far, in order.
+    /// The steps that were begun so far, in order.
     #[must_use]
     pub fn entries(&self) -> Vec<JournalEntry> {
         self.notes().entries.clone()

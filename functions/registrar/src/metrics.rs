@@ -1,4 +1,4 @@
-//! The line that each request leaves behind, whoever sends it.
+//! The log line of each request, whoever sends it.
 
 use std::time::SystemTime;
 

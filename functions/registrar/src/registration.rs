@@ -5,11 +5,11 @@
 //! 3. the registration: from the moment AURA answers, all events go there;
 //! 4. the confirmation: AURA's answer doesn't say that it delivers elsewhere.
 //!
-//! Whatever fails before the third leaves AURA's registration as it was. So does a stack that has
-//! moved on since the first: a late registration would undo what came after it.
+//! A failure before the third step leaves AURA's registration as it was. So does a stack that has
+//! moved on since the first step: a late registration would undo what came after it.
 //!
-//! What AURA answers "not now" to (408, 429, 5xx, or nothing) it is asked again, after a pause that
-//! is as long as AURA wishes, if there is so much time.
+//! When AURA answers "not now" (408, 429, 5xx, or nothing), it is asked again after a pause. The
+//! pause is as long as AURA wishes, if enough time is left.
 
 use std::time::Duration;
 
@@ -34,18 +34,19 @@ pub use confirmation::{Confirmation, RegisteredElsewhere};
 
 mod confirmation;
 
-/// How often AURA is asked again, and the first pause; each next one is twice as long, and all
-/// have jitter.
+/// How often AURA is asked again, and the first pause. Each pause is twice as long as the one
+/// before, with jitter.
 const TIMES_AGAIN: usize = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What the rest of a request takes at least when AURA was waited for: a canary and a registration.
+/// Time that must be left after a wait for AURA: a canary and a registration take so long.
 const TIME_FOR_THE_REST: Duration = Duration::from_secs(10);
 
-/// How long a role may take to be the same everywhere, and the longest pause meanwhile.
+/// How long IAM may take to apply a changed role everywhere, and the longest pause between two
+/// tries.
 const ROLE_PATIENCE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How IAM's refusals are coded, by each service in its way: `AccessDenied` and
+/// The part that all services' codes for IAM's refusals have in common: `AccessDenied` and
 /// `AccessDeniedException`.
 const NOT_PERMITTED: &str = "AccessDenied";
 
@@ -109,7 +110,7 @@ impl Registrar {
         }
     }
 
-    /// A client of AURA whose credentials AURA takes: the first step.
+    /// Makes a client of AURA whose credentials AURA takes: the first step.
     pub async fn aura(
         &self,
         base_url: &Url,
@@ -131,7 +132,7 @@ impl Registrar {
             .await
     }
 
-    /// Proves that what AURA is to be asked for works: the second step.
+    /// Proves that the endpoint works which AURA is to be asked for: the second step.
     pub async fn prove(
         &self,
         registration: &Registration,
@@ -149,8 +150,8 @@ impl Registrar {
             .await
     }
 
-    /// Points AURA at the endpoint, if the stack is as it was when this began: the third step, and
-    /// the fourth.
+    /// Points AURA at the endpoint and compares its answer: the third and the fourth step. `stack`
+    /// is how the stack was when the work began; if it has changed since, AURA is not asked.
     pub async fn register(
         &self,
         aura: &PanicApi,
@@ -186,27 +187,27 @@ impl Registrar {
         Ok(())
     }
 
-    /// The stack, for who registers what is deployed outside a deployment. The environment may tell
-    /// what a deployment is about to register, and that may yet be rolled back.
+    /// The stack's state, for a registration outside a deployment: it is an error while the stack
+    /// is being changed. Then the environment may hold what is yet to be rolled back.
     pub async fn settled_stack(&self) -> Result<StackState, RegistrationError> {
         let stack = self.stack().await?;
         stack.expect_settled()?;
         Ok(stack)
     }
 
-    /// What CloudFormation is doing with the stack.
+    /// Asks CloudFormation what it is doing with the stack.
     pub async fn stack(&self) -> Result<StackState, RegistrationError> {
         Ok(StackState::take(&self.cloudformation, &self.config.stack_id).await?)
     }
 
-    /// The endpoint as it is deployed.
+    /// Checks the endpoint that is deployed.
     pub fn endpoint(&self) -> Result<Endpoint, PropertyError> {
         Endpoint::check(&self.config.deployed)
     }
 }
 
-/// Asks AWS; again, for half a minute, while this function's role doesn't permit it: a deployment
-/// may have changed the role seconds ago, and it isn't the same everywhere yet.
+/// Calls AWS, and calls again for half a minute while this function's role doesn't permit it: a
+/// deployment may have changed the role seconds ago, and IAM hasn't applied it everywhere yet.
 pub async fn once_permitted<T, F>(call: impl FnMut() -> F) -> Result<T, RegistrationError>
 where
     F: Future<Output = Result<T, RegistrationError>>,
@@ -222,8 +223,8 @@ where
         .await
 }
 
-/// Calls AURA; again, after a pause, while AURA may recover and there is time for it. Doing it twice
-/// does no harm.
+/// Calls AURA, and calls again after a pause while AURA may recover and there is time for it. Each
+/// of the calls may be made twice.
 async fn again<T, F>(journal: &Journal, call: impl FnMut() -> F) -> Result<T, RegistrationError>
 where
     F: Future<Output = Result<T, RegistrationError>>,

@@ -1,14 +1,14 @@
-//! AURA is pointed at the deployed endpoint again, because it no longer delivers here: another
-//! registration has replaced ours, or AURA has lost it. Asked for by the reconciler.
+//! Pointing AURA at the deployed endpoint again, when the reconciler asks for it: AURA no longer
+//! delivers here, because another registration has replaced ours, or because AURA has lost it.
 //!
 //! While a rotation is under way, AURA is given the pending value, after the wait that `setSecret`
 //! makes for it: the current one would be the previous one as soon as `finishSecret` is done, and
 //! `ingest` takes that only until the next rotation. Should the endpoint refuse the pending value,
 //! AURA is given the current one, as by `testSecret`.
 //!
-//! A rotation may go on meanwhile, in an invocation of its own. So the values are read once more
-//! before AURA is asked and when it has answered: if others count by then, it is all done again
-//! with those.
+//! A rotation may go on meanwhile, in an invocation of its own. So the secret's values are read
+//! once more before AURA is asked and when it has answered. If they have changed, all is done again
+//! with the new ones.
 
 use jiff::Timestamp;
 use reqwest::StatusCode;
@@ -19,7 +19,7 @@ use crate::journal::Journal;
 use crate::registration::{Registrar, RegistrationError};
 use crate::secret::{RegistrationCandidates, WebhookSecret, until_known};
 
-/// Does what the reconciler asks for.
+/// Registers again when the reconciler asks for it.
 #[derive(Debug, Clone, Copy)]
 pub struct ReregistrationHandler<'a> {
     /// Proves and registers.
@@ -53,7 +53,8 @@ impl ReregistrationHandler<'_> {
         }
     }
 
-    /// What AURA should be asked for, as soon as `ingest` takes it and a canary has shown that.
+    /// Picks the registration that AURA should be asked for, once a canary has shown that `ingest`
+    /// takes its value.
     async fn proven(
         self,
         candidates: &RegistrationCandidates,

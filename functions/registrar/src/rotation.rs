@@ -68,13 +68,13 @@ pub struct RotationRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RotationStep {
-    /// Make the new value.
+    /// Makes the new value.
     CreateSecret,
-    /// Give it to AURA.
+    /// Gives the new value to AURA.
     SetSecret,
-    /// See whether it works.
+    /// Sees whether the new value works.
     TestSecret,
-    /// Make it the current one.
+    /// Makes the new value the current one.
     FinishSecret,
 }
 
@@ -84,10 +84,10 @@ pub enum RotationError {
     /// Another secret's rotation was pointed at this function.
     #[error("this function rotates the webhook's secret and no other")]
     OtherSecret,
-    /// It isn't a rotation of Secrets Manager's.
+    /// The version is not one that Secrets Manager rotates to.
     #[error("version {0} of the secret is not staged for rotation: start one with RotateSecret")]
     NotStaged(String),
-    /// A step before didn't happen.
+    /// A step before this one didn't happen.
     #[error("version {0} of the secret has no value yet: createSecret makes it")]
     NoValue(String),
     /// The secret has no current version.
@@ -113,7 +113,7 @@ pub enum RotationError {
     /// The new value doesn't work, so AURA was given the current one again.
     #[error("the new value does not work ({failed}); AURA has the current one again")]
     TakenBack {
-        /// What its canary met.
+        /// Why its canary failed.
         failed: CanaryError,
     },
     /// The new value doesn't work, and AURA couldn't be given the current one.
@@ -122,9 +122,9 @@ pub enum RotationError {
          ({again}): it may send the new one"
     )]
     NotTakenBack {
-        /// What its canary met.
+        /// Why its canary failed.
         failed: CanaryError,
-        /// What the registration met.
+        /// Why the registration of the current value failed.
         again: Box<RegistrationError>,
     },
 }
@@ -138,17 +138,17 @@ pub struct RotationHandler<'a> {
     pub journal: &'a Journal,
 }
 
-/// How far the version to rotate to is.
+/// How far the rotation to a version is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Progress {
-    /// It is the current one: all is done.
+    /// The version is the current one: all is done.
     Finished,
-    /// It is `AWSPENDING`; this version is the current one.
+    /// The version is `AWSPENDING`, and another one is the current one.
     Pending { current: String },
 }
 
 impl RotationStep {
-    /// As Secrets Manager calls it.
+    /// The name that Secrets Manager gives it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -260,8 +260,8 @@ impl RotationHandler<'_> {
     /// Proves and registers the new value once more; if it doesn't work, registers the current one.
     ///
     /// Secrets Manager also asks for this step alone when a rotation is configured, to see whether
-    /// the function works. Then no new value shows however long it is waited for, AURA has the
-    /// current one, and is left alone.
+    /// the function works. Then there is no new value, however long it is waited for; AURA has the
+    /// current one and is left alone.
     async fn test_value(self, token: &str) -> Result<(), RotationError> {
         let endpoint = self.registrar.endpoint()?;
         let pending = match self.stored_value(token).await {
@@ -283,7 +283,12 @@ impl RotationHandler<'_> {
             Err(RegistrationError::Canary(failed)) => failed,
             other => return Ok(other?),
         };
-        Err(match self.register(&endpoint, &current, &stack).await {
+        let take_back = async {
+            let (registrar, journal) = (self.registrar, self.journal);
+            let aura = registrar.aura(&endpoint.aura_base_url, journal).await?;
+            registrar.register(&aura, &current, &stack, journal).await
+        };
+        Err(match take_back.await {
             Ok(()) => RotationError::TakenBack { failed },
             Err(again) => RotationError::NotTakenBack {
                 failed,
@@ -325,19 +330,6 @@ impl RotationHandler<'_> {
         registrar
             .prove(registration, canary::PATIENCE, journal)
             .await?;
-        registrar
-            .register(&aura, registration, stack, journal)
-            .await
-    }
-
-    async fn register(
-        self,
-        endpoint: &Endpoint,
-        registration: &Registration,
-        stack: &StackState,
-    ) -> Result<(), RegistrationError> {
-        let (registrar, journal) = (self.registrar, self.journal);
-        let aura = registrar.aura(&endpoint.aura_base_url, journal).await?;
         registrar
             .register(&aura, registration, stack, journal)
             .await

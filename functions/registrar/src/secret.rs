@@ -15,8 +15,8 @@ use crate::config::Endpoint;
 use crate::journal::{Journal, RegistrationStep};
 use crate::registration::{Registrar, RegistrationError};
 
-/// On top of [`REFRESH_INTERVAL`]: for the reading itself, for the time that a new value takes to
-/// be the same for all readers of Secrets Manager, and because a value's age is told in seconds.
+/// Time added to [`REFRESH_INTERVAL`]: for the reading itself, for the time until all readers of
+/// Secrets Manager see a new value, and because a value's age is told in whole seconds.
 const MARGIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// The webhook's secret in Secrets Manager.
@@ -28,7 +28,8 @@ pub struct WebhookSecret<'a> {
     pub arn: &'a str,
 }
 
-/// What AURA may be asked for: the deployed endpoint, with each value that AURA may be told to send.
+/// What AURA may be asked for: the deployed endpoint, with each value that AURA may be told to
+/// send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistrationCandidates {
     /// The registration with the current value.
@@ -113,7 +114,7 @@ pub async fn until_known(made_at: Timestamp, journal: &Journal) {
     let _ = journal.step(RegistrationStep::Wait, work, told).await;
 }
 
-/// No longer than for a value of this moment, whatever the clocks say.
+/// How long to wait: no longer than for a value of this moment, whatever the clocks say.
 fn wait(made_at: Timestamp, now: Timestamp) -> SignedDuration {
     let whole = REFRESH_INTERVAL + MARGIN;
     (whole - now.duration_since(made_at)).clamp(SignedDuration::ZERO, whole)

@@ -54,8 +54,8 @@ impl StackState {
         )))
     }
 
-    /// Expects that CloudFormation is creating or updating, or taking an update back: that it waits
-    /// for an answer.
+    /// Expects that CloudFormation is creating the stack, updating it or rolling an update back:
+    /// then it waits for a response.
     pub fn expect_in_progress(&self) -> Result<(), StackError> {
         match self.status.as_str() {
             "CREATE_IN_PROGRESS" | "UPDATE_IN_PROGRESS" => Ok(()),
@@ -81,13 +81,13 @@ impl StackState {
         }
     }
 
-    /// Whether an update is being taken back.
+    /// Whether an update is being rolled back.
     #[must_use]
     pub fn is_rolling_back(&self) -> bool {
         self.status == "UPDATE_ROLLBACK_IN_PROGRESS"
     }
 
-    /// Whether the stack itself goes away, and not a resource alone.
+    /// Whether the whole stack is being deleted, and not a resource alone.
     #[must_use]
     pub fn is_going_away(&self) -> bool {
         matches!(

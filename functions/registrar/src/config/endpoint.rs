@@ -14,7 +14,7 @@ use super::PropertyError;
 /// The only method that AURA documents.
 const METHOD: &str = "webhook";
 
-/// What stands for every documented event name, so that a stack gets new ones with a new version.
+/// The name that stands for every documented event, so that a new version registers new events too.
 const ALL_EVENTS: &str = "ALL";
 
 /// Headers that HTTP itself sets or reads: none of them can carry a secret.
@@ -28,7 +28,7 @@ const HTTPS_OWN: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
-/// What the template says of the endpoint, as the function's environment has it.
+/// The endpoint as the template describes it, in the function's environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EndpointProperties {
     /// The AURA environment.
@@ -39,13 +39,13 @@ pub struct EndpointProperties {
     pub events: Vec<String>,
     /// The header that carries the secret.
     pub header_name: String,
-    /// What stands before the secret in it; empty for nothing.
+    /// The word before the secret in the header; empty for none.
     pub header_scheme: String,
     /// Where AURA is to deliver when the stack is deleted; empty for nowhere.
     pub hand_back_url: String,
 }
 
-/// Where AURA is to deliver what, and with which header.
+/// The checked endpoint: where AURA is to deliver which events, and with which header.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     /// The AURA environment.
@@ -61,7 +61,7 @@ pub struct Endpoint {
 }
 
 impl EndpointProperties {
-    /// Whether they say where AURA is to deliver when the stack is deleted.
+    /// Whether the template says where AURA is to deliver when the stack is deleted.
     #[must_use]
     pub fn is_handed_back(&self) -> bool {
         !self.hand_back_url.is_empty()

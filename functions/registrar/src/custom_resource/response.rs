@@ -1,4 +1,4 @@
-//! What CloudFormation is answered, and how it is sent.
+//! The response to CloudFormation, and how it is sent.
 
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ pub const PHYSICAL_RESOURCE_ID: &str = "aura-webhook";
 /// deletion has nothing to take back.
 pub const NOT_REGISTERED: &str = "aura-webhook-not-registered";
 
-/// What a person has to know whose deployment failed too late.
+/// Advice for a deployment that failed after AURA may have changed its registration.
 const CHANGED_HINT: &str = "AURA may deliver to this endpoint now: see whether it still does when \
     the deployment has been rolled back";
 
-/// What a person can do whose stack can't be deleted.
+/// Advice for a stack that can't be deleted.
 const DELETE_HINT: &str = "AURA still delivers to this stack. Mend the cause and delete the stack \
     again, or delete it with --retain-resources AuraWebhook and tell AURA";
 
@@ -33,7 +33,8 @@ const MAX_REASON_BYTES: usize = 2400;
 const MAX_STEP_BYTES: usize = 300;
 const MAX_SUMMARY_BYTES: usize = 1200;
 
-/// How often the response is sent before giving up. Without it CloudFormation waits in vain.
+/// How often sending is tried, and the first pause. Without a response CloudFormation waits in
+/// vain.
 const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Time for one attempt.
@@ -73,7 +74,7 @@ pub struct RequestIds {
 }
 
 impl CustomResourceRequest {
-    /// Adds what a person has to know besides to the reason why the request failed.
+    /// Adds advice to the reason why the request failed.
     #[must_use]
     pub fn with_hints(&self, reason: String, journal: &Journal) -> String {
         match self.kind {
@@ -83,7 +84,7 @@ impl CustomResourceRequest {
         }
     }
 
-    /// The response when the work has ended: how each step went, or the reason why it failed.
+    /// Makes the response when the work has ended: how each step went, or the reason why it failed.
     #[must_use]
     pub fn response(
         &self,
@@ -103,7 +104,7 @@ impl CustomResourceRequest {
 }
 
 impl CustomResourceResponse {
-    /// The response to a request: the resource's id, and its data or the reason why it failed.
+    /// Makes a response of the resource's id, and its data or the reason why the request failed.
     fn new(ids: RequestIds, physical_resource_id: &str, outcome: Result<Value, String>) -> Self {
         let (status, reason, data) = match outcome {
             Ok(data) => (Status::Success, None, data),
@@ -156,7 +157,7 @@ fn data(journal: &Journal) -> Value {
     Value::Object(each.into_iter().chain([summary]).collect())
 }
 
-/// The beginning of a text that has so many bytes as JSON at most.
+/// Cuts a text to its beginning that has at most so many bytes as JSON.
 fn cut(text: &str, most: usize) -> &str {
     let mut bytes = 0;
     let too_long = text.char_indices().find(|(_, character)| {

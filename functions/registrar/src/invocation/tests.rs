@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 use shared::reregister;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use super::*;
@@ -67,36 +67,37 @@ async fn aws(answers: Vec<(u16, String)>) -> String {
     let last = answers.last().unwrap().clone();
     tokio::spawn(async move {
         for (status, body) in answers.into_iter().chain(std::iter::repeat(last)) {
-            let (mut connection, _) = listener.accept().await.unwrap();
-            let head = read_request(&mut connection).await;
-            assert!(head.starts_with("POST / "), "{head}");
-            let length = body.len();
-            let answer = format!(
-                "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-            );
-            connection.write_all(answer.as_bytes()).await.unwrap();
+            let (head, _) = answer_one(&listener, status, &body).await;
+            assert!(head.starts_with("post / "), "{head}");
         }
     });
     url
 }
 
-/// Reads a request with a body of known length; its head.
-async fn read_request(connection: &mut TcpStream) -> String {
+/// Answers one request with a body of known length: its head in small letters, and its body.
+async fn answer_one(listener: &TcpListener, status: u16, answer: &str) -> (String, String) {
+    let (mut connection, _) = listener.accept().await.unwrap();
     let mut request = Vec::new();
-    loop {
+    let (head, body) = loop {
         connection.read_buf(&mut request).await.unwrap();
         let text = String::from_utf8_lossy(&request);
         let Some((head, body)) = text.split_once("\r\n\r\n") else {
             continue;
         };
-        let head = head.to_lowercase().replacen("post", "POST", 1);
+        let head = head.to_lowercase();
         let length = head.split_once("content-length: ").map_or(0, |(_, rest)| {
             rest.lines().next().unwrap().parse::<usize>().unwrap()
         });
         if body.len() >= length {
-            return head;
+            break (head, body.to_owned());
         }
-    }
+    };
+    let length = answer.len();
+    let answer = format!(
+        "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{answer}"
+    );
+    connection.write_all(answer.as_bytes()).await.unwrap();
+    (head, body)
 }
 
 /// CloudFormation's answer about a stack.
@@ -114,25 +115,11 @@ fn stack_that_is(status: &str) -> (u16, String) {
 
 /// Takes one PUT and answers 200: CloudFormation's side of the answer. The JSON that came.
 async fn cloudformation(listener: TcpListener) -> Value {
-    let (mut connection, _) = listener.accept().await.unwrap();
-    let mut request = Vec::new();
-    let body = loop {
-        connection.read_buf(&mut request).await.unwrap();
-        let text = String::from_utf8_lossy(&request).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n")
-            && let Ok(body) = serde_json::from_str(body)
-        {
-            assert!(head.starts_with("PUT /answer?signature=secret "), "{head}");
-            assert!(
-                !head.to_lowercase().contains("content-type"),
-                "the URL is presigned for none: {head}"
-            );
-            break body;
-        }
-    };
-    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-    connection.write_all(answer).await.unwrap();
-    body
+    let (head, body) = answer_one(&listener, 200, "").await;
+    assert!(head.starts_with("put /answer?signature=secret "), "{head}");
+    let presigned_for_none = !head.contains("content-type");
+    assert!(presigned_for_none, "{head}");
+    serde_json::from_str(&body).unwrap()
 }
 
 /// What CloudFormation is answered to a request, with `time_left` to go.
@@ -394,7 +381,8 @@ async fn a_new_value_that_does_not_show_yet_is_waited_for() {
     assert_eq!(value.expose_secret(), "another-value");
 }
 
-/// Otherwise the current value is proven, and finishSecret makes one current that nobody has tested.
+/// Otherwise the current value is proven, and finishSecret makes one current that nobody has
+/// tested.
 #[tokio::test]
 async fn the_test_waits_for_the_new_value_and_does_not_take_the_current_one_for_it() {
     let secret = |value| (200, json!({"SecretString": value}).to_string());
