@@ -72,7 +72,7 @@ impl Handler {
             return self.work(line, time_left, rotate).await;
         }
         if payload.get(REREGISTER).is_some() {
-            let reregister::Request::Reregister { request_id } = read(payload)?;
+            let reregister::ReregisterRequest::Reregister { request_id } = read(payload)?;
             let line = RegistrarMetrics::start(REREGISTER, &request_id.to_string());
             let reregister = async move |registrar: Arc<Registrar>, journal: Journal| {
                 let (registrar, journal) = (&registrar, &journal);

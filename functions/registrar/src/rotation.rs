@@ -34,7 +34,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use shared::aws;
 use shared::panic_api::Registration;
-use shared::secrets::{SecretError, Stage};
+use shared::secrets::{SecretError, VersionStage};
 
 use crate::canary::{self, CanaryError};
 use crate::config::{Endpoint, PropertyError};
@@ -187,17 +187,19 @@ impl RotationHandler<'_> {
         let answer = client.describe_secret().secret_id(arn).send().await;
         let described = answer.map_err(|error| failed("DescribeSecret", &error))?;
         let stages = described.version_ids_to_stages.unwrap_or_default();
-        let has = |version: &str, stage: Stage| {
+        let has = |version: &str, stage: VersionStage| {
             let stages = stages.get(version);
             stages.is_some_and(|stages| stages.iter().any(|label| label == stage.label()))
         };
-        if has(token, Stage::Current) {
+        if has(token, VersionStage::Current) {
             return Ok(Progress::Finished);
         }
-        if !has(token, Stage::Pending) {
+        if !has(token, VersionStage::Pending) {
             return Err(RotationError::NotStaged(token.to_owned()));
         }
-        let current = stages.keys().find(|version| has(version, Stage::Current));
+        let current = stages
+            .keys()
+            .find(|version| has(version, VersionStage::Current));
         let current = current.ok_or(RotationError::NoCurrent)?.clone();
         Ok(Progress::Pending { current })
     }
@@ -214,7 +216,7 @@ impl RotationHandler<'_> {
             .secret_id(secret.arn)
             .client_request_token(token)
             .secret_string(value)
-            .version_stages(Stage::Pending.label())
+            .version_stages(VersionStage::Pending.label())
             .send()
             .await;
         match stored {
@@ -304,7 +306,7 @@ impl RotationHandler<'_> {
         let moved = client
             .update_secret_version_stage()
             .secret_id(arn)
-            .version_stage(Stage::Current.label())
+            .version_stage(VersionStage::Current.label())
             .move_to_version_id(token)
             .remove_from_version_id(current)
             .send()

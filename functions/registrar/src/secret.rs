@@ -8,7 +8,7 @@ use aws_sdk_secretsmanager::Client as SecretsManager;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use shared::panic_api::Registration;
-use shared::secrets::{self, SecretError, Stage, Version};
+use shared::secrets::{self, SecretError, SecretVersion, VersionStage};
 use shared::webhook::REFRESH_INTERVAL;
 
 use crate::config::Endpoint;
@@ -51,13 +51,13 @@ impl<'a> WebhookSecret<'a> {
     }
 
     /// Reads the current version.
-    pub async fn current(self) -> Result<Version, SecretError> {
+    pub async fn current(self) -> Result<SecretVersion, SecretError> {
         secrets::read_current(self.client, self.arn).await
     }
 
     /// Reads the value of the pending version, if it has one.
     pub async fn pending(self) -> Result<Option<SecretString>, SecretError> {
-        let version = secrets::read_stage(self.client, self.arn, Stage::Pending).await?;
+        let version = secrets::read_stage(self.client, self.arn, VersionStage::Pending).await?;
         Ok(version.map(|version| version.value))
     }
 
@@ -95,7 +95,7 @@ impl<'a> WebhookSecret<'a> {
         made_at: Option<Timestamp>,
         journal: &Journal,
     ) -> Result<(), SecretError> {
-        let before = secrets::read_stage(self.client, self.arn, Stage::Previous).await?;
+        let before = secrets::read_stage(self.client, self.arn, VersionStage::Previous).await?;
         if before.is_some() {
             until_known(made_at.unwrap_or_else(Timestamp::now), journal).await;
         }
