@@ -12,7 +12,7 @@ use std::time::Duration;
 use metrique::writer::BoxEntrySink;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use shared::reregister;
+use shared::reregister::ReregisterRequest;
 
 use crate::custom_resource::{CustomResourceHandler, CustomResourceRequest};
 use crate::journal::{Journal, RegistrationStep};
@@ -72,7 +72,7 @@ impl Handler {
             return self.work(line, time_left, rotate).await;
         }
         if payload.get(REREGISTER).is_some() {
-            let reregister::ReregisterRequest::Reregister { request_id } = read(payload)?;
+            let ReregisterRequest::Reregister { request_id } = read(payload)?;
             let line = RegistrarMetrics::start(REREGISTER, &request_id.to_string());
             let reregister = async move |registrar: Arc<Registrar>, journal: Journal| {
                 let (registrar, journal) = (&registrar, &journal);
@@ -139,27 +139,23 @@ fn read<T: DeserializeOwned>(payload: Value) -> Result<T, InvocationError> {
 
 /// Does the work in a task of its own, for at most so long. An error, a panic and a hang all end in
 /// one line in time: the error with its causes, that the work panicked, or the step that hangs.
-async fn guarded<T, E>(
+async fn guarded<E: Error + Send + 'static>(
     time: Duration,
     journal: &Journal,
-    work: Pin<Box<dyn Future<Output = Result<T, E>> + Send>>,
-) -> Result<T, String>
-where
-    T: Send + 'static,
-    E: Error + Send + 'static,
-{
+    work: Pin<Box<dyn Future<Output = Result<(), E>> + Send>>,
+) -> Result<(), String> {
     journal.ends_in(time);
     let mut work = tokio::spawn(work);
     let ended = match tokio::time::timeout(time, &mut work).await {
         Ok(ended) => ended,
         Err(_elapsed) => {
             work.abort();
-            // Only when it has ended does the journal tell how far it came.
+            // The journal tells how far the work came only when it has ended.
             work.await
         }
     };
     match ended {
-        Ok(Ok(done)) => Ok(done),
+        Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(with_causes(&error)),
         Err(ended) if ended.is_panic() => {
             Err("the registrar panicked; its log says where".to_owned())

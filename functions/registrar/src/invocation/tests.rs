@@ -8,7 +8,6 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use metrique::writer::sink::DevNullSink;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
-use shared::reregister;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -413,7 +412,7 @@ async fn a_value_that_is_stored_already_is_not_made_again() {
 
 fn reregister() -> Value {
     let request_id = Uuid::now_v7();
-    serde_json::to_value(reregister::ReregisterRequest::Reregister { request_id }).unwrap()
+    serde_json::to_value(ReregisterRequest::Reregister { request_id }).unwrap()
 }
 
 #[tokio::test]
@@ -437,16 +436,16 @@ async fn a_reregistration_that_hangs_comes_to_words_before_the_function_ends() {
     assert!(told.contains("not done in"), "{told}");
 }
 
-/// What work that ends like this comes to.
-async fn ending<T: Send + 'static>(
+/// The line in which work ends.
+async fn ending(
     time: Duration,
-    work: impl Future<Output = Result<T, Infallible>> + Send + 'static,
+    work: impl Future<Output = Result<(), Infallible>> + Send + 'static,
 ) -> String {
     let journal = Journal::default();
     let noted = journal.clone();
     let work = async move {
         noted
-            .step(RegistrationStep::Canary, work, |_| String::new())
+            .step(RegistrationStep::Canary, work, |()| String::new())
             .await
     };
     guarded(time, &journal, Box::pin(work)).await.err().unwrap()
@@ -454,13 +453,13 @@ async fn ending<T: Send + 'static>(
 
 #[tokio::test]
 async fn a_panic_comes_to_words_without_its_own() {
-    let told = ending::<()>(ENOUGH, async { panic!("marker") }).await;
+    let told = ending(ENOUGH, async { panic!("marker") }).await;
     assert!(told.contains("panicked"), "{told}");
     assert!(!told.contains("marker"), "{told}");
 }
 
 #[tokio::test]
 async fn a_hang_comes_to_the_step_that_hangs() {
-    let told = ending::<()>(Duration::from_millis(10), future::pending()).await;
+    let told = ending(Duration::from_millis(10), future::pending()).await;
     assert!(told.contains("Canary was still under way"), "{told}");
 }
