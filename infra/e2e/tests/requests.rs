@@ -3,7 +3,7 @@
 use anyhow::Result;
 use aura_sim::client::{Aura, Fault, FaultyAnswer, REGISTER, Reply};
 use aura_sim::{AuraSim, Options};
-use registrar::answer::{NOT_REGISTERED, PHYSICAL_RESOURCE_ID};
+use registrar::custom_resource::{NOT_REGISTERED, PHYSICAL_RESOURCE_ID};
 use serde_json::{Value, json};
 use stack::proxy::{self, FaultProxy, Plan};
 

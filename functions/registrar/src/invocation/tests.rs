@@ -1,19 +1,20 @@
+use std::convert::Infallible;
+use std::future;
 use std::net::Ipv4Addr;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use metrique::writer::sink::DevNullSink;
+use secrecy::ExposeSecret as _;
 use serde_json::json;
-use shared::reregister;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use super::*;
-use crate::config::Config;
-use crate::endpoint::Properties;
-use crate::invocation::InvocationError;
+use crate::config::{EndpointProperties, RegistrarConfig};
+use crate::custom_resource::{NOT_REGISTERED, PHYSICAL_RESOURCE_ID};
 
 /// A handler whose AWS is at `endpoint`.
 fn handler(endpoint: &str) -> Handler {
@@ -21,7 +22,7 @@ fn handler(endpoint: &str) -> Handler {
 }
 
 /// The same, deployed with other properties.
-fn handler_of(endpoint: &str, deployed: Properties) -> Handler {
+fn handler_of(endpoint: &str, deployed: EndpointProperties) -> Handler {
     let sdk = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static("us-east-1"))
@@ -31,14 +32,13 @@ fn handler_of(endpoint: &str, deployed: Properties) -> Handler {
         .build();
     let http = shared::http_client::build().unwrap();
     Handler {
-        registrar: Arc::new(Registrar::new(&sdk, http.clone(), config(deployed))),
-        http,
+        registrar: Arc::new(Registrar::new(&sdk, http, config(deployed))),
         metrics: DevNullSink::boxed(),
     }
 }
 
-fn config(deployed: Properties) -> Config {
-    Config {
+fn config(deployed: EndpointProperties) -> RegistrarConfig {
+    RegistrarConfig {
         webhook_secret_arn: "arn:webhook".into(),
         aura_credentials_secret_arn: "arn:credentials".into(),
         ledger_table_name: "ledger".into(),
@@ -47,8 +47,8 @@ fn config(deployed: Properties) -> Config {
     }
 }
 
-fn deployed() -> Properties {
-    Properties {
+fn deployed() -> EndpointProperties {
+    EndpointProperties {
         aura_base_url: NOWHERE.into(),
         webhook_url: "https://example.com/aura/events".into(),
         events: vec!["NEW_CALLOUT".into()],
@@ -66,36 +66,37 @@ async fn aws(answers: Vec<(u16, String)>) -> String {
     let last = answers.last().unwrap().clone();
     tokio::spawn(async move {
         for (status, body) in answers.into_iter().chain(std::iter::repeat(last)) {
-            let (mut connection, _) = listener.accept().await.unwrap();
-            let head = read_request(&mut connection).await;
-            assert!(head.starts_with("POST / "), "{head}");
-            let length = body.len();
-            let answer = format!(
-                "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-            );
-            connection.write_all(answer.as_bytes()).await.unwrap();
+            let (head, _) = answer_one(&listener, status, &body).await;
+            assert!(head.starts_with("post / "), "{head}");
         }
     });
     url
 }
 
-/// Reads a request with a body of known length; its head.
-async fn read_request(connection: &mut TcpStream) -> String {
+/// Answers one request with a body of known length: its head in small letters, and its body.
+async fn answer_one(listener: &TcpListener, status: u16, answer: &str) -> (String, String) {
+    let (mut connection, _) = listener.accept().await.unwrap();
     let mut request = Vec::new();
-    loop {
+    let (head, body) = loop {
         connection.read_buf(&mut request).await.unwrap();
         let text = String::from_utf8_lossy(&request);
         let Some((head, body)) = text.split_once("\r\n\r\n") else {
             continue;
         };
-        let head = head.to_lowercase().replacen("post", "POST", 1);
+        let head = head.to_lowercase();
         let length = head.split_once("content-length: ").map_or(0, |(_, rest)| {
             rest.lines().next().unwrap().parse::<usize>().unwrap()
         });
         if body.len() >= length {
-            return head;
+            break (head, body.to_owned());
         }
-    }
+    };
+    let length = answer.len();
+    let answer = format!(
+        "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{answer}"
+    );
+    connection.write_all(answer.as_bytes()).await.unwrap();
+    (head, body)
 }
 
 /// CloudFormation's answer about a stack.
@@ -113,25 +114,11 @@ fn stack_that_is(status: &str) -> (u16, String) {
 
 /// Takes one PUT and answers 200: CloudFormation's side of the answer. The JSON that came.
 async fn cloudformation(listener: TcpListener) -> Value {
-    let (mut connection, _) = listener.accept().await.unwrap();
-    let mut request = Vec::new();
-    let body = loop {
-        connection.read_buf(&mut request).await.unwrap();
-        let text = String::from_utf8_lossy(&request).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n")
-            && let Ok(body) = serde_json::from_str(body)
-        {
-            assert!(head.starts_with("PUT /answer?signature=secret "), "{head}");
-            assert!(
-                !head.to_lowercase().contains("content-type"),
-                "the URL is presigned for none: {head}"
-            );
-            break body;
-        }
-    };
-    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-    connection.write_all(answer).await.unwrap();
-    body
+    let (head, body) = answer_one(&listener, 200, "").await;
+    assert!(head.starts_with("put /answer?signature=secret "), "{head}");
+    let presigned_for_none = !head.contains("content-type");
+    assert!(presigned_for_none, "{head}");
+    serde_json::from_str(&body).unwrap()
 }
 
 /// What CloudFormation is answered to a request, with `time_left` to go.
@@ -178,7 +165,7 @@ const NOWHERE: &str = "http://127.0.0.1:9";
 
 #[tokio::test]
 async fn properties_that_can_not_be_used_are_answered() {
-    let wrong = Properties {
+    let wrong = EndpointProperties {
         webhook_url: "no URL".into(),
         ..deployed()
     };
@@ -218,7 +205,7 @@ async fn what_was_not_deployed_is_refused_by_name_before_anybody_is_asked() {
 /// That is what CloudFormation sends of it.
 #[tokio::test]
 async fn what_is_not_in_a_request_is_empty() {
-    let without = Properties {
+    let without = EndpointProperties {
         header_scheme: String::new(),
         ..deployed()
     };
@@ -247,31 +234,6 @@ fn a_registered_stack_stays_with_its_aura() {
     let mut before = properties();
     before["Events"] = json!(["CALLOUT_CLOSED"]);
     config.expect_same_aura(&before).unwrap();
-}
-
-#[tokio::test]
-async fn an_answer_stays_within_cloudformations_limit_however_much_there_is_to_say() {
-    let journal = Journal::default();
-    let steps = [
-        Step::Token,
-        Step::Wait,
-        Step::Canary,
-        Step::Registration,
-        Step::Confirmation,
-    ];
-    for step in steps {
-        let work = async { Ok::<_, String>(()) };
-        let told = |(): &()| "\"EVENT\u{1}".repeat(1000);
-        journal.step(step, work, told).await.unwrap();
-    }
-    let ids = RequestIds {
-        stack_id: "s".repeat(200),
-        request_id: "r".repeat(36),
-        logical_resource_id: "AuraWebhook".into(),
-    };
-    let answer = Answer::new(ids, PHYSICAL_RESOURCE_ID.into(), Ok(data(&journal)));
-    let bytes = serde_json::to_vec(&answer).unwrap().len();
-    assert!((2500..=4096).contains(&bytes), "{bytes}");
 }
 
 #[tokio::test]
@@ -313,7 +275,7 @@ async fn a_delete_asks_nobody_where_there_is_nothing_to_hand_back() {
     let deleted = answer(&handler, "Delete", id, properties(), ENOUGH).await;
     assert_eq!(deleted["Status"], "SUCCESS");
 
-    let handed_back = Properties {
+    let handed_back = EndpointProperties {
         hand_back_url: "https://example.com/before".into(),
         ..deployed()
     };
@@ -333,7 +295,7 @@ async fn a_delete_asks_nobody_where_there_is_nothing_to_hand_back() {
 
 #[tokio::test]
 async fn a_stack_that_goes_is_handed_back_to_where_it_was_deployed_with_and_nowhere_else() {
-    let handed_back = Properties {
+    let handed_back = EndpointProperties {
         hand_back_url: "https://example.com/before".into(),
         ..deployed()
     };
@@ -412,11 +374,14 @@ async fn a_new_value_that_does_not_show_yet_is_waited_for() {
     let value = (200, r#"{"SecretString": "another-value"}"#.to_owned());
     let aws = aws(vec![not_found(), not_found(), value]).await;
     let registrar = handler(&aws).registrar;
-    let value = registrar.stored_value("t").await.unwrap();
+    let (registrar, journal) = (&*registrar, &Journal::default());
+    let handler = RotationHandler { registrar, journal };
+    let value = handler.stored_value("t").await.unwrap();
     assert_eq!(value.expose_secret(), "another-value");
 }
 
-/// Otherwise the current value is proven, and finishSecret makes one current that nobody has tested.
+/// Otherwise the current value is proven, and finishSecret makes one current that nobody has
+/// tested.
 #[tokio::test]
 async fn the_test_waits_for_the_new_value_and_does_not_take_the_current_one_for_it() {
     let secret = |value| (200, json!({"SecretString": value}).to_string());
@@ -447,7 +412,7 @@ async fn a_value_that_is_stored_already_is_not_made_again() {
 
 fn reregister() -> Value {
     let request_id = Uuid::now_v7();
-    serde_json::to_value(reregister::ReregisterRequest::Reregister { request_id }).unwrap()
+    serde_json::to_value(ReregisterRequest::Reregister { request_id }).unwrap()
 }
 
 #[tokio::test]
@@ -469,4 +434,32 @@ async fn a_reregistration_that_hangs_comes_to_words_before_the_function_ends() {
     let error = tokio::time::timeout(time_left, asked).await.unwrap();
     let told = error.unwrap_err().to_string();
     assert!(told.contains("not done in"), "{told}");
+}
+
+/// The line in which work ends.
+async fn ending(
+    time: Duration,
+    work: impl Future<Output = Result<(), Infallible>> + Send + 'static,
+) -> String {
+    let journal = Journal::default();
+    let noted = journal.clone();
+    let work = async move {
+        noted
+            .step(RegistrationStep::Canary, work, |()| String::new())
+            .await
+    };
+    guarded(time, &journal, Box::pin(work)).await.err().unwrap()
+}
+
+#[tokio::test]
+async fn a_panic_comes_to_words_without_its_own() {
+    let told = ending(ENOUGH, async { panic!("marker") }).await;
+    assert!(told.contains("panicked"), "{told}");
+    assert!(!told.contains("marker"), "{told}");
+}
+
+#[tokio::test]
+async fn a_hang_comes_to_the_step_that_hangs() {
+    let told = ending(Duration::from_millis(10), future::pending()).await;
+    assert!(told.contains("Canary was still under way"), "{told}");
 }

@@ -9,10 +9,12 @@ use shared::panic_api::Registration;
 use shared::webhook::{IllegalHeaderValue, WebhookHeader};
 use url::Url;
 
+use super::PropertyError;
+
 /// The only method that AURA documents.
 const METHOD: &str = "webhook";
 
-/// What stands for every documented event name, so that a stack gets new ones with a new version.
+/// The name that stands for every documented event, so that a new version registers new events too.
 const ALL_EVENTS: &str = "ALL";
 
 /// Headers that HTTP itself sets or reads: none of them can carry a secret.
@@ -26,9 +28,9 @@ const HTTPS_OWN: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
-/// What the template says of the endpoint, as the function's environment has it.
+/// The endpoint as the template describes it, in the function's environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Properties {
+pub struct EndpointProperties {
     /// The AURA environment.
     pub aura_base_url: String,
     /// Where AURA is to deliver.
@@ -37,13 +39,13 @@ pub struct Properties {
     pub events: Vec<String>,
     /// The header that carries the secret.
     pub header_name: String,
-    /// What stands before the secret in it; empty for nothing.
+    /// The word before the secret in the header; empty for none.
     pub header_scheme: String,
     /// Where AURA is to deliver when the stack is deleted; empty for nowhere.
     pub hand_back_url: String,
 }
 
-/// Where AURA is to deliver what, and with which header.
+/// The checked endpoint: where AURA is to deliver which events, and with which header.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     /// The AURA environment.
@@ -58,74 +60,8 @@ pub struct Endpoint {
     pub hand_back_url: Option<Url>,
 }
 
-/// A property that can't be used. Of a URL no more is shown than is never secret.
-#[derive(Debug, thiserror::Error)]
-pub enum PropertyError {
-    /// Somebody asks for something else than is deployed.
-    #[error(
-        "the request and this function's own configuration differ in {}, and nothing was sent \
-         anywhere: the function acts only on what it was deployed with. A deployment gives it that \
-         before it asks, so deploy again if you did",
-        .0.join(", ")
-    )]
-    NotDeployed(Vec<String>),
-    /// Another AURA system than the stack's.
-    #[error(
-        "{0} of a registered stack can't be changed, and nothing was registered: ids of two AURA \
-         systems would collide in one ledger, and the old system would go on delivering here. \
-         Deploy a second stack for the other one. New credentials of the same system belong into \
-         the secret that the stack has"
-    )]
-    AnotherAura(&'static str),
-    /// Not a URL.
-    #[error("{property} is no URL: {reason}")]
-    NotAUrl {
-        /// Which property.
-        property: &'static str,
-        /// What is wrong with it.
-        reason: url::ParseError,
-    },
-    /// A URL that nothing secret may be sent to.
-    #[error("{property} must be https (http is for this machine alone), but is {scheme}://{host}")]
-    NotHttps {
-        /// Which property.
-        property: &'static str,
-        /// Its scheme.
-        scheme: String,
-        /// Its host.
-        host: String,
-    },
-    /// A URL with a user or password in it: it would be in logs.
-    #[error("{property} must not hold a user name or password")]
-    Credentials {
-        /// Which property.
-        property: &'static str,
-    },
-    /// No event names.
-    #[error("Events is empty: name at least one event")]
-    NoEvents,
-    /// All events, and single ones besides.
-    #[error("Events holds ALL and other names: leave it at ALL, or name each event without it")]
-    AllAndOthers,
-    /// What is no event name.
-    #[error("Events holds {0:?}: event names are letters, digits and underscores")]
-    NotAnEventName(String),
-    /// An event name that is given twice.
-    #[error("Events holds {0} twice")]
-    EventTwice(String),
-    /// Not a header name.
-    #[error("HeaderName {0:?} is not a legal HTTP header name")]
-    NotAHeaderName(String),
-    /// Not what may stand before a secret in a header.
-    #[error("HeaderScheme {0:?} is not one word of visible ASCII characters")]
-    NotAScheme(String),
-    /// A header that HTTP uses itself.
-    #[error("HeaderName {0} is a header of HTTP's own: name one that can carry a secret")]
-    HttpsOwnHeader(HeaderName),
-}
-
-impl Properties {
-    /// Whether they say where AURA is to deliver when the stack is deleted.
+impl EndpointProperties {
+    /// Whether the template says where AURA is to deliver when the stack is deleted.
     #[must_use]
     pub fn is_handed_back(&self) -> bool {
         !self.hand_back_url.is_empty()
@@ -133,12 +69,9 @@ impl Properties {
 }
 
 impl Endpoint {
-    /// Checks what the template says.
-    ///
-    /// # Errors
-    ///
-    /// Names the property that can't be used, and its value unless that may be secret.
-    pub fn check(properties: &Properties) -> Result<Self, PropertyError> {
+    /// Checks what the template says. The error names the property that can't be used, and its
+    /// value unless that may be secret.
+    pub fn check(properties: &EndpointProperties) -> Result<Self, PropertyError> {
         let hand_back_url = properties
             .is_handed_back()
             .then_some(properties.hand_back_url.as_str());
@@ -156,11 +89,8 @@ impl Endpoint {
         })
     }
 
-    /// What AURA is asked for, with this value of the secret.
-    ///
-    /// # Errors
-    ///
-    /// [`IllegalHeaderValue`] if no header takes the value.
+    /// What AURA is asked for, with this value of the secret. An error says that no header takes
+    /// the value.
     pub fn registration(&self, secret: &SecretString) -> Result<Registration, IllegalHeaderValue> {
         let header = (self.header.name.clone(), self.header.value(secret)?);
         Ok(Registration {
@@ -172,41 +102,46 @@ impl Endpoint {
     }
 }
 
-fn checked_url(property: &'static str, text: &str) -> Result<Url, PropertyError> {
-    let url: Url = text
-        .parse()
-        .map_err(|reason| PropertyError::NotAUrl { property, reason })?;
+fn checked_url(property: &str, text: &str) -> Result<Url, PropertyError> {
+    let refused = |reason: String| Err(PropertyError(format!("{property} {reason}")));
+    let url: Url = match text.parse() {
+        Ok(url) => url,
+        Err(error) => return refused(format!("is no URL: {error}")),
+    };
     let is_http_here = url.scheme() == "http" && is_loopback(&url);
     if url.scheme() != "https" && !is_http_here {
-        return Err(PropertyError::NotHttps {
-            property,
-            scheme: url.scheme().to_owned(),
-            host: url.host_str().unwrap_or_default().to_owned(),
-        });
+        let (scheme, host) = (url.scheme(), url.host_str().unwrap_or_default());
+        return refused(format!(
+            "must be https (http is for this machine alone), but is {scheme}://{host}"
+        ));
     }
+    // It would be in logs.
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(PropertyError::Credentials { property });
+        return refused("must not hold a user name or password".to_owned());
     }
     Ok(url)
 }
 
 fn checked_events(names: &[String]) -> Result<Vec<String>, PropertyError> {
+    let refused = |reason: String| Err(PropertyError(format!("Events {reason}")));
     if names.is_empty() {
-        return Err(PropertyError::NoEvents);
+        return refused("is empty: name at least one event".to_owned());
     }
     if names == [ALL_EVENTS] {
         return Ok(names_to_register().map(ToOwned::to_owned).collect());
     }
     if names.iter().any(|name| name == ALL_EVENTS) {
-        return Err(PropertyError::AllAndOthers);
+        let reason = "holds ALL and other names: leave it at ALL, or name each event without it";
+        return refused(reason.to_owned());
     }
     let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     for (index, name) in names.iter().enumerate() {
         if name.is_empty() || !name.bytes().all(is_legal) {
-            return Err(PropertyError::NotAnEventName(name.clone()));
+            let rule = "event names are letters, digits and underscores";
+            return refused(format!("holds {name:?}: {rule}"));
         }
         if names.iter().take(index).any(|before| before == name) {
-            return Err(PropertyError::EventTwice(name.clone()));
+            return refused(format!("holds {name} twice"));
         }
     }
     let mut current: Vec<String> = Vec::new();
@@ -220,10 +155,12 @@ fn checked_events(names: &[String]) -> Result<Vec<String>, PropertyError> {
 }
 
 fn checked_header_name(text: &str) -> Result<HeaderName, PropertyError> {
-    let name =
-        HeaderName::try_from(text).map_err(|_| PropertyError::NotAHeaderName(text.to_owned()))?;
+    let refused = |reason: String| PropertyError(format!("HeaderName {reason}"));
+    let name = HeaderName::try_from(text)
+        .map_err(|_| refused(format!("{text:?} is not a legal HTTP header name")))?;
     if HTTPS_OWN.contains(&name) {
-        return Err(PropertyError::HttpsOwnHeader(name));
+        let reason = "is a header of HTTP's own: name one that can carry a secret";
+        return Err(refused(format!("{name} {reason}")));
     }
     Ok(name)
 }
@@ -232,15 +169,17 @@ fn checked_scheme(text: &str) -> Result<String, PropertyError> {
     if text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(text.to_owned());
     }
-    Err(PropertyError::NotAScheme(text.to_owned()))
+    Err(PropertyError(format!(
+        "HeaderScheme {text:?} is not one word of visible ASCII characters"
+    )))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn properties() -> Properties {
-        Properties {
+    fn properties() -> EndpointProperties {
+        EndpointProperties {
             aura_base_url: "https://panic.aura.services".into(),
             webhook_url: "https://example.com/aura/events".into(),
             events: vec!["NEW_CALLOUT".into(), "A_NEW_NAME".into()],
@@ -251,7 +190,7 @@ mod tests {
     }
 
     /// What is said to properties with one thing changed.
-    fn refused(change: impl FnOnce(&mut Properties)) -> String {
+    fn refused(change: impl FnOnce(&mut EndpointProperties)) -> String {
         let mut properties = properties();
         change(&mut properties);
         Endpoint::check(&properties).unwrap_err().to_string()
@@ -296,7 +235,7 @@ mod tests {
     }
 
     fn events(names: &[&str]) -> Vec<String> {
-        let properties = Properties {
+        let properties = EndpointProperties {
             events: names.iter().map(ToString::to_string).collect(),
             ..properties()
         };

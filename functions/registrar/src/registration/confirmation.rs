@@ -1,8 +1,8 @@
 //! What AURA says that it registered, compared with what it was asked for.
 //!
-//! By the time AURA answers it delivers to the new URL. Whoever failed then for a difference that
-//! does no harm would have the endpoint taken away from under AURA. So only another URL is an
-//! error: then AURA delivers elsewhere. Everything else is told, and somebody may look at it.
+//! By the time AURA answers, it delivers to the new URL. If the deployment failed then for a
+//! harmless difference, its rollback would remove the endpoint to which AURA delivers. So only
+//! another URL is an error: then AURA delivers elsewhere. Every other difference is logged.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -14,16 +14,16 @@ use url::Url;
 /// elsewhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Confirmation {
-    /// In what the answer differs.
+    /// The differences between the answer and what AURA was asked for.
     pub differences: Vec<String>,
-    /// What the answer doesn't say.
+    /// The fields that the answer lacks.
     pub not_told: Vec<&'static str>,
 }
 
-/// AURA registered another URL than it was asked for. From now on it delivers there.
+/// AURA registered another URL than it was asked for, and delivers there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("AURA registered another URL than it was asked for, and delivers there: ask AURA why")]
-pub struct OtherUrl;
+pub struct RegisteredElsewhere;
 
 impl Display for Confirmation {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -49,16 +49,13 @@ impl Display for Confirmation {
 
 /// Compares AURA's answer with what it was asked for.
 ///
-/// AURA's documentation shows the shape of the answer and not how complete it is: its example has
-/// no header in it, for one.
-///
-/// # Errors
-///
-/// [`OtherUrl`], if the answer names URLs and ours is not among them.
+/// AURA's documentation doesn't say how complete the answer is: its example has no header in it. So
+/// a missing field is no difference. It is an error if the answer names URLs and ours is not among
+/// them.
 pub fn compare(
     asked: &Registration,
     registered: &[RegisteredWebhook],
-) -> Result<Confirmation, OtherUrl> {
+) -> Result<Confirmation, RegisteredElsewhere> {
     let mut found = Confirmation::default();
     let is_its_url = |webhook: &&RegisteredWebhook| url_of(webhook).as_ref() == Some(&asked.url);
     let Some(webhook) = registered.iter().find(is_its_url).or(registered.first()) else {
@@ -67,7 +64,7 @@ pub fn compare(
     };
     match (&webhook.url, url_of(webhook)) {
         (_, Some(url)) if url == asked.url => {}
-        (_, Some(_)) => return Err(OtherUrl),
+        (_, Some(_)) => return Err(RegisteredElsewhere),
         (Some(_), None) => found.differences.push("a url that is none".to_owned()),
         (None, None) => found.not_told.push("url"),
     }
@@ -131,8 +128,7 @@ impl Confirmation {
         self.note_more(more, "headers that were not asked for");
     }
 
-    /// Notes how many there are of what nobody asked for. AURA's own words are not repeated: a
-    /// name may hold anything.
+    /// Notes how many names AURA added. The names are not repeated: they may hold anything.
     fn note_more(&mut self, count: usize, of_what: &str) {
         if count > 0 {
             self.differences.push(format!("{count} {of_what}"));
@@ -207,10 +203,10 @@ mod tests {
             "https://example.com/other",
             "https://example.org/aura/events",
         ] {
-            assert_eq!(compare(&asked(), &[at(other)]), Err(OtherUrl));
+            assert_eq!(compare(&asked(), &[at(other)]), Err(RegisteredElsewhere));
         }
         let others = [at("https://example.com/a"), at("https://example.com/b")];
-        assert_eq!(compare(&asked(), &others), Err(OtherUrl));
+        assert_eq!(compare(&asked(), &others), Err(RegisteredElsewhere));
     }
 
     type Change = fn(&mut RegisteredWebhook);

@@ -5,11 +5,11 @@
 //! 3. the registration: from the moment AURA answers, all events go there;
 //! 4. the confirmation: AURA's answer doesn't say that it delivers elsewhere.
 //!
-//! Whatever fails before the third leaves AURA's registration as it was. So does a stack that has
-//! moved on since the first: a late registration would undo what came after it.
+//! A failure before the third step leaves AURA's registration as it was. So does a stack that has
+//! moved on since the first step: a late registration would undo what came after it.
 //!
-//! What AURA answers "not now" to (408, 429, 5xx, or nothing) it is asked again, after a pause that
-//! is as long as AURA wishes, if there is so much time.
+//! When AURA answers "not now" (408, 429, 5xx, or nothing), it is asked again after a pause. The
+//! pause is as long as AURA wishes, if enough time is left.
 
 use std::time::Duration;
 
@@ -26,28 +26,31 @@ use shared::webhook::IllegalHeaderValue;
 use url::Url;
 
 use crate::canary::{CanaryError, CanarySender};
-use crate::config::Config;
-use crate::confirmation::{self, Confirmation, OtherUrl};
-use crate::endpoint::{Endpoint, PropertyError};
-use crate::journal::{Journal, Step};
-use crate::stack::{Snapshot, StackError};
+use crate::config::{Endpoint, PropertyError, RegistrarConfig};
+use crate::journal::{Journal, RegistrationStep};
+use crate::stack::{StackError, StackState};
 
-/// How often AURA is asked again, and the first pause; each next one is twice as long, and all
-/// have jitter.
+pub use confirmation::{Confirmation, RegisteredElsewhere};
+
+mod confirmation;
+
+/// How often AURA is asked again, and the first pause. Each pause is twice as long as the one
+/// before, with jitter.
 const TIMES_AGAIN: usize = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What the rest of a request takes at least when AURA was waited for: a canary and a registration.
+/// Time that must be left after a wait for AURA: a canary and a registration take so long.
 const TIME_FOR_THE_REST: Duration = Duration::from_secs(10);
 
-/// How long a role may take to be the same everywhere, and the longest pause meanwhile.
+/// How long IAM may take to apply a changed role everywhere, and the longest pause between two
+/// tries.
 const ROLE_PATIENCE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How IAM's refusals are coded, by each service in its way: `AccessDenied` and
+/// The part that all services' codes for IAM's refusals have in common: `AccessDenied` and
 /// `AccessDeniedException`.
 const NOT_PERMITTED: &str = "AccessDenied";
 
-/// Everything that a registration takes.
+/// What proves and registers: the clients and the configuration.
 #[derive(Debug)]
 pub struct Registrar {
     /// Reads and rotates the secrets.
@@ -59,7 +62,7 @@ pub struct Registrar {
     /// Calls AURA, and the endpoint.
     pub http: reqwest::Client,
     /// Which secrets, which stack, and what is deployed.
-    pub config: Config,
+    pub config: RegistrarConfig,
 }
 
 /// Why AURA doesn't deliver to the endpoint. The message becomes CloudFormation's `Reason`.
@@ -88,16 +91,16 @@ pub enum RegistrationError {
     Aura(#[from] PanicApiError),
     /// AURA registered another URL.
     #[error(transparent)]
-    OtherUrl(#[from] OtherUrl),
+    RegisteredElsewhere(#[from] RegisteredElsewhere),
     /// The stack is not in a state to register anything for.
     #[error(transparent)]
     Stack(#[from] StackError),
 }
 
 impl Registrar {
-    /// One with clients of its own. Calls nothing yet.
+    /// Makes the clients. Calls nothing yet.
     #[must_use]
-    pub fn new(sdk: &SdkConfig, http: reqwest::Client, config: Config) -> Self {
+    pub fn new(sdk: &SdkConfig, http: reqwest::Client, config: RegistrarConfig) -> Self {
         Self {
             secrets_manager: SecretsManager::new(sdk),
             cloudformation: CloudFormation::new(sdk),
@@ -107,11 +110,7 @@ impl Registrar {
         }
     }
 
-    /// A client of AURA whose credentials AURA takes: the first step.
-    ///
-    /// # Errors
-    ///
-    /// The credentials can't be read, or AURA doesn't take them.
+    /// Makes a client of AURA whose credentials AURA takes: the first step.
     pub async fn aura(
         &self,
         base_url: &Url,
@@ -127,15 +126,13 @@ impl Registrar {
             Ok(aura)
         };
         journal
-            .step(Step::Token, Box::pin(work), |_| "granted".to_owned())
+            .step(RegistrationStep::Token, Box::pin(work), |_| {
+                "granted".to_owned()
+            })
             .await
     }
 
-    /// Proves that what AURA is to be asked for works: the second step.
-    ///
-    /// # Errors
-    ///
-    /// The endpoint doesn't publish what it is sent.
+    /// Proves that the endpoint works which AURA is to be asked for: the second step.
     pub async fn prove(
         &self,
         registration: &Registration,
@@ -149,22 +146,17 @@ impl Registrar {
         };
         let work = Box::pin(canaries.send(registration, patience));
         journal
-            .step(Step::Canary, work, |()| "published".to_owned())
+            .step(RegistrationStep::Canary, work, |()| "published".to_owned())
             .await
     }
 
-    /// Points AURA at the endpoint, if the stack is as it was when this began: the third step, and
-    /// the fourth.
-    ///
-    /// # Errors
-    ///
-    /// The stack has moved on; AURA refuses, can't be reached, or says that it has registered
-    /// something else.
+    /// Points AURA at the endpoint and compares its answer: the third and the fourth step. `stack`
+    /// is how the stack was when the work began; if it has changed since, AURA is not asked.
     pub async fn register(
         &self,
         aura: &PanicApi,
         registration: &Registration,
-        stack: &Snapshot,
+        stack: &StackState,
         journal: &Journal,
     ) -> Result<(), RegistrationError> {
         let ask = async || {
@@ -181,40 +173,41 @@ impl Registrar {
         };
         let told = |_: &Vec<RegisteredWebhook>| "done".to_owned();
         let work = Box::pin(again(journal, ask));
-        let registered = journal.step(Step::Registration, work, told).await?;
+        let registered = journal
+            .step(RegistrationStep::Registration, work, told)
+            .await?;
         let compared = async { confirmation::compare(registration, &registered) };
         let told = ToString::to_string;
-        let confirmation = journal.step(Step::Confirmation, compared, told).await?;
+        let confirmation = journal
+            .step(RegistrationStep::Confirmation, compared, told)
+            .await?;
         if confirmation != Confirmation::default() {
             tracing::warn!(%confirmation, "AURA's answer is not quite what it was asked for");
         }
         Ok(())
     }
 
-    /// The stack, for who registers what is deployed outside a deployment. The environment may tell
-    /// what a deployment is about to register, and that may yet be rolled back.
-    ///
-    /// # Errors
-    ///
-    /// It is being changed, or nobody knows.
-    pub async fn settled_stack(&self) -> Result<Snapshot, RegistrationError> {
-        let stack = Snapshot::take(&self.cloudformation, &self.config.stack_id).await?;
+    /// The stack's state, for a registration outside a deployment: it is an error while the stack
+    /// is being changed. Then the environment may hold what is yet to be rolled back.
+    pub async fn settled_stack(&self) -> Result<StackState, RegistrationError> {
+        let stack = self.stack().await?;
         stack.expect_settled()?;
         Ok(stack)
     }
 
-    /// The endpoint as it is deployed.
-    ///
-    /// # Errors
-    ///
-    /// The function's environment can't be used.
+    /// Asks CloudFormation what it is doing with the stack.
+    pub async fn stack(&self) -> Result<StackState, RegistrationError> {
+        Ok(StackState::take(&self.cloudformation, &self.config.stack_id).await?)
+    }
+
+    /// Checks the endpoint that is deployed.
     pub fn endpoint(&self) -> Result<Endpoint, PropertyError> {
         Endpoint::check(&self.config.deployed)
     }
 }
 
-/// Asks AWS; again, for half a minute, while this function's role doesn't permit it: a deployment
-/// may have changed the role seconds ago, and it isn't the same everywhere yet.
+/// Calls AWS, and calls again for half a minute while this function's role doesn't permit it: a
+/// deployment may have changed the role seconds ago, and IAM hasn't applied it everywhere yet.
 pub async fn once_permitted<T, F>(call: impl FnMut() -> F) -> Result<T, RegistrationError>
 where
     F: Future<Output = Result<T, RegistrationError>>,
@@ -230,8 +223,8 @@ where
         .await
 }
 
-/// Calls AURA; again, after a pause, while AURA may recover and there is time for it. Doing it twice
-/// does no harm.
+/// Calls AURA, and calls again after a pause while AURA may recover and there is time for it. Each
+/// of the calls may be made twice.
 async fn again<T, F>(journal: &Journal, call: impl FnMut() -> F) -> Result<T, RegistrationError>
 where
     F: Future<Output = Result<T, RegistrationError>>,
