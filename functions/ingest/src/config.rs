@@ -7,7 +7,7 @@ use crate::source::AllowedSources;
 
 /// The function's configuration; template.yaml sets all of it.
 #[derive(Debug)]
-pub struct Config {
+pub struct IngestConfig {
     /// `INGEST_QUEUE_URL`: the FIFO queue that leads to the processor.
     pub ingest_queue_url: String,
     /// `QUARANTINE_QUEUE_URL`: where unreadable deliveries go.
@@ -23,7 +23,7 @@ pub struct Config {
     pub webhook_header: WebhookHeader,
 }
 
-impl Config {
+impl IngestConfig {
     /// Reads the configuration.
     ///
     /// # Errors

@@ -12,9 +12,9 @@ use shared::queue::{Destination, Outgoing};
 use uuid::{NoContext, Uuid};
 
 use crate::answer::{Answer, Refusal};
-use crate::auth::{AuthenticDelivery, Authenticator, NotAuthentic};
-use crate::metrics::RequestMetrics;
-use crate::request::{GatewayEvent, Request};
+use crate::auth::{AuthenticDelivery, Authenticator};
+use crate::metrics::IngestMetrics;
+use crate::request::{GatewayEvent, UnverifiedRequest};
 use crate::secret::SecretSource;
 use crate::source::AllowedSources;
 use crate::store::Store;
@@ -51,8 +51,8 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
     /// Answers one request. Never fails: API Gateway would answer an error in words of its own.
     pub async fn handle(&self, event: GatewayEvent) -> Response<Body> {
         let now = (self.now)();
-        let mut metrics = RequestMetrics::start(now).append_on_drop(self.metrics.clone());
-        let request = Request::read(&event, self.authenticator.header_name());
+        let mut metrics = IngestMetrics::start(now).append_on_drop(self.metrics.clone());
+        let request = UnverifiedRequest::read(&event, self.authenticator.header_name());
         drop(event);
         metrics.request(&request);
         let is_head = request.method == "HEAD";
@@ -68,9 +68,9 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
 
     async fn answer(
         &self,
-        request: Request,
+        request: UnverifiedRequest,
         now: Timestamp,
-        metrics: &mut RequestMetrics,
+        metrics: &mut IngestMetrics,
     ) -> Result<Answer, Refusal> {
         if request.path == HEALTH_PATH {
             expect_method(&request, "GET, HEAD")?;
@@ -86,7 +86,7 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
         let spilled = self.keep(&outgoing).await;
         drop(storing);
         let spilled = spilled?;
-        metrics.spilled(spilled);
+        metrics.spilled = spilled;
         // What had to be spilled has waited for long enough.
         if !spilled {
             self.authenticator.settled().await;
@@ -97,25 +97,21 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
     /// Decides, before anything of the body is read, whether a request is a delivery of AURA's.
     async fn admit(
         &self,
-        request: Request,
+        request: UnverifiedRequest,
         now: Timestamp,
-        metrics: &mut RequestMetrics,
+        metrics: &mut IngestMetrics,
     ) -> Result<AuthenticDelivery, Refusal> {
         let is_allowed = self.allowed_sources.allow(request.source);
         if !is_allowed && !canary::is_canarys_body(&request.body) {
             // AURA sends from elsewhere, or somebody has the secret: either is for an operator.
-            metrics.wrong_address(self.authenticator.seems_authentic(&request));
+            metrics.wrong_address = self.authenticator.seems_authentic(&request);
             return Err(Refusal::Forbidden);
         }
         if request.path != WEBHOOK_PATH {
             return Err(Refusal::NotFound);
         }
         expect_method(&request, "POST")?;
-        let authentic = self.authenticator.authenticate(request, now).await;
-        let delivery = authentic.map_err(|not_authentic| match not_authentic {
-            NotAuthentic::WrongSecret => Refusal::Unauthorized,
-            NotAuthentic::SecretUnknown => Refusal::SecretUnavailable,
-        })?;
+        let delivery = self.authenticator.authenticate(request, now).await?;
         // After the secret: what is too large and AURA's is lost, and must not drown in noise.
         if delivery.body().len() > MAX_QUEUED_BYTES {
             return Err(Refusal::TooLarge);
@@ -141,7 +137,7 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
 }
 
 /// `allowed` is what the header `Allow` says, too.
-fn expect_method(request: &Request, allowed: &'static str) -> Result<(), Refusal> {
+fn expect_method(request: &UnverifiedRequest, allowed: &'static str) -> Result<(), Refusal> {
     if allowed.split(", ").any(|method| method == request.method) {
         return Ok(());
     }
@@ -150,7 +146,7 @@ fn expect_method(request: &Request, allowed: &'static str) -> Result<(), Refusal
 
 /// Reads as much of a delivery as routing needs: what can be read is for the ingest queue, what
 /// can't is for the quarantine.
-fn read(arrival: &Arrival, metrics: &mut RequestMetrics) -> Result<(Outgoing, Answer), Refusal> {
+fn read(arrival: &Arrival, metrics: &mut IngestMetrics) -> Result<(Outgoing, Answer), Refusal> {
     let body = arrival.delivery.body();
     let parsed = event::parse(body);
     metrics.delivery(arrival.id, parsed.as_ref().map(|(event, _)| event));

@@ -1,7 +1,7 @@
 //! Ingest: authenticates AURA's deliveries and makes them durable before it answers.
 //!
 //! AURA asks once. A delivery goes down these steps, and each step's type says what is known of
-//! it: a [`request::Request`] came in from anywhere, an [`auth::AuthenticDelivery`] carried
+//! it: a [`request::UnverifiedRequest`] came in from anywhere, an [`auth::AuthenticDelivery`] carried
 //! the secret, and a 202 says that a queue or the spill has confirmed it.
 //!
 //! 1. the event that API Gateway hands over ([`request`]), and of it the source address, path and

@@ -11,12 +11,12 @@ use shared::event::{Event, Unreadable};
 use uuid::Uuid;
 
 use crate::answer::{Answer, Refusal};
-use crate::request::Request;
+use crate::request::UnverifiedRequest;
 
 /// One request: its log line and its metrics. Holds nothing of the payload but documented names.
 #[metrics(rename_all = "PascalCase")]
 #[derive(Debug)]
-pub struct RequestMetrics {
+pub struct IngestMetrics {
     #[metrics(timestamp)]
     timestamp: SystemTime,
     function: &'static str,
@@ -32,10 +32,10 @@ pub struct RequestMetrics {
     accepted: bool,
     quarantined: bool,
     /// The queue could not be reached: it waits in the spill.
-    spilled: bool,
+    pub spilled: bool,
     forbidden: bool,
     /// It was forbidden though it carried the secret.
-    wrong_address: bool,
+    pub wrong_address: bool,
     unauthorized: bool,
     /// The secret could not be read, and the value that was sent is none of those known.
     secret_undecided: bool,
@@ -53,7 +53,7 @@ pub struct RequestMetrics {
     store_time: Stopwatch,
 }
 
-impl RequestMetrics {
+impl IngestMetrics {
     /// Starts the clock.
     #[must_use]
     pub fn start(now: Timestamp) -> Self {
@@ -84,7 +84,7 @@ impl RequestMetrics {
     }
 
     /// Notes what came in.
-    pub fn request(&mut self, request: &Request) {
+    pub fn request(&mut self, request: &UnverifiedRequest) {
         self.size = request.body.len();
         self.dropped_headers = request.dropped_headers;
     }
@@ -105,16 +105,6 @@ impl RequestMetrics {
     /// Starts the clock of the store; it stops when the guard is dropped.
     pub fn storing(&mut self) -> impl Drop + use<'_> {
         self.store_time.start()
-    }
-
-    /// Notes whether it is the spill that has it.
-    pub fn spilled(&mut self, spilled: bool) {
-        self.spilled = spilled;
-    }
-
-    /// Notes whether a request from a forbidden address carried the secret.
-    pub fn wrong_address(&mut self, has_secret: bool) {
-        self.wrong_address = has_secret;
     }
 
     /// Notes the answer.

@@ -38,7 +38,7 @@ impl fmt::Debug for GatewayEvent {
 
 /// What the handler needs of a request. Nothing of it is trusted but [`Self::source`].
 #[derive(Debug, Default)]
-pub struct Request {
+pub struct UnverifiedRequest {
     /// The HTTP method; empty if there was none.
     pub method: String,
     /// The path as it was sent; empty if there was none.
@@ -53,7 +53,7 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-impl Request {
+impl UnverifiedRequest {
     /// Reads what there is. `credentials` is the header that carries the secret.
     #[must_use]
     pub fn read(event: &GatewayEvent, credentials: &HeaderName) -> Self {

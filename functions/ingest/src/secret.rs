@@ -65,7 +65,7 @@ impl SecretSource for SecretsManager {
 
 /// What is known of a value that a request gave as the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SecretVerdict {
     /// It is one of the secret's values.
     Valid,
     /// It is none of them.
@@ -80,7 +80,7 @@ pub enum Verdict {
 pub struct ValidValues<S> {
     header: WebhookHeader,
     source: S,
-    known: RwLock<Known>,
+    known: RwLock<KnownValues>,
     /// The last reading that was begun; held while it is under way.
     reading: Mutex<Option<Reading>>,
 }
@@ -94,7 +94,7 @@ struct Reading {
 
 /// What was read so far.
 #[derive(Debug, Default)]
-struct Known {
+struct KnownValues {
     values: Vec<SecretString>,
     /// When all versions were last read.
     complete_at: Option<Timestamp>,
@@ -140,20 +140,20 @@ impl<S: SecretSource> ValidValues<S> {
 
     /// Whether `given` is one of the values that are known, without asking anybody.
     pub fn knows(&self, given: &[u8]) -> bool {
-        self.known(|known| known.verdict(given)) == Verdict::Valid
+        self.known(|known| known.verdict(given)) == SecretVerdict::Valid
     }
 
     /// Says what is known of `given`, and reads the values again if need be.
-    pub async fn check(self: &Arc<Self>, given: &[u8], now: Timestamp) -> Verdict {
+    pub async fn check(self: &Arc<Self>, given: &[u8], now: Timestamp) -> SecretVerdict {
         let (verdict, old) = self.known(|known| (known.verdict(given), known.is_old(now)));
         match verdict {
-            Verdict::Valid if old => {
+            SecretVerdict::Valid if old => {
                 drop(self.read_in_background(now, Some(REFRESH_INTERVAL)));
-                Verdict::Valid
+                SecretVerdict::Valid
             }
-            Verdict::Valid => Verdict::Valid,
-            Verdict::Wrong => self.check_again(given, now, REFRESH_INTERVAL).await,
-            Verdict::Undecided => self.check_again(given, now, FAILED_READ_INTERVAL).await,
+            SecretVerdict::Valid => SecretVerdict::Valid,
+            SecretVerdict::Wrong => self.check_again(given, now, REFRESH_INTERVAL).await,
+            SecretVerdict::Undecided => self.check_again(given, now, FAILED_READ_INTERVAL).await,
         }
     }
 
@@ -162,12 +162,12 @@ impl<S: SecretSource> ValidValues<S> {
         given: &[u8],
         now: Timestamp,
         interval: SignedDuration,
-    ) -> Verdict {
+    ) -> SecretVerdict {
         let reading = self.read_in_background(now, Some(interval));
         let in_time = timeout(limits::SECRET_WAIT, reading).await.is_ok();
         match self.known(|known| known.verdict(given)) {
             // Too long is as good as failed.
-            Verdict::Wrong if !in_time => Verdict::Undecided,
+            SecretVerdict::Wrong if !in_time => SecretVerdict::Undecided,
             verdict => verdict,
         }
     }
@@ -247,7 +247,7 @@ impl<S: SecretSource> ValidValues<S> {
         Some(secret)
     }
 
-    fn known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+    fn known<T>(&self, look: impl FnOnce(&KnownValues) -> T) -> T {
         look(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -265,15 +265,15 @@ impl Reading {
     }
 }
 
-impl Known {
-    fn verdict(&self, given: &[u8]) -> Verdict {
+impl KnownValues {
+    fn verdict(&self, given: &[u8]) -> SecretVerdict {
         let all_are_known = self.complete_at.is_some() && !self.has_failed;
         if self.has(given) {
-            Verdict::Valid
+            SecretVerdict::Valid
         } else if all_are_known && !self.values.is_empty() {
-            Verdict::Wrong
+            SecretVerdict::Wrong
         } else {
-            Verdict::Undecided
+            SecretVerdict::Undecided
         }
     }
 

@@ -57,13 +57,13 @@ mod tests {
 
     use super::*;
     use crate::fakes;
-    use crate::promises::Sent;
+    use crate::promises::SentRequest;
 
     #[tokio::test]
     async fn a_panic_is_answered_503_and_says_nothing() {
         let mut ingest = fakes::ingest().await;
         ingest.now = || panic!("a phone number");
-        let event = Sent::delivery(Vec::new()).event();
+        let event = SentRequest::delivery(Vec::new()).event();
         let response = answer(Arc::new(ingest), event).await;
         assert_eq!(response.status(), 503);
         let body = String::from_utf8(response.body().to_vec()).unwrap();

@@ -11,7 +11,7 @@ use shared::ledger::spill::Spill;
 use shared::queue::{Destination, Outgoing, Queue};
 use tokio::task::JoinHandle;
 
-use crate::config::Config;
+use crate::config::IngestConfig;
 use crate::limits;
 
 /// The places that `ingest` stores to.
@@ -34,7 +34,7 @@ pub struct AwsStore {
 impl AwsStore {
     /// The store that the configuration names.
     #[must_use]
-    pub fn new(sdk: &SdkConfig, config: &Config) -> Self {
+    pub fn new(sdk: &SdkConfig, config: &IngestConfig) -> Self {
         let sqs = sqs::Builder::from(&limits::QUEUE.applied_to(sdk));
         let sqs = aws_sdk_sqs::Client::from_conf(sqs.retry_partition(every_retry()).build());
         let dynamodb = dynamodb::Builder::from(&limits::SPILL.applied_to(sdk));
