@@ -3,6 +3,7 @@
 use aura_sim::{AuraSim, Options};
 use serde_json::json;
 
+use super::answer::hide;
 use super::*;
 
 mod contract;
@@ -196,7 +197,6 @@ async fn callouts_are_read_in_both_forms() {
     };
     assert_eq!(active.id, Some(id.clone()));
     assert_eq!(active.status.as_deref(), Some("created"));
-    assert!(client.callout_events(&id).await.unwrap().is_empty());
 }
 
 #[tokio::test]

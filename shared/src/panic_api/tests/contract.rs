@@ -15,7 +15,6 @@ const TOKEN: &str = "POST /oauth/token";
 const REGISTER: &str = "POST /notifiers/webhooks";
 const ACTIVE: &str = "GET /callouts/activeCallouts";
 const GET: &str = "GET /callouts/{id}";
-const EVENTS: &str = "GET /callouts/{id}/events";
 
 /// A stand-in, and a client of it that has called nothing yet.
 struct Stage {
@@ -650,15 +649,6 @@ async fn a_list_that_comes_without_a_body_is_empty() {
         stage.reply(ACTIVE, status, Value::Null).await;
         let active = stage.client.active_callouts().await.unwrap();
         assert!(active.callouts.is_empty() && active.unreadable == 0);
-        stage.reply(EVENTS, status, Value::Null).await;
-        assert!(
-            stage
-                .client
-                .callout_events("5003")
-                .await
-                .unwrap()
-                .is_empty()
-        );
     }
 }
 
