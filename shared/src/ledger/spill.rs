@@ -1,14 +1,14 @@
-//! The spill: where a delivery waits, in the ledger table, when its queue can't be reached.
+//! The spill: where a delivery waits, in the ledger table, while its queue can't be reached.
 //!
-//! What waits is the very message that its queue didn't take, so that sending it later needs no
-//! knowledge of how it was made. Should the queue have had it all along, its deduplication id keeps
-//! it one message for five minutes, and the ledger keeps it one event after that; the quarantine,
-//! which has no ledger, then holds it twice, with one `deliveryId`.
+//! The spill holds the very message that the queue didn't take, so that sending it later needs no
+//! knowledge of how it was made. If the queue had it all along, its deduplication id keeps it one
+//! message for five minutes, and the ledger keeps it one event after that. The quarantine has no
+//! ledger: it then holds the message twice, with one `deliveryId`.
 //!
-//! A delivery's shard and id are the table's own keys: a query on one shard gives its deliveries
+//! A delivery's shard and id are the table's own keys: a query on one shard returns its deliveries
 //! oldest first, because their ids are UUIDv7. The shards keep a burst off a single partition of
-//! DynamoDB; a message group has one of them, so that its order is kept. No entity's key starts
-//! with `spill/`: entities' keys escape the slash.
+//! DynamoDB. All deliveries of one message group are in one shard, which keeps their order. No entity's
+//! key starts with `spill/`, because entities' keys escape the slash.
 //!
 //! | attribute | holds |
 //! | --- | --- |
@@ -25,6 +25,7 @@
 mod items;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
 use jiff::Timestamp;
 
@@ -33,9 +34,6 @@ use super::Malformed;
 use super::table::Attributes;
 use crate::aws::CallError;
 use crate::queue::Outgoing;
-
-/// Changes all items that it names, or none.
-const TRANSACTION: &str = "TransactWriteItems";
 
 /// The spill in the ledger table.
 #[derive(Debug, Clone)]
@@ -58,38 +56,39 @@ impl Spill {
     /// DynamoDB has not confirmed it.
     pub async fn put(&self, delivery: &Outgoing) -> Result<(), CallError> {
         match <[Attributes; 1]>::try_from(items_of(delivery)) {
-            Ok([item]) => self.put_item(item).await,
-            Err(items) => self.put_items(items).await,
+            Ok([item]) => {
+                let call = self.client.put_item().table_name(&self.table);
+                let answer = call.set_item(Some(item)).send().await;
+                answer.map_err(CallError::of("spill", "PutItem"))?;
+                Ok(())
+            }
+            Err(items) => {
+                let put = |item| {
+                    let put = Put::builder().table_name(&self.table).set_item(Some(item));
+                    Ok(TransactWriteItem::builder().put(put.build()?).build())
+                };
+                self.change(items.into_iter().map(put).collect()).await
+            }
         }
     }
 
-    /// Not a transaction of one: that costs twice as much, and the SDK doesn't retry one that was
-    /// throttled.
-    async fn put_item(&self, item: Attributes) -> Result<(), CallError> {
-        let call = self.client.put_item().table_name(&self.table);
-        let answer = call.set_item(Some(item)).send().await;
-        answer.map_err(CallError::of("spill", "PutItem"))?;
+    /// Changes several items, all of them or none. A single item is not changed this way: a transaction
+    /// costs twice as much, and the SDK doesn't retry one that was throttled.
+    async fn change(
+        &self,
+        changes: Result<Vec<TransactWriteItem>, BuildError>,
+    ) -> Result<(), CallError> {
+        const OPERATION: &str = "TransactWriteItems";
+        let changes = changes.map_err(CallError::not_built("spill", OPERATION))?;
+        let call = self.client.transact_write_items();
+        let answer = call.set_transact_items(Some(changes)).send().await;
+        answer.map_err(CallError::of("spill", OPERATION))?;
         Ok(())
     }
 
-    async fn put_items(&self, items: Vec<Attributes>) -> Result<(), CallError> {
-        let mut call = self.client.transact_write_items();
-        for item in items {
-            let put = Put::builder().table_name(&self.table).set_item(Some(item));
-            let put = put
-                .build()
-                .map_err(CallError::not_built("spill", TRANSACTION))?;
-            call = call.transact_items(TransactWriteItem::builder().put(put).build());
-        }
-        call.send()
-            .await
-            .map_err(CallError::of("spill", TRANSACTION))?;
-        Ok(())
-    }
-
-    /// Up to `limit` deliveries of one shard (below [`SHARDS`](super::SHARDS)), oldest first, that stand behind
-    /// `after`, which a delivery of an earlier page says of itself. One that can't be read hides no
-    /// other.
+    /// Reads up to `limit` deliveries of one shard (below [`SHARDS`](super::SHARDS)), oldest first.
+    /// They stand behind `after`, the position of a delivery of an earlier page. One that can't be read
+    /// hides no other.
     ///
     /// # Errors
     ///
@@ -100,15 +99,15 @@ impl Spill {
         after: Option<&SpillPosition>,
         limit: usize,
     ) -> Result<Vec<Spilled>, CallError> {
-        let after = after.map_or("", |place| place.0.as_str());
+        // No key is smaller than a space.
+        let after = after.map_or(" ", |position| position.0.as_str());
         let mut items = self
             .client
             .query()
             .table_name(&self.table)
             .key_condition_expression("pk = :shard AND sk > :after")
             .expression_attribute_values(":shard", text(partition(shard)))
-            // No key is empty, and none is smaller than a space.
-            .expression_attribute_values(":after", text(if after.is_empty() { " " } else { after }))
+            .expression_attribute_values(":after", text(after))
             .consistent_read(true)
             .into_paginator()
             .items()
@@ -134,43 +133,28 @@ impl Spill {
     ///
     /// DynamoDB has not confirmed it.
     pub async fn remove(&self, delivery: &Outgoing) -> Result<(), CallError> {
-        match parts(&delivery.message.body).len() {
-            1 => self.remove_item(key(delivery, 0)).await,
-            _ => self.remove_items(delivery).await,
+        let count = parts(&delivery.message.body).len();
+        if count == 1 {
+            let call = self.client.delete_item().table_name(&self.table);
+            let answer = call.set_key(Some(key(delivery, 0))).send().await;
+            answer.map_err(CallError::of("spill", "DeleteItem"))?;
+            return Ok(());
         }
-    }
-
-    /// Not a transaction of one; see [`Self::put_item`].
-    async fn remove_item(&self, key: Attributes) -> Result<(), CallError> {
-        let call = self.client.delete_item().table_name(&self.table);
-        let answer = call.set_key(Some(key)).send().await;
-        answer.map_err(CallError::of("spill", "DeleteItem"))?;
-        Ok(())
-    }
-
-    async fn remove_items(&self, delivery: &Outgoing) -> Result<(), CallError> {
-        let mut call = self.client.transact_write_items();
-        for part in 0..parts(&delivery.message.body).len() {
-            let delete = Delete::builder()
-                .table_name(&self.table)
-                .set_key(Some(key(delivery, part)))
-                .build()
-                .map_err(CallError::not_built("spill", TRANSACTION))?;
-            call = call.transact_items(TransactWriteItem::builder().delete(delete).build());
-        }
-        call.send()
-            .await
-            .map_err(CallError::of("spill", TRANSACTION))?;
-        Ok(())
+        let delete = |part| {
+            let delete = Delete::builder().table_name(&self.table);
+            let delete = delete.set_key(Some(key(delivery, part)));
+            Ok(TransactWriteItem::builder().delete(delete.build()?).build())
+        };
+        self.change((0..count).map(delete).collect()).await
     }
 }
 
-/// What waits in the spill.
+/// A delivery that waits in the spill, or what stands in its place.
 #[derive(Debug)]
 pub enum Spilled {
     /// A delivery.
     Delivery(Outgoing),
-    /// An item that isn't one of this version's. It stays where it is, as the only copy.
+    /// An item that this version can't read. It stays where it is, as the only copy.
     Unreadable {
         /// Its sort key.
         sort_key: String,
@@ -179,7 +163,7 @@ pub enum Spilled {
     },
 }
 
-/// Where in a shard something stands.
+/// The position of a delivery in its shard.
 #[derive(Debug, Clone)]
 pub struct SpillPosition(String);
 
@@ -194,7 +178,7 @@ impl Spilled {
         }
     }
 
-    /// Where it stands, its last part included.
+    /// The position behind its last part.
     #[must_use]
     pub fn place(&self) -> SpillPosition {
         SpillPosition(match self {
@@ -204,7 +188,7 @@ impl Spilled {
         })
     }
 
-    /// When it arrived, as far as its key says so.
+    /// The time of arrival that its key holds, if its key is a delivery's.
     #[must_use]
     pub fn arrived_at(&self) -> Option<Timestamp> {
         let id = match self {

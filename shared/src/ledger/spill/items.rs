@@ -1,4 +1,5 @@
-//! A delivery as the items that hold it: the first one with all of it but the rest of a large body.
+//! How a delivery is written to and read from the items of the table. The first item holds everything
+//! but the further parts of a large body.
 
 use std::collections::BTreeMap;
 
@@ -61,18 +62,14 @@ pub(super) fn parts(body: &str) -> Vec<&str> {
 }
 
 pub(super) fn items_of(delivery: &Outgoing) -> Vec<Attributes> {
-    let Outgoing {
-        destination,
-        message,
-        ..
-    } = delivery;
+    let message = &delivery.message;
     let parts = parts(&message.body);
     let count = parts.len();
     let item_of = |(number, part): (usize, &str)| {
         let mut item = key(delivery, number);
         item.insert("body".to_owned(), text(part));
         if number == 0 {
-            item.insert("destination".to_owned(), text(destination.name()));
+            item.insert("destination".to_owned(), text(delivery.destination.name()));
             item.insert("parts".to_owned(), AttributeValue::N(count.to_string()));
             item.extend(envelope_of(message));
         }
@@ -83,12 +80,6 @@ pub(super) fn items_of(delivery: &Outgoing) -> Vec<Attributes> {
 
 /// All of a message but its body.
 fn envelope_of(message: &Message) -> Attributes {
-    let mut item = Attributes::new();
-    item.insert("groupId".to_owned(), text(&message.group_id));
-    item.insert(
-        "deduplicationId".to_owned(),
-        text(&message.deduplication_id),
-    );
     let attributes = message.attributes.iter().map(|(name, value)| {
         let value = match value {
             MessageAttribute::Text(value) => text(value),
@@ -96,11 +87,13 @@ fn envelope_of(message: &Message) -> Attributes {
         };
         (name.clone(), value)
     });
-    item.insert(
-        "attributes".to_owned(),
-        AttributeValue::M(attributes.collect()),
-    );
-    item
+    let attributes = AttributeValue::M(attributes.collect());
+    let id = &message.deduplication_id;
+    Attributes::from([
+        ("groupId".to_owned(), text(&message.group_id)),
+        ("deduplicationId".to_owned(), text(id)),
+        ("attributes".to_owned(), attributes),
+    ])
 }
 
 pub(super) fn read(head: &Attributes, body: String) -> Result<Outgoing, Malformed> {
