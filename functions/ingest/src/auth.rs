@@ -1,4 +1,4 @@
-//! Who gets in: a delivery that carries the registered header, once, with a valid value.
+//! The authentication of a delivery: it carries the registered header exactly once, with a valid value.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub struct AuthenticDelivery {
 }
 
 impl<S: SecretSource> Authenticator<S> {
-    /// Lets in what carries one of the valid values. While none is known it lets in nobody.
+    /// Lets in requests with one of the valid values. While no value is known it lets in nobody.
     #[must_use]
     pub fn new(valid: Arc<ValidValues<S>>) -> Self {
         Self { valid }
@@ -54,21 +54,21 @@ impl<S: SecretSource> Authenticator<S> {
         }
     }
 
-    /// Waits a little for what a check has begun and didn't need; see [`crate::secret`].
+    /// Waits a little for a reading of the secret that a check began in the background.
     pub async fn settled(&self) {
         self.valid.settled().await;
     }
 
-    /// Whether a request carries the secret, as far as is known without asking anybody: enough to
-    /// tell an operator, not to let it in.
+    /// Whether a request carries a value that is known already. That is enough to tell an operator, and
+    /// not enough to let the request in.
     #[must_use]
     pub fn seems_authentic(&self, request: &UnverifiedRequest) -> bool {
         self.given(request)
             .is_some_and(|given| self.valid.knows(given))
     }
 
-    /// The secret that a request gives, if its header is text and has the scheme. API Gateway joins
-    /// the values of a header that is given twice by a comma, which makes them a wrong one.
+    /// The secret in a request's header, if the header is text and has the scheme. API Gateway joins the
+    /// values of a header that is sent twice with a comma, and the joined value is wrong.
     fn given<'a>(&self, request: &'a UnverifiedRequest) -> Option<&'a [u8]> {
         let [only] = request.credentials.as_slice() else {
             return None;

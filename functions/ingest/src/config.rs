@@ -1,4 +1,4 @@
-//! What `ingest` is told by its environment.
+//! The configuration of `ingest`, from its environment.
 
 use shared::config::{ConfigError, Environment};
 use shared::webhook::WebhookHeader;
@@ -14,8 +14,7 @@ pub struct IngestConfig {
     pub quarantine_queue_url: String,
     /// `LEDGER_TABLE_NAME`: the table that holds the spill.
     pub ledger_table: String,
-    /// `ALLOWED_SOURCE_CIDRS`: where deliveries may come from; anywhere if it is empty or
-    /// `any`.
+    /// `ALLOWED_SOURCE_CIDRS`: where deliveries may come from. If it is empty or `any`, from anywhere.
     pub allowed_sources: AllowedSources,
     /// `WEBHOOK_SECRET_ARN`: the secret that AURA sends in the header.
     pub webhook_secret_arn: String,
