@@ -126,7 +126,7 @@ impl OpenCallouts {
             match read(&item) {
                 Ok(callout) => open.push(callout),
                 Err(error) => {
-                    tracing::error!(%error, shard, "an open callout could not be read and was skipped")
+                    tracing::error!(%error, shard, "an open callout was skipped");
                 }
             }
         }
