@@ -59,10 +59,6 @@ impl Environment {
     }
 
     /// Reads a variable that must be set.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError::Missing`] when it is absent or empty.
     pub fn required(&self, name: &'static str) -> Result<&str, ConfigError> {
         self.optional(name).ok_or(ConfigError::Missing { name })
     }

@@ -169,10 +169,6 @@ pub enum Unreadable {
 }
 
 /// Reads an event from a raw body.
-///
-/// # Errors
-///
-/// Says why the body can't be routed; see [`Unreadable`].
 pub fn parse(body: &[u8]) -> Result<(Event, &RawValue), Unreadable> {
     let text = std::str::from_utf8(body).map_err(|_| Unreadable::NotUtf8)?;
     // RFC 8259 lets a reader ignore a byte order mark: no reason to refuse an emergency.
@@ -185,10 +181,6 @@ pub fn parse(body: &[u8]) -> Result<(Event, &RawValue), Unreadable> {
 }
 
 /// Reads an event from a payload that is known to be JSON.
-///
-/// # Errors
-///
-/// Says why the payload can't be routed; see [`Unreadable`].
 pub fn parse_payload(payload: &RawValue) -> Result<Event, Unreadable> {
     if !is_object(payload) {
         return Err(Unreadable::NotAnObject);

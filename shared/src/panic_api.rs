@@ -74,10 +74,6 @@ impl PanicApi {
     }
 
     /// Proves the credentials: gets a token, unless there is a good one.
-    ///
-    /// # Errors
-    ///
-    /// See [`PanicApiError`].
     pub async fn authenticate(&self) -> Result<(), PanicApiError> {
         self.token().await?;
         Ok(())
@@ -129,10 +125,6 @@ impl PanicApi {
     }
 
     /// Every active callout of this customer source.
-    ///
-    /// # Errors
-    ///
-    /// See [`PanicApiError`].
     pub async fn active_callouts(&self) -> Result<ActiveCallouts, PanicApiError> {
         let call = "Get active callouts";
         let request = self.request(Method::GET, &["callouts", "activeCallouts"]);

@@ -82,10 +82,6 @@ impl Queue {
     }
 
     /// Sends a message. When this returns `Ok`, SQS has it.
-    ///
-    /// # Errors
-    ///
-    /// SQS has not confirmed it.
     pub async fn send(&self, message: &Message) -> Result<(), CallError> {
         let mut call = self
             .client

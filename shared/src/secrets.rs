@@ -72,10 +72,6 @@ pub async fn read(client: &Client, arn: &str) -> Result<SecretString, SecretErro
 }
 
 /// Reads the current version of a secret.
-///
-/// # Errors
-///
-/// As for [`read`].
 pub async fn read_current(client: &Client, arn: &str) -> Result<SecretVersion, SecretError> {
     let version = read_stage(client, arn, VersionStage::Current).await?;
     version.ok_or_else(|| SecretError::Unreadable {
@@ -85,10 +81,6 @@ pub async fn read_current(client: &Client, arn: &str) -> Result<SecretVersion, S
 }
 
 /// Reads the version that a secret has at a stage. `None` if it has none there, or none with a value.
-///
-/// # Errors
-///
-/// As for [`read`].
 pub async fn read_stage(
     client: &Client,
     arn: &str,

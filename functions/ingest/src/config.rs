@@ -24,10 +24,6 @@ pub struct IngestConfig {
 
 impl IngestConfig {
     /// Reads the configuration.
-    ///
-    /// # Errors
-    ///
-    /// Names the first variable that is missing or wrong.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             ingest_queue_url: environment.required("INGEST_QUEUE_URL")?.to_owned(),

@@ -15,10 +15,6 @@ use crate::store::Store;
 ///
 /// `lambda_http::run` isn't used: it makes an HTTP request of the event first, which fails or panics if a
 /// header, the host, the query or the body is malformed, and then API Gateway answers 502.
-///
-/// # Errors
-///
-/// Lambda's Runtime API can't be reached.
 pub async fn run<V: SecretSource, S: Store + 'static>(ingest: Ingest<V, S>) -> Result<(), Error> {
     let ingest = Arc::new(ingest);
     let service = service_fn(move |event: LambdaEvent<GatewayEvent>| {

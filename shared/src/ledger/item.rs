@@ -146,10 +146,6 @@ impl ItemAttribute {
 
 impl Item {
     /// The state of the event.
-    ///
-    /// # Errors
-    ///
-    /// The item isn't as this version writes it.
     pub fn state(&self) -> Result<State, Malformed> {
         match self.text(ItemAttribute::State)? {
             CLAIMED => Ok(State::Claimed {
@@ -162,10 +158,6 @@ impl Item {
     }
 
     /// The claim that was granted last.
-    ///
-    /// # Errors
-    ///
-    /// The item isn't as this version writes it.
     pub fn claim(&self) -> Result<Claim, Malformed> {
         let owner: Result<Uuid, _> = self.text(ItemAttribute::Owner)?.parse();
         let attempt = self.number(ItemAttribute::Attempt)?.try_into();
@@ -188,10 +180,6 @@ impl Item {
     }
 
     /// Digest of the payload that was claimed last.
-    ///
-    /// # Errors
-    ///
-    /// The item isn't as this version writes it.
     pub fn digest(&self) -> Result<&str, Malformed> {
         self.text(ItemAttribute::Digest)
     }
@@ -203,19 +191,11 @@ impl Item {
     }
 
     /// When it was marked published.
-    ///
-    /// # Errors
-    ///
-    /// It isn't published, or isn't as this version writes it.
     pub fn published_at(&self) -> Result<Timestamp, Malformed> {
         self.time(ItemAttribute::PublishedAt)
     }
 
     /// Whether DynamoDB's TTL may have removed it.
-    ///
-    /// # Errors
-    ///
-    /// The item isn't as this version writes it.
     pub fn has_expired(&self, now: Timestamp) -> Result<bool, Malformed> {
         Ok(self.number(ItemAttribute::ExpiresAt)? <= now.as_second())
     }

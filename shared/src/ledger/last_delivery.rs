@@ -30,10 +30,6 @@ impl LastDelivery {
     }
 
     /// Notes that a delivery of AURA's arrived. If a later one is noted already, that one stays.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB has not confirmed it.
     pub async fn delivered(&self, at: Timestamp) -> Result<(), CallError> {
         let answer = self
             .client
@@ -50,10 +46,6 @@ impl LastDelivery {
     }
 
     /// Reads when AURA's last delivery arrived. `None` if none ever did.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB doesn't answer.
     pub async fn last(&self) -> Result<Option<Timestamp>, CallError> {
         let answer = self
             .client

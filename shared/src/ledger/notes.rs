@@ -78,10 +78,6 @@ impl Notes {
     }
 
     /// Writes a note, or extends it until `expires_at` if it is there.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB has not confirmed it.
     pub async fn write(&self, note: &Note, expires_at: Timestamp) -> Result<(), CallError> {
         let expires_at = AttributeValue::N(expires_at.as_second().to_string());
         self.client
@@ -98,10 +94,6 @@ impl Notes {
 
     /// Looks up at most a hundred notes, all different, by one consistent read. DynamoDB may leave some
     /// unread.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB doesn't answer.
     pub async fn look_up(&self, notes: &[Note]) -> Result<NoteLookup, CallError> {
         let keys = KeysAndAttributes::builder()
             .set_keys(Some(notes.iter().map(Note::key).collect()))
@@ -125,10 +117,6 @@ impl Notes {
     }
 
     /// Looks up a note that nobody writes, so that the first batch finds a connection.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB doesn't answer.
     pub async fn connect(&self) -> Result<(), CallError> {
         self.look_up(&[Note("nothing".to_owned())]).await?;
         Ok(())

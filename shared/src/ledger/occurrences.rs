@@ -47,10 +47,6 @@ impl Occurrences {
     }
 
     /// Claims in memory, as [`EventLedger`](super::EventLedger) does in the table.
-    ///
-    /// # Errors
-    ///
-    /// An item isn't as this version writes it.
     pub fn claim(
         &mut self,
         request: &ClaimRequest,
@@ -78,10 +74,6 @@ impl Occurrences {
     ///
     /// The reconciler words an event in its own way. So a payload of the reconciler's that differs from
     /// AURA's is no conflict, whichever came first.
-    ///
-    /// # Errors
-    ///
-    /// An item isn't as this version writes it.
     pub fn after_refusal(
         &self,
         refused: u32,

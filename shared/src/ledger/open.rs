@@ -54,20 +54,12 @@ impl OpenCallouts {
     }
 
     /// Notes that a callout was opened. What is known of it already stays.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB has not confirmed it.
     pub async fn opened(&self, id: &str, at: Timestamp) -> Result<(), CallError> {
         let note = "SET openedAt = if_not_exists(openedAt, :at)";
         self.note(id, note, at).await
     }
 
     /// Notes that a callout was closed. What is known of it already stays.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB has not confirmed it.
     pub async fn closed(&self, id: &str, at: Timestamp) -> Result<(), CallError> {
         let note = "SET closedAt = if_not_exists(closedAt, :at)";
         self.note(id, note, at).await
@@ -88,10 +80,6 @@ impl OpenCallouts {
     }
 
     /// Removes the item of a callout.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB has not confirmed it.
     pub async fn forget(&self, id: &str) -> Result<(), CallError> {
         self.client
             .delete_item()
@@ -105,10 +93,6 @@ impl OpenCallouts {
 
     /// Reads the open callouts of one shard (below [`SHARDS`](super::SHARDS)), by id. An item that can't
     /// be read hides no other. Its callout counts as not noted.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB doesn't answer.
     pub async fn of_shard(&self, shard: u8) -> Result<Vec<OpenCallout>, CallError> {
         let mut items = self
             .client
@@ -135,10 +119,6 @@ impl OpenCallouts {
 
     /// Remembers something of an open callout, and says whether it did: not if a run later than `run` has
     /// done so, or the callout has no opening.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB has not confirmed it.
     pub async fn remember(&self, id: &str, seen: &str, run: u32) -> Result<bool, CallError> {
         let answer = self
             .client

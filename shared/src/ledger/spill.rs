@@ -50,10 +50,6 @@ impl Spill {
     }
 
     /// Puts a delivery into the spill, whole or not at all. Doing it again changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB has not confirmed it.
     pub async fn put(&self, delivery: &Outgoing) -> Result<(), CallError> {
         match <[Attributes; 1]>::try_from(items_of(delivery)) {
             Ok([item]) => {
@@ -89,10 +85,6 @@ impl Spill {
     /// Reads up to `limit` deliveries of one shard (below [`SHARDS`](super::SHARDS)), oldest first.
     /// They stand behind `after`, the position of a delivery of an earlier page. One that can't be read
     /// hides no other.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB doesn't answer.
     pub async fn page(
         &self,
         shard: u8,
@@ -128,10 +120,6 @@ impl Spill {
     }
 
     /// Removes a delivery from the spill. Removing what isn't there changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB has not confirmed it.
     pub async fn remove(&self, delivery: &Outgoing) -> Result<(), CallError> {
         let count = parts(&delivery.message.body).len();
         if count == 1 {

@@ -114,10 +114,6 @@ impl EventLedger {
 
     /// Claims an event, by one call; one that happened before may take a second one.
     /// `Ok(Err(refusal))` is the ledger's answer, not a failure.
-    ///
-    /// # Errors
-    ///
-    /// The call failed, or the item isn't as this version writes it.
     pub async fn claim(
         &self,
         request: &ClaimRequest,
@@ -145,10 +141,6 @@ impl EventLedger {
     }
 
     /// Marks a claimed event as published, under the claim's fence.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerError::Stale`], or the call failed.
     pub async fn complete(
         &self,
         key: &LedgerKey,
@@ -168,10 +160,6 @@ impl EventLedger {
     }
 
     /// Ends a claim's lease at once, under its fence, so that a retry needn't wait for it.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerError::Stale`], or the call failed.
     pub async fn release(
         &self,
         key: &LedgerKey,
@@ -187,10 +175,6 @@ impl EventLedger {
     }
 
     /// Reads every event of one entity: the item of each occurrence by its sort key.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB doesn't answer.
     pub async fn timeline(&self, partition: &str) -> Result<Vec<(String, Item)>, LedgerError> {
         let mut items = self
             .client
