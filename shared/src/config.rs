@@ -17,7 +17,7 @@ impl fmt::Debug for Environment {
     }
 }
 
-/// A variable that keeps the function from starting.
+/// An environment variable that keeps the function from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not set, or empty.
@@ -37,7 +37,7 @@ pub enum ConfigError {
 }
 
 impl Environment {
-    /// The process's environment. Variables that aren't text are left out.
+    /// Reads the process's environment. Variables that aren't text are skipped.
     #[must_use]
     pub fn of_process() -> Self {
         Self(
@@ -49,7 +49,7 @@ impl Environment {
         )
     }
 
-    /// A variable that may be absent or empty; `None` stands for both.
+    /// Reads a variable that may be absent or empty; `None` stands for both.
     #[must_use]
     pub fn optional(&self, name: &str) -> Option<&str> {
         self.0
@@ -58,16 +58,12 @@ impl Environment {
             .filter(|value| !value.is_empty())
     }
 
-    /// A variable that must be set.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError::Missing`] when it is absent or empty.
+    /// Reads a variable that must be set.
     pub fn required(&self, name: &'static str) -> Result<&str, ConfigError> {
         self.optional(name).ok_or(ConfigError::Missing { name })
     }
 
-    /// A variable that must be set, read as a `T`.
+    /// Reads a variable that must be set, as a `T`.
     ///
     /// # Errors
     ///

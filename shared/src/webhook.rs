@@ -31,10 +31,6 @@ pub struct IllegalHeaderValue;
 
 impl WebhookHeader {
     /// Reads `WEBHOOK_HEADER_NAME` and `WEBHOOK_HEADER_SCHEME` (may be empty).
-    ///
-    /// # Errors
-    ///
-    /// Names the variable that is missing or wrong.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             name: environment.parsed("WEBHOOK_HEADER_NAME")?,
@@ -46,10 +42,6 @@ impl WebhookHeader {
     }
 
     /// The header's value for a secret, marked sensitive, so that its `Debug` hides it.
-    ///
-    /// # Errors
-    ///
-    /// [`IllegalHeaderValue`] if HTTP doesn't allow it.
     pub fn value(&self, secret: &SecretString) -> Result<HeaderValue, IllegalHeaderValue> {
         let secret = secret.expose_secret();
         let text = if self.scheme.is_empty() {

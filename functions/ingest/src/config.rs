@@ -1,4 +1,4 @@
-//! What `ingest` is told by its environment.
+//! The configuration of `ingest`, from its environment.
 
 use shared::config::{ConfigError, Environment};
 use shared::webhook::WebhookHeader;
@@ -7,15 +7,14 @@ use crate::source::AllowedSources;
 
 /// The function's configuration; template.yaml sets all of it.
 #[derive(Debug)]
-pub struct Config {
+pub struct IngestConfig {
     /// `INGEST_QUEUE_URL`: the FIFO queue that leads to the processor.
     pub ingest_queue_url: String,
     /// `QUARANTINE_QUEUE_URL`: where unreadable deliveries go.
     pub quarantine_queue_url: String,
     /// `LEDGER_TABLE_NAME`: the table that holds the spill.
     pub ledger_table: String,
-    /// `ALLOWED_SOURCE_CIDRS`: where deliveries may come from; anywhere if it is empty or
-    /// `any`.
+    /// `ALLOWED_SOURCE_CIDRS`: where deliveries may come from. If it is empty or `any`, from anywhere.
     pub allowed_sources: AllowedSources,
     /// `WEBHOOK_SECRET_ARN`: the secret that AURA sends in the header.
     pub webhook_secret_arn: String,
@@ -23,12 +22,8 @@ pub struct Config {
     pub webhook_header: WebhookHeader,
 }
 
-impl Config {
+impl IngestConfig {
     /// Reads the configuration.
-    ///
-    /// # Errors
-    ///
-    /// Names the first variable that is missing or wrong.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             ingest_queue_url: environment.required("INGEST_QUEUE_URL")?.to_owned(),

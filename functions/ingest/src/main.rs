@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use ingest::auth::Authenticator;
-use ingest::config::Config;
+use ingest::config::IngestConfig;
 use ingest::handler::Ingest;
 use ingest::secret::{SecretsManager, ValidValues};
 use ingest::store::AwsStore;
@@ -23,7 +23,7 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), Error> {
     let environment = Environment::of_process();
     let metrics = telemetry::start(&environment)?;
-    let config = Config::from_environment(&environment)?;
+    let config = IngestConfig::from_environment(&environment)?;
     let sdk = aws::sdk_config().await;
 
     let secrets_manager = SecretsManager {

@@ -1,4 +1,4 @@
-use Verdict::{Undecided, Valid, Wrong};
+use SecretVerdict::{Undecided, Valid, Wrong};
 use VersionStage::{Current, Pending, Previous};
 
 use super::*;
@@ -262,9 +262,9 @@ async fn a_clock_that_was_set_back_keeps_nothing_from_being_read() {
 
 #[test]
 fn debug_hides_the_values() {
-    let known = Known {
+    let known = KnownValues {
         values: vec![SecretString::from("s3cret")],
-        ..Known::default()
+        ..KnownValues::default()
     };
     assert!(!format!("{known:?}").contains("s3cret"));
 }
