@@ -26,7 +26,7 @@ pub async fn ingest() -> Ingest<FakeSecret, FakeStore> {
 
 /// The same with a secret of the test's own.
 pub async fn ingest_with(secret: FakeSecret) -> Ingest<FakeSecret, FakeStore> {
-    let valid = ValidValues::new(webhook_header(), secret);
+    let valid = ValidValues::new(webhook_header(), secret, REFRESH_INTERVAL);
     let now = || Timestamp::UNIX_EPOCH;
     let _ = valid.load(now()).await;
     Ingest {

@@ -6,17 +6,19 @@
 //! - in the background, by a request that finds them older than [`REFRESH_AFTER`], while its
 //!   delivery is stored. It waits for the end of it, up to [`limits::REFRESH_WAIT`], because Lambda
 //!   freezes the process after the answer;
-//! - by a request with a value that isn't among them, at most once in [`REFRESH_INTERVAL`]: it may
+//! - by a request with a value that isn't among them, at most once in [`refresh_interval`]: it may
 //!   be a new one. That request waits for it, up to [`limits::SECRET_WAIT`]. After a reading that
 //!   failed the next one may come a second later.
 //!
-//! So [`REFRESH_INTERVAL`] after a new value was made, every instance has read it or may read it: a
+//! So [`refresh_interval`] after a new value was made, every instance has read it or may read it: a
 //! rotation has to wait for that long before it tells AURA.
 //!
 //! A reading goes through the versions in the order in which a rotation moves a value on, so that
 //! none slips through between two of its reads. Only a reading of all three takes a value away:
 //! while Secrets Manager fails, the values that are known go on working, and any other may be a
 //! new one, which nobody can decide.
+//!
+//! [`refresh_interval`]: shared::webhook::refresh_interval
 
 use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -24,7 +26,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::secrets::{self, SecretError, Stage};
-use shared::webhook::{REFRESH_INTERVAL, WebhookHeader};
+use shared::webhook::WebhookHeader;
 use subtle::{Choice, ConstantTimeEq as _};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -80,6 +82,7 @@ pub enum Verdict {
 pub struct ValidValues<S> {
     header: WebhookHeader,
     source: S,
+    refresh_interval: SignedDuration,
     known: RwLock<Known>,
     /// The last reading that was begun; held while it is under way.
     reading: Mutex<Option<Reading>>,
@@ -111,10 +114,11 @@ struct NotRead;
 impl<S: SecretSource> ValidValues<S> {
     /// Nothing is known yet; see [`Self::load`].
     #[must_use]
-    pub fn new(header: WebhookHeader, source: S) -> Arc<Self> {
+    pub fn new(header: WebhookHeader, source: S, refresh_interval: SignedDuration) -> Arc<Self> {
         Arc::new(Self {
             header,
             source,
+            refresh_interval,
             known: RwLock::default(),
             reading: Mutex::default(),
         })
@@ -148,11 +152,11 @@ impl<S: SecretSource> ValidValues<S> {
         let (verdict, old) = self.known(|known| (known.verdict(given), known.is_old(now)));
         match verdict {
             Verdict::Valid if old => {
-                drop(self.read_in_background(now, Some(REFRESH_INTERVAL)));
+                drop(self.read_in_background(now, Some(self.refresh_interval)));
                 Verdict::Valid
             }
             Verdict::Valid => Verdict::Valid,
-            Verdict::Wrong => self.check_again(given, now, REFRESH_INTERVAL).await,
+            Verdict::Wrong => self.check_again(given, now, self.refresh_interval).await,
             Verdict::Undecided => self.check_again(given, now, FAILED_READ_INTERVAL).await,
         }
     }

@@ -56,7 +56,7 @@ impl Registrar {
             return Ok(current);
         };
         // Not by the version's age, as in a rotation.
-        until_known(Timestamp::now(), journal).await;
+        until_known(self.config.refresh_interval, Timestamp::now(), journal).await;
         match self.prove(pending, canary::PATIENCE, journal).await {
             // 503: `ingest` doesn't know the value, and can't ask Secrets Manager.
             Err(

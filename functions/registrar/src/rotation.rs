@@ -220,7 +220,7 @@ impl Registrar {
         let stack = self.settled_stack().await?;
         let value = self.stored_value(token).await?;
         // Not by the version's age: RotateSecret makes it, and createSecret gives it its value.
-        until_known(Timestamp::now(), journal).await;
+        until_known(self.config.refresh_interval, Timestamp::now(), journal).await;
         let endpoint = self.endpoint()?;
         let registration = endpoint
             .registration(&value)

@@ -77,7 +77,8 @@ impl Registrar {
         let arn = &self.config.webhook_secret_arn;
         let before = secrets::read_stage(&self.secrets_manager, arn, Stage::Previous).await?;
         if before.is_some() {
-            until_known(made_at.unwrap_or_else(Timestamp::now), journal).await;
+            let made_at = made_at.unwrap_or_else(Timestamp::now);
+            until_known(self.config.refresh_interval, made_at, journal).await;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ pub mod logs;
 pub mod spill;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::Result;
 use local::account::Account;
@@ -25,6 +26,10 @@ pub struct Local {
     aws: LocalAws,
     bundle: Bundle,
 }
+
+/// How often ingest reads its secret for values that are unknown: a fraction of
+/// [`shared::webhook::REFRESH_INTERVAL`], for which much of a rotation waits.
+pub const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 
 static LOCAL: OnceCell<Local> = OnceCell::const_new();
 static WITH_IAM: OnceCell<Local> = OnceCell::const_new();
@@ -71,6 +76,10 @@ impl Local {
             log: Some(workspace.state().join(log)),
             auth,
             also_on: None,
+            variables: vec![(
+                "WEBHOOK_REFRESH_SECONDS",
+                REFRESH_INTERVAL.as_secs().to_string(),
+            )],
         };
         let aws = LocalAws::start(&workspace, &venv, options, progress).await?;
         Ok(Self { aws, bundle })

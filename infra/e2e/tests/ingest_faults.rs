@@ -7,9 +7,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use e2e::REFRESH_INTERVAL;
 use local::proxy::{Fault, Plan};
 use local::settled::PATIENCE;
-use shared::webhook::REFRESH_INTERVAL;
 
 use self::trial::{Sent, Trial, Verdict};
 
@@ -231,7 +231,7 @@ async fn what_was_read_of_the_secret_goes_on_working_without_secrets_manager() -
     let mut sent = trial.send(0..1, 1).await?;
     trial.secrets.set(Plan::Always(Fault::Hang));
     // From here on an unknown value makes ingest ask again.
-    tokio::time::sleep(REFRESH_INTERVAL.unsigned_abs()).await;
+    tokio::time::sleep(REFRESH_INTERVAL).await;
     let before = trial.secrets.calls().len();
     let began = Instant::now();
     for _ in 0..20 {

@@ -6,6 +6,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use metrique::writer::sink::DevNullSink;
 use serde_json::json;
 use shared::reregister;
+use shared::webhook::REFRESH_INTERVAL;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
@@ -42,6 +43,8 @@ fn config(deployed: Properties) -> Config {
         webhook_secret_arn: "arn:webhook".into(),
         aura_credentials_secret_arn: "arn:credentials".into(),
         ledger_table_name: "ledger".into(),
+        refresh_interval: REFRESH_INTERVAL,
+        canary_patience: crate::canary::PATIENCE,
         stack_id: "arn:stack".into(),
         deployed,
     }
@@ -265,6 +268,8 @@ async fn an_answer_stays_within_cloudformations_limit_however_much_there_is_to_s
         journal.step(step, work, told).await.unwrap();
     }
     let ids = RequestIds {
+        refresh_interval: REFRESH_INTERVAL,
+        canary_patience: crate::canary::PATIENCE,
         stack_id: "s".repeat(200),
         request_id: "r".repeat(36),
         logical_resource_id: "AuraWebhook".into(),
