@@ -4,10 +4,11 @@
 pub mod logs;
 pub mod spill;
 
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use local::account::Account;
 use local::bundle::Bundle;
 use local::ministack::{LocalAws, LocalAwsOptions};
@@ -194,6 +195,21 @@ impl Local {
             template,
             ..self.bundle.clone()
         }
+    }
+}
+
+/// A number that a test is asked for by an environment variable, or its usual one.
+///
+/// # Errors
+///
+/// The variable is no such number.
+pub fn from_environment<T: FromStr>(name: &str, default: T) -> Result<T> {
+    match std::env::var(name) {
+        Ok(text) => {
+            let value = text.parse().ok();
+            value.with_context(|| format!("{name}={text} can't be used"))
+        }
+        Err(_) => Ok(default),
     }
 }
 

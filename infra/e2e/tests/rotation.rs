@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::{Local, REFRESH_INTERVAL};
+use e2e::{Local, REFRESH_INTERVAL, from_environment};
 use local::aura::{Aura, Day};
 use local::consumers::Consumers;
 use local::progress::Progress;
@@ -24,6 +24,10 @@ const DEFAULT_RATE: u32 = 10;
 
 /// Seconds of one day; the next one follows at once.
 const DAY: u32 = 5;
+
+/// What ingest answers to an unknown value while it reads the secret again for too long, as on a busy
+/// machine.
+const UNDECIDED: u16 = 503;
 
 /// AURA sends with whatever it was told last, from the instant on at which it answers.
 #[tokio::test]
@@ -91,7 +95,8 @@ async fn forge_until(over: &AtomicBool, system: &System) -> Result<()> {
     let webhook = system.webhook().await?;
     let http = shared::http_client::build()?;
     while !over.load(Ordering::Relaxed) {
-        assert_eq!(post_with(&webhook, "Bearer forged", &http).await?, 401);
+        let status = post_with(&webhook, "Bearer forged", &http).await?;
+        assert!([401, UNDECIDED].contains(&status), "{status}");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     Ok(())
@@ -144,17 +149,11 @@ async fn only_the_last_two_are_valid(system: &System, values: &[Header]) -> Resu
     let valid = valid.map(|header| (&*header.value, 202));
     let forged = [("Bearer forged", 401)];
     for (value, expected) in forged.into_iter().chain(old).chain(valid) {
-        assert_eq!(post_with(&webhook, value, &http).await?, expected);
+        let mut status = post_with(&webhook, value, &http).await?;
+        while status == UNDECIDED {
+            status = post_with(&webhook, value, &http).await?;
+        }
+        assert_eq!(status, expected);
     }
     Ok(())
-}
-
-fn from_environment<T: std::str::FromStr>(name: &str, default: T) -> Result<T> {
-    match std::env::var(name) {
-        Ok(text) => {
-            let value = text.parse().ok();
-            value.with_context(|| format!("{name}={text} can't be used"))
-        }
-        Err(_) => Ok(default),
-    }
 }
