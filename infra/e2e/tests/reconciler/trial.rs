@@ -9,7 +9,7 @@ use local::function_logs;
 use local::reconciler::{self, Run};
 use local::settled::all_published;
 use local::stack::Stack;
-use local::system::System;
+use local::system::{Leftovers, System};
 use serde_json::Value;
 use shared::ledger::open::{OpenCallout, OpenCallouts, SHARDS};
 
@@ -85,7 +85,8 @@ impl Trial {
         let id = self.callout().await?;
         let mut published = self.published().await?;
         // On a busy machine the queue may take too long for ingest.
-        if !spill::redrive(self.stack()).await?.is_empty() {
+        if Leftovers::count(self.stack()).await?.spill_depth > 0 {
+            spill::redrive(self.stack()).await?;
             published.extend(self.published().await?);
         }
         let opened = published.iter().any(|its| its.message() == "NEW_CALLOUT");
