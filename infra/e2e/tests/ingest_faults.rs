@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use e2e::{REFRESH_INTERVAL, from_environment};
-use local::proxy::{Fault, Plan};
-use local::settled::PATIENCE;
+use stack::proxy::{Fault, Plan};
+use stack::settled::PATIENCE;
 
 use self::trial::{Sent, Trial, Verdict};
 
