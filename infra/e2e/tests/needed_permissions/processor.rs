@@ -154,7 +154,7 @@ impl super::Trial for Trial {
 #[tokio::test]
 async fn the_processor_needs_every_action_that_its_policy_has() -> Result<()> {
     // Several at once: what is not permitted is waited for.
-    let needs = NEEDS.chunks(3).map(async |needs| {
+    let needs = NEEDS.chunks(6).map(async |needs| {
         let mut trial = Trial::begin().await?;
         show(ROLE, needs, &mut trial).await
     });
