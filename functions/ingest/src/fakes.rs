@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use shared::queue::{Outgoing, QueueError};
 use shared::secrets::{SecretError, Stage};
 use shared::spill::SpillError;
-use shared::webhook::WebhookHeader;
+use shared::webhook::{REFRESH_INTERVAL, WebhookHeader};
 
 use crate::auth::Authenticator;
 use crate::handler::Ingest;

@@ -268,8 +268,6 @@ async fn an_answer_stays_within_cloudformations_limit_however_much_there_is_to_s
         journal.step(step, work, told).await.unwrap();
     }
     let ids = RequestIds {
-        refresh_interval: REFRESH_INTERVAL,
-        canary_patience: crate::canary::PATIENCE,
         stack_id: "s".repeat(200),
         request_id: "r".repeat(36),
         logical_resource_id: "AuraWebhook".into(),
