@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use shared::canary::is_canary;
 use shared::envelope::Envelope;
 use shared::event::{CALLOUT, Event, parse_payload};
-use shared::ledger::notes::{Note, Noted};
+use shared::ledger::notes::{Note, NoteLookup};
 
 use crate::bus::Bus;
 use crate::ledger::Ledger;
@@ -30,7 +30,7 @@ pub(crate) const OUTLIVES_EVENTS: Duration = Duration::from_hours(365 * 24);
 
 /// What is known of the callouts of a batch.
 #[derive(Debug, Default)]
-pub(crate) struct Drills(Noted);
+pub(crate) struct Drills(NoteLookup);
 
 impl Drills {
     /// Reads the records' callouts, and asks the ledger for those that no record marks.
@@ -79,9 +79,9 @@ async fn look_up<L: Ledger, B: Bus, Q: Queues>(
     processor: &Arc<Processor<L, B, Q>>,
     notes: Vec<Note>,
     end: Timestamp,
-) -> Noted {
+) -> NoteLookup {
     if notes.is_empty() {
-        return Noted::default();
+        return NoteLookup::default();
     }
     let of_task = Arc::clone(processor);
     let look_up = async move { of_task.ledger.noted(&notes).await };
@@ -92,5 +92,5 @@ async fn look_up<L: Ledger, B: Bus, Q: Queues>(
         // The panic hook has logged the place.
         Err(Undone::Panicked) => {}
     }
-    Noted::default()
+    NoteLookup::default()
 }

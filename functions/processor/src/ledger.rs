@@ -3,10 +3,11 @@
 use std::future::Future;
 
 use jiff::Timestamp;
-use shared::ledger::line::{Line, LineError};
-use shared::ledger::notes::{Note, Noted, Notes, NotesError};
-use shared::ledger::open::{OpenCallouts, OpenCalloutsError};
-use shared::ledger::{Claim, ClaimRequest, DynamoLedger, LedgerError, LedgerKey, Refusal};
+use shared::aws::CallError;
+use shared::ledger::last_delivery::LastDelivery;
+use shared::ledger::notes::{Note, NoteLookup, Notes};
+use shared::ledger::open::OpenCallouts;
+use shared::ledger::{Claim, ClaimRefusal, ClaimRequest, EventLedger, LedgerError, LedgerKey};
 
 /// What the processor asks of the ledger.
 pub trait Ledger: Send + Sync + 'static {
@@ -14,7 +15,7 @@ pub trait Ledger: Send + Sync + 'static {
     fn claim(
         &self,
         request: &ClaimRequest,
-    ) -> impl Future<Output = Result<Result<Claim, Refusal>, LedgerError>> + Send;
+    ) -> impl Future<Output = Result<Result<Claim, ClaimRefusal>, LedgerError>> + Send;
 
     /// Marks a claimed event as published, under the claim's fence.
     fn complete(
@@ -38,35 +39,35 @@ pub trait Ledger: Send + Sync + 'static {
         &self,
         id: &str,
         at: Timestamp,
-    ) -> impl Future<Output = Result<(), OpenCalloutsError>> + Send;
+    ) -> impl Future<Output = Result<(), CallError>> + Send;
 
     /// Notes that a callout is closed.
     fn callout_closed(
         &self,
         id: &str,
         at: Timestamp,
-    ) -> impl Future<Output = Result<(), OpenCalloutsError>> + Send;
+    ) -> impl Future<Output = Result<(), CallError>> + Send;
 
     /// Notes that a delivery of AURA's arrived.
-    fn delivered(&self, at: Timestamp) -> impl Future<Output = Result<(), LineError>> + Send;
+    fn delivered(&self, at: Timestamp) -> impl Future<Output = Result<(), CallError>> + Send;
 
     /// Writes a note, or has it live on until `expires_at` if it is there.
     fn note(
         &self,
         note: &Note,
         expires_at: Timestamp,
-    ) -> impl Future<Output = Result<(), NotesError>> + Send;
+    ) -> impl Future<Output = Result<(), CallError>> + Send;
 
     /// Looks notes up, by one call.
-    fn noted(&self, notes: &[Note]) -> impl Future<Output = Result<Noted, NotesError>> + Send;
+    fn noted(&self, notes: &[Note]) -> impl Future<Output = Result<NoteLookup, CallError>> + Send;
 }
 
 /// The ledger table.
 #[derive(Debug)]
 pub struct LedgerTable {
-    events: DynamoLedger,
+    events: EventLedger,
     open_callouts: OpenCallouts,
-    line: Line,
+    line: LastDelivery,
     notes: Notes,
 }
 
@@ -76,9 +77,9 @@ impl LedgerTable {
     pub fn new(client: aws_sdk_dynamodb::Client, table: String) -> Self {
         Self {
             open_callouts: OpenCallouts::new(client.clone(), table.clone()),
-            line: Line::new(client.clone(), table.clone()),
+            line: LastDelivery::new(client.clone(), table.clone()),
             notes: Notes::new(client.clone(), table.clone()),
-            events: DynamoLedger::new(client, table),
+            events: EventLedger::new(client, table),
         }
     }
 
@@ -87,13 +88,16 @@ impl LedgerTable {
     /// # Errors
     ///
     /// DynamoDB doesn't answer.
-    pub async fn connect(&self) -> Result<(), NotesError> {
+    pub async fn connect(&self) -> Result<(), CallError> {
         self.notes.connect().await
     }
 }
 
 impl Ledger for LedgerTable {
-    async fn claim(&self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, LedgerError> {
+    async fn claim(
+        &self,
+        request: &ClaimRequest,
+    ) -> Result<Result<Claim, ClaimRefusal>, LedgerError> {
         self.events.claim(request).await
     }
 
@@ -116,23 +120,23 @@ impl Ledger for LedgerTable {
         self.events.release(key, claim, now).await
     }
 
-    async fn callout_opened(&self, id: &str, at: Timestamp) -> Result<(), OpenCalloutsError> {
+    async fn callout_opened(&self, id: &str, at: Timestamp) -> Result<(), CallError> {
         self.open_callouts.opened(id, at).await
     }
 
-    async fn callout_closed(&self, id: &str, at: Timestamp) -> Result<(), OpenCalloutsError> {
+    async fn callout_closed(&self, id: &str, at: Timestamp) -> Result<(), CallError> {
         self.open_callouts.closed(id, at).await
     }
 
-    async fn delivered(&self, at: Timestamp) -> Result<(), LineError> {
+    async fn delivered(&self, at: Timestamp) -> Result<(), CallError> {
         self.line.delivered(at).await
     }
 
-    async fn note(&self, note: &Note, expires_at: Timestamp) -> Result<(), NotesError> {
+    async fn note(&self, note: &Note, expires_at: Timestamp) -> Result<(), CallError> {
         self.notes.write(note, expires_at).await
     }
 
-    async fn noted(&self, notes: &[Note]) -> Result<Noted, NotesError> {
+    async fn noted(&self, notes: &[Note]) -> Result<NoteLookup, CallError> {
         self.notes.look_up(notes).await
     }
 }

@@ -7,8 +7,9 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{BuildError, SdkError};
 use aws_sdk_sqs::operation::change_message_visibility_batch::ChangeMessageVisibilityBatchError;
 use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
+use shared::aws::CallError;
 use shared::quarantine::Quarantined;
-use shared::queue::{Queue, QueueError};
+use shared::queue::Queue;
 
 /// What the processor asks of SQS.
 pub trait Queues: Send + Sync + 'static {
@@ -16,7 +17,7 @@ pub trait Queues: Send + Sync + 'static {
     fn quarantine(
         &self,
         item: &Quarantined<'_>,
-    ) -> impl Future<Output = Result<(), QueueError>> + Send;
+    ) -> impl Future<Output = Result<(), CallError>> + Send;
 
     /// Makes records that aren't settled come back after these times, unless they are deleted
     /// before.
@@ -74,7 +75,7 @@ impl SqsQueues {
 }
 
 impl Queues for SqsQueues {
-    async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), QueueError> {
+    async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), CallError> {
         self.quarantine.send(&item.message()).await
     }
 

@@ -10,7 +10,7 @@ use shared::envelope::{Envelope, Origin};
 use shared::event::{Event, Unreadable, parse_payload, payload_digest};
 use shared::ledger::LedgerKey;
 use shared::published::{Detail, Omission, Omitted};
-use shared::quarantine::{Id, Quarantined};
+use shared::quarantine::{QuarantineId, Quarantined};
 
 use crate::bus::Entry;
 use crate::queues::Hidden;
@@ -129,7 +129,7 @@ impl Record {
     pub fn as_it_came<'a>(&'a self, reason: &'a str, now: Timestamp) -> Quarantined<'a> {
         Quarantined {
             reason,
-            id: Id::Message(&self.message_id),
+            id: QuarantineId::Message(&self.message_id),
             received_at: now,
             body: self.body.as_bytes(),
             conflict: None,
@@ -254,7 +254,7 @@ impl Identified {
 pub fn quarantined<'a>(envelope: &'a Envelope, reason: &'a str) -> Quarantined<'a> {
     Quarantined {
         reason,
-        id: Id::Delivery(envelope.delivery_id),
+        id: QuarantineId::Delivery(envelope.delivery_id),
         received_at: envelope.received_at,
         body: envelope.payload.get().as_bytes(),
         conflict: None,

@@ -10,7 +10,7 @@ use shared::catalogue::{CALLOUT_CLOSED, NEW_CALLOUT};
 use shared::envelope::{Envelope, Origin};
 use shared::event::Event;
 use shared::ledger::notes::Note;
-use shared::ledger::{Claim, ClaimRequest, LedgerError, Refusal};
+use shared::ledger::{Claim, ClaimRefusal, ClaimRequest, LedgerError};
 use shared::published::Omission;
 use shared::quarantine::{Conflict, Quarantined};
 use tokio::time::timeout;
@@ -232,11 +232,16 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
         }
     }
 
-    async fn refused(&self, record: &Record, identified: &Identified, refusal: Refusal) -> Outcome {
+    async fn refused(
+        &self,
+        record: &Record,
+        identified: &Identified,
+        refusal: ClaimRefusal,
+    ) -> Outcome {
         match refusal {
-            Refusal::Duplicate => Outcome::Duplicate,
-            Refusal::Held { lease_until } => Outcome::Held { lease_until },
-            Refusal::Conflict { published } => {
+            ClaimRefusal::Duplicate => Outcome::Duplicate,
+            ClaimRefusal::Held { lease_until } => Outcome::Held { lease_until },
+            ClaimRefusal::Conflict { published } => {
                 let item = Quarantined {
                     conflict: Some(Conflict {
                         digest: &identified.digest,

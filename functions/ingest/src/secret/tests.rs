@@ -1,12 +1,12 @@
-use Stage::{Current, Pending, Previous};
 use Verdict::{Undecided, Valid, Wrong};
+use VersionStage::{Current, Pending, Previous};
 
 use shared::webhook::REFRESH_INTERVAL;
 
 use super::*;
 use crate::fakes::{FakeSecret, webhook_header};
 
-const ALL: [Stage; 3] = [Current, Pending, Previous];
+const ALL: [VersionStage; 3] = [Current, Pending, Previous];
 
 fn second(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()

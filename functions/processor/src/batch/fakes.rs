@@ -6,18 +6,16 @@ use std::future::pending;
 use std::sync::Mutex;
 
 use aws_lambda_events::event::sqs::SqsMessage;
-use aws_sdk_sqs::error::{BuildError, SdkError};
+use aws_sdk_sqs::error::BuildError;
 use jiff::SignedDuration;
 use metrique::writer::sink::DevNullSink;
+use shared::aws::CallError;
 use shared::envelope::Origin;
-use shared::ledger::line::LineError;
-use shared::ledger::notes::{Note, Noted, NotesError};
-use shared::ledger::open::OpenCalloutsError;
+use shared::ledger::notes::{Note, NoteLookup};
 use shared::ledger::{
-    Claim, ClaimRequest, Item, LedgerError, LedgerKey, Occurrences, RULES, Refusal, Step,
+    Claim, ClaimRefusal, ClaimRequest, Item, LedgerError, LedgerKey, Occurrences, RULES, Transition,
 };
-use shared::quarantine::{Id, Quarantined};
-use shared::queue::QueueError;
+use shared::quarantine::{QuarantineId, Quarantined};
 use uuid::Uuid;
 
 use super::*;
@@ -128,7 +126,7 @@ impl FakeLedger {
         self.take(&ledger_key(key), &step).unwrap();
     }
 
-    fn grant(&self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, LedgerError> {
+    fn grant(&self, request: &ClaimRequest) -> Result<Result<Claim, ClaimRefusal>, LedgerError> {
         let mut items = self.items.lock().unwrap();
         Ok(items
             .entry(request.key.clone())
@@ -137,18 +135,17 @@ impl FakeLedger {
     }
 
     /// Takes a step that completes or releases.
-    fn take(&self, key: &LedgerKey, step: &Step) -> Result<(), LedgerError> {
+    fn take(&self, key: &LedgerKey, step: &Transition) -> Result<(), LedgerError> {
         let mut items = self.items.lock().unwrap();
         let item = items.get_mut(key).ok_or(LedgerError::Stale)?;
         *item = item.after(step).ok_or(LedgerError::Stale)?;
         Ok(())
     }
 
-    fn note_of(&self, id: &str, message: &str) -> Result<(), OpenCalloutsError> {
+    fn note_of(&self, id: &str, message: &str) -> Result<(), CallError> {
         let key = ledger_key(&format!("callout#{id}/{message}"));
         if self.fault(&key) == Some(LedgerFault::NoteFails) {
-            let malformed = OpenCalloutsError::Malformed { attribute: "pk" };
-            return Err(malformed);
+            return Err(told());
         }
         Ok(())
     }
@@ -167,11 +164,13 @@ pub fn ledger_key(key: &str) -> LedgerKey {
 }
 
 impl Ledger for FakeLedger {
-    async fn claim(&self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, LedgerError> {
+    async fn claim(
+        &self,
+        request: &ClaimRequest,
+    ) -> Result<Result<Claim, ClaimRefusal>, LedgerError> {
         match self.fault(&request.key) {
             Some(LedgerFault::ClaimFails) => {
-                let error = SdkError::construction_failure("fails, as told");
-                return Err(LedgerError::Call(Box::new(error)));
+                return Err(told().into());
             }
             Some(LedgerFault::ClaimPanics) => panic!("as told"),
             Some(LedgerFault::Stall(time)) => CLOCK.set(CLOCK.get() + time),
@@ -210,24 +209,24 @@ impl Ledger for FakeLedger {
         self.take(key, &step)
     }
 
-    async fn callout_opened(&self, id: &str, _at: Timestamp) -> Result<(), OpenCalloutsError> {
+    async fn callout_opened(&self, id: &str, _at: Timestamp) -> Result<(), CallError> {
         self.note_of(id, "NEW_CALLOUT")?;
         self.notes.lock().unwrap().insert(format!("opened {id}"));
         Ok(())
     }
 
-    async fn callout_closed(&self, id: &str, _at: Timestamp) -> Result<(), OpenCalloutsError> {
+    async fn callout_closed(&self, id: &str, _at: Timestamp) -> Result<(), CallError> {
         self.note_of(id, "CALLOUT_CLOSED")?;
         self.notes.lock().unwrap().insert(format!("closed {id}"));
         Ok(())
     }
 
-    async fn delivered(&self, at: Timestamp) -> Result<(), LineError> {
+    async fn delivered(&self, at: Timestamp) -> Result<(), CallError> {
         self.delivered.lock().unwrap().push(at);
         Ok(())
     }
 
-    async fn note(&self, note: &Note, expires_at: Timestamp) -> Result<(), NotesError> {
+    async fn note(&self, note: &Note, expires_at: Timestamp) -> Result<(), CallError> {
         if self.notes_fault == Some(NotesFault::WritingFails) {
             return Err(told());
         }
@@ -236,7 +235,7 @@ impl Ledger for FakeLedger {
         Ok(())
     }
 
-    async fn noted(&self, notes: &[Note]) -> Result<Noted, NotesError> {
+    async fn noted(&self, notes: &[Note]) -> Result<NoteLookup, CallError> {
         self.look_ups.lock().unwrap().push(notes.to_vec());
         match self.notes_fault {
             Some(NotesFault::LookUpFails) => return Err(told()),
@@ -252,8 +251,8 @@ impl Ledger for FakeLedger {
     }
 }
 
-fn told() -> NotesError {
-    BuildError::other("fails, as told").into()
+fn told() -> CallError {
+    CallError::not_built("fake", "Fail")(BuildError::other("fails, as told"))
 }
 
 /// A bus that remembers each call, and that stumbles over the events it is told to.
@@ -342,9 +341,9 @@ pub struct FakeQueues {
 }
 
 impl Queues for FakeQueues {
-    async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), QueueError> {
+    async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), CallError> {
         if self.quarantine_fails {
-            return Err(BuildError::other("fails, as told").into());
+            return Err(told());
         }
         if self.quarantine_hangs {
             pending::<()>().await;
@@ -352,8 +351,8 @@ impl Queues for FakeQueues {
         let item = PutAside {
             reason: item.reason.to_owned(),
             id: match item.id {
-                Id::Delivery(id) => id.to_string(),
-                Id::Message(id) => id.to_owned(),
+                QuarantineId::Delivery(id) => id.to_string(),
+                QuarantineId::Message(id) => id.to_owned(),
             },
             body: String::from_utf8(item.body.to_vec()).unwrap(),
         };
