@@ -163,14 +163,29 @@ impl Missed {
     }
 }
 
-impl Report {
+impl stack::report::Report for Report {
+    const FAILURE: &'static str = "the system did not keep its promises";
+
     /// True if every opening and closing is on the bus once, every callout is there as AURA has it,
     /// what was to be found out was found out in time, and nothing else happened.
-    #[must_use]
-    pub fn is_success(&self) -> bool {
+    fn is_success(&self) -> bool {
         self.shortcomings().is_empty()
     }
 
+    /// What must not be, the counts, and the verdict.
+    fn summary(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self
+            .breaches
+            .iter()
+            .map(|line| format!("    {line}"))
+            .collect();
+        lines.extend(self.counts());
+        lines.push(self.verdict());
+        lines
+    }
+}
+
+impl Report {
     /// What keeps it from being a success.
     #[must_use]
     pub fn shortcomings(&self) -> Vec<Shortcoming> {
@@ -189,19 +204,6 @@ impl Report {
         ];
         let found = all.into_iter().filter(|(is_so, _)| *is_so);
         found.map(|(_, shortcoming)| shortcoming).collect()
-    }
-
-    /// What must not be, the counts, and the verdict.
-    #[must_use]
-    pub fn summary(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self
-            .breaches
-            .iter()
-            .map(|line| format!("    {line}"))
-            .collect();
-        lines.extend(self.counts());
-        lines.push(self.verdict());
-        lines
     }
 
     fn counts(&self) -> [String; 6] {

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use stack::report::Report as _;
+
 use super::*;
 use crate::soak::evidence::Evidence;
 use crate::soak::loss;
