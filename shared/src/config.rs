@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::{self, Display};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// The environment that a function is configured from.
 ///
@@ -79,6 +80,22 @@ impl Environment {
                 reason: error.to_string(),
             })
     }
+
+    /// A time in whole seconds, or `default` when the variable is absent or empty.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Invalid`] when it is set to anything but a whole number.
+    pub fn seconds_or(
+        &self,
+        name: &'static str,
+        default: Duration,
+    ) -> Result<Duration, ConfigError> {
+        match self.optional(name) {
+            Some(_) => self.parsed(name).map(Duration::from_secs),
+            None => Ok(default),
+        }
+    }
 }
 
 impl<const N: usize> From<[(&str, &str); N]> for Environment {
@@ -113,6 +130,18 @@ mod tests {
             .to_string();
         assert!(message.contains("LEDGER_RETENTION_DAYS"), "{message}");
         assert!(!message.contains("hunter2"), "{message}");
+    }
+
+    #[test]
+    fn a_time_is_in_seconds_and_may_be_absent() {
+        let environment = Environment::from([("SET", "2"), ("EMPTY", ""), ("WRONG", "2 s")]);
+        let default = Duration::from_secs(30);
+        let read = |name| environment.seconds_or(name, default);
+        assert_eq!(read("SET").unwrap(), Duration::from_secs(2));
+        for name in ["EMPTY", "ABSENT"] {
+            assert_eq!(read(name).unwrap(), default, "{name}");
+        }
+        assert!(read("WRONG").unwrap_err().to_string().contains("WRONG"));
     }
 
     #[test]

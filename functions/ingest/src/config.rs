@@ -1,11 +1,12 @@
 //! The configuration of `ingest`, from its environment.
 
+use jiff::SignedDuration;
 use shared::config::{ConfigError, Environment};
-use shared::webhook::WebhookHeader;
+use shared::webhook::{WebhookHeader, refresh_interval};
 
 use crate::source::AllowedSources;
 
-/// The function's configuration; template.yaml sets all of it.
+/// The function's configuration; template.yaml sets all of it but `WEBHOOK_REFRESH_SECONDS`.
 #[derive(Debug)]
 pub struct IngestConfig {
     /// `INGEST_QUEUE_URL`: the FIFO queue that leads to the processor.
@@ -20,6 +21,8 @@ pub struct IngestConfig {
     pub webhook_secret_arn: String,
     /// `WEBHOOK_HEADER_NAME` and `WEBHOOK_HEADER_SCHEME`.
     pub webhook_header: WebhookHeader,
+    /// How often the secret is read for values that are unknown; see [`refresh_interval`].
+    pub refresh_interval: SignedDuration,
 }
 
 impl IngestConfig {
@@ -35,6 +38,7 @@ impl IngestConfig {
             },
             webhook_secret_arn: environment.required("WEBHOOK_SECRET_ARN")?.to_owned(),
             webhook_header: WebhookHeader::from_environment(environment)?,
+            refresh_interval: refresh_interval(environment)?,
         })
     }
 }

@@ -30,7 +30,8 @@ async fn run() -> Result<(), Error> {
         client: aws_sdk_secretsmanager::Client::new(&limits::SECRET.applied_to(&sdk)),
         arn: config.webhook_secret_arn.clone(),
     };
-    let valid = ValidValues::new(config.webhook_header.clone(), secrets_manager);
+    let (header, interval) = (config.webhook_header.clone(), config.refresh_interval);
+    let valid = ValidValues::new(header, secrets_manager, interval);
     let store = AwsStore::new(&sdk, &config);
     // The first delivery after a quiet night is an emergency too: it finds all this done, or begun
     // if it takes too long.

@@ -6,16 +6,18 @@
 //! - in the background, when a request finds them older than [`REFRESH_AFTER`]. Meanwhile its delivery
 //!   is stored. The request waits for the reading, up to [`limits::REFRESH_WAIT`], because Lambda
 //!   freezes the process after the answer;
-//! - when a request has an unknown value, which may be a new one, at most once in [`REFRESH_INTERVAL`].
+//! - when a request has an unknown value, which may be a new one, at most once in [`refresh_interval`].
 //!   The request waits for the reading, up to [`limits::SECRET_WAIT`]. After a reading that failed, the
 //!   next one may begin a second later.
 //!
-//! So [`REFRESH_INTERVAL`] after a new value was made, every instance has read it or may read it. A
+//! So [`refresh_interval`] after a new value was made, every instance has read it or may read it. A
 //! rotation has to wait that long before it tells AURA the value.
 //!
 //! A reading reads the versions in the order in which a rotation moves a value, so that no value slips
 //! through between two reads. Only a reading of all three versions removes values: while Secrets Manager
 //! fails, the known values go on working. An unknown value can't be decided then, since it may be new.
+//!
+//! [`refresh_interval`]: shared::webhook::refresh_interval
 
 use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,7 +25,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::secrets::{self, SecretError, VersionStage};
-use shared::webhook::{REFRESH_INTERVAL, WebhookHeader};
+use shared::webhook::WebhookHeader;
 use subtle::{Choice, ConstantTimeEq as _};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -79,6 +81,7 @@ pub enum SecretVerdict {
 pub struct ValidValues<S> {
     header: WebhookHeader,
     source: S,
+    refresh_interval: SignedDuration,
     known: RwLock<KnownValues>,
     /// The last reading. Locked while it is under way.
     reading: Mutex<Option<Reading>>,
@@ -110,10 +113,11 @@ struct NotRead;
 impl<S: SecretSource> ValidValues<S> {
     /// Knows no value yet; see [`Self::load`].
     #[must_use]
-    pub fn new(header: WebhookHeader, source: S) -> Arc<Self> {
+    pub fn new(header: WebhookHeader, source: S, refresh_interval: SignedDuration) -> Arc<Self> {
         Arc::new(Self {
             header,
             source,
+            refresh_interval,
             known: RwLock::default(),
             reading: Mutex::default(),
         })
@@ -147,11 +151,11 @@ impl<S: SecretSource> ValidValues<S> {
         let (verdict, old) = self.known(|known| (known.verdict(given), known.is_old(now)));
         match verdict {
             SecretVerdict::Valid if old => {
-                drop(self.read_in_background(now, Some(REFRESH_INTERVAL)));
+                drop(self.read_in_background(now, Some(self.refresh_interval)));
                 SecretVerdict::Valid
             }
             SecretVerdict::Valid => SecretVerdict::Valid,
-            SecretVerdict::Wrong => self.check_again(given, now, REFRESH_INTERVAL).await,
+            SecretVerdict::Wrong => self.check_again(given, now, self.refresh_interval).await,
             SecretVerdict::Undecided => self.check_again(given, now, FAILED_READ_INTERVAL).await,
         }
     }

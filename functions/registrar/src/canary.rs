@@ -96,7 +96,7 @@ impl CanarySender<'_> {
             .without_max_times();
         (|| self.post(registration, id))
             .retry(pauses)
-            .when(|_| begun.elapsed() < SENDING_PATIENCE)
+            .when(|_| begun.elapsed() < patience.min(SENDING_PATIENCE))
             .notify(|error, _| tracing::info!(%error, "canary not accepted yet"))
             .await?;
         self.follow(registration, id, begun, patience).await

@@ -1,7 +1,13 @@
 //! The configuration of `registrar`, from its environment.
 
+use std::time::Duration;
+
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
+use shared::webhook::refresh_interval;
+
+use crate::canary;
 
 pub use endpoint::{Endpoint, EndpointProperties};
 
@@ -10,7 +16,7 @@ mod endpoint;
 /// The properties that say which AURA system a stack belongs to.
 const WHICH_AURA: [&str; 2] = ["AuraBaseUrl", "AuraCredentialsSecretArn"];
 
-/// The function's configuration; template.yaml sets all of it.
+/// The function's configuration; template.yaml sets all of it but the two times.
 #[derive(Debug)]
 pub struct RegistrarConfig {
     /// `WEBHOOK_SECRET_ARN`: the secret that AURA is told to send in the header.
@@ -21,6 +27,10 @@ pub struct RegistrarConfig {
     pub ledger_table_name: String,
     /// `STACK_ID`: the stack that the function belongs to.
     pub stack_id: String,
+    /// How often `ingest` reads the secret for values that are unknown; see [`refresh_interval`].
+    pub refresh_interval: SignedDuration,
+    /// `CANARY_PATIENCE_SECONDS`, which only tests set: the longest that a proof may take.
+    pub canary_patience: Duration,
     /// `AURA_BASE_URL`, `WEBHOOK_URL`, `WEBHOOK_EVENTS` (with commas between),
     /// `WEBHOOK_HEADER_NAME`, `WEBHOOK_HEADER_SCHEME` and `HAND_BACK_URL`: all that is ever
     /// registered, whoever asks. They are not checked here, so that CloudFormation can be told what
@@ -57,6 +67,8 @@ impl RegistrarConfig {
             aura_credentials_secret_arn: required("AURA_CREDENTIALS_SECRET_ARN")?,
             ledger_table_name: required("LEDGER_TABLE_NAME")?,
             stack_id: required("STACK_ID")?,
+            refresh_interval: refresh_interval(environment)?,
+            canary_patience: environment.seconds_or("CANARY_PATIENCE_SECONDS", canary::PATIENCE)?,
             deployed: EndpointProperties {
                 aura_base_url: required("AURA_BASE_URL")?,
                 webhook_url: required("WEBHOOK_URL")?,

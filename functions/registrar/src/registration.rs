@@ -144,6 +144,7 @@ impl Registrar {
             dynamodb: &self.dynamodb,
             table: &self.config.ledger_table_name,
         };
+        let patience = patience.min(self.config.canary_patience);
         let work = Box::pin(canaries.send(registration, patience));
         journal
             .step(RegistrationStep::Canary, work, |()| "published".to_owned())

@@ -67,7 +67,8 @@ impl ReregistrationHandler<'_> {
             return Ok(current);
         };
         // Not by the version's age, as in a rotation.
-        until_known(Timestamp::now(), self.journal).await;
+        let interval = self.registrar.config.refresh_interval;
+        until_known(interval, Timestamp::now(), self.journal).await;
         match self.prove(pending).await {
             // 503: `ingest` doesn't know the value, and can't ask Secrets Manager.
             Err(

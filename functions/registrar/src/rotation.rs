@@ -183,7 +183,7 @@ impl RotationHandler<'_> {
     }
 
     async fn progress(self, token: &str) -> Result<Progress, RotationError> {
-        let WebhookSecret { client, arn } = self.secret();
+        let WebhookSecret { client, arn, .. } = self.secret();
         let answer = client.describe_secret().secret_id(arn).send().await;
         let described = answer.map_err(|error| failed("DescribeSecret", &error))?;
         let stages = described.version_ids_to_stages.unwrap_or_default();
@@ -231,7 +231,8 @@ impl RotationHandler<'_> {
         let stack = self.registrar.settled_stack().await?;
         let value = self.stored_value(token).await?;
         // Not by the version's age: RotateSecret makes it, and createSecret gives it its value.
-        until_known(Timestamp::now(), self.journal).await;
+        let interval = self.registrar.config.refresh_interval;
+        until_known(interval, Timestamp::now(), self.journal).await;
         let endpoint = self.registrar.endpoint()?;
         let registration = endpoint
             .registration(&value)
@@ -302,7 +303,7 @@ impl RotationHandler<'_> {
     async fn make_current(self, token: &str, current: &str) -> Result<(), RotationError> {
         // A deployment under way may have read the value that is about to be the previous one.
         self.registrar.settled_stack().await?;
-        let WebhookSecret { client, arn } = self.secret();
+        let WebhookSecret { client, arn, .. } = self.secret();
         let moved = client
             .update_secret_version_stage()
             .secret_id(arn)

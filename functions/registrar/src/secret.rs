@@ -9,13 +9,12 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use shared::panic_api::Registration;
 use shared::secrets::{self, SecretError, SecretVersion, VersionStage};
-use shared::webhook::REFRESH_INTERVAL;
 
 use crate::config::Endpoint;
 use crate::journal::{Journal, RegistrationStep};
 use crate::registration::{Registrar, RegistrationError};
 
-/// Time added to [`REFRESH_INTERVAL`]: for the reading itself, for the time until all readers of
+/// Time added to the [interval](shared::webhook::refresh_interval) of `ingest`: for the reading itself, for the time until all readers of
 /// Secrets Manager see a new value, and because a value's age is told in whole seconds.
 const MARGIN: SignedDuration = SignedDuration::from_secs(5);
 
@@ -26,6 +25,8 @@ pub struct WebhookSecret<'a> {
     pub client: &'a SecretsManager,
     /// Its ARN.
     pub arn: &'a str,
+    /// How often `ingest` reads it for values that are unknown.
+    pub refresh_interval: SignedDuration,
 }
 
 /// What AURA may be asked for: the deployed endpoint, with each value that AURA may be told to
@@ -47,6 +48,7 @@ impl<'a> WebhookSecret<'a> {
         Self {
             client: &registrar.secrets_manager,
             arn: &registrar.config.webhook_secret_arn,
+            refresh_interval: registrar.config.refresh_interval,
         }
     }
 
@@ -97,15 +99,16 @@ impl<'a> WebhookSecret<'a> {
     ) -> Result<(), SecretError> {
         let before = secrets::read_stage(self.client, self.arn, VersionStage::Previous).await?;
         if before.is_some() {
-            until_known(made_at.unwrap_or_else(Timestamp::now), journal).await;
+            let made_at = made_at.unwrap_or_else(Timestamp::now);
+            until_known(self.refresh_interval, made_at, journal).await;
         }
         Ok(())
     }
 }
 
 /// Waits until every instance of `ingest` knows a value that was made at that time, or may read it.
-pub async fn until_known(made_at: Timestamp, journal: &Journal) {
-    let wait = wait(made_at, Timestamp::now()).unsigned_abs();
+pub async fn until_known(interval: SignedDuration, made_at: Timestamp, journal: &Journal) {
+    let wait = wait(interval, made_at, Timestamp::now()).unsigned_abs();
     let work = async {
         tokio::time::sleep(wait).await;
         Ok::<_, Infallible>(())
@@ -115,13 +118,15 @@ pub async fn until_known(made_at: Timestamp, journal: &Journal) {
 }
 
 /// How long to wait: no longer than for a value of this moment, whatever the clocks say.
-fn wait(made_at: Timestamp, now: Timestamp) -> SignedDuration {
-    let whole = REFRESH_INTERVAL + MARGIN;
+fn wait(interval: SignedDuration, made_at: Timestamp, now: Timestamp) -> SignedDuration {
+    let whole = interval + MARGIN;
     (whole - now.duration_since(made_at)).clamp(SignedDuration::ZERO, whole)
 }
 
 #[cfg(test)]
 mod tests {
+    use shared::webhook::REFRESH_INTERVAL;
+
     use super::*;
 
     #[test]
@@ -129,7 +134,7 @@ mod tests {
         let second = |second| Timestamp::from_second(second).unwrap();
         let cases = [(100, 35), (101, 34), (135, 0), (10_000, 0), (50, 35)];
         for (now, expected) in cases {
-            let waited = wait(second(100), second(now));
+            let waited = wait(REFRESH_INTERVAL, second(100), second(now));
             assert_eq!(waited, SignedDuration::from_secs(expected), "at {now}");
         }
     }

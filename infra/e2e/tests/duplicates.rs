@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
-use e2e::Local;
+use e2e::{Local, from_environment};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use metrique::writer::sink::DevNullSink;
@@ -102,10 +102,7 @@ async fn settle(processor: &Arc<RealProcessor>, records: Range<u32>) -> Result<(
 
 #[tokio::test]
 async fn however_often_an_event_comes_it_leaves_one_item_and_one_publish() -> Result<()> {
-    let count = match std::env::var(COUNT) {
-        Ok(count) => count.parse().context(COUNT)?,
-        Err(_) => DEFAULT_COUNT,
-    };
+    let count = from_environment(COUNT, DEFAULT_COUNT)?;
     let system = Local::shared().await?.system(&[]).await?;
     let stack = &system.stack;
     let mut consumers = Consumers::read(stack);
@@ -120,7 +117,7 @@ async fn however_often_an_event_comes_it_leaves_one_item_and_one_publish() -> Re
     let rate = f64::from(count) / begin.elapsed().as_secs_f64();
     println!("{count} duplicates, {rate:.0} a second");
 
-    let published = consumers.until_quiet(Duration::from_secs(2)).await?;
+    let published = consumers.all().await?;
     let keys: Vec<_> = published.iter().map(|event| &event.detail.key).collect();
     assert_eq!(keys, ["callout#1/NEW_CALLOUT"]);
     assert_eq!(ledger::items(stack).await?.len(), 1);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
+use e2e::REFRESH_INTERVAL;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -31,6 +32,8 @@ const WAITING: &str = r#"{"Resources": {
              "Properties": {"Handle": {"Ref": "Handle"}, "Timeout": "600"}}}}"#;
 /// Until Lambda would end the function.
 pub const ENOUGH: Duration = Duration::from_mins(2);
+/// For a proof: each of these stacks was proven a moment ago, so one that takes longer has failed.
+const CANARY_PATIENCE: Duration = Duration::from_secs(8);
 
 /// A registrar like the stack's own.
 pub fn registrar(stack: &Stack) -> Result<Arc<Registrar>> {
@@ -52,6 +55,8 @@ fn config(stack: &Stack, stack_id: &str) -> Result<RegistrarConfig> {
         aura_credentials_secret_arn: parameter(stack, "AuraCredentialsSecretArn")?,
         ledger_table_name: stack.output("LedgerTableName")?.to_owned(),
         stack_id: stack_id.to_owned(),
+        refresh_interval: REFRESH_INTERVAL.try_into()?,
+        canary_patience: CANARY_PATIENCE,
         deployed: deployed(stack)?,
     })
 }

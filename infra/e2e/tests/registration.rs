@@ -20,7 +20,8 @@ use stack::system::{Header, Leftovers, STACK_NAME, Webhook};
 use stack::template::Template;
 
 use self::trial::{
-    Line, OF_INGEST, SECRET_OF_INGEST, Trial, WEBHOOK, bent, failing_at_last, rolled_back,
+    Line, OF_INGEST, SECRET_OF_INGEST, Trial, WEBHOOK, bent, failing_at_last, impatient,
+    rolled_back,
 };
 
 pub mod trial;
@@ -460,6 +461,7 @@ async fn where_ingest_may_not_send_aura_is_not_asked() -> Result<()> {
     let trial = Trial::begin_at(Local::with_iam().await?).await?;
     let template = trial.local.template();
     let template = template.without_permission("IngestRole", "StoreDeliveries")?;
+    let template = impatient(&template, 5)?;
     let changes = [("HandBackUrl", BEFORE)];
     rolled_back(trial.deploy_from(&template, &changes).await)?;
     let reason = trial.reason().await?;

@@ -25,7 +25,7 @@ use crate::rotation_steps::{put_pending, take};
 /// Where nobody listens.
 const ELSEWHERE: &str = "http://127.0.0.1:9/elsewhere";
 /// Into the wait of a rotation: what is asked for then is done when the rotation is.
-const LATER: Duration = Duration::from_secs(10);
+const LATER: Duration = Duration::from_secs(3);
 
 /// Registers another endpoint behind our back, as AURA's portal does.
 async fn register_elsewhere(trial: &Trial) -> Result<()> {

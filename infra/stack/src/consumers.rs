@@ -4,17 +4,19 @@
 //! API, ingest, queue, processor, bus, rule. Reading them takes their messages. Each has to be what
 //! consumers are [promised](crate::contract).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, QueueAttributeName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{RwLock, mpsc};
 use tokio::task::JoinSet;
 
 use crate::contract;
+use crate::settled::PATIENCE;
 use crate::stack::Stack;
 
 /// The template's outputs with the consumers' queues.
@@ -26,6 +28,8 @@ pub const QUEUES: [&str; 4] = [
 ];
 /// How long one call waits for messages, in seconds.
 const LONG_POLL: i32 = 5;
+/// Between two looks at how much the queues hold.
+const POLL: Duration = Duration::from_millis(20);
 /// The most that SQS gives at once.
 const BATCH: i32 = 10;
 
@@ -98,7 +102,10 @@ impl From<aura_sim::client::Entity> for Entity {
 /// Readers of all consumers' queues, which run until this is dropped.
 #[derive(Debug)]
 pub struct Consumers {
+    queues: Vec<Queue>,
     published: mpsc::UnboundedReceiver<Result<Published>>,
+    /// Held for reading by who has taken messages and hasn't handed them on yet.
+    handing_on: Arc<RwLock<()>>,
     _readers: JoinSet<()>,
 }
 
@@ -108,16 +115,22 @@ impl Consumers {
     #[must_use]
     pub fn read(stack: &Stack) -> Self {
         let (sender, published) = mpsc::unbounded_channel();
-        let mut readers = JoinSet::new();
-        for url in QUEUES
+        let urls = QUEUES
             .iter()
-            .filter_map(|output| stack.outputs().get(*output))
-        {
-            let queue = Queue::new(stack.account().sqs(), url);
-            readers.spawn(read_all(queue, sender.clone()));
-        }
+            .filter_map(|output| stack.outputs().get(*output));
+        let queues: Vec<_> = urls
+            .map(|url| Queue::new(stack.account().sqs(), url))
+            .collect();
+        let handing_on = Arc::default();
+        let readers = queues.iter().cloned().map(|queue| {
+            let (sender, handing_on) = (sender.clone(), Arc::clone(&handing_on));
+            read_all(queue, sender, handing_on)
+        });
+        let readers = readers.collect();
         Self {
+            queues,
             published,
+            handing_on,
             _readers: readers,
         }
     }
@@ -148,6 +161,36 @@ impl Consumers {
         Ok(all)
     }
 
+    /// All events that are on the queues by now.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::next`], or none comes for [`PATIENCE`] though a queue holds one.
+    pub async fn all(&mut self) -> Result<Vec<Published>> {
+        let mut all = Vec::new();
+        let mut progress = Instant::now();
+        loop {
+            let mut depth = 0;
+            for queue in &self.queues {
+                depth += queue.depth().await?;
+            }
+            // What a queue no longer holds was taken from it, and is here when nobody hands on.
+            drop(self.handing_on.write().await);
+            while let Ok(published) = self.published.try_recv() {
+                all.push(published?);
+                progress = Instant::now();
+            }
+            if depth == 0 {
+                return Ok(all);
+            }
+            ensure!(
+                progress.elapsed() < PATIENCE,
+                "the consumers' queues aren't emptied"
+            );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// The next `count` events, or fewer if they don't come within `patience` in all.
     ///
     /// # Errors
@@ -176,27 +219,33 @@ fn parse(body: &str) -> Result<Published> {
     Ok(Published::deserialize(event)?)
 }
 
-async fn read_all(queue: Queue, published: mpsc::UnboundedSender<Result<Published>>) {
-    loop {
-        match queue.receive().await {
-            Ok(bodies) => {
-                for body in bodies {
-                    let parsed = parse(&body).with_context(|| {
-                        let (url, bytes) = (&queue.url, body.len());
-                        format!("{url} holds {bytes} bytes that are no event of ours")
-                    });
-                    if published.send(parsed).is_err() {
-                        return;
-                    }
-                }
-            }
-            Err(error) => {
-                // Nobody listens any more, or hears of it now: either way this reader is done.
-                let _ = published.send(Err(error));
-                return;
+async fn read_all(
+    queue: Queue,
+    published: mpsc::UnboundedSender<Result<Published>>,
+    handing_on: Arc<RwLock<()>>,
+) {
+    let read = async {
+        loop {
+            let messages = queue.messages().await?;
+            let _handing_on = handing_on.read().await;
+            queue.delete(&messages).await?;
+            for body in bodies(messages) {
+                let parsed = parse(&body).with_context(|| {
+                    let (url, bytes) = (&queue.url, body.len());
+                    format!("{url} holds {bytes} bytes that are no event of ours")
+                });
+                published.send(parsed)?;
             }
         }
-    }
+    };
+    let ended: Result<()> = read.await;
+    // Nobody listens any more, or hears of it now: either way this reader is done.
+    let _ = ended.map_err(|error| published.send(Err(error)));
+}
+
+fn bodies(messages: Vec<Message>) -> Vec<String> {
+    let bodies = messages.into_iter().filter_map(|message| message.body);
+    bodies.collect()
 }
 
 /// One queue.
@@ -222,6 +271,13 @@ impl Queue {
     ///
     /// SQS doesn't answer.
     pub async fn receive(&self) -> Result<Vec<String>> {
+        let messages = self.messages().await?;
+        self.delete(&messages).await?;
+        Ok(bodies(messages))
+    }
+
+    /// The same, without taking them out.
+    async fn messages(&self) -> Result<Vec<Message>> {
         let answer = self
             .client
             .receive_message()
@@ -231,12 +287,7 @@ impl Queue {
             .send()
             .await
             .with_context(|| format!("cannot receive from {}", self.url))?;
-        let messages = answer.messages.unwrap_or_default();
-        self.delete(&messages).await?;
-        Ok(messages
-            .into_iter()
-            .filter_map(|message| message.body)
-            .collect())
+        Ok(answer.messages.unwrap_or_default())
     }
 
     /// How many messages it holds, those that somebody is working on included.

@@ -8,6 +8,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use metrique::writer::sink::DevNullSink;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
+use shared::webhook::REFRESH_INTERVAL;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -43,6 +44,8 @@ fn config(deployed: EndpointProperties) -> RegistrarConfig {
         aura_credentials_secret_arn: "arn:credentials".into(),
         ledger_table_name: "ledger".into(),
         stack_id: "arn:stack".into(),
+        refresh_interval: REFRESH_INTERVAL,
+        canary_patience: crate::canary::PATIENCE,
         deployed,
     }
 }

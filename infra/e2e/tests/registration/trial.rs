@@ -28,6 +28,9 @@ pub const SECRET_OF_INGEST: &str = "WEBHOOK_SECRET_ARN: !GetAtt WebhookSecret.Id
 pub const OF_INGEST: &str =
     "ALLOWED_SOURCE_CIDRS: !If [AnyAddress, \"\", !Join [\",\", !Ref AllowedSourceCidrs]]";
 
+/// A line of the registrar's environment, and of no other function's.
+const OF_REGISTRAR: &str = "STACK_ID: !Ref AWS::StackId";
+
 pub struct Trial {
     pub local: &'static Local,
     pub site: Site,
@@ -225,6 +228,13 @@ pub fn rolled_back(deployed: Result<Stack, DeployError>) -> Result<StackFailure>
         Err(other) => Err(other.into()),
         Ok(_) => bail!("it was deployed"),
     }
+}
+
+/// The template with a registrar that follows a canary for so many seconds: for a canary that doesn't
+/// come through.
+pub fn impatient(template: &Template, seconds: u32) -> Result<Template> {
+    let patience = format!("\"{seconds}\"");
+    template.with_variables(OF_REGISTRAR, &[("CANARY_PATIENCE_SECONDS", &patience)])
 }
 
 /// The template with one line replaced, where it comes first.
