@@ -4,7 +4,7 @@
 //! function's own. That is for batches that wait to be taken. From here on it is known how long
 //! the batch can take, so its records are hidden for just that long, and a little more than their
 //! leases: should the process die, they come back then. At the end, what failed is hidden for as
-//! long as [`crate::retry`] says.
+//! long as [`crate::timing`] says.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,11 +20,12 @@ use crate::bus::Bus;
 use crate::drills::Drills;
 use crate::ledger::Ledger;
 use crate::metrics::BatchMetrics;
-use crate::queues::{Hidden, Queues};
-use crate::record::{Outcome, Record};
-use crate::retry;
-use crate::schedule::hidden_for;
+use crate::outcome::RecordOutcome;
+use crate::queues::{Queues, VisibilityChange};
+use crate::record::Record;
 use crate::steps::Processor;
+use crate::timing;
+use crate::timing::hidden_for;
 use crate::wave;
 
 /// How long a batch waits to be hidden if it has failed before.
@@ -45,7 +46,7 @@ const MOST_SPREAD: u32 = 10;
 struct Group {
     /// In the order in which they came.
     open: VecDeque<Arc<Record>>,
-    done: Vec<(Arc<Record>, Outcome)>,
+    done: Vec<(Arc<Record>, RecordOutcome)>,
 }
 
 /// Processes a batch and reports which records SQS has to hand over again.
@@ -107,17 +108,17 @@ impl Group {
     }
 
     /// Notes what became of the record in front. Unless it is settled, the others have to wait.
-    fn end(&mut self, record: Arc<Record>, outcome: Outcome) {
+    fn end(&mut self, record: Arc<Record>, outcome: RecordOutcome) {
         self.done.push((record, outcome));
         if !outcome.is_settled() {
             let others = self.open.drain(..);
             self.done
-                .extend(others.map(|record| (record, Outcome::Postponed)));
+                .extend(others.map(|record| (record, RecordOutcome::Postponed)));
         }
     }
 
     /// Its records that come back, all at the time of the first of them.
-    fn failed(&self, pause: impl Fn(&Record, Outcome) -> Duration) -> Vec<Hidden> {
+    fn failed(&self, pause: impl Fn(&Record, RecordOutcome) -> Duration) -> Vec<VisibilityChange> {
         let failed = self
             .done
             .iter()
@@ -180,7 +181,7 @@ async fn hide_failed<L: Ledger, B: Bus, Q: Queues>(
     deadline: Timestamp,
 ) {
     let pause = |record: &Record, outcome| {
-        retry::pause(
+        timing::pause(
             outcome,
             record.receives,
             (processor.now)(),
@@ -207,7 +208,7 @@ async fn hide_failed<L: Ledger, B: Bus, Q: Queues>(
     }
 }
 
-async fn hide<Q: Queues>(queues: &Q, hidden: &[Hidden]) {
+async fn hide<Q: Queues>(queues: &Q, hidden: &[VisibilityChange]) {
     if let Err(error) = queues.hide(hidden).await {
         tracing::warn!(%error, "records may come back later than they should");
     }

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use shared::published::{Detail, SOURCE};
 use tokio::time::{Instant, timeout_at};
 
-use crate::schedule::LEAST_CALL;
+use crate::timing::LEAST_CALL;
 
 /// Most entries of one `PutEvents` call.
 const MOST_ENTRIES: usize = 10;
@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// One event, ready to be published.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Entry {
+pub struct BusEntry {
     /// AURA's event name.
     pub message: String,
     /// When the delivery arrived.
@@ -51,7 +51,7 @@ pub trait Bus: Send + Sync + 'static {
     /// on the bus as far as we know. Takes no longer than `time`.
     fn publish(
         &self,
-        entries: &[Entry],
+        entries: &[BusEntry],
         time: Duration,
     ) -> impl Future<Output = Vec<Result<String, BusError>>> + Send;
 }
@@ -102,7 +102,7 @@ impl BusError {
     }
 }
 
-impl Entry {
+impl BusEntry {
     /// An entry with this detail.
     ///
     /// # Errors
@@ -168,7 +168,7 @@ impl EventBridge {
         Ok(())
     }
 
-    async fn publish_all(&self, entries: &[Entry], end: Instant, results: &mut Results) {
+    async fn publish_all(&self, entries: &[BusEntry], end: Instant, results: &mut Results) {
         if let Err(error) = self.confirm().await {
             return results.fill(Some(Err(error)));
         }
@@ -192,7 +192,13 @@ impl EventBridge {
 
     /// One call for the entries with these indices; if it was too large, one for each half, and if
     /// what is in it made it fail, one for each entry. No call that might be cut off at `end`.
-    async fn put(&self, entries: &[Entry], indices: &[usize], end: Instant, results: &mut Results) {
+    async fn put(
+        &self,
+        entries: &[BusEntry],
+        indices: &[usize],
+        end: Instant,
+        results: &mut Results,
+    ) {
         if end.saturating_duration_since(Instant::now()) < LEAST_CALL {
             return;
         }
@@ -226,7 +232,7 @@ impl EventBridge {
     /// and the others fail with them.
     async fn put_each(
         &self,
-        entries: &[Entry],
+        entries: &[BusEntry],
         indices: &[usize],
         end: Instant,
         results: &mut Results,
@@ -247,7 +253,7 @@ impl EventBridge {
 
     async fn call(
         &self,
-        entries: &[Entry],
+        entries: &[BusEntry],
         indices: &[usize],
     ) -> Result<Vec<PutEventsResultEntry>, SdkError<PutEventsError>> {
         let entry = |index: &usize| {
@@ -267,7 +273,7 @@ impl EventBridge {
 }
 
 impl Bus for EventBridge {
-    async fn publish(&self, entries: &[Entry], time: Duration) -> Vec<Result<String, BusError>> {
+    async fn publish(&self, entries: &[BusEntry], time: Duration) -> Vec<Result<String, BusError>> {
         let mut results = vec![None; entries.len()];
         let end = Instant::now() + time;
         // What was answered before the time ran out counts.
@@ -278,11 +284,11 @@ impl Bus for EventBridge {
 }
 
 /// The indices of each call, so that none is too large.
-fn calls(entries: &[Entry], indices: &[usize]) -> Vec<Vec<usize>> {
+fn calls(entries: &[BusEntry], indices: &[usize]) -> Vec<Vec<usize>> {
     let mut calls: Vec<Vec<usize>> = Vec::new();
     let mut bytes = 0;
     for index in indices {
-        let size = entries.get(*index).map_or(0, Entry::size);
+        let size = entries.get(*index).map_or(0, BusEntry::size);
         match calls.last_mut() {
             Some(call) if call.len() < MOST_ENTRIES && bytes + size <= MOST_BYTES => {
                 call.push(*index);
@@ -344,8 +350,8 @@ fn event_id(answer: Option<PutEventsResultEntry>) -> Result<String, BusError> {
 mod tests {
     use super::*;
 
-    fn entry(bytes: usize) -> Entry {
-        Entry {
+    fn entry(bytes: usize) -> BusEntry {
+        BusEntry {
             message: String::new(),
             received_at: Timestamp::UNIX_EPOCH,
             detail: "x".repeat(bytes - TIME_BYTES - SOURCE.len()),

@@ -21,8 +21,8 @@ use crate::bus::Bus;
 use crate::ledger::Ledger;
 use crate::queues::Queues;
 use crate::record::Record;
-use crate::schedule::asked_by;
 use crate::steps::{Processor, Undone};
+use crate::timing::asked_by;
 
 /// How much longer than its events a callout's mark is remembered. AURA's staging system closes no
 /// callout by itself, so a drill may be silent for long before its closing is found.

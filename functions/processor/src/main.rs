@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use processor::batch;
 use processor::bus::EventBridge;
-use processor::config::Config;
-use processor::deliveries::Deliveries;
+use processor::config::ProcessorConfig;
 use processor::ledger::LedgerTable;
 use processor::queues::SqsQueues;
 use processor::steps::Processor;
+use processor::timing::Deliveries;
 use shared::aws::CallLimits;
 use shared::config::Environment;
 use shared::{aws, invocation, telemetry};
@@ -51,7 +51,7 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), Error> {
     let environment = Environment::of_process();
     let metrics = telemetry::start(&environment)?;
-    let config = Config::from_environment(&environment)?;
+    let config = ProcessorConfig::from_environment(&environment)?;
     let sdk = aws::sdk_config().await;
 
     let repeatable = REPEATABLE.applied_to(&sdk);

@@ -20,12 +20,15 @@ pub trait Queues: Send + Sync + 'static {
 
     /// Makes records that aren't settled come back after these times, unless they are deleted
     /// before.
-    fn hide(&self, records: &[Hidden]) -> impl Future<Output = Result<(), VisibilityError>> + Send;
+    fn hide(
+        &self,
+        records: &[VisibilityChange],
+    ) -> impl Future<Output = Result<(), VisibilityError>> + Send;
 }
 
 /// A record that is to come back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hidden {
+pub struct VisibilityChange {
     /// SQS's handle of this very receive.
     pub receipt_handle: String,
     /// From now; SQS takes whole seconds, so it is rounded up.
@@ -78,7 +81,7 @@ impl Queues for SqsQueues {
         self.quarantine.send(&item.message()).await
     }
 
-    async fn hide(&self, records: &[Hidden]) -> Result<(), VisibilityError> {
+    async fn hide(&self, records: &[VisibilityChange]) -> Result<(), VisibilityError> {
         if records.is_empty() {
             return Ok(());
         }
@@ -103,7 +106,7 @@ impl Queues for SqsQueues {
 }
 
 fn entry(
-    (number, record): (usize, &Hidden),
+    (number, record): (usize, &VisibilityChange),
 ) -> Result<ChangeMessageVisibilityBatchRequestEntry, BuildError> {
     ChangeMessageVisibilityBatchRequestEntry::builder()
         .id(number.to_string())

@@ -12,8 +12,8 @@ use shared::ledger::LedgerKey;
 use shared::published::{Detail, Omission, Omitted};
 use shared::quarantine::{Id, Quarantined};
 
-use crate::bus::Entry;
-use crate::queues::Hidden;
+use crate::bus::BusEntry;
+use crate::queues::VisibilityChange;
 
 /// One message of the ingest queue.
 #[derive(Debug)]
@@ -30,69 +30,6 @@ pub struct Record {
     pub receives: u32,
     /// An envelope, if all is well.
     pub body: String,
-}
-
-/// What became of one record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// On the bus.
-    Published(Publication),
-    /// It was on the bus already.
-    Duplicate,
-    /// Its event happens once, is on the bus, and says something else there: quarantined.
-    Conflict,
-    /// It can never be published: quarantined.
-    Quarantined,
-    /// Another worker has it.
-    Held {
-        /// When that worker's lease ends.
-        lease_until: Timestamp,
-    },
-    /// A step failed.
-    Failed,
-    /// It panicked.
-    Panicked,
-    /// It wasn't tried: no time was left, or one before it in its group has to come first.
-    Postponed,
-}
-
-/// A publish that succeeded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Publication {
-    /// From the delivery's arrival at ingest until the bus had answered for the whole wave.
-    pub latency: Duration,
-    /// The payload isn't with it; see [`Omitted`].
-    pub payload_omitted: bool,
-    /// The ledger knows. If not, and should the event come once more, it will be published once
-    /// more. The record itself is settled, since handing it over again would do just that.
-    pub marked: bool,
-}
-
-impl Outcome {
-    /// Whether the queue may forget the record. If not, SQS hands it over again.
-    #[must_use]
-    pub fn is_settled(self) -> bool {
-        match self {
-            Self::Published(_) | Self::Duplicate | Self::Conflict | Self::Quarantined => true,
-            Self::Held { .. } | Self::Failed | Self::Panicked | Self::Postponed => false,
-        }
-    }
-
-    /// A short name for the log.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Published(Publication { marked: true, .. }) => "published",
-            Self::Published(Publication { marked: false, .. }) => "unmarked",
-            Self::Duplicate => "duplicate",
-            Self::Conflict => "conflict",
-            Self::Quarantined => "quarantined",
-            Self::Held { .. } => "held",
-            Self::Failed => "failed",
-            Self::Panicked => "panicked",
-            Self::Postponed => "postponed",
-        }
-    }
 }
 
 impl From<SqsMessage> for Record {
@@ -116,9 +53,9 @@ impl From<SqsMessage> for Record {
 impl Record {
     /// Itself, to come back after this time; `None` if SQS gave no handle for that.
     #[must_use]
-    pub fn hidden(&self, time: Duration) -> Option<Hidden> {
+    pub fn hidden(&self, time: Duration) -> Option<VisibilityChange> {
         let receipt_handle = self.receipt_handle.clone()?;
-        Some(Hidden {
+        Some(VisibilityChange {
             receipt_handle,
             time,
         })
@@ -188,12 +125,12 @@ impl Identified {
         &self,
         record: &Record,
         occurrence: u32,
-    ) -> Result<(Entry, Option<Omission>), serde_json::Error> {
+    ) -> Result<(BusEntry, Option<Omission>), serde_json::Error> {
         if !is_unicode(&self.envelope.payload) {
             return self.entry_without_payload(record, occurrence, Omission::NotUnicode);
         }
         let payload = Some(&*self.envelope.payload);
-        let entry = Entry::new(&self.detail(record, occurrence, payload, None))?;
+        let entry = BusEntry::new(&self.detail(record, occurrence, payload, None))?;
         if entry.fits() {
             Ok((entry, None))
         } else {
@@ -211,13 +148,13 @@ impl Identified {
         record: &Record,
         occurrence: u32,
         reason: Omission,
-    ) -> Result<(Entry, Option<Omission>), serde_json::Error> {
+    ) -> Result<(BusEntry, Option<Omission>), serde_json::Error> {
         let omitted = Omitted {
             reason,
             bytes: self.envelope.payload.get().len(),
             digest: &self.digest,
         };
-        let entry = Entry::new(&self.detail(record, occurrence, None, Some(omitted)))?;
+        let entry = BusEntry::new(&self.detail(record, occurrence, None, Some(omitted)))?;
         Ok((entry, Some(reason)))
     }
 

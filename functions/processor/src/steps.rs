@@ -16,15 +16,16 @@ use shared::quarantine::{Conflict, Quarantined};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::bus::{Bus, BusError, Entry};
-use crate::deliveries::Deliveries;
+use crate::bus::{Bus, BusEntry, BusError};
 use crate::drills::{Drills, OUTLIVES_EVENTS, may_be_drill};
-use crate::failpoint::{self, Step};
+use crate::failpoint::{self, Failpoint};
 use crate::ledger::Ledger;
+use crate::outcome::RecordOutcome;
 use crate::queues::Queues;
-use crate::record::{Identified, Outcome, Record, quarantined};
-use crate::retry::MOST_PANICS;
-use crate::schedule::{after, between};
+use crate::record::{Identified, Record, quarantined};
+use crate::timing::Deliveries;
+use crate::timing::MOST_PANICS;
+use crate::timing::{after, between};
 
 /// Before the second attempt to mark. Each later pause is twice as long.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -87,19 +88,24 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
 
     /// What becomes of a record whose task has no result. One that panics again and again would
     /// hold up the records behind it until they went to the dead letters together.
-    pub(crate) async fn undone(&self, record: &Record, undone: Undone, end: Timestamp) -> Outcome {
+    pub(crate) async fn undone(
+        &self,
+        record: &Record,
+        undone: Undone,
+        end: Timestamp,
+    ) -> RecordOutcome {
         let message_id = &record.message_id;
         match undone {
             Undone::Late => {
                 tracing::error!(message_id, "record failed: its time ran out");
-                Outcome::Failed
+                RecordOutcome::Failed
             }
-            Undone::Panicked if record.receives < MOST_PANICS => Outcome::Panicked,
+            Undone::Panicked if record.receives < MOST_PANICS => RecordOutcome::Panicked,
             Undone::Panicked => {
                 let item = record.as_it_came("panicked", (self.now)());
-                let put_aside = self.put_aside(record, &item, Outcome::Quarantined);
+                let put_aside = self.put_aside(record, &item, RecordOutcome::Quarantined);
                 let in_time = timeout(self.time_until(end), put_aside).await;
-                in_time.unwrap_or(Outcome::Panicked)
+                in_time.unwrap_or(RecordOutcome::Panicked)
             }
         }
     }
@@ -113,7 +119,7 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
         record: &Arc<Record>,
         drills: &Drills,
         lease_until: Timestamp,
-    ) -> Result<(Claimed, Entry), Outcome> {
+    ) -> Result<(Claimed, BusEntry), RecordOutcome> {
         let mut identified = self.identify(record).await?;
         if identified.envelope.origin == Origin::Webhook {
             self.deliveries.see(identified.envelope.received_at);
@@ -139,7 +145,9 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
             Err(error @ LedgerError::Malformed(_)) => {
                 tracing::error!(message_id = record.message_id, %error, "can't be claimed");
                 let item = quarantined(&identified.envelope, "ledger-item-malformed");
-                return Err(self.put_aside(record, &item, Outcome::Quarantined).await);
+                return Err(self
+                    .put_aside(record, &item, RecordOutcome::Quarantined)
+                    .await);
             }
             Err(error) => return Err(failed(record, &error)),
         };
@@ -164,7 +172,7 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
         record: &Record,
         event: &mut Event,
         drills: &Drills,
-    ) -> Result<(), Outcome> {
+    ) -> Result<(), RecordOutcome> {
         let id = &event.entity.id;
         if !may_be_drill(event) {
             return Ok(());
@@ -180,7 +188,7 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
 
     /// Before the opening or the closing of a callout goes out, it is noted: or the reconciler might
     /// never ask for the other one.
-    async fn note_callout(&self, claimed: &Claimed) -> Result<(), Outcome> {
+    async fn note_callout(&self, claimed: &Claimed) -> Result<(), RecordOutcome> {
         let Identified {
             event, envelope, ..
         } = &claimed.identified;
@@ -213,13 +221,15 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
     }
 
     /// Reads a record; what can never be processed is put aside as it came.
-    async fn identify(&self, record: &Record) -> Result<Identified, Outcome> {
+    async fn identify(&self, record: &Record) -> Result<Identified, RecordOutcome> {
         let envelope = match Envelope::parse(&record.body) {
             Ok(envelope) => envelope,
             Err(reason) => {
                 let reason = reason.to_string();
                 let item = record.as_it_came(&reason, (self.now)());
-                return Err(self.put_aside(record, &item, Outcome::Quarantined).await);
+                return Err(self
+                    .put_aside(record, &item, RecordOutcome::Quarantined)
+                    .await);
             }
         };
         match Identified::read(envelope) {
@@ -227,15 +237,22 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
             Err((envelope, reason)) => {
                 let reason = reason.to_string();
                 let item = quarantined(&envelope, &reason);
-                Err(self.put_aside(record, &item, Outcome::Quarantined).await)
+                Err(self
+                    .put_aside(record, &item, RecordOutcome::Quarantined)
+                    .await)
             }
         }
     }
 
-    async fn refused(&self, record: &Record, identified: &Identified, refusal: Refusal) -> Outcome {
+    async fn refused(
+        &self,
+        record: &Record,
+        identified: &Identified,
+        refusal: Refusal,
+    ) -> RecordOutcome {
         match refusal {
-            Refusal::Duplicate => Outcome::Duplicate,
-            Refusal::Held { lease_until } => Outcome::Held { lease_until },
+            Refusal::Duplicate => RecordOutcome::Duplicate,
+            Refusal::Held { lease_until } => RecordOutcome::Held { lease_until },
             Refusal::Conflict { published } => {
                 let item = Quarantined {
                     conflict: Some(Conflict {
@@ -244,7 +261,7 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
                     }),
                     ..quarantined(&identified.envelope, "conflict")
                 };
-                self.put_aside(record, &item, Outcome::Conflict).await
+                self.put_aside(record, &item, RecordOutcome::Conflict).await
             }
         }
     }
@@ -254,7 +271,7 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
         &self,
         claimed: Claimed,
         error: &BusError,
-    ) -> Result<(Claimed, Entry), Outcome> {
+    ) -> Result<(Claimed, BusEntry), RecordOutcome> {
         let Claimed {
             record,
             identified,
@@ -276,7 +293,7 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
 
     /// Before an event goes out without its payload, that is put where consumers' operators find
     /// it. The ledger notes that it is there, so that another attempt puts no second one beside it.
-    async fn keep_omitted_payload(&self, claimed: &Claimed) -> Result<(), Outcome> {
+    async fn keep_omitted_payload(&self, claimed: &Claimed) -> Result<(), RecordOutcome> {
         let envelope = &claimed.identified.envelope;
         let kept = Note::kept(envelope.delivery_id);
         if claimed.omission.is_none() || self.is_kept(claimed, &kept).await {
@@ -311,13 +328,15 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
     }
 
     /// What becomes of an event that the bus didn't take.
-    pub(crate) async fn give_back(&self, claimed: &Claimed, error: &BusError) -> Outcome {
+    pub(crate) async fn give_back(&self, claimed: &Claimed, error: &BusError) -> RecordOutcome {
         let record = &claimed.record;
         self.release(claimed).await;
         if error.is_permanent() {
             tracing::error!(message_id = record.message_id, %error, "can't be published");
             let item = quarantined(&claimed.identified.envelope, "unpublishable");
-            return self.put_aside(record, &item, Outcome::Quarantined).await;
+            return self
+                .put_aside(record, &item, RecordOutcome::Quarantined)
+                .await;
         }
         failed(record, error)
     }
@@ -338,7 +357,7 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
 
     /// Marks a published event, trying for as long as it is let; whether it is marked.
     pub(crate) async fn mark(&self, claimed: &Claimed, bus_event_id: &str) -> bool {
-        failpoint::reach(Step::BeforeComplete).await;
+        failpoint::reach(Failpoint::BeforeComplete).await;
         let Claimed {
             record,
             identified: Identified { key, .. },
@@ -365,8 +384,8 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
         &self,
         record: &Record,
         item: &Quarantined<'_>,
-        outcome: Outcome,
-    ) -> Outcome {
+        outcome: RecordOutcome,
+    ) -> RecordOutcome {
         match self.queues.quarantine(item).await {
             Ok(()) => outcome,
             Err(error) => failed(record, &error),
@@ -375,16 +394,16 @@ impl<L: Ledger, B: Bus, Q: Queues> Processor<L, B, Q> {
 }
 
 /// Why was logged for the whole batch.
-fn unknown(record: &Record) -> Outcome {
+fn unknown(record: &Record) -> RecordOutcome {
     let message_id = &record.message_id;
     tracing::error!(
         message_id,
         "record failed: whether it is of a drill isn't known"
     );
-    Outcome::Failed
+    RecordOutcome::Failed
 }
 
-fn failed(record: &Record, error: &dyn std::error::Error) -> Outcome {
+fn failed(record: &Record, error: &dyn std::error::Error) -> RecordOutcome {
     tracing::error!(message_id = record.message_id, %error, "record failed");
-    Outcome::Failed
+    RecordOutcome::Failed
 }

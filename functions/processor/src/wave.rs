@@ -8,23 +8,24 @@ use std::sync::Arc;
 use futures::future::join_all;
 use jiff::Timestamp;
 
-use crate::bus::{Bus, BusError, Entry};
+use crate::bus::{Bus, BusEntry, BusError};
 use crate::drills::Drills;
-use crate::failpoint::{self, Step};
+use crate::failpoint::{self, Failpoint};
 use crate::ledger::Ledger;
+use crate::outcome::{Publication, RecordOutcome};
 use crate::queues::Queues;
-use crate::record::{Outcome, Publication, Record};
-use crate::schedule::{LEAST_CALL, Schedule, between};
+use crate::record::Record;
 use crate::steps::{Claimed, Processor};
+use crate::timing::{LEAST_CALL, Schedule, between};
 
 /// How far a record of the wave is.
 enum Stage {
     /// Its event may be published, and this is what goes out.
-    Claimed(Claimed, Entry),
+    Claimed(Claimed, BusEntry),
     /// Its event was offered to the bus, which said this.
     Offered(Claimed, Result<String, BusError>),
     /// Nothing more can be done now.
-    Over(Outcome),
+    Over(RecordOutcome),
 }
 
 /// Takes records of different groups to their ends and returns the outcomes in the same order.
@@ -36,9 +37,9 @@ pub(crate) async fn process<L: Ledger, B: Bus, Q: Queues>(
     records: &[Arc<Record>],
     drills: &Arc<Drills>,
     deadline: Timestamp,
-) -> Vec<Outcome> {
+) -> Vec<RecordOutcome> {
     let Some(schedule) = Schedule::new((processor.now)(), deadline) else {
-        return vec![Outcome::Postponed; records.len()];
+        return vec![RecordOutcome::Postponed; records.len()];
     };
     let claim = |record| claim(processor, record, drills, schedule);
     let stages = join_all(records.iter().map(claim)).await;
@@ -129,13 +130,13 @@ async fn omit_refused<L: Ledger, B: Bus, Q: Queues>(
 /// The bus's answers in the order of the entries; none if nothing was sent.
 async fn send<L: Ledger, B: Bus, Q: Queues>(
     processor: &Arc<Processor<L, B, Q>>,
-    entries: Vec<Entry>,
+    entries: Vec<BusEntry>,
     schedule: Schedule,
 ) -> Vec<Result<String, BusError>> {
     if entries.is_empty() {
         return Vec::new();
     }
-    failpoint::reach(Step::AfterClaim).await;
+    failpoint::reach(Failpoint::AfterClaim).await;
     let time = processor.time_until(schedule.published_by);
     // After a stall the leases may have passed on: what isn't sent in time isn't sent.
     if time < LEAST_CALL {
@@ -145,7 +146,7 @@ async fn send<L: Ledger, B: Bus, Q: Queues>(
     let task = tokio::spawn(async move { processor.bus.publish(&entries, time).await });
     let published = task.await.unwrap_or_default();
     if published.iter().any(Result::is_ok) {
-        failpoint::reach(Step::AfterPublish).await;
+        failpoint::reach(Failpoint::AfterPublish).await;
     }
     published
 }
@@ -155,7 +156,7 @@ async fn end<L: Ledger, B: Bus, Q: Queues>(
     processor: &Arc<Processor<L, B, Q>>,
     stage: Stage,
     schedule: Schedule,
-) -> Outcome {
+) -> RecordOutcome {
     let (claimed, published) = match stage {
         Stage::Offered(claimed, published) => (claimed, published),
         Stage::Claimed(claimed, _) => (claimed, Err(BusError::TimedOut)),
@@ -174,7 +175,7 @@ async fn end<L: Ledger, B: Bus, Q: Queues>(
             if !marked {
                 tracing::error!(message_id = record.message_id, "published, and not marked");
             }
-            Outcome::Published(Publication {
+            RecordOutcome::Published(Publication {
                 latency,
                 payload_omitted,
                 marked,

@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use local::account::Account;
 use local::proxy::{Call, Fault, FaultProxy, Plan};
-use processor::bus::{Bus as _, BusError, Entry, EventBridge};
+use processor::bus::{Bus as _, BusEntry, BusError, EventBridge};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::aws::CallLimits;
@@ -51,15 +51,15 @@ fn bus_of(account: &Account, endpoint: &str) -> EventBridge {
 }
 
 /// An entry that is known by its name.
-fn entry(name: &str) -> Entry {
-    Entry {
+fn entry(name: &str) -> BusEntry {
+    BusEntry {
         message: name.to_owned(),
         received_at: Timestamp::UNIX_EPOCH,
         detail: "{}".to_owned(),
     }
 }
 
-fn entries(names: &[&str]) -> Vec<Entry> {
+fn entries(names: &[&str]) -> Vec<BusEntry> {
     names.iter().copied().map(entry).collect()
 }
 
@@ -226,7 +226,7 @@ fn refused_with_bad(names: &[&str], status: u16, code: &'static str) -> Answer {
 #[tokio::test]
 async fn an_entry_is_sent_as_eventbridge_wants_it() -> Result<()> {
     let stub = Stub::start(|names, _| Answer::Entries(vec![None; names.len()])).await?;
-    let entry = Entry {
+    let entry = BusEntry {
         message: "NEW_CALLOUT".into(),
         received_at: Timestamp::from_millisecond(1_500)?,
         detail: r#"{"key":"callout#1/NEW_CALLOUT"}"#.into(),
@@ -348,7 +348,7 @@ async fn a_call_that_is_throttled_is_not_taken_apart() -> Result<()> {
 async fn what_is_too_large_for_its_region_is_halved_and_only_what_is_so_alone_fails() -> Result<()>
 {
     let stub = Stub::start(|_, _| Answer::TurnedAway(413)).await?;
-    let sized = |(name, bytes): (&str, usize)| Entry {
+    let sized = |(name, bytes): (&str, usize)| BusEntry {
         detail: "x".repeat(bytes),
         ..entry(name)
     };
@@ -386,7 +386,7 @@ async fn what_was_answered_before_the_time_ran_out_counts() -> Result<()> {
     })
     .await?;
     // Too large together, so each goes alone.
-    let large = |name| Entry {
+    let large = |name| BusEntry {
         detail: "x".repeat(600_000),
         ..entry(name)
     };

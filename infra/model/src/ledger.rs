@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use processor::record::Outcome;
+use processor::outcome::RecordOutcome;
 use shared::envelope::Origin;
 use shared::ledger::{
     self, Claim, ClaimRequest, LedgerKey, Next, Occurrences, Refusal, State, Step,
@@ -53,7 +53,7 @@ pub enum Answer {
     /// The right to publish is the caller's.
     Granted(Claim),
     /// It isn't, and that is what becomes of the record.
-    Refused(Outcome),
+    Refused(RecordOutcome),
     /// It isn't, and this occurrence is to be asked for.
     Other(u32),
     /// The item is marked.
@@ -151,7 +151,7 @@ impl Ledger {
                     Ok(Next::Answer(Ok(claim))) => Answer::Granted(claim),
                     Ok(Next::Answer(Err(refusal))) => Answer::Refused(outcome(&refusal)),
                     Ok(Next::Claim(occurrence)) => Answer::Other(occurrence),
-                    Err(_malformed) => Answer::Refused(Outcome::Failed),
+                    Err(_malformed) => Answer::Refused(RecordOutcome::Failed),
                 };
                 (changed, answer)
             }
@@ -231,11 +231,11 @@ fn of(state: &State) -> Claim {
     }
 }
 
-fn outcome(refusal: &Refusal) -> Outcome {
+fn outcome(refusal: &Refusal) -> RecordOutcome {
     match refusal {
-        Refusal::Duplicate => Outcome::Duplicate,
-        Refusal::Conflict { .. } => Outcome::Conflict,
-        Refusal::Held { lease_until } => Outcome::Held {
+        Refusal::Duplicate => RecordOutcome::Duplicate,
+        Refusal::Conflict { .. } => RecordOutcome::Conflict,
+        Refusal::Held { lease_until } => RecordOutcome::Held {
             lease_until: *lease_until,
         },
     }

@@ -4,7 +4,7 @@ use model::bounds::{QUEUE_RETENTION, Scenario};
 use model::design::RETENTION;
 use model::explore::{Explored, explore, try_mutant};
 use model::mutants;
-use processor::retry::MOST_RECEIVES;
+use processor::timing::MOST_RECEIVES;
 
 fn failed(explored: &Explored) -> Vec<String> {
     let failed = explored.verdicts.iter().filter(|verdict| !verdict.holds);

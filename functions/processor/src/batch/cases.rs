@@ -21,7 +21,7 @@ use shared::event::payload_digest;
 use shared::ledger::State;
 
 use super::fakes::*;
-use crate::retry::MOST_PANICS;
+use crate::timing::MOST_PANICS;
 
 /// What a record is, or what it meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,7 +149,7 @@ fn key(id: usize) -> String {
 struct Line {
     group: String,
     kind: Kind,
-    /// Hidden for so many seconds and reported failed, or settled.
+    /// VisibilityChange for so many seconds and reported failed, or settled.
     back: Option<u64>,
     item: &'static str,
     call: Option<usize>,

@@ -21,9 +21,9 @@ use shared::queue::QueueError;
 use uuid::Uuid;
 
 use super::*;
-use crate::bus::{BusError, Entry};
-use crate::deliveries::Deliveries;
+use crate::bus::{BusEntry, BusError};
 use crate::queues::VisibilityError;
+use crate::timing::Deliveries;
 
 pub const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -289,7 +289,7 @@ impl FakeBus {
 }
 
 impl Bus for FakeBus {
-    async fn publish(&self, entries: &[Entry], time: Duration) -> Vec<Result<String, BusError>> {
+    async fn publish(&self, entries: &[BusEntry], time: Duration) -> Vec<Result<String, BusError>> {
         assert!(!self.panics, "as told");
         if self.hangs {
             tokio::time::sleep(time).await;
@@ -361,7 +361,7 @@ impl Queues for FakeQueues {
         Ok(())
     }
 
-    async fn hide(&self, records: &[Hidden]) -> Result<(), VisibilityError> {
+    async fn hide(&self, records: &[VisibilityChange]) -> Result<(), VisibilityError> {
         let hidden = records
             .iter()
             .map(|record| (record.receipt_handle.clone(), record.time.as_secs()));

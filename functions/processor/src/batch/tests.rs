@@ -330,7 +330,7 @@ async fn a_quarantine_that_hangs_fails_its_record_in_time_and_no_other() {
     };
     let other = || message("3", "b", 1, envelope("NEW_CALLOUT", 2));
     let poison = message("1", "a", 1, "not an envelope".to_owned());
-    let panics = message("1", "a", retry::MOST_PANICS, envelope("NEW_CALLOUT", 1));
+    let panics = message("1", "a", timing::MOST_PANICS, envelope("NEW_CALLOUT", 1));
     let refused = new_callout();
     for hanging in [poison, panics.clone(), refused] {
         let mut ledger = FakeLedger::default();
