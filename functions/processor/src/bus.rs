@@ -1,6 +1,5 @@
 //! The event bus.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -43,17 +42,6 @@ pub struct BusEntry {
     pub received_at: Timestamp,
     /// A [`Detail`] as JSON.
     pub detail: String,
-}
-
-/// Where events are published.
-pub trait Bus: Send + Sync + 'static {
-    /// Publishes events and returns for each, in their order, the bus's id of it or why it isn't
-    /// on the bus as far as we know. Takes no longer than `time`.
-    fn publish(
-        &self,
-        entries: &[BusEntry],
-        time: Duration,
-    ) -> impl Future<Output = Vec<Result<String, BusError>>> + Send;
 }
 
 /// The event is not on the bus, as far as we know.
@@ -168,6 +156,21 @@ impl EventBridge {
         Ok(())
     }
 
+    /// Publishes events and returns for each, in their order, the bus's id of it or why it isn't
+    /// on the bus as far as we know. Takes no longer than `time`.
+    pub async fn publish(
+        &self,
+        entries: &[BusEntry],
+        time: Duration,
+    ) -> Vec<Result<String, BusError>> {
+        let mut results = vec![None; entries.len()];
+        let end = Instant::now() + time;
+        // What was answered before the time ran out counts.
+        let _ = timeout_at(end, self.publish_all(entries, end, &mut results)).await;
+        let result = |result: Option<_>| result.unwrap_or(Err(BusError::TimedOut));
+        results.into_iter().map(result).collect()
+    }
+
     async fn publish_all(&self, entries: &[BusEntry], end: Instant, results: &mut Results) {
         if let Err(error) = self.confirm().await {
             return results.fill(Some(Err(error)));
@@ -269,17 +272,6 @@ impl EventBridge {
         let entries = indices.iter().filter_map(entry).collect();
         let call = self.client.put_events().set_entries(Some(entries));
         Ok(call.send().await?.entries.unwrap_or_default())
-    }
-}
-
-impl Bus for EventBridge {
-    async fn publish(&self, entries: &[BusEntry], time: Duration) -> Vec<Result<String, BusError>> {
-        let mut results = vec![None; entries.len()];
-        let end = Instant::now() + time;
-        // What was answered before the time ran out counts.
-        let _ = timeout_at(end, self.publish_all(entries, end, &mut results)).await;
-        let result = |result: Option<_>| result.unwrap_or(Err(BusError::TimedOut));
-        results.into_iter().map(result).collect()
     }
 }
 

@@ -1,6 +1,5 @@
 //! The queues: where a record comes back to, and where one goes that can never be processed.
 
-use std::future::Future;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
@@ -9,22 +8,6 @@ use aws_sdk_sqs::operation::change_message_visibility_batch::ChangeMessageVisibi
 use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
 use shared::quarantine::Quarantined;
 use shared::queue::{Queue, QueueError};
-
-/// What the processor asks of SQS.
-pub trait Queues: Send + Sync + 'static {
-    /// Puts aside what can never be processed; `Ok` says that it is stored.
-    fn quarantine(
-        &self,
-        item: &Quarantined<'_>,
-    ) -> impl Future<Output = Result<(), QueueError>> + Send;
-
-    /// Makes records that aren't settled come back after these times, unless they are deleted
-    /// before.
-    fn hide(
-        &self,
-        records: &[VisibilityChange],
-    ) -> impl Future<Output = Result<(), VisibilityError>> + Send;
-}
 
 /// A record that is to come back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,14 +57,17 @@ impl SqsQueues {
             ingest_url,
         }
     }
-}
 
-impl Queues for SqsQueues {
-    async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), QueueError> {
+    /// Puts aside what can never be processed; `Ok` says that it is stored.
+    pub async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), QueueError> {
         self.quarantine.send(&item.message()).await
     }
 
-    async fn hide(&self, records: &[VisibilityChange]) -> Result<(), VisibilityError> {
+    /// Sets when records that aren't settled become visible again, unless they are deleted before.
+    pub async fn change_visibility(
+        &self,
+        records: &[VisibilityChange],
+    ) -> Result<(), VisibilityError> {
         if records.is_empty() {
             return Ok(());
         }

@@ -25,10 +25,14 @@
 //! with it, and is in its order then. If that record ends in the dead letters, those behind it
 //! may, too, without ever having been tried. A redrive brings all of them back.
 
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::timeout;
 
 use crate::outcome::RecordOutcome;
 
@@ -89,12 +93,10 @@ pub fn publishing_time(left: Duration) -> Duration {
     left.saturating_sub(REPORTING_TIME + ENDING_TIME)
 }
 
-/// Until when a batch that begins now may ask for what its waves need: then there is still time for
-/// one.
-#[must_use]
-pub fn asked_by(now: Timestamp, deadline: Timestamp) -> Timestamp {
-    let left = publishing_time(between(now, deadline));
-    after(now, left.saturating_sub(LEAST_TIME))
+/// How much of that time a batch may take to ask for what its waves need, so that there is still
+/// time for one.
+pub(crate) fn asking_time(left: Duration) -> Duration {
+    publishing_time(left).saturating_sub(LEAST_TIME)
 }
 
 /// When the lease ends of what is claimed by a function that ends at `deadline`.
@@ -121,6 +123,26 @@ fn before(time: Timestamp, duration: Duration) -> Timestamp {
 /// Nothing, if the end comes first.
 pub(crate) fn between(begin: Timestamp, end: Timestamp) -> Duration {
     Duration::try_from(end.duration_since(begin)).unwrap_or_default()
+}
+
+/// Why work has no result.
+pub(crate) enum Interruption {
+    /// Its time ran out.
+    Late,
+    /// It panicked; the panic hook has logged the place.
+    Panicked,
+}
+
+/// Does work for this time at most, and ends a panic of it here. What a panic leaves half done is
+/// given up with the work.
+pub(crate) async fn isolated<T>(
+    work: impl Future<Output = T>,
+    time: Duration,
+) -> Result<T, Interruption> {
+    match timeout(time, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(done) => done.map_err(|_panic| Interruption::Panicked),
+        Err(_elapsed) => Err(Interruption::Late),
+    }
 }
 
 /// How often SQS hands over a message before it goes to the dead letters: `maxReceiveCount` in

@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use local::account::Account;
 use local::proxy::{Call, Fault, FaultProxy, Plan};
-use processor::bus::{Bus as _, BusEntry, BusError, EventBridge};
+use processor::bus::{BusEntry, BusError, EventBridge};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::aws::CallLimits;

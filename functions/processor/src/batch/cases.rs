@@ -203,12 +203,12 @@ async fn play(records: &[(&str, Kind)]) -> Vec<Line> {
 
     let hidden = hidden_at_the_end(&processor, &failed);
     let line = |(id, (group, kind)): (usize, &(&str, Kind))| {
-        let calls = processor.bus.calls.lock().unwrap();
+        let calls = processor.services.bus.calls.lock().unwrap();
         let is_its = |detail: &serde_json::Value| key_of(detail) == key(id);
         let offered =
             |call: &Vec<(serde_json::Value, bool)>| call.iter().any(|(detail, _)| is_its(detail));
         let taken = calls.iter().flatten().filter(|(_, is_taken)| *is_taken);
-        let quarantined = processor.queues.quarantined.lock().unwrap();
+        let quarantined = processor.services.queues.quarantined.lock().unwrap();
         let its_body = bodies[id].as_deref().unwrap();
         let aside: Vec<_> = quarantined
             .iter()
@@ -219,7 +219,7 @@ async fn play(records: &[(&str, Kind)]) -> Vec<Line> {
             group: (*group).to_owned(),
             kind: *kind,
             back: hidden.get(&id).copied(),
-            item: item(&processor.ledger, id),
+            item: item(&processor.services.ledger, id),
             call: calls.iter().position(offered).map(|position| position + 1),
             on_bus: taken.filter(|(detail, _)| is_its(detail)).count(),
             aside: (!aside.is_empty()).then(|| aside.join("+")),
@@ -234,7 +234,7 @@ fn hidden_at_the_end(processor: &FakeProcessor, failed: &[String]) -> HashMap<us
     if failed.is_empty() {
         return HashMap::new();
     }
-    let calls = processor.queues.hidden.lock().unwrap();
+    let calls = processor.services.queues.hidden.lock().unwrap();
     let hidden = calls.last().cloned().unwrap_or_default();
     let mut handles: Vec<_> = hidden.iter().map(|(handle, _)| handle.clone()).collect();
     handles.sort();

@@ -166,92 +166,6 @@ pub fn ledger_key(key: &str) -> LedgerKey {
     }
 }
 
-impl Ledger for FakeLedger {
-    async fn claim(&self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, LedgerError> {
-        match self.fault(&request.key) {
-            Some(LedgerFault::ClaimFails) => {
-                let error = SdkError::construction_failure("fails, as told");
-                return Err(LedgerError::Call(Box::new(error)));
-            }
-            Some(LedgerFault::ClaimPanics) => panic!("as told"),
-            Some(LedgerFault::Stall(time)) => CLOCK.set(CLOCK.get() + time),
-            _ => {}
-        }
-        self.grant(request)
-    }
-
-    async fn complete(
-        &self,
-        key: &LedgerKey,
-        claim: &Claim,
-        bus_event_id: &str,
-        now: Timestamp,
-    ) -> Result<(), LedgerError> {
-        match self.fault(key) {
-            Some(LedgerFault::MarkIsStale) => return Err(LedgerError::Stale),
-            Some(LedgerFault::MarkPanics) => panic!("as told"),
-            Some(LedgerFault::MarkHangs) => pending().await,
-            _ => {}
-        }
-        let step = RULES.complete(claim, bus_event_id, now);
-        self.take(key, &step)
-    }
-
-    async fn release(
-        &self,
-        key: &LedgerKey,
-        claim: &Claim,
-        now: Timestamp,
-    ) -> Result<(), LedgerError> {
-        if self.fault(key) == Some(LedgerFault::ReleaseHangs) {
-            pending::<()>().await;
-        }
-        let step = RULES.release(claim, now);
-        self.take(key, &step)
-    }
-
-    async fn callout_opened(&self, id: &str, _at: Timestamp) -> Result<(), OpenCalloutsError> {
-        self.note_of(id, "NEW_CALLOUT")?;
-        self.notes.lock().unwrap().insert(format!("opened {id}"));
-        Ok(())
-    }
-
-    async fn callout_closed(&self, id: &str, _at: Timestamp) -> Result<(), OpenCalloutsError> {
-        self.note_of(id, "CALLOUT_CLOSED")?;
-        self.notes.lock().unwrap().insert(format!("closed {id}"));
-        Ok(())
-    }
-
-    async fn delivered(&self, at: Timestamp) -> Result<(), LineError> {
-        self.delivered.lock().unwrap().push(at);
-        Ok(())
-    }
-
-    async fn note(&self, note: &Note, expires_at: Timestamp) -> Result<(), NotesError> {
-        if self.notes_fault == Some(NotesFault::WritingFails) {
-            return Err(told());
-        }
-        let mut noted = self.noted.lock().unwrap();
-        noted.insert(note.clone(), expires_at);
-        Ok(())
-    }
-
-    async fn noted(&self, notes: &[Note]) -> Result<Noted, NotesError> {
-        self.look_ups.lock().unwrap().push(notes.to_vec());
-        match self.notes_fault {
-            Some(NotesFault::LookUpFails) => return Err(told()),
-            Some(NotesFault::LookUpHangs) => pending().await,
-            Some(NotesFault::LookUpPanics) => panic!("as told"),
-            Some(NotesFault::WritingFails) | None => {}
-        }
-        let there = self.noted.lock().unwrap();
-        let read = notes.iter().filter(|note| !self.unread.contains(note));
-        Ok(read
-            .map(|note| (note.clone(), there.contains_key(note)))
-            .collect())
-    }
-}
-
 fn told() -> NotesError {
     BuildError::other("fails, as told").into()
 }
@@ -288,36 +202,6 @@ impl FakeBus {
     }
 }
 
-impl Bus for FakeBus {
-    async fn publish(&self, entries: &[BusEntry], time: Duration) -> Vec<Result<String, BusError>> {
-        assert!(!self.panics, "as told");
-        if self.hangs {
-            tokio::time::sleep(time).await;
-            return vec![Err(BusError::TimedOut); entries.len()];
-        }
-        let details = entries.iter().map(|entry| &entry.detail);
-        let details: Vec<serde_json::Value> = details
-            .map(|detail| serde_json::from_str(detail).unwrap())
-            .collect();
-        let result = |detail: &serde_json::Value| {
-            let key = key_of(detail);
-            let of_payload = self.refuses_payloads.get(&key);
-            let of_payload = of_payload.filter(|_| !detail["payload"].is_null());
-            match self.refuses.get(&key).or(of_payload) {
-                Some(code) => Err(BusError::Entry {
-                    code: (*code).to_owned(),
-                }),
-                None => Ok(format!("bus-id-of-{key}")),
-            }
-        };
-        let results: Vec<_> = details.iter().map(result).collect();
-        let taken = results.iter().map(Result::is_ok);
-        let call = details.into_iter().zip(taken).collect();
-        self.calls.lock().unwrap().push(call);
-        results
-    }
-}
-
 pub fn key_of(detail: &serde_json::Value) -> String {
     detail["key"].as_str().unwrap().to_owned()
 }
@@ -341,12 +225,141 @@ pub struct FakeQueues {
     pub quarantine_hangs: bool,
 }
 
-impl Queues for FakeQueues {
+/// Services that fail as they are told.
+pub struct FakeServices {
+    pub ledger: FakeLedger,
+    pub bus: FakeBus,
+    pub queues: FakeQueues,
+}
+
+impl Services for FakeServices {
+    async fn claim(&self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, LedgerError> {
+        match self.ledger.fault(&request.key) {
+            Some(LedgerFault::ClaimFails) => {
+                let error = SdkError::construction_failure("fails, as told");
+                return Err(LedgerError::Call(Box::new(error)));
+            }
+            Some(LedgerFault::ClaimPanics) => panic!("as told"),
+            Some(LedgerFault::Stall(time)) => CLOCK.set(CLOCK.get() + time),
+            _ => {}
+        }
+        self.ledger.grant(request)
+    }
+
+    async fn complete(
+        &self,
+        key: &LedgerKey,
+        claim: &Claim,
+        bus_event_id: &str,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        match self.ledger.fault(key) {
+            Some(LedgerFault::MarkIsStale) => return Err(LedgerError::Stale),
+            Some(LedgerFault::MarkPanics) => panic!("as told"),
+            Some(LedgerFault::MarkHangs) => pending().await,
+            _ => {}
+        }
+        let step = RULES.complete(claim, bus_event_id, now);
+        self.ledger.take(key, &step)
+    }
+
+    async fn release(
+        &self,
+        key: &LedgerKey,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        if self.ledger.fault(key) == Some(LedgerFault::ReleaseHangs) {
+            pending::<()>().await;
+        }
+        let step = RULES.release(claim, now);
+        self.ledger.take(key, &step)
+    }
+
+    async fn callout_opened(&self, id: &str, _at: Timestamp) -> Result<(), OpenCalloutsError> {
+        self.ledger.note_of(id, "NEW_CALLOUT")?;
+        self.ledger
+            .notes
+            .lock()
+            .unwrap()
+            .insert(format!("opened {id}"));
+        Ok(())
+    }
+
+    async fn callout_closed(&self, id: &str, _at: Timestamp) -> Result<(), OpenCalloutsError> {
+        self.ledger.note_of(id, "CALLOUT_CLOSED")?;
+        self.ledger
+            .notes
+            .lock()
+            .unwrap()
+            .insert(format!("closed {id}"));
+        Ok(())
+    }
+
+    async fn delivered(&self, at: Timestamp) -> Result<(), LineError> {
+        self.ledger.delivered.lock().unwrap().push(at);
+        Ok(())
+    }
+
+    async fn note(&self, note: &Note, expires_at: Timestamp) -> Result<(), NotesError> {
+        if self.ledger.notes_fault == Some(NotesFault::WritingFails) {
+            return Err(told());
+        }
+        let mut noted = self.ledger.noted.lock().unwrap();
+        noted.insert(note.clone(), expires_at);
+        Ok(())
+    }
+
+    async fn noted(&self, notes: &[Note]) -> Result<Noted, NotesError> {
+        self.ledger.look_ups.lock().unwrap().push(notes.to_vec());
+        match self.ledger.notes_fault {
+            Some(NotesFault::LookUpFails) => return Err(told()),
+            Some(NotesFault::LookUpHangs) => pending().await,
+            Some(NotesFault::LookUpPanics) => panic!("as told"),
+            Some(NotesFault::WritingFails) | None => {}
+        }
+        let there = self.ledger.noted.lock().unwrap();
+        let read = notes
+            .iter()
+            .filter(|note| !self.ledger.unread.contains(note));
+        Ok(read
+            .map(|note| (note.clone(), there.contains_key(note)))
+            .collect())
+    }
+
+    async fn publish(&self, entries: &[BusEntry], time: Duration) -> Vec<Result<String, BusError>> {
+        assert!(!self.bus.panics, "as told");
+        if self.bus.hangs {
+            tokio::time::sleep(time).await;
+            return vec![Err(BusError::TimedOut); entries.len()];
+        }
+        let details = entries.iter().map(|entry| &entry.detail);
+        let details: Vec<serde_json::Value> = details
+            .map(|detail| serde_json::from_str(detail).unwrap())
+            .collect();
+        let result = |detail: &serde_json::Value| {
+            let key = key_of(detail);
+            let of_payload = self.bus.refuses_payloads.get(&key);
+            let of_payload = of_payload.filter(|_| !detail["payload"].is_null());
+            match self.bus.refuses.get(&key).or(of_payload) {
+                Some(code) => Err(BusError::Entry {
+                    code: (*code).to_owned(),
+                }),
+                None => Ok(format!("bus-id-of-{key}")),
+            }
+        };
+        let results: Vec<_> = details.iter().map(result).collect();
+        let taken = results.iter().map(Result::is_ok);
+        let call = details.into_iter().zip(taken).collect();
+        self.bus.calls.lock().unwrap().push(call);
+        results
+    }
+
     async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), QueueError> {
-        if self.quarantine_fails {
+        if self.queues.quarantine_fails {
             return Err(BuildError::other("fails, as told").into());
         }
-        if self.quarantine_hangs {
+        if self.queues.quarantine_hangs {
             pending::<()>().await;
         }
         let item = PutAside {
@@ -357,20 +370,20 @@ impl Queues for FakeQueues {
             },
             body: String::from_utf8(item.body.to_vec()).unwrap(),
         };
-        self.quarantined.lock().unwrap().push(item);
+        self.queues.quarantined.lock().unwrap().push(item);
         Ok(())
     }
 
-    async fn hide(&self, records: &[VisibilityChange]) -> Result<(), VisibilityError> {
-        let hidden = records
+    async fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<(), VisibilityError> {
+        let hidden = changes
             .iter()
-            .map(|record| (record.receipt_handle.clone(), record.time.as_secs()));
-        self.hidden.lock().unwrap().push(hidden.collect());
+            .map(|change| (change.receipt_handle.clone(), change.time.as_secs()));
+        self.queues.hidden.lock().unwrap().push(hidden.collect());
         Ok(())
     }
 }
 
-pub type FakeProcessor = Processor<FakeLedger, FakeBus, FakeQueues>;
+pub type FakeProcessor = Processor<FakeServices>;
 
 pub fn processor(ledger: FakeLedger, bus: FakeBus) -> Arc<FakeProcessor> {
     processor_with(ledger, bus, FakeQueues::default())
@@ -379,9 +392,11 @@ pub fn processor(ledger: FakeLedger, bus: FakeBus) -> Arc<FakeProcessor> {
 pub fn processor_with(ledger: FakeLedger, bus: FakeBus, queues: FakeQueues) -> Arc<FakeProcessor> {
     CLOCK.set(NOW);
     Arc::new(Processor {
-        ledger,
-        bus,
-        queues,
+        services: FakeServices {
+            ledger,
+            bus,
+            queues,
+        },
         deliveries: Deliveries::default(),
         retention: Duration::from_hours(35 * 24),
         repeat_window: Some(Duration::from_mins(5)),

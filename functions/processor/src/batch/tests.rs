@@ -44,7 +44,7 @@ async fn failures_in_time(
 
 /// When the lease of the event's claim ends.
 fn lease_until(processor: &FakeProcessor, key: &str) -> Timestamp {
-    match processor.ledger.item(key).unwrap().state() {
+    match processor.services.ledger.item(key).unwrap().state() {
         Ok(State::Claimed { lease_until, .. }) => lease_until,
         state => panic!("not claimed: {state:?}"),
     }
@@ -56,8 +56,14 @@ async fn published(payload: &str) -> (serde_json::Value, Vec<PutAside>) {
     let body = envelope_of(Uuid::from_u128(7), payload);
     let messages = vec![message("1", "a", 1, body)];
     assert!(failures(TIME, &processor, messages).await.is_empty());
-    let (detail, _) = processor.bus.calls.lock().unwrap()[0][0].clone();
-    let aside = processor.queues.quarantined.lock().unwrap().clone();
+    let (detail, _) = processor.services.bus.calls.lock().unwrap()[0][0].clone();
+    let aside = processor
+        .services
+        .queues
+        .quarantined
+        .lock()
+        .unwrap()
+        .clone();
     (detail, aside)
 }
 
@@ -67,7 +73,7 @@ async fn the_same_event_twice_in_a_batch_is_published_once() {
     let again = message("2", "a", 1, envelope("NEW_CALLOUT", 1));
     let messages = vec![new_callout(), again];
     assert!(failures(TIME, &processor, messages).await.is_empty());
-    assert_eq!(processor.bus.taken(), [[KEY]]);
+    assert_eq!(processor.services.bus.taken(), [[KEY]]);
 }
 
 #[tokio::test]
@@ -76,7 +82,7 @@ async fn two_equal_signals_are_two_events() {
     let signal = |id| message(id, "a", 1, envelope("CALLOUT_EVENTS_CHANGED", 1));
     let messages = vec![signal("1"), signal("2")];
     assert!(failures(TIME, &processor, messages).await.is_empty());
-    assert_eq!(processor.bus.taken().concat().len(), 2);
+    assert_eq!(processor.services.bus.taken().concat().len(), 2);
 }
 
 /// Each kind of record that can never be processed: whatever SQS or ingest may have left out.
@@ -94,10 +100,19 @@ async fn what_can_never_be_processed_is_quarantined_with_its_reason() {
         let processor = processor(FakeLedger::default(), FakeBus::default());
         let messages = vec![message("1", "a", 1, body.to_owned()), callout_closed()];
         assert!(failures(TIME, &processor, messages).await.is_empty());
-        let aside = processor.queues.quarantined.lock().unwrap().clone();
+        let aside = processor
+            .services
+            .queues
+            .quarantined
+            .lock()
+            .unwrap()
+            .clone();
         let reasons: Vec<_> = aside.into_iter().map(|item| item.reason).collect();
         assert_eq!(reasons, [reason], "{body}");
-        assert_eq!(processor.bus.taken(), [["callout#1/CALLOUT_CLOSED"]]);
+        assert_eq!(
+            processor.services.bus.taken(),
+            [["callout#1/CALLOUT_CLOSED"]]
+        );
     }
 }
 
@@ -114,8 +129,11 @@ async fn what_the_bus_will_never_take_even_without_its_payload_is_quarantined_as
         id: Uuid::from_u128(7).to_string(),
         body: payload("NEW_CALLOUT", 1),
     });
-    assert_eq!(*processor.queues.quarantined.lock().unwrap(), expected);
-    assert_eq!(processor.bus.taken()[0], ["callout#2/NEW_CALLOUT"]);
+    assert_eq!(
+        *processor.services.queues.quarantined.lock().unwrap(),
+        expected
+    );
+    assert_eq!(processor.services.bus.taken()[0], ["callout#2/NEW_CALLOUT"]);
 }
 
 #[tokio::test]
@@ -128,9 +146,9 @@ async fn what_the_bus_refuses_for_good_is_published_without_its_payload() {
     let body = envelope_of(Uuid::from_u128(7), &payload("NEW_CALLOUT", 1));
     let messages = vec![message("1", "a", 1, body), callout_closed()];
     assert!(failures(TIME, &processor, messages).await.is_empty());
-    let taken = processor.bus.taken();
+    let taken = processor.services.bus.taken();
     assert_eq!(taken.concat(), [KEY, "callout#1/CALLOUT_CLOSED"]);
-    let (detail, _) = processor.bus.calls.lock().unwrap()[1][0].clone();
+    let (detail, _) = processor.services.bus.calls.lock().unwrap()[1][0].clone();
     assert_eq!(detail["payload"], serde_json::Value::Null);
     assert_eq!(detail["payloadOmitted"]["reason"], "refused");
     let expected = PutAside {
@@ -138,7 +156,10 @@ async fn what_the_bus_refuses_for_good_is_published_without_its_payload() {
         id: Uuid::from_u128(7).to_string(),
         body: payload("NEW_CALLOUT", 1),
     };
-    assert_eq!(*processor.queues.quarantined.lock().unwrap(), [expected]);
+    assert_eq!(
+        *processor.services.queues.quarantined.lock().unwrap(),
+        [expected]
+    );
 }
 
 /// Whatever goes wrong at the bus in between.
@@ -151,12 +172,18 @@ async fn an_omitted_payload_is_kept_once_however_often_its_event_is_tried() {
         let messages = vec![message("1", "a", receives, body.clone())];
         assert_eq!(failures(TIME, &processor, messages).await, ["1"]);
     }
-    assert_eq!(processor.queues.quarantined.lock().unwrap().len(), 1);
+    assert_eq!(
+        processor.services.queues.quarantined.lock().unwrap().len(),
+        1
+    );
     // Another delivery's payload is looked for under another id.
     let other = envelope_of(Uuid::from_u128(8), &too_large());
     let messages = vec![message("2", "a", 1, other)];
     assert_eq!(failures(TIME, &processor, messages).await, ["2"]);
-    assert_eq!(processor.queues.quarantined.lock().unwrap().len(), 2);
+    assert_eq!(
+        processor.services.queues.quarantined.lock().unwrap().len(),
+        2
+    );
 }
 
 #[tokio::test]
@@ -173,7 +200,10 @@ async fn an_omitted_payload_is_kept_again_rather_than_lost_if_nobody_knows_of_th
             let messages = vec![message("1", "a", receives, body.clone())];
             assert_eq!(failures(TIME, &processor, messages).await, ["1"]);
         }
-        assert_eq!(processor.queues.quarantined.lock().unwrap().len(), 2);
+        assert_eq!(
+            processor.services.queues.quarantined.lock().unwrap().len(),
+            2
+        );
     }
 }
 
@@ -189,7 +219,7 @@ async fn what_the_quarantine_does_not_take_comes_again() {
         callout_closed(),
     ];
     assert_eq!(failures(TIME, &processor, messages).await, ["1", "2"]);
-    assert!(processor.bus.taken().is_empty());
+    assert!(processor.services.bus.taken().is_empty());
 }
 
 /// A payload that makes the event larger than the bus takes by itself.
@@ -243,7 +273,7 @@ async fn an_event_whose_payload_cannot_be_kept_is_given_back_and_not_published()
     let body = envelope_of(Uuid::from_u128(7), &too_large());
     let messages = vec![message("1", "a", 1, body)];
     assert_eq!(failures(TIME, &processor, messages).await, ["1"]);
-    assert!(processor.bus.taken().is_empty());
+    assert!(processor.services.bus.taken().is_empty());
     assert_eq!(lease_until(&processor, KEY), NOW);
 }
 
@@ -266,7 +296,7 @@ async fn nothing_is_started_that_may_not_finish() {
         failures(too_little, &processor, vec![new_callout()]).await,
         ["1"]
     );
-    assert!(processor.ledger.item(KEY).is_none());
+    assert!(processor.services.ledger.item(KEY).is_none());
     assert!(
         failures(LITTLE_TIME, &processor, vec![new_callout()])
             .await
@@ -284,7 +314,7 @@ async fn after_a_stall_past_the_deadline_nothing_is_sent_and_all_is_given_back()
     let messages = vec![new_callout(), callout_closed(), other];
     let failed = failures(TIME, &processor, messages).await;
     assert_eq!(failed, ["1", "2", "3"]);
-    assert!(processor.bus.calls.lock().unwrap().is_empty());
+    assert!(processor.services.bus.calls.lock().unwrap().is_empty());
     for key in [KEY, "callout#2/NEW_CALLOUT"] {
         assert!(lease_until(&processor, key) <= NOW + TIME);
     }
@@ -307,7 +337,7 @@ async fn what_is_published_is_settled_even_if_the_mark_hangs() {
     let processor = processor(ledger, FakeBus::default());
     let failed = failures_in_time(LITTLE_TIME, &processor, vec![new_callout()]).await;
     assert!(failed.is_empty());
-    assert_eq!(processor.bus.taken(), [[KEY]]);
+    assert_eq!(processor.services.bus.taken(), [[KEY]]);
 }
 
 /// If the invocation ended before the report, what is published would come back too.
@@ -343,7 +373,7 @@ async fn a_quarantine_that_hangs_fails_its_record_in_time_and_no_other() {
         let messages = vec![hanging, other()];
         let failed = failures_in_time(LITTLE_TIME, &processor, messages).await;
         assert_eq!(failed, ["1"]);
-        assert_eq!(processor.bus.taken(), [["callout#2/NEW_CALLOUT"]]);
+        assert_eq!(processor.services.bus.taken(), [["callout#2/NEW_CALLOUT"]]);
     }
 }
 
@@ -352,7 +382,7 @@ async fn a_batch_whose_process_dies_comes_back_after_its_leases() {
     let processor = processor(FakeLedger::default(), FakeBus::default());
     let messages = vec![new_callout(), callout_closed()];
     assert!(failures(TIME, &processor, messages).await.is_empty());
-    let hidden = processor.queues.hidden.lock().unwrap();
+    let hidden = processor.services.queues.hidden.lock().unwrap();
     // Ten seconds to go, two for the clocks, and one.
     let both = ["handle-1", "handle-2"].map(|handle| (handle.to_owned(), 13));
     assert_eq!(*hidden, [both.to_vec()]);
@@ -367,7 +397,7 @@ async fn a_failed_record_without_a_handle_is_reported_and_not_hidden() {
     handleless.receipt_handle = None;
     let messages = vec![handleless, callout_closed()];
     assert_eq!(failures(TIME, &processor, messages).await, ["1", "2"]);
-    let hidden = processor.queues.hidden.lock().unwrap();
+    let hidden = processor.services.queues.hidden.lock().unwrap();
     assert_eq!(hidden.last().unwrap(), &[("handle-2".to_owned(), 2)]);
 }
 
@@ -379,13 +409,11 @@ async fn a_group_comes_back_when_its_first_failure_does() {
     let third_time = message("1", "a", 3, envelope("NEW_CALLOUT", 1));
     let messages = vec![third_time, callout_closed()];
     assert_eq!(failures(TIME, &processor, messages).await, ["1", "2"]);
-    let hidden = processor.queues.hidden.lock().unwrap();
+    let hidden = processor.services.queues.hidden.lock().unwrap();
     let both = ["handle-1", "handle-2"].map(|handle| (handle.to_owned(), 8));
     assert_eq!(hidden.last().unwrap(), &both);
 }
 
-/// In two groups, so that in each batch two of them claim it at once, and many batches beside each
-/// other. Who is told that another has it comes again, as SQS would have it.
 #[tokio::test]
 async fn the_opening_and_the_closing_of_a_callout_are_noted_and_nothing_else() {
     let processor = processor(FakeLedger::default(), FakeBus::default());
@@ -398,10 +426,10 @@ async fn the_opening_and_the_closing_of_a_callout_are_noted_and_nothing_else() {
         message("4", "b", 1, customer),
     ];
     assert!(failures(TIME, &processor, messages).await.is_empty());
-    assert!(processor.ledger.notes.lock().unwrap().is_empty());
+    assert!(processor.services.ledger.notes.lock().unwrap().is_empty());
     let messages = vec![new_callout(), callout_closed()];
     assert!(failures(TIME, &processor, messages).await.is_empty());
-    let notes = processor.ledger.notes.lock().unwrap().clone();
+    let notes = processor.services.ledger.notes.lock().unwrap().clone();
     assert_eq!(notes, ["closed 1".to_owned(), "opened 1".to_owned()].into());
 }
 
@@ -417,7 +445,7 @@ async fn what_cannot_be_noted_is_given_back_and_not_published() {
         let ledger = FakeLedger::with_fault(key, LedgerFault::NoteFails);
         let processor = processor(ledger, FakeBus::default());
         assert_eq!(failures(TIME, &processor, vec![message]).await, [id]);
-        assert!(processor.bus.taken().is_empty());
+        assert!(processor.services.bus.taken().is_empty());
         assert_eq!(lease_until(&processor, key), NOW);
     }
 }
@@ -440,8 +468,16 @@ async fn what_is_told_and_found_out_is_published_once_and_is_no_conflict() {
         for message in order {
             assert!(failures(TIME, &processor, vec![message]).await.is_empty());
         }
-        assert_eq!(processor.bus.taken(), [[KEY]]);
-        assert!(processor.queues.quarantined.lock().unwrap().is_empty());
+        assert_eq!(processor.services.bus.taken(), [[KEY]]);
+        assert!(
+            processor
+                .services
+                .queues
+                .quarantined
+                .lock()
+                .unwrap()
+                .is_empty()
+        );
     }
 }
 
@@ -460,7 +496,7 @@ async fn what_arrives_again_behind_the_window_has_a_key_of_its_own() {
     let arrivals = [("1", 0), ("2", 300), ("3", 301), ("4", 100)];
     let messages = arrivals.map(|(id, second)| arrived(id, second, Origin::Webhook, NAME));
     assert!(failures(TIME, &processor, messages.into()).await.is_empty());
-    let taken = processor.bus.taken().concat();
+    let taken = processor.services.bus.taken().concat();
     let [first, second] = taken.as_slice() else {
         panic!("{taken:?}");
     };
@@ -481,7 +517,7 @@ async fn neither_the_reconcilers_words_nor_what_happens_once_recur() {
         let processor = processor(FakeLedger::default(), FakeBus::default());
         let messages = again(origin, name).into();
         assert!(failures(TIME, &processor, messages).await.is_empty());
-        assert_eq!(processor.bus.taken().concat().len(), 1, "{name}");
+        assert_eq!(processor.services.bus.taken().concat().len(), 1, "{name}");
     }
 }
 
@@ -493,7 +529,15 @@ async fn only_what_aura_delivered_counts_as_delivered() {
             .await
             .is_empty()
     );
-    assert!(processor.ledger.delivered.lock().unwrap().is_empty());
+    assert!(
+        processor
+            .services
+            .ledger
+            .delivered
+            .lock()
+            .unwrap()
+            .is_empty()
+    );
     let body = new_callout()
         .body
         .unwrap()
@@ -501,9 +545,14 @@ async fn only_what_aura_delivered_counts_as_delivered() {
     let again = message("1", "a", 1, body);
     assert!(failures(TIME, &processor, vec![again]).await.is_empty());
     let arrived: Timestamp = "2026-11-22T00:00:00Z".parse().unwrap();
-    assert_eq!(*processor.ledger.delivered.lock().unwrap(), [arrived]);
+    assert_eq!(
+        *processor.services.ledger.delivered.lock().unwrap(),
+        [arrived]
+    );
 }
 
+/// In two groups, so that in each batch two of them claim it at once, and many batches beside each
+/// other. Who is told that another has it comes again, as SQS would have it.
 #[tokio::test]
 async fn a_hundred_thousand_duplicates_of_one_event_leave_one_item_and_one_publish() {
     const BATCHES: usize = 10_000;
@@ -524,8 +573,8 @@ async fn a_hundred_thousand_duplicates_of_one_event_leave_one_item_and_one_publi
     for _ in 0..BATCHES / AT_ONCE {
         join_all((0..AT_ONCE).map(|_| settle())).await;
     }
-    assert_eq!(processor.ledger.items.lock().unwrap().len(), 1);
-    assert_eq!(processor.bus.taken(), [[KEY]]);
+    assert_eq!(processor.services.ledger.items.lock().unwrap().len(), 1);
+    assert_eq!(processor.services.bus.taken(), [[KEY]]);
 }
 
 /// A callout's event whose payload marks it as a test, in one of the two ways.
@@ -542,7 +591,7 @@ fn bare(id: &str, group: &str, message_name: &str, callout: usize) -> SqsMessage
 
 /// The key of each event that the bus took, and whether it went out as a test.
 fn tests(processor: &FakeProcessor) -> Vec<(String, bool)> {
-    let calls = processor.bus.calls.lock().unwrap();
+    let calls = processor.services.bus.calls.lock().unwrap();
     let taken = calls.iter().flatten().filter(|(_, is_taken)| *is_taken);
     let test = |detail: &serde_json::Value| detail["test"].as_bool().unwrap();
     let mut tests: Vec<_> = taken
@@ -610,7 +659,15 @@ async fn a_mark_counts_for_its_whole_batch_and_however_it_comes() {
     assert_eq!(tests.len(), 4);
     assert!(tests.iter().all(|(_, test)| *test), "{tests:?}");
     // What a batch marks itself, it doesn't ask for.
-    assert!(processor.ledger.look_ups.lock().unwrap().is_empty());
+    assert!(
+        processor
+            .services
+            .ledger
+            .look_ups
+            .lock()
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -627,10 +684,10 @@ async fn a_batch_asks_once_for_each_callout_that_it_does_not_mark_and_for_nothin
     ];
     assert!(failures(TIME, &processor, messages).await.is_empty());
     let asked = ["1", "2"].map(Note::drill);
-    assert_eq!(*processor.ledger.look_ups.lock().unwrap(), [asked]);
+    assert_eq!(*processor.services.ledger.look_ups.lock().unwrap(), [asked]);
     let messages = vec![message("4", "c", 1, envelope_of(Uuid::now_v7(), customer))];
     assert!(failures(TIME, &processor, messages).await.is_empty());
-    assert_eq!(processor.ledger.look_ups.lock().unwrap().len(), 1);
+    assert_eq!(processor.services.ledger.look_ups.lock().unwrap().len(), 1);
 }
 
 /// The proof of a deployment goes the way of callouts.
@@ -642,7 +699,7 @@ async fn a_canary_is_looked_up_and_comes_back_if_that_fails() {
     };
     let healthy = processor(FakeLedger::default(), FakeBus::default());
     assert!(failures(TIME, &healthy, vec![canary()]).await.is_empty());
-    assert_eq!(healthy.ledger.look_ups.lock().unwrap().len(), 1);
+    assert_eq!(healthy.services.ledger.look_ups.lock().unwrap().len(), 1);
     assert!(!tests(&healthy)[0].1);
     let ledger = FakeLedger::with_notes_fault(NotesFault::LookUpFails);
     let broken = processor(ledger, FakeBus::default());
@@ -677,7 +734,7 @@ async fn what_may_be_a_drill_and_cannot_be_told_comes_back_unclaimed() {
             keys,
             ["callout#2/NEW_CALLOUT", "customer#3/CREATED_CUSTOMER"]
         );
-        assert_eq!(processor.ledger.items.lock().unwrap().len(), 2);
+        assert_eq!(processor.services.ledger.items.lock().unwrap().len(), 2);
     }
 }
 
@@ -690,7 +747,7 @@ async fn a_drill_that_cannot_be_remembered_is_not_published() {
         bare("2", "b", "NEW_CALLOUT", 2),
     ];
     assert_eq!(failures(TIME, &processor, messages).await, ["1"]);
-    assert_eq!(processor.bus.taken(), [["callout#2/NEW_CALLOUT"]]);
+    assert_eq!(processor.services.bus.taken(), [["callout#2/NEW_CALLOUT"]]);
 }
 
 /// Also longer than an event that was claimed long after the mark.
@@ -709,9 +766,9 @@ async fn a_drill_is_remembered_for_longer_than_any_event_of_it() {
         };
         let time = SignedDuration::from_hours(days * 24) + TIME;
         assert!(failures(time, &processor, vec![event]).await.is_empty());
-        let noted = processor.ledger.noted.lock().unwrap();
+        let noted = processor.services.ledger.noted.lock().unwrap();
         let drill = noted[&Note::drill("1")];
-        let items = processor.ledger.items.lock().unwrap();
+        let items = processor.services.ledger.items.lock().unwrap();
         for item in items
             .values()
             .flat_map(|occurrences| occurrences.0.values())

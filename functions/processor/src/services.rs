@@ -1,0 +1,195 @@
+//! The services that a record touches, behind one trait: the ledger, the bus and the queues.
+
+use std::future::Future;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use futures::future::join;
+use jiff::Timestamp;
+use shared::ledger::line::{Line, LineError};
+use shared::ledger::notes::{Note, Noted, Notes, NotesError};
+use shared::ledger::open::{OpenCallouts, OpenCalloutsError};
+use shared::ledger::{Claim, ClaimRequest, DynamoLedger, LedgerError, LedgerKey, Refusal};
+use shared::quarantine::Quarantined;
+use shared::queue::QueueError;
+use tokio::time::timeout;
+
+use crate::bus::{BusEntry, BusError, EventBridge};
+use crate::queues::{SqsQueues, VisibilityChange, VisibilityError};
+
+/// How long the start waits for connections, and for the answer that the bus exists.
+const CONNECTING_TIME: Duration = Duration::from_secs(2);
+
+/// What the processor asks of DynamoDB, EventBridge and SQS.
+pub trait Services: Send + Sync + 'static {
+    /// Claims an event. `Ok(Err(refusal))` is the ledger's answer, not a failure.
+    fn claim(
+        &self,
+        request: &ClaimRequest,
+    ) -> impl Future<Output = Result<Result<Claim, Refusal>, LedgerError>> + Send;
+
+    /// Marks a claimed event as published, under the claim's fence.
+    fn complete(
+        &self,
+        key: &LedgerKey,
+        claim: &Claim,
+        bus_event_id: &str,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
+    /// Ends a claim's lease at once, under its fence, so that a retry needn't wait for it.
+    fn release(
+        &self,
+        key: &LedgerKey,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
+    /// Notes that a callout is open.
+    fn callout_opened(
+        &self,
+        id: &str,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<(), OpenCalloutsError>> + Send;
+
+    /// Notes that a callout is closed.
+    fn callout_closed(
+        &self,
+        id: &str,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<(), OpenCalloutsError>> + Send;
+
+    /// Notes that a delivery of AURA's arrived.
+    fn delivered(&self, at: Timestamp) -> impl Future<Output = Result<(), LineError>> + Send;
+
+    /// Writes a note. If the note exists, it lives on until `expires_at`.
+    fn note(
+        &self,
+        note: &Note,
+        expires_at: Timestamp,
+    ) -> impl Future<Output = Result<(), NotesError>> + Send;
+
+    /// Looks notes up, by one call.
+    fn noted(&self, notes: &[Note]) -> impl Future<Output = Result<Noted, NotesError>> + Send;
+
+    /// Publishes events and returns for each, in their order, the bus's id of it or why it isn't
+    /// on the bus as far as we know. Takes no longer than `time`.
+    fn publish(
+        &self,
+        entries: &[BusEntry],
+        time: Duration,
+    ) -> impl Future<Output = Vec<Result<String, BusError>>> + Send;
+
+    /// Puts aside what can never be processed; `Ok` says that it is stored.
+    fn quarantine(
+        &self,
+        item: &Quarantined<'_>,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send;
+
+    /// Sets when records that aren't settled become visible in the queue again.
+    fn change_visibility(
+        &self,
+        changes: &[VisibilityChange],
+    ) -> impl Future<Output = Result<(), VisibilityError>> + Send;
+}
+
+/// The real services.
+#[derive(Debug)]
+pub struct AwsServices {
+    events: DynamoLedger,
+    open_callouts: OpenCallouts,
+    line: Line,
+    notes: Notes,
+    bus: EventBridge,
+    queues: SqsQueues,
+}
+
+impl AwsServices {
+    /// The ledger table of that name, a bus and queues.
+    #[must_use]
+    pub fn new(client: Client, ledger_table: String, bus: EventBridge, queues: SqsQueues) -> Self {
+        Self {
+            open_callouts: OpenCallouts::new(client.clone(), ledger_table.clone()),
+            line: Line::new(client.clone(), ledger_table.clone()),
+            notes: Notes::new(client.clone(), ledger_table.clone()),
+            events: DynamoLedger::new(client, ledger_table),
+            bus,
+            queues,
+        }
+    }
+
+    /// Opens the connections that the first batch needs. The batch tries again what fails here, and
+    /// comes back to the queue if it fails, too.
+    pub async fn connect(&self) {
+        let bus = timeout(CONNECTING_TIME, self.bus.confirm());
+        let ledger = timeout(CONNECTING_TIME, self.notes.connect());
+        let (bus, ledger) = join(bus, ledger).await;
+        match bus {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "nothing can be published yet"),
+            Err(_elapsed) => tracing::error!("event bus: no answer in time"),
+        }
+        match ledger {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "no connection to DynamoDB yet"),
+            Err(_elapsed) => tracing::warn!("no connection to DynamoDB yet: no answer in time"),
+        }
+    }
+}
+
+impl Services for AwsServices {
+    async fn claim(&self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, LedgerError> {
+        self.events.claim(request).await
+    }
+
+    async fn complete(
+        &self,
+        key: &LedgerKey,
+        claim: &Claim,
+        bus_event_id: &str,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.events.complete(key, claim, bus_event_id, now).await
+    }
+
+    async fn release(
+        &self,
+        key: &LedgerKey,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.events.release(key, claim, now).await
+    }
+
+    async fn callout_opened(&self, id: &str, at: Timestamp) -> Result<(), OpenCalloutsError> {
+        self.open_callouts.opened(id, at).await
+    }
+
+    async fn callout_closed(&self, id: &str, at: Timestamp) -> Result<(), OpenCalloutsError> {
+        self.open_callouts.closed(id, at).await
+    }
+
+    async fn delivered(&self, at: Timestamp) -> Result<(), LineError> {
+        self.line.delivered(at).await
+    }
+
+    async fn note(&self, note: &Note, expires_at: Timestamp) -> Result<(), NotesError> {
+        self.notes.write(note, expires_at).await
+    }
+
+    async fn noted(&self, notes: &[Note]) -> Result<Noted, NotesError> {
+        self.notes.look_up(notes).await
+    }
+
+    async fn publish(&self, entries: &[BusEntry], time: Duration) -> Vec<Result<String, BusError>> {
+        self.bus.publish(entries, time).await
+    }
+
+    async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), QueueError> {
+        self.queues.quarantine(item).await
+    }
+
+    async fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<(), VisibilityError> {
+        self.queues.change_visibility(changes).await
+    }
+}
