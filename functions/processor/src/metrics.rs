@@ -191,71 +191,61 @@ mod tests {
         assert_eq!(definition(&line, "ArrivalToPublish"), None);
     }
 
+    const COUNTERS: [&str; 9] = [
+        "Published",
+        "Unmarked",
+        "PayloadsOmitted",
+        "Duplicates",
+        "Conflicts",
+        "Quarantined",
+        "Failed",
+        "Held",
+        "Panicked",
+    ];
+
+    /// Two records with this outcome have this name in the line, and these counters count them.
+    fn check(outcome: RecordOutcome, name: &str, counted: &[&str]) {
+        let line = line(&[outcome, outcome]);
+        assert_eq!(line["Function"], "processor");
+        assert_eq!(line["Records"], 2);
+        let outcomes = json!([format!("m0 {name}"), format!("m1 {name}")]);
+        assert_eq!(line["Outcomes"], outcomes);
+        for counter in COUNTERS {
+            let expected = if counted.contains(&counter) { 2 } else { 0 };
+            assert_eq!(line[counter], expected, "{outcome:?}: {counter}");
+            let is_metric = definition(&line, counter).is_some();
+            assert!(is_metric, "{counter} is no metric");
+        }
+    }
+
     #[test]
     fn each_outcome_is_counted_as_what_it_is() {
         let lease_until = Timestamp::UNIX_EPOCH;
-        let unmarked = Publication {
-            marked: false,
-            ..published(1)
+        let publication = |marked, payload_omitted| {
+            RecordOutcome::Published(Publication {
+                payload_omitted,
+                marked,
+                ..published(1)
+            })
         };
-        let omitted = Publication {
-            payload_omitted: true,
-            ..published(1)
-        };
-        let outcomes = [
-            (
-                RecordOutcome::Published(published(1)),
-                "published",
-                &["Published"][..],
-            ),
-            (
-                RecordOutcome::Published(unmarked),
-                "unmarked",
-                &["Published", "Unmarked"],
-            ),
-            (
-                RecordOutcome::Published(omitted),
-                "published",
-                &["Published", "PayloadsOmitted"],
-            ),
-            (RecordOutcome::Duplicate, "duplicate", &["Duplicates"]),
-            (RecordOutcome::Conflict, "conflict", &["Conflicts"]),
-            (RecordOutcome::Quarantined, "quarantined", &["Quarantined"]),
-            (
-                RecordOutcome::Held { lease_until },
-                "held",
-                &["Failed", "Held"],
-            ),
-            (RecordOutcome::Panicked, "panicked", &["Failed", "Panicked"]),
-            (RecordOutcome::Failed, "failed", &["Failed"]),
-            (RecordOutcome::Postponed, "postponed", &["Failed"]),
-        ];
-        for (outcome, name, counted) in outcomes {
-            let line = line(&[outcome, outcome]);
-            assert_eq!(line["Function"], "processor");
-            assert_eq!(line["Records"], 2);
-            assert_eq!(
-                line["Outcomes"],
-                json!([format!("m0 {name}"), format!("m1 {name}")])
-            );
-            for counter in [
-                "Published",
-                "Unmarked",
-                "PayloadsOmitted",
-                "Duplicates",
-                "Conflicts",
-                "Quarantined",
-                "Failed",
-                "Held",
-                "Panicked",
-            ] {
-                let expected = if counted.contains(&counter) { 2 } else { 0 };
-                assert_eq!(line[counter], expected, "{outcome:?}: {counter}");
-                assert!(
-                    definition(&line, counter).is_some(),
-                    "{counter} is no metric"
-                );
-            }
-        }
+        let omitted = &["Published", "PayloadsOmitted"];
+        check(publication(true, false), "published", &["Published"]);
+        check(
+            publication(false, false),
+            "unmarked",
+            &["Published", "Unmarked"],
+        );
+        check(publication(true, true), "published", omitted);
+        check(RecordOutcome::Duplicate, "duplicate", &["Duplicates"]);
+        check(RecordOutcome::Conflict, "conflict", &["Conflicts"]);
+        check(RecordOutcome::Quarantined, "quarantined", &["Quarantined"]);
+        check(
+            RecordOutcome::Held { lease_until },
+            "held",
+            &["Failed", "Held"],
+        );
+        check(RecordOutcome::Panicked, "panicked", &["Failed", "Panicked"]);
+        check(RecordOutcome::Failed, "failed", &["Failed"]);
+        check(RecordOutcome::Postponed, "postponed", &["Failed"]);
     }
 }

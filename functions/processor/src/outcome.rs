@@ -9,22 +9,22 @@ use shared::published::Omitted;
 /// What became of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RecordOutcome {
-    /// On the bus.
+    /// Its event is on the bus.
     Published(Publication),
-    /// It was on the bus already.
+    /// Its event was on the bus already.
     Duplicate,
     /// Its event happens once, is on the bus, and says something else there: quarantined.
     Conflict,
     /// It can never be published: quarantined.
     Quarantined,
-    /// Another worker has it.
+    /// Another worker has claimed its event.
     Held {
         /// When that worker's lease ends.
         lease_until: Timestamp,
     },
     /// A step failed.
     Failed,
-    /// It panicked.
+    /// A step panicked.
     Panicked,
     /// It wasn't tried: no time was left, or one before it in its group has to come first.
     Postponed,

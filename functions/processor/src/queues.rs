@@ -9,7 +9,7 @@ use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
 use shared::quarantine::Quarantined;
 use shared::queue::{Queue, QueueError};
 
-/// A record that is to come back.
+/// When a record becomes visible in the queue again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VisibilityChange {
     /// SQS's handle of this very receive.
@@ -66,12 +66,12 @@ impl SqsQueues {
     /// Sets when records that aren't settled become visible again, unless they are deleted before.
     pub async fn change_visibility(
         &self,
-        records: &[VisibilityChange],
+        changes: &[VisibilityChange],
     ) -> Result<(), VisibilityError> {
-        if records.is_empty() {
+        if changes.is_empty() {
             return Ok(());
         }
-        let entries: Result<_, _> = records.iter().enumerate().map(entry).collect();
+        let entries: Result<_, _> = changes.iter().enumerate().map(entry).collect();
         let answer = self
             .client
             .change_message_visibility_batch()
@@ -84,7 +84,7 @@ impl SqsQueues {
             None => Ok(()),
             Some(refused) => Err(VisibilityError::Entries {
                 failed: answer.failed.len(),
-                all: records.len(),
+                all: changes.len(),
                 code: refused.code.clone(),
             }),
         }
@@ -92,12 +92,12 @@ impl SqsQueues {
 }
 
 fn entry(
-    (number, record): (usize, &VisibilityChange),
+    (number, change): (usize, &VisibilityChange),
 ) -> Result<ChangeMessageVisibilityBatchRequestEntry, BuildError> {
     ChangeMessageVisibilityBatchRequestEntry::builder()
         .id(number.to_string())
-        .receipt_handle(&record.receipt_handle)
-        .visibility_timeout(whole_seconds(record.time))
+        .receipt_handle(&change.receipt_handle)
+        .visibility_timeout(whole_seconds(change.time))
         .build()
 }
 

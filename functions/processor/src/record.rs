@@ -67,7 +67,7 @@ impl<S: Services> Processor<S> {
         drills: &Drills,
         schedule: Schedule,
     ) -> Result<(ClaimedEvent<'a>, BusEntry), RecordOutcome> {
-        let claim = self.claim_readable(record, drills, schedule.lease_until);
+        let claim = self.read_and_claim(record, drills, schedule.lease_until);
         self.step(record, schedule.claimed_by, claim).await?
     }
 
@@ -144,7 +144,7 @@ impl<S: Services> Processor<S> {
 
 /// Reading and claiming.
 impl<S: Services> Processor<S> {
-    async fn claim_readable<'a>(
+    async fn read_and_claim<'a>(
         &self,
         record: &'a Record,
         drills: &Drills,

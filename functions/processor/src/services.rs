@@ -21,70 +21,52 @@ use crate::queues::{SqsQueues, VisibilityChange, VisibilityError};
 const CONNECTING_TIME: Duration = Duration::from_secs(2);
 
 /// What the processor asks of DynamoDB, EventBridge and SQS.
+#[expect(
+    async_fn_in_trait,
+    reason = "only a change of visibility goes on in a task of its own"
+)]
 pub trait Services: Send + Sync + 'static {
     /// Claims an event. `Ok(Err(refusal))` is the ledger's answer, not a failure.
-    fn claim(
-        &self,
-        request: &ClaimRequest,
-    ) -> impl Future<Output = Result<Result<Claim, Refusal>, LedgerError>> + Send;
+    async fn claim(&self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, LedgerError>;
 
     /// Marks a claimed event as published, under the claim's fence.
-    fn complete(
+    async fn complete(
         &self,
         key: &LedgerKey,
         claim: &Claim,
         bus_event_id: &str,
         now: Timestamp,
-    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+    ) -> Result<(), LedgerError>;
 
     /// Ends a claim's lease at once, under its fence, so that a retry needn't wait for it.
-    fn release(
+    async fn release(
         &self,
         key: &LedgerKey,
         claim: &Claim,
         now: Timestamp,
-    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+    ) -> Result<(), LedgerError>;
 
     /// Notes that a callout is open.
-    fn callout_opened(
-        &self,
-        id: &str,
-        at: Timestamp,
-    ) -> impl Future<Output = Result<(), OpenCalloutsError>> + Send;
+    async fn callout_opened(&self, id: &str, at: Timestamp) -> Result<(), OpenCalloutsError>;
 
     /// Notes that a callout is closed.
-    fn callout_closed(
-        &self,
-        id: &str,
-        at: Timestamp,
-    ) -> impl Future<Output = Result<(), OpenCalloutsError>> + Send;
+    async fn callout_closed(&self, id: &str, at: Timestamp) -> Result<(), OpenCalloutsError>;
 
     /// Notes that a delivery of AURA's arrived.
-    fn delivered(&self, at: Timestamp) -> impl Future<Output = Result<(), LineError>> + Send;
+    async fn delivered(&self, at: Timestamp) -> Result<(), LineError>;
 
     /// Writes a note. If the note exists, it lives on until `expires_at`.
-    fn note(
-        &self,
-        note: &Note,
-        expires_at: Timestamp,
-    ) -> impl Future<Output = Result<(), NotesError>> + Send;
+    async fn note(&self, note: &Note, expires_at: Timestamp) -> Result<(), NotesError>;
 
     /// Looks notes up, by one call.
-    fn noted(&self, notes: &[Note]) -> impl Future<Output = Result<Noted, NotesError>> + Send;
+    async fn noted(&self, notes: &[Note]) -> Result<Noted, NotesError>;
 
     /// Publishes events and returns for each, in their order, the bus's id of it or why it isn't
     /// on the bus as far as we know. Takes no longer than `time`.
-    fn publish(
-        &self,
-        entries: &[BusEntry],
-        time: Duration,
-    ) -> impl Future<Output = Vec<Result<String, BusError>>> + Send;
+    async fn publish(&self, entries: &[BusEntry], time: Duration) -> Vec<Result<String, BusError>>;
 
     /// Puts aside what can never be processed; `Ok` says that it is stored.
-    fn quarantine(
-        &self,
-        item: &Quarantined<'_>,
-    ) -> impl Future<Output = Result<(), QueueError>> + Send;
+    async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), QueueError>;
 
     /// Sets when records that aren't settled become visible in the queue again.
     fn change_visibility(

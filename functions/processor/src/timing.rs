@@ -120,7 +120,7 @@ fn before(time: Timestamp, duration: Duration) -> Timestamp {
     time.saturating_sub(duration).unwrap_or(Timestamp::MIN)
 }
 
-/// Nothing, if the end comes first.
+/// The time from `begin` to `end`; zero if the end comes first.
 pub(crate) fn between(begin: Timestamp, end: Timestamp) -> Duration {
     Duration::try_from(end.duration_since(begin)).unwrap_or_default()
 }
@@ -202,13 +202,13 @@ pub struct Deliveries {
 }
 
 impl Deliveries {
-    /// A delivery of AURA's arrived.
+    /// Remembers that a delivery of AURA's arrived.
     pub fn see(&self, arrived: Timestamp) {
         let arrived = arrived.as_millisecond();
         self.seen.fetch_max(arrived, Ordering::Relaxed);
     }
 
-    /// What is to be noted now, if anything.
+    /// The arrival that is to be noted now, if one is due.
     #[must_use]
     pub fn to_note(&self) -> Option<Timestamp> {
         let seen = self.seen.load(Ordering::Relaxed);
@@ -217,7 +217,7 @@ impl Deliveries {
         Timestamp::from_millisecond(seen).ok().filter(|_| is_due)
     }
 
-    /// It is noted.
+    /// Remembers that this arrival is noted.
     pub fn noted(&self, arrived: Timestamp) {
         let arrived = arrived.as_millisecond();
         self.noted.fetch_max(arrived, Ordering::Relaxed);

@@ -52,12 +52,7 @@ fn processor(stack: &Stack, bus: &FaultProxy) -> Result<Arc<RealProcessor>> {
         output("QuarantineQueueUrl")?,
     );
     Ok(Arc::new(Processor {
-        services: AwsServices::new(
-            account.dynamodb(),
-            output("LedgerTableName")?,
-            bus,
-            queues,
-        ),
+        services: AwsServices::new(account.dynamodb(), output("LedgerTableName")?, bus, queues),
         deliveries: Deliveries::default(),
         retention: Duration::from_hours(24),
         repeat_window: None,

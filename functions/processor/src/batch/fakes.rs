@@ -1,4 +1,4 @@
-//! A ledger, a bus and queues in memory, which fail as they are told.
+//! Services in memory, and what a test needs around them.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -56,14 +56,15 @@ pub enum LedgerFault {
     NoteFails,
 }
 
-/// A ledger in memory, by the rules.
+/// A ledger, by the rules, a bus and queues, all in memory. They remember what they were asked, and
+/// fail as they are told.
 #[derive(Default)]
-pub struct FakeLedger {
+pub struct Fakes {
     pub items: Mutex<HashMap<LedgerKey, Occurrences>>,
-    /// By the event's key.
+    /// What goes wrong at the ledger, by the event's key.
     pub faults: HashMap<String, LedgerFault>,
     /// What is noted of callouts: `opened 1`, `closed 1`.
-    pub notes: Mutex<BTreeSet<String>>,
+    pub callouts: Mutex<BTreeSet<String>>,
     pub delivered: Mutex<Vec<Timestamp>>,
     /// What is noted, and until when.
     pub noted: Mutex<HashMap<Note, Timestamp>>,
@@ -71,22 +72,52 @@ pub struct FakeLedger {
     pub look_ups: Mutex<Vec<Vec<Note>>>,
     /// Notes that can't be read.
     pub unread: HashSet<Note>,
-    pub notes_fault: Option<NotesFault>,
+    /// The details of each call to the bus, and whether it took them.
+    pub calls: Mutex<Vec<Vec<(serde_json::Value, bool)>>>,
+    /// What the bus says when it refuses an event, by the event's key.
+    pub refuses: HashMap<String, &'static str>,
+    /// What it says when it refuses an event that has its payload, by the event's key.
+    pub refuses_payloads: HashMap<String, &'static str>,
+    pub quarantined: Mutex<Vec<PutAside>>,
+    /// Of each call that changes visibility, the receipt handles and the seconds.
+    pub hidden: Mutex<Vec<Vec<(String, u64)>>>,
+    pub service_fault: Option<ServiceFault>,
 }
 
-/// What goes wrong with notes.
+/// What goes wrong with one kind of call, whatever the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotesFault {
+pub enum ServiceFault {
     LookUpFails,
     LookUpHangs,
     LookUpPanics,
-    WritingFails,
+    NotingFails,
+    BusHangs,
+    BusPanics,
+    QuarantineFails,
+    QuarantineHangs,
 }
 
-impl FakeLedger {
-    pub fn with_notes_fault(fault: NotesFault) -> Self {
+impl Fakes {
+    pub fn refusing(key: &str, code: &'static str) -> Self {
         Self {
-            notes_fault: Some(fault),
+            refuses: [(key.to_owned(), code)].into(),
+            ..Self::default()
+        }
+    }
+
+    /// The keys of each call that it took.
+    pub fn taken(&self) -> Vec<Vec<String>> {
+        let calls = self.calls.lock().unwrap();
+        let keys = |call: &Vec<(serde_json::Value, bool)>| {
+            let taken = call.iter().filter(|(_, is_taken)| *is_taken);
+            taken.map(|(detail, _)| key_of(detail)).collect()
+        };
+        calls.iter().map(keys).collect()
+    }
+
+    pub fn with_service_fault(fault: ServiceFault) -> Self {
+        Self {
+            service_fault: Some(fault),
             ..Self::default()
         }
     }
@@ -170,38 +201,6 @@ fn told() -> NotesError {
     BuildError::other("fails, as told").into()
 }
 
-/// A bus that remembers each call, and that stumbles over the events it is told to.
-#[derive(Default)]
-pub struct FakeBus {
-    /// The details of each call, and whether it took them.
-    pub calls: Mutex<Vec<Vec<(serde_json::Value, bool)>>>,
-    /// What it says when it refuses an event, by the event's key.
-    pub refuses: HashMap<String, &'static str>,
-    /// What it says when it refuses an event that has its payload, by the event's key.
-    pub refuses_payloads: HashMap<String, &'static str>,
-    pub hangs: bool,
-    pub panics: bool,
-}
-
-impl FakeBus {
-    pub fn refusing(key: &str, code: &'static str) -> Self {
-        Self {
-            refuses: [(key.to_owned(), code)].into(),
-            ..Self::default()
-        }
-    }
-
-    /// The keys of each call that it took.
-    pub fn taken(&self) -> Vec<Vec<String>> {
-        let calls = self.calls.lock().unwrap();
-        let keys = |call: &Vec<(serde_json::Value, bool)>| {
-            let taken = call.iter().filter(|(_, is_taken)| *is_taken);
-            taken.map(|(detail, _)| key_of(detail)).collect()
-        };
-        calls.iter().map(keys).collect()
-    }
-}
-
 pub fn key_of(detail: &serde_json::Value) -> String {
     detail["key"].as_str().unwrap().to_owned()
 }
@@ -215,26 +214,9 @@ pub struct PutAside {
     pub body: String,
 }
 
-/// Queues that remember what they were told.
-#[derive(Default)]
-pub struct FakeQueues {
-    pub quarantined: Mutex<Vec<PutAside>>,
-    /// Of each call, the receipt handles and the seconds.
-    pub hidden: Mutex<Vec<Vec<(String, u64)>>>,
-    pub quarantine_fails: bool,
-    pub quarantine_hangs: bool,
-}
-
-/// Services that fail as they are told.
-pub struct FakeServices {
-    pub ledger: FakeLedger,
-    pub bus: FakeBus,
-    pub queues: FakeQueues,
-}
-
-impl Services for FakeServices {
+impl Services for Fakes {
     async fn claim(&self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, LedgerError> {
-        match self.ledger.fault(&request.key) {
+        match self.fault(&request.key) {
             Some(LedgerFault::ClaimFails) => {
                 let error = SdkError::construction_failure("fails, as told");
                 return Err(LedgerError::Call(Box::new(error)));
@@ -243,7 +225,7 @@ impl Services for FakeServices {
             Some(LedgerFault::Stall(time)) => CLOCK.set(CLOCK.get() + time),
             _ => {}
         }
-        self.ledger.grant(request)
+        self.grant(request)
     }
 
     async fn complete(
@@ -253,14 +235,14 @@ impl Services for FakeServices {
         bus_event_id: &str,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        match self.ledger.fault(key) {
+        match self.fault(key) {
             Some(LedgerFault::MarkIsStale) => return Err(LedgerError::Stale),
             Some(LedgerFault::MarkPanics) => panic!("as told"),
             Some(LedgerFault::MarkHangs) => pending().await,
             _ => {}
         }
         let step = RULES.complete(claim, bus_event_id, now);
-        self.ledger.take(key, &step)
+        self.take(key, &step)
     }
 
     async fn release(
@@ -269,69 +251,62 @@ impl Services for FakeServices {
         claim: &Claim,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        if self.ledger.fault(key) == Some(LedgerFault::ReleaseHangs) {
+        if self.fault(key) == Some(LedgerFault::ReleaseHangs) {
             pending::<()>().await;
         }
         let step = RULES.release(claim, now);
-        self.ledger.take(key, &step)
+        self.take(key, &step)
     }
 
     async fn callout_opened(&self, id: &str, _at: Timestamp) -> Result<(), OpenCalloutsError> {
-        self.ledger.note_of(id, "NEW_CALLOUT")?;
-        self.ledger
-            .notes
-            .lock()
-            .unwrap()
-            .insert(format!("opened {id}"));
+        self.note_of(id, "NEW_CALLOUT")?;
+        self.callouts.lock().unwrap().insert(format!("opened {id}"));
         Ok(())
     }
 
     async fn callout_closed(&self, id: &str, _at: Timestamp) -> Result<(), OpenCalloutsError> {
-        self.ledger.note_of(id, "CALLOUT_CLOSED")?;
-        self.ledger
-            .notes
-            .lock()
-            .unwrap()
-            .insert(format!("closed {id}"));
+        self.note_of(id, "CALLOUT_CLOSED")?;
+        self.callouts.lock().unwrap().insert(format!("closed {id}"));
         Ok(())
     }
 
     async fn delivered(&self, at: Timestamp) -> Result<(), LineError> {
-        self.ledger.delivered.lock().unwrap().push(at);
+        self.delivered.lock().unwrap().push(at);
         Ok(())
     }
 
     async fn note(&self, note: &Note, expires_at: Timestamp) -> Result<(), NotesError> {
-        if self.ledger.notes_fault == Some(NotesFault::WritingFails) {
+        if self.service_fault == Some(ServiceFault::NotingFails) {
             return Err(told());
         }
-        let mut noted = self.ledger.noted.lock().unwrap();
+        let mut noted = self.noted.lock().unwrap();
         noted.insert(note.clone(), expires_at);
         Ok(())
     }
 
     async fn noted(&self, notes: &[Note]) -> Result<Noted, NotesError> {
-        self.ledger.look_ups.lock().unwrap().push(notes.to_vec());
-        match self.ledger.notes_fault {
-            Some(NotesFault::LookUpFails) => return Err(told()),
-            Some(NotesFault::LookUpHangs) => pending().await,
-            Some(NotesFault::LookUpPanics) => panic!("as told"),
-            Some(NotesFault::WritingFails) | None => {}
+        self.look_ups.lock().unwrap().push(notes.to_vec());
+        match self.service_fault {
+            Some(ServiceFault::LookUpFails) => return Err(told()),
+            Some(ServiceFault::LookUpHangs) => pending().await,
+            Some(ServiceFault::LookUpPanics) => panic!("as told"),
+            _ => {}
         }
-        let there = self.ledger.noted.lock().unwrap();
-        let read = notes
-            .iter()
-            .filter(|note| !self.ledger.unread.contains(note));
+        let there = self.noted.lock().unwrap();
+        let read = notes.iter().filter(|note| !self.unread.contains(note));
         Ok(read
             .map(|note| (note.clone(), there.contains_key(note)))
             .collect())
     }
 
     async fn publish(&self, entries: &[BusEntry], time: Duration) -> Vec<Result<String, BusError>> {
-        assert!(!self.bus.panics, "as told");
-        if self.bus.hangs {
-            tokio::time::sleep(time).await;
-            return vec![Err(BusError::TimedOut); entries.len()];
+        match self.service_fault {
+            Some(ServiceFault::BusPanics) => panic!("as told"),
+            Some(ServiceFault::BusHangs) => {
+                tokio::time::sleep(time).await;
+                return vec![Err(BusError::TimedOut); entries.len()];
+            }
+            _ => {}
         }
         let details = entries.iter().map(|entry| &entry.detail);
         let details: Vec<serde_json::Value> = details
@@ -339,9 +314,9 @@ impl Services for FakeServices {
             .collect();
         let result = |detail: &serde_json::Value| {
             let key = key_of(detail);
-            let of_payload = self.bus.refuses_payloads.get(&key);
+            let of_payload = self.refuses_payloads.get(&key);
             let of_payload = of_payload.filter(|_| !detail["payload"].is_null());
-            match self.bus.refuses.get(&key).or(of_payload) {
+            match self.refuses.get(&key).or(of_payload) {
                 Some(code) => Err(BusError::Entry {
                     code: (*code).to_owned(),
                 }),
@@ -351,16 +326,17 @@ impl Services for FakeServices {
         let results: Vec<_> = details.iter().map(result).collect();
         let taken = results.iter().map(Result::is_ok);
         let call = details.into_iter().zip(taken).collect();
-        self.bus.calls.lock().unwrap().push(call);
+        self.calls.lock().unwrap().push(call);
         results
     }
 
     async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), QueueError> {
-        if self.queues.quarantine_fails {
-            return Err(BuildError::other("fails, as told").into());
-        }
-        if self.queues.quarantine_hangs {
-            pending::<()>().await;
+        match self.service_fault {
+            Some(ServiceFault::QuarantineFails) => {
+                return Err(BuildError::other("fails, as told").into());
+            }
+            Some(ServiceFault::QuarantineHangs) => pending().await,
+            _ => {}
         }
         let item = PutAside {
             reason: item.reason.to_owned(),
@@ -370,7 +346,7 @@ impl Services for FakeServices {
             },
             body: String::from_utf8(item.body.to_vec()).unwrap(),
         };
-        self.queues.quarantined.lock().unwrap().push(item);
+        self.quarantined.lock().unwrap().push(item);
         Ok(())
     }
 
@@ -378,25 +354,17 @@ impl Services for FakeServices {
         let hidden = changes
             .iter()
             .map(|change| (change.receipt_handle.clone(), change.time.as_secs()));
-        self.queues.hidden.lock().unwrap().push(hidden.collect());
+        self.hidden.lock().unwrap().push(hidden.collect());
         Ok(())
     }
 }
 
-pub type FakeProcessor = Processor<FakeServices>;
+pub type FakeProcessor = Processor<Fakes>;
 
-pub fn processor(ledger: FakeLedger, bus: FakeBus) -> Arc<FakeProcessor> {
-    processor_with(ledger, bus, FakeQueues::default())
-}
-
-pub fn processor_with(ledger: FakeLedger, bus: FakeBus, queues: FakeQueues) -> Arc<FakeProcessor> {
+pub fn processor(services: Fakes) -> Arc<FakeProcessor> {
     CLOCK.set(NOW);
     Arc::new(Processor {
-        services: FakeServices {
-            ledger,
-            bus,
-            queues,
-        },
+        services,
         deliveries: Deliveries::default(),
         retention: Duration::from_hours(35 * 24),
         repeat_window: Some(Duration::from_mins(5)),
