@@ -160,7 +160,7 @@ impl EventBridge {
     /// on the bus as far as we know. Takes no longer than `time`.
     pub async fn publish(
         &self,
-        entries: &[BusEntry],
+        entries: &[&BusEntry],
         time: Duration,
     ) -> Vec<Result<String, BusError>> {
         let mut results = vec![None; entries.len()];
@@ -171,7 +171,7 @@ impl EventBridge {
         results.into_iter().map(result).collect()
     }
 
-    async fn publish_all(&self, entries: &[BusEntry], end: Instant, results: &mut Results) {
+    async fn publish_all(&self, entries: &[&BusEntry], end: Instant, results: &mut Results) {
         if let Err(error) = self.confirm().await {
             return results.fill(Some(Err(error)));
         }
@@ -197,7 +197,7 @@ impl EventBridge {
     /// what is in it made it fail, one for each entry. No call that might be cut off at `end`.
     async fn put(
         &self,
-        entries: &[BusEntry],
+        entries: &[&BusEntry],
         indices: &[usize],
         end: Instant,
         results: &mut Results,
@@ -235,7 +235,7 @@ impl EventBridge {
     /// and the others fail with them.
     async fn put_each(
         &self,
-        entries: &[BusEntry],
+        entries: &[&BusEntry],
         indices: &[usize],
         end: Instant,
         results: &mut Results,
@@ -256,7 +256,7 @@ impl EventBridge {
 
     async fn call(
         &self,
-        entries: &[BusEntry],
+        entries: &[&BusEntry],
         indices: &[usize],
     ) -> Result<Vec<PutEventsResultEntry>, SdkError<PutEventsError>> {
         let entry = |index: &usize| {
@@ -276,11 +276,11 @@ impl EventBridge {
 }
 
 /// The indices of each call, so that none is too large.
-fn calls(entries: &[BusEntry], indices: &[usize]) -> Vec<Vec<usize>> {
+fn calls(entries: &[&BusEntry], indices: &[usize]) -> Vec<Vec<usize>> {
     let mut calls: Vec<Vec<usize>> = Vec::new();
     let mut bytes = 0;
     for index in indices {
-        let size = entries.get(*index).map_or(0, BusEntry::size);
+        let size = entries.get(*index).map_or(0, |entry| entry.size());
         match calls.last_mut() {
             Some(call) if call.len() < MOST_ENTRIES && bytes + size <= MOST_BYTES => {
                 call.push(*index);
@@ -375,11 +375,12 @@ mod tests {
 
     #[test]
     fn a_call_holds_ten_entries_and_a_million_bytes_less_one() {
-        let small: Vec<_> = (0..11).map(|_| entry(100)).collect();
+        let small = entry(100);
+        let small = [&small; 11];
         let all: Vec<_> = (0..11).collect();
         assert_eq!(calls(&small, &all), [(0..10).collect::<Vec<_>>(), vec![10]]);
-        let large = [entry(500_000), entry(499_999), entry(100)];
-        assert_eq!(calls(&large, &[0, 1, 2]), [vec![0, 1], vec![2]]);
+        let large = [500_000, 499_999, 100].map(entry);
+        assert_eq!(calls(&large.each_ref(), &[0, 1, 2]), [vec![0, 1], vec![2]]);
         assert!(entry(999_999).fits());
         assert!(!entry(1_000_000).fits());
     }

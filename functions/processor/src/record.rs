@@ -20,7 +20,7 @@ use shared::quarantine::{Conflict, Quarantined};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use crate::bus::{BusEntry, BusError};
+use crate::bus::BusError;
 use crate::drills::{Drills, OUTLIVES_EVENTS, may_be_drill};
 use crate::failpoint::{self, Failpoint};
 use crate::outcome::{Publication, RecordOutcome};
@@ -59,34 +59,32 @@ pub struct Processor<S> {
 
 /// The steps of a record, in their order.
 impl<S: Services> Processor<S> {
-    /// Claims a record's event. Returns it with what is to be published, or what became of the
-    /// record if there is nothing to publish.
+    /// Claims a record's event. Returns it, or what became of the record if there is nothing to
+    /// publish.
     pub(crate) async fn claim<'a>(
         &self,
         record: &'a Record,
         drills: &Drills,
         schedule: Schedule,
-    ) -> Result<(ClaimedEvent<'a>, BusEntry), RecordOutcome> {
+    ) -> Result<ClaimedEvent<'a>, RecordOutcome> {
         let claim = self.read_and_claim(record, drills, schedule.lease_until);
         self.step(record, schedule.claimed_by, claim).await?
     }
 
-    /// What is published of an event that the bus will never take as it is.
+    /// Prepares an event that the bus will never take as it is to be published without its payload.
     pub(crate) async fn omit_payload(
         &self,
         claimed: &mut ClaimedEvent<'_>,
         error: &BusError,
         schedule: Schedule,
-    ) -> Result<BusEntry, RecordOutcome> {
+    ) -> Result<(), RecordOutcome> {
         let record = claimed.record;
         let message_id = &record.message_id;
         let omit = async {
             tracing::warn!(message_id, %error, "can't be published with its payload");
-            let entry = claimed
-                .entry_without_payload(Omission::Refused)
-                .map_err(|error| failed(record, &error))?;
-            self.keep_omitted_payload(claimed).await?;
-            Ok(entry)
+            let omitted = claimed.omit_payload(Omission::Refused);
+            omitted.map_err(|error| failed(record, &error))?;
+            self.keep_omitted_payload(claimed).await
         };
         self.step(record, schedule.published_by, omit).await?
     }
@@ -149,7 +147,7 @@ impl<S: Services> Processor<S> {
         record: &'a Record,
         drills: &Drills,
         lease_until: Timestamp,
-    ) -> Result<(ClaimedEvent<'a>, BusEntry), RecordOutcome> {
+    ) -> Result<ClaimedEvent<'a>, RecordOutcome> {
         let incoming = match record.event() {
             Ok(incoming) => incoming,
             Err(unprocessable) => {
@@ -163,17 +161,11 @@ impl<S: Services> Processor<S> {
         }
         let test = self.is_test(record, &incoming.event, drills).await?;
         let claim = self.claim_event(record, incoming, lease_until).await?;
-        let mut claimed = ClaimedEvent {
-            record,
-            incoming,
-            test,
-            claim,
-            omission: None,
-        };
-        let entry = claimed.entry().map_err(|error| failed(record, &error))?;
+        let claimed = ClaimedEvent::new(record, incoming, test, claim)
+            .map_err(|error| failed(record, &error))?;
         self.note_callout(&claimed).await?;
         self.keep_omitted_payload(&claimed).await?;
-        Ok((claimed, entry))
+        Ok(claimed)
     }
 
     /// Whether an event goes out as a test: AURA marked it, or another event of its callout. The

@@ -63,7 +63,8 @@ pub trait Services: Send + Sync + 'static {
 
     /// Publishes events and returns for each, in their order, the bus's id of it or why it isn't
     /// on the bus as far as we know. Takes no longer than `time`.
-    async fn publish(&self, entries: &[BusEntry], time: Duration) -> Vec<Result<String, BusError>>;
+    async fn publish(&self, entries: &[&BusEntry], time: Duration)
+    -> Vec<Result<String, BusError>>;
 
     /// Puts aside what can never be processed; `Ok` says that it is stored.
     async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), QueueError>;
@@ -163,7 +164,11 @@ impl Services for AwsServices {
         self.notes.look_up(notes).await
     }
 
-    async fn publish(&self, entries: &[BusEntry], time: Duration) -> Vec<Result<String, BusError>> {
+    async fn publish(
+        &self,
+        entries: &[&BusEntry],
+        time: Duration,
+    ) -> Vec<Result<String, BusError>> {
         self.bus.publish(entries, time).await
     }
 

@@ -33,15 +33,13 @@ pub(crate) async fn process<S: Services>(
     };
     let claim = |record| processor.claim(record, drills, schedule);
     let claims = join_all(records.iter().map(claim)).await;
-    let (claims, entries): (Vec<_>, Vec<_>) = claims
-        .into_iter()
-        .map(|claim| match claim {
-            Ok((claimed, entry)) => (Ok(claimed), Some(entry)),
-            Err(outcome) => (Err(outcome), None),
-        })
-        .unzip();
-    let entries = entries.into_iter().flatten().collect();
-    let mut answers = publish(processor, entries, schedule).await.into_iter();
+    let entries: Vec<_> = claims
+        .iter()
+        .flatten()
+        .map(|claimed| &claimed.entry)
+        .collect();
+    let answers = publish(processor, &entries, schedule).await;
+    let mut answers = answers.into_iter();
     let ends = claims.into_iter().map(|claim| {
         let claim = claim.map(|claimed| (claimed, answer_of(answers.next())));
         async move {
@@ -65,10 +63,10 @@ async fn end<S: Services>(
     let answer = match answer {
         Err(error) if error.is_permanent() && claimed.omission.is_none() => {
             let omitted = processor.omit_payload(&mut claimed, &error, schedule);
-            match omitted.await {
-                Ok(entry) => answer_of(publish(processor, vec![entry], schedule).await.pop()),
-                Err(outcome) => return outcome,
+            if let Err(outcome) = omitted.await {
+                return outcome;
             }
+            answer_of(publish(processor, &[&claimed.entry], schedule).await.pop())
         }
         answer => answer,
     };
@@ -78,7 +76,7 @@ async fn end<S: Services>(
 /// The bus's answers in the order of the entries; none if nothing was sent.
 async fn publish<S: Services>(
     processor: &Processor<S>,
-    entries: Vec<BusEntry>,
+    entries: &[&BusEntry],
     schedule: Schedule,
 ) -> Vec<Result<String, BusError>> {
     if entries.is_empty() {
@@ -90,7 +88,7 @@ async fn publish<S: Services>(
     if time < LEAST_CALL {
         return Vec::new();
     }
-    let publish = AssertUnwindSafe(processor.services.publish(&entries, time));
+    let publish = AssertUnwindSafe(processor.services.publish(entries, time));
     let answers = publish.catch_unwind().await.unwrap_or_default();
     if answers.iter().any(Result::is_ok) {
         failpoint::reach(Failpoint::AfterPublish).await;

@@ -299,7 +299,11 @@ impl Services for Fakes {
             .collect())
     }
 
-    async fn publish(&self, entries: &[BusEntry], time: Duration) -> Vec<Result<String, BusError>> {
+    async fn publish(
+        &self,
+        entries: &[&BusEntry],
+        time: Duration,
+    ) -> Vec<Result<String, BusError>> {
         match self.service_fault {
             Some(ServiceFault::BusPanics) => panic!("as told"),
             Some(ServiceFault::BusHangs) => {

@@ -14,52 +14,65 @@ pub(crate) struct ClaimedEvent<'a> {
     /// Whether it goes out as a drill.
     pub(crate) test: bool,
     pub(crate) claim: Claim,
+    /// What is published.
+    pub(crate) entry: BusEntry,
     /// Why it goes out without its payload, if it does.
     pub(crate) omission: Option<Omission>,
 }
 
-impl ClaimedEvent<'_> {
-    /// What is published, with the payload unless that has to be omitted.
+impl<'a> ClaimedEvent<'a> {
+    /// A claimed event with its payload, unless that has to be omitted.
     ///
     /// # Errors
     ///
     /// It can't be written as JSON.
-    pub(crate) fn entry(&mut self) -> Result<BusEntry, serde_json::Error> {
-        let payload = &*self.incoming.envelope.payload;
+    pub(crate) fn new(
+        record: &'a Record,
+        incoming: &'a IncomingEvent,
+        test: bool,
+        claim: Claim,
+    ) -> Result<Self, serde_json::Error> {
+        let mut claimed = Self {
+            record,
+            incoming,
+            test,
+            claim,
+            entry: BusEntry::default(),
+            omission: None,
+        };
+        let payload = &*incoming.envelope.payload;
         if !is_unicode(payload) {
-            return self.entry_without_payload(Omission::NotUnicode);
+            claimed.omit_payload(Omission::NotUnicode)?;
+            return Ok(claimed);
         }
-        let entry = BusEntry::new(&self.detail(Some(payload), None))?;
-        if entry.fits() {
-            Ok(entry)
-        } else {
-            self.entry_without_payload(Omission::TooLarge)
+        claimed.entry = BusEntry::new(&claimed.detail(Some(payload), None))?;
+        if !claimed.entry.fits() {
+            claimed.omit_payload(Omission::TooLarge)?;
         }
+        Ok(claimed)
     }
 
-    /// What is published without the payload, which is omitted for this reason.
+    /// Omits the payload for this reason.
     ///
     /// # Errors
     ///
-    /// It can't be written as JSON.
-    pub(crate) fn entry_without_payload(
-        &mut self,
-        reason: Omission,
-    ) -> Result<BusEntry, serde_json::Error> {
-        self.omission = Some(reason);
+    /// What is left can't be written as JSON.
+    pub(crate) fn omit_payload(&mut self, reason: Omission) -> Result<(), serde_json::Error> {
         let omitted = Omitted {
             reason,
             bytes: self.incoming.envelope.payload.get().len(),
             digest: &self.incoming.digest,
         };
-        BusEntry::new(&self.detail(None, Some(omitted)))
+        self.entry = BusEntry::new(&self.detail(None, Some(omitted)))?;
+        self.omission = Some(reason);
+        Ok(())
     }
 
-    fn detail<'a>(
-        &'a self,
-        payload: Option<&'a RawValue>,
-        payload_omitted: Option<Omitted<'a>>,
-    ) -> Detail<'a> {
+    fn detail<'b>(
+        &'b self,
+        payload: Option<&'b RawValue>,
+        payload_omitted: Option<Omitted<'b>>,
+    ) -> Detail<'b> {
         let IncomingEvent {
             envelope,
             event,
