@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use bench::ingest::cli::Cli;
 use clap::Parser as _;
-use local::signals;
+use stack::signals;
 
 #[tokio::main]
 async fn main() -> ExitCode {

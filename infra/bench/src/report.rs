@@ -3,14 +3,14 @@
 use std::fmt;
 
 use anyhow::Result;
-use local::signals::Signals;
 use serde::Serialize;
+use stack::signals::Signals;
 
 /// Prints what is measured, for people or for programs.
 ///
 /// # Errors
 ///
-/// Says what keeps it from being measured; [`Interrupted`](local::signals::Interrupted) if a
+/// Says what keeps it from being measured; [`Interrupted`](stack::signals::Interrupted) if a
 /// signal ended it.
 pub async fn print<R: fmt::Display + Serialize>(
     measuring: impl Future<Output = Result<R>>,

@@ -7,16 +7,16 @@ pub mod spill;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
-use local::account::Account;
-use local::bundle::Bundle;
-use local::ministack::{LocalAws, LocalAwsOptions};
-use local::package::Profile;
-use local::progress::Progress;
-use local::python::Venv;
-use local::stack::{DeployError, Parameters, Stack};
-use local::system::{Site, System};
-use local::template::Template;
-use local::workspace::Workspace;
+use stack::account::Account;
+use stack::bundle::Bundle;
+use stack::ministack::{LocalAws, LocalAwsOptions};
+use stack::package::Profile;
+use stack::progress::Progress;
+use stack::python::Venv;
+use stack::stack::{DeployError, Parameters, Stack};
+use stack::system::{Site, System};
+use stack::template::Template;
+use stack::workspace::Workspace;
 use tokio::sync::OnceCell;
 
 /// What tests of this process share. It ends with the process: MiniStack sees its standard

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use anyhow::Result;
-use local::function_logs;
-use local::stack::Stack;
 use serde::Deserialize;
+use stack::function_logs;
+use stack::stack::Stack;
 
 /// The template's outputs with the functions' log groups.
 const LOG_GROUPS: [&str; 4] = [

@@ -1,10 +1,10 @@
 //! What waits in the spill, and its way back to the queues.
 
 use anyhow::{Result, ensure};
-use local::reconciler::{self, Run};
-use local::stack::Stack;
 use shared::queue::Outgoing;
 use shared::spill::{SHARDS, Spill, Spilled};
+use stack::reconciler::{self, Run};
+use stack::stack::Stack;
 
 /// Has the reconciler put back all that waits in the spill, and tells what that was.
 ///

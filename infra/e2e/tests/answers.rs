@@ -3,14 +3,14 @@
 
 use anyhow::{Context as _, Result};
 use e2e::{Local, logs};
-use local::consumers::{Consumers, QUEUES, Queue};
-use local::ledger;
-use local::settled::{all_published, drained};
-use local::stack::Stack;
-use local::system::{Header, Leftovers, System, Webhook};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use shared::aws::MAX_QUEUED_BYTES;
+use stack::consumers::{Consumers, QUEUES, Queue};
+use stack::ledger;
+use stack::settled::{all_published, drained};
+use stack::stack::Stack;
+use stack::system::{Header, Leftovers, System, Webhook};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

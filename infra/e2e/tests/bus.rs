@@ -16,12 +16,12 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use local::account::Account;
-use local::proxy::{Call, Fault, FaultProxy, Plan};
 use processor::bus::{BusEntry, BusError, EventBridge};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::aws::CallLimits;
+use stack::account::Account;
+use stack::proxy::{Call, Fault, FaultProxy, Plan};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 

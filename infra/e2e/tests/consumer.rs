@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use e2e::Local;
-use local::aura::Controller;
-use local::consumers::{Consumers, Published};
-use local::function_logs;
-use local::settled::{PATIENCE, all_published};
-use local::stack::Stack;
-use local::system::System;
 use serde_json::{Value, json};
+use stack::aura::Controller;
+use stack::consumers::{Consumers, Published};
+use stack::function_logs;
+use stack::settled::{PATIENCE, all_published};
+use stack::stack::Stack;
+use stack::system::System;
 use tokio::time::{sleep, timeout};
 
 const DRILL: &str =

@@ -2,13 +2,13 @@
 
 use anyhow::{Context as _, Result, bail};
 use e2e::{Local, logs};
-use local::consumers::Consumers;
-use local::ledger;
-use local::progress::Progress;
-use local::reconciler;
-use local::settled::{all_published, drained};
-use local::stack::DeployError;
-use local::system::Webhook;
+use stack::consumers::Consumers;
+use stack::ledger;
+use stack::progress::Progress;
+use stack::reconciler;
+use stack::settled::{all_published, drained};
+use stack::stack::DeployError;
+use stack::system::Webhook;
 
 use crate::registration::trial::{Trial, bent};
 

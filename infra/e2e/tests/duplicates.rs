@@ -10,11 +10,6 @@ use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use e2e::Local;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
-use local::consumers::Consumers;
-use local::ledger;
-use local::proxy::FaultProxy;
-use local::settled::PATIENCE;
-use local::stack::Stack;
 use metrique::writer::sink::DevNullSink;
 use processor::batch;
 use processor::bus::EventBridge;
@@ -24,6 +19,11 @@ use processor::services::AwsServices;
 use processor::timing::Deliveries;
 use serde_json::value::RawValue;
 use shared::envelope::{Envelope, Origin};
+use stack::consumers::Consumers;
+use stack::ledger;
+use stack::proxy::FaultProxy;
+use stack::settled::PATIENCE;
+use stack::stack::Stack;
 use uuid::Uuid;
 
 /// Says how many duplicates there are; the local AWS takes some hundreds a second:

@@ -4,16 +4,16 @@ use std::collections::HashSet;
 
 use anyhow::Result;
 use e2e::Local;
-use local::aura::Day;
-use local::consumers::{Consumers, Published};
-use local::ledger;
-use local::processes;
-use local::proxy::{Fault, FaultProxy, Plan};
-use local::settled::{PATIENCE, all_published};
-use local::stack::Stack;
-use local::system::Leftovers;
-use local::tally::Tally;
 use serde_json::json;
+use stack::aura::Day;
+use stack::consumers::{Consumers, Published};
+use stack::ledger;
+use stack::processes;
+use stack::proxy::{Fault, FaultProxy, Plan};
+use stack::settled::{PATIENCE, all_published};
+use stack::stack::Stack;
+use stack::system::Leftovers;
+use stack::tally::Tally;
 
 #[tokio::test]
 async fn a_processor_killed_between_claim_and_publish_leads_to_a_publish_later() -> Result<()> {

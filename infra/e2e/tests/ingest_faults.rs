@@ -7,9 +7,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use local::proxy::{Fault, Plan};
-use local::settled::PATIENCE;
 use shared::webhook::REFRESH_INTERVAL;
+use stack::proxy::{Fault, Plan};
+use stack::settled::PATIENCE;
 
 use self::trial::{Sent, Trial, Verdict};
 

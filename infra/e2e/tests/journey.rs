@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, Result};
 use e2e::Local;
-use local::aura::{Controller, Day, Delivery};
-use local::consumers::{Consumers, Published};
-use local::contract;
-use local::ledger;
-use local::settled::{PATIENCE, all_published};
-use local::system::{Leftovers, System};
-use local::tally::Tally;
 use serde_json::{Value, json};
+use stack::aura::{Controller, Day, Delivery};
+use stack::consumers::{Consumers, Published};
+use stack::contract;
+use stack::ledger;
+use stack::settled::{PATIENCE, all_published};
+use stack::system::{Leftovers, System};
+use stack::tally::Tally;
 
 fn callout(message: &str, id: u32, n: u32) -> Vec<u8> {
     json!({"message": message, "callout": {"id": id, "n": n}})
@@ -173,7 +173,7 @@ async fn each_kind_of_entity_has_its_queue() -> Result<()> {
         ("OtherEventsQueueUrl", "patrol"),
     ];
     for (output, kind) in expected {
-        let queue = local::consumers::Queue::new(
+        let queue = stack::consumers::Queue::new(
             system.stack.account().sqs(),
             system.stack.output(output)?,
         );

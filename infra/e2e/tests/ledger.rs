@@ -14,7 +14,6 @@ use aws_sdk_dynamodb::types::{
 use e2e::Local;
 use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
-use local::account::Account;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -23,6 +22,7 @@ use shared::ledger::{
     self, Claim, ClaimRequest, DynamoLedger, Item, LedgerError, LedgerKey, MOST_OCCURRENCES,
     Occurrences, RULES, Refusal, State, Step, Value,
 };
+use stack::account::Account;
 use uuid::Uuid;
 
 pub const TABLE: &str = "ledger";

@@ -8,9 +8,9 @@ mod registrar;
 
 use anyhow::Result;
 use e2e::Local;
-use local::account::Account;
-use local::system::CREDENTIALS;
-use local::template::{Permission, Template};
+use stack::account::Account;
+use stack::system::CREDENTIALS;
+use stack::template::{Permission, Template};
 
 use crate::registration::trial::bent;
 

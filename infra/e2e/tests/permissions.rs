@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use e2e::Local;
-use local::aura::{Controller, Day};
-use local::consumers::Consumers;
-use local::function_logs;
-use local::progress::Progress;
-use local::reconciler::{self, Run};
 use local::rotate::rotate;
-use local::settled::all_published;
-use local::system::{Leftovers, System};
-use local::tally::Tally;
+use stack::aura::{Controller, Day};
+use stack::consumers::Consumers;
+use stack::function_logs;
+use stack::progress::Progress;
+use stack::reconciler::{self, Run};
+use stack::settled::all_published;
+use stack::system::{Leftovers, System};
+use stack::tally::Tally;
 
 /// A delivery that nobody can read.
 const UNREADABLE: &str = "unreadable";

@@ -9,9 +9,9 @@ use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::error::SdkError;
 use aws_sdk_sqs::operation::send_message::SendMessageError;
 use e2e::Local;
-use local::account::Account;
-use local::consumers::Queue;
-use local::proxy::{Fault, FaultProxy, Plan};
+use stack::account::Account;
+use stack::consumers::Queue;
+use stack::proxy::{Fault, FaultProxy, Plan};
 
 /// A client in front of a proxy, and a queue.
 struct Bench {

@@ -5,16 +5,16 @@ pub mod trial;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use local::aura::Controller::{Acknowledge, Arrive, Close, Complete};
-use local::aura::faults::{Fault, FaultyAnswer, Reply, TOKEN};
-use local::processes;
-use local::reconciler::Run;
-use local::system::Leftovers;
 use serde_json::{Value, json};
 use shared::envelope::Origin;
 use shared::ledger::{Claim, ClaimRequest, DynamoLedger, LedgerKey};
 use shared::queue::{Destination, Message, Outgoing};
 use shared::spill::Spill;
+use stack::aura::Controller::{Acknowledge, Arrive, Close, Complete};
+use stack::aura::faults::{Fault, FaultyAnswer, Reply, TOKEN};
+use stack::processes;
+use stack::reconciler::Run;
+use stack::system::Leftovers;
 use uuid::Uuid;
 
 use self::trial::Trial;

@@ -3,21 +3,21 @@
 
 use anyhow::{Context as _, Result};
 use e2e::Local;
-use local::aura::faults::REGISTER;
-use local::aura::{self, Aura};
-use local::consumers::{Consumers, Queue};
-use local::contract;
-use local::function_logs;
-use local::ledger;
-use local::progress::Progress;
-use local::proxy::FaultProxy;
-use local::reconciler::{self, Run};
-use local::settled::all_published;
-use local::stack::Stack;
-use local::system::{Header, Leftovers, STACK_NAME, Webhook};
-use local::template::Template;
 use serde_json::{Value, json};
 use shared::catalogue::{EVENT_NAMES, names_to_register};
+use stack::aura::faults::REGISTER;
+use stack::aura::{self, Aura};
+use stack::consumers::{Consumers, Queue};
+use stack::contract;
+use stack::function_logs;
+use stack::ledger;
+use stack::progress::Progress;
+use stack::proxy::FaultProxy;
+use stack::reconciler::{self, Run};
+use stack::settled::all_published;
+use stack::stack::Stack;
+use stack::system::{Header, Leftovers, STACK_NAME, Webhook};
+use stack::template::Template;
 
 use self::trial::{
     Line, OF_INGEST, SECRET_OF_INGEST, Trial, WEBHOOK, bent, failing_at_last, rolled_back,

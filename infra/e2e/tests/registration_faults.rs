@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use local::aura::CLIENT_ID;
-use local::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply, TOKEN};
-use local::function_logs;
-use local::processes;
-use local::progress::Progress;
-use local::stack::{DeployError, Stack};
 use serde_json::json;
+use stack::aura::CLIENT_ID;
+use stack::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply, TOKEN};
+use stack::function_logs;
+use stack::processes;
+use stack::progress::Progress;
+use stack::stack::{DeployError, Stack};
 
 use crate::registration::trial::{Line, Trial, bent, rolled_back};
 

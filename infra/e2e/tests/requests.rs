@@ -1,11 +1,11 @@
 //! CloudFormation's requests, as it may send them and MiniStack doesn't: twice, or after a failure.
 
 use anyhow::Result;
-use local::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply};
-use local::aura::{self, Aura};
-use local::proxy::{self, FaultProxy, Plan};
 use registrar::answer::{NOT_REGISTERED, PHYSICAL_RESOURCE_ID};
 use serde_json::{Value, json};
+use stack::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply};
+use stack::aura::{self, Aura};
+use stack::proxy::{self, FaultProxy, Plan};
 
 use crate::registrar_here::Requests;
 use crate::registration::trial::Trial;

@@ -4,18 +4,18 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use local::aura::faults::{Fault, FaultyAnswer, REGISTER};
-use local::aura::{CLIENT_ID, CLIENT_SECRET};
-use local::ledger;
-use local::progress::Progress;
-use local::proxy::FaultProxy;
 use local::rotate::rotate;
-use local::stack::Stack;
-use local::system::Webhook;
 use registrar::rotation::RotationStep;
 use serde_json::{Value, json};
 use shared::panic_api::{Credentials, PanicApi, Registration};
 use shared::reregister::Request;
+use stack::aura::faults::{Fault, FaultyAnswer, REGISTER};
+use stack::aura::{CLIENT_ID, CLIENT_SECRET};
+use stack::ledger;
+use stack::progress::Progress;
+use stack::proxy::FaultProxy;
+use stack::stack::Stack;
+use stack::system::Webhook;
 use uuid::Uuid;
 
 use crate::registrar_here::{ENOUGH, function, function_in_progress, registrar};

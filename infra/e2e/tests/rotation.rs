@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::Local;
-use local::aura::{Aura, Day};
-use local::consumers::Consumers;
-use local::progress::Progress;
 use local::rotate::rotate;
-use local::settled::all_published;
-use local::system::{Header, System, Webhook};
-use local::tally::Tally;
 use serde_json::Value;
 use shared::webhook::REFRESH_INTERVAL;
+use stack::aura::{Aura, Day};
+use stack::consumers::Consumers;
+use stack::progress::Progress;
+use stack::settled::all_published;
+use stack::system::{Header, System, Webhook};
+use stack::tally::Tally;
 
 /// How many rotations there are, and how many deliveries a second meanwhile:
 /// `ROTATIONS=10 RATE=50 cargo test -p e2e -- rotations`. A rotation takes 35 s.

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use aws_sdk_secretsmanager::types::RotationRulesType;
-use local::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply, TOKEN};
-use local::proxy::FaultProxy;
-use local::stack::Stack;
-use local::system::Webhook;
 use registrar::journal::Journal;
 use registrar::registrar::Registrar;
 use registrar::rotation::{Request, RotationError, RotationStep};
 use serde_json::Value;
 use shared::secrets::Stage;
+use stack::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply, TOKEN};
+use stack::proxy::FaultProxy;
+use stack::stack::Stack;
+use stack::system::Webhook;
 use uuid::Uuid;
 
 use crate::registrar_here::registrar;

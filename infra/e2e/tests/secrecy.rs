@@ -4,17 +4,17 @@ use std::collections::HashSet;
 
 use anyhow::{Context as _, Result};
 use e2e::{Local, logs};
-use local::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply};
-use local::aura::{self, Aura, Controller};
-use local::consumers::Consumers;
-use local::progress::Progress;
-use local::reconciler;
 use local::rotate::rotate;
-use local::settled::all_published;
-use local::stack::Stack;
-use local::system::{Header, Webhook};
-use local::template::Template;
 use serde_json::{Value, json};
+use stack::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply};
+use stack::aura::{self, Aura, Controller};
+use stack::consumers::Consumers;
+use stack::progress::Progress;
+use stack::reconciler;
+use stack::settled::all_published;
+use stack::stack::Stack;
+use stack::system::{Header, Webhook};
+use stack::template::Template;
 
 use crate::registration::trial::{Trial, rolled_back};
 

@@ -1,13 +1,13 @@
-//! A short run of `cargo local soak`.
+//! A short run of `cargo prove soak`.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use e2e::Local;
-use local::progress::Progress;
-use local::soak;
-use local::soak::order::{Order, USUAL_SCHEDULE};
-use local::soak::report::Shortcoming;
+use prove::soak;
+use prove::soak::order::{Order, USUAL_SCHEDULE};
+use prove::soak::report::Shortcoming;
+use stack::progress::Progress;
 
 #[tokio::test]
 async fn what_an_unreliable_aura_did_not_tell_is_found_out_though_the_reconciler_is_killed()

@@ -9,16 +9,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::Local;
-use local::aura;
-use local::ministack::{LocalAws, LocalAwsOptions};
-use local::package::{self, Profile};
-use local::processes;
-use local::progress::Progress;
-use local::python::Venv;
-use local::workspace::Workspace;
 use reqwest::StatusCode;
 use reqwest::header::{HOST, ORIGIN};
 use serde_json::{Value, json};
+use stack::aura;
+use stack::ministack::{LocalAws, LocalAwsOptions};
+use stack::package::{self, Profile};
+use stack::processes;
+use stack::progress::Progress;
+use stack::python::Venv;
+use stack::workspace::Workspace;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
@@ -125,8 +125,8 @@ fn checkout(root: &Path) -> Result<()> {
     for file in [
         "Cargo.toml",
         "template.yaml",
-        "infra/local/ministack.py",
-        "infra/local/requirements.txt",
+        "infra/stack/ministack.py",
+        "infra/stack/requirements.txt",
     ] {
         let copy = root.join(file);
         fs::create_dir_all(copy.parent().context("no folder")?)?;

@@ -1,13 +1,13 @@
-//! A small campaign of `cargo local torture`.
+//! A small campaign of `cargo prove torture`.
 
 use anyhow::Result;
 use e2e::Local;
-use local::progress::Progress;
-use local::torture;
-use local::torture::campaign::Campaign;
-use local::torture::rig::Rig;
-use local::torture::verdict::{Double, Reason};
-use local::workspace::Workspace;
+use prove::torture;
+use prove::torture::campaign::Campaign;
+use prove::torture::rig::Rig;
+use prove::torture::verdict::{Double, Reason};
+use stack::progress::Progress;
+use stack::workspace::Workspace;
 
 #[tokio::test]
 async fn killed_at_every_step_and_with_failing_services_nothing_is_lost_and_doubles_are_explained()

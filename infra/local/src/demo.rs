@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-use crate::aura::{Aura, Controller, Delivery};
-use crate::consumers::{Consumers, Published};
-use crate::out::Out;
-use crate::package::Profile;
-use crate::progress::Progress;
-use crate::running::{Options, Running, log_line};
-use crate::system::Leftovers;
-use crate::tally::Tally;
-use crate::workspace::Workspace;
+use stack::aura::{Aura, Controller, Delivery};
+use stack::consumers::{Consumers, Published};
+use stack::out::Out;
+use stack::package::Profile;
+use stack::progress::Progress;
+use stack::running::{Options, Running, log_line};
+use stack::system::Leftovers;
+use stack::tally::Tally;
+use stack::workspace::Workspace;
 
 /// The account of the demo.
 const ACCOUNT: &str = "000000000002";

@@ -8,9 +8,9 @@ use serde_json::json;
 use shared::loopback::is_loopback;
 use url::Url;
 
-use crate::stack::loopback_url;
 use crate::stack_file::StackFile;
-use crate::workspace::Workspace;
+use stack::stack::loopback_url;
+use stack::workspace::Workspace;
 
 /// How outputs with the name of a function end; what is before is its name in the template.
 const FUNCTION_NAME: &str = "FunctionName";

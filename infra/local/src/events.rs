@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::stack_file::StackFile;
-use crate::workspace::Workspace;
+use stack::workspace::Workspace;
 
 /// Between two looks at the file.
 const POLL: Duration = Duration::from_millis(100);

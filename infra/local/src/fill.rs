@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::env::{Variables, for_containers};
 use crate::stack_file::StackFile;
-use crate::workspace::Workspace;
+use stack::workspace::Workspace;
 
 /// Prints a file with the running stack's values in it, as they are for containers.
 ///

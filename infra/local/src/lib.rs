@@ -1,69 +1,25 @@
-//! The whole system on one machine, for `cargo local` and for the end-to-end tests.
-//!
-//! There is one way to bring it up, and these are its parts, each usable alone:
+//! The commands of `cargo local`, over the library [`stack`].
 //!
 //! | module | does |
 //! | --- | --- |
-//! | [`python`] | makes the virtual environment that MiniStack runs in |
-//! | [`package`] | builds the functions and zips them |
-//! | [`ministack`] | runs MiniStack, the local AWS; [`account`] is one account of it |
-//! | [`template`], [`bundle`] | points the real template at the packages, and uploads both |
-//! | [`stack`] | deploys them by CloudFormation |
-//! | [`aura`] | starts the stand-in for AURA, and drives it |
-//! | [`system`] | the stand-in and the stack in one account, pointed at each other |
-//! | [`running`] | all of the above, for the commands |
-//! | [`consumers`], [`ledger`] | what consumers received, and what the ledger holds |
-//! | [`contract`] | what an event has to be for them |
-//! | [`function_logs`] | what the functions say that they did |
-//! | [`reconciler`] | runs the reconciler, once or by a schedule of seconds |
-//! | [`settled`], [`tally`] | when to count, and the count against what AURA sent |
-//! | [`proxy`], [`processes`] | hurts it: AWS's faults, and SIGKILL for functions |
-//! | [`relay`], `bridge` | opens it to containers, and to nobody else |
-//! | [`cli`] | the commands: [`up`], [`demo`], [`torture`], [`soak`], [`send`], [`events`], [`env`](mod@env), [`fill`], [`rotate`] |
-//!
-//! Nothing is left behind, however it ends. Children run in process groups that end when their
-//! owner is dropped ([`process`]); a signal drops what runs ([`signals`]); MiniStack ends by
-//! itself when this process does ([`ministack`]); and what a killed run could not remove the next
-//! one does ([`folder`], [`instance`]).
+//! | [`cli`] | the command line |
+//! | [`up`] | brings everything up and stays; [`instance`] sees that there is one at a time |
+//! | [`demo`] | plays one emergency and shows what each stage did |
+//! | [`send`], [`events`] | posts payloads, and prints what was published, which [`tap`] writes down |
+//! | [`env`](mod@env), [`fill`] | points other tools at the running stack, which [`stack_file`] describes |
+//! | [`rotate`] | gives AURA and ingest a new secret |
+//! | [`relay`], `bridge` | opens the stack to containers, and to nobody else |
 
-pub mod account;
-pub mod aura;
 mod bridge;
-pub mod bundle;
 pub mod cli;
-pub mod consumers;
-pub mod contract;
 pub mod demo;
 pub mod env;
 pub mod events;
 pub mod fill;
-pub mod folder;
-pub mod function_logs;
 pub mod instance;
-pub mod ledger;
-mod log;
-pub mod ministack;
-mod out;
-pub mod package;
-pub mod process;
-pub mod processes;
-pub mod progress;
-pub mod proxy;
-pub mod python;
-pub mod reconciler;
 pub mod relay;
 pub mod rotate;
-pub mod running;
 pub mod send;
-pub mod settled;
-pub mod signals;
-pub mod soak;
-pub mod stack;
 pub mod stack_file;
-pub mod system;
-pub mod tally;
 pub mod tap;
-pub mod template;
-pub mod torture;
 pub mod up;
-pub mod workspace;

@@ -10,13 +10,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::function_logs;
-use crate::out::Out;
-use crate::progress::Progress;
-use crate::stack::{Stack, refusal, says};
 use crate::stack_file::StackFile;
-use crate::system::Webhook;
-use crate::workspace::Workspace;
+use stack::function_logs;
+use stack::out::Out;
+use stack::progress::Progress;
+use stack::stack::{Stack, refusal, says};
+use stack::system::Webhook;
+use stack::workspace::Workspace;
 
 /// The steps in order, and what each does.
 const STEPS: [(&str, &str); 4] = [

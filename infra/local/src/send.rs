@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::stack_file::StackFile;
-use crate::system::Answer;
-use crate::workspace::Workspace;
+use stack::system::Answer;
+use stack::workspace::Workspace;
 
 /// Posts each file to the running stack, all of them `repeat` times, one after the other, and
 /// prints what was answered. For many posts, the last line sums up how long the answers took.

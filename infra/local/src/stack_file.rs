@@ -12,9 +12,9 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
-use crate::account::{Account, REGION, SECRET_ACCESS_KEY};
-use crate::stack::Stack;
-use crate::system::Webhook;
+use stack::account::{Account, REGION, SECRET_ACCESS_KEY};
+use stack::stack::Stack;
+use stack::system::Webhook;
 
 /// What there is to say to someone who needs a stack.
 const NOTHING_IS_UP: &str = "no local stack is ready: `cargo local up` starts one";
@@ -142,7 +142,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::system::Header;
+    use stack::system::Header;
 
     fn file() -> StackFile {
         StackFile {

@@ -16,8 +16,8 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::consumers::Queue;
-use crate::stack::Stack;
+use stack::consumers::Queue;
+use stack::stack::Stack;
 
 /// The name of both the rule and the queue.
 const NAME: &str = "aura-local-tap";

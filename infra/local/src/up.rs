@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bundle::Bundle;
-use crate::folder;
 use crate::instance::{self, Instance};
-use crate::package::Profile;
-use crate::progress::Progress;
 use crate::relay::Relay;
-use crate::running::{Ground, Options, Running};
-use crate::signals::Signals;
-use crate::stack::{Parameters, Stack};
 use crate::stack_file::{RemoveOnDrop, StackFile, remove};
-use crate::system::Webhook;
 use crate::tap::{self, Recorder};
-use crate::workspace::Workspace;
+use stack::bundle::Bundle;
+use stack::folder;
+use stack::package::Profile;
+use stack::progress::Progress;
+use stack::running::{Ground, Options, Running};
+use stack::signals::Signals;
+use stack::stack::{Parameters, Stack};
+use stack::system::Webhook;
+use stack::workspace::Workspace;
 
 /// The AWS port that people expect, MiniStack's own default.
 pub const DEFAULT_PORT: u16 = 4566;

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use local::package::{self, Profile};
-use local::progress::Progress;
-use local::workspace::Workspace;
+use stack::package::{self, Profile};
+use stack::progress::Progress;
+use stack::workspace::Workspace;
 
 use super::function::{Binaries, Kind};
 use super::instructions::{self, Counting, Instructions};
@@ -61,7 +61,7 @@ impl Cli {
     /// # Errors
     ///
     /// Says what keeps it from measuring;
-    /// [`Interrupted`](local::signals::Interrupted) if a signal ended it.
+    /// [`Interrupted`](stack::signals::Interrupted) if a signal ended it.
     pub async fn run(self) -> Result<()> {
         print(self.measure(Progress::to_stderr()), self.json).await
     }

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
-use local::progress::Stage;
 use serde::Serialize;
+use stack::progress::Stage;
 use tokio::process::Command;
 
 use super::delivery::Deliveries;

@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Display};
 
-use local::package::mebibytes;
 use serde::Serialize;
+use stack::package::mebibytes;
 
 use super::instructions::Instructions;
 use super::start::{Start, Starts};

@@ -1,8 +1,8 @@
 //! From before the process is started to its first `/next`, and the first delivery after that.
 
 use anyhow::Result;
-use local::progress::Stage;
 use serde::Serialize;
+use stack::progress::Stage;
 
 use super::delivery::Deliveries;
 use super::function::{Binaries, Function, Kind};

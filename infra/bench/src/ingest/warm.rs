@@ -1,8 +1,8 @@
 //! Time and memory of functions that are up.
 
 use anyhow::Result;
-use local::progress::Stage;
 use serde::Serialize;
+use stack::progress::Stage;
 
 use super::delivery::Deliveries;
 use super::function::{Binaries, Function, Kind};

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use local::package::{self, Profile};
-use local::progress::Progress;
-use local::python::Venv;
-use local::workspace::Workspace;
+use stack::package::{self, Profile};
+use stack::progress::Progress;
+use stack::python::Venv;
+use stack::workspace::Workspace;
 
 use super::function::{POWERTOOLS, Programs};
 use super::ministack::{AgainstMiniStack, MiniStack};
@@ -53,7 +53,7 @@ impl Cli {
     /// # Errors
     ///
     /// Says what keeps it from measuring;
-    /// [`Interrupted`](local::signals::Interrupted) if a signal ended it.
+    /// [`Interrupted`](stack::signals::Interrupted) if a signal ended it.
     pub async fn run(self) -> Result<()> {
         print(self.measure(Progress::to_stderr()), self.json).await
     }

@@ -5,10 +5,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use local::python::{Recipe, Venv};
-use local::workspace::Workspace;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use stack::python::{Recipe, Venv};
+use stack::workspace::Workspace;
 use tokio::process::Command;
 
 use super::batch::Batch;

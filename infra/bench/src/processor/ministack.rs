@@ -11,12 +11,12 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,
     ScalarAttributeType,
 };
-use local::account::{Account, REGION, SECRET_ACCESS_KEY};
-use local::ministack::{LocalAws, LocalAwsOptions};
-use local::progress::{Progress, Stage};
-use local::python::Venv;
-use local::workspace::Workspace;
 use serde::Serialize;
+use stack::account::{Account, REGION, SECRET_ACCESS_KEY};
+use stack::ministack::{LocalAws, LocalAwsOptions};
+use stack::progress::{Progress, Stage};
+use stack::python::Venv;
+use stack::workspace::Workspace;
 
 use super::batch::{Batches, Case};
 use super::function::{BUS, Function, Programs, Side};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use local::progress::Stage;
 use serde::Serialize;
+use stack::progress::Stage;
 
 use super::batch::{Batches, Case};
 use super::function::{Function, Programs, Side};

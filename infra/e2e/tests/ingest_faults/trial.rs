@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use e2e::{Local, logs, spill};
 use futures::{StreamExt as _, TryStreamExt as _, future, stream};
-use local::consumers::{Consumers, Published, Queue};
-use local::ledger;
-use local::processes;
-use local::proxy::{FaultProxy, Plan};
-use local::settled::{all_published, drained};
-use local::system::{Answer, Header, Leftovers, System, Webhook};
 use serde_json::{Value, json};
+use stack::consumers::{Consumers, Published, Queue};
+use stack::ledger;
+use stack::processes;
+use stack::proxy::{FaultProxy, Plan};
+use stack::settled::{all_published, drained};
+use stack::system::{Answer, Header, Leftovers, System, Webhook};
 
 use crate::registration::trial::OF_INGEST;
 

@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 use e2e::Local;
-use local::function_logs;
-use local::processes;
-use local::system::{Leftovers, System};
-use local::template::Template;
 use serde_json::json;
+use stack::function_logs;
+use stack::processes;
+use stack::system::{Leftovers, System};
+use stack::template::Template;
 
 use super::{Key, Need, need, show, show_keys};
 

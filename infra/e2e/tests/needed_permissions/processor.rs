@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use e2e::Local;
-use local::consumers::Queue;
-use local::function_logs;
-use local::processes;
-use local::system::System;
-use local::template::Template;
 use shared::queue::Message;
+use stack::consumers::Queue;
+use stack::function_logs;
+use stack::processes;
+use stack::system::System;
+use stack::template::Template;
 
 use super::{Key, Need, need, show, show_keys};
 use crate::processing::trial::delivery;

@@ -4,14 +4,14 @@
 use anyhow::Result;
 use aws_sdk_dynamodb::types::AttributeValue;
 use e2e::Local;
-use local::function_logs;
-use local::processes;
-use local::reconciler::{FUNCTION, invoke};
-use local::settled::drained;
-use local::template::Template;
 use serde_json::json;
 use shared::queue::{Destination, Outgoing};
 use shared::spill::Spill;
+use stack::function_logs;
+use stack::processes;
+use stack::reconciler::{FUNCTION, invoke};
+use stack::settled::drained;
+use stack::template::Template;
 use uuid::Uuid;
 
 use super::{KEY, Key, Need, encrypt_credentials, need, show, show_keys};

@@ -6,13 +6,13 @@ use anyhow::{Context as _, Result};
 use aws_sdk_lambda::primitives::Blob;
 use e2e::Local;
 use futures::future::{try_join, try_join_all};
-use local::function_logs;
-use local::processes;
-use local::stack::Stack;
-use local::system::System;
-use local::template::Template;
 use serde_json::{Value, json};
 use shared::secrets::Stage;
+use stack::function_logs;
+use stack::processes;
+use stack::stack::Stack;
+use stack::system::System;
+use stack::template::Template;
 
 use super::{KEY, Key, Need, encrypt_credentials, need, show, show_keys};
 use crate::reregistration::{event, invoke};

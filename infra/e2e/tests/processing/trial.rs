@@ -7,18 +7,18 @@ use anyhow::{Context as _, Result, ensure};
 use e2e::Local;
 use futures::future::try_join_all;
 use jiff::Timestamp;
-use local::consumers::{Consumers, Published};
-use local::function_logs;
-use local::proxy::FaultProxy;
-use local::settled::{PATIENCE, all_published, drained};
-use local::system::System;
-use local::template::Template;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use shared::envelope::{Envelope, Origin};
 use shared::event::Entity;
 use shared::queue::{Message, Queue};
+use stack::consumers::{Consumers, Published};
+use stack::function_logs;
+use stack::proxy::FaultProxy;
+use stack::settled::{PATIENCE, all_published, drained};
+use stack::system::System;
+use stack::template::Template;
 use uuid::Uuid;
 
 /// The line of the template that says where events are published.

@@ -2,16 +2,16 @@
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::Local;
-use local::aura::plan::{DeliveryFaults, Plan};
-use local::aura::{Aura, Controller};
-use local::consumers::{Consumers, Published};
-use local::function_logs;
-use local::reconciler::{self, Run};
-use local::settled::all_published;
-use local::stack::Stack;
-use local::system::System;
 use serde_json::Value;
 use shared::ledger::open::{OpenCallout, OpenCallouts, SHARDS};
+use stack::aura::plan::{DeliveryFaults, Plan};
+use stack::aura::{Aura, Controller};
+use stack::consumers::{Consumers, Published};
+use stack::function_logs;
+use stack::reconciler::{self, Run};
+use stack::settled::all_published;
+use stack::stack::Stack;
+use stack::system::System;
 
 /// Nothing is silent for too long, and no answer is old, unless a test says so.
 const PATIENT: [(&str, &str); 8] = [

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use e2e::Local;
-use local::aura::faults::{Fault, REGISTER};
-use local::aura::{Aura, Call, Day, Delivery};
-use local::consumers::Consumers;
-use local::function_logs;
-use local::settled::all_published;
-use local::stack::{DeployError, Stack, StackFailure, events_of};
-use local::system::{CREDENTIALS, STACK_NAME, Site};
-use local::tally::Tally;
-use local::template::Template;
 use serde::Deserialize;
 use serde_json::Value;
+use stack::aura::faults::{Fault, REGISTER};
+use stack::aura::{Aura, Call, Day, Delivery};
+use stack::consumers::Consumers;
+use stack::function_logs;
+use stack::settled::all_published;
+use stack::stack::{DeployError, Stack, StackFailure, events_of};
+use stack::system::{CREDENTIALS, STACK_NAME, Site};
+use stack::tally::Tally;
+use stack::template::Template;
 
 /// The resource that registers.
 pub const WEBHOOK: &str = "AuraWebhook";

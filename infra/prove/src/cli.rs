@@ -1,0 +1,195 @@
+//! The command line of `cargo prove`.
+
+mod help;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::{Args, Parser, Subcommand, value_parser};
+use stack::progress::Progress;
+use stack::signals::Signals;
+use stack::workspace::Workspace;
+
+use crate::soak::order::{
+    LONGEST_SCHEDULE, MOST_MINUTES, Order, SHORTEST_SCHEDULE, USUAL_SCHEDULE, read_plan,
+};
+use crate::torture::campaign::{Campaign, MOST_EVENTS, MOST_KILLS};
+use crate::{ledger, soak, torture};
+
+use self::help::{SOAK_JSON, TORTURE_JSON};
+
+/// Tries to make the system lose or double an event, and counts.
+#[derive(Debug, Parser)]
+#[command(name = "cargo prove", bin_name = "cargo prove", max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Kill the processor again and again on busy days, with the ledger and the bus failing, and count
+    ///
+    /// Exits with 0 only if every event that AURA sent was published, and every copy beyond the first
+    /// of one is explained: the processor was killed, or the bus's answer kept from it, after the
+    /// publish and before the mark. The same seed makes the same events, the same kills in the same
+    /// order and the same series of faults; which call meets which fault, and which events die with
+    /// a processor, depends on timing and differs from run to run.
+    #[command(after_help = TORTURE_JSON)]
+    Torture(Torture),
+    /// Play a long day at an AURA that is unreliable, and find out what it didn't tell
+    ///
+    /// Exits with 0 only if the opening and the closing of every callout is on the bus once, every
+    /// callout's last published state is AURA's, nothing that was delivered is missing, and nineteen
+    /// in twenty of the openings and closings that AURA told nobody of were found out within two
+    /// runs of the reconciler. The same seed makes the same events and the same faults; which run
+    /// finds out what, and what a killed one was at, depends on timing and differs.
+    #[command(after_help = SOAK_JSON)]
+    Soak(Soak),
+    /// Explore every order of events that workers, queue, ledger and bus can come to with two deliveries
+    /// of one event, by the real rules, and show that the checker finds what is wrong with other rules
+    Ledger {
+        /// Print one JSON object, with every counter-example in full
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Torture {
+    /// What events, kills and faults are drawn from [default: another one each time]
+    #[arg(long, value_name = "S")]
+    seed: Option<u32>,
+    /// How often a processor dies
+    #[arg(long, default_value_t = 30, value_name = "N",
+        value_parser = value_parser!(u32).range(1..=i64::from(MOST_KILLS)))]
+    kills: u32,
+    /// How many distinct events AURA has, at least one for each kill; duplicates come on top
+    #[arg(long, default_value_t = 1000, value_name = "M",
+        value_parser = value_parser!(u64).range(1..=MOST_EVENTS))]
+    events: u64,
+    /// Print the result as one JSON object, the last line of standard output
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Soak {
+    /// What events, faults and kills are drawn from [default: another one each time]
+    #[arg(long, value_name = "S")]
+    seed: Option<u32>,
+    /// How long the day is; the end of it all comes about a minute later
+    #[arg(long, default_value_t = 10, value_name = "N",
+        value_parser = value_parser!(u32).range(1..=i64::from(MOST_MINUTES)))]
+    minutes: u32,
+    /// A JSON file with what goes wrong meanwhile, as `POST /_sim/plan` of AURA's stand-in takes it
+    /// [default: a fifth of the deliveries dropped, a tenth doubled, a tenth out of order, and
+    /// nothing sent for two minutes in ten]
+    #[arg(long, value_name = "PLAN")]
+    faults: Option<PathBuf>,
+    /// Seconds from one run of the reconciler to the next
+    #[arg(long, default_value_t = USUAL_SCHEDULE, value_name = "SECONDS",
+        value_parser = value_parser!(u64).range(SHORTEST_SCHEDULE..=LONGEST_SCHEDULE))]
+    schedule: u64,
+    /// How often the reconciler is killed, at most every second run
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    kills: u32,
+    /// Print the result as one JSON object, the last line of standard output
+    #[arg(long)]
+    json: bool,
+}
+
+impl Soak {
+    fn order(&self) -> Result<Order> {
+        let plan = self.faults.as_deref().map(read_plan).transpose()?;
+        let schedule = Duration::from_secs(self.schedule);
+        let seed = self.seed.unwrap_or_else(rand::random);
+        Order::new(seed, self.minutes, schedule, self.kills, plan)
+    }
+}
+
+impl Torture {
+    fn campaign(&self) -> Result<Campaign> {
+        ensure!(
+            self.events >= u64::from(self.kills),
+            "--events must be at least --kills: each kill needs work to come into"
+        );
+        let seed = self.seed.unwrap_or_else(rand::random);
+        Ok(Campaign::new(seed, self.kills, self.events))
+    }
+}
+
+impl Cli {
+    /// Does what the command line says.
+    ///
+    /// # Errors
+    ///
+    /// A promise isn't kept, or something could not be tried;
+    /// [`Interrupted`](stack::signals::Interrupted) if a signal ended it.
+    pub async fn run(self) -> Result<()> {
+        let progress = Progress::to_stderr();
+        match self.command {
+            Command::Torture(torture) => {
+                let (workspace, mut signals) = (Workspace::here()?, Signals::listen()?);
+                let campaign = torture.campaign()?;
+                let torture = torture::torture(&workspace, &campaign, torture.json, progress);
+                signals.unless_one_comes(Box::pin(torture)).await
+            }
+            Command::Soak(soak) => {
+                let (workspace, mut signals) = (Workspace::here()?, Signals::listen()?);
+                let order = soak.order()?;
+                let soak = soak::soak(&workspace, &order, soak.json, progress);
+                signals.unless_one_comes(Box::pin(soak)).await
+            }
+            // It leaves nothing behind, so a signal may end the process at once.
+            Command::Ledger { json } => ledger::prove(json, progress),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn each_kill_needs_an_event() {
+        let torture = |arguments: &[&str]| {
+            let arguments = ["cargo prove", "torture"].iter().chain(arguments);
+            match Cli::try_parse_from(arguments)?.command {
+                Command::Torture(torture) => torture.campaign(),
+                other => anyhow::bail!("{other:?}"),
+            }
+        };
+        assert!(torture(&[]).is_ok());
+        assert!(torture(&["--kills", "9", "--events", "9"]).is_ok());
+        assert!(torture(&["--kills", "9", "--events", "8"]).is_err());
+        assert!(torture(&["--kills", "0"]).is_err());
+        assert!(torture(&["--kills", "1001", "--events", "10000"]).is_err());
+        assert!(torture(&["--events", "100001"]).is_err());
+    }
+
+    #[test]
+    fn a_soak_can_be_short_and_its_kills_are_few() {
+        let soak = |arguments: &[&str]| {
+            let arguments = ["cargo prove", "soak"].iter().chain(arguments);
+            match Cli::try_parse_from(arguments)?.command {
+                Command::Soak(soak) => soak.order(),
+                other => anyhow::bail!("{other:?}"),
+            }
+        };
+        assert_eq!(soak(&[]).unwrap().length, Duration::from_mins(10));
+        assert!(soak(&["--minutes", "1", "--kills", "5"]).is_ok());
+        assert!(soak(&["--minutes", "1", "--kills", "6"]).is_err());
+        assert!(soak(&["--minutes", "0"]).is_err());
+        assert!(soak(&["--schedule", "5"]).is_err());
+        assert!(soak(&["--faults", "/no/such/plan.json"]).is_err());
+    }
+}

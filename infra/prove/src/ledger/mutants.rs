@@ -1,0 +1,318 @@
+//! Rules and decisions that are wrong on purpose, each with what the checker must find; and ones
+//! that leave out a part which another part makes good, where it must find nothing.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use processor::outcome::RecordOutcome;
+use shared::ledger::{Attribute, Change, Operand, RULES, Rule, Rules, Test, Value};
+
+use crate::ledger::bounds::Scenario;
+use crate::ledger::design::{Design, days};
+use crate::ledger::properties::{
+    ATTEMPTS_COUNT, EXCLUSIVE, GRANTED_ONCE, NOT_AFTER_MARK, NOTHING_LOST, ONE_KEY,
+    ONLY_IN_THE_WINDOW, ONLY_THE_HOLDER, PUBLISHED_STAYS, STALE_CHANGES_NOTHING,
+};
+
+/// A design that differs from the real one in one point.
+#[derive(Debug, Clone)]
+pub struct Mutant {
+    /// The difference.
+    pub name: &'static str,
+    /// What is explored.
+    pub design: Design,
+    /// Where the difference shows.
+    pub scenario: Scenario,
+    /// The property that it violates; `None` if the rest of the design is safe without this part.
+    pub violates: Option<&'static str>,
+}
+
+const CLAIMED: Test = Test::Equal(Attribute::State, Operand::Claimed);
+const OWNER: Test = Test::Equal(Attribute::Owner, Operand::Its(Attribute::Owner));
+const ATTEMPT: Test = Test::Equal(Attribute::Attempt, Operand::Its(Attribute::Attempt));
+const ABSENT: Test = Test::Missing(Attribute::State);
+const RUN_OUT: Test = Test::AtMost(Attribute::LeaseUntil, Operand::Now);
+
+/// The fence is out: no completion and no release asks whose the claim is.
+#[must_use]
+pub fn without_fence() -> Mutant {
+    caught(
+        "no fence: completions and releases don't ask whose the claim is",
+        Scenario::ANY_TWO,
+        STALE_CHANGES_NOTHING,
+        with_fence(&[&[CLAIMED]]),
+    )
+}
+
+/// All of them, [`without_fence`] first.
+#[must_use]
+pub fn all() -> Vec<Mutant> {
+    let wrong = [wrong_rules(), wrong_decisions()].concat();
+    let mutants = [without_fence()].into_iter().chain(wrong);
+    mutants.chain(second_lines()).collect()
+}
+
+fn wrong_rules() -> Vec<Mutant> {
+    vec![
+        caught(
+            "releases aren't fenced",
+            Scenario::ANY_TWO,
+            EXCLUSIVE,
+            with_release(Rule {
+                when: &[&[CLAIMED]],
+                ..RULES.release
+            }),
+        ),
+        caught(
+            "a release ends the lease at the beginning of time",
+            Scenario::ANY_TWO,
+            GRANTED_ONCE,
+            Design {
+                given: vec![(Operand::Its(Attribute::LeaseUntil), Value::Number(0))],
+                ..with_release(Rule {
+                    then: &[SET_LEASE],
+                    ..RULES.release
+                })
+            },
+        ),
+        caught(
+            "a completion doesn't ask for the state",
+            Scenario::ANY_TWO,
+            PUBLISHED_STAYS,
+            with_complete(Rule {
+                when: &[&[OWNER, ATTEMPT]],
+                ..RULES.complete
+            }),
+        ),
+        caught(
+            "a claim asks for the lease alone, and a completion leaves that in place",
+            Scenario::ANY_TWO,
+            PUBLISHED_STAYS,
+            with_rules(Rules {
+                claim: CLAIM_BY_LEASE,
+                complete: COMPLETE_WITH_LEASE,
+                ..RULES
+            }),
+        ),
+        caught(
+            "a claim doesn't wait for the lease to run out",
+            Scenario::ANY_TWO,
+            ONLY_IN_THE_WINDOW,
+            with_claim(Rule {
+                when: &[&[ABSENT], &[CLAIMED]],
+                ..RULES.claim
+            }),
+        ),
+        caught(
+            "a claim never takes over a lease that has run out",
+            Scenario::DEATH,
+            NOTHING_LOST,
+            with_claim(Rule {
+                when: &[&[ABSENT]],
+                ..RULES.claim
+            }),
+        ),
+        caught(
+            "a claim takes over the claim of another occurrence",
+            Scenario::REPEATED,
+            ONE_KEY,
+            with_claim(Rule {
+                when: &[&[ABSENT], &[CLAIMED, RUN_OUT]],
+                ..RULES.claim
+            }),
+        ),
+        caught(
+            "each claim is attempt 1",
+            Scenario::ANY_TWO,
+            ATTEMPTS_COUNT,
+            Design {
+                given: vec![(Operand::Its(Attribute::Attempt), Value::Number(1))],
+                ..with_claim(CLAIM_UNCOUNTED)
+            },
+        ),
+    ]
+}
+
+fn wrong_decisions() -> Vec<Mutant> {
+    vec![
+        caught(
+            "the lease has no margin for clocks that differ",
+            Scenario::CLOCKS_APART,
+            EXCLUSIVE,
+            Design {
+                lease_until: |deadline: Timestamp| deadline,
+                ..Design::REAL
+            },
+        ),
+        caught(
+            "a worker publishes without a look at the clock",
+            Scenario::ANY_TWO,
+            ONLY_THE_HOLDER,
+            Design {
+                publishing_time: |_| Duration::MAX,
+                ..Design::REAL
+            },
+        ),
+        caught(
+            "the ledger forgets after 27 days: before the queue and the dead letters do",
+            Scenario::RETENTION,
+            NOT_AFTER_MARK,
+            Design {
+                retention: days(27),
+                ..Design::REAL
+            },
+        ),
+        caught(
+            "the window is counted between times of processing: an occurrence is dropped",
+            Scenario::REPEATED,
+            NOTHING_LOST,
+            Design {
+                arrival: |_, now| now,
+                ..Design::REAL
+            },
+        ),
+        caught(
+            "the window is counted between times of processing: a copy is an occurrence",
+            Scenario::COPIED,
+            ONE_KEY,
+            Design {
+                arrival: |_, now| now,
+                ..Design::REAL
+            },
+        ),
+        caught(
+            "an occurrence has the key of the first one",
+            Scenario::REPEATED,
+            ONE_KEY,
+            Design {
+                key: |event, _| event.clone(),
+                ..Design::REAL
+            },
+        ),
+        caught(
+            "what another worker holds counts as settled",
+            Scenario::ANY_TWO,
+            NOTHING_LOST,
+            Design {
+                is_settled: |outcome| {
+                    outcome.is_settled() || matches!(outcome, RecordOutcome::Held { .. })
+                },
+                ..Design::REAL
+            },
+        ),
+    ]
+}
+
+/// What is there twice.
+fn second_lines() -> Vec<Mutant> {
+    vec![
+        safe(
+            "the fence without the attempt: an owner is fresh for each",
+            with_fence(&[&[CLAIMED, OWNER]]),
+        ),
+        safe(
+            "the fence without the owner: attempts count up for as long as the item is there",
+            with_fence(&[&[CLAIMED, ATTEMPT]]),
+        ),
+        safe(
+            "a release that doesn't ask for the state: nobody gives back what it has marked",
+            with_release(Rule {
+                when: &[&[OWNER, ATTEMPT]],
+                ..RULES.release
+            }),
+        ),
+        safe(
+            "a claim that asks for the lease alone: a published item has none",
+            with_claim(CLAIM_BY_LEASE),
+        ),
+        safe(
+            "a completion that leaves the lease in place: a claim asks for the state",
+            with_complete(COMPLETE_WITH_LEASE),
+        ),
+    ]
+}
+
+const SET_LEASE: Change = Change::Set(Attribute::LeaseUntil, Operand::Its(Attribute::LeaseUntil));
+
+const CLAIM_BY_LEASE: Rule = Rule {
+    when: &[&[ABSENT], &[RUN_OUT]],
+    ..RULES.claim
+};
+
+const COMPLETE_WITH_LEASE: Rule = Rule {
+    then: &[
+        Change::Set(Attribute::State, Operand::Published),
+        Change::Set(Attribute::PublishedAt, Operand::Now),
+    ],
+    ..RULES.complete
+};
+
+/// Sets the attempt to what it is given, instead of counting it up.
+const CLAIM_UNCOUNTED: Rule = Rule {
+    then: &[
+        Change::Set(Attribute::State, Operand::Claimed),
+        Change::Set(Attribute::Owner, Operand::Its(Attribute::Owner)),
+        SET_LEASE,
+        Change::Set(Attribute::Digest, Operand::Its(Attribute::Digest)),
+        Change::Set(Attribute::ExpiresAt, Operand::Its(Attribute::ExpiresAt)),
+        Change::Set(Attribute::Attempt, Operand::Its(Attribute::Attempt)),
+    ],
+    ..RULES.claim
+};
+
+fn caught(
+    name: &'static str,
+    scenario: Scenario,
+    violates: &'static str,
+    design: Design,
+) -> Mutant {
+    Mutant {
+        name,
+        design,
+        scenario,
+        violates: Some(violates),
+    }
+}
+
+fn safe(name: &'static str, design: Design) -> Mutant {
+    Mutant {
+        name,
+        design,
+        scenario: Scenario::THREE,
+        violates: None,
+    }
+}
+
+fn with_rules(rules: Rules) -> Design {
+    Design {
+        rules,
+        ..Design::REAL
+    }
+}
+
+fn with_claim(claim: Rule) -> Design {
+    with_rules(Rules { claim, ..RULES })
+}
+
+fn with_complete(complete: Rule) -> Design {
+    with_rules(Rules { complete, ..RULES })
+}
+
+fn with_release(release: Rule) -> Design {
+    with_rules(Rules { release, ..RULES })
+}
+
+/// Completions and releases ask for that.
+fn with_fence(when: &'static [&'static [Test]]) -> Design {
+    with_rules(Rules {
+        complete: Rule {
+            when,
+            ..RULES.complete
+        },
+        release: Rule {
+            when,
+            ..RULES.release
+        },
+        ..RULES
+    })
+}

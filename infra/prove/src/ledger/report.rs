@@ -1,0 +1,180 @@
+//! All that was found, for people and for programs.
+
+use std::fmt::{self, Display};
+
+use serde::Serialize;
+
+use crate::ledger::explore::{Explored, Kind, Size, Tried};
+
+/// All that was found.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Every property holds, and every mutant is as expected.
+    pub proven: bool,
+    /// All scenarios together; the depth is the greatest.
+    pub total: Size,
+    /// The real design.
+    pub scenarios: Vec<Explored>,
+    /// The others.
+    pub mutants: Vec<Tried>,
+}
+
+impl Report {
+    /// Draws the sum.
+    #[must_use]
+    pub fn new(scenarios: Vec<Explored>, mutants: Vec<Tried>) -> Self {
+        let mut verdicts = scenarios.iter().flat_map(|scenario| &scenario.verdicts);
+        let all_hold = verdicts.all(|verdict| verdict.holds);
+        let all_expected = mutants.iter().all(|mutant| mutant.as_expected);
+        let sizes = scenarios.iter().map(|scenario| scenario.size);
+        Self {
+            proven: all_hold && all_expected,
+            total: sizes.fold(Size::NONE, Size::and),
+            scenarios,
+            mutants,
+        }
+    }
+}
+
+impl Size {
+    const NONE: Self = Self {
+        states: 0,
+        unique_states: 0,
+        depth: 0,
+        seconds: 0.0,
+    };
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            states: self.states + other.states,
+            unique_states: self.unique_states + other.unique_states,
+            depth: self.depth.max(other.depth),
+            seconds: self.seconds + other.seconds,
+        }
+    }
+}
+
+impl Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} states, {} different, {} deep, {:.1} s",
+            thousands(self.states),
+            thousands(self.unique_states),
+            self.depth,
+            self.seconds
+        )
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "The real rules, two deliveries of one event")?;
+        for scenario in &self.scenarios {
+            write_scenario(f, scenario)?;
+        }
+        writeln!(f, "\nAll scenarios: {}", self.total)?;
+        writeln!(f, "\nWrong on purpose: each must be caught")?;
+        for (index, mutant) in self.wrong().enumerate() {
+            write_wrong(f, mutant, index == 0)?;
+        }
+        writeln!(f, "\nThere twice: the rest holds without it")?;
+        for mutant in self
+            .mutants
+            .iter()
+            .filter(|mutant| mutant.violates.is_none())
+        {
+            writeln!(f, "  {} {}", sign(mutant.as_expected), mutant.mutant)?;
+            write_story(f, &mutant.counter_example)?;
+        }
+        let caught = self.wrong().filter(|mutant| mutant.as_expected).count();
+        writeln!(
+            f,
+            "\n{} of {} wrong designs caught. {}",
+            caught,
+            self.wrong().count(),
+            if self.proven {
+                "Every property holds."
+            } else {
+                "NOT PROVEN."
+            }
+        )
+    }
+}
+
+impl Report {
+    fn wrong(&self) -> impl Iterator<Item = &Tried> {
+        self.mutants
+            .iter()
+            .filter(|mutant| mutant.violates.is_some())
+    }
+}
+
+fn write_scenario(f: &mut fmt::Formatter<'_>, scenario: &Explored) -> fmt::Result {
+    writeln!(f, "\n{}: {}", scenario.scenario, scenario.bounds)?;
+    writeln!(f, "  {}", scenario.size)?;
+    for verdict in &scenario.verdicts {
+        let kind = match verdict.kind {
+            Kind::Always => "always",
+            Kind::Sometimes => "sometimes",
+        };
+        writeln!(
+            f,
+            "  {} {kind:<9} {}",
+            sign(verdict.holds),
+            verdict.property
+        )?;
+        write_story(f, &verdict.counter_example)?;
+    }
+    Ok(())
+}
+
+fn write_wrong(f: &mut fmt::Formatter<'_>, mutant: &Tried, in_full: bool) -> fmt::Result {
+    writeln!(f, "  {} {}", sign(mutant.as_expected), mutant.mutant)?;
+    let property = mutant.violates.unwrap_or_default();
+    if !mutant.as_expected {
+        return writeln!(f, "      SURVIVES, and should violate \"{property}\"");
+    }
+    let steps = mutant.counter_example.len();
+    writeln!(f, "      violates \"{property}\" in {steps} steps")?;
+    if in_full {
+        write_story(f, &mutant.counter_example)?;
+    }
+    Ok(())
+}
+
+fn write_story(f: &mut fmt::Formatter<'_>, story: &[String]) -> fmt::Result {
+    story
+        .iter()
+        .try_for_each(|line| writeln!(f, "      {line}"))
+}
+
+fn sign(is_good: bool) -> char {
+    if is_good { '✓' } else { '✗' }
+}
+
+/// With a comma between thousands.
+#[must_use]
+pub fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        let numbers = [0, 999, 1000, 12_345, 1_234_567].map(thousands);
+        assert_eq!(numbers, ["0", "999", "1,000", "12,345", "1,234,567"]);
+    }
+}

@@ -1,0 +1,280 @@
+//! `cargo prove soak`: a long day at an AURA that is unreliable, with the reconciler on a schedule
+//! of seconds, and then the loss ledger: what became of each event that happened at AURA.
+//!
+//! What happened, and how each callout stands, is the stand-in's word; what consumers know is what
+//! they received. Neither knows anything of the other, and no word of the reconciler's is taken.
+//!
+//! Nobody can find out what AURA has no call for: customers and subscriptions, and steps of a
+//! callout that the next one overtook before anybody asked. They are named, and no failure.
+
+pub mod breaches;
+pub mod evidence;
+mod killer;
+mod lines;
+pub mod loss;
+pub mod order;
+pub mod recovery;
+pub mod report;
+#[cfg(test)]
+mod samples;
+mod states;
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+pub use self::killer::Strike;
+
+use stack::aura::Aura;
+use stack::consumers::Consumers;
+use stack::out::Out;
+use stack::package::Profile;
+use stack::progress::{Progress, Stage};
+use stack::reconciler::{Runs, Schedule};
+use stack::running::{Ground, Options, log_line};
+use stack::settled::all_published;
+use stack::system::{Leftovers, System};
+use stack::workspace::Workspace;
+
+use self::breaches::breaches;
+use self::evidence::{Evidence, Received};
+use self::order::Order;
+use self::recovery::Recovery;
+use self::report::{Classes, Missed, Report};
+
+/// The account of the soak.
+const ACCOUNT: &str = "000000000004";
+/// How often whoever waits is told how far it is, at most.
+const NOTE_EVERY: Duration = Duration::from_secs(15);
+/// And how often over the whole of a long day.
+const NOTES: u32 = 40;
+/// How many runs have nothing to tell, after the longest silence, when nothing is left to find out.
+/// A killed run takes the next one along.
+const QUIET_RUNS: u32 = 4;
+/// How many times as long that may take to come.
+const MOST_QUIETS: u32 = 8;
+
+/// Brings everything up, runs the soak, counts, and takes everything down.
+///
+/// # Errors
+///
+/// Something can't be brought up, or [`Report::is_success`] is false.
+pub async fn soak(
+    workspace: &Workspace,
+    order: &Order,
+    json: bool,
+    progress: Progress,
+) -> Result<()> {
+    let out = Out { json };
+    out.line(&format!("seed {}", order.seed));
+    let options = Options {
+        account: ACCOUNT,
+        port: None,
+        profile: Profile::Dev,
+        log: workspace.soak_log(),
+        also_on: None,
+    };
+    let ground = Ground::lay(workspace, options, progress).await?;
+    let running = ground.deploy(order.parameters(), progress).await?;
+    let report = run(running.system(), order, progress).await;
+    running.stop(progress).await;
+    report
+        .and_then(|report| conclude(&report, &workspace.soak_ledger(), out))
+        .inspect_err(|_| progress.say(&log_line(&workspace.soak_log())))
+}
+
+fn conclude(report: &Report, ledger: &Path, out: Out) -> Result<()> {
+    lines::write(&report.ledger, ledger)?;
+    out.line("");
+    out.line(&format!(
+        "The loss ledger, line by line: {}",
+        ledger.display()
+    ));
+    for line in report.summary() {
+        out.line(&line);
+    }
+    if out.json {
+        println!("{}", serde_json::to_string(report)?);
+    }
+    if !report.is_success() {
+        bail!("the system did not keep its promises");
+    }
+    Ok(())
+}
+
+/// Runs a soak against a system that was deployed with its parameters, and counts.
+///
+/// # Errors
+///
+/// A kill doesn't come about, or something can't be counted. What was found is no error.
+pub async fn run(system: &System, order: &Order, progress: Progress) -> Result<Report> {
+    let began = Instant::now();
+    let aura = system.aura().await?;
+    let mut run = Run {
+        system,
+        order,
+        aura: &aura,
+        consumers: Consumers::read(&system.stack),
+        received: Vec::new(),
+        added: 0,
+    };
+    let mut schedule = Schedule::start(&system.stack, order.schedule);
+    let mut stage = progress.stage("playing the day");
+    run.play(&mut schedule, &mut stage).await?;
+    stage.done(&format!("{} events received", run.received.len()));
+    let stage = progress.stage("waiting until there is nothing more to tell");
+    let settled = run.settle(&mut schedule).await?;
+    let runs = schedule.stop().await?;
+    run.receive_the_rest().await?;
+    stage.done(&format!("{} events received", run.received.len()));
+    run.report(runs, settled, began).await
+}
+
+/// A soak under way.
+struct Run<'a> {
+    system: &'a System,
+    order: &'a Order,
+    aura: &'a Aura,
+    consumers: Consumers,
+    received: Vec<Received>,
+    /// How many events there were beside the day's.
+    added: u64,
+}
+
+impl Run<'_> {
+    /// The day and the kills, while AURA is as unreliable as ordered.
+    async fn play(&mut self, schedule: &mut Schedule, stage: &mut Stage) -> Result<()> {
+        let (aura, order, stack) = (self.aura, self.order, &self.system.stack);
+        let (runs, began) = (schedule.runs(), Instant::now());
+        aura.plan(&order.plan).await?;
+        let day = order.day();
+        let work = async {
+            let kills = killer::kill_all(stack, &order.strikes, runs, began);
+            tokio::try_join!(aura.play(&day), kills)?;
+            aura.end_plan().await?;
+            let added = leave_no_page(aura).await?;
+            aura.all_answered().await?;
+            Ok(added)
+        };
+        self.added = self.receive_during(work, schedule, stage).await?;
+        Ok(())
+    }
+
+    /// Receives what is published meanwhile: the time of each event is when a consumer has it.
+    async fn receive_during<T>(
+        &mut self,
+        work: impl Future<Output = Result<T>>,
+        schedule: &mut Schedule,
+        stage: &mut Stage,
+    ) -> Result<T> {
+        let (aura, runs) = (self.aura, schedule.runs());
+        let pause = NOTE_EVERY.max(self.order.length / NOTES);
+        let mut work = pin!(work);
+        let mut counting = pin!(count_after(pause, aura));
+        loop {
+            tokio::select! {
+                error = schedule.broken() => return Err(error),
+                done = &mut work => return done,
+                event = self.consumers.next(pause) => {
+                    self.received.extend(event?.map(Received::now));
+                }
+                sent = &mut counting => {
+                    self.note(sent?, *runs.borrow(), stage);
+                    counting.set(count_after(pause, aura));
+                }
+            }
+        }
+    }
+
+    fn note(&self, sent: usize, runs: Runs, stage: &mut Stage) {
+        let found_out = self.received.iter().filter(|copy| copy.is_found_out());
+        stage.note(&format!(
+            "{sent} deliveries, {} runs of the reconciler, {} events received, {} of them from it",
+            runs.begun,
+            self.received.len(),
+            found_out.count()
+        ));
+    }
+
+    /// Lets the reconciler find out what it can; whether it came to an end.
+    async fn settle(&mut self, schedule: &mut Schedule) -> Result<bool> {
+        let quiet = self.order.silence() + self.order.schedule * QUIET_RUNS;
+        let deadline = Instant::now() + quiet * MOST_QUIETS;
+        while Instant::now() < deadline {
+            let event = tokio::select! {
+                error = schedule.broken() => return Err(error),
+                event = self.consumers.next(quiet) => event?,
+            };
+            match event {
+                Some(event) => self.received.push(Received::now(event)),
+                None => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    async fn receive_the_rest(&mut self) -> Result<()> {
+        let rest = all_published(&self.system.stack, &mut self.consumers).await?;
+        self.received.extend(rest.into_iter().map(Received::now));
+        Ok(())
+    }
+
+    async fn report(self, runs: Runs, settled: bool, began: Instant) -> Result<Report> {
+        let evidence = Evidence {
+            happened: self.aura.events().await?,
+            deliveries: self.aura.all_answered().await?,
+            callouts: self.aura.callouts().await?,
+            received: self.received,
+        };
+        let ledger = loss::ledger(&evidence);
+        let accepted = evidence.deliveries.iter();
+        let accepted = accepted.filter(|delivery| delivery.was_answered("accepted"));
+        Ok(Report {
+            seed: self.order.seed,
+            plan: self.order.plan.clone(),
+            schedule: self.order.schedule.as_secs(),
+            planned: self.order.events() + self.added,
+            events: evidence.happened.len() as u64,
+            sent: evidence.deliveries.len(),
+            accepted: accepted.count(),
+            classes: Classes::of(&ledger),
+            recovery: Recovery::of(&ledger, self.order.schedule),
+            runs,
+            kills: self.order.strikes.len(),
+            settled,
+            leftovers: Leftovers::count(&self.system.stack).await?,
+            breaches: breaches(&evidence, &ledger),
+            missed: Missed::of(&ledger),
+            seconds: began.elapsed().as_secs_f64(),
+            ledger,
+        })
+    }
+}
+
+/// Raises one more callout, if AURA's list would stay as long as it is when it may be a page: what it
+/// lacks would count as closed only after an hour. How many events that makes.
+async fn leave_no_page(aura: &Aura) -> Result<u64> {
+    let callouts = aura.callouts().await?;
+    let active = callouts.iter().filter(|callout| !callout.closed).count();
+    if !may_be_a_page(active) {
+        return Ok(0);
+    }
+    let before = aura.events().await?.len();
+    let customer = aura.create_customer("+27820000000").await?;
+    aura.create_callout(&customer).await?;
+    Ok((aura.events().await?.len() - before) as u64)
+}
+
+/// As the reconciler has it.
+fn may_be_a_page(length: usize) -> bool {
+    length >= 10 && length.is_multiple_of(10)
+}
+
+/// How many deliveries AURA has made, when it is time to say so.
+async fn count_after(pause: Duration, aura: &Aura) -> Result<usize> {
+    tokio::time::sleep(pause).await;
+    Ok(aura.deliveries().await?.deliveries.len())
+}

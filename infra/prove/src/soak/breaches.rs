@@ -1,0 +1,142 @@
+//! What must not be: openings and closings that aren't on the bus exactly once, doubles, events
+//! that never happened, and callouts of which the bus says something else in the end than AURA.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use jiff::Timestamp;
+use shared::catalogue::{CALLOUT_OBSERVED, Recurrence, recurrence};
+
+use crate::soak::evidence::{Bus, Evidence, Received, name};
+use crate::soak::loss::{Class, Entry, is_landmark};
+use crate::soak::states;
+use stack::aura::Delivery;
+use stack::consumers::Detail;
+
+/// All of it, a sentence each.
+#[must_use]
+pub fn breaches(evidence: &Evidence, ledger: &[Entry]) -> Vec<String> {
+    [
+        not_once(evidence),
+        lost(ledger),
+        doubled(evidence),
+        under_more_keys(evidence),
+        never_sent(evidence),
+        never_happened(evidence),
+        states::differences(evidence),
+    ]
+    .concat()
+}
+
+/// Openings and closings that aren't on the bus exactly once, whoever told of them.
+fn not_once(evidence: &Evidence) -> Vec<String> {
+    let bus = Bus::of(&evidence.received);
+    let landmarks = evidence.happened.iter();
+    let landmarks = landmarks.filter(|event| is_landmark(&event.message));
+    landmarks
+        .filter_map(|event| {
+            let copies = bus.about(&event.entity).iter();
+            let copies = copies.filter(|copy| copy.detail().message == event.message);
+            let name = name(&event.message, &event.entity);
+            match copies.count() {
+                0 => Some(format!("{name} is not on the bus")),
+                1 => None,
+                count => Some(format!("{name} is on the bus {count} times")),
+            }
+        })
+        .collect()
+}
+
+/// What ingest accepted, and nobody received.
+fn lost(ledger: &[Entry]) -> Vec<String> {
+    let missing = ledger.iter().filter(|entry| entry.class == Class::Missing);
+    missing
+        .filter(|entry| entry.is_accepted)
+        .map(|entry| {
+            let name = name(&entry.message, &entry.entity);
+            format!("{name} was accepted, and is missing")
+        })
+        .collect()
+}
+
+/// Keys that came more than once.
+fn doubled(evidence: &Evidence) -> Vec<String> {
+    let mut copies: BTreeMap<&str, usize> = BTreeMap::new();
+    for copy in &evidence.received {
+        *copies.entry(&copy.detail().key).or_default() += 1;
+    }
+    let doubled = copies.into_iter().filter(|(_, count)| *count > 1);
+    doubled
+        .map(|(key, count)| format!("{key} came {count} times"))
+        .collect()
+}
+
+/// Events whose deliveries are on the bus under keys of their own, but for signals, of which each
+/// delivery counts.
+fn under_more_keys(evidence: &Evidence) -> Vec<String> {
+    let bus = Bus::of(&evidence.received);
+    let deliveries = by_number(&evidence.deliveries);
+    let events = evidence.happened.iter();
+    let events = events.filter(|event| recurrence(&event.message) != Recurrence::Signal);
+    events
+        .filter_map(|event| {
+            let its = event.deliveries.iter();
+            let its = its.filter_map(|n| deliveries.get(n));
+            let copies = its.flat_map(|delivery| bus.copies_of(delivery));
+            let keys: BTreeSet<_> = copies.map(|copy| copy.detail().key.as_str()).collect();
+            let keys: Vec<_> = keys.into_iter().collect();
+            (keys.len() > 1).then(|| {
+                let name = name(&event.message, &event.entity);
+                format!("{name} has {} keys: {}", keys.len(), keys.join(", "))
+            })
+        })
+        .collect()
+}
+
+fn by_number(deliveries: &[Delivery]) -> HashMap<u64, &Delivery> {
+    let deliveries = deliveries.iter();
+    deliveries.map(|delivery| (delivery.n, delivery)).collect()
+}
+
+/// What came as AURA's, and AURA never sent.
+fn never_sent(evidence: &Evidence) -> Vec<String> {
+    let deliveries = evidence.deliveries.iter();
+    let sent: HashSet<&str> = deliveries.filter_map(Delivery::delivery_id).collect();
+    let details = evidence.received.iter();
+    let details = details
+        .filter(|copy| !copy.is_found_out())
+        .map(Received::detail);
+    details
+        .filter(|detail| !sent.contains(detail.delivery_id.as_str()))
+        .map(|detail| format!("{}: AURA never sent it", detail.key))
+        .collect()
+}
+
+/// What the reconciler told, and hadn't happened when a consumer received it.
+fn never_happened(evidence: &Evidence) -> Vec<String> {
+    let happened: HashMap<_, Timestamp> = evidence
+        .happened
+        .iter()
+        .map(|event| ((event.message.as_str(), event.entity.id.as_str()), event.at))
+        .collect();
+    let callouts = evidence.callouts.iter();
+    let callouts: HashSet<&str> = callouts.map(|callout| callout.id.as_str()).collect();
+    let is_true = |copy: &&Received| {
+        let Detail {
+            message, entity, ..
+        } = copy.detail();
+        if is_landmark(message) {
+            let event = happened.get(&(message.as_str(), entity.id.as_str()));
+            event.is_some_and(|at| *at <= copy.at)
+        } else {
+            message == CALLOUT_OBSERVED && callouts.contains(entity.id.as_str())
+        }
+    };
+    let found_out = evidence.received.iter().filter(|copy| copy.is_found_out());
+    found_out
+        .filter(|copy| !is_true(copy))
+        .map(|copy| format!("{}: it had not happened", copy.detail().key))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! What AURA's stand-in and the consumers say, side by side. They know nothing of each other.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+
+use stack::aura::{CalloutState, Delivery, Entity, Happened};
+use stack::consumers::{Detail, Published};
+
+/// The `origin` of what the reconciler found out.
+const RECONCILER: &str = "reconciler";
+/// What has a status.
+const CALLOUT: &str = "callout";
+
+/// All that was said.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    /// Every event at AURA.
+    pub happened: Vec<Happened>,
+    /// What AURA sent of them.
+    pub deliveries: Vec<Delivery>,
+    /// AURA's callouts, as they are.
+    pub callouts: Vec<CalloutState>,
+    /// What consumers received.
+    pub received: Vec<Received>,
+}
+
+/// A copy of an event, as a consumer received it.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// When.
+    pub at: Timestamp,
+    /// The copy.
+    pub event: Published,
+}
+
+impl Received {
+    /// One that has just come.
+    #[must_use]
+    pub fn now(event: Published) -> Self {
+        let at = Timestamp::now();
+        Self { at, event }
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn detail(&self) -> &Detail {
+        &self.event.detail
+    }
+
+    /// Whether AURA was asked for it.
+    #[must_use]
+    pub fn is_found_out(&self) -> bool {
+        self.detail().origin == RECONCILER
+    }
+}
+
+/// Whether it is about a callout.
+#[must_use]
+pub fn is_callout(entity: &Entity) -> bool {
+    entity.kind == CALLOUT
+}
+
+/// For messages.
+#[must_use]
+pub fn name(message: &str, entity: &Entity) -> String {
+    format!("{message} of {} {}", entity.kind, entity.id)
+}
+
+/// What consumers received, by what it is looked up by.
+pub struct Bus<'a> {
+    by_delivery: HashMap<&'a str, Vec<&'a Received>>,
+    /// By kind and id.
+    by_entity: HashMap<&'a str, HashMap<&'a str, Vec<&'a Received>>>,
+}
+
+impl<'a> Bus<'a> {
+    /// Sorts it.
+    #[must_use]
+    pub fn of(received: &'a [Received]) -> Self {
+        let mut bus = Self {
+            by_delivery: HashMap::new(),
+            by_entity: HashMap::new(),
+        };
+        for copy in received {
+            let Detail {
+                delivery_id,
+                entity,
+                ..
+            } = copy.detail();
+            bus.by_delivery.entry(delivery_id).or_default().push(copy);
+            let of_kind = bus.by_entity.entry(&entity.kind).or_default();
+            of_kind.entry(&entity.id).or_default().push(copy);
+        }
+        bus
+    }
+
+    /// The copies of one delivery of AURA's.
+    #[must_use]
+    pub fn copies_of(&self, delivery: &Delivery) -> &[&'a Received] {
+        let id = delivery.delivery_id();
+        id.and_then(|id| self.by_delivery.get(id))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// Everything about one entity, in the order of arrival.
+    #[must_use]
+    pub fn about(&self, entity: &Entity) -> &[&'a Received] {
+        let of_kind = self.by_entity.get(entity.kind.as_str());
+        let its = of_kind.and_then(|of_kind| of_kind.get(entity.id.as_str()));
+        its.map_or(&[], Vec::as_slice)
+    }
+}

@@ -1,0 +1,180 @@
+//! The loss ledger: each event at AURA, and each repeat of a delivery, in exactly one class.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use shared::catalogue::{CALLOUT_CLOSED, CALLOUT_OBSERVED, NEW_CALLOUT};
+
+use crate::soak::evidence::{Bus, Evidence, Received, is_callout};
+use stack::aura::{Delivery, Entity, Fate, Happened};
+
+/// What became of an event, or of a repeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Its own delivery is on the bus.
+    Published,
+    /// It was delivered, and is not on the bus because another delivery of the same event is, or
+    /// because the reconciler was faster.
+    Duplicate,
+    /// It was delivered, and can't be understood.
+    Quarantined,
+    /// It was never delivered, and asking found it out.
+    Recovered {
+        /// How long after it happened a consumer knew.
+        after: Duration,
+    },
+    /// None of these.
+    Missing,
+}
+
+/// One line of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The event's number.
+    pub n: u64,
+    /// The event's name.
+    pub message: String,
+    /// What it is about.
+    pub entity: Entity,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What AURA did with it.
+    pub fate: Fate,
+    /// The delivery's number, if this is about a repeat.
+    pub repeat: Option<u64>,
+    /// Whether ingest accepted it, or this repeat of it.
+    pub is_accepted: bool,
+    /// What became of it.
+    pub class: Class,
+}
+
+impl Entry {
+    /// Whether it must not be missing: what ingest accepted may never be, and openings and closings
+    /// of callouts are found out if nobody tells.
+    #[must_use]
+    pub fn is_owed(&self) -> bool {
+        self.is_accepted || is_landmark(&self.message)
+    }
+}
+
+/// Whether an event is the opening or the closing of a callout.
+#[must_use]
+pub fn is_landmark(message: &str) -> bool {
+    [NEW_CALLOUT, CALLOUT_CLOSED].contains(&message)
+}
+
+/// The loss ledger, in the order in which things happened.
+#[must_use]
+pub fn ledger(evidence: &Evidence) -> Vec<Entry> {
+    let bus = Bus::of(&evidence.received);
+    let deliveries = evidence.deliveries.iter();
+    let deliveries: HashMap<u64, &Delivery> =
+        deliveries.map(|delivery| (delivery.n, delivery)).collect();
+    let events = evidence.happened.iter();
+    events
+        .flat_map(|event| Case::of(event, &deliveries, &bus).entries())
+        .collect()
+}
+
+/// One event, and all that bears on it.
+struct Case<'a> {
+    event: &'a Happened,
+    /// Its first delivery, and then its repeats.
+    deliveries: Vec<&'a Delivery>,
+    bus: &'a Bus<'a>,
+}
+
+impl<'a> Case<'a> {
+    fn of(event: &'a Happened, deliveries: &HashMap<u64, &'a Delivery>, bus: &'a Bus<'a>) -> Self {
+        let its = event.deliveries.iter();
+        Self {
+            event,
+            deliveries: its.filter_map(|n| deliveries.get(n).copied()).collect(),
+            bus,
+        }
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let is_repeat = |delivery: &&&Delivery| delivery.duplicate_of.is_some();
+        let original = self.deliveries.iter().find(|it| !is_repeat(it)).copied();
+        let repeats = self.deliveries.iter().filter(is_repeat);
+        let repeats = repeats.map(|repeat| self.entry(Some(*repeat), Some(repeat.n)));
+        std::iter::once(self.entry(original, None))
+            .chain(repeats)
+            .collect()
+    }
+
+    fn entry(&self, delivery: Option<&Delivery>, repeat: Option<u64>) -> Entry {
+        let event = self.event.clone();
+        Entry {
+            n: event.n,
+            message: event.message,
+            entity: event.entity,
+            at: event.at,
+            fate: event.fate,
+            repeat,
+            is_accepted: delivery.is_some_and(|delivery| delivery.was_answered("accepted")),
+            class: self.class(delivery),
+        }
+    }
+
+    fn class(&self, delivery: Option<&Delivery>) -> Class {
+        let is_on_bus = |delivery: &Delivery| !self.bus.copies_of(delivery).is_empty();
+        let was_answered = |status| delivery.is_some_and(|it| it.was_answered(status));
+        if delivery.is_some_and(is_on_bus) {
+            Class::Published
+        } else if self.deliveries.iter().any(|other| is_on_bus(other)) {
+            Class::Duplicate
+        } else if was_answered("quarantined") {
+            Class::Quarantined
+        } else if was_answered("accepted") {
+            // Nothing else makes up for what was accepted: what was observed later is another event.
+            let is_told = is_landmark(&self.event.message) && self.found_out().is_some();
+            if is_told {
+                Class::Duplicate
+            } else {
+                Class::Missing
+            }
+        } else {
+            self.found_out().map_or(Class::Missing, |found| {
+                let after = found.at.duration_since(self.event.at);
+                Class::Recovered {
+                    after: after.try_into().unwrap_or_default(),
+                }
+            })
+        }
+    }
+
+    /// What the reconciler told of it first: of an opening or a closing the event itself, of
+    /// anything else about a callout what was so afterwards.
+    fn found_out(&self) -> Option<&Received> {
+        let Happened {
+            message, entity, ..
+        } = self.event;
+        if !is_callout(entity) {
+            return None;
+        }
+        let about = self.bus.about(entity).iter().copied();
+        let mut found = about.filter(|copy| copy.is_found_out());
+        if is_landmark(message) {
+            found.find(|copy| copy.detail().message == *message)
+        } else {
+            found.find(|copy| tells_the_state(copy) && self.is_from_afterwards(copy))
+        }
+    }
+
+    /// By the time at which it was queued: what a consumer gets afterwards may be from before.
+    fn is_from_afterwards(&self, copy: &Received) -> bool {
+        let told = copy.detail().received_at.parse::<Timestamp>();
+        told.is_ok_and(|told| self.event.at <= told)
+    }
+}
+
+fn tells_the_state(copy: &Received) -> bool {
+    let message = &copy.detail().message;
+    message == CALLOUT_OBSERVED || is_landmark(message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! Events, deliveries and copies for tests. Callout `c`'s events happen at second `n`; what AURA
+//! sends of event `n` is delivery `n`, and on the bus under one key however often it comes.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::soak::evidence::Received;
+use stack::aura::{CalloutState, Delivery, Happened};
+use stack::consumers::Published;
+
+pub(super) fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// Event `n`, at second `n`, with these deliveries.
+pub(super) fn happened(n: u64, message: &str, callout: &str, deliveries: &[u64]) -> Happened {
+    serde_json::from_value(json!({
+        "n": n, "message": message, "entity": {"kind": "callout", "id": callout},
+        "at": at(n.try_into().unwrap()), "deliveries": deliveries,
+        "fate": if deliveries.is_empty() { "dropped" } else { "sent" },
+    }))
+    .unwrap()
+}
+
+/// Delivery `n`, which was accepted.
+pub(super) fn sent(n: u64, message: &str, callout: &str, duplicate_of: Option<u64>) -> Delivery {
+    answered(n, message, callout, duplicate_of, "accepted")
+}
+
+/// Delivery `n`, with this answer.
+pub(super) fn answered(
+    n: u64,
+    message: &str,
+    callout: &str,
+    duplicate_of: Option<u64>,
+    status: &str,
+) -> Delivery {
+    serde_json::from_value(json!({
+        "n": n, "message": message, "entity": {"kind": "callout", "id": callout},
+        "sentAt": at(0), "answeredAt": at(0), "status": 202, "error": null,
+        "duplicateOf": duplicate_of,
+        "answer": json!({"deliveryId": format!("d{n}"), "status": status}).to_string(),
+    }))
+    .unwrap()
+}
+
+/// A copy of a delivery, received at that second.
+pub(super) fn told(delivery: &Delivery, second: i64) -> Received {
+    copy(
+        &delivery.message,
+        &delivery.entity.id,
+        "webhook",
+        delivery.delivery_id().unwrap(),
+        second,
+    )
+}
+
+/// What the reconciler told, queued and received at that second.
+pub(super) fn found_out(message: &str, callout: &str, second: i64) -> Received {
+    copy(
+        message,
+        callout,
+        "reconciler",
+        &format!("r{second}"),
+        second,
+    )
+}
+
+/// A callout as AURA has it.
+pub(super) fn callout(id: &str, status: &str) -> CalloutState {
+    serde_json::from_value(json!({
+        "id": id, "status": status, "closed": status == "closed", "createdAt": at(0),
+    }))
+    .unwrap()
+}
+
+fn copy(message: &str, callout: &str, origin: &str, delivery: &str, second: i64) -> Received {
+    let event: Published = serde_json::from_value(json!({
+        "id": "e", "detail-type": message, "source": "aura", "time": at(second),
+        "detail": {
+            "key": format!("callout#{callout}/{message}"), "message": message,
+            "entity": {"kind": "callout", "id": callout}, "deliveryId": delivery,
+            "receivedAt": at(second), "origin": origin, "sequence": format!("{second:03}"),
+            "test": false, "payload": {},
+        },
+    }))
+    .unwrap();
+    let at = at(second);
+    Received { at, event }
+}

@@ -1,0 +1,53 @@
+//! The whole system on one machine, for `cargo local`, `cargo prove` and the end-to-end tests.
+//!
+//! There is one way to bring it up, and these are its parts, each usable alone:
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`python`] | makes the virtual environment that MiniStack runs in |
+//! | [`package`] | builds the functions and zips them |
+//! | [`ministack`] | runs MiniStack, the local AWS; [`account`] is one account of it |
+//! | [`template`], [`bundle`] | points the real template at the packages, and uploads both |
+//! | [`stack`] | deploys them by CloudFormation |
+//! | [`aura`] | starts the stand-in for AURA, and drives it |
+//! | [`system`] | the stand-in and the stack in one account, pointed at each other |
+//! | [`running`] | all of the above, for the commands |
+//! | [`consumers`], [`ledger`] | what consumers received, and what the ledger holds |
+//! | [`contract`] | what an event has to be for them |
+//! | [`function_logs`] | what the functions say that they did |
+//! | [`reconciler`] | runs the reconciler, once or by a schedule of seconds |
+//! | [`settled`], [`tally`] | when to count, and the count against what AURA sent |
+//! | [`proxy`], [`processes`] | hurts it: AWS's faults, and SIGKILL for functions |
+//! | [`progress`], [`out`] | what a command tells people while it works, and at its end |
+//!
+//! Nothing is left behind, however it ends. Children run in process groups that end when their
+//! owner is dropped ([`process`]); a signal drops what runs ([`signals`]); MiniStack ends by
+//! itself when this process does ([`ministack`]); and what a killed run could not remove the next
+//! one does ([`folder`]).
+
+pub mod account;
+pub mod aura;
+pub mod bundle;
+pub mod consumers;
+pub mod contract;
+pub mod folder;
+pub mod function_logs;
+pub mod ledger;
+mod log;
+pub mod ministack;
+pub mod out;
+pub mod package;
+pub mod process;
+pub mod processes;
+pub mod progress;
+pub mod proxy;
+pub mod python;
+pub mod reconciler;
+pub mod running;
+pub mod settled;
+pub mod signals;
+pub mod stack;
+pub mod system;
+pub mod tally;
+pub mod template;
+pub mod workspace;

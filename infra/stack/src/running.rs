@@ -1,0 +1,150 @@
+//! Everything, up: MiniStack, the stand-in for AURA, the functions and the stack. What
+//! `cargo local up`, `demo`, `torture` and `soak` stand on.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::account::Account;
+use crate::bundle::Bundle;
+use crate::ministack::{LocalAws, LocalAwsOptions, wait_for_port};
+use crate::package::Profile;
+use crate::progress::Progress;
+use crate::python::Venv;
+use crate::stack::Parameters;
+use crate::system::System;
+use crate::workspace::Workspace;
+
+/// How to bring it up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The AWS account, 12 digits.
+    pub account: &'static str,
+    /// The port of the local AWS; any free one if none is given.
+    pub port: Option<u16>,
+    /// How the functions are built.
+    pub profile: Profile,
+    /// Where the local AWS and the functions write.
+    pub log: PathBuf,
+    /// The bridge by which containers come, if they are to.
+    pub also_on: Option<Ipv4Addr>,
+}
+
+/// Everything but the stack: MiniStack, and what is to be deployed.
+pub struct Ground {
+    /// The template and the functions.
+    pub bundle: Bundle,
+    account: Account,
+    aws: LocalAws,
+}
+
+impl Ground {
+    /// Builds the functions and starts MiniStack, from an empty machine if need be.
+    ///
+    /// # Errors
+    ///
+    /// Says what is missing or failed, and what to do about it.
+    pub async fn lay(workspace: &Workspace, options: Options, progress: Progress) -> Result<Self> {
+        if let Some(port) = options.port {
+            // First, although it is needed last: the first build takes minutes.
+            wait_for_port(port, progress).await?;
+        }
+        let venv = Venv::prepare(workspace, progress).await?;
+        let bundle = Bundle::build(workspace, options.profile, progress).await?;
+        let aws_options = LocalAwsOptions {
+            port: options.port,
+            log: Some(options.log),
+            auth: false,
+            also_on: options.also_on,
+        };
+        let aws = LocalAws::start(workspace, &venv, aws_options, progress).await?;
+        Ok(Self {
+            bundle,
+            account: aws.account(options.account),
+            aws,
+        })
+    }
+
+    /// Where the local AWS listens.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        self.aws.endpoint()
+    }
+
+    /// Starts the stand-in for AURA, and deploys the stack. `changes` are template parameters that
+    /// differ from the local stack's.
+    ///
+    /// # Errors
+    ///
+    /// The deployment failed; says which resource and why.
+    pub async fn deploy(self, changes: Parameters, progress: Progress) -> Result<Running> {
+        let sizes = self.bundle.packages.iter();
+        let zip_bytes = sizes.map(|package| (package.function, package.zip.len()));
+        let zip_bytes = zip_bytes.collect();
+        let system = System::deploy(&self.account, &self.bundle, changes, progress)
+            .await
+            .inspect_err(|_| progress.say(&log_line(self.aws.log())))?;
+        Ok(Running {
+            system,
+            aws: self.aws,
+            zip_bytes,
+        })
+    }
+}
+
+/// Everything, for as long as this value lives.
+pub struct Running {
+    // The stack has nothing to end; AURA's stand-in ends before what it delivers to.
+    system: System,
+    aws: LocalAws,
+    zip_bytes: BTreeMap<&'static str, usize>,
+}
+
+impl Running {
+    /// Brings everything up, from an empty machine if need be.
+    ///
+    /// # Errors
+    ///
+    /// Says what is missing or failed, and what to do about it.
+    pub async fn start(
+        workspace: &Workspace,
+        options: Options,
+        progress: Progress,
+    ) -> Result<Self> {
+        let ground = Ground::lay(workspace, options, progress).await?;
+        ground.deploy(Parameters::new(), progress).await
+    }
+
+    /// AURA's stand-in and the stack.
+    #[must_use]
+    pub fn system(&self) -> &System {
+        &self.system
+    }
+
+    /// The size of each function's zip, in bytes.
+    #[must_use]
+    pub fn zip_bytes(&self) -> &BTreeMap<&'static str, usize> {
+        &self.zip_bytes
+    }
+
+    /// Waits until the local AWS ends by itself, which it shouldn't, and says how.
+    pub async fn ended(&mut self) -> anyhow::Error {
+        self.aws.ended().await
+    }
+
+    /// Takes everything down.
+    pub async fn stop(self, progress: Progress) {
+        let stage = progress.stage("taking everything down");
+        self.system.aura.shutdown().await;
+        self.aws.stop().await;
+        stage.done("everything is down");
+    }
+}
+
+/// Where to look when something went wrong.
+#[must_use]
+pub fn log_line(log: &Path) -> String {
+    format!("  log of the local AWS: {}", log.display())
+}
