@@ -115,7 +115,7 @@ impl Group {
         }
     }
 
-    /// Its records that come back, all at the time of the first of them.
+    /// The records of the group that come back, all at the time of the first of them.
     fn failed(&self, pause: impl Fn(&Record, RecordOutcome) -> Duration) -> Vec<VisibilityChange> {
         let failed = self
             .done
@@ -150,16 +150,15 @@ fn in_groups(event: SqsEvent) -> Vec<Group> {
     groups
 }
 
-/// What the records say that can be read. One that panics does so again when its turn comes, and
-/// fails alone.
+/// The events of all records that can be read. A record that panics does so again when its turn
+/// comes, and fails alone.
 fn events<'a>(groups: &'a [Group]) -> impl Iterator<Item = &'a Event> {
     let records = groups.iter().flat_map(|group| &group.open);
     let event = |record: &'a Record| catch_unwind(|| record.event()).ok()?.ok();
     records.filter_map(event).map(|incoming| &incoming.event)
 }
 
-/// Has the batch come back soon after its leases, in case that nobody reports it. Goes on beside
-/// the work.
+/// Hides the batch until soon after its leases, in case nobody reports it. Goes on beside the work.
 fn hide_until_deadline<S: Services>(
     processor: &Arc<Processor<S>>,
     groups: &[Group],
@@ -181,8 +180,7 @@ fn hide_until_deadline<S: Services>(
     tokio::spawn(async move { hide(&processor.services, &hidden).await })
 }
 
-/// Has each failed record come back when its time has come. `hiding` must be over before, or it
-/// might undo this.
+/// Hides each failed record until its next try. `hiding` must be over before, or it might undo this.
 async fn hide_failed<S: Services>(
     processor: &Processor<S>,
     groups: &[Group],

@@ -1,4 +1,4 @@
-//! What `processor` is told by its environment.
+//! The function's configuration, from its environment.
 
 use std::time::Duration;
 

@@ -58,7 +58,7 @@ impl SqsQueues {
         }
     }
 
-    /// Puts aside what can never be processed; `Ok` says that it is stored.
+    /// Quarantines what can never be processed; `Ok` says that it is stored.
     pub async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), QueueError> {
         self.quarantine.send(&item.message()).await
     }

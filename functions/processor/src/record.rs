@@ -32,7 +32,7 @@ use outgoing::ClaimedEvent;
 pub(crate) mod incoming;
 pub(crate) mod outgoing;
 
-/// Before the second attempt to mark. Each later pause is twice as long.
+/// The pause before the second attempt to mark. Each later pause is twice as long.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Everything that a record meets.
@@ -40,7 +40,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct Processor<S> {
     /// The ledger, the bus and the queues.
     pub services: S,
-    /// AURA's last delivery that came by here.
+    /// AURA's last delivery that this process has seen.
     pub deliveries: Deliveries,
     /// How long the ledger remembers an event.
     pub retention: Duration,
@@ -57,7 +57,7 @@ pub struct Processor<S> {
     pub metrics: BoxEntrySink,
 }
 
-/// The steps of a record, in their order.
+/// The steps of a record, in the order in which the wave takes them.
 impl<S: Services> Processor<S> {
     /// Claims a record's event. Returns it, or what became of the record if there is nothing to
     /// publish.
@@ -267,8 +267,8 @@ impl<S: Services> Processor<S> {
         }
     }
 
-    /// Before an event goes out without its payload, that is put where consumers' operators find
-    /// it. The ledger notes that it is there, so that another attempt puts no second one beside it.
+    /// Quarantines an omitted payload before its event goes out, where consumers' operators find it.
+    /// The ledger notes that it is there, so that another attempt puts no second one beside it.
     async fn keep_omitted_payload(&self, claimed: &ClaimedEvent<'_>) -> Result<(), RecordOutcome> {
         let kept = Note::kept(claimed.incoming.envelope.delivery_id);
         if claimed.omission.is_none() || self.is_kept(claimed, &kept).await {
@@ -287,7 +287,7 @@ impl<S: Services> Processor<S> {
         Ok(())
     }
 
-    /// Whether an earlier attempt has kept the payload; where that isn't known, it counts as lost.
+    /// Whether an earlier attempt has kept the payload. If that isn't known, the payload counts as lost.
     async fn is_kept(&self, claimed: &ClaimedEvent<'_>, kept: &Note) -> bool {
         if claimed.claim.attempt == 1 {
             return false;
@@ -326,7 +326,8 @@ impl<S: Services> Processor<S> {
         })
     }
 
-    /// Marks a published event, trying for as long as it is let; whether it is marked.
+    /// Marks a published event and returns whether it is marked. Tries again until it is stopped, or
+    /// until the claim has passed on.
     async fn mark(&self, claimed: &ClaimedEvent<'_>, bus_event_id: &str) -> bool {
         failpoint::reach(Failpoint::BeforeComplete).await;
         let (key, claim) = (&claimed.incoming.key, &claimed.claim);
@@ -383,7 +384,8 @@ impl<S: Services> Processor<S> {
     }
 }
 
-/// Why was logged for the whole batch.
+/// Fails a record of which it isn't known whether it is of a drill. The reason was logged for the
+/// whole batch.
 fn unknown(record: &Record) -> RecordOutcome {
     let message_id = &record.message_id;
     tracing::error!(

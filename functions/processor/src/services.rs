@@ -66,7 +66,7 @@ pub trait Services: Send + Sync + 'static {
     async fn publish(&self, entries: &[&BusEntry], time: Duration)
     -> Vec<Result<String, BusError>>;
 
-    /// Puts aside what can never be processed; `Ok` says that it is stored.
+    /// Quarantines what can never be processed; `Ok` says that it is stored.
     async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), QueueError>;
 
     /// Sets when records that aren't settled become visible in the queue again.
