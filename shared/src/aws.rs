@@ -1,5 +1,7 @@
 //! How every function talks to AWS: one HTTP client, limits of our own, errors without content.
 
+use std::error::Error;
+use std::fmt;
 use std::time::Duration;
 
 use aws_config::environment::{
@@ -10,6 +12,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_smithy_types::error::operation::BuildError;
 
 pub use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -91,6 +94,51 @@ pub fn describe<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
     {
         Some(code) => format!("{kind}: {code}"),
         None => kind.to_owned(),
+    }
+}
+
+/// A call to AWS that failed. What it was to do may be done all the same, if only the answer was lost.
+///
+/// The text holds nothing of the request, as [`describe`] says: `ledger: timed out (UpdateItem)`.
+#[derive(Debug, thiserror::Error)]
+#[error("{about}: {reason} ({operation})")]
+pub struct CallError {
+    about: &'static str,
+    operation: &'static str,
+    reason: String,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl CallError {
+    /// Makes the error of a call to `operation`. `about` says, in this system's words, which service
+    /// or part of a table was called.
+    pub fn of<E, R>(
+        about: &'static str,
+        operation: &'static str,
+    ) -> impl FnOnce(SdkError<E, R>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+        R: fmt::Debug + Send + Sync + 'static,
+    {
+        move |error| Self {
+            about,
+            operation,
+            reason: describe(&error),
+            source: error.into(),
+        }
+    }
+
+    /// Makes the error of a call to `operation` that has a value missing, and was not made.
+    pub fn not_built(
+        about: &'static str,
+        operation: &'static str,
+    ) -> impl FnOnce(BuildError) -> Self {
+        move |error| Self {
+            about,
+            operation,
+            reason: "request could not be built".to_owned(),
+            source: error.into(),
+        }
     }
 }
 

@@ -4,15 +4,15 @@
 //! one owner for one attempt until a deadline; every later step names that owner and attempt,
 //! which fences a worker out that stalled past its lease.
 //!
-//! | step | allowed | changes |
+//! | transition | allowed | changes |
 //! | --- | --- | --- |
 //! | claim | the occurrence is absent, or claimed with a lease that has run out | claimed, new owner and lease, one more attempt |
 //! | complete | claimed by this owner for this attempt | published, no lease |
 //! | release | claimed by this owner for this attempt | the lease ends now |
 //! | expiry | the retention is over; DynamoDB's TTL does it, at once or days later | absent |
 //!
-//! The first three are data ([`RULES`]) with two readers: [`Step::apply`] does them to an item in
-//! memory, and [`DynamoLedger`] writes DynamoDB's condition and update expressions from the same
+//! The first three are data ([`RULES`]) with two readers: [`Transition::apply`] does them to an item in
+//! memory, and [`EventLedger`] writes DynamoDB's condition and update expressions from the same
 //! [`Rule`]. So what is checked exhaustively is what runs.
 //!
 //! A recurring event may happen again with the same content. What tells its occurrences apart is the
@@ -24,17 +24,18 @@
 //! further occurrence costs one call more than a first one.
 //!
 //! Beside the events stand items of our own, whose partitions hold no `#` where an entity's key
-//! always has one: the [spill](crate::spill), the [`open`] callouts, when AURA delivered last
-//! ([`line`]), and [`notes`].
+//! always has one: the [spill], the [`open`] callouts, when AURA delivered last
+//! ([`last_delivery`]), and [`notes`].
 
-mod dynamo;
 mod expression;
 mod item;
-pub mod line;
+pub mod last_delivery;
 pub mod notes;
 mod occurrences;
 pub mod open;
 mod rules;
+pub mod spill;
+mod table;
 
 use std::fmt;
 use std::time::Duration;
@@ -46,10 +47,10 @@ use crate::catalogue::{Recurrence, recurrence};
 use crate::envelope::Origin;
 use crate::event::Event;
 
-pub use dynamo::{DynamoLedger, LedgerError};
-pub use item::{Attribute, CLAIMED, Item, Malformed, PUBLISHED, State, Value};
-pub use occurrences::{MOST_OCCURRENCES, Next, Occurrences};
-pub use rules::{Change, Operand, RULES, Rule, Rules, Step, Test};
+pub use item::{CLAIMED, Item, ItemAttribute, Malformed, PUBLISHED, State, Value};
+pub use occurrences::{AfterRefusal, MOST_OCCURRENCES, Occurrences};
+pub use rules::{Condition, Effect, Operand, RULES, Rule, Rules, Transition};
+pub use table::{EventLedger, LedgerError, SHARDS};
 
 /// The identity of one event: the ledger's partition and sort key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -133,7 +134,7 @@ pub struct Claim {
 
 /// Why an event can't be claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ClaimRefusal {
     /// It is on the bus with this very payload: drop the delivery.
     Duplicate,
     /// It is on the bus with another payload: keep the delivery, publish nothing.

@@ -12,7 +12,7 @@
 //! | [`webhook`] | the header that authenticates a delivery |
 //! | [`panic_api`] | the client of AURA's Panic API |
 //! | [`quarantine`] | where an authentic delivery goes that can't be understood |
-//! | [`queue`], [`spill`] | messages for SQS, and where they wait when it can't be reached |
+//! | [`queue`] | messages for SQS |
 //! | [`reregister`] | how the registrar is asked to point AURA at the endpoint again |
 //! | [`aws`], [`http_client`], [`secrets`] | how this system talks to AWS and to the web |
 //! | [`loopback`] | which hosts are this machine, and how their names resolve |
@@ -35,6 +35,5 @@ pub mod quarantine;
 pub mod queue;
 pub mod reregister;
 pub mod secrets;
-pub mod spill;
 pub mod telemetry;
 pub mod webhook;

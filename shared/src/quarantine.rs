@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::aws::{MAX_QUEUED_BYTES, is_queueable};
 use crate::published;
-use crate::queue::{Attribute, Message};
+use crate::queue::{Message, MessageAttribute};
 
 /// What is put aside, and why.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub struct Quarantined<'a> {
     /// A short code without content, such as `not-json`.
     pub reason: &'a str,
     /// What it was.
-    pub id: Id<'a>,
+    pub id: QuarantineId<'a>,
     /// When it arrived here.
     pub received_at: Timestamp,
     /// The whole of it.
@@ -37,7 +37,7 @@ pub struct Conflict<'a> {
 
 /// What is put aside: its copies have the same.
 #[derive(Debug, Clone, Copy)]
-pub enum Id<'a> {
+pub enum QuarantineId<'a> {
     /// A delivery.
     Delivery(Uuid),
     /// A queue message, by SQS's id, of which the delivery isn't known.
@@ -55,17 +55,17 @@ impl Quarantined<'_> {
     #[must_use]
     pub fn message(&self) -> Message {
         let (encoding, body) = encode(self.body);
-        let text = |value: &dyn ToString| Attribute::Text(value.to_string());
+        let text = |value: &dyn ToString| MessageAttribute::Text(value.to_string());
         let mut attributes = BTreeMap::from([
             ("reason".to_owned(), text(&self.reason)),
             (
                 "receivedAt".to_owned(),
-                Attribute::Text(published::time(self.received_at)),
+                MessageAttribute::Text(published::time(self.received_at)),
             ),
             ("encoding".to_owned(), text(&encoding)),
             (
                 "size".to_owned(),
-                Attribute::Number(self.body.len().to_string()),
+                MessageAttribute::Number(self.body.len().to_string()),
             ),
         ]);
         if let Some(Conflict { digest, published }) = self.conflict {
@@ -73,11 +73,11 @@ impl Quarantined<'_> {
             attributes.insert("publishedDigest".to_owned(), text(&published));
         }
         let id = match self.id {
-            Id::Delivery(id) => {
+            QuarantineId::Delivery(id) => {
                 attributes.insert("deliveryId".to_owned(), text(&id));
                 id.to_string()
             }
-            Id::Message(id) => id.to_owned(),
+            QuarantineId::Message(id) => id.to_owned(),
         };
         Message {
             body,

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::SdkError;
-use aws_sdk_sqs::operation::get_queue_attributes::GetQueueAttributesError;
-use aws_sdk_sqs::operation::send_message::SendMessageError;
 use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName};
 use aws_smithy_types::error::operation::BuildError;
 use uuid::Uuid;
 
-use crate::aws;
+use crate::aws::CallError;
+
+/// What errors say that a call was about.
+const ABOUT: &str = "SQS";
 
 /// A delivery on its way to a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub enum Destination {
 /// What is sent to a FIFO queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Non-empty text of characters that SQS allows; see [`aws::is_queueable`].
+    /// Non-empty text of characters that SQS allows; see [`is_queueable`](crate::aws::is_queueable).
     pub body: String,
     /// Messages of one group keep their order.
     pub group_id: String,
@@ -44,12 +44,12 @@ pub struct Message {
     /// minutes): a message that is sent again, because its confirmation was lost, is one.
     pub deduplication_id: String,
     /// Message attributes by name.
-    pub attributes: BTreeMap<String, Attribute>,
+    pub attributes: BTreeMap<String, MessageAttribute>,
 }
 
 /// A message attribute's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Attribute {
+pub enum MessageAttribute {
     /// SQS type `String`.
     Text(String),
     /// SQS type `Number`: its decimal digits.
@@ -61,17 +61,6 @@ pub enum Attribute {
 pub struct Queue {
     client: Client,
     url: String,
-}
-
-/// SQS has not confirmed a message. It may have it all the same, if only the answer was lost.
-#[derive(Debug, thiserror::Error)]
-pub enum QueueError {
-    /// An attribute's name or value is missing.
-    #[error("the message can't be built")]
-    Build(#[from] BuildError),
-    /// The call failed.
-    #[error("SQS: {}", aws::describe(.0))]
-    Send(#[from] Box<SdkError<SendMessageError>>),
 }
 
 impl Destination {
@@ -97,7 +86,7 @@ impl Queue {
     /// # Errors
     ///
     /// SQS has not confirmed it.
-    pub async fn send(&self, message: &Message) -> Result<(), QueueError> {
+    pub async fn send(&self, message: &Message) -> Result<(), CallError> {
         let mut call = self
             .client
             .send_message()
@@ -106,9 +95,12 @@ impl Queue {
             .message_group_id(&message.group_id)
             .message_deduplication_id(&message.deduplication_id);
         for (name, value) in &message.attributes {
-            call = call.message_attributes(name, value.to_sqs()?);
+            let value = value.to_sqs();
+            let value = value.map_err(CallError::not_built(ABOUT, "SendMessage"))?;
+            call = call.message_attributes(name, value);
         }
-        call.send().await.map_err(Box::new)?;
+        let answer = call.send().await;
+        answer.map_err(CallError::of(ABOUT, "SendMessage"))?;
         Ok(())
     }
 
@@ -118,19 +110,19 @@ impl Queue {
     /// # Errors
     ///
     /// The call failed. Sending may work all the same.
-    pub async fn connect(&self) -> Result<(), Box<SdkError<GetQueueAttributesError>>> {
+    pub async fn connect(&self) -> Result<(), CallError> {
         self.client
             .get_queue_attributes()
             .queue_url(&self.url)
             .attribute_names(QueueAttributeName::QueueArn)
             .send()
             .await
-            .map_err(Box::new)?;
+            .map_err(CallError::of(ABOUT, "GetQueueAttributes"))?;
         Ok(())
     }
 }
 
-impl Attribute {
+impl MessageAttribute {
     fn to_sqs(&self) -> Result<MessageAttributeValue, BuildError> {
         let (data_type, value) = match self {
             Self::Text(value) => ("String", value),

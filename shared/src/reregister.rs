@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 /// `{"Reregister": {"requestId": "…"}}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Request {
+pub enum ReregisterRequest {
     /// AURA no longer delivers here: somebody else has registered another endpoint, say.
     #[serde(rename_all = "camelCase")]
     Reregister {
@@ -23,7 +23,7 @@ mod tests {
 
     #[test]
     fn its_json_is_a_contract_between_two_functions() {
-        let request = Request::Reregister {
+        let request = ReregisterRequest::Reregister {
             request_id: Uuid::nil(),
         };
         let expected = json!({
@@ -31,7 +31,7 @@ mod tests {
         });
         assert_eq!(serde_json::to_value(request).unwrap(), expected);
         assert_eq!(
-            serde_json::from_value::<Request>(expected).unwrap(),
+            serde_json::from_value::<ReregisterRequest>(expected).unwrap(),
             request
         );
     }

@@ -31,7 +31,7 @@ pub enum SecretError {
 
 /// A version of a secret.
 #[derive(Debug, Clone)]
-pub struct Version {
+pub struct SecretVersion {
     /// Its text.
     pub value: SecretString,
     /// When it was made, to the second; nothing if Secrets Manager doesn't say.
@@ -40,7 +40,7 @@ pub struct Version {
 
 /// Which of a secret's versions is meant: during a rotation there are several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub enum VersionStage {
     /// The version in use.
     Current,
     /// The version that is to be the next.
@@ -49,7 +49,7 @@ pub enum Stage {
     Previous,
 }
 
-impl Stage {
+impl VersionStage {
     /// Secrets Manager's staging label.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -76,8 +76,8 @@ pub async fn read(client: &Client, arn: &str) -> Result<SecretString, SecretErro
 /// # Errors
 ///
 /// As for [`read`].
-pub async fn read_current(client: &Client, arn: &str) -> Result<Version, SecretError> {
-    let version = read_stage(client, arn, Stage::Current).await?;
+pub async fn read_current(client: &Client, arn: &str) -> Result<SecretVersion, SecretError> {
+    let version = read_stage(client, arn, VersionStage::Current).await?;
     version.ok_or_else(|| SecretError::Unreadable {
         arn: arn.to_owned(),
         reason: "there is no such secret, or it has no current value".to_owned(),
@@ -92,8 +92,8 @@ pub async fn read_current(client: &Client, arn: &str) -> Result<Version, SecretE
 pub async fn read_stage(
     client: &Client,
     arn: &str,
-    stage: Stage,
-) -> Result<Option<Version>, SecretError> {
+    stage: VersionStage,
+) -> Result<Option<SecretVersion>, SecretError> {
     let answer = client
         .get_secret_value()
         .secret_id(arn)
@@ -102,7 +102,7 @@ pub async fn read_stage(
         .await;
     match answer {
         Ok(answer) => match answer.secret_string {
-            Some(value) if !value.is_empty() => Ok(Some(Version {
+            Some(value) if !value.is_empty() => Ok(Some(SecretVersion {
                 value: value.into(),
                 made_at: answer
                     .created_date

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use lambda_http::http::HeaderName;
 use metrique::writer::sink::DevNullSink;
 use secrecy::SecretString;
-use shared::queue::{Outgoing, QueueError};
-use shared::secrets::{SecretError, Stage};
-use shared::spill::SpillError;
+use shared::aws::CallError;
+use shared::queue::Outgoing;
+use shared::secrets::{SecretError, VersionStage};
 use shared::webhook::WebhookHeader;
 
 use crate::auth::Authenticator;
@@ -21,7 +21,7 @@ use crate::store::Store;
 /// An `ingest` over a [`FakeStore`], which knows the secret `right` already: AURA sends
 /// `authorization: Bearer right`. Its clock stands still.
 pub async fn ingest() -> Ingest<FakeSecret, FakeStore> {
-    ingest_with(FakeSecret::with(&[(Stage::Current, "right")])).await
+    ingest_with(FakeSecret::with(&[(VersionStage::Current, "right")])).await
 }
 
 /// The same with a secret of the test's own.
@@ -71,37 +71,38 @@ impl FakeStore {
 }
 
 impl Store for FakeStore {
-    async fn send(&self, delivery: &Outgoing) -> Result<(), QueueError> {
+    async fn send(&self, delivery: &Outgoing) -> Result<(), CallError> {
         if self.queues_down.load(Ordering::Relaxed) {
-            return Err(QueueError::Build(down()));
+            return Err(down("SQS", "SendMessage"));
         }
         lock(&self.queued).push(delivery.clone());
         Ok(())
     }
 
-    async fn spill(&self, delivery: &Outgoing) -> Result<(), SpillError> {
+    async fn spill(&self, delivery: &Outgoing) -> Result<(), CallError> {
         if self.spill_down.load(Ordering::Relaxed) {
-            return Err(SpillError::Build(down()));
+            return Err(down("spill", "PutItem"));
         }
         lock(&self.spilled).push(delivery.clone());
         Ok(())
     }
 }
 
-fn down() -> aws_sdk_sqs::error::BuildError {
-    aws_sdk_sqs::error::BuildError::other("down, as told")
+fn down(about: &'static str, operation: &'static str) -> CallError {
+    let error = aws_sdk_sqs::error::BuildError::other("down, as told");
+    CallError::not_built(about, operation)(error)
 }
 
 /// A secret with its versions; counts how often each is read. Clones are the same secret.
 #[derive(Debug, Clone, Default)]
 pub struct FakeSecret(Arc<Versions>);
 
-type Values = Vec<(Stage, String)>;
+type Values = Vec<(VersionStage, String)>;
 
 #[derive(Debug, Default)]
 struct Versions {
     values: Mutex<Values>,
-    unreadable: Mutex<Vec<Stage>>,
+    unreadable: Mutex<Vec<VersionStage>>,
     hangs: AtomicBool,
     change: Mutex<Option<(usize, Values)>>,
     reads: AtomicUsize,
@@ -110,24 +111,24 @@ struct Versions {
 impl FakeSecret {
     /// A secret with these versions.
     #[must_use]
-    pub fn with(values: &[(Stage, &str)]) -> Self {
+    pub fn with(values: &[(VersionStage, &str)]) -> Self {
         let secret = Self::default();
         secret.set(values);
         secret
     }
 
     /// Replaces all versions.
-    pub fn set(&self, values: &[(Stage, &str)]) {
+    pub fn set(&self, values: &[(VersionStage, &str)]) {
         *lock(&self.0.values) = owned(values);
     }
 
     /// Replaces all versions once so many have been read.
-    pub fn change_after(&self, reads: usize, values: &[(Stage, &str)]) {
+    pub fn change_after(&self, reads: usize, values: &[(VersionStage, &str)]) {
         *lock(&self.0.change) = Some((reads, owned(values)));
     }
 
     /// From now on these versions can't be read.
-    pub fn hide(&self, stages: &[Stage]) {
+    pub fn hide(&self, stages: &[VersionStage]) {
         *lock(&self.0.unreadable) = stages.to_vec();
     }
 
@@ -144,7 +145,7 @@ impl FakeSecret {
 }
 
 impl SecretSource for FakeSecret {
-    async fn read(&self, stage: Stage) -> Result<Option<SecretString>, SecretError> {
+    async fn read(&self, stage: VersionStage) -> Result<Option<SecretString>, SecretError> {
         let reads = self.0.reads.fetch_add(1, Ordering::Relaxed);
         if let Some((_, values)) = lock(&self.0.change).take_if(|(after, _)| *after == reads) {
             *lock(&self.0.values) = values;
@@ -166,8 +167,8 @@ impl SecretSource for FakeSecret {
     }
 }
 
-fn owned(values: &[(Stage, &str)]) -> Values {
-    let owned = |(stage, value): &(Stage, &str)| (*stage, (*value).to_owned());
+fn owned(values: &[(VersionStage, &str)]) -> Values {
+    let owned = |(stage, value): &(VersionStage, &str)| (*stage, (*value).to_owned());
     values.iter().map(owned).collect()
 }
 

@@ -7,7 +7,7 @@ use shared::aws::MAX_QUEUED_BYTES;
 use shared::canary;
 use shared::envelope::{Envelope, Origin};
 use shared::event;
-use shared::quarantine::{self, Id, Quarantined};
+use shared::quarantine::{self, QuarantineId, Quarantined};
 use shared::queue::{Destination, Outgoing};
 use uuid::{NoContext, Uuid};
 
@@ -177,7 +177,7 @@ fn read(arrival: &Arrival, metrics: &mut RequestMetrics) -> Result<(Outgoing, An
         Err(reason) => {
             let quarantined = Quarantined {
                 reason: &reason.to_string(),
-                id: Id::Delivery(arrival.id),
+                id: QuarantineId::Delivery(arrival.id),
                 received_at: arrival.at,
                 body,
                 conflict: None,

@@ -23,7 +23,7 @@ use serde_json::Value;
 use shared::aws::{MAX_QUEUED_BYTES, is_queueable};
 use shared::envelope::{Envelope, Origin};
 use shared::event::{self, Event};
-use shared::queue::{Attribute, Destination, Message, Outgoing};
+use shared::queue::{Destination, Message, MessageAttribute, Outgoing};
 use tokio::runtime::Runtime;
 
 use crate::fakes::{self, FakeSecret, FakeStore};
@@ -237,8 +237,8 @@ fn assert_sqs_takes(message: &Message) {
     assert!(message.attributes.len() <= 10);
     let attributes = message.attributes.iter().map(|(name, attribute)| {
         let (kind, value) = match attribute {
-            Attribute::Text(value) => ("String", value),
-            Attribute::Number(value) => ("Number", value),
+            MessageAttribute::Text(value) => ("String", value),
+            MessageAttribute::Number(value) => ("Number", value),
         };
         assert!(!value.is_empty() && is_queueable(value));
         name.len() + kind.len() + value.len()
@@ -307,7 +307,7 @@ fn check_quarantined(stored: &Outgoing, body: &[u8]) -> Read {
     let message = &stored.message;
     assert_eq!(text(message, "deliveryId"), stored.delivery_id.to_string());
     assert_eq!(text(message, "receivedAt"), "1970-01-01T00:00:00.000Z");
-    let size = Attribute::Number(body.len().to_string());
+    let size = MessageAttribute::Number(body.len().to_string());
     assert_eq!(message.attributes.get("size"), Some(&size));
     let kept = match text(message, "encoding") {
         "text" => message.body.clone().into_bytes(),
@@ -325,7 +325,7 @@ fn check_quarantined(stored: &Outgoing, body: &[u8]) -> Read {
 
 fn text<'a>(message: &'a Message, name: &str) -> &'a str {
     match message.attributes.get(name) {
-        Some(Attribute::Text(value)) => value,
+        Some(MessageAttribute::Text(value)) => value,
         other => panic!("{name} is {other:?}"),
     }
 }

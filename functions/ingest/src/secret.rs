@@ -23,7 +23,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
-use shared::secrets::{self, SecretError, Stage};
+use shared::secrets::{self, SecretError, VersionStage};
 use shared::webhook::{REFRESH_INTERVAL, WebhookHeader};
 use subtle::{Choice, ConstantTimeEq as _};
 use tokio::sync::Mutex;
@@ -43,7 +43,7 @@ pub trait SecretSource: Send + Sync + 'static {
     /// Reads one version; `None` if there is none at that stage.
     fn read(
         &self,
-        stage: Stage,
+        stage: VersionStage,
     ) -> impl Future<Output = Result<Option<SecretString>, SecretError>> + Send;
 }
 
@@ -57,7 +57,7 @@ pub struct SecretsManager {
 }
 
 impl SecretSource for SecretsManager {
-    async fn read(&self, stage: Stage) -> Result<Option<SecretString>, SecretError> {
+    async fn read(&self, stage: VersionStage) -> Result<Option<SecretString>, SecretError> {
         let version = secrets::read_stage(&self.client, &self.arn, stage).await?;
         Ok(version.map(|version| version.value))
     }
@@ -195,9 +195,9 @@ impl<S: SecretSource> ValidValues<S> {
             return;
         }
         let versions = [
-            self.read(Stage::Pending).await,
-            self.read(Stage::Current).await,
-            self.read(Stage::Previous).await,
+            self.read(VersionStage::Pending).await,
+            self.read(VersionStage::Current).await,
+            self.read(VersionStage::Previous).await,
         ];
         let complete = versions.iter().all(Result::is_ok);
         if complete || interval.is_some() {
@@ -219,11 +219,11 @@ impl<S: SecretSource> ValidValues<S> {
         }
     }
 
-    async fn read(&self, stage: Stage) -> Result<Version, NotRead> {
+    async fn read(&self, stage: VersionStage) -> Result<Version, NotRead> {
         match self.source.read(stage).await {
             Ok(Some(secret)) => Ok(self.usable(stage, secret)),
             // There always is a current version: who doesn't find it looks in the wrong place.
-            Ok(None) if stage == Stage::Current => {
+            Ok(None) if stage == VersionStage::Current => {
                 tracing::warn!("webhook secret has no current version");
                 Err(NotRead)
             }
@@ -239,7 +239,7 @@ impl<S: SecretSource> ValidValues<S> {
         }
     }
 
-    fn usable(&self, stage: Stage, secret: SecretString) -> Version {
+    fn usable(&self, stage: VersionStage, secret: SecretString) -> Version {
         if let Err(error) = self.header.value(&secret) {
             tracing::warn!(?stage, %error, "webhook secret not usable");
             return None;

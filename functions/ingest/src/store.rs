@@ -6,8 +6,9 @@ use aws_config::SdkConfig;
 use aws_sdk_dynamodb::config as dynamodb;
 use aws_sdk_sqs::config as sqs;
 use aws_sdk_sqs::config::retry::{RetryPartition, TokenBucket};
-use shared::queue::{Destination, Outgoing, Queue, QueueError};
-use shared::spill::{Spill, SpillError};
+use shared::aws::CallError;
+use shared::ledger::spill::Spill;
+use shared::queue::{Destination, Outgoing, Queue};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
@@ -16,10 +17,10 @@ use crate::limits;
 /// The places that `ingest` stores to.
 pub trait Store: Send + Sync {
     /// Sends a delivery to the queue that it is for.
-    fn send(&self, delivery: &Outgoing) -> impl Future<Output = Result<(), QueueError>> + Send;
+    fn send(&self, delivery: &Outgoing) -> impl Future<Output = Result<(), CallError>> + Send;
 
     /// Puts a delivery into the spill.
-    fn spill(&self, delivery: &Outgoing) -> impl Future<Output = Result<(), SpillError>> + Send;
+    fn spill(&self, delivery: &Outgoing) -> impl Future<Output = Result<(), CallError>> + Send;
 }
 
 /// The real store: two SQS queues, and the spill in the ledger table.
@@ -53,8 +54,7 @@ impl AwsStore {
         let queue = self.ingest_queue.clone();
         tokio::spawn(async move {
             if let Err(error) = queue.connect().await {
-                let error = shared::aws::describe(&error);
-                tracing::warn!(error, "no connection to SQS yet");
+                tracing::warn!(%error, "no connection to SQS yet");
             }
         })
     }
@@ -69,7 +69,7 @@ fn every_retry() -> RetryPartition {
 }
 
 impl Store for AwsStore {
-    async fn send(&self, delivery: &Outgoing) -> Result<(), QueueError> {
+    async fn send(&self, delivery: &Outgoing) -> Result<(), CallError> {
         let queue = match delivery.destination {
             Destination::Ingest => &self.ingest_queue,
             Destination::Quarantine => &self.quarantine_queue,
@@ -77,7 +77,7 @@ impl Store for AwsStore {
         queue.send(&delivery.message).await
     }
 
-    async fn spill(&self, delivery: &Outgoing) -> Result<(), SpillError> {
+    async fn spill(&self, delivery: &Outgoing) -> Result<(), CallError> {
         self.spill.put(delivery).await
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use shared::canary::is_canary;
 use shared::event::{CALLOUT, Event};
-use shared::ledger::notes::{Note, Noted};
+use shared::ledger::notes::{Note, NoteLookup};
 
 use crate::services::Services;
 use crate::timing::{Interruption, isolated};
@@ -22,7 +22,7 @@ pub(crate) const OUTLIVES_EVENTS: Duration = Duration::from_hours(365 * 24);
 
 /// What is known of the callouts of a batch.
 #[derive(Debug, Default)]
-pub(crate) struct Drills(Noted);
+pub(crate) struct Drills(NoteLookup);
 
 impl Drills {
     /// Asks the ledger, for this time at most, for the events' callouts that none of them marks.
@@ -56,9 +56,9 @@ pub(crate) fn may_be_drill(event: &Event) -> bool {
     event.entity.kind == CALLOUT || is_canary(event)
 }
 
-async fn look_up<S: Services>(services: &S, notes: &[Note], time: Duration) -> Noted {
+async fn look_up<S: Services>(services: &S, notes: &[Note], time: Duration) -> NoteLookup {
     if notes.is_empty() {
-        return Noted::default();
+        return NoteLookup::default();
     }
     match isolated(services.noted(notes), time).await {
         Ok(Ok(known)) => return known,
@@ -67,5 +67,5 @@ async fn look_up<S: Services>(services: &S, notes: &[Note], time: Duration) -> N
         // The panic hook has logged the place.
         Err(Interruption::Panicked) => {}
     }
-    Noted::default()
+    NoteLookup::default()
 }

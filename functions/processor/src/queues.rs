@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::{BuildError, SdkError};
-use aws_sdk_sqs::operation::change_message_visibility_batch::ChangeMessageVisibilityBatchError;
+use aws_sdk_sqs::error::BuildError;
 use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
+use shared::aws::CallError;
 use shared::quarantine::Quarantined;
-use shared::queue::{Queue, QueueError};
+use shared::queue::Queue;
 
 /// When a record becomes visible in the queue again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,15 +21,12 @@ pub struct VisibilityChange {
 /// Some records come back when the queue's own visibility timeout is over.
 #[derive(Debug, thiserror::Error)]
 pub enum VisibilityError {
-    /// A value is missing.
-    #[error("visibility: the call can't be built")]
-    Build(#[from] BuildError),
     /// The call failed.
-    #[error("visibility: {}", shared::aws::describe(.0))]
-    Call(#[from] Box<SdkError<ChangeMessageVisibilityBatchError>>),
-    /// Some of them were refused.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// SQS refused some of the changes.
     #[error("visibility: {failed} of {all} records refused: {code}")]
-    Entries {
+    Refused {
         /// How many were refused.
         failed: usize,
         /// How many there were.
@@ -38,6 +35,9 @@ pub enum VisibilityError {
         code: String,
     },
 }
+
+/// AWS's name of the call that changes visibility.
+const CHANGE: &str = "ChangeMessageVisibilityBatch";
 
 /// The real queues.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl SqsQueues {
     }
 
     /// Quarantines what can never be processed; `Ok` says that it is stored.
-    pub async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), QueueError> {
+    pub async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), CallError> {
         self.quarantine.send(&item.message()).await
     }
 
@@ -72,17 +72,18 @@ impl SqsQueues {
             return Ok(());
         }
         let entries: Result<_, _> = changes.iter().enumerate().map(entry).collect();
+        let entries = entries.map_err(CallError::not_built("visibility", CHANGE))?;
         let answer = self
             .client
             .change_message_visibility_batch()
             .queue_url(&self.ingest_url)
-            .set_entries(Some(entries?))
+            .set_entries(Some(entries))
             .send()
             .await
-            .map_err(Box::new)?;
+            .map_err(CallError::of("visibility", CHANGE))?;
         match answer.failed.first() {
             None => Ok(()),
-            Some(refused) => Err(VisibilityError::Entries {
+            Some(refused) => Err(VisibilityError::Refused {
                 failed: answer.failed.len(),
                 all: changes.len(),
                 code: refused.code.clone(),

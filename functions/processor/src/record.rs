@@ -14,7 +14,7 @@ use shared::catalogue::{CALLOUT_CLOSED, NEW_CALLOUT};
 use shared::envelope::Origin;
 use shared::event::Event;
 use shared::ledger::notes::Note;
-use shared::ledger::{Claim, ClaimRequest, LedgerError, Refusal};
+use shared::ledger::{Claim, ClaimRefusal, ClaimRequest, LedgerError};
 use shared::published::Omission;
 use shared::quarantine::{Conflict, Quarantined};
 use tokio::time::{sleep, timeout};
@@ -226,12 +226,12 @@ impl<S: Services> Processor<S> {
         &self,
         record: &Record,
         incoming: &IncomingEvent,
-        refusal: Refusal,
+        refusal: ClaimRefusal,
     ) -> RecordOutcome {
         match refusal {
-            Refusal::Duplicate => RecordOutcome::Duplicate,
-            Refusal::Held { lease_until } => RecordOutcome::Held { lease_until },
-            Refusal::Conflict { published } => {
+            ClaimRefusal::Duplicate => RecordOutcome::Duplicate,
+            ClaimRefusal::Held { lease_until } => RecordOutcome::Held { lease_until },
+            ClaimRefusal::Conflict { published } => {
                 let item = Quarantined {
                     conflict: Some(Conflict {
                         digest: &incoming.digest,

@@ -6,12 +6,12 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use futures::future::join;
 use jiff::Timestamp;
-use shared::ledger::line::{Line, LineError};
-use shared::ledger::notes::{Note, Noted, Notes, NotesError};
-use shared::ledger::open::{OpenCallouts, OpenCalloutsError};
-use shared::ledger::{Claim, ClaimRequest, DynamoLedger, LedgerError, LedgerKey, Refusal};
+use shared::aws::CallError;
+use shared::ledger::last_delivery::LastDelivery;
+use shared::ledger::notes::{Note, NoteLookup, Notes};
+use shared::ledger::open::OpenCallouts;
+use shared::ledger::{Claim, ClaimRefusal, ClaimRequest, EventLedger, LedgerError, LedgerKey};
 use shared::quarantine::Quarantined;
-use shared::queue::QueueError;
 use tokio::time::timeout;
 
 use crate::bus::{BusEntry, BusError, EventBridge};
@@ -27,7 +27,10 @@ const CONNECTING_TIME: Duration = Duration::from_secs(2);
 )]
 pub trait Services: Send + Sync + 'static {
     /// Claims an event. `Ok(Err(refusal))` is the ledger's answer, not a failure.
-    async fn claim(&self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, LedgerError>;
+    async fn claim(
+        &self,
+        request: &ClaimRequest,
+    ) -> Result<Result<Claim, ClaimRefusal>, LedgerError>;
 
     /// Marks a claimed event as published, under the claim's fence.
     async fn complete(
@@ -47,19 +50,19 @@ pub trait Services: Send + Sync + 'static {
     ) -> Result<(), LedgerError>;
 
     /// Notes that a callout is open.
-    async fn callout_opened(&self, id: &str, at: Timestamp) -> Result<(), OpenCalloutsError>;
+    async fn callout_opened(&self, id: &str, at: Timestamp) -> Result<(), CallError>;
 
     /// Notes that a callout is closed.
-    async fn callout_closed(&self, id: &str, at: Timestamp) -> Result<(), OpenCalloutsError>;
+    async fn callout_closed(&self, id: &str, at: Timestamp) -> Result<(), CallError>;
 
     /// Notes that a delivery of AURA's arrived.
-    async fn delivered(&self, at: Timestamp) -> Result<(), LineError>;
+    async fn delivered(&self, at: Timestamp) -> Result<(), CallError>;
 
     /// Writes a note. If the note exists, it lives on until `expires_at`.
-    async fn note(&self, note: &Note, expires_at: Timestamp) -> Result<(), NotesError>;
+    async fn note(&self, note: &Note, expires_at: Timestamp) -> Result<(), CallError>;
 
     /// Looks notes up, by one call.
-    async fn noted(&self, notes: &[Note]) -> Result<Noted, NotesError>;
+    async fn noted(&self, notes: &[Note]) -> Result<NoteLookup, CallError>;
 
     /// Publishes events and returns for each, in their order, the bus's id of it or why it isn't
     /// on the bus as far as we know. Takes no longer than `time`.
@@ -67,7 +70,7 @@ pub trait Services: Send + Sync + 'static {
     -> Vec<Result<String, BusError>>;
 
     /// Quarantines what can never be processed; `Ok` says that it is stored.
-    async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), QueueError>;
+    async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), CallError>;
 
     /// Sets when records that aren't settled become visible in the queue again.
     fn change_visibility(
@@ -79,9 +82,9 @@ pub trait Services: Send + Sync + 'static {
 /// The real services.
 #[derive(Debug)]
 pub struct AwsServices {
-    events: DynamoLedger,
+    events: EventLedger,
     open_callouts: OpenCallouts,
-    line: Line,
+    last_delivery: LastDelivery,
     notes: Notes,
     bus: EventBridge,
     queues: SqsQueues,
@@ -93,9 +96,9 @@ impl AwsServices {
     pub fn new(client: Client, ledger_table: String, bus: EventBridge, queues: SqsQueues) -> Self {
         Self {
             open_callouts: OpenCallouts::new(client.clone(), ledger_table.clone()),
-            line: Line::new(client.clone(), ledger_table.clone()),
+            last_delivery: LastDelivery::new(client.clone(), ledger_table.clone()),
             notes: Notes::new(client.clone(), ledger_table.clone()),
-            events: DynamoLedger::new(client, ledger_table),
+            events: EventLedger::new(client, ledger_table),
             bus,
             queues,
         }
@@ -121,7 +124,10 @@ impl AwsServices {
 }
 
 impl Services for AwsServices {
-    async fn claim(&self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, LedgerError> {
+    async fn claim(
+        &self,
+        request: &ClaimRequest,
+    ) -> Result<Result<Claim, ClaimRefusal>, LedgerError> {
         self.events.claim(request).await
     }
 
@@ -144,23 +150,23 @@ impl Services for AwsServices {
         self.events.release(key, claim, now).await
     }
 
-    async fn callout_opened(&self, id: &str, at: Timestamp) -> Result<(), OpenCalloutsError> {
+    async fn callout_opened(&self, id: &str, at: Timestamp) -> Result<(), CallError> {
         self.open_callouts.opened(id, at).await
     }
 
-    async fn callout_closed(&self, id: &str, at: Timestamp) -> Result<(), OpenCalloutsError> {
+    async fn callout_closed(&self, id: &str, at: Timestamp) -> Result<(), CallError> {
         self.open_callouts.closed(id, at).await
     }
 
-    async fn delivered(&self, at: Timestamp) -> Result<(), LineError> {
-        self.line.delivered(at).await
+    async fn delivered(&self, at: Timestamp) -> Result<(), CallError> {
+        self.last_delivery.delivered(at).await
     }
 
-    async fn note(&self, note: &Note, expires_at: Timestamp) -> Result<(), NotesError> {
+    async fn note(&self, note: &Note, expires_at: Timestamp) -> Result<(), CallError> {
         self.notes.write(note, expires_at).await
     }
 
-    async fn noted(&self, notes: &[Note]) -> Result<Noted, NotesError> {
+    async fn noted(&self, notes: &[Note]) -> Result<NoteLookup, CallError> {
         self.notes.look_up(notes).await
     }
 
@@ -172,7 +178,7 @@ impl Services for AwsServices {
         self.bus.publish(entries, time).await
     }
 
-    async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), QueueError> {
+    async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), CallError> {
         self.queues.quarantine(item).await
     }
 

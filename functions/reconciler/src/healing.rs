@@ -6,7 +6,7 @@ use aws_sdk_lambda::operation::invoke::InvokeError;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
 use shared::aws;
-use shared::reregister::Request;
+use shared::reregister::ReregisterRequest;
 use uuid::Uuid;
 
 /// The registrar.
@@ -38,7 +38,7 @@ impl Healing {
     /// Lambda has not taken the request.
     pub async fn begin(&self) -> Result<(), HealingError> {
         let request_id = Uuid::now_v7();
-        let request = serde_json::to_vec(&Request::Reregister { request_id })?;
+        let request = serde_json::to_vec(&ReregisterRequest::Reregister { request_id })?;
         self.lambda
             .invoke()
             .function_name(&self.function)

@@ -3,7 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use shared::envelope::Origin;
-use shared::ledger::{Claim, ClaimRequest, DynamoLedger, LedgerError, LedgerKey};
+use shared::ledger::{Claim, ClaimRequest, EventLedger, LedgerError, LedgerKey};
 use uuid::Uuid;
 
 use crate::memory::PARTITION;
@@ -27,7 +27,7 @@ fn key() -> LedgerKey {
 ///
 /// DynamoDB doesn't answer.
 pub async fn take(
-    ledger: &DynamoLedger,
+    ledger: &EventLedger,
     now: Timestamp,
     deadline: Timestamp,
 ) -> Result<Option<Claim>, LedgerError> {
@@ -49,7 +49,7 @@ pub async fn take(
 }
 
 /// Gives the lock back. If that fails, its lease runs out.
-pub async fn release(ledger: &DynamoLedger, claim: &Claim) {
+pub async fn release(ledger: &EventLedger, claim: &Claim) {
     if let Err(error) = ledger.release(&key(), claim, Timestamp::now()).await {
         tracing::warn!(%error, "the lock is not given back");
     }

@@ -13,11 +13,11 @@ use reconciler::run::Reconciler;
 use reconciler::spill::Redrive;
 use serde_json::Value;
 use shared::config::Environment;
-use shared::ledger::DynamoLedger;
-use shared::ledger::line::Line;
+use shared::ledger::EventLedger;
+use shared::ledger::last_delivery::LastDelivery;
 use shared::ledger::open::OpenCallouts;
+use shared::ledger::spill::Spill;
 use shared::queue::Queue;
-use shared::spill::Spill;
 use shared::{aws, http_client, invocation, telemetry};
 use tokio::sync::Mutex;
 
@@ -39,9 +39,9 @@ async fn run() -> Result<(), Error> {
     let sqs = aws_sdk_sqs::Client::new(&sdk);
     let table = &config.ledger_table;
     let reconciler = Reconciler {
-        ledger: DynamoLedger::new(dynamo.clone(), table.clone()),
+        ledger: EventLedger::new(dynamo.clone(), table.clone()),
         open: OpenCallouts::new(dynamo.clone(), table.clone()),
-        line: Line::new(dynamo.clone(), table.clone()),
+        line: LastDelivery::new(dynamo.clone(), table.clone()),
         memory: MemoryItem::new(dynamo.clone(), table.clone()),
         redrive: Redrive {
             spill: Spill::new(dynamo, table.clone()),

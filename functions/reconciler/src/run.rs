@@ -8,9 +8,10 @@ use futures::future::{join, try_join_all};
 use futures::stream;
 use jiff::Timestamp;
 use metrique::writer::BoxEntrySink;
-use shared::ledger::line::{Line, LineError};
-use shared::ledger::open::{OpenCallout, OpenCallouts, OpenCalloutsError, SHARDS};
-use shared::ledger::{DynamoLedger, LedgerError};
+use shared::aws::CallError;
+use shared::ledger::last_delivery::LastDelivery;
+use shared::ledger::open::{OpenCallout, OpenCallouts};
+use shared::ledger::{EventLedger, LedgerError, SHARDS};
 use shared::panic_api::ActiveCallouts;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -45,11 +46,11 @@ const URGENT_SHARE: f64 = 0.6;
 #[derive(Debug)]
 pub struct Reconciler {
     /// The events, and the lock.
-    pub ledger: DynamoLedger,
+    pub ledger: EventLedger,
     /// The callouts that are noted as open.
     pub open: OpenCallouts,
     /// When AURA delivered last.
-    pub line: Line,
+    pub line: LastDelivery,
     /// What runs hand on.
     pub memory: MemoryItem,
     /// What was spilled, and the queues.
@@ -86,12 +87,9 @@ pub enum RunError {
     /// AURA wasn't heard.
     #[error(transparent)]
     Unheard(#[from] Unheard),
-    /// The open callouts can't be read.
+    /// The open callouts can't be read, or nobody knows when AURA delivered last.
     #[error(transparent)]
-    Open(#[from] OpenCalloutsError),
-    /// Nobody knows when AURA delivered last.
-    #[error(transparent)]
-    Line(#[from] LineError),
+    Call(#[from] CallError),
     /// The endpoint isn't registered again.
     #[error(transparent)]
     Healing(#[from] HealingError),
@@ -273,7 +271,7 @@ impl Reconciler {
         Ok(learned)
     }
 
-    async fn noted_callouts(&self) -> Result<Vec<OpenCallout>, OpenCalloutsError> {
+    async fn noted_callouts(&self) -> Result<Vec<OpenCallout>, CallError> {
         let shards = (0..SHARDS).map(|shard| self.open.of_shard(shard));
         Ok(try_join_all(shards).await?.into_iter().flatten().collect())
     }

@@ -3,12 +3,13 @@
 
 use jiff::Timestamp;
 use serde_json::value::RawValue;
+use shared::aws::CallError;
 use shared::envelope::{Envelope, Origin};
 use shared::event::{Entity, payload_digest};
-use shared::ledger::open::{OpenCallouts, OpenCalloutsError};
-use shared::ledger::{DynamoLedger, LedgerError};
+use shared::ledger::open::OpenCallouts;
+use shared::ledger::{EventLedger, LedgerError};
 use shared::panic_api::{Callout, Lookup};
-use shared::queue::{Queue, QueueError};
+use shared::queue::Queue;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -26,7 +27,7 @@ use crate::view::View;
 #[derive(Debug, Clone, Copy)]
 pub struct Round<'a> {
     /// The events.
-    pub ledger: &'a DynamoLedger,
+    pub ledger: &'a EventLedger,
     /// The callouts that are noted as open.
     pub open: &'a OpenCallouts,
     /// Where what was missed is put.
@@ -88,12 +89,9 @@ pub enum Unsettled {
     /// The ledger doesn't answer.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The note of an open callout failed.
+    /// The note of an open callout failed, or the queue doesn't take it.
     #[error(transparent)]
-    Open(#[from] OpenCalloutsError),
-    /// The queue doesn't take it.
-    #[error(transparent)]
-    Queue(#[from] QueueError),
+    Call(#[from] CallError),
     /// AURA wasn't heard.
     #[error(transparent)]
     Aura(#[from] Unheard),

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
+use shared::aws::CallError;
+use shared::ledger::SHARDS;
+use shared::ledger::spill::{Spill, Spilled};
 use shared::queue::{Destination, Outgoing, Queue};
-use shared::spill::{SHARDS, Spill, SpillError, Spilled};
 use tokio::time::{Instant, timeout_at};
 
 /// How many deliveries of a shard are read at once: with the largest bodies, 16 MiB.
@@ -60,7 +62,7 @@ impl Redrive {
     }
 
     /// What can't be sent keeps the later ones of its message group waiting, and no others.
-    async fn drain(&self, shard: u8, done: &mut Redriven) -> Result<(), SpillError> {
+    async fn drain(&self, shard: u8, done: &mut Redriven) -> Result<(), CallError> {
         let mut stuck = HashSet::new();
         let mut after = None;
         loop {

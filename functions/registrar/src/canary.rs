@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use backon::{ExponentialBuilder, Retryable as _};
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
-use shared::ledger::{Attribute, CLAIMED, PUBLISHED};
+use shared::ledger::{CLAIMED, ItemAttribute, PUBLISHED};
 use shared::panic_api::Registration;
 use shared::{aws, canary};
 use uuid::Uuid;
@@ -175,7 +175,7 @@ impl CanarySender<'_> {
             .await
             .map_err(|error| CanaryError::LedgerUnreadable(aws::describe(&error)))?;
         let item = answer.items.unwrap_or_default().into_iter().next();
-        let state = item.and_then(|mut item| item.remove(Attribute::State.name()));
+        let state = item.and_then(|mut item| item.remove(ItemAttribute::State.name()));
         Ok(state.and_then(|state| state.as_s().ok().cloned()))
     }
 }

@@ -67,7 +67,7 @@ impl Handler {
             return self.work(line, time_left, rotate).await;
         }
         if payload.get(REREGISTER).is_some() {
-            let reregister::Request::Reregister { request_id } = read(payload)?;
+            let reregister::ReregisterRequest::Reregister { request_id } = read(payload)?;
             let line = RequestMetrics::start(REREGISTER, &request_id.to_string());
             let reregister = async move |registrar: Arc<Registrar>, journal: Journal| {
                 registrar.reregister(&journal).await

@@ -34,7 +34,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use shared::aws;
 use shared::panic_api::Registration;
-use shared::secrets::{SecretError, Stage};
+use shared::secrets::{SecretError, VersionStage};
 
 use crate::canary::{self, CanaryError};
 use crate::endpoint::{Endpoint, PropertyError};
@@ -179,17 +179,19 @@ impl Registrar {
         let answer = call.secret_id(&self.config.webhook_secret_arn).send().await;
         let described = answer.map_err(|error| failed("DescribeSecret", &error))?;
         let stages = described.version_ids_to_stages.unwrap_or_default();
-        let has = |version: &str, stage: Stage| {
+        let has = |version: &str, stage: VersionStage| {
             let stages = stages.get(version);
             stages.is_some_and(|stages| stages.iter().any(|label| label == stage.label()))
         };
-        if has(token, Stage::Current) {
+        if has(token, VersionStage::Current) {
             return Ok(Progress::Finished);
         }
-        if !has(token, Stage::Pending) {
+        if !has(token, VersionStage::Pending) {
             return Err(RotationError::NotStaged(token.to_owned()));
         }
-        let current = stages.keys().find(|version| has(version, Stage::Current));
+        let current = stages
+            .keys()
+            .find(|version| has(version, VersionStage::Current));
         let current = current.ok_or(RotationError::NoCurrent)?.clone();
         Ok(Progress::Pending { current })
     }
@@ -205,7 +207,7 @@ impl Registrar {
             .secret_id(&self.config.webhook_secret_arn)
             .client_request_token(token)
             .secret_string(value)
-            .version_stages(Stage::Pending.label())
+            .version_stages(VersionStage::Pending.label())
             .send()
             .await;
         match stored {
@@ -293,7 +295,7 @@ impl Registrar {
             .secrets_manager
             .update_secret_version_stage()
             .secret_id(&self.config.webhook_secret_arn)
-            .version_stage(Stage::Current.label())
+            .version_stage(VersionStage::Current.label())
             .move_to_version_id(token)
             .remove_from_version_id(current)
             .send()

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use secrecy::SecretString;
 use shared::panic_api::Registration;
-use shared::secrets::{self, SecretError, Stage};
+use shared::secrets::{self, SecretError, VersionStage};
 
 use crate::endpoint::Endpoint;
 use crate::journal::Journal;
@@ -59,7 +59,8 @@ impl Registrar {
     /// It can't be read.
     pub async fn pending_value(&self) -> Result<Option<SecretString>, SecretError> {
         let arn = &self.config.webhook_secret_arn;
-        let version = secrets::read_stage(&self.secrets_manager, arn, Stage::Pending).await?;
+        let version =
+            secrets::read_stage(&self.secrets_manager, arn, VersionStage::Pending).await?;
         Ok(version.map(|version| version.value))
     }
 
@@ -75,7 +76,8 @@ impl Registrar {
         journal: &Journal,
     ) -> Result<(), SecretError> {
         let arn = &self.config.webhook_secret_arn;
-        let before = secrets::read_stage(&self.secrets_manager, arn, Stage::Previous).await?;
+        let before =
+            secrets::read_stage(&self.secrets_manager, arn, VersionStage::Previous).await?;
         if before.is_some() {
             until_known(made_at.unwrap_or_else(Timestamp::now), journal).await;
         }

@@ -1,8 +1,9 @@
 //! What waits in the spill, and its way back to the queues.
 
 use anyhow::{Result, ensure};
+use shared::ledger::SHARDS;
+use shared::ledger::spill::{Spill, Spilled};
 use shared::queue::Outgoing;
-use shared::spill::{SHARDS, Spill, Spilled};
 use stack::reconciler::{self, Run};
 use stack::stack::Stack;
 

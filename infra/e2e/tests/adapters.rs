@@ -6,10 +6,11 @@ use anyhow::Result;
 use e2e::Local;
 use jiff::Timestamp;
 use shared::aws::MAX_QUEUED_BYTES;
+use shared::ledger::SHARDS;
 use shared::ledger::notes::{Note, Notes};
-use shared::quarantine::{Id, Quarantined};
+use shared::ledger::spill::{Spill, Spilled};
+use shared::quarantine::{QuarantineId, Quarantined};
 use shared::queue::{Destination, Message, Outgoing};
-use shared::spill::{self, Spill, Spilled};
 use uuid::Uuid;
 
 use crate::ledger::{TABLE, ledger_table};
@@ -40,7 +41,7 @@ async fn what_is_spilled_is_found_whole_and_oldest_first_until_it_is_removed() -
     let spill = Spill::new(ledger_table(&account).await?, TABLE.into());
     let quarantined = Quarantined {
         reason: "not-utf8",
-        id: Id::Delivery(Uuid::from_u128(7)),
+        id: QuarantineId::Delivery(Uuid::from_u128(7)),
         received_at: Timestamp::UNIX_EPOCH,
         body: b"\xff",
         conflict: None,
@@ -58,7 +59,7 @@ async fn what_is_spilled_is_found_whole_and_oldest_first_until_it_is_removed() -
 
     let mut found = Vec::new();
     let mut groups = HashSet::new();
-    for shard in 0..spill::SHARDS {
+    for shard in 0..SHARDS {
         let of_shard = deliveries_of(spill.page(shard, None, usize::MAX).await?)?;
         assert!(of_shard.len() > 1, "shard {shard}");
         assert!(of_shard.is_sorted_by_key(|delivery| delivery.delivery_id));

@@ -19,8 +19,8 @@ use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use shared::envelope::Origin;
 use shared::ledger::{
-    self, Claim, ClaimRequest, DynamoLedger, Item, LedgerError, LedgerKey, MOST_OCCURRENCES,
-    Occurrences, RULES, Refusal, State, Step, Value,
+    self, Claim, ClaimRefusal, ClaimRequest, EventLedger, Item, LedgerError, LedgerKey,
+    MOST_OCCURRENCES, Occurrences, RULES, State, Transition, Value,
 };
 use stack::account::Account;
 use uuid::Uuid;
@@ -144,7 +144,7 @@ const WINDOW: Duration = Duration::from_mins(5);
 
 /// One event in memory beside the one in the table, and all claims that were granted.
 struct Story {
-    ledger: Arc<DynamoLedger>,
+    ledger: Arc<EventLedger>,
     table: Client,
     key: LedgerKey,
     known: Occurrences,
@@ -255,7 +255,7 @@ impl Story {
     }
 
     /// Whether the step is allowed; then it is done in memory.
-    fn take(&mut self, step: &Step) -> bool {
+    fn take(&mut self, step: &Transition) -> bool {
         let after = self.known.after(step);
         let is_allowed = after.is_some();
         self.known = after.unwrap_or(std::mem::take(&mut self.known));
@@ -378,7 +378,7 @@ async fn dynamodb_and_the_pure_rules_make_the_same_of_every_step_in_every_state(
     const STEPS: usize = 8;
     let account = Local::shared().await?.new_account();
     let table = ledger_table(&account).await?;
-    let ledger = Arc::new(DynamoLedger::new(table.clone(), TABLE.into()));
+    let ledger = Arc::new(EventLedger::new(table.clone(), TABLE.into()));
     let story = |seed| Story {
         ledger: Arc::clone(&ledger),
         table: table.clone(),
@@ -405,7 +405,7 @@ async fn dynamodb_and_the_pure_rules_make_the_same_of_every_step_in_every_state(
 #[tokio::test]
 async fn of_an_event_that_keeps_recurring_the_first_and_the_latest_are_remembered() -> Result<()> {
     let table = ledger_table(&Local::shared().await?.new_account()).await?;
-    let ledger = DynamoLedger::new(table, TABLE.into());
+    let ledger = EventLedger::new(table, TABLE.into());
     let most = u32::try_from(MOST_OCCURRENCES)?;
     let arrival = |number: u32| Timestamp::from_second(i64::from(number) * 1000);
     let request = |number: u32| {
@@ -438,7 +438,7 @@ async fn of_an_event_that_keeps_recurring_the_first_and_the_latest_are_remembere
     assert_eq!(occurrences, expected);
     for remembered in [1, 4, most + 2] {
         let answer = ledger.claim(&request(remembered)?).await?;
-        assert_eq!(answer, Err(Refusal::Duplicate), "{remembered}");
+        assert_eq!(answer, Err(ClaimRefusal::Duplicate), "{remembered}");
     }
     Ok(())
 }
@@ -446,7 +446,7 @@ async fn of_an_event_that_keeps_recurring_the_first_and_the_latest_are_remembere
 #[tokio::test]
 async fn of_many_who_claim_at_once_one_is_granted() -> Result<()> {
     let table = ledger_table(&Local::shared().await?.new_account()).await?;
-    let ledger = Arc::new(DynamoLedger::new(table, TABLE.into()));
+    let ledger = Arc::new(EventLedger::new(table, TABLE.into()));
     let mut claims = tokio::task::JoinSet::new();
     for owner in 1..=20 {
         let ledger = Arc::clone(&ledger);
@@ -465,7 +465,7 @@ async fn of_many_who_claim_at_once_one_is_granted() -> Result<()> {
 #[tokio::test]
 async fn a_call_to_a_table_that_is_not_there_fails_and_says_so() -> Result<()> {
     let account = Local::shared().await?.new_account();
-    let ledger = DynamoLedger::new(account.dynamodb(), "absent".into());
+    let ledger = EventLedger::new(account.dynamodb(), "absent".into());
     let request = request(key(1), Uuid::from_u128(1), Timestamp::UNIX_EPOCH, "a");
     let error = ledger.claim(&request).await.unwrap_err().to_string();
     assert!(error.contains("ResourceNotFoundException"), "{error}");

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::value::RawValue;
 use shared::envelope::{Envelope, Origin};
 use shared::event::Entity;
-use shared::ledger::{ClaimRequest, DynamoLedger, LedgerKey};
+use shared::ledger::{ClaimRequest, EventLedger, LedgerKey};
 use shared::queue::Message;
 use stack::consumers::{Published, Queue};
 use stack::function_logs;
@@ -223,7 +223,7 @@ async fn an_event_that_another_worker_holds_waits_for_its_lease_and_comes_once_m
 {
     let mut trial = Trial::begin().await?;
     let table = trial.system.stack.output("LedgerTableName")?.to_owned();
-    let ledger = DynamoLedger::new(trial.system.stack.account().dynamodb(), table);
+    let ledger = EventLedger::new(trial.system.stack.account().dynamodb(), table);
     let now = Timestamp::now();
     let lease_until = now + SignedDuration::from_secs(15);
     let request = ClaimRequest {

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use shared::envelope::Origin;
-use shared::ledger::{Claim, ClaimRequest, DynamoLedger, LedgerKey};
+use shared::ledger::spill::Spill;
+use shared::ledger::{Claim, ClaimRequest, EventLedger, LedgerKey};
 use shared::queue::{Destination, Message, Outgoing};
-use shared::spill::Spill;
 use stack::aura::Controller::{Acknowledge, Arrive, Close, Complete};
 use stack::aura::faults::{Fault, FaultyAnswer, Reply, TOKEN};
 use stack::processes;
@@ -595,7 +595,7 @@ fn text(value: &str) -> aws_sdk_dynamodb::types::AttributeValue {
 /// Takes the reconciler's lock for so many seconds.
 async fn lock(trial: &Trial, seconds: i64) -> Result<Claim> {
     let table = trial.stack().output("LedgerTableName")?.to_owned();
-    let ledger = DynamoLedger::new(trial.stack().account().dynamodb(), table);
+    let ledger = EventLedger::new(trial.stack().account().dynamodb(), table);
     let now = jiff::Timestamp::now();
     let owner = Uuid::now_v7();
     let request = ClaimRequest {

@@ -8,7 +8,7 @@ use local::rotate::rotate;
 use registrar::rotation::RotationStep;
 use serde_json::{Value, json};
 use shared::panic_api::{Credentials, PanicApi, Registration};
-use shared::reregister::Request;
+use shared::reregister::ReregisterRequest;
 use stack::aura::faults::{Fault, FaultyAnswer, REGISTER};
 use stack::aura::{CLIENT_ID, CLIENT_SECRET};
 use stack::ledger;
@@ -45,7 +45,9 @@ async fn register_elsewhere(trial: &Trial) -> Result<()> {
 
 pub fn event() -> Result<Value> {
     let request_id = Uuid::now_v7();
-    Ok(serde_json::to_value(Request::Reregister { request_id })?)
+    Ok(serde_json::to_value(ReregisterRequest::Reregister {
+        request_id,
+    })?)
 }
 
 /// What a registrar like the stack's own makes of it.

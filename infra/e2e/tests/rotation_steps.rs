@@ -8,7 +8,7 @@ use registrar::journal::Journal;
 use registrar::registrar::Registrar;
 use registrar::rotation::{Request, RotationError, RotationStep};
 use serde_json::Value;
-use shared::secrets::Stage;
+use shared::secrets::VersionStage;
 use stack::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply, TOKEN};
 use stack::proxy::FaultProxy;
 use stack::stack::Stack;
@@ -33,7 +33,7 @@ pub async fn take(
 }
 
 /// The secret's value at a stage, and its version.
-pub async fn version(stack: &Stack, stage: Stage) -> Result<(String, String)> {
+pub async fn version(stack: &Stack, stage: VersionStage) -> Result<(String, String)> {
     let get = stack.account().secretsmanager().get_secret_value();
     let get = get.secret_id(stack.output("WebhookSecretArn")?);
     let got = get.version_stage(stage.label()).send().await?;
@@ -47,7 +47,9 @@ pub async fn put_pending(stack: &Stack, value: &str) -> Result<String> {
     let put = stack.account().secretsmanager().put_secret_value();
     let put = put.secret_id(stack.output("WebhookSecretArn")?);
     let put = put.client_request_token(&token).secret_string(value);
-    put.version_stages(Stage::Pending.label()).send().await?;
+    put.version_stages(VersionStage::Pending.label())
+        .send()
+        .await?;
     Ok(token)
 }
 
@@ -56,7 +58,7 @@ async fn each_step_can_be_taken_twice_and_none_while_the_stack_is_changed() -> R
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[]).await?;
     let registrar = registrar(&stack)?;
-    let (old_value, old) = version(&stack, Stage::Current).await?;
+    let (old_value, old) = version(&stack, VersionStage::Current).await?;
 
     // While it changes, createSecret is all that Secrets Manager gets done.
     trial.order(Fault::once(TOKEN, FaultyAnswer::Hang)).await?;
@@ -74,7 +76,7 @@ async fn each_step_can_be_taken_twice_and_none_while_the_stack_is_changed() -> R
         anyhow::Ok(token)
     };
     let (_, token) = tokio::try_join!(update, meanwhile)?;
-    let (value, pending) = version(&stack, Stage::Pending).await?;
+    let (value, pending) = version(&stack, VersionStage::Pending).await?;
     assert_eq!(pending, token);
     assert_eq!(value.len(), 48);
     assert!(value.bytes().all(|byte| byte.is_ascii_alphanumeric()));
@@ -82,7 +84,7 @@ async fn each_step_can_be_taken_twice_and_none_while_the_stack_is_changed() -> R
 
     for _ in 0..2 {
         take(&registrar, RotationStep::CreateSecret, &token).await?;
-        assert!(version(&stack, Stage::Pending).await? == (value.clone(), token.clone()));
+        assert!(version(&stack, VersionStage::Pending).await? == (value.clone(), token.clone()));
     }
     // AURA is busy, which is no reason to fail.
     for call in [TOKEN, REGISTER] {
@@ -108,8 +110,8 @@ async fn each_step_can_be_taken_twice_and_none_while_the_stack_is_changed() -> R
     }
     for _ in 0..2 {
         take(&registrar, RotationStep::FinishSecret, &token).await?;
-        assert!(version(&stack, Stage::Current).await? == (value.clone(), token.clone()));
-        assert!(version(&stack, Stage::Previous).await? == (old_value.clone(), old.clone()));
+        assert!(version(&stack, VersionStage::Current).await? == (value.clone(), token.clone()));
+        assert!(version(&stack, VersionStage::Previous).await? == (old_value.clone(), old.clone()));
     }
     // What is over is not begun again.
     take(&registrar, RotationStep::SetSecret, &token).await?;
@@ -170,7 +172,7 @@ async fn what_is_no_rotation_of_this_secret_is_refused() -> Result<()> {
             matches!(refused, Err(RotationError::NotStaged(_))),
             "{refused:?}"
         );
-        let (_, current) = version(&stack, Stage::Current).await?;
+        let (_, current) = version(&stack, VersionStage::Current).await?;
         let request = Request {
             step,
             secret_id: registrar.config.aura_credentials_secret_arn.clone(),
@@ -256,6 +258,6 @@ async fn a_new_value_that_does_not_work_is_taken_back() -> Result<()> {
         "another header"
     );
     assert_eq!(trial.registrations().await?.len(), 2);
-    assert!(version(&stack, Stage::Pending).await?.1 == token);
+    assert!(version(&stack, VersionStage::Pending).await?.1 == token);
     Ok(())
 }

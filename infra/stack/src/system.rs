@@ -9,7 +9,8 @@ use aura_sim::AuraSim;
 use reqwest::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shared::spill::{self, Spill};
+use shared::ledger::SHARDS;
+use shared::ledger::spill::Spill;
 
 use crate::account::Account;
 use crate::aura::{self, Aura};
@@ -322,7 +323,7 @@ async fn spill_depth(stack: &Stack) -> Result<u64> {
     let table = stack.output("LedgerTableName")?.to_owned();
     let spill = Spill::new(stack.account().dynamodb(), table);
     let mut depth = 0;
-    for shard in 0..spill::SHARDS {
+    for shard in 0..SHARDS {
         depth += spill.page(shard, None, usize::MAX).await?.len() as u64;
     }
     Ok(depth)

@@ -1,6 +1,6 @@
 //! The ledger's rules in DynamoDB's language.
 
-use super::{Attribute, Change, Operand, Rule, Step, Test, Value};
+use super::{Condition, Effect, ItemAttribute, Operand, Rule, Transition, Value};
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -10,7 +10,7 @@ pub(super) struct Expressions {
     condition: String,
     changes: String,
     /// The placeholders that stand in them, and what of. DynamoDB refuses one that doesn't.
-    names: Vec<(String, Attribute)>,
+    names: Vec<(String, ItemAttribute)>,
     values: Vec<(String, Operand)>,
     increments: bool,
 }
@@ -27,8 +27,8 @@ impl Expressions {
             let mut parts = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '#' | ':')));
             parts.any(|part| part == placeholder)
         };
-        let names = Attribute::ALL.map(|attribute| (name(attribute), attribute));
-        let operands = Attribute::ALL.map(Operand::Its).into_iter().chain([
+        let names = ItemAttribute::ALL.map(|attribute| (name(attribute), attribute));
+        let operands = ItemAttribute::ALL.map(Operand::Its).into_iter().chain([
             Operand::Claimed,
             Operand::Published,
             Operand::Now,
@@ -48,20 +48,20 @@ impl Expressions {
         }
     }
 
-    /// The same update as `step` says, which follows this rule: with its condition, its changes,
+    /// The same update as `transition` says, which follows this rule: with its condition, its changes,
     /// and the names and values that stand in them. It removes the occurrence `forgotten` as well.
-    pub(super) fn with_step(
+    pub(super) fn with_transition(
         &self,
         mut update: UpdateItemFluentBuilder,
-        step: &Step,
+        transition: &Transition,
         forgotten: Option<u32>,
     ) -> UpdateItemFluentBuilder {
         for (placeholder, attribute) in &self.names {
-            let name = attribute.name_in(step.occurrence);
+            let name = attribute.name_in(transition.occurrence);
             update = update.expression_attribute_names(placeholder, name);
         }
         for (placeholder, operand) in &self.values {
-            if let Some(value) = step.values.get(operand) {
+            if let Some(value) = transition.values.get(operand) {
                 update = update.expression_attribute_values(placeholder, attribute_value(value));
             }
         }
@@ -71,7 +71,8 @@ impl Expressions {
         }
         let mut changes = self.changes.clone();
         if let Some(occurrence) = forgotten {
-            let own = Attribute::ALL.map(|attribute| attribute.name_in(occurrence).into_owned());
+            let own =
+                ItemAttribute::ALL.map(|attribute| attribute.name_in(occurrence).into_owned());
             let own: Vec<_> = own.into_iter().filter(|name| name.contains('_')).collect();
             changes = format!("{changes} REMOVE {}", own.join(", "));
         }
@@ -82,47 +83,49 @@ impl Expressions {
 }
 
 fn condition(rule: &Rule) -> String {
-    let all = |tests: &&[Test]| {
-        let tests: Vec<_> = tests.iter().copied().map(test).collect();
-        format!("({})", tests.join(" AND "))
+    let all = |conditions: &&[Condition]| {
+        let conditions: Vec<_> = conditions.iter().copied().map(comparison).collect();
+        format!("({})", conditions.join(" AND "))
     };
     let any: Vec<_> = rule.when.iter().map(all).collect();
     any.join(" OR ")
 }
 
-fn test(test: Test) -> String {
-    match test {
-        Test::Missing(attribute) => format!("attribute_not_exists({})", name(attribute)),
-        Test::Equal(attribute, to) => format!("{} = {}", name(attribute), operand(to)),
-        Test::AtMost(attribute, most) => format!("{} <= {}", name(attribute), operand(most)),
-        Test::AtLeast(attribute, least) => format!("{} >= {}", name(attribute), operand(least)),
+fn comparison(condition: Condition) -> String {
+    match condition {
+        Condition::Missing(attribute) => format!("attribute_not_exists({})", name(attribute)),
+        Condition::Equal(attribute, to) => format!("{} = {}", name(attribute), operand(to)),
+        Condition::AtMost(attribute, most) => format!("{} <= {}", name(attribute), operand(most)),
+        Condition::AtLeast(attribute, least) => {
+            format!("{} >= {}", name(attribute), operand(least))
+        }
     }
 }
 
 /// The update expression: at most one clause of each kind, as DynamoDB wants it.
 fn changes(rule: &Rule) -> String {
-    let clause = |keyword: &str, change: &dyn Fn(&Change) -> Option<String>| {
-        let changes: Vec<_> = rule.then.iter().filter_map(change).collect();
+    let clause = |keyword: &str, written: &dyn Fn(&Effect) -> Option<String>| {
+        let changes: Vec<_> = rule.then.iter().filter_map(written).collect();
         (!changes.is_empty()).then(|| format!("{keyword} {}", changes.join(", ")))
     };
-    let set = clause("SET", &|change| match change {
-        Change::Set(attribute, to) => Some(format!("{} = {}", name(*attribute), operand(*to))),
-        Change::Increment(_) | Change::Remove(_) => None,
+    let set = clause("SET", &|effect| match effect {
+        Effect::Set(attribute, to) => Some(format!("{} = {}", name(*attribute), operand(*to))),
+        Effect::Increment(_) | Effect::Remove(_) => None,
     });
-    let add = clause("ADD", &|change| match change {
-        Change::Increment(attribute) => Some(format!("{} {ONE}", name(*attribute))),
-        Change::Set(..) | Change::Remove(_) => None,
+    let add = clause("ADD", &|effect| match effect {
+        Effect::Increment(attribute) => Some(format!("{} {ONE}", name(*attribute))),
+        Effect::Set(..) | Effect::Remove(_) => None,
     });
-    let remove = clause("REMOVE", &|change| match change {
-        Change::Remove(attribute) => Some(name(*attribute)),
-        Change::Set(..) | Change::Increment(_) => None,
+    let remove = clause("REMOVE", &|effect| match effect {
+        Effect::Remove(attribute) => Some(name(*attribute)),
+        Effect::Set(..) | Effect::Increment(_) => None,
     });
     let clauses: Vec<_> = [set, add, remove].into_iter().flatten().collect();
     clauses.join(" ")
 }
 
 /// Every name has a placeholder: some are words that DynamoDB reserves.
-fn name(attribute: Attribute) -> String {
+fn name(attribute: ItemAttribute) -> String {
     format!("#{}", attribute.name())
 }
 

@@ -11,11 +11,11 @@ use crate::envelope::Origin;
 
 /// What the ledger knows of one occurrence of an event: its attributes but for the key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Item(pub BTreeMap<Attribute, Value>);
+pub struct Item(pub BTreeMap<ItemAttribute, Value>);
 
 /// An attribute of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Attribute {
+pub enum ItemAttribute {
     /// `CLAIMED` or `PUBLISHED`.
     State,
     /// Who claimed it last: a UUID.
@@ -68,20 +68,20 @@ pub enum State {
     },
 }
 
-/// The value of [`Attribute::State`] of a claimed item.
+/// The value of [`ItemAttribute::State`] of a claimed item.
 pub const CLAIMED: &str = "CLAIMED";
-/// The value of [`Attribute::State`] of a published item.
+/// The value of [`ItemAttribute::State`] of a published item.
 pub const PUBLISHED: &str = "PUBLISHED";
 
-/// An item that this version didn't write.
+/// An item of the ledger table that is not as this version writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("item not understood: attribute {}", .0.name())]
+#[error("item not understood: attribute {0}")]
 pub struct Malformed(
     /// The attribute that is missing or has another type.
-    pub Attribute,
+    pub &'static str,
 );
 
-impl Attribute {
+impl ItemAttribute {
     /// Each of them.
     pub const ALL: [Self; 12] = [
         Self::State,
@@ -117,6 +117,10 @@ impl Attribute {
         }
     }
 
+    pub(super) fn malformed(self) -> Malformed {
+        Malformed(self.name())
+    }
+
     /// As it is called in the table for an occurrence. From the second on its number is part of
     /// the name, but for what all of them share.
     #[must_use]
@@ -147,13 +151,13 @@ impl Item {
     ///
     /// The item isn't as this version writes it.
     pub fn state(&self) -> Result<State, Malformed> {
-        match self.text(Attribute::State)? {
+        match self.text(ItemAttribute::State)? {
             CLAIMED => Ok(State::Claimed {
                 claim: self.claim()?,
-                lease_until: self.time(Attribute::LeaseUntil)?,
+                lease_until: self.time(ItemAttribute::LeaseUntil)?,
             }),
             PUBLISHED => Ok(State::Published { by: self.claim()? }),
-            _ => Err(Malformed(Attribute::State)),
+            _ => Err(ItemAttribute::State.malformed()),
         }
     }
 
@@ -163,23 +167,23 @@ impl Item {
     ///
     /// The item isn't as this version writes it.
     pub fn claim(&self) -> Result<Claim, Malformed> {
-        let owner: Result<Uuid, _> = self.text(Attribute::Owner)?.parse();
-        let attempt = self.number(Attribute::Attempt)?.try_into();
+        let owner: Result<Uuid, _> = self.text(ItemAttribute::Owner)?.parse();
+        let attempt = self.number(ItemAttribute::Attempt)?.try_into();
         Ok(Claim {
-            owner: owner.map_err(|_| Malformed(Attribute::Owner))?,
-            attempt: attempt.map_err(|_| Malformed(Attribute::Attempt))?,
+            owner: owner.map_err(|_| ItemAttribute::Owner.malformed())?,
+            attempt: attempt.map_err(|_| ItemAttribute::Attempt.malformed())?,
             occurrence: self.occurrence()?,
         })
     }
 
     /// Which occurrence it is about.
     fn occurrence(&self) -> Result<u32, Malformed> {
-        match self.0.get(&Attribute::Occurrence) {
+        match self.0.get(&ItemAttribute::Occurrence) {
             None => Ok(1),
             Some(_) => self
-                .number(Attribute::Occurrence)?
+                .number(ItemAttribute::Occurrence)?
                 .try_into()
-                .map_err(|_| Malformed(Attribute::Occurrence)),
+                .map_err(|_| ItemAttribute::Occurrence.malformed()),
         }
     }
 
@@ -189,13 +193,13 @@ impl Item {
     ///
     /// The item isn't as this version writes it.
     pub fn digest(&self) -> Result<&str, Malformed> {
-        self.text(Attribute::Digest)
+        self.text(ItemAttribute::Digest)
     }
 
     /// Whether it was claimed last for something of this origin.
     #[must_use]
     pub fn is_of(&self, origin: Origin) -> bool {
-        self.text(Attribute::Origin) == Ok(origin.name())
+        self.text(ItemAttribute::Origin) == Ok(origin.name())
     }
 
     /// When it was marked published.
@@ -204,7 +208,7 @@ impl Item {
     ///
     /// It isn't published, or isn't as this version writes it.
     pub fn published_at(&self) -> Result<Timestamp, Malformed> {
-        self.time(Attribute::PublishedAt)
+        self.time(ItemAttribute::PublishedAt)
     }
 
     /// Whether DynamoDB's TTL may have removed it.
@@ -213,25 +217,25 @@ impl Item {
     ///
     /// The item isn't as this version writes it.
     pub fn has_expired(&self, now: Timestamp) -> Result<bool, Malformed> {
-        Ok(self.number(Attribute::ExpiresAt)? <= now.as_second())
+        Ok(self.number(ItemAttribute::ExpiresAt)? <= now.as_second())
     }
 
-    fn time(&self, attribute: Attribute) -> Result<Timestamp, Malformed> {
+    fn time(&self, attribute: ItemAttribute) -> Result<Timestamp, Malformed> {
         let milliseconds = self.number(attribute)?;
-        Timestamp::from_millisecond(milliseconds).map_err(|_| Malformed(attribute))
+        Timestamp::from_millisecond(milliseconds).map_err(|_| attribute.malformed())
     }
 
-    fn text(&self, attribute: Attribute) -> Result<&str, Malformed> {
+    fn text(&self, attribute: ItemAttribute) -> Result<&str, Malformed> {
         match self.0.get(&attribute) {
             Some(Value::Text(text)) => Ok(text),
-            _ => Err(Malformed(attribute)),
+            _ => Err(attribute.malformed()),
         }
     }
 
-    fn number(&self, attribute: Attribute) -> Result<i64, Malformed> {
+    fn number(&self, attribute: ItemAttribute) -> Result<i64, Malformed> {
         match self.0.get(&attribute) {
             Some(Value::Number(number)) => Ok(*number),
-            _ => Err(Malformed(attribute)),
+            _ => Err(attribute.malformed()),
         }
     }
 }

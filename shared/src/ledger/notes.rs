@@ -10,15 +10,12 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::{BuildError, SdkError};
-use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::open;
-use crate::aws;
+use super::table::{Attributes, key_of, shard_of};
+use crate::aws::CallError;
 
 /// One thing that may be noted, whether it is or not.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,23 +34,16 @@ impl Note {
         Self(format!("kept/{delivery_id}"))
     }
 
-    fn key(&self) -> Item {
-        let text = |text: String| AttributeValue::S(text);
-        let shard = open::shard_of(&self.0);
-        Item::from([
-            ("pk".to_owned(), text(format!("note/{shard}"))),
-            ("sk".to_owned(), text(self.0.clone())),
-        ])
+    fn key(&self) -> Attributes {
+        key_of(format!("note/{}", shard_of(&self.0)), &self.0)
     }
 }
 
-type Item = HashMap<String, AttributeValue>;
-
 /// What is known of some notes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Noted(HashMap<Note, bool>);
+pub struct NoteLookup(HashMap<Note, bool>);
 
-impl Noted {
+impl NoteLookup {
     /// Whether it is noted; `None` if that isn't known.
     #[must_use]
     pub fn is_noted(&self, note: &Note) -> Option<bool> {
@@ -61,13 +51,13 @@ impl Noted {
     }
 }
 
-impl FromIterator<(Note, bool)> for Noted {
+impl FromIterator<(Note, bool)> for NoteLookup {
     fn from_iter<T: IntoIterator<Item = (Note, bool)>>(notes: T) -> Self {
         Self(notes.into_iter().collect())
     }
 }
 
-impl Extend<(Note, bool)> for Noted {
+impl Extend<(Note, bool)> for NoteLookup {
     fn extend<T: IntoIterator<Item = (Note, bool)>>(&mut self, notes: T) {
         self.0.extend(notes);
     }
@@ -78,20 +68,6 @@ impl Extend<(Note, bool)> for Noted {
 pub struct Notes {
     client: Client,
     table: String,
-}
-
-/// A call about notes that failed.
-#[derive(Debug, thiserror::Error)]
-pub enum NotesError {
-    /// A note was not written, as far as we know.
-    #[error("notes: {}", aws::describe(.0))]
-    Update(#[from] Box<SdkError<UpdateItemError>>),
-    /// They can't be read.
-    #[error("notes: {}", aws::describe(.0))]
-    Get(#[from] Box<SdkError<BatchGetItemError>>),
-    /// A value is missing.
-    #[error("notes: the call can't be built")]
-    Build(#[from] BuildError),
 }
 
 impl Notes {
@@ -106,7 +82,7 @@ impl Notes {
     /// # Errors
     ///
     /// DynamoDB has not confirmed it.
-    pub async fn write(&self, note: &Note, expires_at: Timestamp) -> Result<(), NotesError> {
+    pub async fn write(&self, note: &Note, expires_at: Timestamp) -> Result<(), CallError> {
         let expires_at = AttributeValue::N(expires_at.as_second().to_string());
         self.client
             .update_item()
@@ -116,7 +92,7 @@ impl Notes {
             .expression_attribute_values(":at", expires_at)
             .send()
             .await
-            .map_err(Box::new)?;
+            .map_err(CallError::of("notes", "UpdateItem"))?;
         Ok(())
     }
 
@@ -126,18 +102,20 @@ impl Notes {
     /// # Errors
     ///
     /// DynamoDB doesn't answer.
-    pub async fn look_up(&self, notes: &[Note]) -> Result<Noted, NotesError> {
+    pub async fn look_up(&self, notes: &[Note]) -> Result<NoteLookup, CallError> {
         let keys = KeysAndAttributes::builder()
             .set_keys(Some(notes.iter().map(Note::key).collect()))
             .projection_expression("sk")
             .consistent_read(true)
-            .build()?;
+            .build()
+            .map_err(CallError::not_built("notes", "BatchGetItem"))?;
         let call = self
             .client
             .batch_get_item()
             .request_items(&self.table, keys);
-        let answer = call.send().await.map_err(Box::new)?;
-        let of_table = |mut tables: HashMap<String, Vec<Item>>| tables.remove(&self.table);
+        let answer = call.send().await;
+        let answer = answer.map_err(CallError::of("notes", "BatchGetItem"))?;
+        let of_table = |mut tables: HashMap<String, Vec<Attributes>>| tables.remove(&self.table);
         let found = answer.responses.and_then(of_table).unwrap_or_default();
         let unread = answer
             .unprocessed_keys
@@ -151,16 +129,16 @@ impl Notes {
     /// # Errors
     ///
     /// DynamoDB doesn't answer.
-    pub async fn connect(&self) -> Result<(), NotesError> {
+    pub async fn connect(&self) -> Result<(), CallError> {
         self.look_up(&[Note("nothing".to_owned())]).await?;
         Ok(())
     }
 }
 
 /// What an answer says of the notes that were asked for.
-fn read(notes: &[Note], found: &[Item], unread: &[Item]) -> Noted {
-    let is_in = |items: &[Item], note: &Note| {
-        let sort = |item: &Item| Some(item.get("sk")?.as_s().ok()? == &note.0);
+fn read(notes: &[Note], found: &[Attributes], unread: &[Attributes]) -> NoteLookup {
+    let is_in = |items: &[Attributes], note: &Note| {
+        let sort = |item: &Attributes| Some(item.get("sk")?.as_s().ok()? == &note.0);
         items.iter().any(|item| sort(item) == Some(true))
     };
     let notes = notes.iter().filter(|note| !is_in(unread, note));

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Attribute, Claim, ClaimRequest, Item, Malformed, RULES, Refusal, State, Step, Value};
+use super::{
+    Claim, ClaimRefusal, ClaimRequest, Item, ItemAttribute, Malformed, RULES, State, Transition,
+    Value,
+};
 use crate::envelope::Origin;
 
 /// So many occurrences of one event are remembered: the first and the latest. `DynamoDB` takes
@@ -16,39 +19,42 @@ pub struct Occurrences(pub BTreeMap<u32, Item>);
 
 /// What to do after the ledger refused a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Next {
+pub enum AfterRefusal {
     /// That is the answer.
-    Answer(Result<Claim, Refusal>),
+    Answer(Result<Claim, ClaimRefusal>),
     /// Claim this occurrence instead.
     Claim(u32),
 }
 
 impl Occurrences {
-    /// The event after a step; `None` if the step is refused and nothing changes.
+    /// The event after a transition; `None` if it is refused and nothing changes.
     #[must_use]
-    pub fn after(&self, step: &Step) -> Option<Self> {
-        let changed = step.apply(self.0.get(&step.occurrence))?;
+    pub fn after(&self, transition: &Transition) -> Option<Self> {
+        let changed = transition.apply(self.0.get(&transition.occurrence))?;
         let mut after = self.clone();
-        let expiry = changed.0.get(&Attribute::ExpiresAt).cloned();
-        after.0.insert(step.occurrence, changed);
+        let expiry = changed.0.get(&ItemAttribute::ExpiresAt).cloned();
+        after.0.insert(transition.occurrence, changed);
         Some(after.expiring(expiry.as_ref()))
     }
 
     /// The same with an expiry, which all occurrences share.
     pub(super) fn expiring(mut self, expiry: Option<&Value>) -> Self {
         for item in self.0.values_mut() {
-            let expiry = expiry.map(|at| (Attribute::ExpiresAt, at.clone()));
+            let expiry = expiry.map(|at| (ItemAttribute::ExpiresAt, at.clone()));
             item.0.extend(expiry);
         }
         self
     }
 
-    /// Claims in memory, as [`DynamoLedger`](super::DynamoLedger) does in the table.
+    /// Claims in memory, as [`EventLedger`](super::EventLedger) does in the table.
     ///
     /// # Errors
     ///
     /// An item isn't as this version writes it.
-    pub fn claim(&mut self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, Malformed> {
+    pub fn claim(
+        &mut self,
+        request: &ClaimRequest,
+    ) -> Result<Result<Claim, ClaimRefusal>, Malformed> {
         let mut occurrence = 1;
         loop {
             if let Some(mut after) = self.after(&RULES.claim(request, occurrence)) {
@@ -59,8 +65,8 @@ impl Occurrences {
                 return Ok(Ok(claimed.claim()?));
             }
             match self.after_refusal(occurrence, request)? {
-                Next::Answer(answer) => return Ok(answer),
-                Next::Claim(next) => occurrence = next,
+                AfterRefusal::Answer(answer) => return Ok(answer),
+                AfterRefusal::Claim(next) => occurrence = next,
             }
         }
     }
@@ -76,28 +82,38 @@ impl Occurrences {
     /// # Errors
     ///
     /// An item isn't as this version writes it.
-    pub fn after_refusal(&self, refused: u32, request: &ClaimRequest) -> Result<Next, Malformed> {
+    pub fn after_refusal(
+        &self,
+        refused: u32,
+        request: &ClaimRequest,
+    ) -> Result<AfterRefusal, Malformed> {
         let mut claimed = None;
         for (number, item) in &self.0 {
             if !is_copy(item, request)? {
                 continue;
             }
             match item.state()? {
-                State::Published { .. } => return Ok(Next::Answer(Err(published(item, request)?))),
+                State::Published { .. } => {
+                    return Ok(AfterRefusal::Answer(Err(published(item, request)?)));
+                }
                 State::Claimed { claim, lease_until } => {
                     claimed = Some((*number, claim, lease_until));
                 }
             }
         }
         Ok(match claimed {
-            Some((_, claim, _)) if claim.owner == request.owner => Next::Answer(Ok(claim)),
+            Some((_, claim, _)) if claim.owner == request.owner => AfterRefusal::Answer(Ok(claim)),
             // The rule would have granted it.
             Some((number, _, lease_until)) if lease_until <= request.now && number == refused => {
-                return Err(Malformed(Attribute::LeaseUntil));
+                return Err(ItemAttribute::LeaseUntil.malformed());
             }
-            Some((number, _, lease_until)) if lease_until <= request.now => Next::Claim(number),
-            Some((_, _, lease_until)) => Next::Answer(Err(Refusal::Held { lease_until })),
-            None => Next::Claim(self.last().saturating_add(1)),
+            Some((number, _, lease_until)) if lease_until <= request.now => {
+                AfterRefusal::Claim(number)
+            }
+            Some((_, _, lease_until)) => {
+                AfterRefusal::Answer(Err(ClaimRefusal::Held { lease_until }))
+            }
+            None => AfterRefusal::Claim(self.last().saturating_add(1)),
         })
     }
 
@@ -119,23 +135,23 @@ impl Occurrences {
 /// later than that is no copy.
 fn is_copy(item: &Item, request: &ClaimRequest) -> Result<bool, Malformed> {
     let [earliest, latest] = request.arrivals();
-    match item.0.get(&Attribute::ReceivedAt) {
+    match item.0.get(&ItemAttribute::ReceivedAt) {
         None => Ok(item
             .published_at()
             .map_or(true, |published| published.as_millisecond() >= earliest)),
         Some(Value::Number(at)) => Ok((earliest..=latest).contains(at)),
-        Some(Value::Text(_)) => Err(Malformed(Attribute::ReceivedAt)),
+        Some(Value::Text(_)) => Err(ItemAttribute::ReceivedAt.malformed()),
     }
 }
 
-fn published(item: &Item, request: &ClaimRequest) -> Result<Refusal, Malformed> {
+fn published(item: &Item, request: &ClaimRequest) -> Result<ClaimRefusal, Malformed> {
     let published = item.digest()?;
     let is_same = published == request.digest;
     let is_reworded = item.is_of(Origin::Reconciler) || request.origin == Origin::Reconciler;
     Ok(if is_same || is_reworded {
-        Refusal::Duplicate
+        ClaimRefusal::Duplicate
     } else {
-        Refusal::Conflict {
+        ClaimRefusal::Conflict {
             published: published.to_owned(),
         }
     })

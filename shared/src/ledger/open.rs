@@ -15,21 +15,17 @@
 //! | `seen` | what the reconciler remembers of it, in a form of its own |
 //! | `run` | the number of the reconciler's run that wrote that: no earlier one can overwrite it |
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
-use aws_sdk_dynamodb::operation::query::QueryError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 
-use crate::aws;
+use super::Malformed;
+use super::table::{Attributes, key_of, shard_of};
+use crate::aws::CallError;
 
-/// How many partition keys the open callouts are spread over.
-pub const SHARDS: u8 = 8;
+/// What errors say that a call was about.
+const ABOUT: &str = "open callouts";
 
 /// A callout of which something was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,26 +47,6 @@ pub struct OpenCallouts {
     table: String,
 }
 
-/// A call about open callouts that failed.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenCalloutsError {
-    /// An item was not written, as far as we know.
-    #[error("open callouts: {}", aws::describe(.0))]
-    Update(#[from] Box<SdkError<UpdateItemError>>),
-    /// An item was not removed, as far as we know.
-    #[error("open callouts: {}", aws::describe(.0))]
-    Delete(#[from] Box<SdkError<DeleteItemError>>),
-    /// They can't be read.
-    #[error("open callouts: {}", aws::describe(.0))]
-    Query(#[from] Box<SdkError<QueryError>>),
-    /// An item is there but not as this version writes it.
-    #[error("open callouts: item not understood: attribute {attribute}")]
-    Malformed {
-        /// The attribute that is missing or has another type.
-        attribute: &'static str,
-    },
-}
-
 impl OpenCallouts {
     /// The open callouts in the ledger table of that name.
     #[must_use]
@@ -83,7 +59,7 @@ impl OpenCallouts {
     /// # Errors
     ///
     /// DynamoDB has not confirmed it.
-    pub async fn opened(&self, id: &str, at: Timestamp) -> Result<(), OpenCalloutsError> {
+    pub async fn opened(&self, id: &str, at: Timestamp) -> Result<(), CallError> {
         let note = "SET openedAt = if_not_exists(openedAt, :at)";
         self.note(id, note, at).await
     }
@@ -93,12 +69,12 @@ impl OpenCallouts {
     /// # Errors
     ///
     /// DynamoDB has not confirmed it.
-    pub async fn closed(&self, id: &str, at: Timestamp) -> Result<(), OpenCalloutsError> {
+    pub async fn closed(&self, id: &str, at: Timestamp) -> Result<(), CallError> {
         let note = "SET closedAt = if_not_exists(closedAt, :at)";
         self.note(id, note, at).await
     }
 
-    async fn note(&self, id: &str, note: &str, at: Timestamp) -> Result<(), OpenCalloutsError> {
+    async fn note(&self, id: &str, note: &str, at: Timestamp) -> Result<(), CallError> {
         let at = AttributeValue::N(at.as_millisecond().to_string());
         self.client
             .update_item()
@@ -108,7 +84,7 @@ impl OpenCallouts {
             .expression_attribute_values(":at", at)
             .send()
             .await
-            .map_err(Box::new)?;
+            .map_err(CallError::of(ABOUT, "UpdateItem"))?;
         Ok(())
     }
 
@@ -117,24 +93,24 @@ impl OpenCallouts {
     /// # Errors
     ///
     /// DynamoDB has not confirmed it.
-    pub async fn forget(&self, id: &str) -> Result<(), OpenCalloutsError> {
+    pub async fn forget(&self, id: &str) -> Result<(), CallError> {
         self.client
             .delete_item()
             .table_name(&self.table)
             .set_key(Some(key(id)))
             .send()
             .await
-            .map_err(Box::new)?;
+            .map_err(CallError::of(ABOUT, "DeleteItem"))?;
         Ok(())
     }
 
-    /// The open callouts of one shard (below [`SHARDS`]), by id. An item that can't be read hides
+    /// The open callouts of one shard (below [`SHARDS`](super::SHARDS)), by id. An item that can't be read hides
     /// no other; its callout counts as not noted.
     ///
     /// # Errors
     ///
     /// DynamoDB doesn't answer.
-    pub async fn of_shard(&self, shard: u8) -> Result<Vec<OpenCallout>, OpenCalloutsError> {
+    pub async fn of_shard(&self, shard: u8) -> Result<Vec<OpenCallout>, CallError> {
         let mut items = self
             .client
             .query()
@@ -146,7 +122,8 @@ impl OpenCallouts {
             .items()
             .send();
         let mut open = Vec::new();
-        while let Some(item) = items.next().await.transpose().map_err(Box::new)? {
+        let failed = || CallError::of(ABOUT, "Query");
+        while let Some(item) = items.next().await.transpose().map_err(failed())? {
             match read(&item) {
                 Ok(callout) => open.push(callout),
                 Err(error) => tracing::error!(%error, shard, "left out"),
@@ -161,12 +138,7 @@ impl OpenCallouts {
     /// # Errors
     ///
     /// DynamoDB has not confirmed it.
-    pub async fn remember(
-        &self,
-        id: &str,
-        seen: &str,
-        run: u32,
-    ) -> Result<bool, OpenCalloutsError> {
+    pub async fn remember(&self, id: &str, seen: &str, run: u32) -> Result<bool, CallError> {
         let answer = self
             .client
             .update_item()
@@ -186,45 +158,32 @@ impl OpenCallouts {
             Ok(_) => Ok(true),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(false),
-                _ => Err(Box::new(error).into()),
+                _ => Err(CallError::of(ABOUT, "UpdateItem")(error)),
             },
         }
     }
 }
 
-type Item = HashMap<String, AttributeValue>;
-
 fn partition(shard: u8) -> String {
     format!("open/{shard}")
 }
 
-/// The shard, below [`SHARDS`], of what has this id.
-pub(super) fn shard_of(id: &str) -> u8 {
-    let digest: [u8; 32] = Sha256::digest(id).into();
-    let [first, ..] = digest;
-    first % SHARDS
+fn key(id: &str) -> Attributes {
+    key_of(partition(shard_of(id)), id)
 }
 
-fn key(id: &str) -> Item {
-    Item::from([
-        ("pk".to_owned(), AttributeValue::S(partition(shard_of(id)))),
-        ("sk".to_owned(), AttributeValue::S(id.to_owned())),
-    ])
-}
-
-fn read(item: &Item) -> Result<OpenCallout, OpenCalloutsError> {
+fn read(item: &Attributes) -> Result<OpenCallout, Malformed> {
     let text = |attribute| item.get(attribute)?.as_s().ok().cloned();
     let time = |attribute| {
         let milliseconds = item.get(attribute)?.as_n().ok()?.parse().ok()?;
         Timestamp::from_millisecond(milliseconds).ok()
     };
-    let malformed = |attribute| OpenCalloutsError::Malformed { attribute };
     let (opened_at, closed_at) = (time("openedAt"), time("closedAt"));
     if opened_at.or(closed_at).is_none() {
-        return Err(malformed("openedAt"));
+        return Err(Malformed("openedAt"));
     }
     Ok(OpenCallout {
-        id: text("sk").ok_or(malformed("sk"))?,
+        id: text("sk").ok_or(Malformed("sk"))?,
         opened_at,
         closed_at,
         seen: text("seen"),
@@ -239,12 +198,7 @@ mod tests {
     fn an_item_is_read_as_it_was_written() {
         let mut item = key("5003");
         assert!(item["pk"].as_s().unwrap().starts_with("open/"));
-        assert!(matches!(
-            read(&item),
-            Err(OpenCalloutsError::Malformed {
-                attribute: "openedAt"
-            })
-        ));
+        assert_eq!(read(&item), Err(Malformed("openedAt")));
         let at = |milliseconds| Timestamp::from_millisecond(milliseconds).ok();
         item.insert("closedAt".to_owned(), AttributeValue::N("2500".to_owned()));
         let mut expected = OpenCallout {

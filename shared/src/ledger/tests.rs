@@ -36,7 +36,7 @@ fn claim(
     owner: Uuid,
     second: i64,
     digest: &str,
-) -> (Option<Item>, Result<Claim, Refusal>) {
+) -> (Option<Item>, Result<Claim, ClaimRefusal>) {
     let request = request(owner, second, digest);
     let mut known = Occurrences(item.map(|item| (1, item.clone())).into_iter().collect());
     let answer = known.claim(&request).unwrap();
@@ -78,7 +78,7 @@ fn a_running_lease_is_respected_and_passes_on_when_it_ends() {
     let (item, _) = claimed();
     let lease_until = at(LEASE);
     let (_, held) = claim(Some(&item), ME, LEASE - 1, "a");
-    assert_eq!(held, Err(Refusal::Held { lease_until }));
+    assert_eq!(held, Err(ClaimRefusal::Held { lease_until }));
     let (_, granted) = claim(Some(&item), ME, LEASE, "a");
     assert_eq!(granted.unwrap().attempt, 2);
 }
@@ -95,8 +95,8 @@ fn a_published_event_is_never_claimed_again() {
     let (item, _) = published();
     for later in [0, LEASE, 100 * LEASE] {
         let same = claim(Some(&item), ME, later, "a");
-        assert_eq!(same, (None, Err(Refusal::Duplicate)));
-        let conflict = Refusal::Conflict {
+        assert_eq!(same, (None, Err(ClaimRefusal::Duplicate)));
+        let conflict = ClaimRefusal::Conflict {
             published: "a".into(),
         };
         assert_eq!(claim(Some(&item), ME, later, "b"), (None, Err(conflict)));
@@ -162,8 +162,8 @@ fn an_item_is_forgotten_only_after_its_retention() {
 fn an_item_of_another_kind_is_named_as_that() {
     let (mut item, _) = claimed();
     item.0
-        .insert(Attribute::State, Value::Text("RETIRED".into()));
-    assert_eq!(item.state(), Err(Malformed(Attribute::State)));
+        .insert(ItemAttribute::State, Value::Text("RETIRED".into()));
+    assert_eq!(item.state(), Err(ItemAttribute::State.malformed()));
     assert_eq!(
         Item::default().claim().unwrap_err().to_string(),
         "item not understood: attribute owner"
@@ -182,14 +182,14 @@ fn every_step_has_all_values_that_its_rule_names() {
     for step in steps {
         let tests = step.rule.when.iter().copied().flatten();
         let of_tests = tests.filter_map(|test| match test {
-            Test::Missing(_) => None,
-            Test::Equal(_, operand) | Test::AtMost(_, operand) | Test::AtLeast(_, operand) => {
-                Some(operand)
-            }
+            Condition::Missing(_) => None,
+            Condition::Equal(_, operand)
+            | Condition::AtMost(_, operand)
+            | Condition::AtLeast(_, operand) => Some(operand),
         });
         let of_changes = step.rule.then.iter().filter_map(|change| match change {
-            Change::Set(_, operand) => Some(operand),
-            Change::Increment(_) | Change::Remove(_) => None,
+            Effect::Set(_, operand) => Some(operand),
+            Effect::Increment(_) | Effect::Remove(_) => None,
         });
         for operand in of_tests.chain(of_changes) {
             assert!(step.values.contains_key(operand), "{operand:?} in {step:?}");
@@ -241,7 +241,7 @@ struct Recurring {
 
 impl Recurring {
     /// Claims for what arrived at one second and is processed at another.
-    fn claim(&mut self, arrived: i64, processed: i64) -> Result<Claim, Refusal> {
+    fn claim(&mut self, arrived: i64, processed: i64) -> Result<Claim, ClaimRefusal> {
         self.owners += 1;
         let request = ClaimRequest {
             received_at: at(arrived),
@@ -263,7 +263,7 @@ impl Recurring {
                 self.complete(&claim, processed);
                 Some(claim.occurrence)
             }
-            Err(Refusal::Duplicate) => None,
+            Err(ClaimRefusal::Duplicate) => None,
             Err(other) => panic!("{other:?}"),
         }
     }
@@ -298,7 +298,10 @@ fn an_occurrence_does_not_take_over_the_claim_of_another_one() {
     let second = event.claim(9000, 9000).unwrap();
     assert_eq!((second.occurrence, second.attempt), (3, 1));
     let lease_until = at(9000 + LEASE);
-    assert_eq!(event.claim(9001, 9001), Err(Refusal::Held { lease_until }));
+    assert_eq!(
+        event.claim(9001, 9001),
+        Err(ClaimRefusal::Held { lease_until })
+    );
     let taken_over = event.claim(9001, 9000 + LEASE).unwrap();
     assert_eq!((taken_over.occurrence, taken_over.attempt), (3, 2));
 }
@@ -308,13 +311,13 @@ fn an_item_of_an_older_version_is_about_what_arrived_before_it_was_published() {
     let mut event = Recurring::default();
     let claim = event.claim(1000, 1000).unwrap();
     let first = event.known.0.get_mut(&1).unwrap();
-    first.0.remove(&Attribute::ReceivedAt);
-    first.0.remove(&Attribute::Occurrence);
+    first.0.remove(&ItemAttribute::ReceivedAt);
+    first.0.remove(&ItemAttribute::Occurrence);
     let again = event.claim(9000, 9000).unwrap();
     assert_eq!((again.occurrence, again.attempt), (1, claim.attempt + 1));
     event.complete(&again, 9000);
     let first = event.known.0.get_mut(&1).unwrap();
-    first.0.remove(&Attribute::ReceivedAt);
+    first.0.remove(&ItemAttribute::ReceivedAt);
     assert_eq!(event.publish(1000, 20_000), None);
     assert_eq!(event.publish(9000 + WINDOW, 20_000), None);
     assert_eq!(event.publish(9001 + WINDOW, 20_000), Some(2));
@@ -326,7 +329,7 @@ fn without_a_window_nothing_happens_twice() {
     let request = request(ME, 1_000_000, "a");
     let first = Occurrences([(1, item)].into());
     let next = first.after_refusal(1, &request).unwrap();
-    assert_eq!(next, Next::Answer(Err(Refusal::Duplicate)));
+    assert_eq!(next, AfterRefusal::Answer(Err(ClaimRefusal::Duplicate)));
 }
 
 #[test]
@@ -350,17 +353,17 @@ fn the_first_and_the_latest_occurrences_are_remembered() {
 
 #[test]
 fn names_of_attributes_are_read_as_they_are_written() {
-    for attribute in Attribute::ALL {
-        assert_eq!(Attribute::read(attribute.name()), Some((attribute, 1)));
+    for attribute in ItemAttribute::ALL {
+        assert_eq!(ItemAttribute::read(attribute.name()), Some((attribute, 1)));
         for occurrence in [1, 2, 17] {
-            let read = Attribute::read(&attribute.name_in(occurrence));
-            let shared = attribute == Attribute::ExpiresAt;
+            let read = ItemAttribute::read(&attribute.name_in(occurrence));
+            let shared = attribute == ItemAttribute::ExpiresAt;
             let expected = if shared { 1 } else { occurrence };
             assert_eq!(read, Some((attribute, expected)));
         }
     }
     for foreign in ["pk", "state_1", "state_x", "state_", "other_2", "parts"] {
-        assert_eq!(Attribute::read(foreign), None, "{foreign}");
+        assert_eq!(ItemAttribute::read(foreign), None, "{foreign}");
     }
 }
 

@@ -8,7 +8,7 @@ use metrique::writer::FormatExt as _;
 use metrique::writer::sink::FlushImmediatelyBuilder;
 use serde_json::Value;
 
-use shared::secrets::Stage;
+use shared::secrets::VersionStage;
 
 use super::*;
 use crate::fakes::{self, FakeSecret};
@@ -151,7 +151,7 @@ async fn what_is_refused_is_stored_nowhere() {
         (delivery(&too_large), 413),
         (delivery(&too_large_as_base64), 413),
     ];
-    let secret = FakeSecret::with(&[(Stage::Current, "right")]);
+    let secret = FakeSecret::with(&[(VersionStage::Current, "right")]);
     let mut ingest = fakes::ingest_with(secret.clone()).await;
     // Long enough after the start for an unknown value to be worth a reading.
     ingest.now = || Timestamp::from_second(31).unwrap();
@@ -173,8 +173,12 @@ async fn what_is_refused_is_stored_nowhere() {
 
 #[tokio::test]
 async fn while_the_secret_is_unknown_nobody_gets_in_and_nobody_is_called_wrong() {
-    let secret = FakeSecret::with(&[(Stage::Current, "right")]);
-    secret.hide(&[Stage::Current, Stage::Pending, Stage::Previous]);
+    let secret = FakeSecret::with(&[(VersionStage::Current, "right")]);
+    secret.hide(&[
+        VersionStage::Current,
+        VersionStage::Pending,
+        VersionStage::Previous,
+    ]);
     let ingest = fakes::ingest_with(secret).await;
     let response = ingest.handle(delivery(NEW_CALLOUT.as_bytes())).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -183,12 +187,12 @@ async fn while_the_secret_is_unknown_nobody_gets_in_and_nobody_is_called_wrong()
 
 #[tokio::test]
 async fn an_unknown_value_is_undecided_while_the_secret_cannot_be_read_and_is_counted() {
-    let secret = FakeSecret::with(&[(Stage::Current, "right")]);
+    let secret = FakeSecret::with(&[(VersionStage::Current, "right")]);
     let mut ingest = fakes::ingest_with(secret.clone()).await;
     let line = LastLine::default();
     ingest.metrics = line.sink();
     ingest.now = || Timestamp::from_second(31).unwrap();
-    secret.hide(&[Stage::Pending]);
+    secret.hide(&[VersionStage::Pending]);
     let body = NEW_CALLOUT.as_bytes();
     for (credentials, status, undecided) in [
         ("Bearer new", 503, 1),

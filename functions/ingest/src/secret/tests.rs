@@ -1,10 +1,10 @@
-use Stage::{Current, Pending, Previous};
 use Verdict::{Undecided, Valid, Wrong};
+use VersionStage::{Current, Pending, Previous};
 
 use super::*;
 use crate::fakes::{FakeSecret, webhook_header};
 
-const ALL: [Stage; 3] = [Current, Pending, Previous];
+const ALL: [VersionStage; 3] = [Current, Pending, Previous];
 
 fn second(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()

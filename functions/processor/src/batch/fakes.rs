@@ -6,18 +6,16 @@ use std::future::pending;
 use std::sync::Mutex;
 
 use aws_lambda_events::event::sqs::SqsMessage;
-use aws_sdk_sqs::error::{BuildError, SdkError};
+use aws_sdk_sqs::error::BuildError;
 use jiff::SignedDuration;
 use metrique::writer::sink::DevNullSink;
+use shared::aws::CallError;
 use shared::envelope::Origin;
-use shared::ledger::line::LineError;
-use shared::ledger::notes::{Note, Noted, NotesError};
-use shared::ledger::open::OpenCalloutsError;
+use shared::ledger::notes::{Note, NoteLookup};
 use shared::ledger::{
-    Claim, ClaimRequest, Item, LedgerError, LedgerKey, Occurrences, RULES, Refusal, Step,
+    Claim, ClaimRefusal, ClaimRequest, Item, LedgerError, LedgerKey, Occurrences, RULES, Transition,
 };
-use shared::quarantine::{Id, Quarantined};
-use shared::queue::QueueError;
+use shared::quarantine::{QuarantineId, Quarantined};
 use uuid::Uuid;
 
 use super::*;
@@ -159,7 +157,7 @@ impl Fakes {
         self.take(&ledger_key(key), &step).unwrap();
     }
 
-    fn grant(&self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, LedgerError> {
+    fn grant(&self, request: &ClaimRequest) -> Result<Result<Claim, ClaimRefusal>, LedgerError> {
         let mut items = self.items.lock().unwrap();
         Ok(items
             .entry(request.key.clone())
@@ -168,18 +166,17 @@ impl Fakes {
     }
 
     /// Takes a step that completes or releases.
-    fn take(&self, key: &LedgerKey, step: &Step) -> Result<(), LedgerError> {
+    fn take(&self, key: &LedgerKey, step: &Transition) -> Result<(), LedgerError> {
         let mut items = self.items.lock().unwrap();
         let item = items.get_mut(key).ok_or(LedgerError::Stale)?;
         *item = item.after(step).ok_or(LedgerError::Stale)?;
         Ok(())
     }
 
-    fn note_of(&self, id: &str, message: &str) -> Result<(), OpenCalloutsError> {
+    fn note_of(&self, id: &str, message: &str) -> Result<(), CallError> {
         let key = ledger_key(&format!("callout#{id}/{message}"));
         if self.fault(&key) == Some(LedgerFault::NoteFails) {
-            let malformed = OpenCalloutsError::Malformed { attribute: "pk" };
-            return Err(malformed);
+            return Err(told());
         }
         Ok(())
     }
@@ -197,8 +194,8 @@ pub fn ledger_key(key: &str) -> LedgerKey {
     }
 }
 
-fn told() -> NotesError {
-    BuildError::other("fails, as told").into()
+fn told() -> CallError {
+    CallError::not_built("fake", "Fail")(BuildError::other("fails, as told"))
 }
 
 pub fn key_of(detail: &serde_json::Value) -> String {
@@ -215,11 +212,13 @@ pub struct PutAside {
 }
 
 impl Services for Fakes {
-    async fn claim(&self, request: &ClaimRequest) -> Result<Result<Claim, Refusal>, LedgerError> {
+    async fn claim(
+        &self,
+        request: &ClaimRequest,
+    ) -> Result<Result<Claim, ClaimRefusal>, LedgerError> {
         match self.fault(&request.key) {
             Some(LedgerFault::ClaimFails) => {
-                let error = SdkError::construction_failure("fails, as told");
-                return Err(LedgerError::Call(Box::new(error)));
+                return Err(told().into());
             }
             Some(LedgerFault::ClaimPanics) => panic!("as told"),
             Some(LedgerFault::Stall(time)) => CLOCK.set(CLOCK.get() + time),
@@ -258,24 +257,24 @@ impl Services for Fakes {
         self.take(key, &step)
     }
 
-    async fn callout_opened(&self, id: &str, _at: Timestamp) -> Result<(), OpenCalloutsError> {
+    async fn callout_opened(&self, id: &str, _at: Timestamp) -> Result<(), CallError> {
         self.note_of(id, "NEW_CALLOUT")?;
         self.callouts.lock().unwrap().insert(format!("opened {id}"));
         Ok(())
     }
 
-    async fn callout_closed(&self, id: &str, _at: Timestamp) -> Result<(), OpenCalloutsError> {
+    async fn callout_closed(&self, id: &str, _at: Timestamp) -> Result<(), CallError> {
         self.note_of(id, "CALLOUT_CLOSED")?;
         self.callouts.lock().unwrap().insert(format!("closed {id}"));
         Ok(())
     }
 
-    async fn delivered(&self, at: Timestamp) -> Result<(), LineError> {
+    async fn delivered(&self, at: Timestamp) -> Result<(), CallError> {
         self.delivered.lock().unwrap().push(at);
         Ok(())
     }
 
-    async fn note(&self, note: &Note, expires_at: Timestamp) -> Result<(), NotesError> {
+    async fn note(&self, note: &Note, expires_at: Timestamp) -> Result<(), CallError> {
         if self.service_fault == Some(ServiceFault::NotingFails) {
             return Err(told());
         }
@@ -284,7 +283,7 @@ impl Services for Fakes {
         Ok(())
     }
 
-    async fn noted(&self, notes: &[Note]) -> Result<Noted, NotesError> {
+    async fn noted(&self, notes: &[Note]) -> Result<NoteLookup, CallError> {
         self.look_ups.lock().unwrap().push(notes.to_vec());
         match self.service_fault {
             Some(ServiceFault::LookUpFails) => return Err(told()),
@@ -334,10 +333,10 @@ impl Services for Fakes {
         results
     }
 
-    async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), QueueError> {
+    async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), CallError> {
         match self.service_fault {
             Some(ServiceFault::QuarantineFails) => {
-                return Err(BuildError::other("fails, as told").into());
+                return Err(told());
             }
             Some(ServiceFault::QuarantineHangs) => pending().await,
             _ => {}
@@ -345,8 +344,8 @@ impl Services for Fakes {
         let item = PutAside {
             reason: item.reason.to_owned(),
             id: match item.id {
-                Id::Delivery(id) => id.to_string(),
-                Id::Message(id) => id.to_owned(),
+                QuarantineId::Delivery(id) => id.to_string(),
+                QuarantineId::Message(id) => id.to_owned(),
             },
             body: String::from_utf8(item.body.to_vec()).unwrap(),
         };

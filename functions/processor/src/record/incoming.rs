@@ -9,7 +9,7 @@ use shared::catalogue::{Recurrence, recurrence};
 use shared::envelope::{Envelope, Origin};
 use shared::event::{Event, parse_payload, payload_digest};
 use shared::ledger::LedgerKey;
-use shared::quarantine::{Id, Quarantined};
+use shared::quarantine::{QuarantineId, Quarantined};
 
 use crate::queues::VisibilityChange;
 
@@ -93,7 +93,7 @@ impl Record {
     pub(crate) fn as_it_came<'a>(&'a self, reason: &'a str, now: Timestamp) -> Quarantined<'a> {
         Quarantined {
             reason,
-            id: Id::Message(&self.message_id),
+            id: QuarantineId::Message(&self.message_id),
             received_at: now,
             body: self.body.as_bytes(),
             conflict: None,
@@ -156,7 +156,7 @@ impl Unprocessable {
 fn payload_of<'a>(envelope: &'a Envelope, reason: &'a str) -> Quarantined<'a> {
     Quarantined {
         reason,
-        id: Id::Delivery(envelope.delivery_id),
+        id: QuarantineId::Delivery(envelope.delivery_id),
         received_at: envelope.received_at,
         body: envelope.payload.get().as_bytes(),
         conflict: None,

@@ -447,7 +447,7 @@ async fn a_value_that_is_stored_already_is_not_made_again() {
 
 fn reregister() -> Value {
     let request_id = Uuid::now_v7();
-    serde_json::to_value(reregister::Request::Reregister { request_id }).unwrap()
+    serde_json::to_value(reregister::ReregisterRequest::Reregister { request_id }).unwrap()
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use aws_sdk_lambda::primitives::Blob;
 use e2e::Local;
 use futures::future::{try_join, try_join_all};
 use serde_json::{Value, json};
-use shared::secrets::Stage;
+use shared::secrets::VersionStage;
 use stack::function_logs;
 use stack::processes;
 use stack::stack::Stack;
@@ -129,7 +129,7 @@ async fn end_rotation(stack: &Stack) -> Result<()> {
     let client = stack.account().secretsmanager();
     let described = client.describe_secret().secret_id(secret).send().await?;
     let versions = described.version_ids_to_stages.unwrap_or_default();
-    let stage = Stage::Pending.label();
+    let stage = VersionStage::Pending.label();
     let is_pending = |stages: &[String]| stages.iter().any(|its| its == stage);
     for (version, _) in versions.iter().filter(|(_, stages)| is_pending(stages)) {
         let update = client.update_secret_version_stage().secret_id(secret);

@@ -3,7 +3,8 @@
 use anyhow::{Context as _, Result, ensure};
 use e2e::Local;
 use serde_json::Value;
-use shared::ledger::open::{OpenCallout, OpenCallouts, SHARDS};
+use shared::ledger::SHARDS;
+use shared::ledger::open::{OpenCallout, OpenCallouts};
 use stack::aura::plan::{DeliveryFaults, Plan};
 use stack::aura::{Aura, Controller};
 use stack::consumers::{Consumers, Published};

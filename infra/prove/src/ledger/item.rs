@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use processor::outcome::RecordOutcome;
 use shared::envelope::Origin;
 use shared::ledger::{
-    self, Claim, ClaimRequest, LedgerKey, Next, Occurrences, Refusal, State, Step,
+    self, AfterRefusal, Claim, ClaimRefusal, ClaimRequest, LedgerKey, Occurrences, State,
+    Transition,
 };
 use uuid::Uuid;
 
@@ -144,13 +145,13 @@ impl Ledger {
                     .as_ref()
                     .and_then(|item| item.0.get(&call.occurrence))
                 {
-                    Some(claimed) => claimed.claim().map(|claim| Next::Answer(Ok(claim))),
+                    Some(claimed) => claimed.claim().map(|claim| AfterRefusal::Answer(Ok(claim))),
                     None => before.after_refusal(call.occurrence, &request),
                 };
                 let answer = match next {
-                    Ok(Next::Answer(Ok(claim))) => Answer::Granted(claim),
-                    Ok(Next::Answer(Err(refusal))) => Answer::Refused(outcome(&refusal)),
-                    Ok(Next::Claim(occurrence)) => Answer::Other(occurrence),
+                    Ok(AfterRefusal::Answer(Ok(claim))) => Answer::Granted(claim),
+                    Ok(AfterRefusal::Answer(Err(refusal))) => Answer::Refused(outcome(&refusal)),
+                    Ok(AfterRefusal::Claim(occurrence)) => Answer::Other(occurrence),
                     Err(_malformed) => Answer::Refused(RecordOutcome::Failed),
                 };
                 (changed, answer)
@@ -190,7 +191,7 @@ impl Ledger {
         }
     }
 
-    fn step(&self, mut step: Step) -> Step {
+    fn step(&self, mut step: Transition) -> Transition {
         for (operand, value) in &self.design.given {
             step.values.entry(*operand).or_insert_with(|| value.clone());
         }
@@ -231,11 +232,11 @@ fn of(state: &State) -> Claim {
     }
 }
 
-fn outcome(refusal: &Refusal) -> RecordOutcome {
+fn outcome(refusal: &ClaimRefusal) -> RecordOutcome {
     match refusal {
-        Refusal::Duplicate => RecordOutcome::Duplicate,
-        Refusal::Conflict { .. } => RecordOutcome::Conflict,
-        Refusal::Held { lease_until } => RecordOutcome::Held {
+        ClaimRefusal::Duplicate => RecordOutcome::Duplicate,
+        ClaimRefusal::Conflict { .. } => RecordOutcome::Conflict,
+        ClaimRefusal::Held { lease_until } => RecordOutcome::Held {
             lease_until: *lease_until,
         },
     }

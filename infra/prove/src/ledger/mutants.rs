@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use processor::outcome::RecordOutcome;
-use shared::ledger::{Attribute, Change, Operand, RULES, Rule, Rules, Test, Value};
+use shared::ledger::{Condition, Effect, ItemAttribute, Operand, RULES, Rule, Rules, Value};
 
 use crate::ledger::bounds::Scenario;
 use crate::ledger::design::{Design, days};
@@ -27,11 +27,12 @@ pub struct Mutant {
     pub violates: Option<&'static str>,
 }
 
-const CLAIMED: Test = Test::Equal(Attribute::State, Operand::Claimed);
-const OWNER: Test = Test::Equal(Attribute::Owner, Operand::Its(Attribute::Owner));
-const ATTEMPT: Test = Test::Equal(Attribute::Attempt, Operand::Its(Attribute::Attempt));
-const ABSENT: Test = Test::Missing(Attribute::State);
-const RUN_OUT: Test = Test::AtMost(Attribute::LeaseUntil, Operand::Now);
+const CLAIMED: Condition = Condition::Equal(ItemAttribute::State, Operand::Claimed);
+const OWNER: Condition = Condition::Equal(ItemAttribute::Owner, Operand::Its(ItemAttribute::Owner));
+const ATTEMPT: Condition =
+    Condition::Equal(ItemAttribute::Attempt, Operand::Its(ItemAttribute::Attempt));
+const ABSENT: Condition = Condition::Missing(ItemAttribute::State);
+const RUN_OUT: Condition = Condition::AtMost(ItemAttribute::LeaseUntil, Operand::Now);
 
 /// The fence is out: no completion and no release asks whose the claim is.
 #[must_use]
@@ -68,7 +69,7 @@ fn wrong_rules() -> Vec<Mutant> {
             Scenario::ANY_TWO,
             GRANTED_ONCE,
             Design {
-                given: vec![(Operand::Its(Attribute::LeaseUntil), Value::Number(0))],
+                given: vec![(Operand::Its(ItemAttribute::LeaseUntil), Value::Number(0))],
                 ..with_release(Rule {
                     then: &[SET_LEASE],
                     ..RULES.release
@@ -126,7 +127,7 @@ fn wrong_rules() -> Vec<Mutant> {
             Scenario::ANY_TWO,
             ATTEMPTS_COUNT,
             Design {
-                given: vec![(Operand::Its(Attribute::Attempt), Value::Number(1))],
+                given: vec![(Operand::Its(ItemAttribute::Attempt), Value::Number(1))],
                 ..with_claim(CLAIM_UNCOUNTED)
             },
         ),
@@ -232,7 +233,10 @@ fn second_lines() -> Vec<Mutant> {
     ]
 }
 
-const SET_LEASE: Change = Change::Set(Attribute::LeaseUntil, Operand::Its(Attribute::LeaseUntil));
+const SET_LEASE: Effect = Effect::Set(
+    ItemAttribute::LeaseUntil,
+    Operand::Its(ItemAttribute::LeaseUntil),
+);
 
 const CLAIM_BY_LEASE: Rule = Rule {
     when: &[&[ABSENT], &[RUN_OUT]],
@@ -241,8 +245,8 @@ const CLAIM_BY_LEASE: Rule = Rule {
 
 const COMPLETE_WITH_LEASE: Rule = Rule {
     then: &[
-        Change::Set(Attribute::State, Operand::Published),
-        Change::Set(Attribute::PublishedAt, Operand::Now),
+        Effect::Set(ItemAttribute::State, Operand::Published),
+        Effect::Set(ItemAttribute::PublishedAt, Operand::Now),
     ],
     ..RULES.complete
 };
@@ -250,12 +254,15 @@ const COMPLETE_WITH_LEASE: Rule = Rule {
 /// Sets the attempt to what it is given, instead of counting it up.
 const CLAIM_UNCOUNTED: Rule = Rule {
     then: &[
-        Change::Set(Attribute::State, Operand::Claimed),
-        Change::Set(Attribute::Owner, Operand::Its(Attribute::Owner)),
+        Effect::Set(ItemAttribute::State, Operand::Claimed),
+        Effect::Set(ItemAttribute::Owner, Operand::Its(ItemAttribute::Owner)),
         SET_LEASE,
-        Change::Set(Attribute::Digest, Operand::Its(Attribute::Digest)),
-        Change::Set(Attribute::ExpiresAt, Operand::Its(Attribute::ExpiresAt)),
-        Change::Set(Attribute::Attempt, Operand::Its(Attribute::Attempt)),
+        Effect::Set(ItemAttribute::Digest, Operand::Its(ItemAttribute::Digest)),
+        Effect::Set(
+            ItemAttribute::ExpiresAt,
+            Operand::Its(ItemAttribute::ExpiresAt),
+        ),
+        Effect::Set(ItemAttribute::Attempt, Operand::Its(ItemAttribute::Attempt)),
     ],
     ..RULES.claim
 };
@@ -303,7 +310,7 @@ fn with_release(release: Rule) -> Design {
 }
 
 /// Completions and releases ask for that.
-fn with_fence(when: &'static [&'static [Test]]) -> Design {
+fn with_fence(when: &'static [&'static [Condition]]) -> Design {
     with_rules(Rules {
         complete: Rule {
             when,

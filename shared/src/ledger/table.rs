@@ -1,26 +1,48 @@
-//! The ledger in DynamoDB: each step is one conditional update, whose expressions are written
+//! The ledger in DynamoDB: each transition is one conditional update, whose expressions are written
 //! from [`RULES`].
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::query::QueryError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
     AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure as OnRefusal,
 };
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 
 use super::expression::Expressions;
 use super::{
-    Attribute, Claim, ClaimRequest, Item, LedgerKey, Malformed, Next, Occurrences, RULES, Refusal,
-    Step, Value, is_published_under,
+    AfterRefusal, Claim, ClaimRefusal, ClaimRequest, Item, ItemAttribute, LedgerKey, Malformed,
+    Occurrences, RULES, Transition, Value, is_published_under,
 };
-use crate::aws;
+use crate::aws::CallError;
 
-/// A step that changed nothing, as far as we know.
+/// An item as DynamoDB's SDK has it, or its key.
+pub(super) type Attributes = HashMap<String, AttributeValue>;
+
+/// How many partition keys the items that aren't events are spread over, each kind by itself: a burst
+/// of them doesn't fall on one partition of DynamoDB.
+pub const SHARDS: u8 = 8;
+
+/// The shard, below [`SHARDS`], of what has this id.
+pub(super) fn shard_of(id: &str) -> u8 {
+    let digest: [u8; 32] = Sha256::digest(id).into();
+    let [first, ..] = digest;
+    first % SHARDS
+}
+
+/// The key of an item.
+pub(super) fn key_of(partition: String, sort: &str) -> Attributes {
+    Attributes::from([
+        ("pk".to_owned(), AttributeValue::S(partition)),
+        ("sk".to_owned(), AttributeValue::S(sort.to_owned())),
+    ])
+}
+
+/// A transition that changed nothing, as far as we know.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The claim is no longer ours: its lease ran out and somebody else holds the event.
@@ -30,16 +52,13 @@ pub enum LedgerError {
     #[error("ledger: {0}")]
     Malformed(#[from] Malformed),
     /// The call failed.
-    #[error("ledger: {}", aws::describe(.0))]
-    Call(#[from] Box<SdkError<UpdateItemError>>),
-    /// A timeline could not be read.
-    #[error("ledger: {}", aws::describe(.0))]
-    Query(#[from] Box<SdkError<QueryError>>),
+    #[error(transparent)]
+    Call(#[from] CallError),
 }
 
 /// The ledger table.
 #[derive(Debug)]
-pub struct DynamoLedger {
+pub struct EventLedger {
     client: Client,
     table: String,
     claim: Expressions,
@@ -47,7 +66,7 @@ pub struct DynamoLedger {
     release: Expressions,
 }
 
-impl DynamoLedger {
+impl EventLedger {
     /// The ledger in `table`.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
@@ -60,23 +79,22 @@ impl DynamoLedger {
         }
     }
 
-    /// One step as one call: it says what it did, or what refused it.
+    /// One transition as one call: it says what it did, or what refused it.
     fn update(
         &self,
         key: &LedgerKey,
         expressions: &Expressions,
-        step: &Step,
+        transition: &Transition,
         forgotten: Option<u32>,
     ) -> UpdateItemFluentBuilder {
         let update = self
             .client
             .update_item()
             .table_name(&self.table)
-            .key("pk", AttributeValue::S(key.partition.clone()))
-            .key("sk", AttributeValue::S(key.sort.clone()))
+            .set_key(Some(key_of(key.partition.clone(), &key.sort)))
             .return_values(ReturnValue::UpdatedNew)
             .return_values_on_condition_check_failure(OnRefusal::AllOld);
-        expressions.with_step(update, step, forgotten)
+        expressions.with_transition(update, transition, forgotten)
     }
 
     /// Claims an event, by one call; one that happened before may take a second one.
@@ -88,11 +106,11 @@ impl DynamoLedger {
     pub async fn claim(
         &self,
         request: &ClaimRequest,
-    ) -> Result<Result<Claim, Refusal>, LedgerError> {
+    ) -> Result<Result<Claim, ClaimRefusal>, LedgerError> {
         let (mut occurrence, mut forgotten) = (1, None);
         loop {
-            let step = RULES.claim(request, occurrence);
-            let update = self.update(&request.key, &self.claim, &step, forgotten);
+            let transition = RULES.claim(request, occurrence);
+            let update = self.update(&request.key, &self.claim, &transition, forgotten);
             let error = match update.send().await {
                 Ok(granted) => {
                     let mut granted = read(&granted.attributes.unwrap_or_default());
@@ -103,8 +121,8 @@ impl DynamoLedger {
             };
             let occurrences = refusing(error)?;
             match occurrences.after_refusal(occurrence, request)? {
-                Next::Answer(answer) => return Ok(answer),
-                Next::Claim(next) => {
+                AfterRefusal::Answer(answer) => return Ok(answer),
+                AfterRefusal::Claim(next) => {
                     (occurrence, forgotten) = (next, occurrences.to_forget(next));
                 }
             }
@@ -123,8 +141,8 @@ impl DynamoLedger {
         bus_event_id: &str,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        let step = RULES.complete(claim, bus_event_id, now);
-        let update = self.update(key, &self.complete, &step, None);
+        let transition = RULES.complete(claim, bus_event_id, now);
+        let update = self.update(key, &self.complete, &transition, None);
         match update.send().await {
             Ok(_) => Ok(()),
             Err(error) => match refusing(error)?.0.get(&claim.occurrence) {
@@ -145,8 +163,8 @@ impl DynamoLedger {
         claim: &Claim,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        let step = RULES.release(claim, now);
-        let update = self.update(key, &self.release, &step, None);
+        let transition = RULES.release(claim, now);
+        let update = self.update(key, &self.release, &transition, None);
         match update.send().await {
             Ok(_) => Ok(()),
             Err(error) => refusing(error).and(Err(LedgerError::Stale)),
@@ -170,7 +188,8 @@ impl DynamoLedger {
             .items()
             .send();
         let mut timeline = Vec::new();
-        while let Some(mut item) = items.next().await.transpose().map_err(Box::new)? {
+        let failed = || CallError::of("ledger", "Query");
+        while let Some(mut item) = items.next().await.transpose().map_err(failed())? {
             if let Some(AttributeValue::S(sort)) = item.remove("sk") {
                 let partition = partition.to_owned();
                 let key = LedgerKey { partition, sort };
@@ -182,21 +201,21 @@ impl DynamoLedger {
     }
 }
 
-/// The event whose state refused a step; without occurrences if there is no item, as after its
+/// The event whose state refused a transition; without occurrences if there is no item, as after its
 /// expiry.
 fn refusing(error: SdkError<UpdateItemError>) -> Result<Occurrences, LedgerError> {
     match error.as_service_error() {
         Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-            Ok(read(refused.item.as_ref().unwrap_or(&HashMap::new())))
+            Ok(read(refused.item.as_ref().unwrap_or(&Attributes::new())))
         }
-        _ => Err(Box::new(error).into()),
+        _ => Err(CallError::of("ledger", "UpdateItem")(error).into()),
     }
 }
 
 /// The attributes that the ledger knows, as they stand there.
-fn read(attributes: &HashMap<String, AttributeValue>) -> Occurrences {
+fn read(attributes: &Attributes) -> Occurrences {
     let read = |(name, value): (&String, &AttributeValue)| {
-        let (attribute, occurrence) = Attribute::read(name)?;
+        let (attribute, occurrence) = ItemAttribute::read(name)?;
         let value = match value {
             AttributeValue::S(text) => Value::Text(text.clone()),
             AttributeValue::N(number) => Value::Number(number.parse().ok()?),
@@ -210,6 +229,6 @@ fn read(attributes: &HashMap<String, AttributeValue>) -> Occurrences {
         item.0.insert(attribute, value);
     }
     let first = occurrences.0.get(&1);
-    let expiry = first.and_then(|item| item.0.get(&Attribute::ExpiresAt).cloned());
+    let expiry = first.and_then(|item| item.0.get(&ItemAttribute::ExpiresAt).cloned());
     occurrences.expiring(expiry.as_ref())
 }

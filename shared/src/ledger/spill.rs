@@ -22,59 +22,29 @@
 //!
 //! Nothing expires: an item is the only copy of a delivery until it is sent and removed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::{BuildError, SdkError};
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::query::QueryError;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 
-use crate::aws;
-use crate::queue::{Attribute, Destination, Message, Outgoing};
-
-/// How many partition keys the spill is spread over.
-pub const SHARDS: u8 = 8;
+use super::Malformed;
+use super::table::{Attributes, key_of, shard_of};
+use crate::aws::CallError;
+use crate::queue::{Destination, Message, MessageAttribute, Outgoing};
 
 /// Largest part of a body in one item, in bytes. DynamoDB takes 400 KB with everything; a group
 /// id, a deduplication id and the attributes of a quarantined delivery are less than the rest.
 const MAX_PART_BYTES: usize = 390_000;
+
+/// Changes all items that it names, or none.
+const TRANSACTION: &str = "TransactWriteItems";
 
 /// The spill in the ledger table.
 #[derive(Debug, Clone)]
 pub struct Spill {
     client: Client,
     table: String,
-}
-
-/// A call to the spill that failed.
-#[derive(Debug, thiserror::Error)]
-pub enum SpillError {
-    /// The call can't be built.
-    #[error("spill: the call can't be built")]
-    Build(#[from] BuildError),
-    /// DynamoDB didn't confirm an item. It may have it all the same, if only the answer was lost.
-    #[error("spill: {}", aws::describe(.0))]
-    Put(#[from] Box<SdkError<PutItemError>>),
-    /// DynamoDB didn't confirm that an item is removed.
-    #[error("spill: {}", aws::describe(.0))]
-    Delete(#[from] Box<SdkError<DeleteItemError>>),
-    /// Likewise of several items, which it changes together or not at all.
-    #[error("spill: {}", aws::describe(.0))]
-    Change(#[from] Box<SdkError<TransactWriteItemsError>>),
-    /// DynamoDB didn't answer a query.
-    #[error("spill: {}", aws::describe(.0))]
-    Query(#[from] Box<SdkError<QueryError>>),
-    /// An item is there but not as this version writes it.
-    #[error("spill: item not understood: attribute {attribute}")]
-    Malformed {
-        /// The attribute that is missing or has another type.
-        attribute: &'static str,
-    },
 }
 
 impl Spill {
@@ -89,8 +59,8 @@ impl Spill {
     /// # Errors
     ///
     /// DynamoDB has not confirmed it.
-    pub async fn put(&self, delivery: &Outgoing) -> Result<(), SpillError> {
-        match <[Item; 1]>::try_from(items_of(delivery)) {
+    pub async fn put(&self, delivery: &Outgoing) -> Result<(), CallError> {
+        match <[Attributes; 1]>::try_from(items_of(delivery)) {
             Ok([item]) => self.put_item(item).await,
             Err(items) => self.put_items(items).await,
         }
@@ -98,23 +68,29 @@ impl Spill {
 
     /// Not a transaction of one: that costs twice as much, and the SDK doesn't retry one that was
     /// throttled.
-    async fn put_item(&self, item: Item) -> Result<(), SpillError> {
+    async fn put_item(&self, item: Attributes) -> Result<(), CallError> {
         let call = self.client.put_item().table_name(&self.table);
-        call.set_item(Some(item)).send().await.map_err(Box::new)?;
+        let answer = call.set_item(Some(item)).send().await;
+        answer.map_err(CallError::of("spill", "PutItem"))?;
         Ok(())
     }
 
-    async fn put_items(&self, items: Vec<Item>) -> Result<(), SpillError> {
+    async fn put_items(&self, items: Vec<Attributes>) -> Result<(), CallError> {
         let mut call = self.client.transact_write_items();
         for item in items {
             let put = Put::builder().table_name(&self.table).set_item(Some(item));
-            call = call.transact_items(TransactWriteItem::builder().put(put.build()?).build());
+            let put = put
+                .build()
+                .map_err(CallError::not_built("spill", TRANSACTION))?;
+            call = call.transact_items(TransactWriteItem::builder().put(put).build());
         }
-        call.send().await.map_err(Box::new)?;
+        call.send()
+            .await
+            .map_err(CallError::of("spill", TRANSACTION))?;
         Ok(())
     }
 
-    /// Up to `limit` deliveries of one shard (below [`SHARDS`]), oldest first, that stand behind
+    /// Up to `limit` deliveries of one shard (below [`SHARDS`](super::SHARDS)), oldest first, that stand behind
     /// `after`, which a delivery of an earlier page says of itself. One that can't be read hides no
     /// other.
     ///
@@ -124,9 +100,9 @@ impl Spill {
     pub async fn page(
         &self,
         shard: u8,
-        after: Option<&Place>,
+        after: Option<&SpillPosition>,
         limit: usize,
-    ) -> Result<Vec<Spilled>, SpillError> {
+    ) -> Result<Vec<Spilled>, CallError> {
         let after = after.map_or("", |place| place.0.as_str());
         let mut items = self
             .client
@@ -140,14 +116,15 @@ impl Spill {
             .into_paginator()
             .items()
             .send();
+        let failed = || CallError::of("spill", "Query");
         let mut found = Vec::new();
-        let mut next = items.next().await.transpose().map_err(Box::new)?;
+        let mut next = items.next().await.transpose().map_err(failed())?;
         while let Some(head) = next.take().filter(|_| found.len() < limit) {
             let mut parts = Vec::new();
-            next = items.next().await.transpose().map_err(Box::new)?;
+            next = items.next().await.transpose().map_err(failed())?;
             while let Some(part) = next.take_if(|item| is_part_of(item, &head, parts.len() + 1)) {
                 parts.push(part);
-                next = items.next().await.transpose().map_err(Box::new)?;
+                next = items.next().await.transpose().map_err(failed())?;
             }
             found.push(Spilled::read(&head, &parts));
         }
@@ -159,7 +136,7 @@ impl Spill {
     /// # Errors
     ///
     /// DynamoDB has not confirmed it.
-    pub async fn remove(&self, delivery: &Outgoing) -> Result<(), SpillError> {
+    pub async fn remove(&self, delivery: &Outgoing) -> Result<(), CallError> {
         match parts(&delivery.message.body).len() {
             1 => self.remove_item(key(delivery, 0)).await,
             _ => self.remove_items(delivery).await,
@@ -167,22 +144,26 @@ impl Spill {
     }
 
     /// Not a transaction of one; see [`Self::put_item`].
-    async fn remove_item(&self, key: Item) -> Result<(), SpillError> {
+    async fn remove_item(&self, key: Attributes) -> Result<(), CallError> {
         let call = self.client.delete_item().table_name(&self.table);
-        call.set_key(Some(key)).send().await.map_err(Box::new)?;
+        let answer = call.set_key(Some(key)).send().await;
+        answer.map_err(CallError::of("spill", "DeleteItem"))?;
         Ok(())
     }
 
-    async fn remove_items(&self, delivery: &Outgoing) -> Result<(), SpillError> {
+    async fn remove_items(&self, delivery: &Outgoing) -> Result<(), CallError> {
         let mut call = self.client.transact_write_items();
         for part in 0..parts(&delivery.message.body).len() {
             let delete = Delete::builder()
                 .table_name(&self.table)
                 .set_key(Some(key(delivery, part)))
-                .build()?;
+                .build()
+                .map_err(CallError::not_built("spill", TRANSACTION))?;
             call = call.transact_items(TransactWriteItem::builder().delete(delete).build());
         }
-        call.send().await.map_err(Box::new)?;
+        call.send()
+            .await
+            .map_err(CallError::of("spill", TRANSACTION))?;
         Ok(())
     }
 }
@@ -197,16 +178,16 @@ pub enum Spilled {
         /// Its sort key.
         sort_key: String,
         /// What is wrong with it.
-        error: SpillError,
+        error: Malformed,
     },
 }
 
 /// Where in a shard something stands.
 #[derive(Debug, Clone)]
-pub struct Place(String);
+pub struct SpillPosition(String);
 
 impl Spilled {
-    fn read(head: &Item, parts: &[Item]) -> Self {
+    fn read(head: &Attributes, parts: &[Attributes]) -> Self {
         match read_whole(head, parts) {
             Ok(delivery) => Self::Delivery(delivery),
             Err(error) => Self::Unreadable {
@@ -218,8 +199,8 @@ impl Spilled {
 
     /// Where it stands, its last part included.
     #[must_use]
-    pub fn place(&self) -> Place {
-        Place(match self {
+    pub fn place(&self) -> SpillPosition {
+        SpillPosition(match self {
             // Its parts have a slash behind the id, which comes before a zero.
             Self::Delivery(delivery) => format!("{}0", delivery.delivery_id),
             Self::Unreadable { sort_key, .. } => sort_key.clone(),
@@ -238,18 +219,16 @@ impl Spilled {
     }
 }
 
-type Item = HashMap<String, AttributeValue>;
-
 /// Whether an item holds that part of the delivery whose first part is `head`.
-fn is_part_of(item: &Item, head: &Item, number: usize) -> bool {
+fn is_part_of(item: &Attributes, head: &Attributes, number: usize) -> bool {
     let head = text_of(head, "sk").unwrap_or_default();
     text_of(item, "sk").is_ok_and(|key| key == sort_key(head, number))
 }
 
-fn read_whole(head: &Item, parts: &[Item]) -> Result<Outgoing, SpillError> {
+fn read_whole(head: &Attributes, parts: &[Attributes]) -> Result<Outgoing, Malformed> {
     let mut body = text_of(head, "body")?.to_owned();
     if parts_of(head)? != parts.len() + 1 {
-        return Err(malformed("parts"));
+        return Err(Malformed("parts"));
     }
     for part in parts {
         body.push_str(text_of(part, "body")?);
@@ -261,20 +240,10 @@ fn partition(shard: u8) -> String {
     format!("spill/{shard}")
 }
 
-/// A message group's shard.
-fn shard_of(group_id: &str) -> u8 {
-    let digest: [u8; 32] = Sha256::digest(group_id).into();
-    let [first, ..] = digest;
-    first % SHARDS
-}
-
-fn key(delivery: &Outgoing, part: usize) -> Item {
+fn key(delivery: &Outgoing, part: usize) -> Attributes {
     let shard = shard_of(&delivery.message.group_id);
     let sort = sort_key(&delivery.delivery_id.to_string(), part);
-    Item::from([
-        ("pk".to_owned(), text(partition(shard))),
-        ("sk".to_owned(), text(sort)),
-    ])
+    key_of(partition(shard), &sort)
 }
 
 fn sort_key(delivery_id: &str, part: usize) -> String {
@@ -298,7 +267,7 @@ fn parts(body: &str) -> Vec<&str> {
     parts
 }
 
-fn items_of(delivery: &Outgoing) -> Vec<Item> {
+fn items_of(delivery: &Outgoing) -> Vec<Attributes> {
     let Outgoing {
         destination,
         message,
@@ -320,8 +289,8 @@ fn items_of(delivery: &Outgoing) -> Vec<Item> {
 }
 
 /// All of a message but its body.
-fn envelope_of(message: &Message) -> Item {
-    let mut item = Item::new();
+fn envelope_of(message: &Message) -> Attributes {
+    let mut item = Attributes::new();
     item.insert("groupId".to_owned(), text(&message.group_id));
     item.insert(
         "deduplicationId".to_owned(),
@@ -329,8 +298,8 @@ fn envelope_of(message: &Message) -> Item {
     );
     let attributes = message.attributes.iter().map(|(name, value)| {
         let value = match value {
-            Attribute::Text(value) => text(value),
-            Attribute::Number(value) => AttributeValue::N(value.clone()),
+            MessageAttribute::Text(value) => text(value),
+            MessageAttribute::Number(value) => AttributeValue::N(value.clone()),
         };
         (name.clone(), value)
     });
@@ -341,13 +310,13 @@ fn envelope_of(message: &Message) -> Item {
     item
 }
 
-fn read(head: &Item, body: String) -> Result<Outgoing, SpillError> {
+fn read(head: &Attributes, body: String) -> Result<Outgoing, Malformed> {
     Ok(Outgoing {
-        delivery_id: text_of(head, "sk")?.parse().map_err(|_| malformed("sk"))?,
+        delivery_id: text_of(head, "sk")?.parse().map_err(|_| Malformed("sk"))?,
         destination: match text_of(head, "destination")? {
             "ingest" => Destination::Ingest,
             "quarantine" => Destination::Quarantine,
-            _ => return Err(malformed("destination")),
+            _ => return Err(Malformed("destination")),
         },
         message: Message {
             body,
@@ -358,39 +327,35 @@ fn read(head: &Item, body: String) -> Result<Outgoing, SpillError> {
     })
 }
 
-fn attributes_of(head: &Item) -> Result<BTreeMap<String, Attribute>, SpillError> {
+fn attributes_of(head: &Attributes) -> Result<BTreeMap<String, MessageAttribute>, Malformed> {
     let attributes = head
         .get("attributes")
         .and_then(|value| value.as_m().ok())
-        .ok_or(malformed("attributes"))?;
+        .ok_or(Malformed("attributes"))?;
     attributes
         .iter()
         .map(|(name, value)| {
             let value = match value {
-                AttributeValue::S(value) => Attribute::Text(value.clone()),
-                AttributeValue::N(value) => Attribute::Number(value.clone()),
-                _ => return Err(malformed("attributes")),
+                AttributeValue::S(value) => MessageAttribute::Text(value.clone()),
+                AttributeValue::N(value) => MessageAttribute::Number(value.clone()),
+                _ => return Err(Malformed("attributes")),
             };
             Ok((name.clone(), value))
         })
         .collect()
 }
 
-fn parts_of(head: &Item) -> Result<usize, SpillError> {
+fn parts_of(head: &Attributes) -> Result<usize, Malformed> {
     head.get("parts")
         .and_then(|value| value.as_n().ok()?.parse().ok())
-        .ok_or(malformed("parts"))
+        .ok_or(Malformed("parts"))
 }
 
-fn text_of<'a>(item: &'a Item, attribute: &'static str) -> Result<&'a str, SpillError> {
+fn text_of<'a>(item: &'a Attributes, attribute: &'static str) -> Result<&'a str, Malformed> {
     item.get(attribute)
         .and_then(|value| value.as_s().ok())
         .map(String::as_str)
-        .ok_or(malformed(attribute))
-}
-
-fn malformed(attribute: &'static str) -> SpillError {
-    SpillError::Malformed { attribute }
+        .ok_or(Malformed(attribute))
 }
 
 fn text(value: impl Into<String>) -> AttributeValue {
@@ -411,7 +376,7 @@ mod tests {
                 body,
                 group_id: "callout#5003".into(),
                 deduplication_id: "id".into(),
-                attributes: BTreeMap::from([("size".into(), Attribute::Number("7".into()))]),
+                attributes: BTreeMap::from([("size".into(), MessageAttribute::Number("7".into()))]),
             },
         }
     }

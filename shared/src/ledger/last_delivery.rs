@@ -4,39 +4,27 @@
 //! the reconciler or the registrar puts on the queue is no delivery of AURA's.
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::get_item::GetItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
-use crate::aws;
+use super::table::key_of;
+use crate::aws::CallError;
 
 /// Its partition and its sort key.
 const KEY: &str = "line";
 /// Its attribute.
 const DELIVERED_AT: &str = "deliveredAt";
 
-/// The line's item in the ledger table.
+/// When AURA's last delivery arrived, in the ledger table.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub struct LastDelivery {
     client: Client,
     table: String,
 }
 
-/// A call about the line that failed.
-#[derive(Debug, thiserror::Error)]
-pub enum LineError {
-    /// The item was not written, as far as we know.
-    #[error("line: {}", aws::describe(.0))]
-    Update(#[from] Box<SdkError<UpdateItemError>>),
-    /// It can't be read.
-    #[error("line: {}", aws::describe(.0))]
-    Get(#[from] Box<SdkError<GetItemError>>),
-}
-
-impl Line {
-    /// The line in the ledger table of that name.
+impl LastDelivery {
+    /// The item in the ledger table of that name.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
@@ -47,13 +35,12 @@ impl Line {
     /// # Errors
     ///
     /// DynamoDB has not confirmed it.
-    pub async fn delivered(&self, at: Timestamp) -> Result<(), LineError> {
+    pub async fn delivered(&self, at: Timestamp) -> Result<(), CallError> {
         let answer = self
             .client
             .update_item()
             .table_name(&self.table)
-            .key("pk", AttributeValue::S(KEY.to_owned()))
-            .key("sk", AttributeValue::S(KEY.to_owned()))
+            .set_key(Some(key_of(KEY.to_owned(), KEY)))
             .condition_expression("attribute_not_exists(pk) OR deliveredAt < :at")
             .update_expression("SET deliveredAt = :at")
             .expression_attribute_values(":at", AttributeValue::N(at.as_millisecond().to_string()))
@@ -63,7 +50,7 @@ impl Line {
             Ok(_) => Ok(()),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(()),
-                _ => Err(Box::new(error).into()),
+                _ => Err(CallError::of(KEY, "UpdateItem")(error)),
             },
         }
     }
@@ -73,17 +60,16 @@ impl Line {
     /// # Errors
     ///
     /// DynamoDB doesn't answer.
-    pub async fn last(&self) -> Result<Option<Timestamp>, LineError> {
+    pub async fn last(&self) -> Result<Option<Timestamp>, CallError> {
         let answer = self
             .client
             .get_item()
             .table_name(&self.table)
-            .key("pk", AttributeValue::S(KEY.to_owned()))
-            .key("sk", AttributeValue::S(KEY.to_owned()))
+            .set_key(Some(key_of(KEY.to_owned(), KEY)))
             .consistent_read(true)
             .send()
             .await
-            .map_err(Box::new)?;
+            .map_err(CallError::of(KEY, "GetItem"))?;
         Ok((|| {
             let at = answer.item?.remove(DELIVERED_AT)?;
             Timestamp::from_millisecond(at.as_n().ok()?.parse().ok()?).ok()
