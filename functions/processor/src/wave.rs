@@ -4,8 +4,8 @@
 
 use std::panic::AssertUnwindSafe;
 
-use futures::FutureExt as _;
-use futures::future::join_all;
+use futures::stream::FuturesOrdered;
+use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 
 use crate::bus::{BusEntry, BusError};
@@ -32,7 +32,7 @@ pub(crate) async fn process<S: Services>(
         return vec![RecordOutcome::Postponed; records.len()];
     };
     let claim = |record| processor.claim(record, drills, schedule);
-    let claims = join_all(records.iter().map(claim)).await;
+    let claims = side_by_side(records.iter().map(claim)).await;
     let entries: Vec<_> = claims
         .iter()
         .flatten()
@@ -49,7 +49,14 @@ pub(crate) async fn process<S: Services>(
             }
         }
     });
-    join_all(ends).await
+    side_by_side(ends).await
+}
+
+/// Waits for all futures and returns their results in the same order. Each is polled only when it
+/// can go on.
+async fn side_by_side<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let futures: FuturesOrdered<_> = futures.collect();
+    futures.collect().await
 }
 
 /// Publishes an event that the bus will never take as it is without its payload, and ends its
