@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use anyhow::{Context as _, Result};
+use aura_sim::client::{Controller, Day, Delivery};
 use e2e::Local;
 use serde_json::{Value, json};
-use stack::aura::{Controller, Day, Delivery};
 use stack::consumers::{Consumers, Published};
 use stack::contract;
 use stack::ledger;

@@ -5,13 +5,13 @@ pub mod trial;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use aura_sim::client::Controller::{Acknowledge, Arrive, Close, Complete};
+use aura_sim::client::{Fault, FaultyAnswer, Reply, TOKEN};
 use serde_json::{Value, json};
 use shared::envelope::Origin;
 use shared::ledger::spill::Spill;
 use shared::ledger::{Claim, ClaimRequest, EventLedger, LedgerKey};
 use shared::queue::{Destination, Message, Outgoing};
-use stack::aura::Controller::{Acknowledge, Arrive, Close, Complete};
-use stack::aura::faults::{Fault, FaultyAnswer, Reply, TOKEN};
 use stack::processes;
 use stack::reconciler::Run;
 use stack::system::Leftovers;
@@ -678,7 +678,13 @@ async fn a_webhook_that_was_replaced_is_noticed_within_three_runs_and_healed() -
 
     let url = trial.stack().output("WebhookUrl")?.to_owned();
     let healed = async {
-        while trial.aura.registration().await?["current"]["url"] != url {
+        while trial
+            .aura
+            .registration()
+            .await?
+            .current
+            .is_none_or(|its| its.url != url)
+        {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         anyhow::Ok(())

@@ -13,10 +13,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use metrique::writer::sink::DevNullSink;
-use registrar::config::Config;
-use registrar::endpoint::Properties;
+use registrar::config::{EndpointProperties, RegistrarConfig};
 use registrar::invocation::Handler;
-use registrar::registrar::Registrar;
+use registrar::registration::Registrar;
 use serde_json::{Value, json};
 use stack::stack::Stack;
 use tokio::net::TcpListener;
@@ -47,8 +46,8 @@ fn registrar_in(stack: &Stack, stack_id: &str) -> Result<Arc<Registrar>> {
 }
 
 /// What the stack's own registrar is told by its environment.
-fn config(stack: &Stack, stack_id: &str) -> Result<Config> {
-    Ok(Config {
+fn config(stack: &Stack, stack_id: &str) -> Result<RegistrarConfig> {
+    Ok(RegistrarConfig {
         webhook_secret_arn: stack.output("WebhookSecretArn")?.to_owned(),
         aura_credentials_secret_arn: parameter(stack, "AuraCredentialsSecretArn")?,
         ledger_table_name: stack.output("LedgerTableName")?.to_owned(),
@@ -57,9 +56,9 @@ fn config(stack: &Stack, stack_id: &str) -> Result<Config> {
     })
 }
 
-fn deployed(stack: &Stack) -> Result<Properties> {
+fn deployed(stack: &Stack) -> Result<EndpointProperties> {
     let events = parameter(stack, "WebhookEvents")?;
-    Ok(Properties {
+    Ok(EndpointProperties {
         aura_base_url: parameter(stack, "AuraBaseUrl")?,
         webhook_url: stack.output("WebhookUrl")?.to_owned(),
         events: events.split(',').map(ToOwned::to_owned).collect(),
@@ -100,7 +99,6 @@ pub async fn function_in_progress(stack: &Stack) -> Result<Handler> {
 fn function_in(stack: &Stack, stack_id: &str) -> Result<Handler> {
     Ok(Handler {
         registrar: registrar_in(stack, stack_id)?,
-        http: shared::http_client::build()?,
         metrics: DevNullSink::boxed(),
     })
 }

@@ -2,11 +2,11 @@
 //! list of registrations and the registrar's log lines as witnesses.
 
 use anyhow::{Context as _, Result};
+use aura_sim::client::{Aura, REGISTER};
+use aura_sim::{AuraSim, Options};
 use e2e::Local;
 use serde_json::{Value, json};
 use shared::catalogue::{EVENT_NAMES, names_to_register};
-use stack::aura::faults::REGISTER;
-use stack::aura::{self, Aura};
 use stack::consumers::{Consumers, Queue};
 use stack::contract;
 use stack::function_logs;
@@ -176,7 +176,7 @@ async fn all_events_and_single_ones_besides_are_refused_and_aura_is_not_asked() 
 async fn a_registered_stack_stays_with_its_aura_and_the_other_hears_nothing() -> Result<()> {
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[]).await?;
-    let sim = aura::start().await?;
+    let sim = AuraSim::start(Options::default()).await?;
     let other = Aura::connect(&sim.url()).await?;
     let calls = other.calls().await?.len();
     let secrets = stack.account().secretsmanager();
@@ -211,7 +211,7 @@ async fn a_registered_stack_stays_with_its_aura_and_the_other_hears_nothing() ->
 async fn the_reconciler_of_a_registered_stack_asks_no_other_aura() -> Result<()> {
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[]).await?;
-    let sim = aura::start().await?;
+    let sim = AuraSim::start(Options::default()).await?;
     let other = Aura::connect(&sim.url()).await?;
     let pointed_at_other = bent(
         trial.local.template(),

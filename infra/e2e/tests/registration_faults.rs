@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use aura_sim::CLIENT_ID;
+use aura_sim::client::{Fault, FaultyAnswer, REGISTER, Reply, TOKEN};
 use serde_json::json;
-use stack::aura::CLIENT_ID;
-use stack::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply, TOKEN};
 use stack::function_logs;
 use stack::processes;
 use stack::progress::Progress;

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use aura_sim::client::{Fault, FaultyAnswer, REGISTER};
+use aura_sim::{CLIENT_ID, CLIENT_SECRET};
 use local::rotate::rotate;
 use registrar::rotation::RotationStep;
 use serde_json::{Value, json};
 use shared::panic_api::{Credentials, PanicApi, Registration};
 use shared::reregister::ReregisterRequest;
-use stack::aura::faults::{Fault, FaultyAnswer, REGISTER};
-use stack::aura::{CLIENT_ID, CLIENT_SECRET};
 use stack::ledger;
 use stack::progress::Progress;
 use stack::proxy::FaultProxy;

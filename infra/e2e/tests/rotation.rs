@@ -4,11 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use aura_sim::client::{Aura, Day};
 use e2e::Local;
 use local::rotate::rotate;
-use serde_json::Value;
 use shared::webhook::REFRESH_INTERVAL;
-use stack::aura::{Aura, Day};
 use stack::consumers::Consumers;
 use stack::progress::Progress;
 use stack::settled::all_published;
@@ -114,13 +113,10 @@ async fn post_with(webhook: &Webhook, value: &str, http: &reqwest::Client) -> Re
 /// The values of the header that AURA was told, the oldest first; what it was told twice in a row
 /// is there once.
 async fn history(aura: &Aura) -> Result<Vec<String>> {
-    let registration = aura.registration().await?;
-    let history = registration.get("history").and_then(Value::as_array);
-    let value = |registration: &Value| {
-        let value = registration.pointer("/headers/authorization")?.as_str()?;
-        Some(value.to_owned())
-    };
-    let values = history.context("no history")?.iter().map(value);
+    let history = aura.registration().await?.history;
+    let values = history
+        .into_iter()
+        .map(|mut its| its.headers.remove("authorization"));
     let values = values.collect::<Option<Vec<_>>>();
     let mut values = values.context("a registration without the header")?;
     values.dedup();

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use aura_sim::client::{Fault, FaultyAnswer, REGISTER, Reply, TOKEN};
 use aws_sdk_secretsmanager::types::RotationRulesType;
 use registrar::journal::Journal;
-use registrar::registrar::Registrar;
-use registrar::rotation::{Request, RotationError, RotationStep};
+use registrar::registration::Registrar;
+use registrar::rotation::{RotationError, RotationHandler, RotationRequest, RotationStep};
 use serde_json::Value;
 use shared::secrets::VersionStage;
-use stack::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply, TOKEN};
 use stack::proxy::FaultProxy;
 use stack::stack::Stack;
 use stack::system::Webhook;
@@ -24,12 +24,15 @@ pub async fn take(
     step: RotationStep,
     token: &str,
 ) -> Result<(), RotationError> {
-    let request = Request {
+    let request = RotationRequest {
         step,
         secret_id: registrar.config.webhook_secret_arn.clone(),
         client_request_token: token.to_owned(),
     };
-    registrar.rotate(&request, &Journal::default()).await
+    let journal = &Journal::default();
+    RotationHandler { registrar, journal }
+        .handle(&request)
+        .await
 }
 
 /// The secret's value at a stage, and its version.
@@ -173,12 +176,14 @@ async fn what_is_no_rotation_of_this_secret_is_refused() -> Result<()> {
             "{refused:?}"
         );
         let (_, current) = version(&stack, VersionStage::Current).await?;
-        let request = Request {
+        let request = RotationRequest {
             step,
             secret_id: registrar.config.aura_credentials_secret_arn.clone(),
             client_request_token: current.clone(),
         };
-        let refused = registrar.rotate(&request, &Journal::default()).await;
+        let (registrar, journal) = (&*registrar, &Journal::default());
+        let handler = RotationHandler { registrar, journal };
+        let refused = handler.handle(&request).await;
         assert!(
             matches!(refused, Err(RotationError::OtherSecret)),
             "{refused:?}"

@@ -8,6 +8,7 @@ use prove::soak;
 use prove::soak::order::{Order, USUAL_SCHEDULE};
 use prove::soak::report::Shortcoming;
 use stack::progress::Progress;
+use stack::report::Report as _;
 
 #[tokio::test]
 async fn what_an_unreliable_aura_did_not_tell_is_found_out_though_the_reconciler_is_killed()

@@ -7,6 +7,7 @@ use prove::torture::campaign::Campaign;
 use prove::torture::rig::Rig;
 use prove::torture::verdict::{Double, Reason};
 use stack::progress::Progress;
+use stack::report::Report as _;
 use stack::workspace::Workspace;
 
 #[tokio::test]

@@ -58,8 +58,9 @@ pub mod report;
 pub mod state;
 pub mod story;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use stack::progress::{Progress, Stage};
+use stack::report::Out;
 
 use self::bounds::Scenario;
 use self::explore::{Explored, Tried};
@@ -77,15 +78,7 @@ pub fn prove(json: bool, progress: Progress) -> Result<()> {
     let scenarios = Scenario::ALL.iter();
     let scenarios = scenarios.map(|scenario| explored(progress, scenario));
     let report = Report::new(scenarios.collect(), tried(progress));
-    if json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print!("{report}");
-    }
-    if !report.proven {
-        bail!("a property doesn't hold, or a mutant isn't as expected");
-    }
-    Ok(())
+    Out { json }.conclude(&report)
 }
 
 fn explored(progress: Progress, scenario: &Scenario) -> Explored {

@@ -14,7 +14,6 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::aura::Entity;
 use crate::contract;
 use crate::stack::Stack;
 
@@ -75,6 +74,24 @@ impl Detail {
     #[must_use]
     pub fn place(&self) -> (usize, &str) {
         (self.sequence.len(), &self.sequence)
+    }
+}
+
+/// What an event is about, as consumers are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entity {
+    /// `callout`, `customer`, `subscription`, or another.
+    pub kind: String,
+    /// Its id at AURA.
+    pub id: String,
+}
+
+impl From<aura_sim::client::Entity> for Entity {
+    fn from(entity: aura_sim::client::Entity) -> Self {
+        Self {
+            kind: entity.kind.to_string(),
+            id: entity.id.to_string(),
+        }
     }
 }
 

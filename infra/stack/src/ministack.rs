@@ -285,7 +285,9 @@ mod tests {
         let cause = format!("{cause:#}");
         assert!(cause.contains(&url) && cause.contains("refused"), "{cause}");
 
-        let aura = crate::aura::start().await.unwrap();
+        let aura = aura_sim::AuraSim::start(aura_sim::Options::default())
+            .await
+            .unwrap();
         let cause = ask(&http, &aura.url()).await.unwrap_err().to_string();
         assert!(cause.contains("404"), "{cause}");
     }

@@ -1,12 +1,12 @@
 //! A system whose reconciler runs when a test says so, and whose AURA can be made to keep quiet.
 
 use anyhow::{Context as _, Result, ensure};
+use aura_sim::client::{Aura, Controller};
+use aura_sim::plan::{DeliveryFaults, Plan};
 use e2e::Local;
 use serde_json::Value;
 use shared::ledger::SHARDS;
 use shared::ledger::open::{OpenCallout, OpenCallouts};
-use stack::aura::plan::{DeliveryFaults, Plan};
-use stack::aura::{Aura, Controller};
 use stack::consumers::{Consumers, Published};
 use stack::function_logs;
 use stack::reconciler::{self, Run};

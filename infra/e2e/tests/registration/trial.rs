@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use aura_sim::client::{Aura, Call, Day, Delivery, Fault, REGISTER};
 use e2e::Local;
 use serde::Deserialize;
 use serde_json::Value;
-use stack::aura::faults::{Fault, REGISTER};
-use stack::aura::{Aura, Call, Day, Delivery};
 use stack::consumers::Consumers;
 use stack::function_logs;
 use stack::settled::all_published;
@@ -85,14 +84,14 @@ impl Trial {
 
     /// All that was registered with AURA, in order; the times are left out.
     pub async fn registrations(&self) -> Result<Vec<Value>> {
-        let registration = self.aura.registration().await?;
-        let history = registration.get("history").and_then(Value::as_array);
-        let mut history = history.context("no history")?.clone();
-        for registration in &mut history {
-            let registration = registration.as_object_mut().context("not an object")?;
-            registration.remove("registeredAt").context("no time")?;
-        }
-        Ok(history)
+        let report = self.aura.registration().await?;
+        let without_time = |registration| {
+            let mut registration = serde_json::to_value(registration)?;
+            let fields = registration.as_object_mut().context("not an object")?;
+            fields.remove("registeredAt").context("no time")?;
+            Ok(registration)
+        };
+        report.history.iter().map(without_time).collect()
     }
 
     /// How often AURA was asked to register.
