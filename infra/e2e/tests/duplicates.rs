@@ -13,10 +13,10 @@ use jiff::{SignedDuration, Timestamp};
 use metrique::writer::sink::DevNullSink;
 use processor::batch;
 use processor::bus::EventBridge;
-use processor::deliveries::Deliveries;
-use processor::ledger::LedgerTable;
 use processor::queues::SqsQueues;
-use processor::steps::Processor;
+use processor::record::Processor;
+use processor::services::AwsServices;
+use processor::timing::Deliveries;
 use serde_json::value::RawValue;
 use shared::envelope::{Envelope, Origin};
 use stack::consumers::Consumers;
@@ -36,7 +36,7 @@ const BATCH: u32 = 10;
 /// Batches at once.
 const WORKERS: usize = 20;
 
-type RealProcessor = Processor<LedgerTable, EventBridge, SqsQueues>;
+type RealProcessor = Processor<AwsServices>;
 
 /// The function's own parts, at work in this process.
 fn processor(stack: &Stack, bus: &FaultProxy) -> Result<Arc<RealProcessor>> {
@@ -44,17 +44,15 @@ fn processor(stack: &Stack, bus: &FaultProxy) -> Result<Arc<RealProcessor>> {
     let config = account.sdk_config().to_builder();
     let config = config.endpoint_url(bus.url()).build();
     let output = |name| stack.output(name).map(str::to_owned);
+    let eventbridge = aws_sdk_eventbridge::Client::new(&config);
+    let bus = EventBridge::new(eventbridge, output("EventBusName")?);
+    let queues = SqsQueues::new(
+        account.sqs(),
+        output("IngestQueueUrl")?,
+        output("QuarantineQueueUrl")?,
+    );
     Ok(Arc::new(Processor {
-        ledger: LedgerTable::new(account.dynamodb(), output("LedgerTableName")?),
-        bus: EventBridge::new(
-            aws_sdk_eventbridge::Client::new(&config),
-            output("EventBusName")?,
-        ),
-        queues: SqsQueues::new(
-            account.sqs(),
-            output("IngestQueueUrl")?,
-            output("QuarantineQueueUrl")?,
-        ),
+        services: AwsServices::new(account.dynamodb(), output("LedgerTableName")?, bus, queues),
         deliveries: Deliveries::default(),
         retention: Duration::from_hours(24),
         repeat_window: None,

@@ -5,7 +5,7 @@
 //! processor's DynamoDB expressions are written too; what a refusal means, when a lease ends, how
 //! long a worker may publish, what counts as settled, and when a record comes back are the
 //! processor's own functions (see [`design`]). The order of a worker's steps is written down anew,
-//! in [`model`], after `processor::wave` and `processor::batch`.
+//! in [`model`], after `processor::batch` and its waves.
 //!
 //! # What there is
 //!
