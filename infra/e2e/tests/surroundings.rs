@@ -125,7 +125,7 @@ fn checkout(root: &Path) -> Result<()> {
     for file in [
         "Cargo.toml",
         "template.yaml",
-        "infra/stack/ministack.py",
+        "infra/stack/ministack/__main__.py",
         "infra/stack/requirements.txt",
     ] {
         let copy = root.join(file);
