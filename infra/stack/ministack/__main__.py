@@ -23,6 +23,7 @@ import tempfile
 import threading
 from importlib import metadata
 
+# The version in requirements.txt. After a change to both, `--check` names the patches to remove.
 VERSION = "1.5.33"
 
 
