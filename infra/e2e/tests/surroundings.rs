@@ -149,7 +149,7 @@ async fn a_program_works_in_the_checkout_that_it_is_run_in() -> Result<()> {
         down.env_remove("CARGO_MANIFEST_DIR");
         down
     };
-    let ran = down(&moved.join("infra/local")).output().await?;
+    let ran = down(&moved.join("infra/stack")).output().await?;
     ensure!(ran.status.success(), "{}", told(&ran));
     assert!(moved.join("target/local/lock").exists());
 
