@@ -20,7 +20,7 @@ use stack::system::{Header, Leftovers, STACK_NAME, Webhook};
 use stack::template::Template;
 
 use self::trial::{
-    Line, OF_INGEST, SECRET_OF_INGEST, Trial, WEBHOOK, bent, failing_at_last, impatient,
+    Line, OF_INGEST, SECRET_OF_INGEST, Trial, WEBHOOK, failing_at_last, impatient, patched,
     rolled_back,
 };
 
@@ -214,7 +214,7 @@ async fn the_reconciler_of_a_registered_stack_asks_no_other_aura() -> Result<()>
     let stack = trial.deploy(&[]).await?;
     let sim = AuraSim::start(Options::default()).await?;
     let other = Aura::connect(&sim.url()).await?;
-    let pointed_at_other = bent(
+    let pointed_at_other = patched(
         trial.local.template(),
         "AURA_BASE_URL: !Ref AuraBaseUrl",
         &format!("AURA_BASE_URL: {}", sim.url()),
@@ -441,13 +441,13 @@ fn assert_taken_back(registrations: &[Value]) {
 async fn where_function_and_registrar_read_different_secrets_aura_is_not_asked() -> Result<()> {
     let other = "WEBHOOK_SECRET_ARN: !Ref AuraCredentialsSecretArn";
     let trial = Trial::begin().await?;
-    let template = bent(trial.local.template(), SECRET_OF_INGEST, other)?;
+    let template = patched(trial.local.template(), SECRET_OF_INGEST, other)?;
     // Ingest's is the first statement like it.
     let (may_read, may_read_other) = (
         "Resource: !GetAtt WebhookSecret.Id",
         "Resource: !Ref AuraCredentialsSecretArn",
     );
-    let template = bent(&template, may_read, may_read_other)?;
+    let template = patched(&template, may_read, may_read_other)?;
     let changes = [("HandBackUrl", BEFORE)];
     let failure = rolled_back(trial.deploy_from(&template, &changes).await)?;
     assert_eq!(failure.status, "ROLLBACK_COMPLETE");
@@ -502,7 +502,7 @@ async fn a_stack_that_goes_without_a_place_to_hand_back_says_what_to_ask_aura_fo
     // Its log is to outlive it.
     let group = "  RegistrarLogGroup:\n    Type: AWS::Logs::LogGroup\n";
     let kept = format!("{group}    DeletionPolicy: Retain\n");
-    let template = bent(trial.local.template(), group, &kept)?;
+    let template = patched(trial.local.template(), group, &kept)?;
     let stack = trial.deploy_from(&template, &[]).await?;
     stack.clone().delete(Progress::to_stderr()).await?;
     assert_eq!(trial.register_calls().await?, 1);

@@ -193,7 +193,7 @@ async fn what_is_no_rotation_of_this_secret_is_refused() -> Result<()> {
             matches!(refused, Err(RotationError::OtherSecret)),
             "{refused:?}"
         );
-        take(&registrar, step, &current).await?;
+        take(registrar, step, &current).await?;
     }
     assert_eq!(trial.registrations().await?.len(), 1);
     Ok(())

@@ -125,7 +125,7 @@ fn checkout(root: &Path) -> Result<()> {
     for file in [
         "Cargo.toml",
         "template.yaml",
-        "infra/stack/ministack.py",
+        "infra/stack/ministack/__main__.py",
         "infra/stack/requirements.txt",
     ] {
         let copy = root.join(file);
@@ -149,7 +149,7 @@ async fn a_program_works_in_the_checkout_that_it_is_run_in() -> Result<()> {
         down.env_remove("CARGO_MANIFEST_DIR");
         down
     };
-    let ran = down(&moved.join("infra/local")).output().await?;
+    let ran = down(&moved.join("infra/stack")).output().await?;
     ensure!(ran.status.success(), "{}", told(&ran));
     assert!(moved.join("target/local/lock").exists());
 

@@ -240,7 +240,9 @@ async fn read_all(
     };
     let ended: Result<()> = read.await;
     // Nobody listens any more, or hears of it now: either way this reader is done.
-    let _ = ended.map_err(|error| published.send(Err(error)));
+    if let Err(error) = ended {
+        let _ = published.send(Err(error));
+    }
 }
 
 fn bodies(messages: Vec<Message>) -> Vec<String> {

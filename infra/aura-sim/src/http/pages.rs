@@ -4,7 +4,7 @@
 //! that its owner points at 127.0.0.1 after the page has been loaded (DNS rebinding) not even that.
 //! So a request is taken only if it asks for this machine by a name that nobody else can own, and if
 //! no browser says that it comes from elsewhere. What is no browser says nothing, and gets in. The
-//! local AWS has the same rules, in `infra/stack/ministack.py`.
+//! local AWS has the same rules, in `infra/stack/ministack/patches/web_pages.py`.
 
 use std::{net::Ipv4Addr, sync::Arc};
 

@@ -238,7 +238,7 @@ pub fn impatient(template: &Template, seconds: u32) -> Result<Template> {
 }
 
 /// The template with one line replaced, where it comes first.
-pub fn bent(template: &Template, line: &str, other: &str) -> Result<Template> {
+pub fn patched(template: &Template, line: &str, other: &str) -> Result<Template> {
     ensure!(template.text().contains(line), "the template has no {line}");
     Ok(Template::from_text(
         template.text().replacen(line, other, 1),
@@ -250,5 +250,5 @@ pub fn failing_at_last(template: &Template) -> Result<Template> {
     let resource = "\n  Failing:\n    Type: Custom::Failing\n    DependsOn: AuraWebhook\n    \
         Properties:\n      ServiceToken: arn:aws:lambda:us-east-1:000000000000:function:absent\n\n\
         Outputs:\n";
-    bent(template, "\nOutputs:\n", resource)
+    patched(template, "\nOutputs:\n", resource)
 }
