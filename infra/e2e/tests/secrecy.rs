@@ -143,7 +143,7 @@ async fn nothing_secret_is_in_a_log_an_event_an_output_or_the_resources_data() -
 
 /// Every event of the stack with all that CloudFormation says in it.
 async fn all_events(stack: &Stack) -> Result<Vec<String>> {
-    let client = stack.account().cloudformation();
+    let client = aws_sdk_cloudformation::Client::new(stack.account().sdk_config());
     let events = client.describe_stack_events().stack_name(stack.name());
     let mut events = events.into_paginator().items().send();
     let mut texts = Vec::new();

@@ -8,7 +8,7 @@
 //! | [`package`] | builds the functions and zips them |
 //! | [`ministack`] | runs MiniStack, the local AWS; [`account`] is one account of it |
 //! | [`template`], [`bundle`] | points the real template at the packages, and uploads both |
-//! | [`stack`] | deploys them by CloudFormation |
+//! | [`stack`] | deploys them by CloudFormation; [`boto`] makes the calls |
 //! | [`aura`] | starts the stand-in for AURA, and drives it |
 //! | [`system`] | the stand-in and the stack in one account, pointed at each other |
 //! | [`running`] | all of the above, for the commands |
@@ -27,6 +27,7 @@
 
 pub mod account;
 pub mod aura;
+pub mod boto;
 pub mod bundle;
 pub mod consumers;
 pub mod contract;
