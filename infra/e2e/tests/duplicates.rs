@@ -17,6 +17,7 @@ use processor::deliveries::Deliveries;
 use processor::ledger::LedgerTable;
 use processor::queues::SqsQueues;
 use processor::steps::Processor;
+use prove::contract;
 use serde_json::value::RawValue;
 use shared::envelope::{Envelope, Origin};
 use stack::consumers::Consumers;
@@ -108,7 +109,7 @@ async fn however_often_an_event_comes_it_leaves_one_item_and_one_publish() -> Re
     };
     let system = Local::shared().await?.system(&[]).await?;
     let stack = &system.stack;
-    let mut consumers = Consumers::read(stack);
+    let mut consumers = Consumers::read(stack, contract::check);
     let bus = FaultProxy::before(stack.account().endpoint())?;
     let processor = processor(stack, &bus)?;
 

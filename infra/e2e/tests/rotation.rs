@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use e2e::Local;
 use local::rotate::rotate;
+use prove::contract;
 use serde_json::Value;
 use shared::webhook::REFRESH_INTERVAL;
 use stack::aura::{Aura, Day};
@@ -33,7 +34,7 @@ async fn rotations_refuse_nothing_and_lose_nothing_and_end_with_the_old_values_r
     let rotations = from_environment(ROTATIONS, DEFAULT_ROTATIONS)?;
     let rate = from_environment(RATE, DEFAULT_RATE)?;
     let system = Local::shared().await?.system(&[]).await?;
-    let mut consumers = Consumers::read(&system.stack);
+    let mut consumers = Consumers::read(&system.stack, contract::check);
     let aura = system.aura().await?;
     let over = AtomicBool::new(false);
     let (values, (), ()) = tokio::try_join!(

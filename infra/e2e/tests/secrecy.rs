@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use anyhow::{Context as _, Result};
 use e2e::{Local, logs};
 use local::rotate::rotate;
+use prove::contract;
 use serde_json::{Value, json};
 use stack::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply};
 use stack::aura::{self, Aura, Controller};
@@ -22,7 +23,7 @@ use crate::registration::trial::{Trial, rolled_back};
 async fn no_function_logs_a_secret_or_a_payload_at_any_level() -> Result<()> {
     let local = Local::shared().await?;
     let system = local.system(&[("LogLevel", "trace")]).await?;
-    let mut consumers = Consumers::read(&system.stack);
+    let mut consumers = Consumers::read(&system.stack, contract::check);
     let webhook = system.webhook().await?;
     let aura = system.aura().await?;
     let customer = aura.create_customer("+27821234567").await?;

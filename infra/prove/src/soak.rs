@@ -28,6 +28,7 @@ use anyhow::{Result, bail};
 
 pub use self::killer::Strike;
 
+use crate::contract;
 use stack::aura::Aura;
 use stack::consumers::Consumers;
 use stack::out::Out;
@@ -117,7 +118,7 @@ pub async fn run(system: &System, order: &Order, progress: Progress) -> Result<R
         system,
         order,
         aura: &aura,
-        consumers: Consumers::read(&system.stack),
+        consumers: Consumers::read(&system.stack, contract::check),
         received: Vec::new(),
         added: 0,
     };

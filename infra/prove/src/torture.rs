@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use tokio::task::JoinSet;
 
+use crate::contract;
 use stack::aura::{Aura, Day};
 use stack::consumers::{Consumers, Published, Queue};
 use stack::ledger;
@@ -115,7 +116,7 @@ pub async fn run(
         system,
         rig,
         aura: &aura,
-        consumers: Consumers::read(&system.stack),
+        consumers: Consumers::read(&system.stack, contract::check),
         published: Vec::new(),
         kills: Vec::new(),
     };

@@ -13,7 +13,6 @@
 //! | [`system`] | the stand-in and the stack in one account, pointed at each other |
 //! | [`running`] | all of the above, for the commands |
 //! | [`consumers`], [`ledger`] | what consumers received, and what the ledger holds |
-//! | [`contract`] | what an event has to be for them |
 //! | [`function_logs`] | what the functions say that they did |
 //! | [`reconciler`] | runs the reconciler, once or by a schedule of seconds |
 //! | [`settled`], [`tally`] | when to count, and the count against what AURA sent |
@@ -30,7 +29,6 @@ pub mod aura;
 pub mod boto;
 pub mod bundle;
 pub mod consumers;
-pub mod contract;
 pub mod folder;
 pub mod function_logs;
 pub mod ledger;
