@@ -1,4 +1,4 @@
-//! How every function talks to AWS: one HTTP client, limits of our own, errors without content.
+//! How every function calls AWS: one HTTP client, time limits of our own, errors without content.
 
 use std::error::Error;
 use std::fmt;
@@ -17,21 +17,21 @@ use aws_smithy_types::error::operation::BuildError;
 pub use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::result::SdkError;
 
-/// How long a call may take. By itself, the SDK limits no more than the time to connect.
+/// How long a call may take. The SDK's own defaults limit only the time to connect.
 #[derive(Debug, Clone, Copy)]
 pub struct CallLimits {
     /// To connect to the service.
     pub connect: Duration,
     /// One attempt, connecting included.
     pub attempt: Duration,
-    /// The whole call with its attempts, three at most, and the pauses between them.
+    /// The whole call: up to three attempts, and the pauses between them.
     pub call: Duration,
-    /// The first pause between attempts, at most: they have jitter, and later ones are longer.
+    /// The longest first pause between attempts. Pauses have jitter, and later ones are longer.
     pub pause: Duration,
 }
 
-/// For who has nothing better. Less than the shortest function timeout (5 s); who makes several
-/// calls keeps an eye on the deadline itself.
+/// The limits unless a function sets its own. They are less than the shortest function timeout (5 s). A
+/// function that makes several calls has to watch its deadline itself.
 const DEFAULT_LIMITS: CallLimits = CallLimits {
     connect: Duration::from_secs(1),
     attempt: Duration::from_secs(2),
@@ -40,7 +40,7 @@ const DEFAULT_LIMITS: CallLimits = CallLimits {
 };
 
 impl CallLimits {
-    /// The same configuration with these limits.
+    /// Copies a configuration and sets these limits in it.
     #[must_use]
     pub fn applied_to(self, sdk: &SdkConfig) -> SdkConfig {
         let timeouts = TimeoutConfig::builder()
@@ -64,10 +64,10 @@ pub fn http_client() -> SharedHttpClient {
         .build_https()
 }
 
-/// Region, credentials and endpoint from the function's environment, with limits of our own.
+/// Reads region, credentials and endpoint from the function's environment, and sets limits of our own.
 pub async fn sdk_config() -> SdkConfig {
-    // Lambda gives them by the environment. What is missing there is an error, and is not looked
-    // for in files or asked of the machine's metadata service.
+    // Lambda sets all of it in the environment. If something is missing there, that is an error: files
+    // and the machine's metadata service are not asked.
     let sdk = aws_config::defaults(BehaviorVersion::latest())
         .credentials_provider(EnvironmentVariableCredentialsProvider::new())
         .region(EnvironmentVariableRegionProvider::new())
@@ -77,8 +77,8 @@ pub async fn sdk_config() -> SdkConfig {
     DEFAULT_LIMITS.applied_to(&sdk)
 }
 
-/// What went wrong with a call, in words that hold nothing of the request: the kind of failure
-/// and the service's error code. A service's message may quote what it refused.
+/// Describes a failed call by the kind of failure and the service's error code. The service's message
+/// is left out, because it may quote the request.
 #[must_use]
 pub fn describe<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
     let kind = match error {
@@ -97,9 +97,9 @@ pub fn describe<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
     }
 }
 
-/// A call to AWS that failed. What it was to do may be done all the same, if only the answer was lost.
+/// A call to AWS that failed. It may have been done all the same, if only the answer was lost.
 ///
-/// The text holds nothing of the request, as [`describe`] says: `ledger: timed out (UpdateItem)`.
+/// Its text, such as `ledger: timed out (UpdateItem)`, holds nothing of the request; see [`describe`].
 #[derive(Debug, thiserror::Error)]
 #[error("{about}: {reason} ({operation})")]
 pub struct CallError {
@@ -110,8 +110,8 @@ pub struct CallError {
 }
 
 impl CallError {
-    /// Makes the error of a call to `operation`. `about` says, in this system's words, which service
-    /// or part of a table was called.
+    /// Turns the SDK's error into this one. `about` names what was called in this system's words, such as
+    /// `open callouts`, and `operation` is AWS's name of the call.
     pub fn of<E, R>(
         about: &'static str,
         operation: &'static str,
@@ -128,7 +128,7 @@ impl CallError {
         }
     }
 
-    /// Makes the error of a call to `operation` that has a value missing, and was not made.
+    /// Likewise for a call that was not made, because a value is missing.
     pub fn not_built(
         about: &'static str,
         operation: &'static str,
@@ -142,20 +142,20 @@ impl CallError {
     }
 }
 
-/// Largest text in bytes that is sent to a queue. SQS takes 1 MiB with everything; the rest is for
-/// what goes around it: an envelope (about 150 bytes), or the quarantine's attributes.
+/// Largest text in bytes that is sent to a queue. SQS takes 1 MiB in all. The rest is for an envelope
+/// (about 150 bytes), or for the quarantine's attributes.
 pub const MAX_QUEUED_BYTES: usize = 1024 * 1024 - 1024;
 
-/// Whether SQS takes a text as a message, by the characters that its API reference allows: all
-/// but control characters (tab and line ends are none here), U+FFFE and U+FFFF.
+/// Whether SQS takes a text as a message. Its API reference allows all characters but U+FFFE, U+FFFF and
+/// control characters other than tab and line ends.
 #[must_use]
 pub fn is_queueable(text: &str) -> bool {
     let is_control = |byte: u8| byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r');
-    // Without an early end, which lets the compiler look at many bytes at once.
+    // A loop without an early end lets the compiler look at many bytes at once.
     let controls = text
         .bytes()
         .fold(false, |found, byte| found | is_control(byte));
-    // Both begin with a byte that is rare, and quickly found to be absent.
+    // Both characters begin with a rare byte, whose absence is found quickly.
     let noncharacters = text.as_bytes().contains(&0xEF) && text.contains(['\u{FFFE}', '\u{FFFF}']);
     !(controls || noncharacters)
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::{self, Display};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// The environment that a function is configured from.
 ///
@@ -17,7 +18,7 @@ impl fmt::Debug for Environment {
     }
 }
 
-/// A variable that keeps the function from starting.
+/// An environment variable that keeps the function from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not set, or empty.
@@ -37,7 +38,7 @@ pub enum ConfigError {
 }
 
 impl Environment {
-    /// The process's environment. Variables that aren't text are left out.
+    /// Reads the process's environment. Variables that aren't text are skipped.
     #[must_use]
     pub fn of_process() -> Self {
         Self(
@@ -49,7 +50,7 @@ impl Environment {
         )
     }
 
-    /// A variable that may be absent or empty; `None` stands for both.
+    /// Reads a variable that may be absent or empty; `None` stands for both.
     #[must_use]
     pub fn optional(&self, name: &str) -> Option<&str> {
         self.0
@@ -58,16 +59,12 @@ impl Environment {
             .filter(|value| !value.is_empty())
     }
 
-    /// A variable that must be set.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError::Missing`] when it is absent or empty.
+    /// Reads a variable that must be set.
     pub fn required(&self, name: &'static str) -> Result<&str, ConfigError> {
         self.optional(name).ok_or(ConfigError::Missing { name })
     }
 
-    /// A variable that must be set, read as a `T`.
+    /// Reads a variable that must be set, as a `T`.
     ///
     /// # Errors
     ///
@@ -82,6 +79,22 @@ impl Environment {
                 name,
                 reason: error.to_string(),
             })
+    }
+
+    /// A time in whole seconds, or `default` when the variable is absent or empty.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Invalid`] when it is set to anything but a whole number.
+    pub fn seconds_or(
+        &self,
+        name: &'static str,
+        default: Duration,
+    ) -> Result<Duration, ConfigError> {
+        match self.optional(name) {
+            Some(_) => self.parsed(name).map(Duration::from_secs),
+            None => Ok(default),
+        }
     }
 }
 
@@ -117,6 +130,18 @@ mod tests {
             .to_string();
         assert!(message.contains("LEDGER_RETENTION_DAYS"), "{message}");
         assert!(!message.contains("hunter2"), "{message}");
+    }
+
+    #[test]
+    fn a_time_is_in_seconds_and_may_be_absent() {
+        let environment = Environment::from([("SET", "2"), ("EMPTY", ""), ("WRONG", "2 s")]);
+        let default = Duration::from_secs(30);
+        let read = |name| environment.seconds_or(name, default);
+        assert_eq!(read("SET").unwrap(), Duration::from_secs(2));
+        for name in ["EMPTY", "ABSENT"] {
+            assert_eq!(read(name).unwrap(), default, "{name}");
+        }
+        assert!(read("WRONG").unwrap_err().to_string().contains("WRONG"));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! (`incidentInformation` moves, spellings differ), so every field that isn't needed to route an
 //! event is one more way to refuse an emergency.
 
+mod digest;
+
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
@@ -11,6 +13,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
+
+pub use self::digest::payload_digest;
 
 /// The kinds of entity that AURA documents, the most specific first: an event that carries
 /// several concerns the first that its name mentions.
@@ -165,10 +169,6 @@ pub enum Unreadable {
 }
 
 /// Reads an event from a raw body.
-///
-/// # Errors
-///
-/// Says why the body can't be routed; see [`Unreadable`].
 pub fn parse(body: &[u8]) -> Result<(Event, &RawValue), Unreadable> {
     let text = std::str::from_utf8(body).map_err(|_| Unreadable::NotUtf8)?;
     // RFC 8259 lets a reader ignore a byte order mark: no reason to refuse an emergency.
@@ -181,10 +181,6 @@ pub fn parse(body: &[u8]) -> Result<(Event, &RawValue), Unreadable> {
 }
 
 /// Reads an event from a payload that is known to be JSON.
-///
-/// # Errors
-///
-/// Says why the payload can't be routed; see [`Unreadable`].
 pub fn parse_payload(payload: &RawValue) -> Result<Event, Unreadable> {
     if !is_object(payload) {
         return Err(Unreadable::NotAnObject);
@@ -202,21 +198,6 @@ pub fn parse_payload(payload: &RawValue) -> Result<Event, Unreadable> {
         },
         test: fields.is_test(),
     })
-}
-
-/// The digest of a payload's canonical form: members sorted, white space dropped, numbers as
-/// written. Two payloads with the same digest say the same.
-///
-/// A payload nested too deeply to be canonicalised is digested as it came: a resent event is
-/// the same to the byte, so the digest still recognises it.
-#[must_use]
-pub fn payload_digest(payload: &RawValue) -> String {
-    let mut canonical = Vec::with_capacity(payload.get().len());
-    let bytes = match write_canonical(payload, MAX_CANONICAL_DEPTH, &mut canonical) {
-        Ok(()) => canonical.as_slice(),
-        Err(NotCanonical) => payload.get().as_bytes(),
-    };
-    hex::encode(Sha256::digest(bytes))
 }
 
 /// `message` and every object of the top level; all else is skipped unread.
@@ -394,65 +375,6 @@ fn read_id(raw: &RawValue) -> Result<String, Unreadable> {
 
 fn is_object(value: &RawValue) -> bool {
     value.get().starts_with('{')
-}
-
-/// Deeper payloads are digested as they came: canonicalising recurses, and a function's stack
-/// is no place for 10,000 brackets.
-const MAX_CANONICAL_DEPTH: usize = 64;
-
-struct NotCanonical;
-
-fn write_canonical(value: &RawValue, depth: usize, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
-    use std::collections::BTreeMap;
-
-    let depth = depth.checked_sub(1).ok_or(NotCanonical)?;
-    let text = value.get();
-    match text.as_bytes().first() {
-        Some(b'{') => {
-            let members: BTreeMap<String, &RawValue> = read(text)?;
-            write_list(out, *b"{}", members, |(name, member), out| {
-                write_string(&name, out)?;
-                out.push(b':');
-                write_canonical(member, depth, out)
-            })
-        }
-        Some(b'[') => {
-            let items: Vec<&RawValue> = read(text)?;
-            write_list(out, *b"[]", items, |item, out| {
-                write_canonical(item, depth, out)
-            })
-        }
-        Some(b'"') => write_string(&read::<String>(text)?, out),
-        _ => {
-            out.extend_from_slice(text.as_bytes());
-            Ok(())
-        }
-    }
-}
-
-fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, NotCanonical> {
-    serde_json::from_str(text).map_err(|_| NotCanonical)
-}
-
-fn write_string(text: &str, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
-    serde_json::to_writer(out, text).map_err(|_| NotCanonical)
-}
-
-fn write_list<T>(
-    out: &mut Vec<u8>,
-    [open, close]: [u8; 2],
-    items: impl IntoIterator<Item = T>,
-    mut write_item: impl FnMut(T, &mut Vec<u8>) -> Result<(), NotCanonical>,
-) -> Result<(), NotCanonical> {
-    out.push(open);
-    for (position, item) in items.into_iter().enumerate() {
-        if position > 0 {
-            out.push(b',');
-        }
-        write_item(item, out)?;
-    }
-    out.push(close);
-    Ok(())
 }
 
 #[cfg(test)]

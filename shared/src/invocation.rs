@@ -8,10 +8,6 @@ use jiff::{SignedDuration, Timestamp};
 const LONGEST: SignedDuration = SignedDuration::from_hours(24);
 
 /// The deadline of an invocation, from what the Runtime API gave as its deadline.
-///
-/// # Errors
-///
-/// No clock has such a time.
 pub fn deadline(given: SystemTime, now: Timestamp) -> Result<Timestamp, jiff::Error> {
     let given = Timestamp::try_from(given)?;
     let since_1970 = given.duration_since(Timestamp::UNIX_EPOCH);

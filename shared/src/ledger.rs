@@ -1,8 +1,8 @@
-//! The ledger's rules: what makes two deliveries the same event, and what may happen to it.
+//! The ledger: what makes two deliveries the same event, and what may happen to it.
 //!
 //! An item goes absent → claimed → published and is never deleted by hand. A claim is held by
-//! one owner for one attempt until a deadline; every later step names that owner and attempt,
-//! which fences a worker out that stalled past its lease.
+//! one owner for one attempt until a deadline. Every later transition names that owner and attempt,
+//! which fences out a worker that stalled past its lease.
 //!
 //! | transition | allowed | changes |
 //! | --- | --- | --- |
@@ -11,21 +11,20 @@
 //! | release | claimed by this owner for this attempt | the lease ends now |
 //! | expiry | the retention is over; DynamoDB's TTL does it, at once or days later | absent |
 //!
-//! The first three are data ([`RULES`]) with two readers: [`Transition::apply`] does them to an item in
+//! The first three are data ([`RULES`]) with two readers: [`Transition::apply`] makes them on an item in
 //! memory, and [`EventLedger`] writes DynamoDB's condition and update expressions from the same
-//! [`Rule`]. So what is checked exhaustively is what runs.
+//! [`Rule`]. So what the model checks is what runs.
 //!
-//! A recurring event may happen again with the same content. What tells its occurrences apart is the
-//! time of arrival: a delivery that arrived within the repeat window of another, before it or after
-//! it, is a copy of it; any other is an occurrence of its own ([`Occurrences`]). The time at which
-//! they are processed doesn't count, so a copy that comes back from the dead letters weeks later is
-//! still a copy. All occurrences are in one item: those behind the first have attributes with their
-//! number (`state_2`). So the call that is refused brings back all that is needed to decide, and a
-//! further occurrence costs one call more than a first one.
+//! A recurring event may happen again with the same content. Its occurrences ([`Occurrences`]) differ by
+//! their time of arrival: a delivery that arrived within the repeat window of another, before or after
+//! it, is a copy of it; any other is an occurrence of its own. The time of processing doesn't count, so
+//! a copy that comes back from the dead letters weeks later is still a copy. All occurrences are in one
+//! item: from the second on, their attributes carry their number (`state_2`). So a refused call returns
+//! all that is needed to decide, and a further occurrence costs only one call more than the first.
 //!
-//! Beside the events stand items of our own, whose partitions hold no `#` where an entity's key
-//! always has one: the [spill], the [`open`] callouts, when AURA delivered last
-//! ([`last_delivery`]), and [`notes`].
+//! The table also holds items that are no events: the [spill], the [`open`] callouts, AURA's
+//! [last delivery](last_delivery), and [`notes`]. Their partition keys hold no `#`, which every entity's
+//! key has.
 
 mod expression;
 mod item;
@@ -95,62 +94,62 @@ impl fmt::Display for LedgerKey {
     }
 }
 
-/// Who wants to publish what, and until when.
+/// A request for the right to publish one event.
 #[derive(Debug, Clone)]
 pub struct ClaimRequest {
     /// The event.
     pub key: LedgerKey,
-    /// Its payload's digest.
+    /// The digest of its payload.
     pub digest: String,
     /// The delivery that it came with.
     pub delivery_id: Uuid,
     /// When that delivery arrived.
     pub received_at: Timestamp,
-    /// Deliveries that arrived so long before or after this one, or less, are copies of it. `None`:
-    /// all are, for as long as the ledger remembers.
+    /// Deliveries that arrived up to this long before or after this one are copies of it. `None`: all
+    /// are, for as long as the ledger remembers.
     pub repeat_window: Option<Duration>,
-    /// Who says that it happened.
+    /// Who reported it.
     pub origin: Origin,
-    /// Fresh for each attempt.
+    /// Id of the claimant, a fresh one for each attempt.
     pub owner: Uuid,
     /// The claimant's clock.
     pub now: Timestamp,
-    /// From then on somebody else may claim it.
+    /// When the lease ends: from then on somebody else may claim it.
     pub lease_until: Timestamp,
-    /// From then on the ledger may forget the event.
+    /// When the retention ends: from then on the ledger may forget the event.
     pub expires_at: Timestamp,
 }
 
-/// The right to publish one event, and the fence of everything done under it.
+/// The right to publish one event. Everything done under it is fenced by owner and attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Claim {
-    /// Fresh for each attempt.
+    /// Id of the claimant, a fresh one for each attempt.
     pub owner: Uuid,
     /// Counts the claims of this occurrence, from 1.
     pub attempt: u32,
-    /// Which occurrence of the event: 1, but for a recurring event that happened before.
+    /// Number of the occurrence: 1, unless a recurring event happened before.
     pub occurrence: u32,
 }
 
 /// Why an event can't be claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClaimRefusal {
-    /// It is on the bus with this very payload: drop the delivery.
+    /// The event is on the bus with this very payload: drop the delivery.
     Duplicate,
-    /// It is on the bus with another payload: keep the delivery, publish nothing.
+    /// The event is on the bus with another payload: keep the delivery, publish nothing.
     Conflict {
         /// The digest of the payload that is on the bus.
         published: String,
     },
-    /// Another worker has it until then: come back later.
+    /// Another worker holds the claim: come back later.
     Held {
         /// When that worker's lease ends.
         lease_until: Timestamp,
     },
 }
 
-/// Whether a completion that `item` has refused was done all the same: under this very claim, by
-/// a call whose answer was lost.
+/// Whether a completion that `item` refused was done before, under this very claim, by a call whose
+/// answer was lost.
 #[must_use]
 pub fn is_published_under(item: &Item, claim: &Claim) -> bool {
     matches!(item.state(), Ok(State::Published { by }) if by == *claim)

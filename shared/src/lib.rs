@@ -1,23 +1,24 @@
-//! What two or more of the functions need.
+//! Code that two or more of the functions need.
 //!
-//! Decisions are plain functions over plain data and live apart from the calls they lead to:
+//! Decisions are plain functions over plain data, apart from the calls that follow from them.
 //!
 //! | module | holds |
 //! | --- | --- |
 //! | [`catalogue`] | AURA's event names and how often each may occur for one entity |
 //! | [`event`] | a raw body read into message, entity and test mark |
 //! | [`envelope`] | what travels on the queue |
-//! | [`ledger`] | identity, states and transitions of an event in the ledger, and the table that holds it |
-//! | [`published`] | what consumers get |
+//! | [`ledger`] | identity, states and transitions of an event, the table that holds them, and the spill |
+//! | [`published`] | what consumers get: the detail of an event on the bus |
 //! | [`webhook`] | the header that authenticates a delivery |
 //! | [`panic_api`] | the client of AURA's Panic API |
+//! | [`canary`] | the delivery of our own that proves an endpoint |
 //! | [`quarantine`] | where an authentic delivery goes that can't be understood |
 //! | [`queue`] | messages for SQS |
 //! | [`reregister`] | how the registrar is asked to point AURA at the endpoint again |
-//! | [`aws`], [`http_client`], [`secrets`] | how this system talks to AWS and to the web |
+//! | [`aws`], [`http_client`], [`secrets`] | how the functions call AWS and the web |
 //! | [`loopback`] | which hosts are this machine, and how their names resolve |
 //! | [`config`], [`telemetry`] | what every function does first |
-//! | [`invocation`] | when an invocation has to be over |
+//! | [`invocation`] | the deadline of an invocation |
 
 pub mod aws;
 pub mod canary;

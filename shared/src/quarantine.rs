@@ -1,4 +1,4 @@
-//! Where an authentic delivery goes that can't be understood: whole, with the reason beside it.
+//! The quarantine: an authentic delivery that can't be understood goes there whole, with the reason.
 
 use std::collections::BTreeMap;
 
@@ -11,42 +11,42 @@ use crate::aws::{MAX_QUEUED_BYTES, is_queueable};
 use crate::published;
 use crate::queue::{Message, MessageAttribute};
 
-/// What is put aside, and why.
+/// A delivery or message for the quarantine, and the reason.
 #[derive(Debug)]
 pub struct Quarantined<'a> {
     /// A short code without content, such as `not-json`.
     pub reason: &'a str,
-    /// What it was.
+    /// Its id.
     pub id: QuarantineId<'a>,
     /// When it arrived here.
     pub received_at: Timestamp,
     /// The whole of it.
     pub body: &'a [u8],
-    /// What it is in conflict with, if that is the reason.
+    /// The payload that it contradicts, if that is the reason.
     pub conflict: Option<Conflict<'a>>,
 }
 
-/// An event that happens once and came again, saying something else.
+/// An event that happens only once, but came again with another payload.
 #[derive(Debug, Clone, Copy)]
 pub struct Conflict<'a> {
     /// SHA-256 of the canonical payload that is put aside.
     pub digest: &'a str,
-    /// The same of the payload that was published.
+    /// SHA-256 of the canonical payload that was published.
     pub published: &'a str,
 }
 
-/// What is put aside: its copies have the same.
+/// The id of what is put aside. Its copies have the same id.
 #[derive(Debug, Clone, Copy)]
 pub enum QuarantineId<'a> {
     /// A delivery.
     Delivery(Uuid),
-    /// A queue message, by SQS's id, of which the delivery isn't known.
+    /// SQS's id of a queue message that doesn't say which delivery it is.
     Message(&'a str),
 }
 
 impl Quarantined<'_> {
-    /// The message for the quarantine queue: one however often it is sent within five minutes for
-    /// the same reason, and in no order with others.
+    /// Makes the message for the quarantine queue. However often it is sent within five minutes for the
+    /// same reason, it is one message. It has no order with others.
     ///
     /// Its attributes are `reason`, `receivedAt`, `size` (bytes), `encoding` (`text`; `base64`
     /// for bytes that SQS doesn't take as text; `empty`, with a placeholder, since it takes no

@@ -1,5 +1,5 @@
-//! Messages for SQS queues. A message is plain data, so that it can be kept elsewhere while its
-//! queue is out of reach, and sent later as if nothing had happened.
+//! Messages for SQS queues. A message is plain data, so that it can be kept elsewhere while its queue
+//! can't be reached, and be sent later unchanged.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::aws::CallError;
 
-/// What errors say that a call was about.
+/// The subject of a failed call, in its error.
 const ABOUT: &str = "SQS";
 
 /// A delivery on its way to a queue.
@@ -20,7 +20,7 @@ pub struct Outgoing {
     pub delivery_id: Uuid,
     /// Which queue it is for.
     pub destination: Destination,
-    /// What is to be sent to it.
+    /// The message that is sent to it.
     pub message: Message,
 }
 
@@ -33,15 +33,15 @@ pub enum Destination {
     Quarantine,
 }
 
-/// What is sent to a FIFO queue.
+/// A message for a FIFO queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// Non-empty text of characters that SQS allows; see [`is_queueable`](crate::aws::is_queueable).
     pub body: String,
     /// Messages of one group keep their order.
     pub group_id: String,
-    /// Of messages of a group with one id, SQS takes the first and confirms the others (for five
-    /// minutes): a message that is sent again, because its confirmation was lost, is one.
+    /// SQS takes the first message of a group with this id, and for five minutes confirms the others
+    /// without taking them. So a message that is sent again, because its confirmation was lost, is one.
     pub deduplication_id: String,
     /// Message attributes by name.
     pub attributes: BTreeMap<String, MessageAttribute>,
@@ -64,7 +64,7 @@ pub struct Queue {
 }
 
 impl Destination {
-    /// As it stands in the spill and in log lines.
+    /// Its name in the spill and in log lines.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -82,10 +82,6 @@ impl Queue {
     }
 
     /// Sends a message. When this returns `Ok`, SQS has it.
-    ///
-    /// # Errors
-    ///
-    /// SQS has not confirmed it.
     pub async fn send(&self, message: &Message) -> Result<(), CallError> {
         let mut call = self
             .client
@@ -104,8 +100,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Opens a connection to SQS by the cheapest call there is, so that the first message finds
-    /// one.
+    /// Opens a connection to SQS by its cheapest call, so that the first message finds one.
     ///
     /// # Errors
     ///

@@ -1,16 +1,16 @@
-//! How the registrar is asked to point AURA at the deployed endpoint again: the event that it is
-//! invoked with, asynchronously, since nobody waits for its end.
+//! The event by which the reconciler asks the registrar to point AURA at the deployed endpoint again.
+//! The registrar is invoked asynchronously, since nobody waits for its end.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// `{"Reregister": {"requestId": "…"}}`.
+/// The event as it stands in JSON: `{"Reregister": {"requestId": "…"}}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReregisterRequest {
-    /// AURA no longer delivers here: somebody else has registered another endpoint, say.
+    /// AURA no longer delivers here. Somebody may have registered another endpoint.
     #[serde(rename_all = "camelCase")]
     Reregister {
-        /// Stands in the registrar's log line, and in the log of who has asked.
+        /// Id that both the reconciler and the registrar log.
         request_id: Uuid,
     },
 }

@@ -8,10 +8,10 @@ use secrecy::SecretString;
 
 use crate::aws;
 
-/// A secret that can't be used. The ARN is named, the value never.
+/// A secret that can't be used. The text names the ARN, and never the value.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// Secrets Manager didn't give it.
+    /// Secrets Manager didn't return it: try again later.
     #[error("secret {arn} can't be read: {reason}")]
     Unreadable {
         /// Which secret.
@@ -19,7 +19,7 @@ pub enum SecretError {
         /// The kind of failure and the service's code.
         reason: String,
     },
-    /// It has no text value, or the wrong shape.
+    /// It holds no text, or text of the wrong shape: somebody has to store another value.
     #[error("secret {arn} has the wrong shape: {expected}")]
     Malformed {
         /// Which secret.
@@ -29,21 +29,21 @@ pub enum SecretError {
     },
 }
 
-/// A version of a secret.
+/// One version of a secret.
 #[derive(Debug, Clone)]
 pub struct SecretVersion {
-    /// Its text.
+    /// The version's text.
     pub value: SecretString,
-    /// When it was made, to the second; nothing if Secrets Manager doesn't say.
+    /// When it was made, to the second. `None` if Secrets Manager doesn't say.
     pub made_at: Option<Timestamp>,
 }
 
-/// Which of a secret's versions is meant: during a rotation there are several.
+/// The stage of a version. During a rotation a secret has several versions, each at its own stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VersionStage {
     /// The version in use.
     Current,
-    /// The version that is to be the next.
+    /// The version that a rotation makes, to be the next one in use.
     Pending,
     /// The version that was in use before.
     Previous,
@@ -72,10 +72,6 @@ pub async fn read(client: &Client, arn: &str) -> Result<SecretString, SecretErro
 }
 
 /// Reads the current version of a secret.
-///
-/// # Errors
-///
-/// As for [`read`].
 pub async fn read_current(client: &Client, arn: &str) -> Result<SecretVersion, SecretError> {
     let version = read_stage(client, arn, VersionStage::Current).await?;
     version.ok_or_else(|| SecretError::Unreadable {
@@ -84,11 +80,7 @@ pub async fn read_current(client: &Client, arn: &str) -> Result<SecretVersion, S
     })
 }
 
-/// Reads the version that a secret has at a stage; `None` if it has none, or none with a value.
-///
-/// # Errors
-///
-/// As for [`read`].
+/// Reads the version that a secret has at a stage. `None` if it has none there, or none with a value.
 pub async fn read_stage(
     client: &Client,
     arn: &str,

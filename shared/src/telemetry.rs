@@ -32,10 +32,6 @@ const OWN_CRATES: [&str; 5] = ["shared", "ingest", "processor", "registrar", "re
 ///
 /// Reads `LOG_LEVEL` (`error`, `warn`, `info`, `debug` or `trace`; `info` when absent) and
 /// `METRICS_NAMESPACE`.
-///
-/// # Errors
-///
-/// Names the variable that is missing or wrong.
 pub fn start(environment: &Environment) -> Result<BoxEntrySink, ConfigError> {
     let level = match environment.optional("LOG_LEVEL") {
         Some(_) => environment.parsed::<LevelFilter>("LOG_LEVEL")?,

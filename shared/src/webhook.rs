@@ -9,8 +9,20 @@ use crate::config::{ConfigError, Environment};
 
 /// However many unknown values come, `ingest` reads the secret no more often than this in one
 /// process. So this long after a new value was made, each of them has read it or may read it: a
-/// rotation waits for that before it tells AURA of it.
+/// rotation waits for that before it tells AURA of it. See [`refresh_interval`].
 pub const REFRESH_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
+
+/// `WEBHOOK_REFRESH_SECONDS`, which only tests set, or [`REFRESH_INTERVAL`]: the same for `ingest` and
+/// for who waits for it.
+///
+/// # Errors
+///
+/// The variable is not a whole number.
+pub fn refresh_interval(environment: &Environment) -> Result<SignedDuration, ConfigError> {
+    let usual = REFRESH_INTERVAL.unsigned_abs();
+    let interval = environment.seconds_or("WEBHOOK_REFRESH_SECONDS", usual)?;
+    Ok(interval.try_into().unwrap_or(REFRESH_INTERVAL))
+}
 
 /// `<name>: <scheme> <secret>`, or `<name>: <secret>` without a scheme.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,10 +43,6 @@ pub struct IllegalHeaderValue;
 
 impl WebhookHeader {
     /// Reads `WEBHOOK_HEADER_NAME` and `WEBHOOK_HEADER_SCHEME` (may be empty).
-    ///
-    /// # Errors
-    ///
-    /// Names the variable that is missing or wrong.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             name: environment.parsed("WEBHOOK_HEADER_NAME")?,
@@ -46,10 +54,6 @@ impl WebhookHeader {
     }
 
     /// The header's value for a secret, marked sensitive, so that its `Debug` hides it.
-    ///
-    /// # Errors
-    ///
-    /// [`IllegalHeaderValue`] if HTTP doesn't allow it.
     pub fn value(&self, secret: &SecretString) -> Result<HeaderValue, IllegalHeaderValue> {
         let secret = secret.expose_secret();
         let text = if self.scheme.is_empty() {

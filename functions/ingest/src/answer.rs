@@ -1,5 +1,5 @@
-//! What the caller is told. A refusal is `application/problem+json` (RFC 9457) and says what to
-//! do; it never says why a secret was wrong.
+//! The answers to requests. A refusal is `application/problem+json` (RFC 9457) and says what to do. It
+//! never says why a secret was wrong.
 
 use lambda_http::http::header::{ALLOW, CONTENT_TYPE};
 use lambda_http::http::{HeaderValue, StatusCode};
@@ -10,35 +10,35 @@ use uuid::Uuid;
 /// Every answer that `ingest` gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// On its way to the processor.
+    /// The delivery is on its way to the processor.
     Accepted(Uuid),
-    /// Stored, though it can't be read.
+    /// The delivery is stored, though it can't be read.
     Quarantined(Uuid),
-    /// The function runs. Nothing was asked of anything else.
+    /// The function runs. Nothing else was checked.
     Healthy,
-    /// Not stored.
+    /// Nothing is stored.
     Refused(Refusal),
 }
 
 /// Why a request is not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// It comes from an address that isn't allowed.
+    /// The source address isn't allowed.
     Forbidden,
-    /// Another path than the webhook's.
+    /// The path is not the webhook's.
     NotFound,
-    /// Another method than the path has.
+    /// The path doesn't have this method.
     MethodNotAllowed {
-        /// Those that it has, with commas between.
+        /// The methods that it has, with commas between.
         allowed: &'static str,
     },
-    /// No or a wrong secret.
+    /// The secret is missing or wrong.
     Unauthorized,
-    /// The secret can't be read, and what was sent as such is none of its known values.
+    /// The secret can't be read, and the value that was sent is none of its known values.
     SecretUnavailable,
-    /// More bytes than a queue message holds.
+    /// The body has more bytes than a queue message holds.
     TooLarge,
-    /// Nothing could store it.
+    /// Neither the queue nor the spill confirmed the delivery.
     StoreUnavailable,
 }
 

@@ -1,12 +1,13 @@
-//! Who gets in: a delivery that carries the registered header, once, with a valid value.
+//! The authentication of a delivery: it carries the registered header exactly once, with a valid value.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use lambda_http::http::HeaderName;
 
-use crate::request::Request;
-use crate::secret::{SecretSource, ValidValues, Verdict};
+use crate::answer::Refusal;
+use crate::request::UnverifiedRequest;
+use crate::secret::{SecretSource, SecretVerdict, ValidValues};
 
 /// The check of the registered header.
 #[derive(Debug)]
@@ -20,18 +21,8 @@ pub struct AuthenticDelivery {
     body: Vec<u8>,
 }
 
-/// Why a request isn't let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotAuthentic {
-    /// The header is missing, given twice, or has another value. Which of these it was is
-    /// nobody's business.
-    WrongSecret,
-    /// Its value is none that is known, and the secret can't be read: it may be a new one.
-    SecretUnknown,
-}
-
 impl<S: SecretSource> Authenticator<S> {
-    /// Lets in what carries one of the valid values. While none is known it lets in nobody.
+    /// Lets in requests with one of the valid values. While no value is known it lets in nobody.
     #[must_use]
     pub fn new(valid: Arc<ValidValues<S>>) -> Self {
         Self { valid }
@@ -47,36 +38,38 @@ impl<S: SecretSource> Authenticator<S> {
     ///
     /// # Errors
     ///
-    /// [`NotAuthentic`] unless the header is there exactly once with a valid value.
+    /// [`Refusal::Unauthorized`] if the header is missing, given twice, or has a wrong value: which of
+    /// these it was is nobody's business. [`Refusal::SecretUnavailable`] if the value matches none that
+    /// is known, and the secret can't be read: it may be a new one.
     pub async fn authenticate(
         &self,
-        request: Request,
+        request: UnverifiedRequest,
         now: Timestamp,
-    ) -> Result<AuthenticDelivery, NotAuthentic> {
-        let given = self.given(&request).ok_or(NotAuthentic::WrongSecret)?;
+    ) -> Result<AuthenticDelivery, Refusal> {
+        let given = self.given(&request).ok_or(Refusal::Unauthorized)?;
         match self.valid.check(given, now).await {
-            Verdict::Valid => Ok(AuthenticDelivery { body: request.body }),
-            Verdict::Wrong => Err(NotAuthentic::WrongSecret),
-            Verdict::Undecided => Err(NotAuthentic::SecretUnknown),
+            SecretVerdict::Valid => Ok(AuthenticDelivery { body: request.body }),
+            SecretVerdict::Wrong => Err(Refusal::Unauthorized),
+            SecretVerdict::Undecided => Err(Refusal::SecretUnavailable),
         }
     }
 
-    /// Waits a little for what a check has begun and didn't need; see [`crate::secret`].
+    /// Waits a little for a reading of the secret that a check began in the background.
     pub async fn settled(&self) {
         self.valid.settled().await;
     }
 
-    /// Whether a request carries the secret, as far as is known without asking anybody: enough to
-    /// tell an operator, not to let it in.
+    /// Whether a request carries a value that is known already. That is enough to tell an operator, and
+    /// not enough to let the request in.
     #[must_use]
-    pub fn seems_authentic(&self, request: &Request) -> bool {
+    pub fn seems_authentic(&self, request: &UnverifiedRequest) -> bool {
         self.given(request)
             .is_some_and(|given| self.valid.knows(given))
     }
 
-    /// The secret that a request gives, if its header is text and has the scheme. API Gateway joins
-    /// the values of a header that is given twice by a comma, which makes them a wrong one.
-    fn given<'a>(&self, request: &'a Request) -> Option<&'a [u8]> {
+    /// The secret in a request's header, if the header is text and has the scheme. API Gateway joins the
+    /// values of a header that is sent twice with a comma, and the joined value is wrong.
+    fn given<'a>(&self, request: &'a UnverifiedRequest) -> Option<&'a [u8]> {
         let [only] = request.credentials.as_slice() else {
             return None;
         };

@@ -1,34 +1,32 @@
-//! What `ingest` is told by its environment.
+//! The configuration of `ingest`, from its environment.
 
+use jiff::SignedDuration;
 use shared::config::{ConfigError, Environment};
-use shared::webhook::WebhookHeader;
+use shared::webhook::{WebhookHeader, refresh_interval};
 
 use crate::source::AllowedSources;
 
-/// The function's configuration; template.yaml sets all of it.
+/// The function's configuration; template.yaml sets all of it but `WEBHOOK_REFRESH_SECONDS`.
 #[derive(Debug)]
-pub struct Config {
+pub struct IngestConfig {
     /// `INGEST_QUEUE_URL`: the FIFO queue that leads to the processor.
     pub ingest_queue_url: String,
     /// `QUARANTINE_QUEUE_URL`: where unreadable deliveries go.
     pub quarantine_queue_url: String,
     /// `LEDGER_TABLE_NAME`: the table that holds the spill.
     pub ledger_table: String,
-    /// `ALLOWED_SOURCE_CIDRS`: where deliveries may come from; anywhere if it is empty or
-    /// `any`.
+    /// `ALLOWED_SOURCE_CIDRS`: where deliveries may come from. If it is empty or `any`, from anywhere.
     pub allowed_sources: AllowedSources,
     /// `WEBHOOK_SECRET_ARN`: the secret that AURA sends in the header.
     pub webhook_secret_arn: String,
     /// `WEBHOOK_HEADER_NAME` and `WEBHOOK_HEADER_SCHEME`.
     pub webhook_header: WebhookHeader,
+    /// How often the secret is read for values that are unknown; see [`refresh_interval`].
+    pub refresh_interval: SignedDuration,
 }
 
-impl Config {
+impl IngestConfig {
     /// Reads the configuration.
-    ///
-    /// # Errors
-    ///
-    /// Names the first variable that is missing or wrong.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             ingest_queue_url: environment.required("INGEST_QUEUE_URL")?.to_owned(),
@@ -40,6 +38,7 @@ impl Config {
             },
             webhook_secret_arn: environment.required("WEBHOOK_SECRET_ARN")?.to_owned(),
             webhook_header: WebhookHeader::from_environment(environment)?,
+            refresh_interval: refresh_interval(environment)?,
         })
     }
 }

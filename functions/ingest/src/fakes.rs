@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use shared::aws::CallError;
 use shared::queue::Outgoing;
 use shared::secrets::{SecretError, VersionStage};
-use shared::webhook::WebhookHeader;
+use shared::webhook::{REFRESH_INTERVAL, WebhookHeader};
 
 use crate::auth::Authenticator;
 use crate::handler::Ingest;
@@ -26,7 +26,7 @@ pub async fn ingest() -> Ingest<FakeSecret, FakeStore> {
 
 /// The same with a secret of the test's own.
 pub async fn ingest_with(secret: FakeSecret) -> Ingest<FakeSecret, FakeStore> {
-    let valid = ValidValues::new(webhook_header(), secret);
+    let valid = ValidValues::new(webhook_header(), secret, REFRESH_INTERVAL);
     let now = || Timestamp::UNIX_EPOCH;
     let _ = valid.load(now()).await;
     Ingest {

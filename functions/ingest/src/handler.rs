@@ -1,4 +1,4 @@
-//! The descent of one request, from what came in to what is answered.
+//! The steps of one request, from the event that came in to the answer.
 
 use jiff::Timestamp;
 use lambda_http::{Body, Response};
@@ -12,9 +12,9 @@ use shared::queue::{Destination, Outgoing};
 use uuid::{NoContext, Uuid};
 
 use crate::answer::{Answer, Refusal};
-use crate::auth::{AuthenticDelivery, Authenticator, NotAuthentic};
-use crate::metrics::RequestMetrics;
-use crate::request::{GatewayEvent, Request};
+use crate::auth::{AuthenticDelivery, Authenticator};
+use crate::metrics::IngestMetrics;
+use crate::request::{GatewayEvent, UnverifiedRequest};
 use crate::secret::SecretSource;
 use crate::source::AllowedSources;
 use crate::store::Store;
@@ -22,10 +22,10 @@ use crate::store::Store;
 /// The path that the webhook is registered with.
 pub const WEBHOOK_PATH: &str = "/aura/events";
 
-/// The path that says that the function runs, to anybody who asks.
+/// The path of the health check, which is open to anybody.
 pub const HEALTH_PATH: &str = "/health";
 
-/// Everything that a request meets.
+/// The handler, with everything that a request needs.
 #[derive(Debug)]
 pub struct Ingest<V, S> {
     /// The check of the source address.
@@ -34,13 +34,13 @@ pub struct Ingest<V, S> {
     pub authenticator: Authenticator<V>,
     /// Where deliveries become durable.
     pub store: S,
-    /// The clock; [`Timestamp::now`] but for tests.
+    /// The clock: [`Timestamp::now`], except in tests.
     pub now: fn() -> Timestamp,
-    /// Where each request's line goes.
+    /// Where the log line of each request is written.
     pub metrics: BoxEntrySink,
 }
 
-/// A delivery that got in, with its id and time of arrival.
+/// An authentic delivery with its id and time of arrival.
 struct Arrival {
     delivery: AuthenticDelivery,
     id: Uuid,
@@ -48,11 +48,11 @@ struct Arrival {
 }
 
 impl<V: SecretSource, S: Store> Ingest<V, S> {
-    /// Answers one request. Never fails: API Gateway would answer an error in words of its own.
+    /// Answers one request. Never fails, because API Gateway would answer an error in its own words.
     pub async fn handle(&self, event: GatewayEvent) -> Response<Body> {
         let now = (self.now)();
-        let mut metrics = RequestMetrics::start(now).append_on_drop(self.metrics.clone());
-        let request = Request::read(&event, self.authenticator.header_name());
+        let mut metrics = IngestMetrics::start(now).append_on_drop(self.metrics.clone());
+        let request = UnverifiedRequest::read(&event, self.authenticator.header_name());
         drop(event);
         metrics.request(&request);
         let is_head = request.method == "HEAD";
@@ -68,9 +68,9 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
 
     async fn answer(
         &self,
-        request: Request,
+        request: UnverifiedRequest,
         now: Timestamp,
-        metrics: &mut RequestMetrics,
+        metrics: &mut IngestMetrics,
     ) -> Result<Answer, Refusal> {
         if request.path == HEALTH_PATH {
             expect_method(&request, "GET, HEAD")?;
@@ -86,45 +86,41 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
         let spilled = self.keep(&outgoing).await;
         drop(storing);
         let spilled = spilled?;
-        metrics.spilled(spilled);
-        // What had to be spilled has waited for long enough.
+        metrics.spilled = spilled;
+        // A delivery that had to be spilled has waited long enough.
         if !spilled {
             self.authenticator.settled().await;
         }
         Ok(answer)
     }
 
-    /// Decides, before anything of the body is read, whether a request is a delivery of AURA's.
+    /// Decides whether a request is a delivery of AURA's, before its body is read.
     async fn admit(
         &self,
-        request: Request,
+        request: UnverifiedRequest,
         now: Timestamp,
-        metrics: &mut RequestMetrics,
+        metrics: &mut IngestMetrics,
     ) -> Result<AuthenticDelivery, Refusal> {
         let is_allowed = self.allowed_sources.allow(request.source);
         if !is_allowed && !canary::is_canarys_body(&request.body) {
-            // AURA sends from elsewhere, or somebody has the secret: either is for an operator.
-            metrics.wrong_address(self.authenticator.seems_authentic(&request));
+            // With the secret: AURA has a new address, or the secret has leaked. An operator must know.
+            metrics.wrong_address = self.authenticator.seems_authentic(&request);
             return Err(Refusal::Forbidden);
         }
         if request.path != WEBHOOK_PATH {
             return Err(Refusal::NotFound);
         }
         expect_method(&request, "POST")?;
-        let authentic = self.authenticator.authenticate(request, now).await;
-        let delivery = authentic.map_err(|not_authentic| match not_authentic {
-            NotAuthentic::WrongSecret => Refusal::Unauthorized,
-            NotAuthentic::SecretUnknown => Refusal::SecretUnavailable,
-        })?;
-        // After the secret: what is too large and AURA's is lost, and must not drown in noise.
+        let delivery = self.authenticator.authenticate(request, now).await?;
+        // Checked after the secret: an alarm about a lost delivery must not drown in strangers' noise.
         if delivery.body().len() > MAX_QUEUED_BYTES {
             return Err(Refusal::TooLarge);
         }
         Ok(delivery)
     }
 
-    /// Makes a delivery durable: on its queue or, if that doesn't confirm in time, in the spill.
-    /// Says whether it is in the spill.
+    /// Stores a delivery on its queue or, if that doesn't confirm in time, in the spill. Returns whether it
+    /// is in the spill.
     async fn keep(&self, outgoing: &Outgoing) -> Result<bool, Refusal> {
         let delivery_id = outgoing.delivery_id;
         let queue = outgoing.destination.name();
@@ -140,17 +136,17 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
     }
 }
 
-/// `allowed` is what the header `Allow` says, too.
-fn expect_method(request: &Request, allowed: &'static str) -> Result<(), Refusal> {
+/// Refuses every other method than those in `allowed`, which is the value of the header `Allow`.
+fn expect_method(request: &UnverifiedRequest, allowed: &'static str) -> Result<(), Refusal> {
     if allowed.split(", ").any(|method| method == request.method) {
         return Ok(());
     }
     Err(Refusal::MethodNotAllowed { allowed })
 }
 
-/// Reads as much of a delivery as routing needs: what can be read is for the ingest queue, what
-/// can't is for the quarantine.
-fn read(arrival: &Arrival, metrics: &mut RequestMetrics) -> Result<(Outgoing, Answer), Refusal> {
+/// Reads as much of a delivery as routing needs. A delivery that can be read is for the ingest queue, any
+/// other for the quarantine.
+fn read(arrival: &Arrival, metrics: &mut IngestMetrics) -> Result<(Outgoing, Answer), Refusal> {
     let body = arrival.delivery.body();
     let parsed = event::parse(body);
     metrics.delivery(arrival.id, parsed.as_ref().map(|(event, _)| event));
@@ -190,7 +186,7 @@ fn read(arrival: &Arrival, metrics: &mut RequestMetrics) -> Result<(Outgoing, An
     }
 }
 
-/// A UUIDv7: ids of later deliveries sort behind those of earlier ones.
+/// Makes a UUIDv7, so that later deliveries have greater ids.
 fn delivery_id(at: Timestamp) -> Uuid {
     let seconds = u64::try_from(at.as_second()).unwrap_or_default();
     let nanoseconds = u32::try_from(at.subsec_nanosecond()).unwrap_or_default();

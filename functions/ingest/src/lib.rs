@@ -1,16 +1,17 @@
 //! Ingest: authenticates AURA's deliveries and makes them durable before it answers.
 //!
-//! AURA asks once. A delivery goes down these steps, and each step's type says what is known of
-//! it: a [`request::Request`] came in from anywhere, an [`auth::AuthenticDelivery`] carried
-//! the secret, and a 202 says that a queue or the spill has confirmed it.
+//! AURA sends each event once. A request takes these steps, and its type says what is known of it: an
+//! [`request::UnverifiedRequest`] may come from anywhere, an [`auth::AuthenticDelivery`] carried the
+//! secret, and a 202 says that a queue or the spill has confirmed it.
 //!
-//! 1. the event that API Gateway hands over ([`request`]), and of it the source address, path and
-//!    method ([`source`], [`handler`]);
-//! 2. the secret header ([`auth`], [`secret`]), and then the size;
-//! 3. message and entity, as far as routing needs them ([`shared::event`]);
-//! 4. the ingest queue, or the quarantine queue for what can't be read; the spill, if the queue
-//!    doesn't confirm in time ([`store`], [`limits`]);
-//! 5. the answer ([`answer`]).
+//! 1. [`request`] reads the event that API Gateway hands over.
+//! 2. [`handler`] checks source address ([`source`]), path and method.
+//! 3. [`auth`] checks the secret header against the values that [`secret`] knows, and then the handler
+//!    checks the size.
+//! 4. [`shared::event`] reads message and entity, as far as routing needs them.
+//! 5. [`store`] sends the delivery to the ingest queue, or to the quarantine queue if it can't be read.
+//!    If the queue doesn't confirm in time ([`limits`]), the delivery goes to the spill.
+//! 6. [`answer`] says what became of it.
 
 pub mod answer;
 pub mod auth;

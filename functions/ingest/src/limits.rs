@@ -1,4 +1,4 @@
-//! How long each step of a request may take. AURA's patience isn't documented; an answer comes
+//! The time limits of each step of a request. AURA doesn't document how long it waits. An answer comes
 //! within [`ANSWER`] whatever fails, and within milliseconds if nothing does.
 //!
 //! | step | at most | within it |
@@ -19,20 +19,22 @@ use shared::aws::CallLimits;
 /// From the request's start to its answer.
 pub const ANSWER: Duration = Duration::from_secs(5);
 
-/// What a cold start waits for the secret and for a connection to SQS. Both go on behind it.
+/// How long a cold start waits for the secret and for a connection to SQS. Both go on after it.
 pub const START: Duration = Duration::from_millis(250);
 
-/// A request's wait for Secrets Manager. The reading itself goes on.
+/// How long a request waits for Secrets Manager. The reading itself goes on.
 pub const SECRET_WAIT: Duration = Duration::from_millis(800);
 
-/// A request's wait for a reading that it needn't have waited for. It is shorter than the spill's
-/// limit, and a delivery that had to be spilled doesn't wait.
+/// How long a request waits for a reading in the background. It is shorter than the spill's limit, and a
+/// delivery that had to be spilled doesn't wait.
 pub const REFRESH_WAIT: Duration = Duration::from_millis(300);
 
-/// One value for all services, because the SDK keeps a pool of connections for each.
+/// The time to connect. It is the same for all services, because the SDK keeps a pool of connections for
+/// each value.
 const CONNECT: Duration = Duration::from_millis(350);
 
-/// Short: who waits is an emergency, and a service that is down stays so for longer than we have.
+/// The pause between attempts. It is short, because an emergency waits, and a service that is down stays
+/// down for longer than a request has.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// One reading of one version of the secret. An attempt is short, so that a connection that died

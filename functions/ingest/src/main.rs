@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use ingest::auth::Authenticator;
-use ingest::config::Config;
+use ingest::config::IngestConfig;
 use ingest::handler::Ingest;
 use ingest::secret::{SecretsManager, ValidValues};
 use ingest::store::AwsStore;
@@ -23,14 +23,15 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), Error> {
     let environment = Environment::of_process();
     let metrics = telemetry::start(&environment)?;
-    let config = Config::from_environment(&environment)?;
+    let config = IngestConfig::from_environment(&environment)?;
     let sdk = aws::sdk_config().await;
 
     let secrets_manager = SecretsManager {
         client: aws_sdk_secretsmanager::Client::new(&limits::SECRET.applied_to(&sdk)),
         arn: config.webhook_secret_arn.clone(),
     };
-    let valid = ValidValues::new(config.webhook_header.clone(), secrets_manager);
+    let (header, interval) = (config.webhook_header.clone(), config.refresh_interval);
+    let valid = ValidValues::new(header, secrets_manager, interval);
     let store = AwsStore::new(&sdk, &config);
     // The first delivery after a quiet night is an emergency too: it finds all this done, or begun
     // if it takes too long.

@@ -1,4 +1,4 @@
-//! The line that each request leaves behind.
+//! The log line of each request, which carries its metrics.
 
 use std::time::SystemTime;
 
@@ -11,18 +11,18 @@ use shared::event::{Event, Unreadable};
 use uuid::Uuid;
 
 use crate::answer::{Answer, Refusal};
-use crate::request::Request;
+use crate::request::UnverifiedRequest;
 
-/// One request: its log line and its metrics. Holds nothing of the payload but documented names.
+/// The log line and the metrics of one request. It holds nothing of the payload but documented names.
 #[metrics(rename_all = "PascalCase")]
 #[derive(Debug)]
-pub struct RequestMetrics {
+pub struct IngestMetrics {
     #[metrics(timestamp)]
     timestamp: SystemTime,
     function: &'static str,
     /// The id given to an authentic delivery.
     delivery_id: Option<String>,
-    /// What was answered; see [`Answer::name`].
+    /// The answer; see [`Answer::name`].
     answer: &'static str,
     /// Why it was quarantined.
     reason: Option<String>,
@@ -31,17 +31,17 @@ pub struct RequestMetrics {
     test: bool,
     accepted: bool,
     quarantined: bool,
-    /// The queue could not be reached: it waits in the spill.
-    spilled: bool,
+    /// The queue could not be reached, and the delivery waits in the spill.
+    pub spilled: bool,
     forbidden: bool,
-    /// It was forbidden though it carried the secret.
-    wrong_address: bool,
+    /// The address was forbidden, though the request carried the secret.
+    pub wrong_address: bool,
     unauthorized: bool,
-    /// The secret could not be read, and the value that was sent is none of those known.
+    /// The secret could not be read, and the value that was sent is none of the known ones.
     secret_undecided: bool,
     too_large: bool,
     unavailable: bool,
-    /// Headers that HTTP doesn't allow: they were not looked at.
+    /// How many headers were ignored, because HTTP doesn't allow them.
     dropped_headers: usize,
     #[metrics(unit = Byte)]
     size: usize,
@@ -53,7 +53,7 @@ pub struct RequestMetrics {
     store_time: Stopwatch,
 }
 
-impl RequestMetrics {
+impl IngestMetrics {
     /// Starts the clock.
     #[must_use]
     pub fn start(now: Timestamp) -> Self {
@@ -61,7 +61,7 @@ impl RequestMetrics {
             timestamp: now.into(),
             function: "ingest",
             delivery_id: None,
-            // Stays if nothing answers: a panic.
+            // Stays if the handler panics.
             answer: "panicked",
             reason: None,
             message: None,
@@ -84,7 +84,7 @@ impl RequestMetrics {
     }
 
     /// Notes what came in.
-    pub fn request(&mut self, request: &Request) {
+    pub fn request(&mut self, request: &UnverifiedRequest) {
         self.size = request.body.len();
         self.dropped_headers = request.dropped_headers;
     }
@@ -102,19 +102,9 @@ impl RequestMetrics {
         }
     }
 
-    /// Starts the clock of the store; it stops when the guard is dropped.
+    /// Starts the clock of the store. It stops when the guard is dropped.
     pub fn storing(&mut self) -> impl Drop + use<'_> {
         self.store_time.start()
-    }
-
-    /// Notes whether it is the spill that has it.
-    pub fn spilled(&mut self, spilled: bool) {
-        self.spilled = spilled;
-    }
-
-    /// Notes whether a request from a forbidden address carried the secret.
-    pub fn wrong_address(&mut self, has_secret: bool) {
-        self.wrong_address = has_secret;
     }
 
     /// Notes the answer.

@@ -30,7 +30,7 @@ use crate::fakes::{self, FakeSecret, FakeStore};
 use crate::handler::Ingest;
 use crate::request::GatewayEvent;
 
-pub use sent::{Sent, StoreState};
+pub use sent::{SentRequest, StoreState};
 
 /// What SQS takes as one message: body, and the attributes' names, types and values.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
@@ -44,7 +44,7 @@ pub struct Harness {
 
 /// What became of a request.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct RequestOutcome {
     /// The answer.
     pub response: Response<Body>,
     /// What the queues have.
@@ -55,7 +55,7 @@ pub struct Outcome {
 
 /// What an outcome says, once it is checked.
 #[derive(Debug)]
-pub enum Read {
+pub enum Disposition {
     /// Not stored, with this status.
     Refused(u16),
     /// Not a delivery: the health check.
@@ -89,12 +89,12 @@ impl Default for Harness {
 impl Harness {
     /// Has an event answered while the store is in this state.
     #[must_use]
-    pub fn handle(&self, event: GatewayEvent, state: StoreState) -> Outcome {
+    pub fn handle(&self, event: GatewayEvent, state: StoreState) -> RequestOutcome {
         let store = &self.ingest.store;
         store.queues_down.store(!state.queues, Ordering::Relaxed);
         store.spill_down.store(!state.spill, Ordering::Relaxed);
         let response = self.runtime.block_on(self.ingest.handle(event));
-        Outcome {
+        RequestOutcome {
             response,
             queued: store.take_queued(),
             spilled: store.take_spilled(),
@@ -103,16 +103,16 @@ impl Harness {
 
     /// Has a request answered and checks the outcome.
     #[must_use]
-    pub fn check(&self, sent: &Sent) -> Read {
+    pub fn check(&self, sent: &SentRequest) -> Disposition {
         self.handle(sent.event(), sent.store).check(sent)
     }
 
-    /// Checks a fuzzer's input: an event as it stands, or [what describes one](Sent::from_input).
+    /// Checks a fuzzer's input: an event as it stands, or [what describes one](SentRequest::from_input).
     pub fn check_input(&self, input: &[u8]) {
         if input.starts_with(b"{") {
             self.check_any(input);
         } else {
-            let _ = self.check(&Sent::from_input(input));
+            let _ = self.check(&SentRequest::from_input(input));
         }
     }
 
@@ -132,10 +132,10 @@ impl Harness {
     }
 }
 
-impl Outcome {
+impl RequestOutcome {
     /// Asserts that this is what must become of such a request.
     #[must_use]
-    pub fn check(&self, sent: &Sent) -> Read {
+    pub fn check(&self, sent: &SentRequest) -> Disposition {
         if sent.method == "HEAD" {
             assert!(self.response.body().is_empty());
         } else {
@@ -151,8 +151,8 @@ impl Outcome {
         }
         assert!(self.queued.is_empty() && self.spilled.is_empty());
         match status {
-            200 => Read::Healthy,
-            _ => Read::Refused(status),
+            200 => Disposition::Healthy,
+            _ => Disposition::Refused(status),
         }
     }
 
@@ -171,7 +171,7 @@ impl Outcome {
         }
     }
 
-    fn check_stored(&self, sent: &Sent) -> Read {
+    fn check_stored(&self, sent: &SentRequest) -> Disposition {
         let stored = self.stored(sent.store);
         assert_sqs_takes(&stored.message);
         let delivery_id = stored.delivery_id.to_string();
@@ -217,7 +217,7 @@ impl Outcome {
 }
 
 /// Asserts that nothing could keep an authentic delivery.
-fn assert_may_be_lost(sent: &Sent, status: u16) {
+fn assert_may_be_lost(sent: &SentRequest, status: u16) {
     if status == 413 {
         // As base64 a body is a third larger.
         assert!(sent.body.len() > MAX_QUEUED_BYTES / 4 * 3);
@@ -246,7 +246,7 @@ fn assert_sqs_takes(message: &Message) {
     assert!(message.body.len() + attributes.sum::<usize>() <= MAX_MESSAGE_BYTES);
 }
 
-fn check_accepted(stored: &Outgoing, body: &[u8]) -> Read {
+fn check_accepted(stored: &Outgoing, body: &[u8]) -> Disposition {
     let message = &stored.message;
     let envelope = Envelope::parse(&message.body).expect("an envelope");
     assert_eq!(envelope.delivery_id, stored.delivery_id);
@@ -260,7 +260,7 @@ fn check_accepted(stored: &Outgoing, body: &[u8]) -> Read {
     assert_eq!(event, sent);
     assert_eq!(event.entity.group_id(), message.group_id);
     assert_others_read(&event, payload.get());
-    Read::Accepted {
+    Disposition::Accepted {
         event,
         group_id: message.group_id.clone(),
     }
@@ -302,7 +302,7 @@ fn assert_others_read(event: &Event, payload: &str) {
     assert!(marked || !event.test);
 }
 
-fn check_quarantined(stored: &Outgoing, body: &[u8]) -> Read {
+fn check_quarantined(stored: &Outgoing, body: &[u8]) -> Disposition {
     assert!(event::parse(body).is_err());
     let message = &stored.message;
     assert_eq!(text(message, "deliveryId"), stored.delivery_id.to_string());
@@ -318,7 +318,7 @@ fn check_quarantined(stored: &Outgoing, body: &[u8]) -> Read {
         }
     };
     assert!(kept == body, "the body is kept whole");
-    Read::Quarantined {
+    Disposition::Quarantined {
         reason: text(message, "reason").to_owned(),
     }
 }

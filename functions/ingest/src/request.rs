@@ -1,10 +1,9 @@
 //! The request, read from the event that API Gateway hands over (payload format 2.0).
 //!
-//! Reading can't fail. AURA sends each event once, and API Gateway hands on whatever a client
-//! sent, also what is no HTTP: a header with a control character must not cost an emergency. So
-//! nothing but the few fields that the handler needs is read, each by itself, and what is missing
-//! or of another type is as if it had not been sent. A header that HTTP doesn't allow is dropped
-//! and counted.
+//! Reading can't fail. AURA sends each event once, and API Gateway hands on whatever a client sent, even
+//! if HTTP doesn't allow it: a header with a control character must not cost an emergency. So only the
+//! few fields that the handler needs are read, each by itself. A field that is missing or has another type
+//! counts as not sent. A header that HTTP doesn't allow is dropped and counted.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,43 +17,43 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// An event as Lambda hands it over, of which nothing is read yet. `None` is no JSON at all, which
-/// Lambda never sends.
+/// An event as Lambda hands it over, before anything is read. `None` if it was no JSON, which Lambda never
+/// sends.
 pub struct GatewayEvent(Option<Box<RawValue>>);
 
 impl<'de> Deserialize<'de> for GatewayEvent {
-    /// Never fails: the runtime would answer an error in words of its own, which is a 502.
+    /// Never fails, because the runtime would answer an error with a 502 of its own.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self(Box::<RawValue>::deserialize(deserializer).ok()))
     }
 }
 
 impl fmt::Debug for GatewayEvent {
-    /// Holds the secret and a payload, and shows neither.
+    /// Shows nothing: the event holds the secret and a payload.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("GatewayEvent").finish_non_exhaustive()
     }
 }
 
-/// What the handler needs of a request. Nothing of it is trusted but [`Self::source`].
+/// The fields of a request that the handler needs. None of them is trusted but [`Self::source`].
 #[derive(Debug, Default)]
-pub struct Request {
-    /// The HTTP method; empty if there was none.
+pub struct UnverifiedRequest {
+    /// The HTTP method. Empty if there was none.
     pub method: String,
-    /// The path as it was sent; empty if there was none.
+    /// The path as it was sent. Empty if there was none.
     pub path: String,
     /// The address that API Gateway saw.
     pub source: Option<IpAddr>,
     /// Each value of the header that carries the secret.
     pub credentials: Vec<HeaderValue>,
-    /// How many headers HTTP doesn't allow, by their name or their value.
+    /// How many headers have a name or a value that HTTP doesn't allow.
     pub dropped_headers: usize,
     /// The body's bytes.
     pub body: Vec<u8>,
 }
 
-impl Request {
-    /// Reads what there is. `credentials` is the header that carries the secret.
+impl UnverifiedRequest {
+    /// Reads an event. `credentials` is the header that carries the secret.
     #[must_use]
     pub fn read(event: &GatewayEvent, credentials: &HeaderName) -> Self {
         let [path, headers, cookies, context, body, is_base64] = members(
@@ -84,7 +83,7 @@ impl Request {
     }
 }
 
-/// The values of one header, and the count of those, whatever their header, that can't be one.
+/// The values of one header, and the count of values of any header that HTTP doesn't allow.
 struct Headers<'a> {
     wanted: &'a HeaderName,
     values: Vec<HeaderValue>,
@@ -100,8 +99,8 @@ impl<'a> Headers<'a> {
         }
     }
 
-    /// API Gateway joins the values of a header that is given twice by a comma; the tools that
-    /// stand in for it may send a list.
+    /// Adds a header. API Gateway joins the values of a header that is sent twice with a comma, but tools
+    /// that stand in for it may send a list.
     fn add(&mut self, name: &[u8], value: &RawValue) {
         let name = HeaderName::from_bytes(name).ok();
         for value in elements(value).unwrap_or_else(|| vec![value]) {
@@ -113,7 +112,7 @@ impl<'a> Headers<'a> {
         }
     }
 
-    /// API Gateway takes cookies out of the headers and hands them on one by one.
+    /// Adds the cookies, which API Gateway takes out of the headers and hands on one by one.
     fn add_cookies(&mut self, cookies: Option<&RawValue>) {
         let Some(cookies) = cookies.and_then(elements) else {
             return;
@@ -134,15 +133,15 @@ fn header_value(json: &RawValue) -> Option<HeaderValue> {
     sensitive(&text(json)?)
 }
 
-/// `Debug` hides it: it may be the secret.
+/// Makes a header value that `Debug` hides, since it may be the secret.
 fn sensitive(value: &[u8]) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_bytes(value).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
-/// A body that can't be decoded, or is no text, is kept as it stands: whoever sent it with the
-/// right secret finds it in the quarantine.
+/// Decodes a body. If it can't be decoded, or is no text, it is kept unchanged: with the right secret, it
+/// goes to the quarantine.
 fn decoded(body: Option<&RawValue>, is_base64: bool) -> Vec<u8> {
     let Some(body) = body.filter(|body| body.get() != "null") else {
         return Vec::new();
@@ -160,7 +159,7 @@ fn string(json: Option<&RawValue>) -> Option<String> {
     Some(String::from_utf8_lossy(&text(json?)?).into_owned())
 }
 
-/// The members with these names, as they stand. Of two with one name the last counts.
+/// Finds the members with these names. Of two members with one name the last counts.
 fn members<'a, const N: usize>(
     object: Option<&'a RawValue>,
     names: [&str; N],
@@ -176,7 +175,7 @@ fn members<'a, const N: usize>(
     found
 }
 
-/// Shows each member of an object, as it stands. What isn't an object has none.
+/// Calls `see` with each member of an object. Anything else has no members.
 fn each_member<'a>(object: Option<&'a RawValue>, see: impl FnMut(&[u8], &'a RawValue)) {
     struct Members<F>(F);
     impl<'de, F: FnMut(&[u8], &'de RawValue)> Visitor<'de> for Members<F> {
@@ -194,23 +193,23 @@ fn each_member<'a>(object: Option<&'a RawValue>, see: impl FnMut(&[u8], &'a RawV
         }
     }
     let json = object.map_or("null", RawValue::get);
-    // It is JSON, so that the only error there can be is another type.
+    // The only possible error is that it isn't an object, since it is JSON.
     let _ = serde_json::Deserializer::from_str(json).deserialize_map(Members(see));
 }
 
-/// The elements of a list, as they stand; `None` if it is none.
+/// The elements of a list. `None` if it isn't a list.
 fn elements(json: &RawValue) -> Option<Vec<&RawValue>> {
     let is_list = json.get().starts_with('[');
     is_list.then(|| serde_json::from_str(json.get()).unwrap_or_default())
 }
 
-/// The bytes of a text; `None` if it is none.
+/// The bytes of a text. `None` if it isn't text.
 fn text(json: &RawValue) -> Option<Cow<'_, [u8]>> {
     let text: Option<Text<'_>> = serde_json::from_str(json.get()).ok();
     text.map(|text| text.0)
 }
 
-/// JSON's text as bytes: half of a surrogate pair is no Unicode, and no reason to fail.
+/// A JSON text as bytes. Half of a surrogate pair is no Unicode, but no reason to fail.
 struct Text<'a>(Cow<'a, [u8]>);
 
 impl<'de> Deserialize<'de> for Text<'de> {

@@ -1,22 +1,23 @@
 //! The values of the webhook's secret that are valid now: its current one and, around a rotation,
 //! the next and the one before, so that AURA is never locked out.
 //!
-//! They are read when the function starts and then kept. They are read again
+//! The values are read when the function starts, and kept. They are read again
 //!
-//! - in the background, by a request that finds them older than [`REFRESH_AFTER`], while its
-//!   delivery is stored. It waits for the end of it, up to [`limits::REFRESH_WAIT`], because Lambda
+//! - in the background, when a request finds them older than [`REFRESH_AFTER`]. Meanwhile its delivery
+//!   is stored. The request waits for the reading, up to [`limits::REFRESH_WAIT`], because Lambda
 //!   freezes the process after the answer;
-//! - by a request with a value that isn't among them, at most once in [`REFRESH_INTERVAL`]: it may
-//!   be a new one. That request waits for it, up to [`limits::SECRET_WAIT`]. After a reading that
-//!   failed the next one may come a second later.
+//! - when a request has an unknown value, which may be a new one, at most once in [`refresh_interval`].
+//!   The request waits for the reading, up to [`limits::SECRET_WAIT`]. After a reading that failed, the
+//!   next one may begin a second later.
 //!
-//! So [`REFRESH_INTERVAL`] after a new value was made, every instance has read it or may read it: a
-//! rotation has to wait for that long before it tells AURA.
+//! So [`refresh_interval`] after a new value was made, every instance has read it or may read it. A
+//! rotation has to wait that long before it tells AURA the value.
 //!
-//! A reading goes through the versions in the order in which a rotation moves a value on, so that
-//! none slips through between two of its reads. Only a reading of all three takes a value away:
-//! while Secrets Manager fails, the values that are known go on working, and any other may be a
-//! new one, which nobody can decide.
+//! A reading reads the versions in the order in which a rotation moves a value, so that no value slips
+//! through between two reads. Only a reading of all three versions removes values: while Secrets Manager
+//! fails, the known values go on working. An unknown value can't be decided then, since it may be new.
+//!
+//! [`refresh_interval`]: shared::webhook::refresh_interval
 
 use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -24,7 +25,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::secrets::{self, SecretError, VersionStage};
-use shared::webhook::{REFRESH_INTERVAL, WebhookHeader};
+use shared::webhook::WebhookHeader;
 use subtle::{Choice, ConstantTimeEq as _};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -32,15 +33,16 @@ use tokio::time::timeout;
 
 use crate::limits;
 
-/// Older values are read again in the background.
+/// The age from which values are read again in the background.
 pub const REFRESH_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
-/// The same while a version could not be read: then AURA's deliveries may be refused.
+/// The time between two readings after one that failed. It is short, because until the next one AURA's
+/// deliveries may be refused.
 const FAILED_READ_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
 
 /// Where the secret is kept.
 pub trait SecretSource: Send + Sync + 'static {
-    /// Reads one version; `None` if there is none at that stage.
+    /// Reads one version. `None` if there is none at that stage.
     fn read(
         &self,
         stage: VersionStage,
@@ -63,25 +65,25 @@ impl SecretSource for SecretsManager {
     }
 }
 
-/// What is known of a value that a request gave as the secret.
+/// The verdict on a value that a request gave as the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is one of the secret's values.
+pub enum SecretVerdict {
+    /// The value is one of the secret's.
     Valid,
-    /// It is none of them.
+    /// The value is none of the secret's.
     Wrong,
-    /// It is none of those that are known, and not all versions could be read now or ever: it may be
-    /// a new one.
+    /// The value matches no known version, and not every version could be read. It may be a new one.
     Undecided,
 }
 
-/// The valid values, and how to get at new ones.
+/// The values that are valid, and the source of new ones.
 #[derive(Debug)]
 pub struct ValidValues<S> {
     header: WebhookHeader,
     source: S,
-    known: RwLock<Known>,
-    /// The last reading that was begun; held while it is under way.
+    refresh_interval: SignedDuration,
+    known: RwLock<KnownValues>,
+    /// The last reading. Locked while it is under way.
     reading: Mutex<Option<Reading>>,
 }
 
@@ -92,42 +94,43 @@ struct Reading {
     complete: bool,
 }
 
-/// What was read so far.
+/// The values that were read so far.
 #[derive(Debug, Default)]
-struct Known {
+struct KnownValues {
     values: Vec<SecretString>,
     /// When all versions were last read.
     complete_at: Option<Timestamp>,
-    /// The last reading has failed, in part at least.
+    /// Whether the last reading failed, at least in part.
     has_failed: bool,
 }
 
-/// One version as it was read: its value, if it has one that a header can carry.
+/// The value of one version, if it has one that a header can carry.
 type Version = Option<SecretString>;
 
-/// A version of which nothing can be said now. It is logged.
+/// A version that could not be read. The reason is logged.
 struct NotRead;
 
 impl<S: SecretSource> ValidValues<S> {
-    /// Nothing is known yet; see [`Self::load`].
+    /// Knows no value yet; see [`Self::load`].
     #[must_use]
-    pub fn new(header: WebhookHeader, source: S) -> Arc<Self> {
+    pub fn new(header: WebhookHeader, source: S, refresh_interval: SignedDuration) -> Arc<Self> {
         Arc::new(Self {
             header,
             source,
+            refresh_interval,
             known: RwLock::default(),
             reading: Mutex::default(),
         })
     }
 
-    /// The header that carries them.
+    /// The header that carries the secret.
     #[must_use]
     pub fn header(&self) -> &WebhookHeader {
         &self.header
     }
 
-    /// Reads them for the first time. Failing is no error: the first request tries again. It goes
-    /// on when nobody waits for it any more.
+    /// Reads the values for the first time. A failure is no error, since the first request tries again.
+    /// The reading goes on if nobody waits for it any more.
     #[must_use]
     pub fn load(self: &Arc<Self>, now: Timestamp) -> JoinHandle<()> {
         self.read_in_background(now, None)
@@ -138,22 +141,22 @@ impl<S: SecretSource> ValidValues<S> {
         let _ = timeout(limits::REFRESH_WAIT, self.reading.lock()).await;
     }
 
-    /// Whether `given` is one of the values that are known, without asking anybody.
+    /// Whether `given` is one of the known values. Calls nothing.
     pub fn knows(&self, given: &[u8]) -> bool {
-        self.known(|known| known.verdict(given)) == Verdict::Valid
+        self.known(|known| known.verdict(given)) == SecretVerdict::Valid
     }
 
-    /// Says what is known of `given`, and reads the values again if need be.
-    pub async fn check(self: &Arc<Self>, given: &[u8], now: Timestamp) -> Verdict {
+    /// Checks `given`, and reads the values again if need be.
+    pub async fn check(self: &Arc<Self>, given: &[u8], now: Timestamp) -> SecretVerdict {
         let (verdict, old) = self.known(|known| (known.verdict(given), known.is_old(now)));
         match verdict {
-            Verdict::Valid if old => {
-                drop(self.read_in_background(now, Some(REFRESH_INTERVAL)));
-                Verdict::Valid
+            SecretVerdict::Valid if old => {
+                drop(self.read_in_background(now, Some(self.refresh_interval)));
+                SecretVerdict::Valid
             }
-            Verdict::Valid => Verdict::Valid,
-            Verdict::Wrong => self.check_again(given, now, REFRESH_INTERVAL).await,
-            Verdict::Undecided => self.check_again(given, now, FAILED_READ_INTERVAL).await,
+            SecretVerdict::Valid => SecretVerdict::Valid,
+            SecretVerdict::Wrong => self.check_again(given, now, self.refresh_interval).await,
+            SecretVerdict::Undecided => self.check_again(given, now, FAILED_READ_INTERVAL).await,
         }
     }
 
@@ -162,17 +165,17 @@ impl<S: SecretSource> ValidValues<S> {
         given: &[u8],
         now: Timestamp,
         interval: SignedDuration,
-    ) -> Verdict {
+    ) -> SecretVerdict {
         let reading = self.read_in_background(now, Some(interval));
         let in_time = timeout(limits::SECRET_WAIT, reading).await.is_ok();
         match self.known(|known| known.verdict(given)) {
-            // Too long is as good as failed.
-            Verdict::Wrong if !in_time => Verdict::Undecided,
+            // A reading that takes too long counts as failed.
+            SecretVerdict::Wrong if !in_time => SecretVerdict::Undecided,
             verdict => verdict,
         }
     }
 
-    /// In a task of its own, so that it goes on when nobody waits for it any more.
+    /// Reads in a task of its own, which goes on if nobody waits for it any more.
     fn read_in_background(
         self: &Arc<Self>,
         now: Timestamp,
@@ -182,9 +185,9 @@ impl<S: SecretSource> ValidValues<S> {
         tokio::spawn(async move { values.read_all(now, interval).await })
     }
 
-    /// Reads all versions, unless that was begun less than `interval` ago. Who comes while it is
-    /// under way waits for it. Without an interval it is the first time, and one that fails is
-    /// not held against the next.
+    /// Reads all versions, unless the last reading began less than `interval` ago. A call while a reading
+    /// is under way waits for it. The first reading has no interval, and if it fails the next one may
+    /// begin at once.
     async fn read_all(&self, now: Timestamp, interval: Option<SignedDuration>) {
         let mut last = self.reading.lock().await;
         let recently = |interval| {
@@ -222,7 +225,7 @@ impl<S: SecretSource> ValidValues<S> {
     async fn read(&self, stage: VersionStage) -> Result<Version, NotRead> {
         match self.source.read(stage).await {
             Ok(Some(secret)) => Ok(self.usable(stage, secret)),
-            // There always is a current version: who doesn't find it looks in the wrong place.
+            // A secret always has a current version: without one, this is not the secret.
             Ok(None) if stage == VersionStage::Current => {
                 tracing::warn!("webhook secret has no current version");
                 Err(NotRead)
@@ -247,14 +250,14 @@ impl<S: SecretSource> ValidValues<S> {
         Some(secret)
     }
 
-    fn known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+    fn known<T>(&self, look: impl FnOnce(&KnownValues) -> T) -> T {
         look(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Reading {
-    /// Whether it is too early for the next one. One that failed has nothing to say of a value
-    /// that was made before it, and must not keep that out for long.
+    /// Whether it is too early for the next reading. A reading that failed may have missed a new value,
+    /// and must not keep that out for long.
     fn is_recent(&self, now: Timestamp, interval: SignedDuration) -> bool {
         let interval = if self.complete {
             interval
@@ -265,20 +268,20 @@ impl Reading {
     }
 }
 
-impl Known {
-    fn verdict(&self, given: &[u8]) -> Verdict {
+impl KnownValues {
+    fn verdict(&self, given: &[u8]) -> SecretVerdict {
         let all_are_known = self.complete_at.is_some() && !self.has_failed;
         if self.has(given) {
-            Verdict::Valid
+            SecretVerdict::Valid
         } else if all_are_known && !self.values.is_empty() {
-            Verdict::Wrong
+            SecretVerdict::Wrong
         } else {
-            Verdict::Undecided
+            SecretVerdict::Undecided
         }
     }
 
-    /// Compares with every value, so that the time taken tells neither which one matched nor how
-    /// much of it.
+    /// Compares with every value, so that the time it takes tells neither which one matched nor how much
+    /// of it.
     fn has(&self, given: &[u8]) -> bool {
         let matches = self.values.iter();
         let matches = matches.map(|value| value.expose_secret().as_bytes().ct_eq(given));

@@ -1,4 +1,4 @@
-//! Between Lambda's runtime and the handler.
+//! The service that Lambda's runtime calls, around the handler.
 
 use std::sync::Arc;
 
@@ -13,12 +13,8 @@ use crate::store::Store;
 
 /// Answers requests for as long as the process lives.
 ///
-/// `lambda_http::run` would make an HTTP request of the event first, which fails or panics where a
-/// header, the host, the query or the body is none, and the answer is a 502 that isn't ours.
-///
-/// # Errors
-///
-/// Lambda's Runtime API can't be reached.
+/// `lambda_http::run` isn't used: it makes an HTTP request of the event first, which fails or panics if a
+/// header, the host, the query or the body is malformed, and then API Gateway answers 502.
 pub async fn run<V: SecretSource, S: Store + 'static>(ingest: Ingest<V, S>) -> Result<(), Error> {
     let ingest = Arc::new(ingest);
     let service = service_fn(move |event: LambdaEvent<GatewayEvent>| {
@@ -28,8 +24,8 @@ pub async fn run<V: SecretSource, S: Store + 'static>(ingest: Ingest<V, S>) -> R
     lambda_runtime::run(service).await
 }
 
-/// A panic is an answer of ours too: the runtime would hand its message to API Gateway, which may
-/// log it, and it may quote a delivery.
+/// Answers a request, also if the handler panics: the runtime would hand the panic's message, which may
+/// quote a delivery, to API Gateway, which may log it.
 async fn answer<V, S>(ingest: Arc<Ingest<V, S>>, event: GatewayEvent) -> Response<Body>
 where
     V: SecretSource,
@@ -41,7 +37,7 @@ where
     answer.unwrap_or_else(|_panicked| Answer::Refused(Refusal::StoreUnavailable).into_response())
 }
 
-/// The answer as API Gateway takes it, in payload format 2.0. Ours are text or empty.
+/// Converts an answer, which is text or empty, into API Gateway's payload format 2.0.
 fn in_format_2(response: Response<Body>) -> ApiGatewayV2httpResponse {
     let (parts, body) = response.into_parts();
     let mut response = ApiGatewayV2httpResponse::default();
@@ -57,13 +53,13 @@ mod tests {
 
     use super::*;
     use crate::fakes;
-    use crate::promises::Sent;
+    use crate::promises::SentRequest;
 
     #[tokio::test]
     async fn a_panic_is_answered_503_and_says_nothing() {
         let mut ingest = fakes::ingest().await;
         ingest.now = || panic!("a phone number");
-        let event = Sent::delivery(Vec::new()).event();
+        let event = SentRequest::delivery(Vec::new()).event();
         let response = answer(Arc::new(ingest), event).await;
         assert_eq!(response.status(), 503);
         let body = String::from_utf8(response.body().to_vec()).unwrap();

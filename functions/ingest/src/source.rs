@@ -1,21 +1,21 @@
-//! Where a request may come from: AURA sends from fixed addresses that it gives to its partners.
+//! The addresses that requests may come from: AURA sends from fixed ones, which it gives to its partners.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// In the place of ranges: deliveries may come from anywhere.
+/// The word that stands for all addresses.
 const ANY: &str = "any";
 
 /// The first bits of an IPv4 address that is written as IPv6, `::ffff:192.0.2.1`.
 const MAPPED_BITS: u8 = 96;
 
-/// The address ranges that deliveries may come from; `None`, if they may come from anywhere.
+/// The address ranges that deliveries may come from. `None` if they may come from anywhere.
 #[derive(Debug, Default)]
 pub struct AllowedSources(Option<Vec<IpNet>>);
 
-/// A range that can't be read.
+/// A text that is no address range.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{0:?} is no address range; write ranges such as 192.0.2.0/24 or 2001:db8::/32, or single \
@@ -26,8 +26,8 @@ pub struct NotARange(String);
 impl FromStr for AllowedSources {
     type Err = NotARange;
 
-    /// Reads ranges and addresses, IPv4 and IPv6, with commas between them. `any` among them, or
-    /// nothing at all, is anywhere; nothing between two commas is no range.
+    /// Reads ranges and addresses, IPv4 and IPv6, with commas between them. `any` among them, or an empty
+    /// text, stands for all addresses. Nothing between two commas adds no range.
     fn from_str(text: &str) -> Result<Self, NotARange> {
         let parts = || text.split(',').map(str::trim);
         if text.trim().is_empty() || parts().any(|part| part == ANY) {
@@ -44,8 +44,8 @@ fn range(text: &str) -> Result<IpNet, NotARange> {
     range.map(canonical).map_err(|_| NotARange(text.to_owned()))
 }
 
-/// A range of IPv4 that is written as IPv6 is one of IPv4. Nothing else that is written as IPv6 has
-/// an IPv4 address in it, `::/0` neither: who means all of IPv4 has to say so.
+/// Turns a range of IPv4 that is written as IPv6 into one of IPv4. No other range of IPv6 holds an IPv4
+/// address, not even `::/0`: all of IPv4 has to be given as such.
 fn canonical(range: IpNet) -> IpNet {
     let IpNet::V6(v6) = range else {
         return range;
@@ -59,8 +59,8 @@ fn mapped(range: Ipv6Net) -> Option<Ipv4Net> {
 }
 
 impl AllowedSources {
-    /// Whether a request may come in, by the address that API Gateway saw. What headers say of an
-    /// address is the sender's claim and counts for nothing.
+    /// Whether a request may come in, by the address that API Gateway saw. An address in a header is only
+    /// the sender's claim and counts for nothing.
     #[must_use]
     pub fn allow(&self, source: Option<IpAddr>) -> bool {
         let Some(ranges) = &self.0 else {

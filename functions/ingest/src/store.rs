@@ -1,4 +1,4 @@
-//! Where a delivery becomes durable. A call that returns `Ok` means that it is.
+//! The store of deliveries. A call that returns `Ok` means that the delivery is durable.
 
 use std::future::Future;
 
@@ -11,7 +11,7 @@ use shared::ledger::spill::Spill;
 use shared::queue::{Destination, Outgoing, Queue};
 use tokio::task::JoinHandle;
 
-use crate::config::Config;
+use crate::config::IngestConfig;
 use crate::limits;
 
 /// The places that `ingest` stores to.
@@ -34,7 +34,7 @@ pub struct AwsStore {
 impl AwsStore {
     /// The store that the configuration names.
     #[must_use]
-    pub fn new(sdk: &SdkConfig, config: &Config) -> Self {
+    pub fn new(sdk: &SdkConfig, config: &IngestConfig) -> Self {
         let sqs = sqs::Builder::from(&limits::QUEUE.applied_to(sdk));
         let sqs = aws_sdk_sqs::Client::from_conf(sqs.retry_partition(every_retry()).build());
         let dynamodb = dynamodb::Builder::from(&limits::SPILL.applied_to(sdk));
@@ -47,8 +47,8 @@ impl AwsStore {
         }
     }
 
-    /// Opens the connection to SQS, so that the first delivery needn't. Failing is no error: it
-    /// then tries by itself. It goes on when nobody waits for it any more.
+    /// Opens the connection to SQS, so that the first delivery finds one. A failure is no error, since
+    /// that delivery then opens it. The call goes on if nobody waits for it any more.
     #[must_use]
     pub fn connect(&self) -> JoinHandle<()> {
         let queue = self.ingest_queue.clone();
@@ -60,8 +60,8 @@ impl AwsStore {
     }
 }
 
-/// The SDK stops retrying once many calls have failed, to spare the service. A delivery is worth
-/// each of its few attempts, whatever became of those before it.
+/// Lets every call retry. By default the SDK stops retrying once many calls have failed, to spare the
+/// service. A delivery is worth each of its few attempts, whatever became of earlier ones.
 fn every_retry() -> RetryPartition {
     RetryPartition::custom("deliveries")
         .token_bucket(TokenBucket::unlimited())

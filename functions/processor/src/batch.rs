@@ -4,27 +4,28 @@
 //! function's own. That is for batches that wait to be taken. From here on it is known how long
 //! the batch can take, so its records are hidden for just that long, and a little more than their
 //! leases: should the process die, they come back then. At the end, what failed is hidden for as
-//! long as [`crate::retry`] says.
+//! long as [`crate::timing`] says.
 
 use std::collections::VecDeque;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use futures::future::join;
 use jiff::Timestamp;
-use tokio::task::JoinHandle;
+use shared::event::Event;
+use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 
-use crate::bus::Bus;
 use crate::drills::Drills;
-use crate::ledger::Ledger;
 use crate::metrics::BatchMetrics;
-use crate::queues::{Hidden, Queues};
-use crate::record::{Outcome, Record};
-use crate::retry;
-use crate::schedule::hidden_for;
-use crate::steps::Processor;
+use crate::outcome::RecordOutcome;
+use crate::queues::VisibilityChange;
+use crate::record::Processor;
+use crate::record::incoming::Record;
+use crate::services::Services;
+use crate::timing::{self, asking_time, hidden_for};
 use crate::wave;
 
 /// How long a batch waits to be hidden if it has failed before.
@@ -44,16 +45,16 @@ const MOST_SPREAD: u32 = 10;
 #[derive(Default)]
 struct Group {
     /// In the order in which they came.
-    open: VecDeque<Arc<Record>>,
-    done: Vec<(Arc<Record>, Outcome)>,
+    open: VecDeque<Record>,
+    done: Vec<(Record, RecordOutcome)>,
 }
 
 /// Processes a batch and reports which records SQS has to hand over again.
 ///
 /// Within a group, order is kept: it stops at its first failure, and the rest of it is reported
 /// failed too. `deadline` is when the invocation ends.
-pub async fn process<L: Ledger, B: Bus, Q: Queues>(
-    processor: &Arc<Processor<L, B, Q>>,
+pub async fn process<S: Services>(
+    processor: &Arc<Processor<S>>,
     event: SqsEvent,
     deadline: Timestamp,
 ) -> SqsBatchResponse {
@@ -61,16 +62,14 @@ pub async fn process<L: Ledger, B: Bus, Q: Queues>(
     let mut metrics = metrics.append_on_drop(processor.metrics.clone());
     let mut groups = in_groups(event);
     let mut hiding = hide_until_deadline(processor, &groups, deadline);
+    // That call begins before all others.
+    yield_now().await;
     if groups.iter().any(Group::has_failed_before) {
         // It may have killed the process: should it do so again, this has to be done by then.
         let _ = timeout(HIDING_TIME, &mut hiding).await;
     }
-    let records: Vec<_> = groups
-        .iter()
-        .flat_map(|group| &group.open)
-        .cloned()
-        .collect();
-    let drills = Arc::new(Drills::of_batch(processor, &records, deadline).await);
+    let time = asking_time(processor.time_until(deadline));
+    let drills = Drills::look_up(&processor.services, events(&groups), time).await;
     loop {
         let mut open: Vec<_> = groups.iter_mut().filter(|group| group.is_open()).collect();
         if open.is_empty() {
@@ -85,7 +84,7 @@ pub async fn process<L: Ledger, B: Bus, Q: Queues>(
             group.end(record, outcome);
         }
     }
-    let note = timeout(NOTING_TIME, processor.note_delivery());
+    let note = timeout(NOTING_TIME, note_delivery(processor));
     let (_noted, ()) = join(note, hide_failed(processor, &groups, hiding, deadline)).await;
     let mut response = SqsBatchResponse::default();
     for (record, outcome) in groups.into_iter().flat_map(|group| group.done) {
@@ -107,17 +106,17 @@ impl Group {
     }
 
     /// Notes what became of the record in front. Unless it is settled, the others have to wait.
-    fn end(&mut self, record: Arc<Record>, outcome: Outcome) {
+    fn end(&mut self, record: Record, outcome: RecordOutcome) {
         self.done.push((record, outcome));
         if !outcome.is_settled() {
             let others = self.open.drain(..);
             self.done
-                .extend(others.map(|record| (record, Outcome::Postponed)));
+                .extend(others.map(|record| (record, RecordOutcome::Postponed)));
         }
     }
 
-    /// Its records that come back, all at the time of the first of them.
-    fn failed(&self, pause: impl Fn(&Record, Outcome) -> Duration) -> Vec<Hidden> {
+    /// The records of the group that come back, all at the time of the first of them.
+    fn failed(&self, pause: impl Fn(&Record, RecordOutcome) -> Duration) -> Vec<VisibilityChange> {
         let failed = self
             .done
             .iter()
@@ -127,7 +126,7 @@ impl Group {
         };
         let pause = pause(first, *outcome);
         failed
-            .filter_map(|(record, _)| record.hidden(pause))
+            .filter_map(|(record, _)| record.back_after(pause))
             .collect()
     }
 }
@@ -135,7 +134,7 @@ impl Group {
 /// The records of each message group, in the order in which they came.
 fn in_groups(event: SqsEvent) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    for record in event.records.into_iter().map(Record::from).map(Arc::new) {
+    for record in event.records.into_iter().map(Record::from) {
         let is_its = |group: &&mut Group| {
             let first = group.open.front();
             first.is_some_and(|first| first.group == record.group)
@@ -151,10 +150,17 @@ fn in_groups(event: SqsEvent) -> Vec<Group> {
     groups
 }
 
-/// Has the batch come back soon after its leases, in case that nobody reports it. Goes on beside
-/// the work.
-fn hide_until_deadline<L: Ledger, B: Bus, Q: Queues>(
-    processor: &Arc<Processor<L, B, Q>>,
+/// The events of all records that can be read. A record that panics does so again when its turn
+/// comes, and fails alone.
+fn events<'a>(groups: &'a [Group]) -> impl Iterator<Item = &'a Event> {
+    let records = groups.iter().flat_map(|group| &group.open);
+    let event = |record: &'a Record| catch_unwind(|| record.event()).ok()?.ok();
+    records.filter_map(event).map(|incoming| &incoming.event)
+}
+
+/// Hides the batch until soon after its leases, in case nobody reports it. Goes on beside the work.
+fn hide_until_deadline<S: Services>(
+    processor: &Arc<Processor<S>>,
     groups: &[Group],
     deadline: Timestamp,
 ) -> JoinHandle<()> {
@@ -163,24 +169,26 @@ fn hide_until_deadline<L: Ledger, B: Bus, Q: Queues>(
         let receives = group.open.front().map_or(1, |record| record.receives);
         let most = Duration::from_secs(receives.saturating_sub(1).min(MOST_SPREAD).into());
         let time = time + most.mul_f64((processor.random)());
-        let hidden = group.open.iter().filter_map(|record| record.hidden(time));
+        let hidden = group
+            .open
+            .iter()
+            .filter_map(|record| record.back_after(time));
         hidden.collect::<Vec<_>>()
     };
     let hidden: Vec<_> = groups.iter().flat_map(hidden).collect();
     let processor = Arc::clone(processor);
-    tokio::spawn(async move { hide(&processor.queues, &hidden).await })
+    tokio::spawn(async move { hide(&processor.services, &hidden).await })
 }
 
-/// Has each failed record come back when its time has come. `hiding` must be over before, or it
-/// might undo this.
-async fn hide_failed<L: Ledger, B: Bus, Q: Queues>(
-    processor: &Processor<L, B, Q>,
+/// Hides each failed record until its next try. `hiding` must be over before, or it might undo this.
+async fn hide_failed<S: Services>(
+    processor: &Processor<S>,
     groups: &[Group],
     hiding: JoinHandle<()>,
     deadline: Timestamp,
 ) {
     let pause = |record: &Record, outcome| {
-        retry::pause(
+        timing::pause(
             outcome,
             record.receives,
             (processor.now)(),
@@ -199,7 +207,7 @@ async fn hide_failed<L: Ledger, B: Bus, Q: Queues>(
         if !hiding.is_finished() {
             let _ = hiding.await;
         }
-        hide(&processor.queues, &failed).await;
+        hide(&processor.services, &failed).await;
     };
     let time = processor.time_until(deadline).saturating_sub(RESERVE);
     if timeout(time, hide).await.is_err() {
@@ -207,9 +215,20 @@ async fn hide_failed<L: Ledger, B: Bus, Q: Queues>(
     }
 }
 
-async fn hide<Q: Queues>(queues: &Q, hidden: &[Hidden]) {
-    if let Err(error) = queues.hide(hidden).await {
+async fn hide<S: Services>(services: &S, changes: &[VisibilityChange]) {
+    if let Err(error) = services.change_visibility(changes).await {
         tracing::warn!(%error, "records may come back later than they should");
+    }
+}
+
+/// Notes when AURA delivered last, if that is due. If it fails, the next batch tries again.
+async fn note_delivery<S: Services>(processor: &Processor<S>) {
+    let Some(arrived) = processor.deliveries.to_note() else {
+        return;
+    };
+    match processor.services.delivered(arrived).await {
+        Ok(()) => processor.deliveries.noted(arrived),
+        Err(error) => tracing::warn!(%error, "AURA's last delivery is not noted"),
     }
 }
 

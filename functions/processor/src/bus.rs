@@ -1,6 +1,5 @@
 //! The event bus.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,7 +14,7 @@ use jiff::Timestamp;
 use shared::published::{Detail, SOURCE};
 use tokio::time::{Instant, timeout_at};
 
-use crate::schedule::LEAST_CALL;
+use crate::timing::LEAST_CALL;
 
 /// Most entries of one `PutEvents` call.
 const MOST_ENTRIES: usize = 10;
@@ -36,24 +35,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// One event, ready to be published.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Entry {
+pub struct BusEntry {
     /// AURA's event name.
     pub message: String,
     /// When the delivery arrived.
     pub received_at: Timestamp,
     /// A [`Detail`] as JSON.
     pub detail: String,
-}
-
-/// Where events are published.
-pub trait Bus: Send + Sync + 'static {
-    /// Publishes events and returns for each, in their order, the bus's id of it or why it isn't
-    /// on the bus as far as we know. Takes no longer than `time`.
-    fn publish(
-        &self,
-        entries: &[Entry],
-        time: Duration,
-    ) -> impl Future<Output = Vec<Result<String, BusError>>> + Send;
 }
 
 /// The event is not on the bus, as far as we know.
@@ -102,7 +90,7 @@ impl BusError {
     }
 }
 
-impl Entry {
+impl BusEntry {
     /// An entry with this detail.
     ///
     /// # Errors
@@ -168,7 +156,22 @@ impl EventBridge {
         Ok(())
     }
 
-    async fn publish_all(&self, entries: &[Entry], end: Instant, results: &mut Results) {
+    /// Publishes events and returns for each, in their order, the bus's id of it or why it isn't
+    /// on the bus as far as we know. Takes no longer than `time`.
+    pub async fn publish(
+        &self,
+        entries: &[&BusEntry],
+        time: Duration,
+    ) -> Vec<Result<String, BusError>> {
+        let mut results = vec![None; entries.len()];
+        let end = Instant::now() + time;
+        // What was answered before the time ran out counts.
+        let _ = timeout_at(end, self.publish_all(entries, end, &mut results)).await;
+        let result = |result: Option<_>| result.unwrap_or(Err(BusError::TimedOut));
+        results.into_iter().map(result).collect()
+    }
+
+    async fn publish_all(&self, entries: &[&BusEntry], end: Instant, results: &mut Results) {
         if let Err(error) = self.confirm().await {
             return results.fill(Some(Err(error)));
         }
@@ -192,7 +195,13 @@ impl EventBridge {
 
     /// One call for the entries with these indices; if it was too large, one for each half, and if
     /// what is in it made it fail, one for each entry. No call that might be cut off at `end`.
-    async fn put(&self, entries: &[Entry], indices: &[usize], end: Instant, results: &mut Results) {
+    async fn put(
+        &self,
+        entries: &[&BusEntry],
+        indices: &[usize],
+        end: Instant,
+        results: &mut Results,
+    ) {
         if end.saturating_duration_since(Instant::now()) < LEAST_CALL {
             return;
         }
@@ -226,7 +235,7 @@ impl EventBridge {
     /// and the others fail with them.
     async fn put_each(
         &self,
-        entries: &[Entry],
+        entries: &[&BusEntry],
         indices: &[usize],
         end: Instant,
         results: &mut Results,
@@ -247,7 +256,7 @@ impl EventBridge {
 
     async fn call(
         &self,
-        entries: &[Entry],
+        entries: &[&BusEntry],
         indices: &[usize],
     ) -> Result<Vec<PutEventsResultEntry>, SdkError<PutEventsError>> {
         let entry = |index: &usize| {
@@ -266,23 +275,12 @@ impl EventBridge {
     }
 }
 
-impl Bus for EventBridge {
-    async fn publish(&self, entries: &[Entry], time: Duration) -> Vec<Result<String, BusError>> {
-        let mut results = vec![None; entries.len()];
-        let end = Instant::now() + time;
-        // What was answered before the time ran out counts.
-        let _ = timeout_at(end, self.publish_all(entries, end, &mut results)).await;
-        let result = |result: Option<_>| result.unwrap_or(Err(BusError::TimedOut));
-        results.into_iter().map(result).collect()
-    }
-}
-
 /// The indices of each call, so that none is too large.
-fn calls(entries: &[Entry], indices: &[usize]) -> Vec<Vec<usize>> {
+fn calls(entries: &[&BusEntry], indices: &[usize]) -> Vec<Vec<usize>> {
     let mut calls: Vec<Vec<usize>> = Vec::new();
     let mut bytes = 0;
     for index in indices {
-        let size = entries.get(*index).map_or(0, Entry::size);
+        let size = entries.get(*index).map_or(0, |entry| entry.size());
         match calls.last_mut() {
             Some(call) if call.len() < MOST_ENTRIES && bytes + size <= MOST_BYTES => {
                 call.push(*index);
@@ -344,8 +342,8 @@ fn event_id(answer: Option<PutEventsResultEntry>) -> Result<String, BusError> {
 mod tests {
     use super::*;
 
-    fn entry(bytes: usize) -> Entry {
-        Entry {
+    fn entry(bytes: usize) -> BusEntry {
+        BusEntry {
             message: String::new(),
             received_at: Timestamp::UNIX_EPOCH,
             detail: "x".repeat(bytes - TIME_BYTES - SOURCE.len()),
@@ -377,11 +375,12 @@ mod tests {
 
     #[test]
     fn a_call_holds_ten_entries_and_a_million_bytes_less_one() {
-        let small: Vec<_> = (0..11).map(|_| entry(100)).collect();
+        let small = entry(100);
+        let small = [&small; 11];
         let all: Vec<_> = (0..11).collect();
         assert_eq!(calls(&small, &all), [(0..10).collect::<Vec<_>>(), vec![10]]);
-        let large = [entry(500_000), entry(499_999), entry(100)];
-        assert_eq!(calls(&large, &[0, 1, 2]), [vec![0, 1], vec![2]]);
+        let large = [500_000, 499_999, 100].map(entry);
+        assert_eq!(calls(&large.each_ref(), &[0, 1, 2]), [vec![0, 1], vec![2]]);
         assert!(entry(999_999).fits());
         assert!(!entry(1_000_000).fits());
     }

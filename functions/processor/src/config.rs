@@ -1,4 +1,4 @@
-//! What `processor` is told by its environment.
+//! The function's configuration, from its environment.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use shared::config::{ConfigError, Environment};
 
 /// The function's configuration; template.yaml sets all of it.
 #[derive(Debug)]
-pub struct Config {
+pub struct ProcessorConfig {
     /// `LEDGER_TABLE_NAME`: the ledger.
     pub ledger_table: String,
     /// `LEDGER_RETENTION_DAYS`: how long the ledger remembers an event, in days of 24 hours. It
@@ -24,7 +24,7 @@ pub struct Config {
     pub quarantine_queue_url: String,
 }
 
-impl Config {
+impl ProcessorConfig {
     /// Reads the configuration.
     ///
     /// # Errors

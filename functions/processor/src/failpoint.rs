@@ -4,7 +4,7 @@
 
 /// A moment between two effects.
 #[derive(Debug, Clone, Copy)]
-pub enum Step {
+pub enum Failpoint {
     /// The event is claimed, and not published.
     AfterClaim,
     /// The bus has answered, and nothing is marked.
@@ -17,17 +17,17 @@ pub enum Step {
 /// name: `after-claim`, `after-publish` or `before-complete`. The file is removed first, so each
 /// kills once, and whoever made it sees that it was reached.
 #[cfg(debug_assertions)]
-pub async fn reach(step: Step) {
+pub async fn reach(step: Failpoint) {
     let name = match step {
-        Step::AfterClaim => "after-claim",
-        Step::AfterPublish => "after-publish",
-        Step::BeforeComplete => "before-complete",
+        Failpoint::AfterClaim => "after-claim",
+        Failpoint::AfterPublish => "after-publish",
+        Failpoint::BeforeComplete => "before-complete",
     };
     let is_armed = std::env::var_os("FAILPOINTS").is_some_and(|folder| {
         std::fs::remove_file(std::path::Path::new(&folder).join(name)).is_ok()
     });
     if is_armed {
-        if let Step::BeforeComplete = step {
+        if let Failpoint::BeforeComplete = step {
             // For the others' marks to be on their way.
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
@@ -37,4 +37,4 @@ pub async fn reach(step: Step) {
 
 #[cfg(not(debug_assertions))]
 #[inline]
-pub async fn reach(_step: Step) {}
+pub async fn reach(_step: Failpoint) {}

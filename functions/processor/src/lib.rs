@@ -1,16 +1,22 @@
 //! Processor: claims each event in the ledger, publishes it once, marks it published.
 //!
-//! [`batch`] takes what SQS hands over apart into groups and reports per record; a [`wave`] takes
-//! the first open record of each group to its end: claim, publish, mark. [`steps`] has those
-//! of one record, [`record`] what a record says and what may become of it, [`schedule`] how
-//! long each part may take, and [`retry`] when what failed comes back. What they touch stands
-//! behind a trait each: the [`ledger`], the [`bus`] and the [`queues`].
+//! An event goes down once:
+//!
+//! | room | does |
+//! | --- | --- |
+//! | [`batch`] | takes what SQS hands over apart into groups, starts one wave after the other, reports per record |
+//! | `wave` | takes the first open record of each group: all are claimed, published by one call, ended |
+//! | [`record`] | claims one record's event, and marks it or gives it back; `record::incoming` has what a record says, `record::outgoing` what is published of it |
+//! | [`services`] | are all that a record touches: the ledger, the [`bus`] and the [`queues`] |
+//!
+//! [`timing`] says how long each part may take and when what failed comes back, [`outcome`] what may
+//! become of a record, and `drills` which callouts are drills.
 //!
 //! A new event costs two calls to the ledger, a claim and a mark, and its share of one call to
 //! the bus; a callout's opening and its closing cost one more, since both are noted for the
 //! reconciler. A duplicate costs one call, a claim that is refused. A batch with callouts reads once
 //! which of them are drills, and each event of a drill costs one call more, which keeps that in mind
-//! (`drills`). Once a second at most, a batch also notes when AURA delivered last ([`deliveries`]).
+//! (`drills`). Once a second at most, a batch also notes when AURA delivered last ([`timing::Deliveries`]).
 //!
 //! # The window that can't be closed
 //!
@@ -28,14 +34,12 @@
 pub mod batch;
 pub mod bus;
 pub mod config;
-pub mod deliveries;
 mod drills;
 mod failpoint;
-pub mod ledger;
 pub mod metrics;
+pub mod outcome;
 pub mod queues;
 pub mod record;
-pub mod retry;
-pub mod schedule;
-pub mod steps;
-pub mod wave;
+pub mod services;
+pub mod timing;
+mod wave;

@@ -4,20 +4,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join;
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use processor::batch;
 use processor::bus::EventBridge;
-use processor::config::Config;
-use processor::deliveries::Deliveries;
-use processor::ledger::LedgerTable;
+use processor::config::ProcessorConfig;
 use processor::queues::SqsQueues;
-use processor::steps::Processor;
+use processor::record::Processor;
+use processor::services::AwsServices;
+use processor::timing::Deliveries;
 use shared::aws::CallLimits;
 use shared::config::Environment;
 use shared::{aws, invocation, telemetry};
-use tokio::time::timeout;
 use uuid::Uuid;
 
 /// For calls that may be repeated without harm: rather once more than long.
@@ -39,9 +37,6 @@ const PUBLISHING: CallLimits = CallLimits {
 
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// How long the start waits for connections, and to hear that the bus exists.
-const CONNECTING_TIME: Duration = Duration::from_secs(2);
-
 // One thread: a batch waits for AWS nearly all of its time.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -51,7 +46,7 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), Error> {
     let environment = Environment::of_process();
     let metrics = telemetry::start(&environment)?;
-    let config = Config::from_environment(&environment)?;
+    let config = ProcessorConfig::from_environment(&environment)?;
     let sdk = aws::sdk_config().await;
 
     let repeatable = REPEATABLE.applied_to(&sdk);
@@ -59,12 +54,11 @@ async fn run() -> Result<(), Error> {
     let sqs = aws_sdk_sqs::Client::new(&repeatable);
     let eventbridge = aws_sdk_eventbridge::Client::new(&PUBLISHING.applied_to(&sdk));
     let bus = EventBridge::new(eventbridge, config.event_bus);
-    let ledger = LedgerTable::new(dynamo, config.ledger_table);
-    Box::pin(connect(&bus, &ledger)).await;
+    let queues = SqsQueues::new(sqs, config.ingest_queue_url, config.quarantine_queue_url);
+    let services = AwsServices::new(dynamo, config.ledger_table, bus, queues);
+    Box::pin(services.connect()).await;
     let processor = Arc::new(Processor {
-        ledger,
-        bus,
-        queues: SqsQueues::new(sqs, config.ingest_queue_url, config.quarantine_queue_url),
+        services,
         deliveries: Deliveries::default(),
         retention: config.ledger_retention,
         repeat_window: config.repeat_window,
@@ -79,22 +73,4 @@ async fn run() -> Result<(), Error> {
         Ok::<_, Error>(Box::pin(batch::process(&processor, event.payload, deadline)).await)
     };
     lambda_runtime::run(service_fn(handler)).await
-}
-
-/// Has connections ready for the first batch. What fails here that batch tries again, and comes back
-/// to the queue if it fails too.
-async fn connect(bus: &EventBridge, ledger: &LedgerTable) {
-    let bus = timeout(CONNECTING_TIME, bus.confirm());
-    let ledger = timeout(CONNECTING_TIME, ledger.connect());
-    let (bus, ledger) = join(bus, ledger).await;
-    match bus {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(%error, "nothing can be published yet"),
-        Err(_elapsed) => tracing::error!("event bus: no answer in time"),
-    }
-    match ledger {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "no connection to DynamoDB yet"),
-        Err(_elapsed) => tracing::warn!("no connection to DynamoDB yet: no answer in time"),
-    }
 }

@@ -9,7 +9,7 @@ use metrique::unit_of_work::metrics;
 use metrique::writer::unit::{NegativeScale, Unit};
 use metrique::writer::{MetricFlags, Observation, Value, ValueWriter};
 
-use crate::record::Outcome;
+use crate::outcome::RecordOutcome;
 
 /// One batch: its log line and its metrics.
 #[metrics(rename_all = "PascalCase")]
@@ -77,21 +77,21 @@ impl BatchMetrics {
     }
 
     /// Counts one record.
-    pub fn record(&mut self, message_id: &str, outcome: Outcome) {
+    pub fn record(&mut self, message_id: &str, outcome: RecordOutcome) {
         self.records += 1;
         match outcome {
-            Outcome::Published(publication) => {
+            RecordOutcome::Published(publication) => {
                 self.published += 1;
                 self.unmarked += usize::from(!publication.marked);
                 self.payloads_omitted += usize::from(publication.payload_omitted);
                 self.arrival_to_publish.0.push(publication.latency);
             }
-            Outcome::Duplicate => self.duplicates += 1,
-            Outcome::Conflict => self.conflicts += 1,
-            Outcome::Quarantined => self.quarantined += 1,
-            Outcome::Held { .. } => self.held += 1,
-            Outcome::Panicked => self.panicked += 1,
-            Outcome::Failed | Outcome::Postponed => {}
+            RecordOutcome::Duplicate => self.duplicates += 1,
+            RecordOutcome::Conflict => self.conflicts += 1,
+            RecordOutcome::Quarantined => self.quarantined += 1,
+            RecordOutcome::Held { .. } => self.held += 1,
+            RecordOutcome::Panicked => self.panicked += 1,
+            RecordOutcome::Failed | RecordOutcome::Postponed => {}
         }
         if !outcome.is_settled() {
             self.failed += 1;
@@ -112,7 +112,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::record::Publication;
+    use crate::outcome::Publication;
 
     #[derive(Clone, Default)]
     struct Buffer(Arc<Mutex<Vec<u8>>>);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     /// The line of a batch whose records have these outcomes.
-    fn line(outcomes: &[Outcome]) -> Value {
+    fn line(outcomes: &[RecordOutcome]) -> Value {
         let buffer = Buffer::default();
         let format = Emf::no_validations("n".to_owned(), vec![vec!["Function".to_owned()]]);
         let sink = FlushImmediatelyBuilder::new().build_boxed(format.output_to(buffer.clone()));
@@ -165,8 +165,12 @@ mod tests {
         let of = |latencies: &[u64]| {
             let outcomes = latencies
                 .iter()
-                .map(|time| Outcome::Published(published(*time)));
-            line(&outcomes.chain([Outcome::Duplicate]).collect::<Vec<_>>())
+                .map(|time| RecordOutcome::Published(published(*time)));
+            line(
+                &outcomes
+                    .chain([RecordOutcome::Duplicate])
+                    .collect::<Vec<_>>(),
+            )
         };
         let one = of(&[20]);
         assert_eq!(
@@ -182,72 +186,66 @@ mod tests {
 
     #[test]
     fn a_batch_that_published_nothing_says_nothing_of_latency() {
-        let line = line(&[Outcome::Duplicate]);
+        let line = line(&[RecordOutcome::Duplicate]);
         assert_eq!(line.get("ArrivalToPublish"), None);
         assert_eq!(definition(&line, "ArrivalToPublish"), None);
+    }
+
+    const COUNTERS: [&str; 9] = [
+        "Published",
+        "Unmarked",
+        "PayloadsOmitted",
+        "Duplicates",
+        "Conflicts",
+        "Quarantined",
+        "Failed",
+        "Held",
+        "Panicked",
+    ];
+
+    /// Two records with this outcome have this name in the line, and these counters count them.
+    fn check(outcome: RecordOutcome, name: &str, counted: &[&str]) {
+        let line = line(&[outcome, outcome]);
+        assert_eq!(line["Function"], "processor");
+        assert_eq!(line["Records"], 2);
+        let outcomes = json!([format!("m0 {name}"), format!("m1 {name}")]);
+        assert_eq!(line["Outcomes"], outcomes);
+        for counter in COUNTERS {
+            let expected = if counted.contains(&counter) { 2 } else { 0 };
+            assert_eq!(line[counter], expected, "{outcome:?}: {counter}");
+            let is_metric = definition(&line, counter).is_some();
+            assert!(is_metric, "{counter} is no metric");
+        }
     }
 
     #[test]
     fn each_outcome_is_counted_as_what_it_is() {
         let lease_until = Timestamp::UNIX_EPOCH;
-        let unmarked = Publication {
-            marked: false,
-            ..published(1)
+        let publication = |marked, payload_omitted| {
+            RecordOutcome::Published(Publication {
+                payload_omitted,
+                marked,
+                ..published(1)
+            })
         };
-        let omitted = Publication {
-            payload_omitted: true,
-            ..published(1)
-        };
-        let outcomes = [
-            (
-                Outcome::Published(published(1)),
-                "published",
-                &["Published"][..],
-            ),
-            (
-                Outcome::Published(unmarked),
-                "unmarked",
-                &["Published", "Unmarked"],
-            ),
-            (
-                Outcome::Published(omitted),
-                "published",
-                &["Published", "PayloadsOmitted"],
-            ),
-            (Outcome::Duplicate, "duplicate", &["Duplicates"]),
-            (Outcome::Conflict, "conflict", &["Conflicts"]),
-            (Outcome::Quarantined, "quarantined", &["Quarantined"]),
-            (Outcome::Held { lease_until }, "held", &["Failed", "Held"]),
-            (Outcome::Panicked, "panicked", &["Failed", "Panicked"]),
-            (Outcome::Failed, "failed", &["Failed"]),
-            (Outcome::Postponed, "postponed", &["Failed"]),
-        ];
-        for (outcome, name, counted) in outcomes {
-            let line = line(&[outcome, outcome]);
-            assert_eq!(line["Function"], "processor");
-            assert_eq!(line["Records"], 2);
-            assert_eq!(
-                line["Outcomes"],
-                json!([format!("m0 {name}"), format!("m1 {name}")])
-            );
-            for counter in [
-                "Published",
-                "Unmarked",
-                "PayloadsOmitted",
-                "Duplicates",
-                "Conflicts",
-                "Quarantined",
-                "Failed",
-                "Held",
-                "Panicked",
-            ] {
-                let expected = if counted.contains(&counter) { 2 } else { 0 };
-                assert_eq!(line[counter], expected, "{outcome:?}: {counter}");
-                assert!(
-                    definition(&line, counter).is_some(),
-                    "{counter} is no metric"
-                );
-            }
-        }
+        let omitted = &["Published", "PayloadsOmitted"];
+        check(publication(true, false), "published", &["Published"]);
+        check(
+            publication(false, false),
+            "unmarked",
+            &["Published", "Unmarked"],
+        );
+        check(publication(true, true), "published", omitted);
+        check(RecordOutcome::Duplicate, "duplicate", &["Duplicates"]);
+        check(RecordOutcome::Conflict, "conflict", &["Conflicts"]);
+        check(RecordOutcome::Quarantined, "quarantined", &["Quarantined"]);
+        check(
+            RecordOutcome::Held { lease_until },
+            "held",
+            &["Failed", "Held"],
+        );
+        check(RecordOutcome::Panicked, "panicked", &["Failed", "Panicked"]);
+        check(RecordOutcome::Failed, "failed", &["Failed"]);
+        check(RecordOutcome::Postponed, "postponed", &["Failed"]);
     }
 }

@@ -1,32 +1,17 @@
 //! The queues: where a record comes back to, and where one goes that can never be processed.
 
-use std::future::Future;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::{BuildError, SdkError};
-use aws_sdk_sqs::operation::change_message_visibility_batch::ChangeMessageVisibilityBatchError;
+use aws_sdk_sqs::error::BuildError;
 use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
 use shared::aws::CallError;
 use shared::quarantine::Quarantined;
 use shared::queue::Queue;
 
-/// What the processor asks of SQS.
-pub trait Queues: Send + Sync + 'static {
-    /// Puts aside what can never be processed; `Ok` says that it is stored.
-    fn quarantine(
-        &self,
-        item: &Quarantined<'_>,
-    ) -> impl Future<Output = Result<(), CallError>> + Send;
-
-    /// Makes records that aren't settled come back after these times, unless they are deleted
-    /// before.
-    fn hide(&self, records: &[Hidden]) -> impl Future<Output = Result<(), VisibilityError>> + Send;
-}
-
-/// A record that is to come back.
+/// When a record becomes visible in the queue again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hidden {
+pub struct VisibilityChange {
     /// SQS's handle of this very receive.
     pub receipt_handle: String,
     /// From now; SQS takes whole seconds, so it is rounded up.
@@ -36,15 +21,12 @@ pub struct Hidden {
 /// Some records come back when the queue's own visibility timeout is over.
 #[derive(Debug, thiserror::Error)]
 pub enum VisibilityError {
-    /// A value is missing.
-    #[error("visibility: the call can't be built")]
-    Build(#[from] BuildError),
     /// The call failed.
-    #[error("visibility: {}", shared::aws::describe(.0))]
-    Call(#[from] Box<SdkError<ChangeMessageVisibilityBatchError>>),
-    /// Some of them were refused.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// SQS refused some of the changes.
     #[error("visibility: {failed} of {all} records refused: {code}")]
-    Entries {
+    Refused {
         /// How many were refused.
         failed: usize,
         /// How many there were.
@@ -53,6 +35,9 @@ pub enum VisibilityError {
         code: String,
     },
 }
+
+/// AWS's name of the call that changes visibility.
+const CHANGE: &str = "ChangeMessageVisibilityBatch";
 
 /// The real queues.
 #[derive(Debug)]
@@ -72,31 +57,35 @@ impl SqsQueues {
             ingest_url,
         }
     }
-}
 
-impl Queues for SqsQueues {
-    async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), CallError> {
+    /// Quarantines what can never be processed; `Ok` says that it is stored.
+    pub async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), CallError> {
         self.quarantine.send(&item.message()).await
     }
 
-    async fn hide(&self, records: &[Hidden]) -> Result<(), VisibilityError> {
-        if records.is_empty() {
+    /// Sets when records that aren't settled become visible again, unless they are deleted before.
+    pub async fn change_visibility(
+        &self,
+        changes: &[VisibilityChange],
+    ) -> Result<(), VisibilityError> {
+        if changes.is_empty() {
             return Ok(());
         }
-        let entries: Result<_, _> = records.iter().enumerate().map(entry).collect();
+        let entries: Result<_, _> = changes.iter().enumerate().map(entry).collect();
+        let entries = entries.map_err(CallError::not_built("visibility", CHANGE))?;
         let answer = self
             .client
             .change_message_visibility_batch()
             .queue_url(&self.ingest_url)
-            .set_entries(Some(entries?))
+            .set_entries(Some(entries))
             .send()
             .await
-            .map_err(Box::new)?;
+            .map_err(CallError::of("visibility", CHANGE))?;
         match answer.failed.first() {
             None => Ok(()),
-            Some(refused) => Err(VisibilityError::Entries {
+            Some(refused) => Err(VisibilityError::Refused {
                 failed: answer.failed.len(),
-                all: records.len(),
+                all: changes.len(),
                 code: refused.code.clone(),
             }),
         }
@@ -104,12 +93,12 @@ impl Queues for SqsQueues {
 }
 
 fn entry(
-    (number, record): (usize, &Hidden),
+    (number, change): (usize, &VisibilityChange),
 ) -> Result<ChangeMessageVisibilityBatchRequestEntry, BuildError> {
     ChangeMessageVisibilityBatchRequestEntry::builder()
         .id(number.to_string())
-        .receipt_handle(&record.receipt_handle)
-        .visibility_timeout(whole_seconds(record.time))
+        .receipt_handle(&change.receipt_handle)
+        .visibility_timeout(whole_seconds(change.time))
         .build()
 }
 

@@ -1,342 +1,401 @@
-//! One message of the ingest queue, what is read from it, and what becomes of it.
+//! What one record goes through: it is read, its event is claimed, and what the bus answered decides
+//! whether the event is marked as published or given back.
+//!
+//! Each step has its own end, and a panic in it fails this record only.
 
+use std::convert::identity;
+use std::error::Error;
+use std::future::Future;
 use std::time::Duration;
 
-use aws_lambda_events::event::sqs::SqsMessage;
 use jiff::Timestamp;
-use serde_json::value::RawValue;
-use shared::catalogue::{Recurrence, recurrence};
-use shared::envelope::{Envelope, Origin};
-use shared::event::{Event, Unreadable, parse_payload, payload_digest};
-use shared::ledger::LedgerKey;
-use shared::published::{Detail, Omission, Omitted};
-use shared::quarantine::{QuarantineId, Quarantined};
+use metrique::writer::BoxEntrySink;
+use shared::catalogue::{CALLOUT_CLOSED, NEW_CALLOUT};
+use shared::envelope::Origin;
+use shared::event::Event;
+use shared::ledger::notes::Note;
+use shared::ledger::{Claim, ClaimRefusal, ClaimRequest, LedgerError};
+use shared::published::Omission;
+use shared::quarantine::{Conflict, Quarantined};
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
 
-use crate::bus::Entry;
-use crate::queues::Hidden;
+use crate::bus::BusError;
+use crate::drills::{Drills, OUTLIVES_EVENTS, may_be_drill};
+use crate::failpoint::{self, Failpoint};
+use crate::outcome::{Publication, RecordOutcome};
+use crate::services::Services;
+use crate::timing::{Deliveries, Interruption, MOST_PANICS, Schedule, after, between, isolated};
+use incoming::{IncomingEvent, Record};
+use outgoing::ClaimedEvent;
 
-/// One message of the ingest queue.
+pub(crate) mod incoming;
+pub(crate) mod outgoing;
+
+/// The pause before the second attempt to mark. Each later pause is twice as long.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Everything that a record meets.
 #[derive(Debug)]
-pub struct Record {
-    /// SQS's id, by which a failure is reported.
-    pub message_id: String,
-    /// SQS's handle of this receive.
-    pub receipt_handle: Option<String>,
-    /// The message group: records of one group stay in order.
-    pub group: String,
-    /// SQS's sequence number.
-    pub sequence: Option<String>,
-    /// How often SQS has handed it over, this time included.
-    pub receives: u32,
-    /// An envelope, if all is well.
-    pub body: String,
+pub struct Processor<S> {
+    /// The ledger, the bus and the queues.
+    pub services: S,
+    /// AURA's last delivery that this process has seen.
+    pub deliveries: Deliveries,
+    /// How long the ledger remembers an event.
+    pub retention: Duration,
+    /// Within how long of its arrival the same content is a copy of a recurring event; `None` if
+    /// it always is.
+    pub repeat_window: Option<Duration>,
+    /// The clock; [`Timestamp::now`] but for tests.
+    pub now: fn() -> Timestamp,
+    /// A fresh owner for each claim; random but for tests.
+    pub new_owner: fn() -> Uuid,
+    /// From 0 to 1; random but for tests.
+    pub random: fn() -> f64,
+    /// Where each batch's line goes.
+    pub metrics: BoxEntrySink,
 }
 
-/// What became of one record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// On the bus.
-    Published(Publication),
-    /// It was on the bus already.
-    Duplicate,
-    /// Its event happens once, is on the bus, and says something else there: quarantined.
-    Conflict,
-    /// It can never be published: quarantined.
-    Quarantined,
-    /// Another worker has it.
-    Held {
-        /// When that worker's lease ends.
-        lease_until: Timestamp,
-    },
-    /// A step failed.
-    Failed,
-    /// It panicked.
-    Panicked,
-    /// It wasn't tried: no time was left, or one before it in its group has to come first.
-    Postponed,
-}
-
-/// A publish that succeeded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Publication {
-    /// From the delivery's arrival at ingest until the bus had answered for the whole wave.
-    pub latency: Duration,
-    /// The payload isn't with it; see [`Omitted`].
-    pub payload_omitted: bool,
-    /// The ledger knows. If not, and should the event come once more, it will be published once
-    /// more. The record itself is settled, since handing it over again would do just that.
-    pub marked: bool,
-}
-
-impl Outcome {
-    /// Whether the queue may forget the record. If not, SQS hands it over again.
-    #[must_use]
-    pub fn is_settled(self) -> bool {
-        match self {
-            Self::Published(_) | Self::Duplicate | Self::Conflict | Self::Quarantined => true,
-            Self::Held { .. } | Self::Failed | Self::Panicked | Self::Postponed => false,
-        }
-    }
-
-    /// A short name for the log.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Published(Publication { marked: true, .. }) => "published",
-            Self::Published(Publication { marked: false, .. }) => "unmarked",
-            Self::Duplicate => "duplicate",
-            Self::Conflict => "conflict",
-            Self::Quarantined => "quarantined",
-            Self::Held { .. } => "held",
-            Self::Failed => "failed",
-            Self::Panicked => "panicked",
-            Self::Postponed => "postponed",
-        }
-    }
-}
-
-impl From<SqsMessage> for Record {
-    fn from(mut message: SqsMessage) -> Self {
-        let message_id = message.message_id.unwrap_or_default();
-        let receives = message.attributes.get("ApproximateReceiveCount");
-        Self {
-            receives: receives.and_then(|count| count.parse().ok()).unwrap_or(1),
-            group: message
-                .attributes
-                .remove("MessageGroupId")
-                .unwrap_or_else(|| message_id.clone()),
-            sequence: message.attributes.remove("SequenceNumber"),
-            body: message.body.unwrap_or_default(),
-            receipt_handle: message.receipt_handle,
-            message_id,
-        }
-    }
-}
-
-impl Record {
-    /// Itself, to come back after this time; `None` if SQS gave no handle for that.
-    #[must_use]
-    pub fn hidden(&self, time: Duration) -> Option<Hidden> {
-        let receipt_handle = self.receipt_handle.clone()?;
-        Some(Hidden {
-            receipt_handle,
-            time,
-        })
-    }
-
-    /// Itself, to be put aside as it came.
-    #[must_use]
-    pub fn as_it_came<'a>(&'a self, reason: &'a str, now: Timestamp) -> Quarantined<'a> {
-        Quarantined {
-            reason,
-            id: QuarantineId::Message(&self.message_id),
-            received_at: now,
-            body: self.body.as_bytes(),
-            conflict: None,
-        }
-    }
-}
-
-/// An event that was read from a record and has its identity.
-#[derive(Debug)]
-pub struct Identified {
-    /// What travelled on the queue.
-    pub envelope: Envelope,
-    /// What it says.
-    pub event: Event,
-    /// Which event that is.
-    pub key: LedgerKey,
-    /// Its payload's digest.
-    pub digest: String,
-}
-
-impl Identified {
-    /// Reads the event of an envelope.
-    ///
-    /// # Errors
-    ///
-    /// The payload can't be understood, now or later; the envelope comes back.
-    pub fn read(envelope: Envelope) -> Result<Self, (Envelope, Unreadable)> {
-        let event = match parse_payload(&envelope.payload) {
-            Ok(event) => event,
-            Err(reason) => return Err((envelope, reason)),
-        };
-        let digest = payload_digest(&envelope.payload);
-        let key = LedgerKey::new(&event, &digest, envelope.delivery_id);
-        Ok(Self {
-            envelope,
-            event,
-            key,
-            digest,
-        })
-    }
-
-    /// Within how long of this delivery's arrival the same content is a copy of it; `None` if it
-    /// always is. The reconciler numbers what it observes, so its own words never recur.
-    #[must_use]
-    pub fn repeat_window(&self, configured: Option<Duration>) -> Option<Duration> {
-        let recurs = recurrence(&self.event.message) == Recurrence::Recurring;
-        configured.filter(|_| recurs && self.envelope.origin == Origin::Webhook)
-    }
-
-    /// What is published of it as that occurrence, with its payload unless that has to be omitted.
-    ///
-    /// # Errors
-    ///
-    /// It can't be written as JSON.
-    pub fn entry(
+/// The steps of a record, in the order in which the wave takes them.
+impl<S: Services> Processor<S> {
+    /// Claims a record's event. Returns it, or what became of the record if there is nothing to
+    /// publish.
+    pub(crate) async fn claim<'a>(
         &self,
-        record: &Record,
-        occurrence: u32,
-    ) -> Result<(Entry, Option<Omission>), serde_json::Error> {
-        if !is_unicode(&self.envelope.payload) {
-            return self.entry_without_payload(record, occurrence, Omission::NotUnicode);
-        }
-        let payload = Some(&*self.envelope.payload);
-        let entry = Entry::new(&self.detail(record, occurrence, payload, None))?;
-        if entry.fits() {
-            Ok((entry, None))
-        } else {
-            self.entry_without_payload(record, occurrence, Omission::TooLarge)
-        }
-    }
-
-    /// What is published of it without its payload, for this reason.
-    ///
-    /// # Errors
-    ///
-    /// It can't be written as JSON.
-    pub fn entry_without_payload(
-        &self,
-        record: &Record,
-        occurrence: u32,
-        reason: Omission,
-    ) -> Result<(Entry, Option<Omission>), serde_json::Error> {
-        let omitted = Omitted {
-            reason,
-            bytes: self.envelope.payload.get().len(),
-            digest: &self.digest,
-        };
-        let entry = Entry::new(&self.detail(record, occurrence, None, Some(omitted)))?;
-        Ok((entry, Some(reason)))
-    }
-
-    fn detail<'a>(
-        &'a self,
         record: &'a Record,
-        occurrence: u32,
-        payload: Option<&'a RawValue>,
-        payload_omitted: Option<Omitted<'a>>,
-    ) -> Detail<'a> {
-        let Self {
-            envelope,
-            event,
-            key,
-            digest: _,
-        } = self;
-        Detail {
-            key: key.of_occurrence(occurrence).to_string(),
-            message: &event.message,
-            entity: &event.entity,
-            delivery_id: envelope.delivery_id,
-            received_at: envelope.received_at,
-            origin: envelope.origin,
-            sequence: record.sequence.as_deref(),
-            test: event.test,
-            payload,
-            payload_omitted,
-        }
+        drills: &Drills,
+        schedule: Schedule,
+    ) -> Result<ClaimedEvent<'a>, RecordOutcome> {
+        let claim = self.read_and_claim(record, drills, schedule.lease_until);
+        self.step(record, schedule.claimed_by, claim).await?
     }
-}
 
-/// What AURA sent, to be put aside.
-#[must_use]
-pub fn quarantined<'a>(envelope: &'a Envelope, reason: &'a str) -> Quarantined<'a> {
-    Quarantined {
-        reason,
-        id: QuarantineId::Delivery(envelope.delivery_id),
-        received_at: envelope.received_at,
-        body: envelope.payload.get().as_bytes(),
-        conflict: None,
-    }
-}
-
-/// Whether every string of a JSON value is Unicode once its escapes are resolved. Only an escape
-/// of a surrogate (`\ud800` to `\udfff`) can spoil that. No parser is asked: one may refuse other
-/// things, such as a number with an exponent of three digits.
-fn is_unicode(payload: &RawValue) -> bool {
-    let mut rest = payload.get();
-    while let Some((_, escape)) = rest.split_once('\\') {
-        rest = match code_unit(escape) {
-            Some((0xD800..=0xDBFF, behind)) => {
-                match behind.strip_prefix('\\').and_then(code_unit) {
-                    Some((0xDC00..=0xDFFF, behind)) => behind,
-                    _ => return false,
-                }
-            }
-            Some((0xDC00..=0xDFFF, _)) => return false,
-            Some((_, behind)) => behind,
-            None => escape.get(1..).unwrap_or_default(),
+    /// Prepares an event that the bus will never take as it is to be published without its payload.
+    pub(crate) async fn omit_payload(
+        &self,
+        claimed: &mut ClaimedEvent<'_>,
+        error: &BusError,
+        schedule: Schedule,
+    ) -> Result<(), RecordOutcome> {
+        let record = claimed.record;
+        let message_id = &record.message_id;
+        let omit = async {
+            tracing::warn!(message_id, %error, "can't be published with its payload");
+            let omitted = claimed.omit_payload(Omission::Refused);
+            omitted.map_err(|error| failed(record, &error))?;
+            self.keep_omitted_payload(claimed).await
         };
+        self.step(record, schedule.published_by, omit).await?
     }
-    true
+
+    /// Marks an event that the bus has taken, or gives back one that it hasn't.
+    pub(crate) async fn end(
+        &self,
+        claimed: &ClaimedEvent<'_>,
+        answer: Result<String, BusError>,
+        schedule: Schedule,
+    ) -> RecordOutcome {
+        let end = schedule.ended_by;
+        let error = match answer {
+            Ok(bus_event_id) => return self.published(claimed, &bus_event_id, end).await,
+            Err(error) => error,
+        };
+        let give_back = self.give_back(claimed, &error);
+        let outcome = self.step(claimed.record, end, give_back).await;
+        outcome.unwrap_or_else(identity)
+    }
+
+    /// Does one step of a record until `end` at the latest. An error is what becomes of a record
+    /// whose step was interrupted. One that panics again and again would hold up the records behind
+    /// it until they went to the dead letters together, so it is put aside.
+    async fn step<T>(
+        &self,
+        record: &Record,
+        end: Timestamp,
+        step: impl Future<Output = T>,
+    ) -> Result<T, RecordOutcome> {
+        let interruption = match isolated(step, self.time_until(end)).await {
+            Ok(done) => return Ok(done),
+            Err(interruption) => interruption,
+        };
+        let message_id = &record.message_id;
+        Err(match interruption {
+            Interruption::Late => {
+                tracing::error!(message_id, "record failed: its time ran out");
+                RecordOutcome::Failed
+            }
+            Interruption::Panicked if record.receives < MOST_PANICS => RecordOutcome::Panicked,
+            Interruption::Panicked => {
+                let item = record.as_it_came("panicked", (self.now)());
+                let put_aside = self.put_aside(record, &item, RecordOutcome::Quarantined);
+                let in_time = timeout(self.time_until(end), put_aside).await;
+                in_time.unwrap_or(RecordOutcome::Panicked)
+            }
+        })
+    }
+
+    pub(crate) fn time_until(&self, end: Timestamp) -> Duration {
+        between((self.now)(), end)
+    }
 }
 
-/// The number that `u` and four digits stand for, and what is behind them.
-fn code_unit(escape: &str) -> Option<(u16, &str)> {
-    let (digits, behind) = escape.strip_prefix('u')?.split_at_checked(4)?;
-    Some((u16::from_str_radix(digits, 16).ok()?, behind))
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use proptest::sample::select;
-
-    use super::*;
-
-    fn unicode(json: &str) -> bool {
-        is_unicode(&RawValue::from_string(json.to_owned()).unwrap())
+/// Reading and claiming.
+impl<S: Services> Processor<S> {
+    async fn read_and_claim<'a>(
+        &self,
+        record: &'a Record,
+        drills: &Drills,
+        lease_until: Timestamp,
+    ) -> Result<ClaimedEvent<'a>, RecordOutcome> {
+        let incoming = match record.event() {
+            Ok(incoming) => incoming,
+            Err(unprocessable) => {
+                let item = unprocessable.to_quarantine(record, (self.now)());
+                let outcome = RecordOutcome::Quarantined;
+                return Err(self.put_aside(record, &item, outcome).await);
+            }
+        };
+        if incoming.envelope.origin == Origin::Webhook {
+            self.deliveries.see(incoming.envelope.received_at);
+        }
+        let test = self.is_test(record, &incoming.event, drills).await?;
+        let claim = self.claim_event(record, incoming, lease_until).await?;
+        let claimed = ClaimedEvent::new(record, incoming, test, claim)
+            .map_err(|error| failed(record, &error))?;
+        self.note_callout(&claimed).await?;
+        self.keep_omitted_payload(&claimed).await?;
+        Ok(claimed)
     }
 
-    #[test]
-    fn half_of_a_surrogate_pair_is_no_unicode() {
-        assert!(unicode(r#"{"a": "plain \u00e9"}"#));
-        assert!(unicode(r#"{"a": "\ud83d\ude80 \uD83D\uDE80"}"#));
-        assert!(!unicode(r#"{"a": "\ud83d"}"#));
-        assert!(!unicode(r#"{"\uDE80": 1}"#));
-        assert!(!unicode(r#"{"a": "\ud83d\ud83d\ude80"}"#));
-        assert!(!unicode(r#"{"a": "\ud83d\\ude80"}"#));
-        assert!(!unicode(r#"{"a": "\\\ud83d"}"#));
-        // Odd in other ways, which are no reason.
-        assert!(unicode(r#"{"a": "\ud83d\ude80", "b": 1e999}"#));
-        let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
-        assert!(unicode(&format!(r#"{{"a": "\ud83d\ude80", "b": {deep}}}"#)));
-        assert!(unicode(r#"{"a": "a backslash: \\ud83d"}"#));
+    /// Whether an event goes out as a test: AURA marked it, or another event of its callout. The
+    /// ledger remembers a drill for longer than this event. That comes first: what isn't remembered
+    /// isn't published.
+    async fn is_test(
+        &self,
+        record: &Record,
+        event: &Event,
+        drills: &Drills,
+    ) -> Result<bool, RecordOutcome> {
+        if !may_be_drill(event) {
+            return Ok(event.test);
+        }
+        let id = &event.entity.id;
+        let test = event.test || drills.is_drill(id).ok_or_else(|| unknown(record))?;
+        if test {
+            let expires_at = after((self.now)(), self.retention + OUTLIVES_EVENTS);
+            let noted = self.services.note(&Note::drill(id), expires_at).await;
+            noted.map_err(|error| failed(record, &error))?;
+        }
+        Ok(test)
     }
 
-    const PIECES: [&str; 9] = [
-        r"\ud83d", r"\ude80", r"\uD7FF", r"\ue000", r"\\", r"\n", "u", "ud83d", "é",
-    ];
-
-    proptest! {
-        #[test]
-        fn what_is_unicode_is_what_a_json_parser_takes(
-            pieces in prop::collection::vec(select(PIECES.to_vec()), 0..8)
-        ) {
-            let json = format!(r#"{{"a": "{}"}}"#, pieces.concat());
-            let parsed: Result<serde_json::Value, _> = serde_json::from_str(&json);
-            prop_assert_eq!(unicode(&json), parsed.is_ok());
+    async fn claim_event(
+        &self,
+        record: &Record,
+        incoming: &IncomingEvent,
+        lease_until: Timestamp,
+    ) -> Result<Claim, RecordOutcome> {
+        let now = (self.now)();
+        let request = ClaimRequest {
+            key: incoming.key.clone(),
+            digest: incoming.digest.clone(),
+            delivery_id: incoming.envelope.delivery_id,
+            received_at: incoming.envelope.received_at,
+            repeat_window: incoming.repeat_window(self.repeat_window),
+            origin: incoming.envelope.origin,
+            owner: (self.new_owner)(),
+            now,
+            lease_until,
+            expires_at: after(now, self.retention),
+        };
+        match self.services.claim(&request).await {
+            Ok(Ok(claim)) => Ok(claim),
+            Ok(Err(refusal)) => Err(self.refused(record, incoming, refusal).await),
+            Err(error @ LedgerError::Malformed(_)) => {
+                tracing::error!(message_id = record.message_id, %error, "can't be claimed");
+                let item = incoming.to_quarantine("ledger-item-malformed");
+                let outcome = RecordOutcome::Quarantined;
+                Err(self.put_aside(record, &item, outcome).await)
+            }
+            Err(error) => Err(failed(record, &error)),
         }
     }
 
-    #[test]
-    fn a_record_that_says_no_count_came_for_the_first_time() {
-        let mut message = SqsMessage::default();
-        assert_eq!(Record::from(message.clone()).receives, 1);
-        message
-            .attributes
-            .insert("ApproximateReceiveCount".into(), "7".into());
-        assert_eq!(Record::from(message).receives, 7);
+    async fn refused(
+        &self,
+        record: &Record,
+        incoming: &IncomingEvent,
+        refusal: ClaimRefusal,
+    ) -> RecordOutcome {
+        match refusal {
+            ClaimRefusal::Duplicate => RecordOutcome::Duplicate,
+            ClaimRefusal::Held { lease_until } => RecordOutcome::Held { lease_until },
+            ClaimRefusal::Conflict { published } => {
+                let item = Quarantined {
+                    conflict: Some(Conflict {
+                        digest: &incoming.digest,
+                        published: &published,
+                    }),
+                    ..incoming.to_quarantine("conflict")
+                };
+                self.put_aside(record, &item, RecordOutcome::Conflict).await
+            }
+        }
     }
+
+    /// Notes the opening or the closing of a callout before it goes out. Otherwise the reconciler
+    /// might never ask for the other one.
+    async fn note_callout(&self, claimed: &ClaimedEvent<'_>) -> Result<(), RecordOutcome> {
+        let IncomingEvent {
+            event, envelope, ..
+        } = claimed.incoming;
+        let at = envelope.received_at;
+        let noted = if let Some(id) = event.callout_of(NEW_CALLOUT) {
+            self.services.callout_opened(id, at).await
+        } else if let Some(id) = event.callout_of(CALLOUT_CLOSED) {
+            self.services.callout_closed(id, at).await
+        } else {
+            return Ok(());
+        };
+        match noted {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.release(claimed).await;
+                Err(failed(claimed.record, &error))
+            }
+        }
+    }
+
+    /// Quarantines an omitted payload before its event goes out, where consumers' operators find it.
+    /// The ledger notes that it is there, so that another attempt puts no second one beside it.
+    async fn keep_omitted_payload(&self, claimed: &ClaimedEvent<'_>) -> Result<(), RecordOutcome> {
+        let kept = Note::kept(claimed.incoming.envelope.delivery_id);
+        if claimed.omission.is_none() || self.is_kept(claimed, &kept).await {
+            return Ok(());
+        }
+        let item = claimed.incoming.to_quarantine("payload-omitted");
+        if let Err(error) = self.services.quarantine(&item).await {
+            self.release(claimed).await;
+            return Err(failed(claimed.record, &error));
+        }
+        let expires_at = after((self.now)(), self.retention);
+        if let Err(error) = self.services.note(&kept, expires_at).await {
+            let message_id = &claimed.record.message_id;
+            tracing::warn!(message_id, %error, "another attempt may keep the payload twice");
+        }
+        Ok(())
+    }
+
+    /// Whether an earlier attempt has kept the payload. If that isn't known, the payload counts as lost.
+    async fn is_kept(&self, claimed: &ClaimedEvent<'_>, kept: &Note) -> bool {
+        if claimed.claim.attempt == 1 {
+            return false;
+        }
+        match self.services.noted(std::slice::from_ref(kept)).await {
+            Ok(noted) => noted.is_noted(kept) == Some(true),
+            Err(error) => {
+                let message_id = &claimed.record.message_id;
+                tracing::warn!(message_id, %error, "the payload may be kept twice");
+                false
+            }
+        }
+    }
+}
+
+/// Marking and giving back.
+impl<S: Services> Processor<S> {
+    /// Marks a published event. It counts as published whether that succeeds or not.
+    async fn published(
+        &self,
+        claimed: &ClaimedEvent<'_>,
+        bus_event_id: &str,
+        end: Timestamp,
+    ) -> RecordOutcome {
+        let latency = between(claimed.incoming.envelope.received_at, (self.now)());
+        let mark = self.mark(claimed, bus_event_id);
+        let marked = isolated(mark, self.time_until(end)).await.unwrap_or(false);
+        if !marked {
+            let message_id = &claimed.record.message_id;
+            tracing::error!(message_id, "published, and not marked");
+        }
+        RecordOutcome::Published(Publication {
+            latency,
+            payload_omitted: claimed.omission.is_some(),
+            marked,
+        })
+    }
+
+    /// Marks a published event and returns whether it is marked. Tries again until it is stopped, or
+    /// until the claim has passed on.
+    async fn mark(&self, claimed: &ClaimedEvent<'_>, bus_event_id: &str) -> bool {
+        failpoint::reach(Failpoint::BeforeComplete).await;
+        let (key, claim) = (&claimed.incoming.key, &claimed.claim);
+        let mut pause = PAUSE;
+        loop {
+            let now = (self.now)();
+            let completed = self.services.complete(key, claim, bus_event_id, now);
+            let Err(error) = completed.await else {
+                return true;
+            };
+            let message_id = &claimed.record.message_id;
+            tracing::warn!(message_id, %error, "published, but not marked yet");
+            if matches!(error, LedgerError::Stale) {
+                return false;
+            }
+            sleep(pause).await;
+            pause *= 2;
+        }
+    }
+
+    /// Gives back an event that the bus didn't take, or puts it aside if the bus never will.
+    async fn give_back(&self, claimed: &ClaimedEvent<'_>, error: &BusError) -> RecordOutcome {
+        let record = claimed.record;
+        self.release(claimed).await;
+        if !error.is_permanent() {
+            return failed(record, error);
+        }
+        tracing::error!(message_id = record.message_id, %error, "can't be published");
+        let item = claimed.incoming.to_quarantine("unpublishable");
+        self.put_aside(record, &item, RecordOutcome::Quarantined)
+            .await
+    }
+
+    /// Releases a claim. If this fails, the lease runs out by itself.
+    async fn release(&self, claimed: &ClaimedEvent<'_>) {
+        let (key, claim) = (&claimed.incoming.key, &claimed.claim);
+        let released = self.services.release(key, claim, (self.now)()).await;
+        if let Err(error) = released {
+            let message_id = &claimed.record.message_id;
+            tracing::warn!(message_id, %error, "claim not released");
+        }
+    }
+
+    async fn put_aside(
+        &self,
+        record: &Record,
+        item: &Quarantined<'_>,
+        outcome: RecordOutcome,
+    ) -> RecordOutcome {
+        match self.services.quarantine(item).await {
+            Ok(()) => outcome,
+            Err(error) => failed(record, &error),
+        }
+    }
+}
+
+/// Fails a record of which it isn't known whether it is of a drill. The reason was logged for the
+/// whole batch.
+fn unknown(record: &Record) -> RecordOutcome {
+    let message_id = &record.message_id;
+    tracing::error!(
+        message_id,
+        "record failed: whether it is of a drill isn't known"
+    );
+    RecordOutcome::Failed
+}
+
+fn failed(record: &Record, error: &dyn Error) -> RecordOutcome {
+    tracing::error!(message_id = record.message_id, %error, "record failed");
+    RecordOutcome::Failed
 }

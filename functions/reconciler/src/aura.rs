@@ -1,141 +1,139 @@
-//! AURA as the reconciler asks it: so many calls at once and in a minute at most, again after a
-//! pause where AURA may recover (as long as AURA wishes, if the run has so much time), and not at all
-//! once it has refused.
+//! Client of AURA that the reconciler asks. It limits the calls at once and in a minute, tries
+//! again after a pause where AURA may recover (as long as AURA wishes, if the run has so much
+//! time), and asks no more once AURA has refused.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+pub mod connector;
+mod rate_limit;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use shared::panic_api::{ActiveCallouts, Lookup, PanicApi, PanicApiError};
+use shared::panic_api::{ActiveCallouts, Lookup, MalformedCredentials, PanicApi, PanicApiError};
+use shared::secrets::SecretError;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use self::rate_limit::{CallKind, RateLimiter};
 use crate::config::AuraLimits;
-use crate::pace::{Call, Pace};
 
-/// How often a call is tried again that AURA failed at, and the first pause. The next one is twice
-/// as long; both have jitter.
+/// How often a call that failed is tried again, and the first pause. The next pause is twice as
+/// long; both have jitter.
 const TIMES_AGAIN: usize = 2;
 const PAUSE: Duration = Duration::from_millis(250);
-/// After so many questions in a row at which AURA failed, each tried again as above, AURA isn't asked
-/// about single callouts until the next run.
+/// After so many calls in a row that failed, each tried again as above, AURA isn't asked about
+/// single callouts until the next run.
 const MOST_IN_A_ROW: u64 = 3;
 
-/// A client of AURA that is kept across runs, and with it the token.
+/// A client of AURA. It is kept across runs, and its token with it.
 #[derive(Debug)]
 pub struct Aura {
     api: PanicApi,
     at_once: Semaphore,
-    pace: Pace,
-    failures: AtomicU64,
-    failures_in_a_row: AtomicU64,
-    forbidden: AtomicU64,
-    has_refused: AtomicBool,
+    rate: RateLimiter,
+    counts: Mutex<AuraCounts>,
 }
 
-/// Why AURA wasn't heard.
+/// What came of a run's calls to AURA.
+#[derive(Debug, Default)]
+pub struct AuraCounts {
+    /// Number of calls that have failed.
+    pub failures: u64,
+    /// Number of calls that have failed in a row, each tried again.
+    failures_in_a_row: u64,
+    /// Number of calls about single callouts that AURA has answered with 403.
+    pub forbidden: u64,
+    /// Whether AURA has refused who asks.
+    pub has_refused: bool,
+}
+
+/// Why AURA has not answered.
 #[derive(Debug, thiserror::Error)]
-pub enum Unheard {
+pub enum AuraError {
+    /// The credentials can't be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The credentials have the wrong shape.
+    #[error(
+        "the secret with AURA's credentials can't be used: {0}; store \
+         {{\"clientId\": \"…\", \"clientSecret\": \"…\"}}"
+    )]
+    Credentials(#[from] MalformedCredentials),
     /// AURA refuses who asks: no further call can do better.
     #[error("AURA refuses: {0}")]
     Refused(PanicApiError),
-    /// It answered something that is no answer to the call, or nothing.
+    /// AURA failed, or can't be reached.
     #[error(transparent)]
     Failed(#[from] PanicApiError),
-    /// It has refused in this run, or failed too often.
+    /// AURA isn't asked, because it has refused or failed too often in this run.
     #[error("AURA refused, or failed too often in a row; the next run asks again")]
     GivenUp,
-    /// The run's time is over.
+    /// Time is over.
     #[error("no time was left to ask AURA; the next run goes on")]
     OutOfTime,
 }
 
 impl Aura {
-    /// AURA behind this client, within these limits.
+    /// Wraps a client of the Panic API, within these limits.
     #[must_use]
     pub fn new(api: PanicApi, limits: AuraLimits) -> Self {
         Self {
             api,
             at_once: Semaphore::new(limits.at_once.get().into()),
-            pace: Pace::new(limits.per_minute),
-            failures: AtomicU64::new(0),
-            failures_in_a_row: AtomicU64::new(0),
-            forbidden: AtomicU64::new(0),
-            has_refused: AtomicBool::new(false),
+            rate: RateLimiter::new(limits.per_minute),
+            counts: Mutex::default(),
         }
     }
 
-    /// Begins to count anew.
+    /// Sets the counts of the run before to zero.
     pub fn begin_run(&self) {
-        self.failures.store(0, Ordering::Relaxed);
-        self.failures_in_a_row.store(0, Ordering::Relaxed);
-        self.forbidden.store(0, Ordering::Relaxed);
-        self.has_refused.store(false, Ordering::Relaxed);
+        *self.counts() = AuraCounts::default();
     }
 
-    /// How many calls were made so far, those for a token among them.
+    /// What came of this run's calls so far.
+    pub fn counts(&self) -> MutexGuard<'_, AuraCounts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Number of calls so far in all runs, those for a token included.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.api.calls()
     }
 
-    /// How many calls have failed in this run.
-    #[must_use]
-    pub fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
-    }
-
-    /// How many calls about single callouts AURA has answered with 403 in this run.
-    #[must_use]
-    pub fn forbidden(&self) -> u64 {
-        self.forbidden.load(Ordering::Relaxed)
-    }
-
     /// Whether AURA isn't asked about single callouts until the next run.
     #[must_use]
     pub fn is_given_up(&self) -> bool {
-        self.has_refused() || self.failures_in_a_row.load(Ordering::Relaxed) >= MOST_IN_A_ROW
+        let counts = self.counts();
+        counts.has_refused || counts.failures_in_a_row >= MOST_IN_A_ROW
     }
 
-    /// Whether AURA has refused who asks, in this run.
-    #[must_use]
-    pub fn has_refused(&self) -> bool {
-        self.has_refused.load(Ordering::Relaxed)
-    }
-
-    /// Every active callout.
-    ///
-    /// # Errors
-    ///
-    /// AURA wasn't heard.
-    pub async fn active_callouts(&self, deadline: Instant) -> Result<ActiveCallouts, Unheard> {
-        let asking = self.ask(Call::List, deadline, || self.api.active_callouts());
+    /// Asks for all active callouts.
+    pub async fn active_callouts(&self, deadline: Instant) -> Result<ActiveCallouts, AuraError> {
+        let asking = self.ask(CallKind::List, deadline, || self.api.active_callouts());
         timeout_at(deadline, asking)
             .await
-            .unwrap_or(Err(Unheard::OutOfTime))
+            .unwrap_or(Err(AuraError::OutOfTime))
     }
 
-    /// One callout.
-    ///
-    /// # Errors
-    ///
-    /// AURA wasn't heard.
-    pub async fn callout(&self, id: &str, deadline: Instant) -> Result<Lookup, Unheard> {
+    /// Asks for one callout.
+    pub async fn callout(&self, id: &str, deadline: Instant) -> Result<Lookup, AuraError> {
         if self.is_given_up() {
-            return Err(Unheard::GivenUp);
+            return Err(AuraError::GivenUp);
         }
-        let asking = self.ask(Call::Single, deadline, || self.api.callout(id));
+        let asking = self.ask(CallKind::Single, deadline, || self.api.callout(id));
         timeout_at(deadline, asking)
             .await
-            .unwrap_or(Err(Unheard::OutOfTime))
+            .unwrap_or(Err(AuraError::OutOfTime))
     }
 
+    /// Makes a call, and makes it again where that may help and there is time.
     async fn ask<T, F>(
         &self,
-        kind: Call,
+        kind: CallKind,
         deadline: Instant,
         call: impl Fn() -> F,
-    ) -> Result<T, Unheard>
+    ) -> Result<T, AuraError>
     where
         F: Future<Output = Result<T, PanicApiError>>,
     {
@@ -147,15 +145,15 @@ impl Aura {
         loop {
             let error = match self.ask_once(kind, &call).await? {
                 Ok(answer) => {
-                    self.failures_in_a_row.store(0, Ordering::Relaxed);
+                    self.counts().failures_in_a_row = 0;
                     return Ok(answer);
                 }
                 Err(error) => error,
             };
-            self.failures.fetch_add(1, Ordering::Relaxed);
+            self.counts().failures += 1;
             if is_refusal(&error) {
-                self.has_refused.store(true, Ordering::Relaxed);
-                return Err(Unheard::Refused(error));
+                self.counts().has_refused = true;
+                return Err(AuraError::Refused(error));
             }
             // AURA may ask for more patience than the run has.
             let has_time = |pause: &Duration| *pause < deadline.duration_since(Instant::now());
@@ -170,38 +168,41 @@ impl Aura {
         }
     }
 
-    /// What is no passing failure is AURA's answer to one call, and says nothing of the next.
+    /// Counts a call that isn't tried again. A failure that doesn't pass is AURA's answer to one
+    /// call, and says nothing of the next.
     fn count_in_a_row(&self, error: &PanicApiError) {
+        let mut counts = self.counts();
         if error.is_transient() {
-            self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
+            counts.failures_in_a_row += 1;
         } else {
-            self.failures_in_a_row.store(0, Ordering::Relaxed);
+            counts.failures_in_a_row = 0;
         }
         if matches!(error, PanicApiError::Forbidden { .. }) {
-            self.forbidden.fetch_add(1, Ordering::Relaxed);
+            counts.forbidden += 1;
         }
     }
 
     async fn ask_once<T, F>(
         &self,
-        kind: Call,
+        kind: CallKind,
         call: impl Fn() -> F,
-    ) -> Result<Result<T, PanicApiError>, Unheard>
+    ) -> Result<Result<T, PanicApiError>, AuraError>
     where
         F: Future<Output = Result<T, PanicApiError>>,
     {
-        // It is never closed.
+        // The semaphore is never closed.
         let _permit = self.at_once.acquire().await;
-        self.pace.call(kind).await;
-        // While this one waited, another may have been refused.
-        if self.has_refused() {
-            return Err(Unheard::GivenUp);
+        self.rate.call(kind).await;
+        // While this call waited, another may have been refused.
+        if self.counts().has_refused {
+            return Err(AuraError::GivenUp);
         }
         Ok(call().await)
     }
 }
 
-/// 401, or 403 for the token or the list. A single callout's 403 is [`PanicApiError::Forbidden`].
+/// Whether AURA refuses who asks: 401, or 403 for the token or the list. A single callout's 403 is
+/// [`PanicApiError::Forbidden`].
 fn is_refusal(error: &PanicApiError) -> bool {
     match error {
         PanicApiError::CredentialsRefused { .. } => true,
@@ -242,13 +243,13 @@ mod tests {
         }
     }
 
-    /// AURA after it was asked about so many callouts, and each answer was this.
+    /// Asks about so many callouts, each with this answer.
     async fn asked(times: u32, answer: impl Fn() -> PanicApiError) -> Aura {
         let aura = aura();
         for _ in 0..times {
             let deadline = Instant::now() + Duration::from_mins(1);
             let call = async || Err::<(), _>(answer());
-            let settled = aura.ask(Call::Single, deadline, call).await;
+            let settled = aura.ask(CallKind::Single, deadline, call).await;
             assert!(settled.is_err());
         }
         aura
@@ -257,16 +258,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_about_one_callout_stops_no_other() {
         const CALL: &str = "Get a callout";
+        let counts = |aura: &Aura| {
+            let counts = aura.counts();
+            (counts.forbidden, counts.failures)
+        };
         let forbidden = || PanicApiError::Forbidden { call: CALL };
         let aura = asked(10, forbidden).await;
         assert!(!aura.is_given_up());
-        assert_eq!((aura.forbidden(), aura.failures()), (10, 10));
+        assert_eq!(counts(&aura), (10, 10));
         aura.begin_run();
-        assert_eq!((aura.forbidden(), aura.failures()), (0, 0));
+        assert_eq!(counts(&aura), (0, 0));
         for status in [400, 409, 410, 422, 451] {
             let aura = asked(10, || refused(CALL, status)).await;
             assert!(!aura.is_given_up(), "{status}");
-            assert_eq!(aura.forbidden(), 0);
+            assert_eq!(aura.counts().forbidden, 0);
         }
         let malformed = || PanicApiError::Malformed { call: CALL };
         assert!(!asked(10, malformed).await.is_given_up());
@@ -281,7 +286,7 @@ mod tests {
         };
         assert!(!asked(2, failed).await.is_given_up());
         let aura = asked(3, failed).await;
-        assert!(aura.is_given_up() && !aura.has_refused());
+        assert!(aura.is_given_up() && !aura.counts().has_refused);
         aura.begin_run();
         assert!(!aura.is_given_up());
     }
@@ -292,10 +297,10 @@ mod tests {
             call: "Get a callout",
             status: StatusCode::UNAUTHORIZED,
         };
-        assert!(asked(1, unauthorized).await.has_refused());
+        assert!(asked(1, unauthorized).await.counts().has_refused);
         for call in ["the token", "Get active callouts"] {
-            assert!(asked(1, || refused(call, 403)).await.has_refused());
-            assert!(!asked(1, || refused(call, 404)).await.has_refused());
+            assert!(asked(1, || refused(call, 403)).await.counts().has_refused);
+            assert!(!asked(1, || refused(call, 404)).await.counts().has_refused);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What `reconciler` is told by its environment.
+//! Configuration of `reconciler`, from its environment.
 
 use std::num::NonZero;
 use std::time::Duration;
@@ -10,40 +10,37 @@ use crate::verdict::Patience;
 
 /// The function's configuration; template.yaml sets all of it.
 #[derive(Debug)]
-pub struct Config {
-    /// `AURA_BASE_URL`: the AURA environment.
+pub struct ReconcilerConfig {
+    /// `AURA_BASE_URL`: the AURA system.
     pub aura_base_url: Url,
-    /// `AURA_CREDENTIALS_SECRET_ARN`: `{"clientId": "…", "clientSecret": "…"}`.
+    /// `AURA_CREDENTIALS_SECRET_ARN`: the secret with `{"clientId": "…", "clientSecret": "…"}`.
     pub aura_credentials_secret_arn: String,
     /// `LEDGER_TABLE_NAME`: the ledger, with the spill and the open callouts.
     pub ledger_table: String,
-    /// `INGEST_QUEUE_URL`: where what was missed is put.
+    /// `INGEST_QUEUE_URL`: where missed events are put.
     pub ingest_queue_url: String,
-    /// `QUARANTINE_QUEUE_URL`: where a part of the spill was on its way to.
+    /// `QUARANTINE_QUEUE_URL`: where deliveries in the spill go that can't be understood.
     pub quarantine_queue_url: String,
-    /// `HEALING_FUNCTION_NAME`: who registers the endpoint again; nobody, if it is empty.
+    /// `HEALING_FUNCTION_NAME`: the function that registers the endpoint again; none if it is
+    /// empty.
     pub healing_function: Option<String>,
-    /// `AURA_CALLS_AT_ONCE` and `AURA_CALLS_PER_MINUTE`: how much AURA is asked at most.
+    /// `AURA_CALLS_AT_ONCE` and `AURA_CALLS_PER_MINUTE`: limits of the calls to AURA.
     pub limits: AuraLimits,
-    /// `AURA_LAG_SECONDS` and `SILENCE_AFTER_…`: when a callout is asked about.
+    /// `AURA_LAG_SECONDS` and `SILENCE_AFTER_…`: waiting times of the verdicts, in seconds.
     pub patience: Patience,
 }
 
-/// How much AURA is asked at most.
+/// Limits of the calls to AURA.
 #[derive(Debug, Clone, Copy)]
 pub struct AuraLimits {
-    /// Calls under way.
+    /// Largest number of calls under way at once.
     pub at_once: NonZero<u16>,
-    /// Calls in a minute.
+    /// Largest number of calls in any minute.
     pub per_minute: NonZero<u16>,
 }
 
-impl Config {
-    /// Reads the configuration.
-    ///
-    /// # Errors
-    ///
-    /// Names the first variable that is missing or wrong.
+impl ReconcilerConfig {
+    /// Reads the configuration. An error names the first variable that is missing or wrong.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         let required = |name| environment.required(name).map(ToOwned::to_owned);
         let seconds = |name| environment.parsed(name).map(Duration::from_secs);

@@ -1,32 +1,28 @@
 //! Reconciler: finds out what AURA didn't tell, and puts back what was spilled.
 //!
-//! AURA sends each event once, and keeps no ledger to read back. What it does answer is which
-//! callouts are active, and how one of them stands. So a [`run`] compares AURA's list with the
-//! callouts that are noted as open ([`cases`]), passes a [`verdict`] on each that differs, from the
-//! callout's [`view`] in the ledger, and puts what was missed on the ingest queue ([`settle`],
-//! [`payload`]): the processor publishes it like a delivery, once, whichever comes first. Beside
-//! that it puts the [`spill`] back, and watches the [`line`](mod@line).
+//! AURA sends each event once, and keeps no ledger to read back. It does answer which callouts are
+//! active, and how one of them stands. So a [`run`] compares AURA's list with the callouts that are
+//! noted as open (`differences`), passes a `verdict` on each difference, from the callout's
+//! `view` in the ledger, and puts missed events on the ingest queue (`settle`, `payload`):
+//! the processor publishes them like deliveries, once, whichever comes first. A run also puts the
+//! spill back ([`redrive`]), and watches the [`webhook_health`].
 //!
-//! One run at a time has the [`lock`]; one that is killed has changed nothing that the next doesn't
-//! find: what it put on the queue is in the ledger, and what it only meant to is missing there
-//! still. [`aura`] keeps to how much AURA may be asked.
+//! One run works at a time. The next run finds whatever a run that was killed had put on the queue
+//! in the ledger, and whatever it had not is still missing there. [`aura`] limits how much AURA is
+//! asked.
 //!
-//! A callout that is opened and closed between two runs, with neither told, leaves no trace that
-//! could be found. The same goes for customers and subscriptions: no call that is known lists them.
+//! A callout that is opened and closed between two runs, with neither told, leaves no trace. The
+//! same goes for customers and subscriptions: no known call lists them.
 
-pub mod asking;
 pub mod aura;
-pub mod cases;
 pub mod config;
-pub mod healing;
-pub mod line;
-pub mod lock;
-pub mod memory;
-pub mod metrics;
-pub mod pace;
-pub mod payload;
+mod differences;
+mod metrics;
+mod payload;
+pub mod redrive;
 pub mod run;
-pub mod settle;
-pub mod spill;
-pub mod verdict;
-pub mod view;
+pub mod run_state;
+mod settle;
+mod verdict;
+mod view;
+pub mod webhook_health;

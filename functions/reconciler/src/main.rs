@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use reconciler::asking::Asking;
-use reconciler::config::Config;
-use reconciler::healing::Healing;
-use reconciler::memory::MemoryItem;
+use reconciler::aura::connector::AuraConnector;
+use reconciler::config::ReconcilerConfig;
+use reconciler::redrive::Redrive;
 use reconciler::run::Reconciler;
-use reconciler::spill::Redrive;
+use reconciler::run_state::RunStateItem;
+use reconciler::webhook_health::healing::Healing;
 use serde_json::Value;
 use shared::config::Environment;
 use shared::ledger::EventLedger;
@@ -32,7 +32,7 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), Error> {
     let environment = Environment::of_process();
     let metrics = telemetry::start(&environment)?;
-    let config = Config::from_environment(&environment)?;
+    let config = ReconcilerConfig::from_environment(&environment)?;
     let sdk = aws::sdk_config().await;
 
     let dynamo = aws_sdk_dynamodb::Client::new(&sdk);
@@ -41,22 +41,22 @@ async fn run() -> Result<(), Error> {
     let reconciler = Reconciler {
         ledger: EventLedger::new(dynamo.clone(), table.clone()),
         open: OpenCallouts::new(dynamo.clone(), table.clone()),
-        line: LastDelivery::new(dynamo.clone(), table.clone()),
-        memory: MemoryItem::new(dynamo.clone(), table.clone()),
+        last_delivery: LastDelivery::new(dynamo.clone(), table.clone()),
+        run_state: RunStateItem::new(dynamo.clone(), table.clone()),
         redrive: Redrive {
             spill: Spill::new(dynamo, table.clone()),
-            ingest: Queue::new(sqs.clone(), config.ingest_queue_url.clone()),
-            quarantine: Queue::new(sqs, config.quarantine_queue_url.clone()),
+            ingest: Queue::new(sqs.clone(), config.ingest_queue_url),
+            quarantine: Queue::new(sqs, config.quarantine_queue_url),
         },
-        asking: Asking {
+        aura: AuraConnector {
             secrets_manager: aws_sdk_secretsmanager::Client::new(&sdk),
-            credentials_arn: config.aura_credentials_secret_arn.clone(),
-            base_url: config.aura_base_url.clone(),
+            credentials_arn: config.aura_credentials_secret_arn,
+            base_url: config.aura_base_url,
             http: http_client::builder().timeout(LIST_TIME).build()?,
             limits: config.limits,
             kept: Mutex::default(),
         },
-        healing: config.healing_function.clone().map(|function| Healing {
+        healing: config.healing_function.map(|function| Healing {
             lambda: aws_sdk_lambda::Client::new(&sdk),
             function,
         }),

@@ -1,103 +1,108 @@
-//! The line that each run leaves behind.
+//! The log line of a run, with its metrics.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use jiff::Timestamp;
-use metrique::timers::Timer;
+use metrique::timers;
 use metrique::unit::{Millisecond, Second};
 use metrique::unit_of_work::metrics;
+use shared::panic_api::ActiveCallouts;
 
-use crate::spill::Redriven;
+use crate::aura::AuraCounts;
+use crate::payload::MissedEvent;
+use crate::redrive::Redriven;
 
-/// One run: its log line and its metrics. Numbers of callouts, unless it says otherwise.
+/// One run: its log line and its metrics. Numbers count callouts unless their description says
+/// otherwise.
 #[metrics(rename_all = "PascalCase")]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RunMetrics {
     #[metrics(timestamp)]
-    timestamp: SystemTime,
+    timestamp: timers::Timestamp,
     function: &'static str,
-    /// The run's number. None if another run was under way, and this one did nothing.
+    /// Number of the run; none if it did nothing because another run was under way.
     pub run: Option<u32>,
-    /// 1 if another run was under way.
+    /// 1 if the run did nothing because another run was under way.
     pub skipped: u32,
-    /// Active, says AURA; absent if AURA didn't.
+    /// Active callouts in AURA's list; absent if AURA gave none.
     pub active: Option<usize>,
-    /// Entries of AURA's list that could not be read.
+    /// Number of entries of AURA's list that could not be read.
     pub unreadable: usize,
-    /// Noted as open, or as closed alone.
+    /// Callouts that are noted as open, or only as closed.
     pub open: usize,
-    /// That AURA was asked about.
+    /// Callouts that AURA was asked about.
     pub checked: usize,
-    /// Whose opening was put on the queue.
+    /// Callouts whose opening was put on the queue.
     pub openings_recovered: usize,
-    /// Whose closing was put on the queue.
+    /// Callouts whose closing was put on the queue.
     pub closings_recovered: usize,
-    /// Whose state was put on the queue.
+    /// Callouts whose state was put on the queue.
     pub observed: usize,
-    /// That could not be settled, because AURA or AWS failed, time ran out, or AURA's list can't be
-    /// believed: the next run goes on. Absent if AURA's list wasn't there.
+    /// Callouts that are left to the next run, because AURA or AWS failed, time ran out, or AURA's
+    /// list can't be believed. Absent if AURA gave no list.
     pub unsettled: Option<usize>,
-    /// That AURA's list lacks, and that aren't taken for closed, because too many are; absent as above.
+    /// Callouts that aren't taken for closed, because AURA's list lacks too many. Absent if AURA
+    /// gave no list.
     pub held: Option<usize>,
-    /// Deliveries that went from the spill to their queue.
+    /// Number of deliveries that went from the spill to their queue.
     pub spill_redriven: usize,
-    /// Items of the spill that can't be read.
+    /// Number of items of the spill that can't be read.
     pub spill_unreadable: usize,
-    /// How long the oldest of what is left in the spill has been there.
+    /// Age of the oldest delivery that is left in the spill.
     #[metrics(unit = Second)]
     pub oldest_spill: Option<Duration>,
-    /// Calls to AURA, those for a token among them.
+    /// Number of calls to AURA, those for a token included.
     pub aura_calls: u64,
-    /// Calls to AURA that failed.
+    /// Number of calls to AURA that failed.
     pub aura_failures: u64,
-    /// Calls about single callouts that AURA answered with 403; absent if there were none. A metric
-    /// costs something in each hour in which it is sent.
+    /// Number of calls about single callouts that AURA answered with 403; absent if there were
+    /// none. A metric costs something in each hour in which it is sent.
     pub forbidden: Option<u64>,
     /// 1 if AURA refuses who asks; absent if it wasn't asked.
     pub aura_refuses: Option<u32>,
-    /// Since AURA's last delivery arrived; absent if none ever did.
+    /// Time since AURA's last delivery arrived; absent if none ever did.
     #[metrics(unit = Second)]
     pub since_delivery: Option<Duration>,
-    /// 1 if changes were learned by asking alone, twice in a row.
+    /// 1 if AURA told changes only when it was asked, twice in a row.
     pub webhook_down: Option<u32>,
     /// 1 if the endpoint is being registered again.
     pub healing: u32,
     /// What failed, if anything did.
     pub failure: Option<String>,
     #[metrics(unit = Millisecond)]
-    time: Timer,
+    time: timers::Timer,
 }
 
 impl RunMetrics {
     /// Starts the clock.
-    #[must_use]
-    pub fn start(now: Timestamp) -> Self {
+    pub fn start() -> Self {
         Self {
-            timestamp: now.into(),
             function: "reconciler",
-            run: None,
-            skipped: 0,
-            active: None,
-            unreadable: 0,
-            open: 0,
-            checked: 0,
-            openings_recovered: 0,
-            closings_recovered: 0,
-            observed: 0,
-            unsettled: None,
-            held: None,
-            spill_redriven: 0,
-            spill_unreadable: 0,
-            oldest_spill: None,
-            aura_calls: 0,
-            aura_failures: 0,
-            forbidden: None,
-            aura_refuses: None,
-            since_delivery: None,
-            webhook_down: None,
-            healing: 0,
-            failure: None,
-            time: Timer::start_now(),
+            ..Self::default()
+        }
+    }
+
+    /// Notes what is compared: the number of noted callouts, and AURA's list.
+    pub fn compared(&mut self, noted: usize, active: &ActiveCallouts) {
+        self.open = noted;
+        self.active = Some(active.callouts.len());
+        self.unreadable = active.unreadable;
+    }
+
+    /// Notes what came of so many calls to AURA.
+    pub fn asked(&mut self, calls: u64, counts: &AuraCounts) {
+        self.aura_calls = calls;
+        self.aura_failures = counts.failures;
+        self.forbidden = Some(counts.forbidden).filter(|calls| *calls > 0);
+        self.aura_refuses = Some(counts.has_refused.into());
+    }
+
+    /// Counts a missed event that was put on the queue.
+    pub fn recovered(&mut self, event: MissedEvent) {
+        match event {
+            MissedEvent::Opened => self.openings_recovered += 1,
+            MissedEvent::Closed { .. } => self.closings_recovered += 1,
+            MissedEvent::Observed { .. } => self.observed += 1,
         }
     }
 

@@ -1,4 +1,5 @@
-//! The events that the reconciler puts on the queue: what AURA answered, whole, under a name.
+//! Payloads of the events that the reconciler puts on the queue: AURA's whole answer, under an
+//! event's name.
 
 use std::collections::BTreeMap;
 
@@ -7,28 +8,27 @@ use shared::aws;
 use shared::catalogue::{CALLOUT_CLOSED, CALLOUT_OBSERVED, NEW_CALLOUT};
 use shared::event::{self, Entity};
 
-/// What is said of a callout.
+/// An event of a callout that was missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finding {
-    /// It was created.
+pub enum MissedEvent {
+    /// The callout was created.
     Opened,
-    /// It was closed; `gone` if AURA doesn't know it any more.
+    /// The callout was closed.
     Closed {
         /// AURA answered 404.
         gone: bool,
     },
-    /// This is what AURA says of it, for the `number`th time.
+    /// AURA says this of the callout.
     Observed {
-        /// From 1: so that an answer that comes back is another event.
+        /// Number of the answer, from 1: an answer that comes back is another event.
         number: u32,
         /// AURA answered 404.
         gone: bool,
     },
 }
 
-impl Finding {
-    /// The event's name.
-    #[must_use]
+impl MissedEvent {
+    /// Name of the event.
     pub fn message(self) -> &'static str {
         match self {
             Self::Opened => NEW_CALLOUT,
@@ -37,16 +37,15 @@ impl Finding {
         }
     }
 
-    /// The payload, with AURA's own description of the callout, byte for byte, if there is one that
-    /// is about this callout and fits into a queue's message. Else it holds the id alone: an
-    /// opening without a word is better than none.
-    #[must_use]
+    /// Payload with AURA's own description of the callout, byte for byte, if there is one that is
+    /// about this callout and fits into a queue's message. Else it holds only the id: an opening
+    /// without a description is better than none. `None` if not even the id can be sent.
     pub fn payload(self, id: &str, described: Option<&RawValue>) -> Option<Box<RawValue>> {
         let whole = described.and_then(|described| self.about(id, &with_id(id, described)?));
         whole.or_else(|| self.about(id, &format!(r#"{{"id":{}}}"#, json_id(id))))
     }
 
-    /// The payload with this description of the callout, if the processor reads it as meant.
+    /// Payload with this description of the callout, if the processor reads it as meant.
     fn about(self, id: &str, callout: &str) -> Option<Box<RawValue>> {
         let message = self.message();
         let number = match self {
@@ -67,7 +66,7 @@ impl Finding {
     }
 }
 
-/// A description with the id in it that AURA's nested form may leave out.
+/// Puts the id into a description, whose nested form may lack it.
 fn with_id(id: &str, described: &RawValue) -> Option<String> {
     let body = described.get().strip_prefix('{')?;
     let fields: BTreeMap<String, &RawValue> = serde_json::from_str(described.get()).ok()?;
@@ -80,7 +79,7 @@ fn with_id(id: &str, described: &RawValue) -> Option<String> {
     })
 }
 
-/// An id as AURA writes it: a number if it is one, else a string.
+/// Writes an id as AURA does: a number if it is one, else a string.
 fn json_id(id: &str) -> String {
     match id.parse::<u64>() {
         Ok(number) if number.to_string() == id => id.to_owned(),
@@ -98,9 +97,9 @@ mod tests {
         RawValue::from_string(json.to_owned()).unwrap()
     }
 
-    fn payload(finding: Finding, id: &str, described: Option<&str>) -> String {
+    fn payload(event: MissedEvent, id: &str, described: Option<&str>) -> String {
         let described = described.map(raw);
-        let payload = finding.payload(id, described.as_deref()).unwrap();
+        let payload = event.payload(id, described.as_deref()).unwrap();
         payload.get().to_owned()
     }
 
@@ -108,12 +107,12 @@ mod tests {
     fn auras_words_are_kept_byte_for_byte() {
         let described = r#"{ "id":5003,"latitude":-33.90 }"#;
         assert_eq!(
-            payload(Finding::Opened, "5003", Some(described)),
+            payload(MissedEvent::Opened, "5003", Some(described)),
             format!(r#"{{"message":"NEW_CALLOUT","callout":{described}}}"#)
         );
         assert_eq!(
             payload(
-                Finding::Observed {
+                MissedEvent::Observed {
                     number: 2,
                     gone: false
                 },
@@ -126,7 +125,7 @@ mod tests {
 
     #[test]
     fn an_id_that_aura_leaves_out_is_put_in() {
-        let closed = Finding::Closed { gone: false };
+        let closed = MissedEvent::Closed { gone: false };
         assert_eq!(
             payload(closed, "5003", Some(r#"{"status":"x"}"#)),
             r#"{"message":"CALLOUT_CLOSED","callout":{"id":5003,"status":"x"}}"#
@@ -142,7 +141,7 @@ mod tests {
         let large = format!(r#"{{"id":7,"a":"{}"}}"#, "x".repeat(2 << 20));
         for described in [None, Some(r#"{"id":8}"#), Some("[]"), Some(large.as_str())] {
             assert_eq!(
-                payload(Finding::Closed { gone: true }, "7", described),
+                payload(MissedEvent::Closed { gone: true }, "7", described),
                 r#"{"message":"CALLOUT_CLOSED","gone":true,"callout":{"id":7}}"#
             );
         }
@@ -153,7 +152,7 @@ mod tests {
         fn every_callout_that_aura_may_name_can_be_told_of(id in ".{1,40}", text in ".*") {
             let described = serde_json::json!({"status": text}).to_string();
             let described = raw(&described);
-            if let Some(payload) = Finding::Opened.payload(&id, Some(&described)) {
+            if let Some(payload) = MissedEvent::Opened.payload(&id, Some(&described)) {
                 let event = event::parse_payload(&payload).unwrap();
                 prop_assert_eq!(event.entity, Entity::callout(&id));
             } else {

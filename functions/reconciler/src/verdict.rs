@@ -1,432 +1,389 @@
-//! The verdicts: what is to be done about a callout, from what the ledger knows, what AURA says and
-//! what time it is. Plain functions over plain data.
+//! Verdicts on callouts: what is to be done, from what the ledger knows, what AURA says and what
+//! time it is. Plain functions over plain data.
 //!
-//! AURA's `status` is free text of which three words are documented. No other word is ever the
-//! reason for anything; that a status has *changed* is, when no event explains the change.
+//! AURA's `status` is free text of which three words are documented. No verdict follows from any
+//! other word. A *change* of the status counts, when no event explains it.
 //!
 //! | at AURA | here | verdict |
 //! | --- | --- | --- |
-//! | active | unknown | its opening was missed ([`on_unknown`]) |
-//! | not active | open | its closing was missed ([`on_vanished`], [`is_over`]) |
-//! | not active | closed | its opening may have been missed; if not, it is forgotten ([`on_closed`]) |
-//! | active | closed | told of, once AURA's answer isn't old; and again when it is over |
-//! | active | open | asked about, if its status says something else than the last event, has changed without one, or the callout has been silent for too long ([`on_open`]) |
+//! | active | unknown | its opening was missed ([`Facts::on_unknown`]) |
+//! | not active | open | its closing was missed ([`Facts::on_vanished`], [`Facts::is_over`]) |
+//! | not active | closed | its opening may have been missed; if not, it is forgotten ([`Facts::on_closed`]) |
+//! | active | closed | published as AURA describes it, once that answer isn't old, and again when it is over |
+//! | active | open | AURA is asked about it if its status contradicts the last event, has changed without an event, or the callout has been silent for too long ([`Facts::on_open`]) |
 //!
-//! AURA's list may be one page of a longer one, if its length says so ([`may_be_a_page`]): what it
-//! lacks then is no sign of a closing for an hour.
+//! AURA's list may be one page of a longer one, if its length says so ([`may_be_a_page`]): for an
+//! hour, a callout that such a list lacks doesn't count as closed.
 //!
-//! What AURA answers may lag behind what it has told: nothing is concluded from an answer that
-//! contradicts an event younger than [`Patience::lag`].
+//! AURA's answers may lag behind its events: nothing is concluded from an answer that contradicts
+//! an event younger than [`Patience::lag`].
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::view::{Presence, Stage, View};
+use crate::view::{CalloutStage, CalloutView, Presence};
 
-/// A callout that nothing changes about is asked about ever more rarely: at most this many times
-/// the pause doubles.
+/// AURA is asked ever more rarely about a callout that doesn't change: the pause doubles at most
+/// this many times.
 const MOST_DOUBLINGS: u32 = 5;
 
-/// A callout that AURA's list lacks counts as over after so long at the earliest, if AURA calls it
-/// active when asked (one of the two is wrong, and nobody knows which), or if the list may be a page.
+/// A callout that AURA's list lacks counts as over only after this long, if AURA calls it active
+/// when asked (one of the two is wrong, and nobody knows which), or if the list may be a page.
 const LONG_HOLD: Duration = Duration::from_hours(1);
 
-/// Pages have ten entries, or a multiple of that.
+/// A page has ten entries, or a multiple of ten.
 const PAGE: usize = 10;
 
-/// What was put on the queue is published by then, or delayed by what somebody is told of.
+/// An event that was put on the queue is published after this long, or an alarm says why not.
 const STILL_TO_COME: Duration = Duration::from_mins(5);
 
-/// How long is waited for what.
+/// Waiting times of the verdicts.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// By how much AURA's answers may be behind its events.
+    /// Longest time by which AURA's answers may be behind its events.
     pub lag: Duration,
-    /// For somebody to be dispatched.
+    /// Longest silence until somebody is dispatched.
     pub created: Duration,
-    /// For a responder to arrive.
+    /// Longest silence until a responder arrives.
     pub dispatched: Duration,
-    /// For a responder to be done.
+    /// Longest silence until a responder is done.
     pub arrived: Duration,
-    /// For a callout to be closed when a responder is done.
+    /// Longest silence between a responder's being done and the closing.
     pub completed: Duration,
-    /// For a callout to be closed when it was called off.
+    /// Longest silence between the calling off and the closing.
     pub cancelled: Duration,
 }
 
-/// What is remembered of an open callout from run to run.
+/// What the last run that checked an open callout remembers of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Seen {
-    /// The status in AURA's list when it was looked at last. What AURA says when asked may lack one,
-    /// or be newer.
+pub struct LastCheck {
+    /// Status in AURA's list. AURA's answer about the callout may lack one, or have a newer one.
     pub status: Option<String>,
-    /// The sort key of AURA's last event that was published then.
+    /// Sort key of AURA's last event that was published then.
     pub last: Option<String>,
-    /// When the ledger is to be looked into again, at the latest.
+    /// When the ledger has to be read again, at the latest.
     pub look_at: Option<Timestamp>,
-    /// When AURA is to be asked about it, if nothing happens before.
+    /// When AURA has to be asked about the callout, if nothing happens before.
     pub ask_at: Option<Timestamp>,
-    /// How often it was asked about since something happened.
+    /// Number of times that AURA was asked since something happened.
     pub asked: u32,
-    /// How often AURA's answer was published.
+    /// Number of AURA's answers that were published.
     pub observations: u32,
-    /// The digest of the last answer that was.
+    /// Digest of the last answer that was published.
     pub observed: Option<String>,
-    /// Since when AURA's list lacks it, though AURA has it when asked, and that isn't enough to call
-    /// it over.
+    /// Since when AURA's list lacks the callout, although AURA has it when asked, and it doesn't
+    /// count as over.
     pub missing_since: Option<Timestamp>,
 }
 
 /// What is to be done about a callout before AURA is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing yet: it is too early to say, or somebody is at it.
+    /// Do nothing yet: it is too early to say, or the processor is at it.
     Wait,
-    /// Nothing: this is how it stands.
-    Remember(Seen),
-    /// Get it.
-    Ask(Reason),
-    /// It is open, and only the note of that is missing.
+    /// Remember this, and do nothing else.
+    Remember(LastCheck),
+    /// Ask AURA.
+    Ask(AskReason),
+    /// Note it as open: only the note is missing.
     Adopt {
-        /// When it was published.
+        /// When its opening was published.
         opened_at: Timestamp,
     },
-    /// It is closed, and only the note that it is open is left.
+    /// Remove its note: it is closed.
     Forget,
 }
 
 /// Why AURA is asked about a callout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub enum AskReason {
     /// Its opening was missed.
     Opening,
     /// Its closing seems to have been missed.
     Closing,
     /// It is active, though its closing is published.
     Reopened,
-    /// It is over once more, after it had been active again.
+    /// It is over again, after it was active though its closing was published.
     ClosedAgain,
-    /// Its status isn't what the events say.
+    /// Its status contradicts the events.
     Change,
-    /// What AURA said of it last may have been behind an event, or the event behind that.
+    /// Consumers may have AURA's last answer and an event in the wrong order.
     Overtaken,
-    /// Nothing has been heard of it for too long.
+    /// It has been silent for too long.
     Silence,
 }
 
-/// The documented words of a status.
+/// What a verdict on a callout follows from, beside AURA's list.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// What the ledger knows of the callout.
+    pub view: &'a CalloutView,
+    /// What the last check remembers of it, if there was one.
+    pub last_check: Option<&'a LastCheck>,
+    /// Waiting times of the verdicts.
+    pub patience: &'a Patience,
+    /// Time of the verdict.
+    pub now: Timestamp,
+}
+
+/// A documented word of a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Word {
+enum StatusWord {
     Created,
     Dispatched,
     Cancelled,
 }
 
 impl Patience {
-    /// The shortest of all silences.
+    /// Shortest of all silences.
     fn shortest(&self) -> Duration {
-        let others = [
-            self.dispatched,
-            self.arrived,
-            self.completed,
-            self.cancelled,
-        ];
-        others.into_iter().fold(self.created, Duration::min)
+        let others = [self.dispatched, self.arrived, self.completed];
+        let shortest = self.created.min(self.cancelled);
+        others.into_iter().fold(shortest, Duration::min)
     }
 
-    /// How long a callout may be silent in a stage.
-    #[must_use]
-    pub fn with(&self, stage: Stage) -> Duration {
+    /// Longest silence of a callout in a stage.
+    pub fn with(&self, stage: CalloutStage) -> Duration {
         match stage {
-            Stage::Created => self.created,
-            Stage::Dispatched => self.dispatched,
-            Stage::Arrived => self.arrived,
-            Stage::Completed => self.completed,
-            Stage::Cancelled => self.cancelled,
+            CalloutStage::Created => self.created,
+            CalloutStage::Dispatched => self.dispatched,
+            CalloutStage::Arrived => self.arrived,
+            CalloutStage::Completed => self.completed,
+            CalloutStage::Cancelled => self.cancelled,
         }
     }
 }
 
-impl Word {
+impl StatusWord {
     fn of(status: &str) -> Option<Self> {
-        let is = |word: &str| status.trim().eq_ignore_ascii_case(word);
-        if is("created") {
-            Some(Self::Created)
-        } else if is("responder dispatched") {
-            Some(Self::Dispatched)
-        } else if is("responder cancelled") {
-            Some(Self::Cancelled)
-        } else {
-            None
+        match status.trim().to_ascii_lowercase().as_str() {
+            "created" => Some(Self::Created),
+            "responder dispatched" => Some(Self::Dispatched),
+            "responder cancelled" => Some(Self::Cancelled),
+            _ => None,
         }
     }
 
-    /// Whether the events can have led to a stage where AURA says this. Which word goes with an
-    /// arrival, a completion or a soft cancellation isn't documented: so it may be an earlier one.
-    fn is_explained_by(self, stage: Stage) -> bool {
+    /// Whether AURA may say this in a stage. The word for an arrival, a completion or a soft
+    /// cancellation isn't documented: it may be an earlier one.
+    fn is_explained_by(self, stage: CalloutStage) -> bool {
+        use CalloutStage::{Arrived, Cancelled, Completed, Created, Dispatched};
         match self {
-            Self::Created => matches!(stage, Stage::Created | Stage::Cancelled),
-            Self::Dispatched => {
-                matches!(stage, Stage::Dispatched | Stage::Arrived | Stage::Completed)
-            }
-            Self::Cancelled => stage == Stage::Cancelled,
+            Self::Created => matches!(stage, Created | Cancelled),
+            Self::Dispatched => matches!(stage, Dispatched | Arrived | Completed),
+            Self::Cancelled => stage == Cancelled,
         }
     }
 }
 
-/// Whether the ledger has to be asked about an open callout that AURA calls active. If not, nothing
-/// has changed since it was looked at last.
-#[must_use]
-pub fn is_due(seen: Option<&Seen>, status: Option<&str>, now: Timestamp) -> bool {
-    let Some(seen) = seen else {
-        return true;
-    };
-    seen.status.as_deref() != status
-        || seen.missing_since.is_some()
-        || seen.look_at.is_none_or(|at| at <= now)
-}
-
-/// Active at AURA, open here.
-#[must_use]
-pub fn on_open(
-    view: &View,
-    seen: Option<&Seen>,
-    opened_at: Timestamp,
-    status: Option<&str>,
-    now: Timestamp,
-    patience: &Patience,
-) -> Verdict {
-    match view.closing {
-        Presence::Claimed => return Verdict::Wait,
-        // An answer from before the closing, unless it was active again already.
-        Presence::Published(at) if view.observed_at < Some(at) => {
-            return if is_young(at, now, patience) {
-                Verdict::Wait
-            } else {
-                Verdict::Ask(Reason::Reopened)
-            };
-        }
-        Presence::Unknown | Presence::Abandoned | Presence::Published(_) => {}
-    }
-    if view.opening == Presence::Abandoned {
-        return Verdict::Ask(Reason::Opening);
-    }
-    // What says nothing of the status, a chat message say, can't be contradicted by it.
-    if is_young(view.staged_at.unwrap_or(opened_at), now, patience) {
-        return Verdict::Wait;
-    }
-    let last_at = view.last.as_ref().map_or(opened_at, |last| last.at);
-    if is_unexplained(view, seen, status) {
-        return Verdict::Ask(Reason::Change);
-    }
-    if is_overtaken(view, seen, status) {
-        return Verdict::Ask(Reason::Overtaken);
-    }
-    let unchanged = seen.filter(|seen| seen.last.as_deref() == sort_of(view));
-    let ask_at = match unchanged.and_then(|seen| seen.ask_at) {
-        Some(at) => at,
-        None => after(last_at, patience.with(view.stage)),
-    };
-    if ask_at <= now {
-        return Verdict::Ask(Reason::Silence);
-    }
-    Verdict::Remember(Seen {
-        status: status.map(str::to_owned),
-        last: sort_of(view).map(str::to_owned),
-        look_at: Some(ask_at.min(after(now, patience.shortest()))),
-        ask_at: Some(ask_at),
-        asked: unchanged.map_or(0, |seen| seen.asked),
-        missing_since: None,
-        ..seen.cloned().unwrap_or_default()
+/// Whether the ledger has to be read about an open callout that AURA lists. If not, nothing has
+/// changed since the last check.
+pub fn is_due(last_check: Option<&LastCheck>, status: Option<&str>, now: Timestamp) -> bool {
+    last_check.is_none_or(|last_check| {
+        last_check.status.as_deref() != status
+            || last_check.missing_since.is_some()
+            || last_check.look_at.is_none_or(|at| at <= now)
     })
 }
 
-/// Whether a status isn't what the events say.
-#[must_use]
-pub fn is_unexplained(view: &View, seen: Option<&Seen>, status: Option<&str>) -> bool {
-    match seen {
-        // Nothing was told since it was looked at last: then nothing may have changed.
-        Some(seen) if seen.last.as_deref() == sort_of(view) => seen.status.as_deref() != status,
-        _ => status
-            .and_then(Word::of)
-            .is_some_and(|word| !word.is_explained_by(view.stage)),
-    }
-}
-
-/// Whether consumers may have AURA's answer and an event in the wrong order. The answer came behind
-/// an event that it may not have known; or an event that should have changed the status came behind
-/// the answer, and hasn't.
-fn is_overtaken(view: &View, seen: Option<&Seen>, status: Option<&str>) -> bool {
-    let (Some(seen), Some(last)) = (seen, &view.last) else {
-        return false;
-    };
-    if seen.observations == 0 || seen.last.as_deref() == Some(&last.sort) {
-        return false;
-    }
-    let is_unmoved = last.has_stage && seen.status.as_deref() == status;
-    view.observed_at > Some(last.at) || is_unmoved
-}
-
-/// What is remembered of a callout after AURA was asked: `observed` is the digest of its answer, if
-/// that is published now.
-#[must_use]
-pub fn asked(
-    view: &View,
-    seen: Option<&Seen>,
-    status: Option<&str>,
-    observed: Option<String>,
-    now: Timestamp,
-    patience: &Patience,
-) -> Seen {
-    let before = seen.cloned().unwrap_or_default();
-    let is_unchanged = observed.is_none() && before.last.as_deref() == sort_of(view);
-    let asked = if is_unchanged { before.asked } else { 0 };
-    let pause = patience.with(view.stage) * 2_u32.pow(asked.min(MOST_DOUBLINGS));
-    Seen {
-        status: status.map(str::to_owned),
-        last: sort_of(view).map(str::to_owned),
-        look_at: Some(after(now, pause.min(patience.shortest()))),
-        ask_at: Some(after(now, pause)),
-        asked: asked.saturating_add(1),
-        observations: observations(view, seen) + u32::from(observed.is_some()),
-        observed: observed.or(before.observed),
-        missing_since: None,
-    }
-}
-
-/// How often AURA's answer was published. What was only just put on the queue is in the memory
-/// alone; and when there is none, the ledger knows.
-#[must_use]
-pub fn observations(view: &View, seen: Option<&Seen>) -> u32 {
-    seen.map_or(view.observations, |seen| seen.observations)
-}
-
-/// Active at AURA since `created_at`, or seen there since then, and not noted as open here.
-#[must_use]
-pub fn on_unknown(
-    view: &View,
-    created_at: Timestamp,
-    now: Timestamp,
-    patience: &Patience,
-) -> Verdict {
-    match (view.closing, view.opening) {
-        (Presence::Claimed, _) | (_, Presence::Claimed) => Verdict::Wait,
-        (Presence::Published(at), _) if is_young(at, now, patience) => Verdict::Wait,
-        // Its event may be on the way. By a clock that isn't ours, "just now" may be in the future.
-        (_, Presence::Unknown) if now.duration_since(created_at).unsigned_abs() < patience.lag => {
-            Verdict::Wait
-        }
-        (_, Presence::Unknown | Presence::Abandoned) => Verdict::Ask(Reason::Opening),
-        (Presence::Published(_), Presence::Published(_)) => Verdict::Ask(Reason::Reopened),
-        (_, Presence::Published(opened_at)) => Verdict::Adopt { opened_at },
-    }
-}
-
-/// Noted as closed, and not in AURA's list. Whether its opening is noted, too, tells an opening that
-/// the ledger has forgotten from one that it never heard of.
-#[must_use]
-pub fn on_closed(
-    view: &View,
-    seen: Option<&Seen>,
-    was_opened: bool,
-    closed_at: Timestamp,
-    now: Timestamp,
-    patience: &Patience,
-) -> Verdict {
-    let is_opening_missed = match view.opening {
-        Presence::Unknown => !was_opened,
-        Presence::Abandoned => true,
-        Presence::Claimed | Presence::Published(_) => false,
-    };
-    match (view.opening, view.closing) {
-        (Presence::Claimed, _) | (_, Presence::Claimed) => Verdict::Wait,
-        _ if is_opening_missed && is_young(closed_at, now, patience) => Verdict::Wait,
-        _ if is_opening_missed => Verdict::Ask(Reason::Opening),
-        (_, Presence::Abandoned) => Verdict::Ask(Reason::Closing),
-        (_, Presence::Published(at)) if view.observed_at > Some(at) => {
-            Verdict::Ask(Reason::ClosedAgain)
-        }
-        // AURA's answer from before it may come behind it yet.
-        (_, Presence::Published(at))
-            if observations(view, seen) > view.observations && now < after(at, STILL_TO_COME) =>
-        {
-            Verdict::Wait
-        }
-        (_, Presence::Published(_) | Presence::Unknown) => Verdict::Forget,
-    }
-}
-
-/// Not in AURA's list, open here.
-#[must_use]
-pub fn on_vanished(
-    view: &View,
-    seen: Option<&Seen>,
-    opened_at: Timestamp,
-    now: Timestamp,
-    patience: &Patience,
-) -> Verdict {
-    match view.closing {
-        Presence::Claimed => Verdict::Wait,
-        Presence::Published(closed_at) => on_closed(view, seen, true, closed_at, now, patience),
-        Presence::Unknown | Presence::Abandoned => {
-            let last_at = view.last.as_ref().map_or(opened_at, |last| last.at);
-            if is_young(last_at.max(opened_at), now, patience) {
-                Verdict::Wait
-            } else {
-                Verdict::Ask(Reason::Closing)
-            }
-        }
-    }
-}
-
-/// Whether a list of so many callouts may be one page of a longer one. AURA documents no pages, and
-/// nothing in the answer would say so.
-#[must_use]
+/// Whether a list of this length may be one page of a longer one. AURA documents no pages, and its
+/// answer would not say so.
 pub fn may_be_a_page(length: usize) -> bool {
     length >= PAGE && length.is_multiple_of(PAGE)
 }
 
-/// Whether a callout that AURA's list lacks, and that AURA has when asked, is over. A status that
-/// is documented for callouts under way says that it isn't, for an hour or as long as the callout
-/// might be silent; then the list decides. A list that may be a page decides after an hour, unless
-/// AURA has told the closing itself.
-#[must_use]
-pub fn is_over(
-    view: &View,
-    seen: Option<&Seen>,
-    status: Option<&str>,
-    may_be_a_page: bool,
-    now: Timestamp,
-    patience: &Patience,
-) -> bool {
-    let is_under_way = matches!(
-        status.and_then(Word::of),
-        Some(Word::Created | Word::Dispatched)
-    );
-    let is_absence_all = view.closing == Presence::Unknown;
-    let hold = if is_under_way {
-        patience.with(view.stage).max(LONG_HOLD)
-    } else if may_be_a_page && is_absence_all {
-        LONG_HOLD
-    } else {
-        return true;
-    };
-    let missing_since = seen.and_then(|seen| seen.missing_since);
-    missing_since.is_some_and(|at| after(at, hold) <= now)
+impl Facts<'_> {
+    /// Verdict on a callout that is active at AURA and open here.
+    pub fn on_open(&self, opened_at: Timestamp, status: Option<&str>) -> Verdict {
+        let Self { view, now, .. } = *self;
+        match view.closing {
+            Presence::Claimed => return Verdict::Wait,
+            // AURA's list may be from before the closing, unless the callout was seen active since.
+            Presence::Published(at) if view.observed_at < Some(at) => {
+                return self.unless_young(at, AskReason::Reopened);
+            }
+            Presence::Unknown | Presence::Abandoned | Presence::Published(_) => {}
+        }
+        if view.opening == Presence::Abandoned {
+            return Verdict::Ask(AskReason::Opening);
+        }
+        // The status can't contradict an event that says nothing of it, like a chat message.
+        if self.is_young(view.staged_at.unwrap_or(opened_at)) {
+            return Verdict::Wait;
+        }
+        if self.is_unexplained(status) {
+            return Verdict::Ask(AskReason::Change);
+        }
+        if self.is_overtaken(status) {
+            return Verdict::Ask(AskReason::Overtaken);
+        }
+        let unchanged = self.last_check.filter(|_| self.is_last_event_unchanged());
+        let ask_at = unchanged.and_then(|unchanged| unchanged.ask_at);
+        let last_at = view.last.as_ref().map_or(opened_at, |last| last.at);
+        let ask_at = ask_at.unwrap_or_else(|| after(last_at, self.patience.with(view.stage)));
+        if ask_at <= now {
+            return Verdict::Ask(AskReason::Silence);
+        }
+        Verdict::Remember(LastCheck {
+            status: status.map(str::to_owned),
+            last: view.last_sort().map(str::to_owned),
+            look_at: Some(ask_at.min(after(now, self.patience.shortest()))),
+            ask_at: Some(ask_at),
+            asked: unchanged.map_or(0, |unchanged| unchanged.asked),
+            missing_since: None,
+            ..self.last_check.cloned().unwrap_or_default()
+        })
+    }
+
+    /// Verdict on a callout that is active at AURA, and not noted as open here. AURA created it at
+    /// `created_at`, or a run first saw it then.
+    pub fn on_unknown(&self, created_at: Timestamp) -> Verdict {
+        let age = self.now.duration_since(created_at).unsigned_abs();
+        match (self.view.closing, self.view.opening) {
+            (Presence::Claimed, _) | (_, Presence::Claimed) => Verdict::Wait,
+            (Presence::Published(at), _) if self.is_young(at) => Verdict::Wait,
+            // Its event may be on the way. AURA's clock may be ahead of ours.
+            (_, Presence::Unknown) if age < self.patience.lag => Verdict::Wait,
+            (_, Presence::Unknown | Presence::Abandoned) => Verdict::Ask(AskReason::Opening),
+            (Presence::Published(_), Presence::Published(_)) => Verdict::Ask(AskReason::Reopened),
+            (_, Presence::Published(opened_at)) => Verdict::Adopt { opened_at },
+        }
+    }
+
+    /// Verdict on a callout that is noted as closed, and not in AURA's list. `was_opened` tells an
+    /// opening that has expired in the ledger from one that was never told.
+    pub fn on_closed(&self, was_opened: bool, closed_at: Timestamp) -> Verdict {
+        let view = self.view;
+        let is_opening_missed = match view.opening {
+            Presence::Unknown => !was_opened,
+            Presence::Abandoned => true,
+            Presence::Claimed | Presence::Published(_) => false,
+        };
+        // An answer of AURA's from before the closing may be published after it.
+        let has_answer_on_its_way = self.observations() > view.observations;
+        match (view.opening, view.closing) {
+            (Presence::Claimed, _) | (_, Presence::Claimed) => Verdict::Wait,
+            _ if is_opening_missed => self.unless_young(closed_at, AskReason::Opening),
+            (_, Presence::Abandoned) => Verdict::Ask(AskReason::Closing),
+            (_, Presence::Published(at)) if view.observed_at > Some(at) => {
+                Verdict::Ask(AskReason::ClosedAgain)
+            }
+            (_, Presence::Published(at))
+                if has_answer_on_its_way && self.now < after(at, STILL_TO_COME) =>
+            {
+                Verdict::Wait
+            }
+            (_, Presence::Published(_) | Presence::Unknown) => Verdict::Forget,
+        }
+    }
+
+    /// Verdict on a callout that is open here, and not in AURA's list.
+    pub fn on_vanished(&self, opened_at: Timestamp) -> Verdict {
+        match self.view.closing {
+            Presence::Claimed => Verdict::Wait,
+            Presence::Published(closed_at) => self.on_closed(true, closed_at),
+            Presence::Unknown | Presence::Abandoned => {
+                let last_at = self.view.last.as_ref().map_or(opened_at, |last| last.at);
+                self.unless_young(last_at.max(opened_at), AskReason::Closing)
+            }
+        }
+    }
+
+    /// Whether a callout that AURA's list lacks, and that AURA has when asked, is over. If its
+    /// status is documented for callouts under way, it isn't, for an hour or as long as it may be
+    /// silent; then the list decides. A list that may be a page decides after an hour, unless AURA
+    /// has told the closing itself.
+    pub fn is_over(&self, status: Option<&str>, may_be_a_page: bool) -> bool {
+        let is_under_way = matches!(
+            status.and_then(StatusWord::of),
+            Some(StatusWord::Created | StatusWord::Dispatched)
+        );
+        let is_absence_all = self.view.closing == Presence::Unknown;
+        let hold = if is_under_way {
+            self.patience.with(self.view.stage).max(LONG_HOLD)
+        } else if may_be_a_page && is_absence_all {
+            LONG_HOLD
+        } else {
+            return true;
+        };
+        let missing_since = self.last_check.and_then(|last| last.missing_since);
+        missing_since.is_some_and(|at| after(at, hold) <= self.now)
+    }
+
+    /// What is remembered of a callout after AURA was asked. `observed` is the digest of the
+    /// answer, if that is published.
+    pub fn asked(&self, status: Option<&str>, observed: Option<String>) -> LastCheck {
+        let before = self.last_check.cloned().unwrap_or_default();
+        let is_unchanged = observed.is_none() && before.last.as_deref() == self.view.last_sort();
+        let asked = if is_unchanged { before.asked } else { 0 };
+        let pause = self.patience.with(self.view.stage) * 2_u32.pow(asked.min(MOST_DOUBLINGS));
+        LastCheck {
+            status: status.map(str::to_owned),
+            last: self.view.last_sort().map(str::to_owned),
+            look_at: Some(after(self.now, pause.min(self.patience.shortest()))),
+            ask_at: Some(after(self.now, pause)),
+            asked: asked.saturating_add(1),
+            observations: self.observations() + u32::from(observed.is_some()),
+            observed: observed.or(before.observed),
+            missing_since: None,
+        }
+    }
+
+    /// Number of AURA's answers that were published. Only the last check knows of one that was just
+    /// put on the queue; without a last check, the ledger says.
+    pub fn observations(&self) -> u32 {
+        let last_check = self.last_check;
+        last_check.map_or(self.view.observations, |last| last.observations)
+    }
+
+    /// Whether a status contradicts the events.
+    pub fn is_unexplained(&self, status: Option<&str>) -> bool {
+        match self.last_check {
+            // No event was published since the last check: then the status may not have changed.
+            Some(last) if self.is_last_event_unchanged() => last.status.as_deref() != status,
+            _ => status
+                .and_then(StatusWord::of)
+                .is_some_and(|word| !word.is_explained_by(self.view.stage)),
+        }
+    }
+
+    /// Whether consumers may have AURA's answer and an event in the wrong order: the answer was
+    /// published after an event that it may not have known, or an event after the answer, and the
+    /// status has not changed as that event says.
+    fn is_overtaken(&self, status: Option<&str>) -> bool {
+        let (Some(last_check), Some(event)) = (self.last_check, &self.view.last) else {
+            return false;
+        };
+        if last_check.observations == 0 || self.is_last_event_unchanged() {
+            return false;
+        }
+        let is_unmoved = event.has_stage && last_check.status.as_deref() == status;
+        self.view.observed_at > Some(event.at) || is_unmoved
+    }
+
+    fn is_last_event_unchanged(&self) -> bool {
+        let last_check = self.last_check;
+        last_check.is_some_and(|last| last.last.as_deref() == self.view.last_sort())
+    }
+
+    fn unless_young(&self, at: Timestamp, reason: AskReason) -> Verdict {
+        if self.is_young(at) {
+            Verdict::Wait
+        } else {
+            Verdict::Ask(reason)
+        }
+    }
+
+    /// Whether AURA's answers may be older than this time.
+    fn is_young(&self, at: Timestamp) -> bool {
+        self.now < after(at, self.patience.lag)
+    }
 }
 
-fn is_young(at: Timestamp, now: Timestamp, patience: &Patience) -> bool {
-    now < after(at, patience.lag)
-}
-
-fn sort_of(view: &View) -> Option<&str> {
-    view.last.as_ref().map(|last| last.sort.as_str())
-}
-
-/// A time so much later; the end of time, if that is past it.
+/// Adds a pause to a time; the largest time if the sum is larger.
 fn after(at: Timestamp, pause: Duration) -> Timestamp {
     at.checked_add(pause).unwrap_or(Timestamp::MAX)
 }

@@ -1,76 +1,76 @@
-//! What the ledger knows of one callout: its timeline, read into what a verdict needs.
+//! View of one callout: its timeline in the ledger, read into what a verdict needs.
 
 use jiff::{SignedDuration, Timestamp};
 use shared::catalogue::{CALLOUT_CLOSED, CALLOUT_OBSERVED, NEW_CALLOUT};
 use shared::ledger::{Item, State};
 
-/// A claim whose lease ended so long ago is nobody's any more. The processor's fifty tries take an
-/// hour and a half at most.
+/// A claim whose lease ended so long ago is abandoned. The processor's fifty tries take an hour and
+/// a half at most.
 const ABANDONED_AFTER: SignedDuration = SignedDuration::from_hours(2);
 
 /// What is published of a callout, and what is about to be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct View {
-    /// Its opening.
+pub struct CalloutView {
+    /// Where its opening stands.
     pub opening: Presence,
-    /// Its closing.
+    /// Where its closing stands.
     pub closing: Presence,
-    /// The last event of AURA's that is published.
-    pub last: Option<Last>,
-    /// How often AURA's own answer was published.
+    /// The last published event that AURA told itself.
+    pub last: Option<LastEvent>,
+    /// Number of AURA's answers that were published.
     pub observations: u32,
-    /// How far the response is, by the last event that says so.
-    pub stage: Stage,
+    /// Stage of the response, by the last event that says so.
+    pub stage: CalloutStage,
     /// When that event was published.
     pub staged_at: Option<Timestamp>,
-    /// When AURA's own answer was published last.
+    /// When an answer of AURA's was published last.
     pub observed_at: Option<Timestamp>,
 }
 
 /// Where an event that happens once stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Presence {
-    /// Nobody has heard of it.
+    /// The ledger has never heard of it.
     #[default]
     Unknown,
-    /// Somebody is about to publish it.
+    /// The processor is about to publish it.
     Claimed,
-    /// Somebody was, long ago. It is among the dead letters, or published and not marked.
+    /// The processor was about to publish it long ago. It is among the dead letters, or published
+    /// and not marked.
     Abandoned,
-    /// It was published then.
+    /// The time when it was published.
     Published(Timestamp),
 }
 
-/// An event that is published.
+/// The last published event of a callout.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Last {
-    /// Its sort key in the ledger.
+pub struct LastEvent {
+    /// Sort key of the event in the ledger.
     pub sort: String,
-    /// When it was published.
+    /// When the event was published.
     pub at: Timestamp,
-    /// Whether it says how far the response is.
+    /// Whether the event says how far the response is.
     pub has_stage: bool,
 }
 
-/// How far the response to a callout is, as AURA's events tell it.
+/// Stage of the response to a callout, as AURA's events tell it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
-    /// Nobody is on the way, as far as was told.
+pub enum CalloutStage {
+    /// No event says that somebody is on the way.
     #[default]
     Created,
-    /// A responder is.
+    /// A responder is on the way.
     Dispatched,
-    /// A responder is there.
+    /// A responder is at the scene.
     Arrived,
     /// A responder is done.
     Completed,
-    /// The customer called it off.
+    /// The callout was called off.
     Cancelled,
 }
 
-impl Stage {
-    /// The stage that an event leads to; `None` if it says nothing of that.
-    #[must_use]
+impl CalloutStage {
+    /// Stage that an event leads to; `None` if it says nothing of that.
     pub fn after(message: &str) -> Option<Self> {
         match message {
             "RESPONDER_MANUALLY_DISPATCHED"
@@ -86,10 +86,9 @@ impl Stage {
     }
 }
 
-impl View {
-    /// Reads a callout's timeline, in whatever order. An item that isn't as this version writes it
-    /// counts as claimed: the processor quarantines what it stands for, which somebody is told of.
-    #[must_use]
+impl CalloutView {
+    /// Reads a callout's timeline, in any order. An item that this version can't read counts as
+    /// claimed: the processor quarantines its event, and an alarm says so.
     pub fn of(timeline: &[(String, Item)], now: Timestamp) -> Self {
         let mut view = Self::default();
         let mut staged = None;
@@ -109,20 +108,19 @@ impl View {
                 view.observed_at = view.observed_at.max(Some(at));
                 continue;
             }
-            // Of two that were published at once, the sort key decides, so that it is always the
-            // same one.
+            // The sort key decides between two that were published at once, always in the same way.
             let is_later = view
                 .last
                 .as_ref()
                 .is_none_or(|last| (last.at, &last.sort) < (at, sort));
             if is_later {
-                view.last = Some(Last {
+                view.last = Some(LastEvent {
                     sort: sort.clone(),
                     at,
-                    has_stage: Stage::after(message).is_some(),
+                    has_stage: CalloutStage::after(message).is_some(),
                 });
             }
-            if let Some(stage) = Stage::after(message)
+            if let Some(stage) = CalloutStage::after(message)
                 && staged.is_none_or(|before| before < (at, stage))
             {
                 staged = Some((at, stage));
@@ -131,6 +129,11 @@ impl View {
             }
         }
         view
+    }
+
+    /// Sort key of the last published event that AURA told itself.
+    pub fn last_sort(&self) -> Option<&str> {
+        self.last.as_ref().map(|last| last.sort.as_str())
     }
 }
 
@@ -198,28 +201,28 @@ mod tests {
             claimed("CALLOUT_CLOSED"),
             claimed("RESPONDER_COMPLETED#a"),
         ];
-        let expected = View {
+        let expected = CalloutView {
             opening: Presence::Published(at(1)),
             closing: Presence::Claimed,
-            last: Some(Last {
+            last: Some(LastEvent {
                 sort: "CALLOUT_OWNED#a".to_owned(),
                 at: at(6),
                 has_stage: false,
             }),
             observations: 1,
-            stage: Stage::Arrived,
+            stage: CalloutStage::Arrived,
             staged_at: Some(at(5)),
             observed_at: Some(at(9)),
         };
-        assert_eq!(View::of(&timeline, at(10)), expected);
+        assert_eq!(CalloutView::of(&timeline, at(10)), expected);
         timeline.reverse();
-        assert_eq!(View::of(&timeline, at(10)), expected);
-        assert_eq!(View::of(&[], at(10)), View::default());
+        assert_eq!(CalloutView::of(&timeline, at(10)), expected);
+        assert_eq!(CalloutView::of(&[], at(10)), CalloutView::default());
     }
 
     #[test]
     fn a_claim_is_somebodys_until_long_after_its_lease() {
-        let closing = |second| View::of(&[claimed("CALLOUT_CLOSED")], at(second)).closing;
+        let closing = |second| CalloutView::of(&[claimed("CALLOUT_CLOSED")], at(second)).closing;
         let end = 10 + ABANDONED_AFTER.as_secs();
         assert_eq!(closing(0), Presence::Claimed);
         assert_eq!(closing(end - 1), Presence::Claimed);
@@ -232,6 +235,9 @@ mod tests {
             published("RESPONDER_ACKNOWLEDGED_CALLOUT#a", 2),
             published("NEW_CALLOUT", 3),
         ];
-        assert_eq!(View::of(&timeline, at(10)).stage, Stage::Dispatched);
+        assert_eq!(
+            CalloutView::of(&timeline, at(10)).stage,
+            CalloutStage::Dispatched
+        );
     }
 }

@@ -14,19 +14,19 @@ use uuid::Uuid;
 
 /// How long a proof may take in all.
 pub const PATIENCE: Duration = Duration::from_mins(1);
-/// The same for the endpoint of a rollback, which is registered in any case.
+/// How long a proof may take in a rollback, whose endpoint is registered in any case.
 pub const PATIENCE_IN_ROLLBACK: Duration = Duration::from_secs(20);
 /// How long the endpoint is asked again: a new route or a changed function takes some seconds to
 /// be everywhere.
 const SENDING_PATIENCE: Duration = Duration::from_secs(15);
 /// The first pause between two tries, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
-/// For one answer of the endpoint. It takes 5 s at most, and Lambda the time to start it.
+/// Time for one answer of the endpoint: `ingest` takes 5 s at most, and Lambda has to start it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// After which a canary that the processor doesn't get is sent again: `ingest` may have spilled it,
-/// before it was permitted to send to its queue, say. Twice is once to the ledger.
+/// Time after which a canary that the processor doesn't get is sent again: `ingest` may have
+/// spilled it, say before it was permitted to send to its queue. The ledger counts both as one.
 const SEND_AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// Between two looks at the ledger.
+/// The pause between two looks at the ledger.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Sends canaries.
@@ -34,16 +34,16 @@ const LOOK_PAUSE: Duration = Duration::from_millis(50);
 pub struct CanarySender<'a> {
     /// Calls the endpoint.
     pub http: &'a reqwest::Client,
-    /// Where the ledger is.
+    /// Reads the ledger.
     pub dynamodb: &'a aws_sdk_dynamodb::Client,
-    /// The ledger.
+    /// The ledger's table.
     pub table: &'a str,
 }
 
 /// Why an endpoint isn't proven. The message becomes CloudFormation's `Reason`.
 #[derive(Debug, thiserror::Error)]
 pub enum CanaryError {
-    /// No answer.
+    /// The endpoint gave no answer.
     #[error("the endpoint could not be reached: {0}")]
     Unreachable(&'static str),
     /// The secret isn't the one that the function knows.
@@ -52,7 +52,7 @@ pub enum CanaryError {
          function looks for another header"
     )]
     Unauthorized,
-    /// Another answer than 202.
+    /// The endpoint gave another answer than 202.
     #[error("the endpoint answered {status} to the canary: {hint}")]
     Refused {
         /// The status.
@@ -60,30 +60,27 @@ pub enum CanaryError {
         /// Where to look.
         hint: &'static str,
     },
-    /// It was accepted and the processor never had it.
+    /// The canary was accepted, and the processor never had it.
     #[error(
         "the endpoint accepted the canary, but the processor did not get it within {0} s: see \
          whether ingest may send to its queue (its log says `queue not reached`), and whether the \
          processor runs"
     )]
     NotClaimed(u64),
-    /// The processor had it and didn't publish it.
+    /// The processor had the canary and didn't publish it.
     #[error(
         "the processor claimed the canary, but did not publish it within {0} s: its log says why"
     )]
     NotPublished(u64),
-    /// It can't be followed.
+    /// The canary can't be followed.
     #[error("the ledger can't be read: {0}")]
     LedgerUnreadable(String),
 }
 
 impl CanarySender<'_> {
     /// Sends a canary to where AURA is to deliver, as AURA would, and returns when it is published:
-    /// within `patience` and the time of one answer.
-    ///
-    /// # Errors
-    ///
-    /// [`CanaryError`] says how far it came, after all tries.
+    /// within `patience` and the time of one answer. The error says how far it came, after all
+    /// tries.
     pub async fn send(
         &self,
         registration: &Registration,
@@ -99,7 +96,7 @@ impl CanarySender<'_> {
             .without_max_times();
         (|| self.post(registration, id))
             .retry(pauses)
-            .when(|_| begun.elapsed() < SENDING_PATIENCE)
+            .when(|_| begun.elapsed() < patience.min(SENDING_PATIENCE))
             .notify(|error, _| tracing::info!(%error, "canary not accepted yet"))
             .await?;
         self.follow(registration, id, begun, patience).await
@@ -132,7 +129,8 @@ impl CanarySender<'_> {
         Err(CanaryError::Refused { status, hint })
     }
 
-    /// Waits until it is published. A queue that was just connected may be polled a while later.
+    /// Waits until the canary is published. A queue that was just connected may be polled a while
+    /// later.
     async fn follow(
         &self,
         registration: &Registration,
@@ -162,7 +160,7 @@ impl CanarySender<'_> {
         }
     }
 
-    /// What the ledger says of it.
+    /// Reads the canary's state from the ledger.
     async fn state(&self, id: Uuid) -> Result<Option<String>, CanaryError> {
         let answer = self
             .dynamodb

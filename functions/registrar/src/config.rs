@@ -1,16 +1,24 @@
-//! What `registrar` is told by its environment.
+//! The configuration of `registrar`, from its environment.
 
+use std::time::Duration;
+
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
+use shared::webhook::refresh_interval;
 
-use crate::endpoint::{Properties, PropertyError};
+use crate::canary;
+
+pub use endpoint::{Endpoint, EndpointProperties};
+
+mod endpoint;
 
 /// The properties that say which AURA system a stack belongs to.
 const WHICH_AURA: [&str; 2] = ["AuraBaseUrl", "AuraCredentialsSecretArn"];
 
-/// The function's configuration; template.yaml sets all of it.
+/// The function's configuration; template.yaml sets all of it but the two times.
 #[derive(Debug)]
-pub struct Config {
+pub struct RegistrarConfig {
     /// `WEBHOOK_SECRET_ARN`: the secret that AURA is told to send in the header.
     pub webhook_secret_arn: String,
     /// `AURA_CREDENTIALS_SECRET_ARN`: `{"clientId": "…", "clientSecret": "…"}`.
@@ -19,18 +27,37 @@ pub struct Config {
     pub ledger_table_name: String,
     /// `STACK_ID`: the stack that the function belongs to.
     pub stack_id: String,
-    /// `AURA_BASE_URL`, `WEBHOOK_URL`, `WEBHOOK_EVENTS` (with commas between), `WEBHOOK_HEADER_NAME`,
-    /// `WEBHOOK_HEADER_SCHEME` and `HAND_BACK_URL`: all that is ever registered, whoever asks. They
-    /// are not checked here, so that CloudFormation can be told what is wrong with them.
-    pub deployed: Properties,
+    /// How often `ingest` reads the secret for values that are unknown; see [`refresh_interval`].
+    pub refresh_interval: SignedDuration,
+    /// `CANARY_PATIENCE_SECONDS`, which only tests set: the longest that a proof may take.
+    pub canary_patience: Duration,
+    /// `AURA_BASE_URL`, `WEBHOOK_URL`, `WEBHOOK_EVENTS` (with commas between),
+    /// `WEBHOOK_HEADER_NAME`, `WEBHOOK_HEADER_SCHEME` and `HAND_BACK_URL`: all that is ever
+    /// registered, whoever asks. They are not checked here, so that CloudFormation can be told what
+    /// is wrong with them.
+    pub deployed: EndpointProperties,
 }
 
-impl Config {
-    /// Reads the configuration.
-    ///
-    /// # Errors
-    ///
-    /// Names the first variable that is missing.
+/// A property that can't be used, and why. Of a URL no more is shown than is never secret.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct PropertyError(String);
+
+impl PropertyError {
+    /// The error for a request that asks for something else than is deployed.
+    #[must_use]
+    pub fn not_deployed(differing: &[&str]) -> Self {
+        Self(format!(
+            "the request and this function's own configuration differ in {}, and nothing was sent \
+             anywhere: the function acts only on what it was deployed with. A deployment gives it \
+             that before it asks, so deploy again if you did",
+            differing.join(", ")
+        ))
+    }
+}
+
+impl RegistrarConfig {
+    /// Reads the configuration. The error names the first variable that is missing.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         let required = |name| environment.required(name).map(ToOwned::to_owned);
         let events = environment.required("WEBHOOK_EVENTS")?.split(',');
@@ -40,7 +67,9 @@ impl Config {
             aura_credentials_secret_arn: required("AURA_CREDENTIALS_SECRET_ARN")?,
             ledger_table_name: required("LEDGER_TABLE_NAME")?,
             stack_id: required("STACK_ID")?,
-            deployed: Properties {
+            refresh_interval: refresh_interval(environment)?,
+            canary_patience: environment.seconds_or("CANARY_PATIENCE_SECONDS", canary::PATIENCE)?,
+            deployed: EndpointProperties {
                 aura_base_url: required("AURA_BASE_URL")?,
                 webhook_url: required("WEBHOOK_URL")?,
                 events: events.map(ToOwned::to_owned).collect(),
@@ -71,10 +100,6 @@ impl Config {
     /// Expects that a request is for what this function was deployed with, as a deployment's is:
     /// CloudFormation updates the function, or puts it back, before it asks. Anybody else may send
     /// anything, and would have the credentials and the secret sent to a place of their choice.
-    ///
-    /// # Errors
-    ///
-    /// [`PropertyError::NotDeployed`] names the properties that differ.
     pub fn expect_deployed(&self, asked: &Value) -> Result<(), PropertyError> {
         // What is not there is empty.
         const ABSENT: Value = Value::String(String::new());
@@ -84,19 +109,15 @@ impl Config {
             .into_iter()
             .flatten()
             .filter(|(name, value)| asked.get(name.as_str()).unwrap_or(&ABSENT) != *value)
-            .map(|(name, _)| name.clone())
+            .map(|(name, _)| name.as_str())
             .collect();
         if differing.is_empty() {
             return Ok(());
         }
-        Err(PropertyError::NotDeployed(differing))
+        Err(PropertyError::not_deployed(&differing))
     }
 
     /// Expects that what was registered before belongs to the same AURA system.
-    ///
-    /// # Errors
-    ///
-    /// [`PropertyError::AnotherAura`].
     pub fn expect_same_aura(&self, before: &Value) -> Result<(), PropertyError> {
         let deployed = self.resource_properties();
         let differs = |name: &&str| {
@@ -104,6 +125,13 @@ impl Config {
             before.is_some_and(|before| Some(before) != deployed.get(*name))
         };
         let differing = WHICH_AURA.into_iter().find(differs);
-        differing.map_or(Ok(()), |name| Err(PropertyError::AnotherAura(name)))
+        differing.map_or(Ok(()), |name| {
+            Err(PropertyError(format!(
+                "{name} of a registered stack can't be changed, and nothing was registered: ids of \
+                 two AURA systems would collide in one ledger, and the old system would go on \
+                 delivering here. Deploy a second stack for the other one. New credentials of the \
+                 same system belong into the secret that the stack has"
+            )))
+        })
     }
 }

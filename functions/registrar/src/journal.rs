@@ -1,13 +1,13 @@
-//! What was done on one request, step by step, with times: for the log, for CloudFormation's
-//! `Data`, and to say what was under way when time was over.
+//! The steps of one request, with outcomes and times: for the log, for CloudFormation's `Data`, and
+//! to name the step that was under way when the time was over.
 
-use std::fmt::Display;
+use std::fmt::{self, Display, Formatter};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A step.
+/// A step of a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum RegistrationStep {
     /// AURA takes the credentials.
     Token,
     /// Every instance of `ingest` may know a new value of the secret.
@@ -20,8 +20,17 @@ pub enum Step {
     Confirmation,
 }
 
-impl Step {
-    /// As it stands in `Data`.
+impl RegistrationStep {
+    /// All of them, in order.
+    pub const ALL: [Self; 5] = [
+        Self::Token,
+        Self::Wait,
+        Self::Canary,
+        Self::Registration,
+        Self::Confirmation,
+    ];
+
+    /// The step's name in `Data`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -40,23 +49,23 @@ pub struct Journal(Arc<Mutex<Notes>>);
 
 #[derive(Debug, Default)]
 struct Notes {
-    entries: Vec<Entry>,
+    entries: Vec<JournalEntry>,
     ends_at: Option<Instant>,
     aura_may_have_changed: bool,
 }
 
-/// A step that was begun.
+/// A step that was begun, and what came of it.
 #[derive(Debug, Clone)]
-pub struct Entry {
-    /// Which one.
-    pub step: Step,
+pub struct JournalEntry {
+    /// Which step.
+    pub step: RegistrationStep,
     begun: Instant,
-    /// How it ended and after which time; nothing while it is under way.
+    /// How the step ended and after which time; nothing while it is under way.
     ended: Option<(String, Duration)>,
 }
 
-impl Entry {
-    /// What came of it, and how long it took.
+impl JournalEntry {
+    /// The step's outcome, and how long it took.
     #[must_use]
     pub fn told(&self) -> String {
         match &self.ended {
@@ -66,19 +75,22 @@ impl Entry {
     }
 }
 
+impl Display for JournalEntry {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.step.name(), self.told())
+    }
+}
+
 impl Journal {
-    /// Does a step and notes what came of it; `told` says it in a word or two.
-    ///
-    /// # Errors
-    ///
-    /// The work's own.
+    /// Does a step and notes what came of it; `told` says it in a word or two. The error is the
+    /// work's own.
     pub async fn step<T, E: Display>(
         &self,
-        step: Step,
+        step: RegistrationStep,
         work: impl Future<Output = Result<T, E>>,
         told: impl FnOnce(&T) -> String,
     ) -> Result<T, E> {
-        self.notes().entries.push(Entry {
+        self.notes().entries.push(JournalEntry {
             step,
             begun: Instant::now(),
             ended: None,
@@ -99,7 +111,7 @@ impl Journal {
         self.notes().ends_at = Instant::now().checked_add(time);
     }
 
-    /// How much of that time is left; no end of it, if nobody has noted one.
+    /// How much time is left for all steps; no limit, if none was noted.
     #[must_use]
     pub fn time_left(&self) -> Duration {
         let ends_at = self.notes().ends_at;
@@ -108,15 +120,15 @@ impl Journal {
         })
     }
 
-    /// What was begun so far, in order.
+    /// The steps that were begun so far, in order.
     #[must_use]
-    pub fn entries(&self) -> Vec<Entry> {
+    pub fn entries(&self) -> Vec<JournalEntry> {
         self.notes().entries.clone()
     }
 
     /// The step that is under way.
     #[must_use]
-    pub fn under_way(&self) -> Option<Step> {
+    pub fn under_way(&self) -> Option<RegistrationStep> {
         let notes = self.notes();
         let last = notes.entries.last().filter(|entry| entry.ended.is_none());
         last.map(|entry| entry.step)
@@ -130,7 +142,8 @@ impl Journal {
     /// Whether AURA's registration may be another one than before.
     #[must_use]
     pub fn aura_may_have_changed(&self) -> bool {
-        self.under_way() == Some(Step::Registration) || self.notes().aura_may_have_changed
+        self.under_way() == Some(RegistrationStep::Registration)
+            || self.notes().aura_may_have_changed
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -150,19 +163,22 @@ mod tests {
         let journal = Journal::default();
         let done = async { Ok::<_, Infallible>(2) };
         let told = |attempts: &u32| format!("done in {attempts} attempts");
-        journal.step(Step::Token, done, told).await.unwrap();
+        journal
+            .step(RegistrationStep::Token, done, told)
+            .await
+            .unwrap();
         let failing = async { Err::<(), _>("no answer") };
-        let failed = journal.step(Step::Canary, failing, |()| String::new());
+        let failed = journal.step(RegistrationStep::Canary, failing, |()| String::new());
         failed.await.unwrap_err();
         assert_eq!(journal.under_way(), None);
 
         let hanging = future::pending::<Result<(), Infallible>>();
-        let hanging = journal.step(Step::Registration, hanging, |()| String::new());
+        let hanging = journal.step(RegistrationStep::Registration, hanging, |()| String::new());
         let timeout = tokio::time::timeout(Duration::from_millis(1), hanging).await;
         assert!(timeout.is_err());
-        assert_eq!(journal.under_way(), Some(Step::Registration));
+        assert_eq!(journal.under_way(), Some(RegistrationStep::Registration));
 
-        let told: Vec<_> = journal.entries().iter().map(Entry::told).collect();
+        let told: Vec<_> = journal.entries().iter().map(JournalEntry::told).collect();
         assert!(told[0].starts_with("done in 2 attempts ("), "{told:?}");
         assert!(told[1].starts_with("failed: no answer ("), "{told:?}");
         assert!(told[2].starts_with("under way ("), "{told:?}");

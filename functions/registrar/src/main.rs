@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use registrar::config::Config;
+use registrar::config::RegistrarConfig;
 use registrar::invocation::Handler;
-use registrar::registrar::Registrar;
+use registrar::registration::Registrar;
 use shared::config::Environment;
 use shared::{aws, http_client, invocation, telemetry};
 
@@ -19,13 +19,12 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), Error> {
     let environment = Environment::of_process();
     let metrics = telemetry::start(&environment)?;
-    let config = Config::from_environment(&environment)?;
+    let config = RegistrarConfig::from_environment(&environment)?;
     let sdk = aws::sdk_config().await;
 
-    let http = http_client::build()?;
+    let registrar = Registrar::new(&sdk, http_client::build()?, config);
     let handler = Handler {
-        registrar: Arc::new(Registrar::new(&sdk, http.clone(), config)),
-        http,
+        registrar: Arc::new(registrar),
         metrics,
     };
     let handle = async |event: LambdaEvent<_>| {

@@ -1,4 +1,4 @@
-//! The line that each request leaves behind, whoever sends it.
+//! The log line of each request, whoever sends it.
 
 use std::time::SystemTime;
 
@@ -12,7 +12,7 @@ use crate::journal::Journal;
 /// One request: its log line and its metrics.
 #[metrics(rename_all = "PascalCase")]
 #[derive(Debug)]
-pub struct RequestMetrics {
+pub struct RegistrarMetrics {
     #[metrics(timestamp)]
     timestamp: SystemTime,
     function: &'static str,
@@ -32,7 +32,7 @@ pub struct RequestMetrics {
     time: Timer,
 }
 
-impl RequestMetrics {
+impl RegistrarMetrics {
     /// Starts the clock.
     #[must_use]
     pub fn start(request: &'static str, request_id: &str) -> Self {
@@ -52,9 +52,7 @@ impl RequestMetrics {
 
     /// Notes what was done, and why it failed, if it did.
     pub fn ended(&mut self, journal: &Journal, failure: Option<&String>) {
-        let entries = journal.entries().into_iter();
-        let told = entries.map(|entry| format!("{}: {}", entry.step.name(), entry.told()));
-        self.steps = told.collect();
+        self.steps = journal.entries().iter().map(ToString::to_string).collect();
         self.succeeded = failure.is_none();
         self.failed = failure.is_some();
         self.reason = failure.cloned();

@@ -37,12 +37,11 @@ use shared::panic_api::Registration;
 use shared::secrets::{SecretError, VersionStage};
 
 use crate::canary::{self, CanaryError};
-use crate::endpoint::{Endpoint, PropertyError};
+use crate::config::{Endpoint, PropertyError};
 use crate::journal::Journal;
-use crate::known::until_known;
-use crate::registrar::{Registrar, RegistrationError};
-use crate::stack::Snapshot;
-use crate::values::Values;
+use crate::registration::{Registrar, RegistrationError};
+use crate::secret::{WebhookSecret, until_known};
+use crate::stack::StackState;
 
 /// Length of a value in letters and digits: 285 bits of chance.
 const VALUE_LENGTH: usize = 48;
@@ -53,10 +52,10 @@ const VALUE_PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// What Secrets Manager sends.
+/// A step of a rotation, as Secrets Manager asks for it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Request {
+pub struct RotationRequest {
     /// Which step.
     pub step: RotationStep,
     /// The secret's ARN.
@@ -69,13 +68,13 @@ pub struct Request {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RotationStep {
-    /// Make the new value.
+    /// Makes the new value.
     CreateSecret,
-    /// Give it to AURA.
+    /// Gives the new value to AURA.
     SetSecret,
-    /// See whether it works.
+    /// Sees whether the new value works.
     TestSecret,
-    /// Make it the current one.
+    /// Makes the new value the current one.
     FinishSecret,
 }
 
@@ -85,10 +84,10 @@ pub enum RotationError {
     /// Another secret's rotation was pointed at this function.
     #[error("this function rotates the webhook's secret and no other")]
     OtherSecret,
-    /// It isn't a rotation of Secrets Manager's.
+    /// The version is not one that Secrets Manager rotates to.
     #[error("version {0} of the secret is not staged for rotation: start one with RotateSecret")]
     NotStaged(String),
-    /// A step before didn't happen.
+    /// A step before this one didn't happen.
     #[error("version {0} of the secret has no value yet: createSecret makes it")]
     NoValue(String),
     /// The secret has no current version.
@@ -114,7 +113,7 @@ pub enum RotationError {
     /// The new value doesn't work, so AURA was given the current one again.
     #[error("the new value does not work ({failed}); AURA has the current one again")]
     TakenBack {
-        /// What its canary met.
+        /// Why its canary failed.
         failed: CanaryError,
     },
     /// The new value doesn't work, and AURA couldn't be given the current one.
@@ -123,24 +122,33 @@ pub enum RotationError {
          ({again}): it may send the new one"
     )]
     NotTakenBack {
-        /// What its canary met.
+        /// Why its canary failed.
         failed: CanaryError,
-        /// What the registration met.
+        /// Why the registration of the current value failed.
         again: Box<RegistrationError>,
     },
 }
 
-/// How far the version to rotate to is.
+/// Does the steps of a rotation.
+#[derive(Debug, Clone, Copy)]
+pub struct RotationHandler<'a> {
+    /// Proves and registers.
+    pub registrar: &'a Registrar,
+    /// Where the steps are noted.
+    pub journal: &'a Journal,
+}
+
+/// How far the rotation to a version is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Progress {
-    /// It is the current one: all is done.
+    /// The version is the current one: all is done.
     Finished,
-    /// It is `AWSPENDING`; this version is the current one.
+    /// The version is `AWSPENDING`, and another one is the current one.
     Pending { current: String },
 }
 
 impl RotationStep {
-    /// As Secrets Manager calls it.
+    /// The name that Secrets Manager gives it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -152,15 +160,11 @@ impl RotationStep {
     }
 }
 
-impl Registrar {
+impl RotationHandler<'_> {
     /// Does one step of a rotation. What is done already is not done again.
-    ///
-    /// # Errors
-    ///
-    /// Says what a person has to mend, or that a later try may succeed.
-    pub async fn rotate(&self, request: &Request, journal: &Journal) -> Result<(), RotationError> {
+    pub async fn handle(self, request: &RotationRequest) -> Result<(), RotationError> {
         let token = request.client_request_token.as_str();
-        if request.secret_id != self.config.webhook_secret_arn {
+        if request.secret_id != self.secret().arn {
             return Err(RotationError::OtherSecret);
         }
         let Progress::Pending { current } = self.progress(token).await? else {
@@ -168,15 +172,19 @@ impl Registrar {
         };
         match request.step {
             RotationStep::CreateSecret => self.create_value(token).await,
-            RotationStep::SetSecret => self.set_value(token, journal).await,
-            RotationStep::TestSecret => self.test_value(token, journal).await,
+            RotationStep::SetSecret => self.set_value(token).await,
+            RotationStep::TestSecret => self.test_value(token).await,
             RotationStep::FinishSecret => self.make_current(token, &current).await,
         }
     }
 
-    async fn progress(&self, token: &str) -> Result<Progress, RotationError> {
-        let call = self.secrets_manager.describe_secret();
-        let answer = call.secret_id(&self.config.webhook_secret_arn).send().await;
+    fn secret(&self) -> WebhookSecret<'_> {
+        WebhookSecret::of(self.registrar)
+    }
+
+    async fn progress(self, token: &str) -> Result<Progress, RotationError> {
+        let WebhookSecret { client, arn, .. } = self.secret();
+        let answer = client.describe_secret().secret_id(arn).send().await;
         let described = answer.map_err(|error| failed("DescribeSecret", &error))?;
         let stages = described.version_ids_to_stages.unwrap_or_default();
         let has = |version: &str, stage: VersionStage| {
@@ -196,15 +204,16 @@ impl Registrar {
         Ok(Progress::Pending { current })
     }
 
-    async fn create_value(&self, token: &str) -> Result<(), RotationError> {
-        if self.pending_value().await?.is_some() {
+    async fn create_value(self, token: &str) -> Result<(), RotationError> {
+        let secret = self.secret();
+        if secret.pending().await?.is_some() {
             return Ok(());
         }
         let value = Alphanumeric.sample_string(&mut rand::rng(), VALUE_LENGTH);
-        let stored = self
-            .secrets_manager
+        let stored = secret
+            .client
             .put_secret_value()
-            .secret_id(&self.config.webhook_secret_arn)
+            .secret_id(secret.arn)
             .client_request_token(token)
             .secret_string(value)
             .version_stages(VersionStage::Pending.label())
@@ -218,25 +227,26 @@ impl Registrar {
         }
     }
 
-    async fn set_value(&self, token: &str, journal: &Journal) -> Result<(), RotationError> {
-        let stack = self.settled_stack().await?;
+    async fn set_value(self, token: &str) -> Result<(), RotationError> {
+        let stack = self.registrar.settled_stack().await?;
         let value = self.stored_value(token).await?;
         // Not by the version's age: RotateSecret makes it, and createSecret gives it its value.
-        until_known(Timestamp::now(), journal).await;
-        let endpoint = self.endpoint()?;
+        let interval = self.registrar.config.refresh_interval;
+        until_known(interval, Timestamp::now(), self.journal).await;
+        let endpoint = self.registrar.endpoint()?;
         let registration = endpoint
             .registration(&value)
             .map_err(RegistrationError::from)?;
         Ok(self
-            .prove_and_register(&endpoint, &registration, &stack, journal)
+            .prove_and_register(&endpoint, &registration, &stack)
             .await?)
     }
 
-    /// The value that createSecret has stored. Secrets Manager may not show it yet, so it is asked
-    /// again for some seconds.
-    pub(crate) async fn stored_value(&self, token: &str) -> Result<SecretString, RotationError> {
+    /// Reads the value that createSecret has stored. Secrets Manager may not show it yet, so it is
+    /// asked again for some seconds.
+    pub(crate) async fn stored_value(self, token: &str) -> Result<SecretString, RotationError> {
         let read = async || {
-            let value = self.pending_value().await?;
+            let value = self.secret().pending().await?;
             value.ok_or_else(|| RotationError::NoValue(token.to_owned()))
         };
         let pauses = ExponentialBuilder::default()
@@ -250,34 +260,36 @@ impl Registrar {
             .await
     }
 
+    /// Proves and registers the new value once more; if it doesn't work, registers the current one.
+    ///
     /// Secrets Manager also asks for this step alone when a rotation is configured, to see whether
-    /// the function works. Then no new value shows however long it is waited for, AURA has the
-    /// current one, and is left alone.
-    async fn test_value(&self, token: &str, journal: &Journal) -> Result<(), RotationError> {
-        let endpoint = self.endpoint()?;
+    /// the function works. Then there is no new value, however long it is waited for; AURA has the
+    /// current one and is left alone.
+    async fn test_value(self, token: &str) -> Result<(), RotationError> {
+        let endpoint = self.registrar.endpoint()?;
         let pending = match self.stored_value(token).await {
             Ok(value) => Some(value),
             Err(RotationError::NoValue(_)) => None,
             Err(error) => return Err(error),
         };
-        let Values {
-            current, pending, ..
-        } = self.values_with(pending, &endpoint).await?;
-        let Some(pending) = pending else {
-            return Ok(self
-                .prove(&current, canary::PATIENCE, journal)
-                .await
-                .map_err(RegistrationError::from)?);
+        let candidates = self.secret().candidates_with(pending, &endpoint).await?;
+        let current = candidates.current;
+        let Some(pending) = candidates.pending else {
+            let proof = self
+                .registrar
+                .prove(&current, canary::PATIENCE, self.journal);
+            return Ok(proof.await.map_err(RegistrationError::from)?);
         };
-        let stack = self.settled_stack().await?;
-        let tested = self.prove_and_register(&endpoint, &pending, &stack, journal);
-        let failed = match tested.await {
+        let stack = self.registrar.settled_stack().await?;
+        let tested = self.prove_and_register(&endpoint, &pending, &stack).await;
+        let failed = match tested {
             Err(RegistrationError::Canary(failed)) => failed,
             other => return Ok(other?),
         };
         let take_back = async {
-            let aura = self.aura(&endpoint.aura_base_url, journal).await?;
-            self.register(&aura, &current, &stack, journal).await
+            let (registrar, journal) = (self.registrar, self.journal);
+            let aura = registrar.aura(&endpoint.aura_base_url, journal).await?;
+            registrar.register(&aura, &current, &stack, journal).await
         };
         Err(match take_back.await {
             Ok(()) => RotationError::TakenBack { failed },
@@ -288,13 +300,13 @@ impl Registrar {
         })
     }
 
-    async fn make_current(&self, token: &str, current: &str) -> Result<(), RotationError> {
+    async fn make_current(self, token: &str, current: &str) -> Result<(), RotationError> {
         // A deployment under way may have read the value that is about to be the previous one.
-        self.settled_stack().await?;
-        let moved = self
-            .secrets_manager
+        self.registrar.settled_stack().await?;
+        let WebhookSecret { client, arn, .. } = self.secret();
+        let moved = client
             .update_secret_version_stage()
-            .secret_id(&self.config.webhook_secret_arn)
+            .secret_id(arn)
             .version_stage(VersionStage::Current.label())
             .move_to_version_id(token)
             .remove_from_version_id(current)
@@ -311,15 +323,19 @@ impl Registrar {
     }
 
     async fn prove_and_register(
-        &self,
+        self,
         endpoint: &Endpoint,
         registration: &Registration,
-        stack: &Snapshot,
-        journal: &Journal,
+        stack: &StackState,
     ) -> Result<(), RegistrationError> {
-        let aura = self.aura(&endpoint.aura_base_url, journal).await?;
-        self.prove(registration, canary::PATIENCE, journal).await?;
-        self.register(&aura, registration, stack, journal).await
+        let (registrar, journal) = (self.registrar, self.journal);
+        let aura = registrar.aura(&endpoint.aura_base_url, journal).await?;
+        registrar
+            .prove(registration, canary::PATIENCE, journal)
+            .await?;
+        registrar
+            .register(&aura, registration, stack, journal)
+            .await
     }
 }
 

@@ -6,55 +6,27 @@ use aws_sdk_cloudformation::primitives::DateTime;
 use aws_sdk_cloudformation::types::StackStatus;
 use shared::aws;
 
-/// A stack at one time.
+/// What CloudFormation was doing with a stack at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
+pub struct StackState {
     status: String,
-    /// The last update's begin; nothing before the first.
+    /// When the last update began; nothing before the first.
     updated_at: Option<DateTime>,
 }
 
 /// Why nothing may be registered for a stack now.
 #[derive(Debug, thiserror::Error)]
-pub enum StackError {
-    /// Nobody knows what it is doing.
-    #[error("the stack's status can't be read: {0}")]
-    StatusUnknown(String),
-    /// Something else has begun or ended.
-    #[error(
-        "the stack was {before} when this began and is {now}: nothing was registered, because what \
-         came after it counts"
-    )]
-    MovedOn {
-        /// The status before.
-        before: String,
-        /// The status now.
-        now: String,
-    },
-    /// CloudFormation isn't waiting for an answer.
-    #[error("the stack is {0}: this request is over")]
-    RequestOver(String),
-    /// The function may be configured for what is still to be undone.
-    #[error(
-        "the stack is {0}: nothing is registered until an update of it has succeeded or was rolled \
-         back"
-    )]
-    Unsettled(String),
-}
+#[error("{0}")]
+pub struct StackError(String);
 
-impl Snapshot {
-    /// Asks CloudFormation.
-    ///
-    /// # Errors
-    ///
-    /// [`StackError::StatusUnknown`].
+impl StackState {
+    /// Asks CloudFormation what it is doing.
     pub async fn take(client: &Client, stack_id: &str) -> Result<Self, StackError> {
         let answer = client.describe_stacks().stack_name(stack_id).send().await;
-        let stacks = answer
-            .map_err(|error| StackError::StatusUnknown(aws::describe(&error)))?
-            .stacks;
-        let stack = stacks.unwrap_or_default().into_iter().next();
-        let stack = stack.ok_or_else(|| StackError::StatusUnknown("no such stack".to_owned()))?;
+        let unknown = |reason| StackError(format!("the stack's status can't be read: {reason}"));
+        let answer = answer.map_err(|error| unknown(aws::describe(&error)))?;
+        let stack = answer.stacks.unwrap_or_default().into_iter().next();
+        let stack = stack.ok_or_else(|| unknown("no such stack".to_owned()))?;
         let status = stack.stack_status.as_ref().map(StackStatus::as_str);
         let status = status.unwrap_or_default();
         // While what an update has replaced is being deleted, the update is in force.
@@ -66,10 +38,6 @@ impl Snapshot {
     }
 
     /// Expects that nothing has begun or ended since this was taken.
-    ///
-    /// # Errors
-    ///
-    /// [`StackError::MovedOn`], or [`StackError::StatusUnknown`].
     pub async fn expect_unchanged(
         &self,
         client: &Client,
@@ -79,31 +47,26 @@ impl Snapshot {
         if now == *self {
             return Ok(());
         }
-        Err(StackError::MovedOn {
-            before: self.status.clone(),
-            now: now.status,
-        })
+        let (before, now) = (&self.status, now.status);
+        Err(StackError(format!(
+            "the stack was {before} when this began and is {now}: nothing was registered, because \
+             what came after it counts"
+        )))
     }
 
-    /// Expects that CloudFormation is creating or updating, or taking an update back: that it waits
-    /// for an answer.
-    ///
-    /// # Errors
-    ///
-    /// [`StackError::RequestOver`].
+    /// Expects that CloudFormation is creating the stack, updating it or rolling an update back:
+    /// then it waits for a response.
     pub fn expect_in_progress(&self) -> Result<(), StackError> {
         match self.status.as_str() {
             "CREATE_IN_PROGRESS" | "UPDATE_IN_PROGRESS" => Ok(()),
             _ if self.is_rolling_back() => Ok(()),
-            status => Err(StackError::RequestOver(status.to_owned())),
+            status => Err(StackError(format!(
+                "the stack is {status}: this request is over"
+            ))),
         }
     }
 
     /// Expects that what is deployed is there to stay.
-    ///
-    /// # Errors
-    ///
-    /// [`StackError::Unsettled`].
     pub fn expect_settled(&self) -> Result<(), StackError> {
         match self.status.as_str() {
             "CREATE_COMPLETE"
@@ -111,17 +74,20 @@ impl Snapshot {
             | "UPDATE_ROLLBACK_COMPLETE"
             | "IMPORT_COMPLETE"
             | "IMPORT_ROLLBACK_COMPLETE" => Ok(()),
-            status => Err(StackError::Unsettled(status.to_owned())),
+            status => Err(StackError(format!(
+                "the stack is {status}: nothing is registered until an update of it has succeeded \
+                 or was rolled back"
+            ))),
         }
     }
 
-    /// Whether an update is being taken back.
+    /// Whether an update is being rolled back.
     #[must_use]
     pub fn is_rolling_back(&self) -> bool {
         self.status == "UPDATE_ROLLBACK_IN_PROGRESS"
     }
 
-    /// Whether the stack itself goes away, and not a resource alone.
+    /// Whether the whole stack is being deleted, and not a resource alone.
     #[must_use]
     pub fn is_going_away(&self) -> bool {
         matches!(
@@ -156,7 +122,7 @@ mod tests {
             ("DELETE_FAILED", false, false, false, false),
         ];
         for (status, in_progress, settled, rolling_back, going_away) in cases {
-            let stack = Snapshot {
+            let stack = StackState {
                 status: status.to_owned(),
                 updated_at: None,
             };

@@ -88,39 +88,29 @@
 //!
 //! # Inside
 //!
-//! The rules are pure: `world`, `customer`, `callout` and `crowd` turn a request into a change and
-//! its events, `history` keeps what callouts looked like, `registration` judges a registration,
-//! `deliveries` and `held` say what may be sent next, `faults` what goes wrong on order, and
-//! `underway` what goes wrong by the `plan`; `pages` keeps web pages out. `memory` brings them
-//! together, and `sim` holds it behind one lock, between the HTTP side (`api`, `control`, and `calls` in front of them) and the
-//! `sender`.
+//! Each room uses only those below it:
+//!
+//! | room | has |
+//! | --- | --- |
+//! | [`client`] | the typed client that tests and tools drive a stand-in with, over HTTP |
+//! | `http` | AURA's API (`api`) and the control room's (`control`); `pages` keeps web pages out, and `calls` lets calls go wrong |
+//! | `play` | a day, sent at its pace |
+//! | `sim`, `state` | the running stand-in: its state behind a lock, and the way from a change to its deliveries |
+//! | `faults` | what goes wrong: `ordered`, and by the `plan` that is `in_force` |
+//! | `deliveries` | the logs of events and of deliveries, what is `held` back, and the `sender` |
+//! | `world` | the rules: pure functions from a request to a change and its events |
 
-mod api;
-mod callout;
-mod calls;
-mod control;
-mod crowd;
-mod customer;
-mod day;
+pub mod client;
 mod deliveries;
-mod event;
-mod extract;
 mod faults;
-mod happened;
-mod held;
-mod history;
-mod memory;
-mod pages;
-mod payload;
-pub mod plan;
+mod http;
 mod play;
-mod refusal;
-mod registration;
-mod sender;
 mod sim;
-mod token;
-mod underway;
+mod state;
 mod world;
+
+pub use faults::plan;
+pub use sim::{CLIENT_ID, CLIENT_SECRET, Options};
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -133,24 +123,16 @@ use axum::{Router, middleware};
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::DropGuard;
 
-use crate::{refusal::Refusal, sim::Sim};
+use crate::{
+    deliveries::sender,
+    http::{api, calls, control, pages},
+    sim::Sim,
+    world::refusal::Refusal,
+};
 
 /// How long a shutdown waits for requests that are being answered. Connections on which no
 /// request ever came would keep it waiting for ever.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// How a stand-in is set up.
-pub struct Options {
-    /// The port to listen on; 0 is any free one.
-    pub port: u16,
-    /// The client id that the token call knows.
-    pub client_id: String,
-    /// The secret that goes with it.
-    pub client_secret: String,
-    /// Whether a webhook may be registered with an `http` URL when its host is this machine:
-    /// `127.0.0.0/8`, `::1`, `localhost` or a name under `localhost`. AURA itself never allows it.
-    pub allow_http_loopback: bool,
-}
 
 /// A running stand-in, on 127.0.0.1 only. Dropping it ends it too, without waiting.
 pub struct AuraSim {
@@ -179,7 +161,7 @@ impl AuraSim {
             server: tokio::spawn(serve(listener, Arc::clone(&sim))),
             sender: tokio::spawn({
                 let stop = stop.clone();
-                async move { stop.run_until_cancelled(sender::run(sim, client)).await }
+                async move { stop.run_until_cancelled(sim.send_all(client)).await }
             }),
             stop: stop.drop_guard(),
         })

@@ -7,11 +7,11 @@ use serde::Serialize;
 use tokio::time::{Interval, interval};
 
 use crate::{
-    day::{Day, DayOrder},
-    event::{Event, EventName},
-    memory::Memory,
-    refusal::Refusal,
     sim::Sim,
+    state::SimState,
+    world::day::{Day, DayRun},
+    world::event::{Event, EventName},
+    world::refusal::Refusal,
 };
 
 /// What came of a day. `accepted` and `failed` count deliveries, duplicates among them.
@@ -50,9 +50,9 @@ struct Broadcast<'a> {
 ///
 /// Events that the registration doesn't list or the plan keeps from being sent happen, but are not
 /// reported; nor are the plan's repeats.
-pub(crate) async fn play(sim: &Sim, order: &DayOrder) -> Result<DayReport, Refusal> {
+pub(crate) async fn play(sim: &Sim, order: &Day) -> Result<DayReport, Refusal> {
     order.check()?;
-    let day = open(&mut sim.memory(), order)?;
+    let day = open(&mut sim.state(), order)?;
     let started = Instant::now();
     let mut broadcast = Broadcast::new(sim, order);
     broadcast.send(day, order.events).await?;
@@ -67,19 +67,19 @@ pub(crate) async fn play(sim: &Sim, order: &DayOrder) -> Result<DayReport, Refus
 }
 
 /// A day can be played once: its events would not be distinct from those of the first time.
-fn open(memory: &mut Memory, order: &DayOrder) -> Result<Day, Refusal> {
-    if memory.registrations.current().is_none() {
+fn open(state: &mut SimState, order: &Day) -> Result<DayRun, Refusal> {
+    if state.registrations.current().is_none() {
         return Err(Refusal::Conflict("no webhook is registered".to_owned()));
     }
-    if !memory.days.insert(order.seed) {
+    if !state.days.insert(order.seed) {
         let message = format!("the day with seed {} was played already", order.seed);
         return Err(Refusal::Conflict(message));
     }
-    Ok(Day::begin(order, &mut memory.world))
+    Ok(DayRun::begin(order, &mut state.world))
 }
 
 impl<'a> Broadcast<'a> {
-    fn new(sim: &'a Sim, order: &DayOrder) -> Self {
+    fn new(sim: &'a Sim, order: &Day) -> Self {
         Self {
             sim,
             pace: interval(Duration::from_secs_f64(order.per_second.recip())),
@@ -90,10 +90,10 @@ impl<'a> Broadcast<'a> {
         }
     }
 
-    async fn send(&mut self, mut day: Day, events: u64) -> Result<(), Refusal> {
+    async fn send(&mut self, mut day: DayRun, events: u64) -> Result<(), Refusal> {
         let mut room = events;
         while room > 0 {
-            let step = day.step(&mut self.sim.memory().world, room)?;
+            let step = day.step(&mut self.sim.state().world, room)?;
             for event in step {
                 room -= 1;
                 self.tell(event).await?;
@@ -134,7 +134,7 @@ impl<'a> Broadcast<'a> {
 }
 
 impl Repeats {
-    fn new(order: &DayOrder) -> Self {
+    fn new(order: &Day) -> Self {
         // Another stream than the day's own, so that the share of duplicates changes no event.
         let mut rng = ChaCha8Rng::seed_from_u64(order.seed.into());
         rng.set_stream(1);
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn duplicates_are_the_share_of_the_events_and_never_a_signal() {
         for (events, duplicates, expected) in [(500, 0.2, 100), (100, 0.1, 10), (7, 0.0, 0)] {
-            let order = DayOrder {
+            let order = Day {
                 seed: 1,
                 events,
                 per_second: 1.0,

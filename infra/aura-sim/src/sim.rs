@@ -1,4 +1,4 @@
-//! The running stand-in: its memory behind a lock, and who waits for what becomes of it.
+//! The running stand-in: its state behind a lock, and who waits for what becomes of it.
 
 use std::{
     future::pending,
@@ -7,20 +7,53 @@ use std::{
     time::Duration,
 };
 
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use jiff::Timestamp;
+use reqwest::Client;
 use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Options,
-    deliveries::Answer,
-    event::Event,
-    memory::{Memory, Outgoing},
-    plan::Plan,
-    refusal::Refusal,
-    underway::Underway,
-    world::{Moment, Outcome, World},
+    deliveries::log::Attempt,
+    deliveries::sender::{self, Outgoing},
+    faults::in_force::PlanInForce,
+    faults::plan::Plan,
+    state::SimState,
+    world::change::{Moment, Outcome, World},
+    world::event::Event,
+    world::refusal::Refusal,
 };
+
+/// The client id of [`Options::default`].
+pub const CLIENT_ID: &str = "local-client";
+/// The secret that goes with [`CLIENT_ID`].
+pub const CLIENT_SECRET: &str = "local-secret";
+
+/// How a stand-in is set up.
+pub struct Options {
+    /// The port to listen on; 0 is any free one.
+    pub port: u16,
+    /// The client id that the token call knows.
+    pub client_id: String,
+    /// The secret that goes with it.
+    pub client_secret: String,
+    /// Whether a webhook may be registered with an `http` URL when its host is this machine:
+    /// `127.0.0.0/8`, `::1`, `localhost` or a name under `localhost`. AURA itself never allows it.
+    pub allow_http_loopback: bool,
+}
+
+impl Default for Options {
+    /// Any free port, the credentials that [`client::Aura`](crate::client::Aura) has, and plain HTTP
+    /// for webhooks on this machine.
+    fn default() -> Self {
+        Self {
+            port: 0,
+            client_id: CLIENT_ID.to_owned(),
+            client_secret: CLIENT_SECRET.to_owned(),
+            allow_http_loopback: true,
+        }
+    }
+}
 
 /// What the HTTP handlers, the sender and a day share.
 pub(crate) struct Sim {
@@ -29,7 +62,7 @@ pub(crate) struct Sim {
     pub(crate) stop: CancellationToken,
     /// An address of this machine by which containers come, if they are to.
     pub(crate) also_on: OnceLock<Ipv4Addr>,
-    memory: Mutex<Memory>,
+    state: Mutex<SimState>,
     queued: Notify,
     answered: Notify,
 }
@@ -40,16 +73,16 @@ impl Sim {
             options,
             stop: CancellationToken::new(),
             also_on: OnceLock::new(),
-            memory: Mutex::new(Memory::new()),
+            state: Mutex::new(SimState::new()),
             queued: Notify::new(),
             answered: Notify::new(),
         }
     }
 
-    /// The memory, for as long as the guard is held. A handler that panicked with it has failed
+    /// The state, for as long as the guard is held. A handler that panicked with it has failed
     /// alone: the others go on with what it left.
-    pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn state(&self) -> MutexGuard<'_, SimState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Applies a change to the world and queues its events. They are sent in the background:
@@ -58,28 +91,28 @@ impl Sim {
         &self,
         change: impl FnOnce(&mut World, &mut Moment<'_>) -> Outcome<T>,
     ) -> Result<T, Refusal> {
-        let mut memory = self.memory();
-        let Memory { world, ids, .. } = &mut *memory;
+        let mut state = self.state();
+        let SimState { world, ids, .. } = &mut *state;
         let now = Timestamp::now();
         let (answer, events) = change(world, &mut Moment { now, ids })?;
         for event in events {
-            memory.tell(event, now)?;
+            state.tell(event, now)?;
         }
-        drop(memory);
+        drop(state);
         self.queued.notify_one();
         Ok(answer)
     }
 
-    /// Queues one event of a day; see [`Memory::tell`].
+    /// Queues one event of a day; see [`SimState::tell`].
     pub(crate) fn tell(&self, event: Event) -> Result<Option<u64>, Refusal> {
-        let told = self.memory().tell(event, Timestamp::now());
+        let told = self.state().tell(event, Timestamp::now());
         self.queued.notify_one();
         told
     }
 
     /// Queues delivery `n` again, and answers the number of the duplicate.
     pub(crate) fn tell_again(&self, n: u64) -> Result<u64, Refusal> {
-        let told = self.memory().tell_again(n);
+        let told = self.state().tell_again(n);
         self.queued.notify_one();
         told
     }
@@ -87,34 +120,49 @@ impl Sim {
     /// Puts a plan in force, in place of the one before, and answers when it began.
     pub(crate) fn begin_plan(&self, plan: Plan) -> Timestamp {
         let now = Timestamp::now();
-        self.memory().plan = Some(Underway::begin(plan, now));
+        self.state().plan = Some(PlanInForce::begin(plan, now));
         self.queued.notify_one();
         now
     }
 
     /// Ends the plan, if there is one: what was held back goes, and its number is answered.
     pub(crate) fn end_plan(&self) -> usize {
-        let held_back = self.memory().end_plan();
+        let held_back = self.state().end_plan();
         self.queued.notify_one();
         held_back
     }
 
+    /// Sends what is queued, in the order and the number at once that the log allows, for ever.
+    pub(crate) async fn send_all(&self, client: Client) {
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            while let Some(outgoing) = self.start_next() {
+                under_way.push(sender::send(&client, outgoing));
+            }
+            tokio::select! {
+                () = self.queued.notified() => {}
+                () = self.until_due() => {}
+                Some((n, answer)) = under_way.next() => self.finish(n, answer),
+            }
+        }
+    }
+
     /// The next delivery that may go.
-    pub(crate) fn start_next(&self) -> Option<Outgoing> {
-        self.memory().start_next(Timestamp::now())
+    fn start_next(&self) -> Option<Outgoing> {
+        self.state().start_next(Timestamp::now())
     }
 
     /// Writes down what came of delivery `n`.
-    pub(crate) fn finish(&self, n: u64, answer: Answer) {
+    fn finish(&self, n: u64, answer: Attempt) {
         let now = Timestamp::now();
-        self.memory().deliveries.finish(n, answer, now);
+        self.state().deliveries.finish(n, answer, now);
         self.answered.notify_waiters();
     }
 
     /// Waits until something that waits for its time may go.
-    pub(crate) async fn until_due(&self) {
+    async fn until_due(&self) {
         let now = Timestamp::now();
-        let due = self.memory().next_due(now);
+        let due = self.state().next_due(now);
         match due {
             Some(due) => {
                 // A time that is over is no duration of the standard library's.
@@ -123,11 +171,6 @@ impl Sim {
             }
             None => pending().await,
         }
-    }
-
-    /// Waits until something has been queued or the plan has changed since the last wait.
-    pub(crate) async fn until_queued(&self) {
-        self.queued.notified().await;
     }
 
     /// Waits until delivery `n` has been answered, and says whether the receiver took it.
@@ -144,8 +187,8 @@ impl Sim {
 
     /// Whether the receiver took delivery `n`; `None` while it has not been answered.
     fn taken(&self, n: u64) -> Option<bool> {
-        let memory = self.memory();
-        let delivery = memory.deliveries.get(n)?;
+        let state = self.state();
+        let delivery = state.deliveries.get(n)?;
         delivery.is_answered().then(|| delivery.is_accepted())
     }
 }

@@ -4,9 +4,11 @@
 pub mod logs;
 pub mod spill;
 
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use stack::account::Account;
 use stack::bundle::Bundle;
 use stack::ministack::{LocalAws, LocalAwsOptions};
@@ -25,6 +27,10 @@ pub struct Local {
     aws: LocalAws,
     bundle: Bundle,
 }
+
+/// How often ingest reads its secret for values that are unknown: a fraction of
+/// [`shared::webhook::REFRESH_INTERVAL`], for which much of a rotation waits.
+pub const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 
 static LOCAL: OnceCell<Local> = OnceCell::const_new();
 static WITH_IAM: OnceCell<Local> = OnceCell::const_new();
@@ -71,6 +77,10 @@ impl Local {
             log: Some(workspace.state().join(log)),
             auth,
             also_on: None,
+            variables: vec![(
+                "WEBHOOK_REFRESH_SECONDS",
+                REFRESH_INTERVAL.as_secs().to_string(),
+            )],
         };
         let aws = LocalAws::start(&workspace, &venv, options, progress).await?;
         Ok(Self { aws, bundle })
@@ -185,6 +195,21 @@ impl Local {
             template,
             ..self.bundle.clone()
         }
+    }
+}
+
+/// A number that a test is asked for by an environment variable, or its usual one.
+///
+/// # Errors
+///
+/// The variable is no such number.
+pub fn from_environment<T: FromStr>(name: &str, default: T) -> Result<T> {
+    match std::env::var(name) {
+        Ok(text) => {
+            let value = text.parse().ok();
+            value.with_context(|| format!("{name}={text} can't be used"))
+        }
+        Err(_) => Ok(default),
     }
 }
 

@@ -350,7 +350,7 @@ async fn the_health_check_needs_no_secret_and_leaves_no_trace() -> Result<()> {
     assert_nothing_stored(&system.stack).await
 }
 
-/// From thirty seconds after the next value was made until long after it came into force, AURA
+/// From [`REFRESH_INTERVAL`](e2e::REFRESH_INTERVAL) after the next value was made until long after it came into force, AURA
 /// gets in with whichever it has.
 #[tokio::test]
 async fn a_rotation_locks_nobody_out() -> Result<()> {
@@ -367,7 +367,7 @@ async fn a_rotation_locks_nobody_out() -> Result<()> {
         .secret_string("next");
     let pending = put.version_stages("AWSPENDING").send().await?;
     // No later than it promises: who registers the next value with AURA waits for that long.
-    tokio::time::sleep(shared::webhook::REFRESH_INTERVAL.unsigned_abs()).await;
+    tokio::time::sleep(e2e::REFRESH_INTERVAL).await;
     assert_eq!(
         with("next").post(&http, NEW_CALLOUT.into()).await?.status,
         202

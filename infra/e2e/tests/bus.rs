@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use processor::bus::{Bus as _, BusError, Entry, EventBridge};
+use processor::bus::{BusEntry, BusError, EventBridge};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::aws::CallLimits;
@@ -51,19 +51,28 @@ fn bus_of(account: &Account, endpoint: &str) -> EventBridge {
 }
 
 /// An entry that is known by its name.
-fn entry(name: &str) -> Entry {
-    Entry {
+fn entry(name: &str) -> BusEntry {
+    BusEntry {
         message: name.to_owned(),
         received_at: Timestamp::UNIX_EPOCH,
         detail: "{}".to_owned(),
     }
 }
 
-fn entries(names: &[&str]) -> Vec<Entry> {
+fn entries(names: &[&str]) -> Vec<BusEntry> {
     names.iter().copied().map(entry).collect()
 }
 
 /// Each result in a word: `ok`, or what it says.
+async fn publish(
+    bus: &EventBridge,
+    entries: &[BusEntry],
+    time: Duration,
+) -> Vec<Result<String, BusError>> {
+    let entries: Vec<_> = entries.iter().collect();
+    bus.publish(&entries, time).await
+}
+
 fn words(results: &[Result<String, BusError>]) -> Vec<String> {
     let word = |result: &Result<String, BusError>| match result {
         Ok(_) => "ok".to_owned(),
@@ -226,12 +235,12 @@ fn refused_with_bad(names: &[&str], status: u16, code: &'static str) -> Answer {
 #[tokio::test]
 async fn an_entry_is_sent_as_eventbridge_wants_it() -> Result<()> {
     let stub = Stub::start(|names, _| Answer::Entries(vec![None; names.len()])).await?;
-    let entry = Entry {
+    let entry = BusEntry {
         message: "NEW_CALLOUT".into(),
         received_at: Timestamp::from_millisecond(1_500)?,
         detail: r#"{"key":"callout#1/NEW_CALLOUT"}"#.into(),
     };
-    let results = bus_at(&stub.url).publish(&[entry], TIME).await;
+    let results = publish(&bus_at(&stub.url), &[entry], TIME).await;
     assert_eq!(words(&results), ["ok"]);
     let expected = json!({
         "EventBusName": BUS,
@@ -252,7 +261,7 @@ async fn entries_that_failed_inside_a_200_are_sent_again_and_no_others() -> Resu
     })
     .await?;
     let bus = bus_at(&stub.url);
-    let results = bus.publish(&entries(&["a", "bad", "c"]), TIME).await;
+    let results = publish(&bus, &entries(&["a", "bad", "c"]), TIME).await;
     assert_eq!(words(&results), ["ok", "ok", "ok"]);
     assert_eq!(
         stub.calls(),
@@ -265,7 +274,7 @@ async fn entries_that_failed_inside_a_200_are_sent_again_and_no_others() -> Resu
 async fn what_goes_on_failing_inside_a_200_fails_after_three_tries() -> Result<()> {
     let stub = Stub::start(|names, _| all_but_bad(names, "InternalFailure")).await?;
     let bus = bus_at(&stub.url);
-    let results = bus.publish(&entries(&["bad", "b"]), TIME).await;
+    let results = publish(&bus, &entries(&["bad", "b"]), TIME).await;
     assert_eq!(
         words(&results),
         ["event bus: entry refused: InternalFailure", "ok"]
@@ -278,7 +287,7 @@ async fn what_goes_on_failing_inside_a_200_fails_after_three_tries() -> Result<(
 async fn what_is_refused_for_good_inside_a_200_is_not_sent_again() -> Result<()> {
     let stub = Stub::start(|names, _| all_but_bad(names, "MalformedDetail")).await?;
     let bus = bus_at(&stub.url);
-    let results = bus.publish(&entries(&["a", "bad"]), TIME).await;
+    let results = publish(&bus, &entries(&["a", "bad"]), TIME).await;
     assert_eq!(
         words(&results),
         ["ok", "event bus: entry refused: MalformedDetail"]
@@ -302,7 +311,7 @@ async fn a_call_that_fails_by_one_entry_is_made_again_with_each_alone() -> Resul
     ] {
         let stub = Stub::start(script).await?;
         let bus = bus_at(&stub.url);
-        let results = bus.publish(&entries(&["a", "bad", "c"]), TIME).await;
+        let results = publish(&bus, &entries(&["a", "bad", "c"]), TIME).await;
         let refused = format!("event bus: refused: {code}");
         assert_eq!(words(&results), ["ok", refused.as_str(), "ok"]);
         let error = results[1].as_ref().unwrap_err();
@@ -321,7 +330,7 @@ async fn a_call_that_fails_by_one_entry_is_made_again_with_each_alone() -> Resul
 async fn when_two_fail_alone_the_others_are_not_tried_alone() -> Result<()> {
     let stub = Stub::start(|_, _| Answer::Refused(500, "InternalException")).await?;
     let bus = bus_at(&stub.url);
-    let results = bus.publish(&entries(&["a", "b", "c"]), TIME).await;
+    let results = publish(&bus, &entries(&["a", "b", "c"]), TIME).await;
     assert_eq!(
         words(&results),
         ["event bus: refused: InternalException"; 3]
@@ -335,7 +344,7 @@ async fn when_two_fail_alone_the_others_are_not_tried_alone() -> Result<()> {
 async fn a_call_that_is_throttled_is_not_taken_apart() -> Result<()> {
     let stub = Stub::start(|_, _| Answer::Refused(400, "ThrottlingException")).await?;
     let bus = bus_at(&stub.url);
-    let results = bus.publish(&entries(&["a", "b"]), TIME).await;
+    let results = publish(&bus, &entries(&["a", "b"]), TIME).await;
     let refused = "event bus: refused: ThrottlingException";
     assert_eq!(words(&results), [refused, refused]);
     assert!(!results[0].as_ref().is_err_and(BusError::is_permanent));
@@ -348,7 +357,7 @@ async fn a_call_that_is_throttled_is_not_taken_apart() -> Result<()> {
 async fn what_is_too_large_for_its_region_is_halved_and_only_what_is_so_alone_fails() -> Result<()>
 {
     let stub = Stub::start(|_, _| Answer::TurnedAway(413)).await?;
-    let sized = |(name, bytes): (&str, usize)| Entry {
+    let sized = |(name, bytes): (&str, usize)| BusEntry {
         detail: "x".repeat(bytes),
         ..entry(name)
     };
@@ -360,7 +369,7 @@ async fn what_is_too_large_for_its_region_is_halved_and_only_what_is_so_alone_fa
         ("e", 100_000),
     ];
     let bus = bus_at(&stub.url);
-    let results = bus.publish(&all.map(sized), TIME).await;
+    let results = publish(&bus, &all.map(sized), TIME).await;
     assert_eq!(
         words(&results),
         ["ok", "ok", "event bus: refused", "ok", "ok"]
@@ -386,13 +395,13 @@ async fn what_was_answered_before_the_time_ran_out_counts() -> Result<()> {
     })
     .await?;
     // Too large together, so each goes alone.
-    let large = |name| Entry {
+    let large = |name| BusEntry {
         detail: "x".repeat(600_000),
         ..entry(name)
     };
     let all = ["a", "late", "c"].map(large);
     let bus = bus_at(&stub.url);
-    let published = bus.publish(&all, Duration::from_millis(700));
+    let published = publish(&bus, &all, Duration::from_millis(700));
     let results = tokio::time::timeout(Duration::from_secs(5), published).await?;
     let late = "event bus: no answer in time";
     assert_eq!(words(&results), ["ok", late, late]);
@@ -405,7 +414,7 @@ async fn eleven_entries_are_two_calls() -> Result<()> {
     let stub = Stub::start(|names, _| Answer::Entries(vec![None; names.len()])).await?;
     let names: Vec<_> = (0..11).map(|number| number.to_string()).collect();
     let all: Vec<_> = names.iter().map(|name| entry(name)).collect();
-    let results = bus_at(&stub.url).publish(&all, TIME).await;
+    let results = publish(&bus_at(&stub.url), &all, TIME).await;
     assert!(results.iter().all(Result::is_ok));
     assert_eq!(stub.calls(), [&names[..10], &names[10..]]);
     Ok(())
@@ -448,7 +457,7 @@ const PUT: &str = "AWSEvents.PutEvents";
 async fn nothing_is_sent_to_a_bus_that_is_not_there_until_it_is() -> Result<()> {
     let bench = Bench::new().await?;
     let both = entries(&["a", "b"]);
-    let results = bench.bus.publish(&both, TIME).await;
+    let results = publish(&bench.bus, &both, TIME).await;
     let unconfirmed = "event bus: not known to exist: refused: ResourceNotFoundException";
     assert_eq!(words(&results), [unconfirmed, unconfirmed]);
     assert!(!results[0].as_ref().is_err_and(BusError::is_permanent));
@@ -456,7 +465,7 @@ async fn nothing_is_sent_to_a_bus_that_is_not_there_until_it_is() -> Result<()> 
 
     bench.make_bus().await?;
     for _ in 0..2 {
-        assert_eq!(words(&bench.bus.publish(&both, TIME).await), ["ok", "ok"]);
+        assert_eq!(words(&publish(&bench.bus, &both, TIME).await), ["ok", "ok"]);
     }
     // Once seen, it isn't asked for again.
     assert_eq!(bench.calls(), [DESCRIBE, DESCRIBE, PUT, PUT]);
@@ -484,7 +493,7 @@ async fn an_eventbridge_that_cannot_be_asked_for_the_bus_gets_nothing() -> Resul
     bench.make_bus().await?;
     for fault in [Fault::InternalError, Fault::ResetBefore, Fault::Throttled] {
         bench.proxy.set(Plan::Always(fault));
-        let results = bench.bus.publish(&entries(&["a"]), TIME).await;
+        let results = publish(&bench.bus, &entries(&["a"]), TIME).await;
         let error = results[0].as_ref().unwrap_err();
         assert!(
             matches!(error, BusError::Unconfirmed(_)),
@@ -503,7 +512,7 @@ async fn a_fault_that_passes_is_outlasted_by_the_sdks_own_attempts() -> Result<(
     for fault in [Fault::InternalError, Fault::ResetBefore, Fault::Throttled] {
         let before = bench.calls().len();
         bench.proxy.set(Plan::Next(ATTEMPTS - 1, fault));
-        let results = bench.bus.publish(&entries(&["a", "b"]), TIME).await;
+        let results = publish(&bench.bus, &entries(&["a", "b"]), TIME).await;
         assert_eq!(words(&results), ["ok", "ok"], "{fault:?}");
         assert_eq!(bench.calls()[before..], [PUT; ATTEMPTS], "{fault:?}");
     }

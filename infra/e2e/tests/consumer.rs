@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use aura_sim::client::Controller;
 use e2e::Local;
 use prove::contract;
 use serde_json::{Value, json};
-use stack::aura::Controller;
 use stack::consumers::{Consumers, Published};
 use stack::function_logs;
 use stack::settled::{PATIENCE, all_published};

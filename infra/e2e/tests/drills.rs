@@ -1,10 +1,10 @@
 //! Drills: once AURA has marked a callout as a test, every event of it says so to consumers.
 
 use anyhow::Result;
+use aura_sim::client::Controller::{Acknowledge, Arrive, Close, Complete, Own};
+use aura_sim::client::{Fault, FaultyAnswer, Reply};
+use aura_sim::plan::{DeliveryFaults, Plan};
 use serde_json::json;
-use stack::aura::Controller::{Acknowledge, Arrive, Close, Complete, Own};
-use stack::aura::faults::{Fault, FaultyAnswer, Reply};
-use stack::aura::plan::{DeliveryFaults, Plan};
 
 use crate::reconciler::trial::{Seen, Trial};
 

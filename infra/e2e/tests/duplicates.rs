@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
-use e2e::Local;
+use e2e::{Local, from_environment};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use metrique::writer::sink::DevNullSink;
 use processor::batch;
 use processor::bus::EventBridge;
-use processor::deliveries::Deliveries;
-use processor::ledger::LedgerTable;
 use processor::queues::SqsQueues;
-use processor::steps::Processor;
+use processor::record::Processor;
+use processor::services::AwsServices;
+use processor::timing::Deliveries;
 use prove::contract;
 use serde_json::value::RawValue;
 use shared::envelope::{Envelope, Origin};
@@ -37,7 +37,7 @@ const BATCH: u32 = 10;
 /// Batches at once.
 const WORKERS: usize = 20;
 
-type RealProcessor = Processor<LedgerTable, EventBridge, SqsQueues>;
+type RealProcessor = Processor<AwsServices>;
 
 /// The function's own parts, at work in this process.
 fn processor(stack: &Stack, bus: &FaultProxy) -> Result<Arc<RealProcessor>> {
@@ -45,17 +45,15 @@ fn processor(stack: &Stack, bus: &FaultProxy) -> Result<Arc<RealProcessor>> {
     let config = account.sdk_config().to_builder();
     let config = config.endpoint_url(bus.url()).build();
     let output = |name| stack.output(name).map(str::to_owned);
+    let eventbridge = aws_sdk_eventbridge::Client::new(&config);
+    let bus = EventBridge::new(eventbridge, output("EventBusName")?);
+    let queues = SqsQueues::new(
+        account.sqs(),
+        output("IngestQueueUrl")?,
+        output("QuarantineQueueUrl")?,
+    );
     Ok(Arc::new(Processor {
-        ledger: LedgerTable::new(account.dynamodb(), output("LedgerTableName")?),
-        bus: EventBridge::new(
-            aws_sdk_eventbridge::Client::new(&config),
-            output("EventBusName")?,
-        ),
-        queues: SqsQueues::new(
-            account.sqs(),
-            output("IngestQueueUrl")?,
-            output("QuarantineQueueUrl")?,
-        ),
+        services: AwsServices::new(account.dynamodb(), output("LedgerTableName")?, bus, queues),
         deliveries: Deliveries::default(),
         retention: Duration::from_hours(24),
         repeat_window: None,
@@ -103,10 +101,7 @@ async fn settle(processor: &Arc<RealProcessor>, records: Range<u32>) -> Result<(
 
 #[tokio::test]
 async fn however_often_an_event_comes_it_leaves_one_item_and_one_publish() -> Result<()> {
-    let count = match std::env::var(COUNT) {
-        Ok(count) => count.parse().context(COUNT)?,
-        Err(_) => DEFAULT_COUNT,
-    };
+    let count = from_environment(COUNT, DEFAULT_COUNT)?;
     let system = Local::shared().await?.system(&[]).await?;
     let stack = &system.stack;
     let mut consumers = Consumers::read(stack, contract::check);
@@ -121,7 +116,7 @@ async fn however_often_an_event_comes_it_leaves_one_item_and_one_publish() -> Re
     let rate = f64::from(count) / begin.elapsed().as_secs_f64();
     println!("{count} duplicates, {rate:.0} a second");
 
-    let published = consumers.until_quiet(Duration::from_secs(2)).await?;
+    let published = consumers.all().await?;
     let keys: Vec<_> = published.iter().map(|event| &event.detail.key).collect();
     assert_eq!(keys, ["callout#1/NEW_CALLOUT"]);
     assert_eq!(ledger::items(stack).await?.len(), 1);

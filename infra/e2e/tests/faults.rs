@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use anyhow::Result;
+use aura_sim::client::Day;
 use e2e::Local;
 use prove::contract;
 use serde_json::json;
-use stack::aura::Day;
 use stack::consumers::{Consumers, Published};
 use stack::ledger;
 use stack::processes;

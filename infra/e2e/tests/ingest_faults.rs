@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use shared::webhook::REFRESH_INTERVAL;
+use e2e::{REFRESH_INTERVAL, from_environment};
 use stack::proxy::{Fault, Plan};
 use stack::settled::PATIENCE;
 
@@ -108,21 +108,28 @@ async fn slow_answers_are_waited_for() -> Result<()> {
     Ok(())
 }
 
+/// Says for how many seconds SQS is down: `OUTAGE=60 cargo test --test e2e -- sqs_down`. A delivery
+/// takes two.
+const OUTAGE: &str = "OUTAGE";
+const DEFAULT_OUTAGE: u64 = 12;
+
 #[tokio::test]
-async fn sqs_down_for_a_minute_under_load_loses_and_doubles_nothing() -> Result<()> {
+async fn sqs_down_under_load_loses_and_doubles_nothing() -> Result<()> {
     let trial = Trial::begin().await?;
+    let length = from_environment(OUTAGE, DEFAULT_OUTAGE)?;
+    let around = Duration::from_secs(3);
     let outage = async {
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        tokio::time::sleep(around).await;
         trial.sqs.down().await;
-        tokio::time::sleep(Duration::from_mins(1)).await;
+        tokio::time::sleep(Duration::from_secs(length)).await;
         trial.sqs.up()
     };
-    let end = Instant::now() + Duration::from_secs(66);
+    let end = Instant::now() + 2 * around + Duration::from_secs(length);
     let (sent, ()) = tokio::try_join!(trial.send_until(end, 0, 8), outage)?;
     assert!(all_are(202, &sent));
     let verdict = trial.verdict(&sent).await?;
-    assert!(sent.len() > 500, "{verdict:?}");
-    assert!(verdict.spilled > sent.len() / 2, "{verdict:?}");
+    assert!(sent.len() > 100, "{verdict:?}");
+    assert!(verdict.spilled > sent.len() / 3, "{verdict:?}");
     assert!(verdict.spilled < sent.len(), "{verdict:?}");
     assert_eq!(verdict.queued, verdict.accepted, "{verdict:?}");
     Ok(())
@@ -231,7 +238,7 @@ async fn what_was_read_of_the_secret_goes_on_working_without_secrets_manager() -
     let mut sent = trial.send(0..1, 1).await?;
     trial.secrets.set(Plan::Always(Fault::Hang));
     // From here on an unknown value makes ingest ask again.
-    tokio::time::sleep(REFRESH_INTERVAL.unsigned_abs()).await;
+    tokio::time::sleep(REFRESH_INTERVAL).await;
     let before = trial.secrets.calls().len();
     let began = Instant::now();
     for _ in 0..20 {
@@ -255,9 +262,9 @@ async fn what_was_read_of_the_secret_goes_on_working_without_secrets_manager() -
 }
 
 #[tokio::test]
-async fn of_2000_deliveries_with_30_percent_of_all_calls_failing_none_is_lost_or_doubled()
+async fn of_1000_deliveries_with_30_percent_of_all_calls_failing_none_is_lost_or_doubled()
 -> Result<()> {
-    const DELIVERIES: u32 = 2000;
+    const DELIVERIES: u32 = 1000;
     let trial = Trial::begin().await?;
     let faults = [
         Fault::Throttled,
@@ -273,13 +280,13 @@ async fn of_2000_deliveries_with_30_percent_of_all_calls_failing_none_is_lost_or
         let calls = trial.sqs.calls();
         let hit = calls.iter().filter(|call| call.fault == Some(fault));
         let hit = hit.count();
-        assert!((80..=200).contains(&hit), "{fault:?}: {hit}");
+        assert!((35..=100).contains(&hit), "{fault:?}: {hit}");
     }
     assert!(all_are(202, &sent));
     let verdict = trial.verdict(&sent).await?;
-    assert_eq!((verdict.accepted, verdict.quarantined), (1800, 200));
-    assert!(verdict.spilled > 20, "{verdict:?}");
+    assert_eq!((verdict.accepted, verdict.quarantined), (900, 100));
+    assert!(verdict.spilled > 10, "{verdict:?}");
     assert!(verdict.spilled_and_queued > 0, "{verdict:?}");
-    assert_eq!(verdict.queued, 1800, "{verdict:?}");
+    assert_eq!(verdict.queued, 900, "{verdict:?}");
     Ok(())
 }

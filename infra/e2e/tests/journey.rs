@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use anyhow::{Context as _, Result};
+use aura_sim::client::{Controller, Day, Delivery};
 use e2e::Local;
 use prove::contract;
 use serde_json::{Value, json};
-use stack::aura::{Controller, Day, Delivery};
 use stack::consumers::{Consumers, Published};
 use stack::ledger;
 use stack::settled::{PATIENCE, all_published};

@@ -5,6 +5,7 @@
 mod adapters;
 mod answers;
 mod bus;
+mod campaigns;
 mod consumer;
 mod deployment;
 mod drills;
@@ -26,6 +27,4 @@ mod reregistration;
 mod rotation;
 mod rotation_steps;
 mod secrecy;
-mod soak;
 mod surroundings;
-mod torture;

@@ -12,7 +12,7 @@ use stack::account::Account;
 use stack::system::CREDENTIALS;
 use stack::template::{Permission, Template};
 
-use crate::registration::trial::bent;
+use crate::registration::trial::patched;
 
 /// A key of the customer's, as the parameter `AuraCredentialsKeyArn` has it. Nothing is encrypted
 /// with it: the local AWS asks whether it may be used, and that is all.
@@ -83,7 +83,7 @@ async fn show_keys(whole: &Template, keys: &[Key], trial: &mut impl Trial) -> Re
         let condition = |keys| {
             format!("Condition: {{ForAllValues:StringLike: {{dynamodb:LeadingKeys: {keys}}}}}")
         };
-        let without = bent(whole, &condition(all), &condition(fewer))?;
+        let without = patched(whole, &condition(all), &condition(fewer))?;
         compare(trial, fewer, [whole.clone(), without], seen).await?;
     }
     Ok(())

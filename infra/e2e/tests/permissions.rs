@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use aura_sim::client::{Controller, Day};
 use e2e::Local;
 use local::rotate::rotate;
 use prove::contract;
-use stack::aura::{Controller, Day};
 use stack::consumers::Consumers;
 use stack::function_logs;
 use stack::progress::Progress;
@@ -94,7 +94,13 @@ async fn the_reconciler_may_do_what_it_has_to() -> Result<()> {
     let lines = function_logs::lines(&system.stack, "ReconcilerLogGroupName").await?;
     assert!(lines.iter().any(|line| line.contains(r#""Healing":1"#)));
     let registered = async {
-        while aura.registration().await?["current"]["url"] != system.stack.output("WebhookUrl")? {
+        let url = system.stack.output("WebhookUrl")?;
+        while aura
+            .registration()
+            .await?
+            .current
+            .is_none_or(|its| its.url != url)
+        {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         anyhow::Ok(())

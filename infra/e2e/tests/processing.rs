@@ -164,7 +164,7 @@ async fn the_time_from_arrival_to_publish_is_a_metric_with_a_value_for_each_even
     Ok(())
 }
 
-/// Twelve callouts of two events each, while a service fails for twenty seconds in all these ways.
+/// Twelve callouts of two events each, while a service fails for ten seconds in all these ways.
 async fn outlives(service: fn(&Trial) -> &FaultProxy, faults: &[Fault]) -> Result<()> {
     const CALLOUTS: u32 = 12;
     let mut trial = Trial::begin().await?;
@@ -174,7 +174,7 @@ async fn outlives(service: fn(&Trial) -> &FaultProxy, faults: &[Fault]) -> Resul
     trial.deliver("NEW_CALLOUT", 0..CALLOUTS).await?;
     trial.deliver("CALLOUT_CLOSED", 0..CALLOUTS).await?;
     service(&trial).until_fault().await?;
-    tokio::time::sleep(Duration::from_secs(20)).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
     service(&trial).set(Plan::Through);
 
     let published = trial.published().await?;

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
+use e2e::REFRESH_INTERVAL;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use metrique::writer::sink::DevNullSink;
-use registrar::config::Config;
-use registrar::endpoint::Properties;
+use registrar::config::{EndpointProperties, RegistrarConfig};
 use registrar::invocation::Handler;
-use registrar::registrar::Registrar;
+use registrar::registration::Registrar;
 use serde_json::{Value, json};
 use stack::stack::Stack;
 use tokio::net::TcpListener;
@@ -32,6 +32,8 @@ const WAITING: &str = r#"{"Resources": {
              "Properties": {"Handle": {"Ref": "Handle"}, "Timeout": "600"}}}}"#;
 /// Until Lambda would end the function.
 pub const ENOUGH: Duration = Duration::from_mins(2);
+/// For a proof: each of these stacks was proven a moment ago, so one that takes longer has failed.
+const CANARY_PATIENCE: Duration = Duration::from_secs(8);
 
 /// A registrar like the stack's own.
 pub fn registrar(stack: &Stack) -> Result<Arc<Registrar>> {
@@ -47,19 +49,21 @@ fn registrar_in(stack: &Stack, stack_id: &str) -> Result<Arc<Registrar>> {
 }
 
 /// What the stack's own registrar is told by its environment.
-fn config(stack: &Stack, stack_id: &str) -> Result<Config> {
-    Ok(Config {
+fn config(stack: &Stack, stack_id: &str) -> Result<RegistrarConfig> {
+    Ok(RegistrarConfig {
         webhook_secret_arn: stack.output("WebhookSecretArn")?.to_owned(),
         aura_credentials_secret_arn: parameter(stack, "AuraCredentialsSecretArn")?,
         ledger_table_name: stack.output("LedgerTableName")?.to_owned(),
         stack_id: stack_id.to_owned(),
+        refresh_interval: REFRESH_INTERVAL.try_into()?,
+        canary_patience: CANARY_PATIENCE,
         deployed: deployed(stack)?,
     })
 }
 
-fn deployed(stack: &Stack) -> Result<Properties> {
+fn deployed(stack: &Stack) -> Result<EndpointProperties> {
     let events = parameter(stack, "WebhookEvents")?;
-    Ok(Properties {
+    Ok(EndpointProperties {
         aura_base_url: parameter(stack, "AuraBaseUrl")?,
         webhook_url: stack.output("WebhookUrl")?.to_owned(),
         events: events.split(',').map(ToOwned::to_owned).collect(),
@@ -100,7 +104,6 @@ pub async fn function_in_progress(stack: &Stack) -> Result<Handler> {
 fn function_in(stack: &Stack, stack_id: &str) -> Result<Handler> {
     Ok(Handler {
         registrar: registrar_in(stack, stack_id)?,
-        http: shared::http_client::build()?,
         metrics: DevNullSink::boxed(),
     })
 }

@@ -2,12 +2,12 @@
 //! list of registrations and the registrar's log lines as witnesses.
 
 use anyhow::{Context as _, Result};
+use aura_sim::client::{Aura, REGISTER};
+use aura_sim::{AuraSim, Options};
 use e2e::Local;
 use prove::contract;
 use serde_json::{Value, json};
 use shared::catalogue::{EVENT_NAMES, names_to_register};
-use stack::aura::faults::REGISTER;
-use stack::aura::{self, Aura};
 use stack::consumers::{Consumers, Queue};
 use stack::function_logs;
 use stack::ledger;
@@ -20,7 +20,8 @@ use stack::system::{Header, Leftovers, STACK_NAME, Webhook};
 use stack::template::Template;
 
 use self::trial::{
-    Line, OF_INGEST, SECRET_OF_INGEST, Trial, WEBHOOK, bent, failing_at_last, rolled_back,
+    Line, OF_INGEST, SECRET_OF_INGEST, Trial, WEBHOOK, failing_at_last, impatient, patched,
+    rolled_back,
 };
 
 pub mod trial;
@@ -176,7 +177,7 @@ async fn all_events_and_single_ones_besides_are_refused_and_aura_is_not_asked() 
 async fn a_registered_stack_stays_with_its_aura_and_the_other_hears_nothing() -> Result<()> {
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[]).await?;
-    let sim = aura::start().await?;
+    let sim = AuraSim::start(Options::default()).await?;
     let other = Aura::connect(&sim.url()).await?;
     let calls = other.calls().await?.len();
     let secrets = stack.account().secretsmanager();
@@ -211,9 +212,9 @@ async fn a_registered_stack_stays_with_its_aura_and_the_other_hears_nothing() ->
 async fn the_reconciler_of_a_registered_stack_asks_no_other_aura() -> Result<()> {
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[]).await?;
-    let sim = aura::start().await?;
+    let sim = AuraSim::start(Options::default()).await?;
     let other = Aura::connect(&sim.url()).await?;
-    let pointed_at_other = bent(
+    let pointed_at_other = patched(
         trial.local.template(),
         "AURA_BASE_URL: !Ref AuraBaseUrl",
         &format!("AURA_BASE_URL: {}", sim.url()),
@@ -440,13 +441,13 @@ fn assert_taken_back(registrations: &[Value]) {
 async fn where_function_and_registrar_read_different_secrets_aura_is_not_asked() -> Result<()> {
     let other = "WEBHOOK_SECRET_ARN: !Ref AuraCredentialsSecretArn";
     let trial = Trial::begin().await?;
-    let template = bent(trial.local.template(), SECRET_OF_INGEST, other)?;
+    let template = patched(trial.local.template(), SECRET_OF_INGEST, other)?;
     // Ingest's is the first statement like it.
     let (may_read, may_read_other) = (
         "Resource: !GetAtt WebhookSecret.Id",
         "Resource: !Ref AuraCredentialsSecretArn",
     );
-    let template = bent(&template, may_read, may_read_other)?;
+    let template = patched(&template, may_read, may_read_other)?;
     let changes = [("HandBackUrl", BEFORE)];
     let failure = rolled_back(trial.deploy_from(&template, &changes).await)?;
     assert_eq!(failure.status, "ROLLBACK_COMPLETE");
@@ -460,6 +461,7 @@ async fn where_ingest_may_not_send_aura_is_not_asked() -> Result<()> {
     let trial = Trial::begin_at(Local::with_iam().await?).await?;
     let template = trial.local.template();
     let template = template.without_permission("IngestRole", "StoreDeliveries")?;
+    let template = impatient(&template, 5)?;
     let changes = [("HandBackUrl", BEFORE)];
     rolled_back(trial.deploy_from(&template, &changes).await)?;
     let reason = trial.reason().await?;
@@ -500,7 +502,7 @@ async fn a_stack_that_goes_without_a_place_to_hand_back_says_what_to_ask_aura_fo
     // Its log is to outlive it.
     let group = "  RegistrarLogGroup:\n    Type: AWS::Logs::LogGroup\n";
     let kept = format!("{group}    DeletionPolicy: Retain\n");
-    let template = bent(trial.local.template(), group, &kept)?;
+    let template = patched(trial.local.template(), group, &kept)?;
     let stack = trial.deploy_from(&template, &[]).await?;
     stack.clone().delete(Progress::to_stderr()).await?;
     assert_eq!(trial.register_calls().await?, 1);

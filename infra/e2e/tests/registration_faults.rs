@@ -4,15 +4,15 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use aura_sim::CLIENT_ID;
+use aura_sim::client::{Fault, FaultyAnswer, REGISTER, Reply, TOKEN};
 use serde_json::json;
-use stack::aura::CLIENT_ID;
-use stack::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply, TOKEN};
 use stack::function_logs;
 use stack::processes;
 use stack::progress::Progress;
 use stack::stack::{DeployError, Stack};
 
-use crate::registration::trial::{Line, Trial, bent, rolled_back};
+use crate::registration::trial::{Line, Trial, patched, rolled_back};
 
 /// How the template's line begins that says how long CloudFormation waits for an answer.
 const SERVICE_TIMEOUT: &str = "      ServiceTimeout: ";
@@ -183,7 +183,7 @@ async fn a_registrar_that_is_killed_is_a_failure_soon_and_the_next_try_works() -
     let line = text.lines().find(|line| line.starts_with(SERVICE_TIMEOUT));
     let line = line.context("no service timeout")?;
     let shorter = format!("{SERVICE_TIMEOUT}3");
-    let template = bent(trial.local.template(), line, &shorter)?;
+    let template = patched(trial.local.template(), line, &shorter)?;
     let stack = trial.deploy_from(&template, &[]).await?;
     trial.order(Fault::once(TOKEN, FaultyAnswer::Hang)).await?;
     let changes = [("WebhookEvents", "NEW_CALLOUT")];

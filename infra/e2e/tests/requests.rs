@@ -1,10 +1,10 @@
 //! CloudFormation's requests, as it may send them and MiniStack doesn't: twice, or after a failure.
 
 use anyhow::Result;
-use registrar::answer::{NOT_REGISTERED, PHYSICAL_RESOURCE_ID};
+use aura_sim::client::{Aura, Fault, FaultyAnswer, REGISTER, Reply};
+use aura_sim::{AuraSim, Options};
+use registrar::custom_resource::{NOT_REGISTERED, PHYSICAL_RESOURCE_ID};
 use serde_json::{Value, json};
-use stack::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply};
-use stack::aura::{self, Aura};
 use stack::proxy::{self, FaultProxy, Plan};
 
 use crate::registrar_here::Requests;
@@ -89,7 +89,7 @@ async fn a_delete_after_a_create_that_aura_refused_touches_nothing() -> Result<(
 async fn what_was_not_deployed_is_refused_and_nobody_is_called() -> Result<()> {
     let trial = Trial::begin().await?;
     let requests = Requests::awaited_by(&trial.deploy(&[]).await?).await?;
-    let sim = aura::start().await?;
+    let sim = AuraSim::start(Options::default()).await?;
     let theirs = sim.url();
     let elsewhere = Aura::connect(&theirs).await?;
     let calls_there = elsewhere.calls().await?.len();

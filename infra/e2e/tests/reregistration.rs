@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use aura_sim::client::{Fault, FaultyAnswer, REGISTER};
+use aura_sim::{CLIENT_ID, CLIENT_SECRET};
 use local::rotate::rotate;
 use registrar::rotation::RotationStep;
 use serde_json::{Value, json};
 use shared::panic_api::{Credentials, PanicApi, Registration};
 use shared::reregister::ReregisterRequest;
-use stack::aura::faults::{Fault, FaultyAnswer, REGISTER};
-use stack::aura::{CLIENT_ID, CLIENT_SECRET};
 use stack::ledger;
 use stack::progress::Progress;
 use stack::proxy::FaultProxy;
@@ -25,7 +25,7 @@ use crate::rotation_steps::{put_pending, take};
 /// Where nobody listens.
 const ELSEWHERE: &str = "http://127.0.0.1:9/elsewhere";
 /// Into the wait of a rotation: what is asked for then is done when the rotation is.
-const LATER: Duration = Duration::from_secs(10);
+const LATER: Duration = Duration::from_secs(3);
 
 /// Registers another endpoint behind our back, as AURA's portal does.
 async fn register_elsewhere(trial: &Trial) -> Result<()> {

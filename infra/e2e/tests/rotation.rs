@@ -4,12 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::Local;
+use aura_sim::client::{Aura, Day};
+use e2e::{Local, REFRESH_INTERVAL, from_environment};
 use local::rotate::rotate;
 use prove::contract;
-use serde_json::Value;
-use shared::webhook::REFRESH_INTERVAL;
-use stack::aura::{Aura, Day};
 use stack::consumers::Consumers;
 use stack::progress::Progress;
 use stack::settled::all_published;
@@ -17,7 +15,7 @@ use stack::system::{Header, System, Webhook};
 use stack::tally::Tally;
 
 /// How many rotations there are, and how many deliveries a second meanwhile:
-/// `ROTATIONS=10 RATE=50 cargo test -p e2e -- rotations`. A rotation takes 35 s.
+/// `ROTATIONS=10 RATE=50 cargo test -p e2e -- rotations`. A rotation takes 7 s.
 const ROTATIONS: &str = "ROTATIONS";
 const DEFAULT_ROTATIONS: usize = 3;
 /// See [`ROTATIONS`].
@@ -26,6 +24,10 @@ const DEFAULT_RATE: u32 = 10;
 
 /// Seconds of one day; the next one follows at once.
 const DAY: u32 = 5;
+
+/// What ingest answers to an unknown value while it reads the secret again for too long, as on a busy
+/// machine.
+const UNDECIDED: u16 = 503;
 
 /// AURA sends with whatever it was told last, from the instant on at which it answers.
 #[tokio::test]
@@ -93,7 +95,8 @@ async fn forge_until(over: &AtomicBool, system: &System) -> Result<()> {
     let webhook = system.webhook().await?;
     let http = shared::http_client::build()?;
     while !over.load(Ordering::Relaxed) {
-        assert_eq!(post_with(&webhook, "Bearer forged", &http).await?, 401);
+        let status = post_with(&webhook, "Bearer forged", &http).await?;
+        assert!([401, UNDECIDED].contains(&status), "{status}");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     Ok(())
@@ -115,13 +118,10 @@ async fn post_with(webhook: &Webhook, value: &str, http: &reqwest::Client) -> Re
 /// The values of the header that AURA was told, the oldest first; what it was told twice in a row
 /// is there once.
 async fn history(aura: &Aura) -> Result<Vec<String>> {
-    let registration = aura.registration().await?;
-    let history = registration.get("history").and_then(Value::as_array);
-    let value = |registration: &Value| {
-        let value = registration.pointer("/headers/authorization")?.as_str()?;
-        Some(value.to_owned())
-    };
-    let values = history.context("no history")?.iter().map(value);
+    let history = aura.registration().await?.history;
+    let values = history
+        .into_iter()
+        .map(|mut its| its.headers.remove("authorization"));
     let values = values.collect::<Option<Vec<_>>>();
     let mut values = values.context("a registration without the header")?;
     values.dedup();
@@ -137,7 +137,7 @@ async fn assert_all_values_were_used(aura: &Aura, values: &[Header]) -> Result<(
 /// What is neither current nor previous is refused as soon as ingest has read the secret again,
 /// which an unknown value makes it do.
 async fn only_the_last_two_are_valid(system: &System, values: &[Header]) -> Result<()> {
-    tokio::time::sleep(REFRESH_INTERVAL.unsigned_abs()).await;
+    tokio::time::sleep(REFRESH_INTERVAL).await;
     let webhook = system.webhook().await?;
     let http = shared::http_client::build()?;
     let old = values.len().saturating_sub(2);
@@ -146,17 +146,11 @@ async fn only_the_last_two_are_valid(system: &System, values: &[Header]) -> Resu
     let valid = valid.map(|header| (&*header.value, 202));
     let forged = [("Bearer forged", 401)];
     for (value, expected) in forged.into_iter().chain(old).chain(valid) {
-        assert_eq!(post_with(&webhook, value, &http).await?, expected);
+        let mut status = post_with(&webhook, value, &http).await?;
+        while status == UNDECIDED {
+            status = post_with(&webhook, value, &http).await?;
+        }
+        assert_eq!(status, expected);
     }
     Ok(())
-}
-
-fn from_environment<T: std::str::FromStr>(name: &str, default: T) -> Result<T> {
-    match std::env::var(name) {
-        Ok(text) => {
-            let value = text.parse().ok();
-            value.with_context(|| format!("{name}={text} can't be used"))
-        }
-        Err(_) => Ok(default),
-    }
 }

@@ -1,15 +1,16 @@
 //! The four steps of a rotation, one by one: what each does, and that it does it once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use aura_sim::client::{Fault, FaultyAnswer, REGISTER, Reply, TOKEN};
 use aws_sdk_secretsmanager::types::RotationRulesType;
 use registrar::journal::Journal;
-use registrar::registrar::Registrar;
-use registrar::rotation::{Request, RotationError, RotationStep};
+use registrar::registration::Registrar;
+use registrar::rotation::{RotationError, RotationHandler, RotationRequest, RotationStep};
 use serde_json::Value;
 use shared::secrets::VersionStage;
-use stack::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply, TOKEN};
 use stack::proxy::FaultProxy;
 use stack::stack::Stack;
 use stack::system::Webhook;
@@ -24,12 +25,15 @@ pub async fn take(
     step: RotationStep,
     token: &str,
 ) -> Result<(), RotationError> {
-    let request = Request {
+    let request = RotationRequest {
         step,
         secret_id: registrar.config.webhook_secret_arn.clone(),
         client_request_token: token.to_owned(),
     };
-    registrar.rotate(&request, &Journal::default()).await
+    let journal = &Journal::default();
+    RotationHandler { registrar, journal }
+        .handle(&request)
+        .await
 }
 
 /// The secret's value at a stage, and its version.
@@ -124,7 +128,11 @@ async fn each_step_can_be_taken_twice_and_none_while_the_stack_is_changed() -> R
 async fn a_step_that_was_begun_before_a_deployment_registers_nothing_after_it() -> Result<()> {
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[]).await?;
-    let registrar = registrar(&stack)?;
+    let mut registrar = registrar(&stack)?;
+    // The deployment has to be over before the step goes on.
+    let usual = shared::webhook::REFRESH_INTERVAL;
+    let config = Arc::get_mut(&mut registrar).map(|registrar| &mut registrar.config);
+    config.context("it is shared")?.refresh_interval = usual;
     let token = put_pending(&stack, "another-value").await?;
     let set = take(&registrar, RotationStep::SetSecret, &token);
     let changes = [("WebhookEvents", "NEW_CALLOUT")];
@@ -173,17 +181,19 @@ async fn what_is_no_rotation_of_this_secret_is_refused() -> Result<()> {
             "{refused:?}"
         );
         let (_, current) = version(&stack, VersionStage::Current).await?;
-        let request = Request {
+        let request = RotationRequest {
             step,
             secret_id: registrar.config.aura_credentials_secret_arn.clone(),
             client_request_token: current.clone(),
         };
-        let refused = registrar.rotate(&request, &Journal::default()).await;
+        let (registrar, journal) = (&*registrar, &Journal::default());
+        let handler = RotationHandler { registrar, journal };
+        let refused = handler.handle(&request).await;
         assert!(
             matches!(refused, Err(RotationError::OtherSecret)),
             "{refused:?}"
         );
-        take(&registrar, step, &current).await?;
+        take(registrar, step, &current).await?;
     }
     assert_eq!(trial.registrations().await?.len(), 1);
     Ok(())

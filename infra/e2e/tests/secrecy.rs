@@ -2,13 +2,12 @@
 
 use std::collections::HashSet;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use aura_sim::client::{Aura, Controller, Fault, FaultyAnswer, REGISTER, Reply};
 use e2e::{Local, logs};
 use local::rotate::rotate;
 use prove::contract;
-use serde_json::{Value, json};
-use stack::aura::faults::{Fault, FaultyAnswer, REGISTER, Reply};
-use stack::aura::{self, Aura, Controller};
+use serde_json::json;
 use stack::consumers::Consumers;
 use stack::progress::Progress;
 use stack::reconciler;
@@ -158,17 +157,14 @@ async fn all_events(stack: &Stack) -> Result<Vec<String>> {
 /// The values that the webhook's secret had, AURA's credentials, the tokens, and how the URLs for
 /// CloudFormation's answers begin.
 async fn secrets(aura: &Aura) -> Result<HashSet<String>> {
-    let registration = aura.registration().await?;
-    let history = registration.get("history").and_then(Value::as_array);
-    let history = history.context("no history")?.iter();
-    let headers = history.filter_map(|its| its.get("headers")?.as_object());
-    let values = headers.flat_map(|headers| headers.values());
-    let values = values.filter_map(|value| value.as_str()?.split(' ').next_back());
+    let report = aura.registration().await?;
+    let values = report.history.iter().flat_map(|its| its.headers.values());
+    let values = values.filter_map(|value| value.split(' ').next_back());
     let tokens = aura.tokens().await?;
     assert!(tokens.len() > 1, "the registrar had no token");
     let others = [
-        aura::CLIENT_ID,
-        aura::CLIENT_SECRET,
+        aura_sim::CLIENT_ID,
+        aura_sim::CLIENT_SECRET,
         "_ministack/cfn-response",
     ];
     let texts = values.chain(others).map(ToOwned::to_owned);

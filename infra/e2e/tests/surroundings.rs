@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
+use aura_sim::{AuraSim, Options};
 use e2e::Local;
 use reqwest::StatusCode;
 use reqwest::header::{HOST, ORIGIN};
 use serde_json::{Value, json};
-use stack::aura;
 use stack::ministack::{LocalAws, LocalAwsOptions};
 use stack::package::{self, Profile};
 use stack::processes;
@@ -125,7 +125,7 @@ fn checkout(root: &Path) -> Result<()> {
     for file in [
         "Cargo.toml",
         "template.yaml",
-        "infra/stack/ministack.py",
+        "infra/stack/ministack/__main__.py",
         "infra/stack/requirements.txt",
     ] {
         let copy = root.join(file);
@@ -149,7 +149,7 @@ async fn a_program_works_in_the_checkout_that_it_is_run_in() -> Result<()> {
         down.env_remove("CARGO_MANIFEST_DIR");
         down
     };
-    let ran = down(&moved.join("infra/local")).output().await?;
+    let ran = down(&moved.join("infra/stack")).output().await?;
     ensure!(ran.status.success(), "{}", told(&ran));
     assert!(moved.join("target/local/lock").exists());
 
@@ -227,7 +227,7 @@ async fn assert_pages_are_kept_out(url: &str) -> Result<()> {
 async fn web_pages_reach_neither_the_local_aws_nor_aura() -> Result<()> {
     let local = Local::shared().await?;
     assert_pages_are_kept_out(&format!("{}/_ministack/health", local.endpoint())).await?;
-    let aura = aura::start().await?;
+    let aura = AuraSim::start(Options::default()).await?;
     assert_pages_are_kept_out(&format!("{}/_sim/calls", aura.url())).await?;
     assert_pages_are_kept_out(&format!("{}/panic-api/v2/oauth/token", aura.url())).await?;
     aura.shutdown().await;
@@ -273,7 +273,7 @@ async fn asked_by_bridge(url: &str, is_page: bool) -> Result<StatusCode> {
 #[tokio::test]
 async fn containers_come_by_the_bridge_that_was_named_alone() -> Result<()> {
     let bridge = Ipv4Addr::new(172, 17, 0, 1);
-    let aura = aura::start().await?;
+    let aura = AuraSim::start(Options::default()).await?;
     let calls = format!("{}/_sim/calls", aura.url());
     assert_eq!(asked_by_bridge(&calls, false).await?, StatusCode::FORBIDDEN);
     aura.also_on(bridge);

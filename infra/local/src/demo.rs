@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-use stack::aura::{Aura, Controller, Delivery};
+use aura_sim::client::{Aura, Controller, Delivery};
 use stack::consumers::{Consumers, Published, by_type};
-use stack::out::Out;
 use stack::package::Profile;
 use stack::progress::Progress;
+use stack::report::Out;
 use stack::running::{Options, Running, log_line};
 use stack::system::Leftovers;
 use stack::tally::Tally;
@@ -53,10 +53,11 @@ pub struct Report {
     pub zip_bytes: BTreeMap<&'static str, usize>,
 }
 
-impl Report {
+impl stack::report::Report for Report {
+    const FAILURE: &'static str = "not every event was published exactly once";
+
     /// True if every event that AURA sent was published exactly once, and nothing else happened.
-    #[must_use]
-    pub fn is_success(&self) -> bool {
+    fn is_success(&self) -> bool {
         let Tally {
             sent,
             accepted,
@@ -66,6 +67,28 @@ impl Report {
         self.tally.is_each_once()
             && self.leftovers.is_none()
             && [accepted, published].iter().all(|count| *count == sent)
+    }
+
+    /// The three counts, one line each, and the verdict.
+    fn summary(&self) -> Vec<String> {
+        let tally = &self.tally;
+        let verdict = if self.is_success() {
+            "Every event was"
+        } else {
+            "NOT every event was"
+        };
+        vec![
+            format!(
+                "AURA sent {} events; {} were accepted.",
+                tally.sent, tally.accepted
+            ),
+            format!(
+                "Consumers received {} of them; {} doubled, {} that AURA never sent.",
+                tally.published, tally.doubled, tally.strangers
+            ),
+            self.leftovers.to_string(),
+            format!("{verdict} published exactly once: {} lost.", tally.lost),
+        ]
     }
 }
 
@@ -93,7 +116,7 @@ pub async fn demo(
     let out = Out { json };
     let told = tell(&running, setup, out).await;
     running.stop(progress).await;
-    told.and_then(|report| conclude(&report, out))
+    told.and_then(|report| out.conclude(&report))
         .inspect_err(|_| progress.say(&log_line(&workspace.demo_log())))
 }
 
@@ -121,42 +144,6 @@ async fn tell(running: &Running, setup: Duration, out: Out) -> Result<Report> {
         setup_seconds: setup.as_secs_f64(),
         zip_bytes: running.zip_bytes().clone(),
     })
-}
-
-fn conclude(report: &Report, out: Out) -> Result<()> {
-    for line in summary(report) {
-        out.line(&line);
-    }
-    if out.json {
-        println!("{}", serde_json::to_string(report)?);
-    }
-    if !report.is_success() {
-        bail!("not every event was published exactly once");
-    }
-    Ok(())
-}
-
-/// The three counts, one line each, and the verdict.
-fn summary(report: &Report) -> Vec<String> {
-    let tally = &report.tally;
-    let verdict = if report.is_success() {
-        "Every event was"
-    } else {
-        "NOT every event was"
-    };
-    vec![
-        String::new(),
-        format!(
-            "AURA sent {} events; {} were accepted.",
-            tally.sent, tally.accepted
-        ),
-        format!(
-            "Consumers received {} of them; {} doubled, {} that AURA never sent.",
-            tally.published, tally.doubled, tally.strangers
-        ),
-        report.leftovers.to_string(),
-        format!("{verdict} published exactly once: {} lost.", tally.lost),
-    ]
 }
 
 /// The story as it is told.
@@ -303,6 +290,8 @@ fn row(delivery: &Delivery, published: &[Published]) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    use stack::report::Report as _;
 
     use super::*;
 

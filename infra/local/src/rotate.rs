@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::stack_file::StackFile;
 use stack::function_logs;
-use stack::out::Out;
 use stack::progress::Progress;
+use stack::report::Out;
 use stack::stack::{Stack, refusal, says};
 use stack::system::Webhook;
 use stack::workspace::Workspace;

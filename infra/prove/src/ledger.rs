@@ -5,7 +5,7 @@
 //! processor's DynamoDB expressions are written too; what a refusal means, when a lease ends, how
 //! long a worker may publish, what counts as settled, and when a record comes back are the
 //! processor's own functions (see [`design`]). The order of a worker's steps is written down anew,
-//! in [`model`], after `processor::wave` and `processor::batch`.
+//! in [`model`], after `processor::batch` and its waves.
 //!
 //! # What there is
 //!
@@ -58,8 +58,9 @@ pub mod report;
 pub mod state;
 pub mod story;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use stack::progress::{Progress, Stage};
+use stack::report::Out;
 
 use self::bounds::Scenario;
 use self::explore::{Explored, Tried};
@@ -77,15 +78,7 @@ pub fn prove(json: bool, progress: Progress) -> Result<()> {
     let scenarios = Scenario::ALL.iter();
     let scenarios = scenarios.map(|scenario| explored(progress, scenario));
     let report = Report::new(scenarios.collect(), tried(progress));
-    if json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print!("{report}");
-    }
-    if !report.proven {
-        bail!("a property doesn't hold, or a mutant isn't as expected");
-    }
-    Ok(())
+    Out { json }.conclude(&report)
 }
 
 fn explored(progress: Progress, scenario: &Scenario) -> Explored {

@@ -24,17 +24,17 @@ use std::path::Path;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 pub use self::killer::Strike;
 
 use crate::contract;
-use stack::aura::Aura;
+use aura_sim::client::Aura;
 use stack::consumers::Consumers;
-use stack::out::Out;
 use stack::package::Profile;
 use stack::progress::{Progress, Stage};
 use stack::reconciler::{Runs, Schedule};
+use stack::report::Out;
 use stack::running::{Ground, Options, log_line};
 use stack::settled::all_published;
 use stack::system::{Leftovers, System};
@@ -62,7 +62,7 @@ const MOST_QUIETS: u32 = 8;
 ///
 /// # Errors
 ///
-/// Something can't be brought up, or [`Report::is_success`] is false.
+/// Something can't be brought up, or the report is no success.
 pub async fn soak(
     workspace: &Workspace,
     order: &Order,
@@ -87,6 +87,7 @@ pub async fn soak(
         .inspect_err(|_| progress.say(&log_line(&workspace.soak_log())))
 }
 
+/// Writes the loss ledger, and prints what came of it all.
 fn conclude(report: &Report, ledger: &Path, out: Out) -> Result<()> {
     lines::write(&report.ledger, ledger)?;
     out.line("");
@@ -94,16 +95,7 @@ fn conclude(report: &Report, ledger: &Path, out: Out) -> Result<()> {
         "The loss ledger, line by line: {}",
         ledger.display()
     ));
-    for line in report.summary() {
-        out.line(&line);
-    }
-    if out.json {
-        println!("{}", serde_json::to_string(report)?);
-    }
-    if !report.is_success() {
-        bail!("the system did not keep its promises");
-    }
-    Ok(())
+    out.conclude(report)
 }
 
 /// Runs a soak against a system that was deployed with its parameters, and counts.

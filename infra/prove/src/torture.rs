@@ -18,16 +18,16 @@ pub mod violations;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tokio::task::JoinSet;
 
 use crate::contract;
-use stack::aura::{Aura, Day};
+use aura_sim::client::{Aura, Day};
 use stack::consumers::{Consumers, Published, Queue};
 use stack::ledger;
-use stack::out::Out;
 use stack::package::Profile;
 use stack::progress::{Progress, Stage};
+use stack::report::Out;
 use stack::running::{Ground, Options, log_line};
 use stack::settled::{PATIENCE, all_published};
 use stack::stack::Parameters;
@@ -57,7 +57,7 @@ const POLL: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 ///
-/// Something can't be brought up, or [`Report::is_success`] is false.
+/// Something can't be brought up, or the report is no success.
 pub async fn torture(
     workspace: &Workspace,
     campaign: &Campaign,
@@ -81,22 +81,8 @@ pub async fn torture(
     let report = run(running.system(), &rig, campaign, progress).await;
     running.stop(progress).await;
     report
-        .and_then(|report| conclude(&report, out))
+        .and_then(|report| out.conclude(&report))
         .inspect_err(|_| progress.say(&log_line(&workspace.torture_log())))
-}
-
-fn conclude(report: &Report, out: Out) -> Result<()> {
-    out.line("");
-    for line in report.summary() {
-        out.line(&line);
-    }
-    if out.json {
-        println!("{}", serde_json::to_string(report)?);
-    }
-    if !report.is_success() {
-        bail!("the system did not keep its promises");
-    }
-    Ok(())
 }
 
 /// Runs a campaign against a system that the rig is built into, and counts.

@@ -1,6 +1,6 @@
 //! The part of `cargo prove ledger` that takes a moment.
 
-use processor::retry::MOST_RECEIVES;
+use processor::timing::MOST_RECEIVES;
 use prove::ledger::bounds::{QUEUE_RETENTION, Scenario};
 use prove::ledger::design::RETENTION;
 use prove::ledger::explore::{Explored, explore, try_mutant};

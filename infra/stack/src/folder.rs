@@ -1,20 +1,21 @@
 //! Folders for one run, removed when it ends.
 //!
-//! A run that is killed can't remove its folder, so the next one does. To know a dead run's
-//! folder from a live one's, each holds a file that is locked for as long as its run lives: the
-//! operating system gives the lock back however the run ends.
+//! A run that is killed can't remove its folder, so the next one does. To know a dead run's folder
+//! from a live one's, each is locked for as long as its run lives: the operating system gives the
+//! lock back however the run ends.
 
-use std::fs::{self, File, TryLockError};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
 use crate::workspace::Workspace;
 
 const PREFIX: &str = "run-";
-const LOCK: &str = "lock";
+/// How many folders may be taken for dead between their making and their locking.
+const TRIES: usize = 10;
 
 /// A folder that lives as long as this value.
 #[derive(Debug)]
@@ -32,18 +33,23 @@ impl RunFolder {
     pub fn create(workspace: &Workspace) -> Result<Self> {
         let state = workspace.state();
         fs::create_dir_all(&state).with_context(|| format!("cannot create {}", state.display()))?;
-        let _gate = gate(&state)?;
         remove_dead(&state)?;
-        let folder = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .tempdir_in(&state)
-            .with_context(|| format!("cannot create a folder in {}", state.display()))?;
-        let lock = File::create(folder.path().join(LOCK)).context("cannot create a lock file")?;
-        lock.lock().context("cannot lock the run's folder")?;
-        Ok(Self {
-            folder,
-            _lock: lock,
-        })
+        for _ in 0..TRIES {
+            let folder = tempfile::Builder::new()
+                .prefix(PREFIX)
+                .tempdir_in(&state)
+                .with_context(|| format!("cannot create a folder in {}", state.display()))?;
+            // Another run may have removed it before it was locked.
+            if let Some(lock) = lock(folder.path())
+                && folder.path().exists()
+            {
+                return Ok(Self {
+                    folder,
+                    _lock: lock,
+                });
+            }
+        }
+        bail!("cannot lock a folder in {}", state.display())
     }
 
     /// Where it is.
@@ -60,69 +66,45 @@ impl RunFolder {
 /// One can't be removed.
 pub fn sweep(workspace: &Workspace) -> Result<usize> {
     let state = workspace.state();
-    if !state.is_dir() {
-        return Ok(0);
+    if state.is_dir() {
+        remove_dead(&state)
+    } else {
+        Ok(0)
     }
-    let _gate = gate(&state)?;
-    remove_dead(&state)
-}
-
-/// Held while folders come and go, so that nobody takes a folder for dead between its making
-/// and its locking.
-fn gate(state: &Path) -> Result<File> {
-    let gate = File::create(state.join("folders.lock")).context("cannot create a lock file")?;
-    gate.lock().context("cannot lock target/local")?;
-    Ok(gate)
 }
 
 fn remove_dead(state: &Path) -> Result<usize> {
     let mut removed = 0;
-    for folder in run_folders(state)? {
-        if is_dead(&folder)? {
-            match fs::remove_dir_all(&folder) {
-                Ok(()) => removed += 1,
-                // Its MiniStack is just about to end and removes it too.
-                Err(error) if is_being_removed(&error) => {}
-                Err(error) => {
-                    let folder = folder.display();
-                    return Err(error).with_context(|| format!("cannot remove {folder}"));
-                }
+    for entry in fs::read_dir(state).context("cannot list target/local")? {
+        let entry = entry.context("cannot list target/local")?;
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        let folder = entry.path();
+        let Some(_lock) = lock(&folder) else {
+            continue;
+        };
+        match fs::remove_dir_all(&folder) {
+            Ok(()) => removed += 1,
+            // Its MiniStack is just about to end and removes it too.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty
+                ) => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot remove {}", folder.display()));
             }
         }
     }
     Ok(removed)
 }
 
-fn is_being_removed(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
-    )
-}
-
-fn run_folders(state: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(state).context("cannot list target/local")?;
-    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
-    let paths: Vec<PathBuf> = paths
-        .collect::<io::Result<_>>()
-        .context("cannot list target/local")?;
-    let is_run = |path: &PathBuf| {
-        path.file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
-    };
-    Ok(paths.into_iter().filter(is_run).collect())
-}
-
-fn is_dead(folder: &Path) -> Result<bool> {
-    match File::open(folder.join(LOCK)) {
-        Ok(lock) => match lock.try_lock() {
-            Ok(()) => Ok(true),
-            Err(TryLockError::WouldBlock) => Ok(false),
-            Err(TryLockError::Error(error)) => Err(error).context("cannot look at a run's lock"),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error).context("cannot look at a run's lock"),
-    }
+/// A folder's lock, if no live run has it and the folder is there.
+fn lock(folder: &Path) -> Option<File> {
+    let lock = File::open(folder).ok()?;
+    lock.try_lock().ok()?;
+    Some(lock)
 }
 
 #[cfg(test)]
@@ -138,10 +120,9 @@ mod tests {
             path
         };
         let alive = folder("run-alive");
-        let lock = File::create(alive.join(LOCK)).unwrap();
-        lock.lock().unwrap();
+        let _lock = lock(&alive).unwrap();
         let dead = folder("run-dead");
-        File::create(dead.join(LOCK)).unwrap();
+        drop(lock(&dead).unwrap());
         let unlocked = folder("run-unlocked");
         let other = folder("venv");
 

@@ -17,7 +17,7 @@
 //! | [`reconciler`] | runs the reconciler, once or by a schedule of seconds |
 //! | [`settled`], [`tally`] | when to count, and the count against what AURA sent |
 //! | [`proxy`], [`processes`] | hurts it: AWS's faults, and SIGKILL for functions |
-//! | [`progress`], [`out`] | what a command tells people while it works, and at its end |
+//! | [`progress`], [`report`] | what a command tells people while it works, and at its end |
 //!
 //! Nothing is left behind, however it ends. Children run in process groups that end when their
 //! owner is dropped ([`process`]); a signal drops what runs ([`signals`]); MiniStack ends by
@@ -25,7 +25,6 @@
 //! one does ([`folder`]).
 
 pub mod account;
-pub mod aura;
 pub mod boto;
 pub mod bundle;
 pub mod consumers;
@@ -34,7 +33,6 @@ pub mod function_logs;
 pub mod ledger;
 mod log;
 pub mod ministack;
-pub mod out;
 pub mod package;
 pub mod process;
 pub mod processes;
@@ -42,6 +40,7 @@ pub mod progress;
 pub mod proxy;
 pub mod python;
 pub mod reconciler;
+pub mod report;
 pub mod running;
 pub mod settled;
 pub mod signals;

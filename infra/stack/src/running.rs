@@ -58,6 +58,7 @@ impl Ground {
             log: Some(options.log),
             auth: false,
             also_on: options.also_on,
+            variables: Vec::new(),
         };
         let aws = LocalAws::start(workspace, &venv, aws_options, progress).await?;
         Ok(Self {

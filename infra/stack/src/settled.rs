@@ -10,9 +10,6 @@ use crate::stack::Stack;
 /// Longer than anything takes that works: what has failed often comes back after two minutes.
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
-/// From the bus to a consumer it takes milliseconds.
-const QUIET: Duration = Duration::from_secs(2);
-
 /// Waits until the processor is done with all that was queued so far: what isn't published then
 /// never will be.
 ///
@@ -40,12 +37,13 @@ pub async fn drained(stack: &Stack) -> Result<()> {
     }
 }
 
-/// Everything that consumers get of what was queued so far, doubles included.
+/// Everything that consumers get of what was queued so far, doubles included: the local bus has put
+/// an event on their queues when the processor hears that it took it.
 ///
 /// # Errors
 ///
 /// As for [`drained`], or a consumer's queue can't be read.
 pub async fn all_published(stack: &Stack, consumers: &mut Consumers) -> Result<Vec<Published>> {
     drained(stack).await?;
-    consumers.until_quiet(QUIET).await
+    consumers.all().await
 }

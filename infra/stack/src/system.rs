@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use aura_sim::AuraSim;
+use aura_sim::{AuraSim, Options};
 use reqwest::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,11 +13,11 @@ use shared::ledger::SHARDS;
 use shared::ledger::spill::Spill;
 
 use crate::account::Account;
-use crate::aura::{self, Aura};
 use crate::bundle::Bundle;
 use crate::consumers::Queue;
 use crate::progress::Progress;
 use crate::stack::{DeployError, Parameters, Stack};
+use aura_sim::client::Aura;
 
 /// The name of the stack.
 pub const STACK_NAME: &str = "aura-webhooks";
@@ -45,7 +45,7 @@ impl Site {
     ///
     /// The stand-in can't listen, or Secrets Manager doesn't take the credentials.
     pub async fn prepare(account: &Account) -> Result<Self> {
-        let aura = aura::start().await?;
+        let aura = AuraSim::start(Options::default()).await?;
         let parameters = parameters(account, &aura).await?;
         Ok(Self {
             aura,
@@ -136,7 +136,8 @@ impl System {
 ///
 /// Secrets Manager doesn't take AURA's credentials.
 async fn parameters(account: &Account, aura: &AuraSim) -> Result<Parameters> {
-    let credentials = json!({"clientId": aura::CLIENT_ID, "clientSecret": aura::CLIENT_SECRET});
+    let credentials =
+        json!({"clientId": aura_sim::CLIENT_ID, "clientSecret": aura_sim::CLIENT_SECRET});
     let secret = account
         .secretsmanager()
         .create_secret()

@@ -8,8 +8,8 @@ use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 
-use crate::aura::Delivery;
 use crate::consumers::Published;
+use aura_sim::client::Delivery;
 
 /// Each delivery is in exactly one of `published`, `duplicates`, `quarantined` and `lost`, which
 /// add up to `sent`.
@@ -155,7 +155,7 @@ mod tests {
 
     fn delivery(n: u64, status: &str, duplicate_of: Option<u64>) -> Delivery {
         serde_json::from_value(json!({
-            "n": n, "message": "NEW_CALLOUT", "entity": {"kind": "callout", "id": "1"},
+            "n": n, "message": "NEW_CALLOUT", "entity": {"kind": "callout", "id": 1}, "body": "{}",
             "sentAt": "2026-01-01T00:00:00Z", "answeredAt": "2026-01-01T00:00:00Z",
             "status": 202, "error": null, "duplicateOf": duplicate_of,
             "answer": json!({"deliveryId": format!("d{n}"), "status": status}).to_string(),

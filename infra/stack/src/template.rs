@@ -43,7 +43,7 @@ impl Template {
         Ok(Self { text })
     }
 
-    /// A template from its text, for whoever bends it.
+    /// A template from its text, for whoever patches it.
     #[must_use]
     pub fn from_text(text: String) -> Self {
         Self { text }

@@ -72,7 +72,7 @@ impl Workspace {
     /// The program that runs MiniStack.
     #[must_use]
     pub fn launcher(&self) -> PathBuf {
-        self.root.join("infra/stack/ministack.py")
+        self.root.join("infra/stack/ministack/__main__.py")
     }
 
     /// The program that calls the local AWS with botocore.

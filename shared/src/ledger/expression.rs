@@ -4,18 +4,18 @@ use super::{Condition, Effect, ItemAttribute, Operand, Rule, Transition, Value};
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 
-/// A rule in DynamoDB's language. Each is written once, and not for each event.
+/// A rule in DynamoDB's language. Each rule is written once, and not for each event.
 #[derive(Debug)]
 pub(super) struct Expressions {
     condition: String,
     changes: String,
-    /// The placeholders that stand in them, and what of. DynamoDB refuses one that doesn't.
+    /// The placeholders that stand in both, and what each stands for. DynamoDB refuses unused ones.
     names: Vec<(String, ItemAttribute)>,
     values: Vec<(String, Operand)>,
     increments: bool,
 }
 
-/// What an attribute is incremented by.
+/// The placeholder of what an attribute is incremented by.
 const ONE: &str = ":one";
 
 impl Expressions {
@@ -48,8 +48,8 @@ impl Expressions {
         }
     }
 
-    /// The same update as `transition` says, which follows this rule: with its condition, its changes,
-    /// and the names and values that stand in them. It removes the occurrence `forgotten` as well.
+    /// Adds to `update` the condition and the changes of this rule, with the names and values of
+    /// `transition`. The update removes the occurrence `forgotten` as well.
     pub(super) fn with_transition(
         &self,
         mut update: UpdateItemFluentBuilder,

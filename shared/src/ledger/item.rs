@@ -1,4 +1,4 @@
-//! An item of the ledger, as attributes with DynamoDB's meaning.
+//! An item of the ledger as attributes, with the meaning that DynamoDB gives them.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Claim;
 use crate::envelope::Origin;
 
-/// What the ledger knows of one occurrence of an event: its attributes but for the key.
+/// The attributes, without the key, of one occurrence of an event.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Item(pub BTreeMap<ItemAttribute, Value>);
 
@@ -18,7 +18,7 @@ pub struct Item(pub BTreeMap<ItemAttribute, Value>);
 pub enum ItemAttribute {
     /// `CLAIMED` or `PUBLISHED`.
     State,
-    /// Who claimed it last: a UUID.
+    /// The last claimant: a UUID.
     Owner,
     /// How often it was claimed.
     Attempt,
@@ -30,9 +30,9 @@ pub enum ItemAttribute {
     DeliveryId,
     /// When that delivery arrived, in milliseconds since 1970. Items of older versions have none.
     ReceivedAt,
-    /// The occurrence's number. Items of older versions have none and are about the first one.
+    /// The occurrence's number. Items of older versions have none; they hold the first occurrence.
     Occurrence,
-    /// Who said so: `webhook`, `reconciler` or `canary`. Items of older versions have none.
+    /// Who reported it: `webhook`, `reconciler` or `canary`. Items of older versions have none.
     Origin,
     /// When DynamoDB's TTL may remove the item with all occurrences, in seconds since 1970.
     ExpiresAt,
@@ -51,14 +51,14 @@ pub enum Value {
     Number(i64),
 }
 
-/// Where an event stands.
+/// The state of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Somebody has the right to publish it.
+    /// A worker has the right to publish it.
     Claimed {
-        /// Whose right it is.
+        /// The worker's claim.
         claim: Claim,
-        /// From then on anybody may claim it.
+        /// When the lease ends: from then on anybody may claim it.
         lease_until: Timestamp,
     },
     /// It is on the bus.
@@ -82,7 +82,7 @@ pub struct Malformed(
 );
 
 impl ItemAttribute {
-    /// Each of them.
+    /// Every attribute.
     pub const ALL: [Self; 12] = [
         Self::State,
         Self::Owner,
@@ -98,7 +98,7 @@ impl ItemAttribute {
         Self::PublishedAt,
     ];
 
-    /// As it is called in the table.
+    /// Its name in the table.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -121,8 +121,8 @@ impl ItemAttribute {
         Malformed(self.name())
     }
 
-    /// As it is called in the table for an occurrence. From the second on its number is part of
-    /// the name, but for what all of them share.
+    /// Its name in the table for an occurrence. From the second on, the occurrence's number is part of
+    /// the name, unless all occurrences share the attribute.
     #[must_use]
     pub fn name_in(self, occurrence: u32) -> Cow<'static, str> {
         match self {
@@ -132,7 +132,7 @@ impl ItemAttribute {
         }
     }
 
-    /// The attribute of that name in the table, and the occurrence that it is about.
+    /// Reads a name in the table: the attribute, and the occurrence that it belongs to.
     #[must_use]
     pub fn read(name: &str) -> Option<(Self, u32)> {
         let known = |name| Self::ALL.into_iter().find(|known| known.name() == name);
@@ -145,11 +145,7 @@ impl ItemAttribute {
 }
 
 impl Item {
-    /// Where the event stands.
-    ///
-    /// # Errors
-    ///
-    /// The item isn't as this version writes it.
+    /// The state of the event.
     pub fn state(&self) -> Result<State, Malformed> {
         match self.text(ItemAttribute::State)? {
             CLAIMED => Ok(State::Claimed {
@@ -162,10 +158,6 @@ impl Item {
     }
 
     /// The claim that was granted last.
-    ///
-    /// # Errors
-    ///
-    /// The item isn't as this version writes it.
     pub fn claim(&self) -> Result<Claim, Malformed> {
         let owner: Result<Uuid, _> = self.text(ItemAttribute::Owner)?.parse();
         let attempt = self.number(ItemAttribute::Attempt)?.try_into();
@@ -176,7 +168,7 @@ impl Item {
         })
     }
 
-    /// Which occurrence it is about.
+    /// The number of the occurrence.
     fn occurrence(&self) -> Result<u32, Malformed> {
         match self.0.get(&ItemAttribute::Occurrence) {
             None => Ok(1),
@@ -188,34 +180,22 @@ impl Item {
     }
 
     /// Digest of the payload that was claimed last.
-    ///
-    /// # Errors
-    ///
-    /// The item isn't as this version writes it.
     pub fn digest(&self) -> Result<&str, Malformed> {
         self.text(ItemAttribute::Digest)
     }
 
-    /// Whether it was claimed last for something of this origin.
+    /// Whether it was claimed last for an event of this origin.
     #[must_use]
     pub fn is_of(&self, origin: Origin) -> bool {
         self.text(ItemAttribute::Origin) == Ok(origin.name())
     }
 
     /// When it was marked published.
-    ///
-    /// # Errors
-    ///
-    /// It isn't published, or isn't as this version writes it.
     pub fn published_at(&self) -> Result<Timestamp, Malformed> {
         self.time(ItemAttribute::PublishedAt)
     }
 
     /// Whether DynamoDB's TTL may have removed it.
-    ///
-    /// # Errors
-    ///
-    /// The item isn't as this version writes it.
     pub fn has_expired(&self, now: Timestamp) -> Result<bool, Malformed> {
         Ok(self.number(ItemAttribute::ExpiresAt)? <= now.as_second())
     }

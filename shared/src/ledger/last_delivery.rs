@@ -1,19 +1,18 @@
-//! When AURA's last delivery arrived: by that the reconciler tells a quiet line from a dead one.
+//! When AURA's last delivery arrived. By that the reconciler tells a quiet webhook from a dead one.
 //!
-//! One item, partition and sort key `line`, whose `deliveredAt` is in milliseconds since 1970. What
-//! the reconciler or the registrar puts on the queue is no delivery of AURA's.
+//! It is one item, with `line` as partition and sort key. Its `deliveredAt` is in milliseconds since
+//! 1970. What the reconciler or the registrar puts on the queue is no delivery of AURA's.
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
-use super::table::key_of;
+use super::table::{is_done, key_of};
 use crate::aws::CallError;
 
-/// Its partition and its sort key.
+/// The item's partition and sort key.
 const KEY: &str = "line";
-/// Its attribute.
+/// The item's attribute.
 const DELIVERED_AT: &str = "deliveredAt";
 
 /// When AURA's last delivery arrived, in the ledger table.
@@ -30,11 +29,7 @@ impl LastDelivery {
         Self { client, table }
     }
 
-    /// Notes that a delivery of AURA's arrived. A later one that was noted before stays.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB has not confirmed it.
+    /// Notes that a delivery of AURA's arrived. If a later one is noted already, that one stays.
     pub async fn delivered(&self, at: Timestamp) -> Result<(), CallError> {
         let answer = self
             .client
@@ -46,20 +41,11 @@ impl LastDelivery {
             .expression_attribute_values(":at", AttributeValue::N(at.as_millisecond().to_string()))
             .send()
             .await;
-        match answer {
-            Ok(_) => Ok(()),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(()),
-                _ => Err(CallError::of(KEY, "UpdateItem")(error)),
-            },
-        }
+        is_done(answer, KEY)?;
+        Ok(())
     }
 
-    /// When AURA's last delivery arrived; `None` if none ever did.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB doesn't answer.
+    /// Reads when AURA's last delivery arrived. `None` if none ever did.
     pub async fn last(&self) -> Result<Option<Timestamp>, CallError> {
         let answer = self
             .client

@@ -1,4 +1,4 @@
-//! What the ledger remembers beside the events and forgets with them: which callouts are drills, and
+//! Notes that the ledger keeps beside the events, and forgets with them: which callouts are drills, and
 //! which omitted payloads are in the quarantine.
 //!
 //! | attribute | holds |
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::table::{Attributes, key_of, shard_of};
 use crate::aws::CallError;
 
-/// One thing that may be noted, whether it is or not.
+/// One thing that the ledger may hold a note of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Note(String);
 
@@ -39,12 +39,12 @@ impl Note {
     }
 }
 
-/// What is known of some notes.
+/// Which of the notes that were looked up are there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NoteLookup(HashMap<Note, bool>);
 
 impl NoteLookup {
-    /// Whether it is noted; `None` if that isn't known.
+    /// Whether the note is there. `None` if DynamoDB left it unread.
     #[must_use]
     pub fn is_noted(&self, note: &Note) -> Option<bool> {
         self.0.get(note).copied()
@@ -77,11 +77,7 @@ impl Notes {
         Self { client, table }
     }
 
-    /// Writes a note, or has it live on until `expires_at` if it is there.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB has not confirmed it.
+    /// Writes a note, or extends it until `expires_at` if it is there.
     pub async fn write(&self, note: &Note, expires_at: Timestamp) -> Result<(), CallError> {
         let expires_at = AttributeValue::N(expires_at.as_second().to_string());
         self.client
@@ -96,12 +92,8 @@ impl Notes {
         Ok(())
     }
 
-    /// Looks up at most a hundred notes, all different, by one consistent read. Of what DynamoDB leaves
-    /// unread nothing is known afterwards.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB doesn't answer.
+    /// Looks up at most a hundred notes, all different, by one consistent read. DynamoDB may leave some
+    /// unread.
     pub async fn look_up(&self, notes: &[Note]) -> Result<NoteLookup, CallError> {
         let keys = KeysAndAttributes::builder()
             .set_keys(Some(notes.iter().map(Note::key).collect()))
@@ -124,18 +116,14 @@ impl Notes {
         Ok(read(notes, &found, &unread))
     }
 
-    /// Looks up what nobody ever notes, to have a connection when a batch comes.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB doesn't answer.
+    /// Looks up a note that nobody writes, so that the first batch finds a connection.
     pub async fn connect(&self) -> Result<(), CallError> {
         self.look_up(&[Note("nothing".to_owned())]).await?;
         Ok(())
     }
 }
 
-/// What an answer says of the notes that were asked for.
+/// Reads an answer about the notes that were asked for.
 fn read(notes: &[Note], found: &[Attributes], unread: &[Attributes]) -> NoteLookup {
     let is_in = |items: &[Attributes], note: &Note| {
         let sort = |item: &Attributes| Some(item.get("sk")?.as_s().ok()? == &note.0);

@@ -8,19 +8,19 @@ use super::{
 };
 use crate::envelope::Origin;
 
-/// So many occurrences of one event are remembered: the first and the latest. `DynamoDB` takes
-/// 400 kB for an item, and an occurrence needs some 300 bytes. A copy of one that was forgotten is
-/// an occurrence of its own.
+/// How many occurrences of one event are remembered: the first and the latest. DynamoDB takes
+/// 400 kB for an item, and an occurrence needs some 300 bytes. A copy of a forgotten occurrence counts
+/// as a new one.
 pub const MOST_OCCURRENCES: usize = 200;
 
-/// All that the ledger knows of one event: an item for each occurrence, by its number, from 1.
+/// All that the ledger knows of one event: an item for each occurrence by its number, from 1.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Occurrences(pub BTreeMap<u32, Item>);
 
 /// What to do after the ledger refused a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AfterRefusal {
-    /// That is the answer.
+    /// Return this answer.
     Answer(Result<Claim, ClaimRefusal>),
     /// Claim this occurrence instead.
     Claim(u32),
@@ -47,10 +47,6 @@ impl Occurrences {
     }
 
     /// Claims in memory, as [`EventLedger`](super::EventLedger) does in the table.
-    ///
-    /// # Errors
-    ///
-    /// An item isn't as this version writes it.
     pub fn claim(
         &mut self,
         request: &ClaimRequest,
@@ -71,17 +67,13 @@ impl Occurrences {
         }
     }
 
-    /// What to do after these occurrences have refused the claim of the one of that number.
+    /// Decides what to do after these occurrences refused a claim of the one with the number `refused`.
     ///
-    /// An owner is fresh for each attempt. So it meets a claim of its own only when the answer to
-    /// its call was lost and the SDK has repeated the call: then the claim is its own.
+    /// An owner is fresh for each attempt. So it meets its own claim only if the answer to its call was
+    /// lost and the SDK repeated the call. Then the claim is granted.
     ///
-    /// What the reconciler says of an event is in its own words: that they differ from AURA's,
-    /// whoever came first, is no conflict.
-    ///
-    /// # Errors
-    ///
-    /// An item isn't as this version writes it.
+    /// The reconciler words an event in its own way. So a payload of the reconciler's that differs from
+    /// AURA's is no conflict, whichever came first.
     pub fn after_refusal(
         &self,
         refused: u32,
@@ -103,7 +95,7 @@ impl Occurrences {
         }
         Ok(match claimed {
             Some((_, claim, _)) if claim.owner == request.owner => AfterRefusal::Answer(Ok(claim)),
-            // The rule would have granted it.
+            // The rule would have granted this claim, so the lease is not as this version writes it.
             Some((number, _, lease_until)) if lease_until <= request.now && number == refused => {
                 return Err(ItemAttribute::LeaseUntil.malformed());
             }
@@ -117,8 +109,8 @@ impl Occurrences {
         })
     }
 
-    /// The occurrence that has to be forgotten so that `new` can be remembered, if any. Never the
-    /// first one: its attributes say that the event is known.
+    /// The occurrence to forget so that `new` can be remembered, if any. It is never the first one, whose
+    /// attributes say that the event is known.
     #[must_use]
     pub fn to_forget(&self, new: u32) -> Option<u32> {
         let is_full = self.0.len() >= MOST_OCCURRENCES && !self.0.contains_key(&new);
@@ -130,9 +122,9 @@ impl Occurrences {
     }
 }
 
-/// Whether the delivery belongs to the occurrence that `item` is about. An item of an older version
-/// doesn't say when its delivery arrived. It was no later than the publishing: what arrives a window
-/// later than that is no copy.
+/// Whether the delivery is a copy of the occurrence in `item`. An item of an older version doesn't say
+/// when its delivery arrived, but that was before it was published: what arrives more than a window after
+/// that is no copy.
 fn is_copy(item: &Item, request: &ClaimRequest) -> Result<bool, Malformed> {
     let [earliest, latest] = request.arrivals();
     match item.0.get(&ItemAttribute::ReceivedAt) {

@@ -1,9 +1,9 @@
-//! The callouts that are under way, as far as was told: what the reconciler compares with AURA's
+//! The callouts that are under way, as far as AURA has told: what the reconciler compares with AURA's
 //! list.
 //!
-//! That a callout was opened is noted before `NEW_CALLOUT` is published, and that it was closed before
-//! `CALLOUT_CLOSED` is. So neither is published without its note, and of a callout of which one was
-//! told and the other wasn't there is something to see. When both are published, the reconciler
+//! The processor notes that a callout was opened before it publishes `NEW_CALLOUT`, and that it was
+//! closed before it publishes `CALLOUT_CLOSED`. So neither event is published without its note, and a
+//! callout with only one of the two events still has an item. When both are published, the reconciler
 //! removes the item. Unlike an event's item it never expires: a callout may be open for months.
 //!
 //! | attribute | holds |
@@ -16,18 +16,17 @@
 //! | `run` | the number of the reconciler's run that wrote that: no earlier one can overwrite it |
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
 use super::Malformed;
-use super::table::{Attributes, key_of, shard_of};
+use super::table::{Attributes, is_done, key_of, shard_of};
 use crate::aws::CallError;
 
-/// What errors say that a call was about.
+/// The subject of a failed call, in its error.
 const ABOUT: &str = "open callouts";
 
-/// A callout of which something was told.
+/// A callout that AURA has opened, closed, or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenCallout {
     /// AURA's id.
@@ -55,20 +54,12 @@ impl OpenCallouts {
     }
 
     /// Notes that a callout was opened. What is known of it already stays.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB has not confirmed it.
     pub async fn opened(&self, id: &str, at: Timestamp) -> Result<(), CallError> {
         let note = "SET openedAt = if_not_exists(openedAt, :at)";
         self.note(id, note, at).await
     }
 
     /// Notes that a callout was closed. What is known of it already stays.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB has not confirmed it.
     pub async fn closed(&self, id: &str, at: Timestamp) -> Result<(), CallError> {
         let note = "SET closedAt = if_not_exists(closedAt, :at)";
         self.note(id, note, at).await
@@ -89,10 +80,6 @@ impl OpenCallouts {
     }
 
     /// Removes the item of a callout.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB has not confirmed it.
     pub async fn forget(&self, id: &str) -> Result<(), CallError> {
         self.client
             .delete_item()
@@ -104,12 +91,8 @@ impl OpenCallouts {
         Ok(())
     }
 
-    /// The open callouts of one shard (below [`SHARDS`](super::SHARDS)), by id. An item that can't be read hides
-    /// no other; its callout counts as not noted.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB doesn't answer.
+    /// Reads the open callouts of one shard (below [`SHARDS`](super::SHARDS)), by id. An item that can't
+    /// be read hides no other. Its callout counts as not noted.
     pub async fn of_shard(&self, shard: u8) -> Result<Vec<OpenCallout>, CallError> {
         let mut items = self
             .client
@@ -126,18 +109,16 @@ impl OpenCallouts {
         while let Some(item) = items.next().await.transpose().map_err(failed())? {
             match read(&item) {
                 Ok(callout) => open.push(callout),
-                Err(error) => tracing::error!(%error, shard, "left out"),
+                Err(error) => {
+                    tracing::error!(%error, shard, "an open callout was skipped");
+                }
             }
         }
         Ok(open)
     }
 
-    /// Remembers something of an open callout, unless a later run than `run` has, or it was closed
-    /// meanwhile; whether it did.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB has not confirmed it.
+    /// Remembers something of an open callout, and says whether it did: not if a run later than `run` has
+    /// done so, or the callout has no opening.
     pub async fn remember(&self, id: &str, seen: &str, run: u32) -> Result<bool, CallError> {
         let answer = self
             .client
@@ -154,13 +135,7 @@ impl OpenCallouts {
             .expression_attribute_values(":run", AttributeValue::N(run.to_string()))
             .send()
             .await;
-        match answer {
-            Ok(_) => Ok(true),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(false),
-                _ => Err(CallError::of(ABOUT, "UpdateItem")(error)),
-            },
-        }
+        is_done(answer, ABOUT)
     }
 }
 

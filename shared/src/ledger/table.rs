@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{
     AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure as OnRefusal,
 };
@@ -20,11 +20,11 @@ use super::{
 };
 use crate::aws::CallError;
 
-/// An item as DynamoDB's SDK has it, or its key.
+/// An item, or its key, in the types of DynamoDB's SDK.
 pub(super) type Attributes = HashMap<String, AttributeValue>;
 
-/// How many partition keys the items that aren't events are spread over, each kind by itself: a burst
-/// of them doesn't fall on one partition of DynamoDB.
+/// How many partition keys each kind of item that isn't an event is spread over, so that a burst doesn't
+/// fall on one partition of DynamoDB.
 pub const SHARDS: u8 = 8;
 
 /// The shard, below [`SHARDS`], of what has this id.
@@ -40,6 +40,20 @@ pub(super) fn key_of(partition: String, sort: &str) -> Attributes {
         ("pk".to_owned(), AttributeValue::S(partition)),
         ("sk".to_owned(), AttributeValue::S(sort.to_owned())),
     ])
+}
+
+/// Whether a conditional update was done. A condition that doesn't hold is an answer, and no failure.
+pub(super) fn is_done(
+    answer: Result<UpdateItemOutput, SdkError<UpdateItemError>>,
+    about: &'static str,
+) -> Result<bool, CallError> {
+    match answer {
+        Ok(_) => Ok(true),
+        Err(error) => match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(false),
+            _ => Err(CallError::of(about, "UpdateItem")(error)),
+        },
+    }
 }
 
 /// A transition that changed nothing, as far as we know.
@@ -79,7 +93,8 @@ impl EventLedger {
         }
     }
 
-    /// One transition as one call: it says what it did, or what refused it.
+    /// Prepares the call that makes a transition. Its answer holds what it did, or the item that refused
+    /// it.
     fn update(
         &self,
         key: &LedgerKey,
@@ -99,10 +114,6 @@ impl EventLedger {
 
     /// Claims an event, by one call; one that happened before may take a second one.
     /// `Ok(Err(refusal))` is the ledger's answer, not a failure.
-    ///
-    /// # Errors
-    ///
-    /// The call failed, or the item isn't as this version writes it.
     pub async fn claim(
         &self,
         request: &ClaimRequest,
@@ -130,10 +141,6 @@ impl EventLedger {
     }
 
     /// Marks a claimed event as published, under the claim's fence.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerError::Stale`], or the call failed.
     pub async fn complete(
         &self,
         key: &LedgerKey,
@@ -153,10 +160,6 @@ impl EventLedger {
     }
 
     /// Ends a claim's lease at once, under its fence, so that a retry needn't wait for it.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerError::Stale`], or the call failed.
     pub async fn release(
         &self,
         key: &LedgerKey,
@@ -171,11 +174,7 @@ impl EventLedger {
         }
     }
 
-    /// Every event of one entity: the item of each occurrence by its sort key.
-    ///
-    /// # Errors
-    ///
-    /// DynamoDB doesn't answer.
+    /// Reads every event of one entity: the item of each occurrence by its sort key.
     pub async fn timeline(&self, partition: &str) -> Result<Vec<(String, Item)>, LedgerError> {
         let mut items = self
             .client
@@ -201,8 +200,8 @@ impl EventLedger {
     }
 }
 
-/// The event whose state refused a transition; without occurrences if there is no item, as after its
-/// expiry.
+/// The event whose state refused a transition. It has no occurrences if there is no item, as after
+/// its expiry.
 fn refusing(error: SdkError<UpdateItemError>) -> Result<Occurrences, LedgerError> {
     match error.as_service_error() {
         Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
@@ -212,7 +211,7 @@ fn refusing(error: SdkError<UpdateItemError>) -> Result<Occurrences, LedgerError
     }
 }
 
-/// The attributes that the ledger knows, as they stand there.
+/// Reads the attributes that the ledger knows, and skips all others.
 fn read(attributes: &Attributes) -> Occurrences {
     let read = |(name, value): (&String, &AttributeValue)| {
         let (attribute, occurrence) = ItemAttribute::read(name)?;

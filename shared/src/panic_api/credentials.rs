@@ -30,10 +30,6 @@ pub enum MalformedCredentials {
 impl Credentials {
     /// Reads the secret's value: `{"clientId": "…", "clientSecret": "…"}`. Other keys are left
     /// to whoever needs them.
-    ///
-    /// # Errors
-    ///
-    /// Names the first key that is wrong.
     pub fn parse(secret: &SecretString) -> Result<Self, MalformedCredentials> {
         let mut keys: Map<String, Value> = serde_json::from_str(secret.expose_secret())
             .map_err(|_| MalformedCredentials::NotAnObject)?;

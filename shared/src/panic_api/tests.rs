@@ -3,6 +3,7 @@
 use aura_sim::{AuraSim, Options};
 use serde_json::json;
 
+use super::answer::hide;
 use super::*;
 
 mod contract;
@@ -154,33 +155,6 @@ async fn a_registration_reaches_aura_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_refusal_carries_auras_words_and_no_secret() {
-    let aura = aura().await;
-    let refused = client(&aura, SECRET)
-        .register_webhook(&registration(&["NO_EVENT"]))
-        .await;
-    let error = refused.unwrap_err();
-    assert!(matches!(&error, PanicApiError::Refused { status, .. } if status.as_u16() == 400));
-    assert!(!error.is_transient());
-    assert!(error.to_string().contains("NO_EVENT"), "{error}");
-    assert!(!format!("{error:?}").contains("webhook-secret"));
-}
-
-#[tokio::test]
-async fn wrong_credentials_are_told_from_other_refusals() {
-    let aura = aura().await;
-    let error = client(&aura, "wrong-secret")
-        .active_callouts()
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, PanicApiError::CredentialsRefused { .. }),
-        "{error}"
-    );
-    assert!(!format!("{error:?} {error}").contains("wrong-secret"));
-}
-
-#[tokio::test]
 async fn callouts_are_read_in_both_forms() {
     let aura = aura().await;
     let id = create_callout(&aura).await;
@@ -196,7 +170,6 @@ async fn callouts_are_read_in_both_forms() {
     };
     assert_eq!(active.id, Some(id.clone()));
     assert_eq!(active.status.as_deref(), Some("created"));
-    assert!(client.callout_events(&id).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::alloc::System;
 use std::sync::LazyLock;
 
 use cap::Cap;
-use ingest::promises::{Harness, Sent};
+use ingest::promises::{Harness, SentRequest};
 use libfuzzer_sys::fuzz_target;
 
 /// Counts what Rust code allocates; libFuzzer has its memory from elsewhere.
@@ -29,7 +29,7 @@ fuzz_target!(|input: &[u8]| {
         harness.check_any(input);
         return;
     }
-    let sent = Sent::from_input(input);
+    let sent = SentRequest::from_input(input);
     let event = sent.event();
     let limit = BYTES_PER_REQUEST + BYTES_PER_BYTE * input.len().max(sent.body.len());
     MEMORY

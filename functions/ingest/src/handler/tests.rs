@@ -12,18 +12,18 @@ use shared::secrets::VersionStage;
 
 use super::*;
 use crate::fakes::{self, FakeSecret};
-use crate::promises::Sent;
+use crate::promises::SentRequest;
 
 const NEW_CALLOUT: &str = include_str!("../../../../infra/events/new-callout.json");
 
 fn request(method: &str, path: &str, credentials: &[&str], body: &[u8]) -> GatewayEvent {
     let values = credentials.iter().map(ToString::to_string).collect();
-    let sent = Sent {
+    let sent = SentRequest {
         method: method.into(),
         path: path.into(),
         address: Some("198.51.100.7".into()),
         headers: vec![("authorization", values)],
-        ..Sent::delivery(body.to_vec())
+        ..SentRequest::delivery(body.to_vec())
     };
     sent.event()
 }
@@ -214,9 +214,9 @@ async fn headers_that_http_does_not_allow_cost_nothing_and_are_counted() {
     let mut ingest = fakes::ingest().await;
     let line = LastLine::default();
     ingest.metrics = line.sink();
-    let sent = Sent {
+    let sent = SentRequest {
         noise: "a\u{1}b".into(),
-        ..Sent::delivery(NEW_CALLOUT.into())
+        ..SentRequest::delivery(NEW_CALLOUT.into())
     };
     assert_eq!(ingest.handle(sent.event()).await.status(), 202);
     // Each header with the noise, and the cookie.

@@ -24,7 +24,7 @@
 use serde_json::json;
 use shared::aws::MAX_QUEUED_BYTES;
 
-use super::sent::{RIGHT, Sent, StoreState};
+use super::sent::{RIGHT, SentRequest, StoreState};
 use crate::handler::{HEALTH_PATH, WEBHOOK_PATH};
 
 const HEAD_DIGITS: usize = 6;
@@ -36,7 +36,7 @@ const REPEATED_BYTES: usize = 4 * 1024;
 /// The largest body that is kept as base64.
 const MAX_BINARY_BYTES: usize = MAX_QUEUED_BYTES / 4 * 3;
 
-impl Sent {
+impl SentRequest {
     /// The request that these bytes describe.
     #[must_use]
     pub fn from_input(input: &[u8]) -> Self {

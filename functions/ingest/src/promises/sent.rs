@@ -19,7 +19,7 @@ pub(super) const RIGHT: &str = "Bearer right";
 
 /// A request as its sender made it.
 #[derive(Debug, Clone)]
-pub struct Sent {
+pub struct SentRequest {
     /// The HTTP method.
     pub method: String,
     /// The path, as API Gateway matched it.
@@ -57,7 +57,7 @@ impl StoreState {
     };
 }
 
-impl Sent {
+impl SentRequest {
     /// A delivery of AURA's on a good day.
     #[must_use]
     pub fn delivery(body: Vec<u8>) -> Self {

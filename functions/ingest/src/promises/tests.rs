@@ -43,14 +43,14 @@ impl Row {
     }
 
     /// What the table should say for a body that became this.
-    fn with_outcome(self, read: Read) -> Self {
+    fn with_outcome(self, read: Disposition) -> Self {
         let told = Self {
             body: self.body,
             because: self.because,
             ..Self::default()
         };
         match read {
-            Read::Accepted { event, group_id } => Self {
+            Disposition::Accepted { event, group_id } => Self {
                 status: 202,
                 class: "accepted".into(),
                 message: Some(event.message),
@@ -60,18 +60,18 @@ impl Row {
                 group: self.group.map(|_| group_id),
                 ..told
             },
-            Read::Quarantined { reason } => Self {
+            Disposition::Quarantined { reason } => Self {
                 status: 202,
                 class: "quarantined".into(),
                 reason: Some(reason),
                 ..told
             },
-            Read::Refused(status) => Self {
+            Disposition::Refused(status) => Self {
                 status,
                 class: "too-large".into(),
                 ..told
             },
-            Read::Healthy => panic!("no delivery"),
+            Disposition::Healthy => panic!("no delivery"),
         }
     }
 }
@@ -102,7 +102,7 @@ fn each_body_becomes_what_the_table_says() {
     let mut wrong = Vec::new();
     for expected in table() {
         println!("{}", expected.body);
-        let read = harness.check(&Sent::delivery(expected.bytes()));
+        let read = harness.check(&SentRequest::delivery(expected.bytes()));
         let actual = expected.clone().with_outcome(read);
         if actual != expected {
             wrong.push(format!("expected {expected:?}\n     got {actual:?}"));
@@ -116,7 +116,7 @@ fn a_body_becomes_the_same_as_base64_and_in_the_spill() {
     let harness = Harness::default();
     for row in table() {
         println!("{}", row.body);
-        let mut sent = Sent::delivery(row.bytes());
+        let mut sent = SentRequest::delivery(row.bytes());
         sent.base64 = true;
         sent.noise = "text/plain".into();
         sent.store.queues = false;

@@ -8,11 +8,11 @@ fn event(text: &str) -> GatewayEvent {
     serde_json::from_str(text).unwrap()
 }
 
-fn read(event: &Value) -> Request {
-    Request::read(&self::event(&event.to_string()), &AUTHORIZATION)
+fn read(event: &Value) -> UnverifiedRequest {
+    UnverifiedRequest::read(&self::event(&event.to_string()), &AUTHORIZATION)
 }
 
-fn with_headers(headers: &Value) -> Request {
+fn with_headers(headers: &Value) -> UnverifiedRequest {
     read(&json!({"headers": headers}))
 }
 
@@ -23,7 +23,7 @@ fn what_the_handler_needs_is_read() {
     let cargo_lambdas: ApiGatewayV2httpRequest = serde_json::from_str(sample).unwrap();
     let cargo_lambdas = serde_json::to_string(&cargo_lambdas).unwrap();
     for text in [sample, &cargo_lambdas] {
-        let request = Request::read(&event(text), &AUTHORIZATION);
+        let request = UnverifiedRequest::read(&event(text), &AUTHORIZATION);
         assert_eq!((&*request.method, &*request.path), ("POST", "/aura/events"));
         assert_eq!(request.source, "192.0.2.10".parse().ok());
         assert_eq!(request.credentials, ["${WEBHOOK_HEADER}"]);
@@ -58,17 +58,17 @@ fn every_value_of_the_secrets_header_counts_whatever_its_letters() {
     assert_eq!(values, [b"a", b"b", b"c"]);
     // What `serde_json::Value` would take for one.
     let twice = event(r#"{"headers": {"authorization": "a", "authorization": "b"}}"#);
-    let twice = Request::read(&twice, &AUTHORIZATION);
+    let twice = UnverifiedRequest::read(&twice, &AUTHORIZATION);
     assert_eq!(twice.credentials, ["a", "b"]);
 }
 
 #[test]
 fn cookies_are_a_header_too() {
     let event = event(r#"{"headers": {"x": "y"}, "cookies": ["a=b", "\u0001", 1, "c"]}"#);
-    let request = Request::read(&event, &COOKIE);
+    let request = UnverifiedRequest::read(&event, &COOKIE);
     assert_eq!(request.credentials, ["a=b; c"]);
     assert_eq!(request.dropped_headers, 2);
-    let request = Request::read(&event, &AUTHORIZATION);
+    let request = UnverifiedRequest::read(&event, &AUTHORIZATION);
     assert!(request.credentials.is_empty());
 }
 
@@ -107,7 +107,10 @@ fn a_body_is_kept_whatever_it_is() {
     assert!(read(&json!({})).body.is_empty());
     // Half of a surrogate pair, which no text of Rust's holds.
     let half = event(r#"{"body": "\ud800!"}"#);
-    assert_eq!(Request::read(&half, &AUTHORIZATION).body, b"\xed\xa0\x80!");
+    assert_eq!(
+        UnverifiedRequest::read(&half, &AUTHORIZATION).body,
+        b"\xed\xa0\x80!"
+    );
 }
 
 #[test]
@@ -120,7 +123,7 @@ fn what_is_no_event_is_a_request_without_anything() {
         "{}",
         r#"{"headers": [1], "requestContext": "a"}"#,
     ] {
-        let request = Request::read(&event(text), &AUTHORIZATION);
+        let request = UnverifiedRequest::read(&event(text), &AUTHORIZATION);
         assert_eq!((&*request.method, &*request.path), ("", ""), "{text}");
         assert!(
             request.credentials.is_empty() && request.source.is_none(),
@@ -131,7 +134,10 @@ fn what_is_no_event_is_a_request_without_anything() {
         r#"{{"headers": {}, "rawPath": "/a"}}"#,
         "[".repeat(10_000) + &"]".repeat(10_000)
     );
-    assert_eq!(Request::read(&event(&deep), &AUTHORIZATION).path, "/a");
+    assert_eq!(
+        UnverifiedRequest::read(&event(&deep), &AUTHORIZATION).path,
+        "/a"
+    );
     // As Lambda's runtime reads it.
     for bytes in [
         &b""[..],
@@ -142,13 +148,13 @@ fn what_is_no_event_is_a_request_without_anything() {
     ] {
         let mut runtime = serde_json::Deserializer::from_slice(bytes);
         let event = GatewayEvent::deserialize(&mut runtime).unwrap();
-        assert_eq!(Request::read(&event, &AUTHORIZATION).path, "");
+        assert_eq!(UnverifiedRequest::read(&event, &AUTHORIZATION).path, "");
     }
 }
 
 #[test]
 fn debug_hides_the_event_and_the_secret() {
     let event = event(r#"{"headers": {"authorization": "s3cret"}}"#);
-    let request = Request::read(&event, &AUTHORIZATION);
+    let request = UnverifiedRequest::read(&event, &AUTHORIZATION);
     assert!(!format!("{event:?} {request:?}").contains("s3cret"));
 }

@@ -1,5 +1,7 @@
-use Verdict::{Undecided, Valid, Wrong};
+use SecretVerdict::{Undecided, Valid, Wrong};
 use VersionStage::{Current, Pending, Previous};
+
+use shared::webhook::REFRESH_INTERVAL;
 
 use super::*;
 use crate::fakes::{FakeSecret, webhook_header};
@@ -11,7 +13,7 @@ fn second(second: i64) -> Timestamp {
 }
 
 async fn loaded(secret: &FakeSecret) -> Arc<ValidValues<FakeSecret>> {
-    let valid = ValidValues::new(webhook_header(), secret.clone());
+    let valid = ValidValues::new(webhook_header(), secret.clone(), REFRESH_INTERVAL);
     valid.load(second(0)).await.unwrap();
     valid
 }
@@ -217,7 +219,7 @@ async fn a_reading_that_fails_in_part_takes_no_value_away() {
 async fn a_delivery_that_comes_while_the_first_reading_fails_has_one_of_its_own() {
     let secret = FakeSecret::with(&[(Current, "a")]);
     secret.hide(&[Current]);
-    let valid = ValidValues::new(webhook_header(), secret.clone());
+    let valid = ValidValues::new(webhook_header(), secret.clone(), REFRESH_INTERVAL);
     let load = valid.load(second(0));
     tokio::task::yield_now().await;
     let (verdict, ()) = tokio::join!(valid.check(b"a", second(0)), async {
@@ -262,9 +264,9 @@ async fn a_clock_that_was_set_back_keeps_nothing_from_being_read() {
 
 #[test]
 fn debug_hides_the_values() {
-    let known = Known {
+    let known = KnownValues {
         values: vec![SecretString::from("s3cret")],
-        ..Known::default()
+        ..KnownValues::default()
     };
     assert!(!format!("{known:?}").contains("s3cret"));
 }

@@ -21,7 +21,7 @@ use shared::event::payload_digest;
 use shared::ledger::State;
 
 use super::fakes::*;
-use crate::retry::MOST_PANICS;
+use crate::timing::MOST_PANICS;
 
 /// What a record is, or what it meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,14 +125,14 @@ impl Kind {
     }
 
     /// What other workers have done with its event.
-    fn happens_before(self, ledger: &FakeLedger, id: usize) {
+    fn happens_before(self, services: &Fakes, id: usize) {
         let payload = RawValue::from_string(self.payload(id)).unwrap();
         let digest = payload_digest(&payload);
         match self {
-            Self::Duplicate => ledger.publish_elsewhere(&key(id), &digest),
-            Self::Conflict => ledger.publish_elsewhere(&key(id), "another"),
+            Self::Duplicate => services.publish_elsewhere(&key(id), &digest),
+            Self::Conflict => services.publish_elsewhere(&key(id), "another"),
             Self::Held => {
-                ledger.claim_elsewhere(&key(id), &digest);
+                services.claim_elsewhere(&key(id), &digest);
             }
             _ => {}
         }
@@ -175,25 +175,20 @@ impl fmt::Display for Line {
 
 /// Processes a batch of these records.
 async fn play(records: &[(&str, Kind)]) -> Vec<Line> {
-    let mut ledger = FakeLedger::default();
-    let mut bus = FakeBus::default();
+    let mut services = Fakes::default();
     let mut messages = Vec::new();
     for (id, (group, kind)) in records.iter().enumerate() {
-        kind.happens_before(&ledger, id);
+        kind.happens_before(&services, id);
         let fault = kind.ledger_fault().map(|fault| (key(id), fault));
-        ledger.faults.extend(fault);
-        bus.refuses
-            .extend(kind.bus_refusal().map(|code| (key(id), code)));
-        bus.refuses_payloads
-            .extend(kind.refusal_of_payload().map(|code| (key(id), code)));
-        messages.push(message(
-            &id.to_string(),
-            group,
-            kind.receives(),
-            kind.body(id),
-        ));
+        services.faults.extend(fault);
+        let refusal = kind.bus_refusal().map(|code| (key(id), code));
+        services.refuses.extend(refusal);
+        let refusal = kind.refusal_of_payload().map(|code| (key(id), code));
+        services.refuses_payloads.extend(refusal);
+        let body = kind.body(id);
+        messages.push(message(&id.to_string(), group, kind.receives(), body));
     }
-    let processor = processor(ledger, bus);
+    let processor = processor(services);
     let bodies: Vec<_> = messages
         .iter()
         .map(|message| message.body.clone())
@@ -202,30 +197,38 @@ async fn play(records: &[(&str, Kind)]) -> Vec<Line> {
     let failed = failures(time, &processor, messages).await;
 
     let hidden = hidden_at_the_end(&processor, &failed);
-    let line = |(id, (group, kind)): (usize, &(&str, Kind))| {
-        let calls = processor.bus.calls.lock().unwrap();
-        let is_its = |detail: &serde_json::Value| key_of(detail) == key(id);
-        let offered =
-            |call: &Vec<(serde_json::Value, bool)>| call.iter().any(|(detail, _)| is_its(detail));
-        let taken = calls.iter().flatten().filter(|(_, is_taken)| *is_taken);
-        let quarantined = processor.queues.quarantined.lock().unwrap();
-        let its_body = bodies[id].as_deref().unwrap();
-        let aside: Vec<_> = quarantined
-            .iter()
-            .filter(|item| its_body.contains(&item.body))
-            .map(|item| item.reason.as_str())
-            .collect();
-        Line {
-            group: (*group).to_owned(),
-            kind: *kind,
-            back: hidden.get(&id).copied(),
-            item: item(&processor.ledger, id),
-            call: calls.iter().position(offered).map(|position| position + 1),
-            on_bus: taken.filter(|(detail, _)| is_its(detail)).count(),
-            aside: (!aside.is_empty()).then(|| aside.join("+")),
-        }
+    let line = |(id, (group, kind)): (usize, &(&str, Kind))| Line {
+        back: hidden.get(&id).copied(),
+        aside: aside(&processor.services, bodies[id].as_deref().unwrap()),
+        ..on_the_way(&processor.services, id, group, *kind)
     };
     records.iter().enumerate().map(line).collect()
+}
+
+/// What the ledger and the bus have of a record's event.
+fn on_the_way(services: &Fakes, id: usize, group: &str, kind: Kind) -> Line {
+    let calls = services.calls.lock().unwrap();
+    let is_its = |detail: &serde_json::Value| key_of(detail) == key(id);
+    let offered =
+        |call: &Vec<(serde_json::Value, bool)>| call.iter().any(|(detail, _)| is_its(detail));
+    let taken = calls.iter().flatten().filter(|(_, is_taken)| *is_taken);
+    Line {
+        group: group.to_owned(),
+        kind,
+        back: None,
+        item: item(services, id),
+        call: calls.iter().position(offered).map(|position| position + 1),
+        on_bus: taken.filter(|(detail, _)| is_its(detail)).count(),
+        aside: None,
+    }
+}
+
+/// Why a record with this body is in the quarantine.
+fn aside(services: &Fakes, body: &str) -> Option<String> {
+    let quarantined = services.quarantined.lock().unwrap();
+    let its = quarantined.iter().filter(|item| body.contains(&item.body));
+    let reasons: Vec<_> = its.map(|item| item.reason.as_str()).collect();
+    (!reasons.is_empty()).then(|| reasons.join("+"))
 }
 
 /// The records that were hidden when all was over, and for how many seconds: those that were
@@ -234,7 +237,7 @@ fn hidden_at_the_end(processor: &FakeProcessor, failed: &[String]) -> HashMap<us
     if failed.is_empty() {
         return HashMap::new();
     }
-    let calls = processor.queues.hidden.lock().unwrap();
+    let calls = processor.services.hidden.lock().unwrap();
     let hidden = calls.last().cloned().unwrap_or_default();
     let mut handles: Vec<_> = hidden.iter().map(|(handle, _)| handle.clone()).collect();
     handles.sort();
@@ -245,8 +248,8 @@ fn hidden_at_the_end(processor: &FakeProcessor, failed: &[String]) -> HashMap<us
     hidden.collect()
 }
 
-fn item(ledger: &FakeLedger, id: usize) -> &'static str {
-    let Some(item) = ledger.item(&key(id)) else {
+fn item(services: &Fakes, id: usize) -> &'static str {
+    let Some(item) = services.item(&key(id)) else {
         return "absent";
     };
     match item.state().unwrap() {
@@ -443,7 +446,9 @@ proptest! {
             }
         }
     }
+}
 
+proptest! {
     #[test]
     fn groups_do_not_influence_each_other(records in batches()) {
         let lines = played(&records);

@@ -1,4 +1,4 @@
-//! A ledger, a bus and queues in memory, which fail as they are told.
+//! Services in memory, and what a test needs around them.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -19,9 +19,9 @@ use shared::quarantine::{QuarantineId, Quarantined};
 use uuid::Uuid;
 
 use super::*;
-use crate::bus::{BusError, Entry};
-use crate::deliveries::Deliveries;
+use crate::bus::{BusEntry, BusError};
 use crate::queues::VisibilityError;
+use crate::timing::Deliveries;
 
 pub const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -54,14 +54,15 @@ pub enum LedgerFault {
     NoteFails,
 }
 
-/// A ledger in memory, by the rules.
+/// A ledger, by the rules, a bus and queues, all in memory. They remember what they were asked, and
+/// fail as they are told.
 #[derive(Default)]
-pub struct FakeLedger {
+pub struct Fakes {
     pub items: Mutex<HashMap<LedgerKey, Occurrences>>,
-    /// By the event's key.
+    /// What goes wrong at the ledger, by the event's key.
     pub faults: HashMap<String, LedgerFault>,
     /// What is noted of callouts: `opened 1`, `closed 1`.
-    pub notes: Mutex<BTreeSet<String>>,
+    pub callouts: Mutex<BTreeSet<String>>,
     pub delivered: Mutex<Vec<Timestamp>>,
     /// What is noted, and until when.
     pub noted: Mutex<HashMap<Note, Timestamp>>,
@@ -69,22 +70,52 @@ pub struct FakeLedger {
     pub look_ups: Mutex<Vec<Vec<Note>>>,
     /// Notes that can't be read.
     pub unread: HashSet<Note>,
-    pub notes_fault: Option<NotesFault>,
+    /// The details of each call to the bus, and whether it took them.
+    pub calls: Mutex<Vec<Vec<(serde_json::Value, bool)>>>,
+    /// What the bus says when it refuses an event, by the event's key.
+    pub refuses: HashMap<String, &'static str>,
+    /// What it says when it refuses an event that has its payload, by the event's key.
+    pub refuses_payloads: HashMap<String, &'static str>,
+    pub quarantined: Mutex<Vec<PutAside>>,
+    /// Of each call that changes visibility, the receipt handles and the seconds.
+    pub hidden: Mutex<Vec<Vec<(String, u64)>>>,
+    pub service_fault: Option<ServiceFault>,
 }
 
-/// What goes wrong with notes.
+/// What goes wrong with one kind of call, whatever the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotesFault {
+pub enum ServiceFault {
     LookUpFails,
     LookUpHangs,
     LookUpPanics,
-    WritingFails,
+    NotingFails,
+    BusHangs,
+    BusPanics,
+    QuarantineFails,
+    QuarantineHangs,
 }
 
-impl FakeLedger {
-    pub fn with_notes_fault(fault: NotesFault) -> Self {
+impl Fakes {
+    pub fn refusing(key: &str, code: &'static str) -> Self {
         Self {
-            notes_fault: Some(fault),
+            refuses: [(key.to_owned(), code)].into(),
+            ..Self::default()
+        }
+    }
+
+    /// The keys of each call that it took.
+    pub fn taken(&self) -> Vec<Vec<String>> {
+        let calls = self.calls.lock().unwrap();
+        let keys = |call: &Vec<(serde_json::Value, bool)>| {
+            let taken = call.iter().filter(|(_, is_taken)| *is_taken);
+            taken.map(|(detail, _)| key_of(detail)).collect()
+        };
+        calls.iter().map(keys).collect()
+    }
+
+    pub fn with_service_fault(fault: ServiceFault) -> Self {
+        Self {
+            service_fault: Some(fault),
             ..Self::default()
         }
     }
@@ -163,7 +194,24 @@ pub fn ledger_key(key: &str) -> LedgerKey {
     }
 }
 
-impl Ledger for FakeLedger {
+fn told() -> CallError {
+    CallError::not_built("fake", "Fail")(BuildError::other("fails, as told"))
+}
+
+pub fn key_of(detail: &serde_json::Value) -> String {
+    detail["key"].as_str().unwrap().to_owned()
+}
+
+/// What was put aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutAside {
+    pub reason: String,
+    /// The delivery's or the message's.
+    pub id: String,
+    pub body: String,
+}
+
+impl Services for Fakes {
     async fn claim(
         &self,
         request: &ClaimRequest,
@@ -211,13 +259,13 @@ impl Ledger for FakeLedger {
 
     async fn callout_opened(&self, id: &str, _at: Timestamp) -> Result<(), CallError> {
         self.note_of(id, "NEW_CALLOUT")?;
-        self.notes.lock().unwrap().insert(format!("opened {id}"));
+        self.callouts.lock().unwrap().insert(format!("opened {id}"));
         Ok(())
     }
 
     async fn callout_closed(&self, id: &str, _at: Timestamp) -> Result<(), CallError> {
         self.note_of(id, "CALLOUT_CLOSED")?;
-        self.notes.lock().unwrap().insert(format!("closed {id}"));
+        self.callouts.lock().unwrap().insert(format!("closed {id}"));
         Ok(())
     }
 
@@ -227,7 +275,7 @@ impl Ledger for FakeLedger {
     }
 
     async fn note(&self, note: &Note, expires_at: Timestamp) -> Result<(), CallError> {
-        if self.notes_fault == Some(NotesFault::WritingFails) {
+        if self.service_fault == Some(ServiceFault::NotingFails) {
             return Err(told());
         }
         let mut noted = self.noted.lock().unwrap();
@@ -237,11 +285,11 @@ impl Ledger for FakeLedger {
 
     async fn noted(&self, notes: &[Note]) -> Result<NoteLookup, CallError> {
         self.look_ups.lock().unwrap().push(notes.to_vec());
-        match self.notes_fault {
-            Some(NotesFault::LookUpFails) => return Err(told()),
-            Some(NotesFault::LookUpHangs) => pending().await,
-            Some(NotesFault::LookUpPanics) => panic!("as told"),
-            Some(NotesFault::WritingFails) | None => {}
+        match self.service_fault {
+            Some(ServiceFault::LookUpFails) => return Err(told()),
+            Some(ServiceFault::LookUpHangs) => pending().await,
+            Some(ServiceFault::LookUpPanics) => panic!("as told"),
+            _ => {}
         }
         let there = self.noted.lock().unwrap();
         let read = notes.iter().filter(|note| !self.unread.contains(note));
@@ -249,50 +297,19 @@ impl Ledger for FakeLedger {
             .map(|note| (note.clone(), there.contains_key(note)))
             .collect())
     }
-}
 
-fn told() -> CallError {
-    CallError::not_built("fake", "Fail")(BuildError::other("fails, as told"))
-}
-
-/// A bus that remembers each call, and that stumbles over the events it is told to.
-#[derive(Default)]
-pub struct FakeBus {
-    /// The details of each call, and whether it took them.
-    pub calls: Mutex<Vec<Vec<(serde_json::Value, bool)>>>,
-    /// What it says when it refuses an event, by the event's key.
-    pub refuses: HashMap<String, &'static str>,
-    /// What it says when it refuses an event that has its payload, by the event's key.
-    pub refuses_payloads: HashMap<String, &'static str>,
-    pub hangs: bool,
-    pub panics: bool,
-}
-
-impl FakeBus {
-    pub fn refusing(key: &str, code: &'static str) -> Self {
-        Self {
-            refuses: [(key.to_owned(), code)].into(),
-            ..Self::default()
-        }
-    }
-
-    /// The keys of each call that it took.
-    pub fn taken(&self) -> Vec<Vec<String>> {
-        let calls = self.calls.lock().unwrap();
-        let keys = |call: &Vec<(serde_json::Value, bool)>| {
-            let taken = call.iter().filter(|(_, is_taken)| *is_taken);
-            taken.map(|(detail, _)| key_of(detail)).collect()
-        };
-        calls.iter().map(keys).collect()
-    }
-}
-
-impl Bus for FakeBus {
-    async fn publish(&self, entries: &[Entry], time: Duration) -> Vec<Result<String, BusError>> {
-        assert!(!self.panics, "as told");
-        if self.hangs {
-            tokio::time::sleep(time).await;
-            return vec![Err(BusError::TimedOut); entries.len()];
+    async fn publish(
+        &self,
+        entries: &[&BusEntry],
+        time: Duration,
+    ) -> Vec<Result<String, BusError>> {
+        match self.service_fault {
+            Some(ServiceFault::BusPanics) => panic!("as told"),
+            Some(ServiceFault::BusHangs) => {
+                tokio::time::sleep(time).await;
+                return vec![Err(BusError::TimedOut); entries.len()];
+            }
+            _ => {}
         }
         let details = entries.iter().map(|entry| &entry.detail);
         let details: Vec<serde_json::Value> = details
@@ -315,38 +332,14 @@ impl Bus for FakeBus {
         self.calls.lock().unwrap().push(call);
         results
     }
-}
 
-pub fn key_of(detail: &serde_json::Value) -> String {
-    detail["key"].as_str().unwrap().to_owned()
-}
-
-/// What was put aside.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PutAside {
-    pub reason: String,
-    /// The delivery's or the message's.
-    pub id: String,
-    pub body: String,
-}
-
-/// Queues that remember what they were told.
-#[derive(Default)]
-pub struct FakeQueues {
-    pub quarantined: Mutex<Vec<PutAside>>,
-    /// Of each call, the receipt handles and the seconds.
-    pub hidden: Mutex<Vec<Vec<(String, u64)>>>,
-    pub quarantine_fails: bool,
-    pub quarantine_hangs: bool,
-}
-
-impl Queues for FakeQueues {
     async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), CallError> {
-        if self.quarantine_fails {
-            return Err(told());
-        }
-        if self.quarantine_hangs {
-            pending::<()>().await;
+        match self.service_fault {
+            Some(ServiceFault::QuarantineFails) => {
+                return Err(told());
+            }
+            Some(ServiceFault::QuarantineHangs) => pending().await,
+            _ => {}
         }
         let item = PutAside {
             reason: item.reason.to_owned(),
@@ -360,27 +353,21 @@ impl Queues for FakeQueues {
         Ok(())
     }
 
-    async fn hide(&self, records: &[Hidden]) -> Result<(), VisibilityError> {
-        let hidden = records
+    async fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<(), VisibilityError> {
+        let hidden = changes
             .iter()
-            .map(|record| (record.receipt_handle.clone(), record.time.as_secs()));
+            .map(|change| (change.receipt_handle.clone(), change.time.as_secs()));
         self.hidden.lock().unwrap().push(hidden.collect());
         Ok(())
     }
 }
 
-pub type FakeProcessor = Processor<FakeLedger, FakeBus, FakeQueues>;
+pub type FakeProcessor = Processor<Fakes>;
 
-pub fn processor(ledger: FakeLedger, bus: FakeBus) -> Arc<FakeProcessor> {
-    processor_with(ledger, bus, FakeQueues::default())
-}
-
-pub fn processor_with(ledger: FakeLedger, bus: FakeBus, queues: FakeQueues) -> Arc<FakeProcessor> {
+pub fn processor(services: Fakes) -> Arc<FakeProcessor> {
     CLOCK.set(NOW);
     Arc::new(Processor {
-        ledger,
-        bus,
-        queues,
+        services,
         deliveries: Deliveries::default(),
         retention: Duration::from_hours(35 * 24),
         repeat_window: Some(Duration::from_mins(5)),

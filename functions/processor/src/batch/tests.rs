@@ -44,7 +44,7 @@ async fn failures_in_time(
 
 /// When the lease of the event's claim ends.
 fn lease_until(processor: &FakeProcessor, key: &str) -> Timestamp {
-    match processor.ledger.item(key).unwrap().state() {
+    match processor.services.item(key).unwrap().state() {
         Ok(State::Claimed { lease_until, .. }) => lease_until,
         state => panic!("not claimed: {state:?}"),
     }
@@ -52,31 +52,31 @@ fn lease_until(processor: &FakeProcessor, key: &str) -> Timestamp {
 
 /// What is published with an event whose payload is this, and all that was put aside.
 async fn published(payload: &str) -> (serde_json::Value, Vec<PutAside>) {
-    let processor = processor(FakeLedger::default(), FakeBus::default());
+    let processor = processor(Fakes::default());
     let body = envelope_of(Uuid::from_u128(7), payload);
     let messages = vec![message("1", "a", 1, body)];
     assert!(failures(TIME, &processor, messages).await.is_empty());
-    let (detail, _) = processor.bus.calls.lock().unwrap()[0][0].clone();
-    let aside = processor.queues.quarantined.lock().unwrap().clone();
+    let (detail, _) = processor.services.calls.lock().unwrap()[0][0].clone();
+    let aside = processor.services.quarantined.lock().unwrap().clone();
     (detail, aside)
 }
 
 #[tokio::test]
 async fn the_same_event_twice_in_a_batch_is_published_once() {
-    let processor = processor(FakeLedger::default(), FakeBus::default());
+    let processor = processor(Fakes::default());
     let again = message("2", "a", 1, envelope("NEW_CALLOUT", 1));
     let messages = vec![new_callout(), again];
     assert!(failures(TIME, &processor, messages).await.is_empty());
-    assert_eq!(processor.bus.taken(), [[KEY]]);
+    assert_eq!(processor.services.taken(), [[KEY]]);
 }
 
 #[tokio::test]
 async fn two_equal_signals_are_two_events() {
-    let processor = processor(FakeLedger::default(), FakeBus::default());
+    let processor = processor(Fakes::default());
     let signal = |id| message(id, "a", 1, envelope("CALLOUT_EVENTS_CHANGED", 1));
     let messages = vec![signal("1"), signal("2")];
     assert!(failures(TIME, &processor, messages).await.is_empty());
-    assert_eq!(processor.bus.taken().concat().len(), 2);
+    assert_eq!(processor.services.taken().concat().len(), 2);
 }
 
 /// Each kind of record that can never be processed: whatever SQS or ingest may have left out.
@@ -91,20 +91,19 @@ async fn what_can_never_be_processed_is_quarantined_with_its_reason() {
         (&envelope("", 1), "message-invalid"),
     ];
     for (body, reason) in cases {
-        let processor = processor(FakeLedger::default(), FakeBus::default());
+        let processor = processor(Fakes::default());
         let messages = vec![message("1", "a", 1, body.to_owned()), callout_closed()];
         assert!(failures(TIME, &processor, messages).await.is_empty());
-        let aside = processor.queues.quarantined.lock().unwrap().clone();
+        let aside = processor.services.quarantined.lock().unwrap().clone();
         let reasons: Vec<_> = aside.into_iter().map(|item| item.reason).collect();
         assert_eq!(reasons, [reason], "{body}");
-        assert_eq!(processor.bus.taken(), [["callout#1/CALLOUT_CLOSED"]]);
+        assert_eq!(processor.services.taken(), [["callout#1/CALLOUT_CLOSED"]]);
     }
 }
 
 #[tokio::test]
 async fn what_the_bus_will_never_take_even_without_its_payload_is_quarantined_as_aura_sent_it() {
-    let bus = FakeBus::refusing(KEY, "MalformedDetail");
-    let processor = processor(FakeLedger::default(), bus);
+    let processor = processor(Fakes::refusing(KEY, "MalformedDetail"));
     let body = envelope_of(Uuid::from_u128(7), &payload("NEW_CALLOUT", 1));
     let other = message("3", "b", 1, envelope("NEW_CALLOUT", 2));
     let messages = vec![message("1", "a", 1, body), other];
@@ -114,23 +113,22 @@ async fn what_the_bus_will_never_take_even_without_its_payload_is_quarantined_as
         id: Uuid::from_u128(7).to_string(),
         body: payload("NEW_CALLOUT", 1),
     });
-    assert_eq!(*processor.queues.quarantined.lock().unwrap(), expected);
-    assert_eq!(processor.bus.taken()[0], ["callout#2/NEW_CALLOUT"]);
+    assert_eq!(*processor.services.quarantined.lock().unwrap(), expected);
+    assert_eq!(processor.services.taken()[0], ["callout#2/NEW_CALLOUT"]);
 }
 
 #[tokio::test]
 async fn what_the_bus_refuses_for_good_is_published_without_its_payload() {
-    let bus = FakeBus {
+    let processor = processor(Fakes {
         refuses_payloads: [(KEY.to_owned(), "MalformedDetail")].into(),
-        ..FakeBus::default()
-    };
-    let processor = processor(FakeLedger::default(), bus);
+        ..Fakes::default()
+    });
     let body = envelope_of(Uuid::from_u128(7), &payload("NEW_CALLOUT", 1));
     let messages = vec![message("1", "a", 1, body), callout_closed()];
     assert!(failures(TIME, &processor, messages).await.is_empty());
-    let taken = processor.bus.taken();
+    let taken = processor.services.taken();
     assert_eq!(taken.concat(), [KEY, "callout#1/CALLOUT_CLOSED"]);
-    let (detail, _) = processor.bus.calls.lock().unwrap()[1][0].clone();
+    let (detail, _) = processor.services.calls.lock().unwrap()[1][0].clone();
     assert_eq!(detail["payload"], serde_json::Value::Null);
     assert_eq!(detail["payloadOmitted"]["reason"], "refused");
     let expected = PutAside {
@@ -138,34 +136,33 @@ async fn what_the_bus_refuses_for_good_is_published_without_its_payload() {
         id: Uuid::from_u128(7).to_string(),
         body: payload("NEW_CALLOUT", 1),
     };
-    assert_eq!(*processor.queues.quarantined.lock().unwrap(), [expected]);
+    assert_eq!(*processor.services.quarantined.lock().unwrap(), [expected]);
 }
 
 /// Whatever goes wrong at the bus in between.
 #[tokio::test]
 async fn an_omitted_payload_is_kept_once_however_often_its_event_is_tried() {
-    let bus = FakeBus::refusing(KEY, "ThrottlingException");
-    let processor = processor(FakeLedger::default(), bus);
+    let processor = processor(Fakes::refusing(KEY, "ThrottlingException"));
     let body = envelope_of(Uuid::from_u128(7), &too_large());
     for receives in 1..=3 {
         let messages = vec![message("1", "a", receives, body.clone())];
         assert_eq!(failures(TIME, &processor, messages).await, ["1"]);
     }
-    assert_eq!(processor.queues.quarantined.lock().unwrap().len(), 1);
+    assert_eq!(processor.services.quarantined.lock().unwrap().len(), 1);
     // Another delivery's payload is looked for under another id.
     let other = envelope_of(Uuid::from_u128(8), &too_large());
     let messages = vec![message("2", "a", 1, other)];
     assert_eq!(failures(TIME, &processor, messages).await, ["2"]);
-    assert_eq!(processor.queues.quarantined.lock().unwrap().len(), 2);
+    assert_eq!(processor.services.quarantined.lock().unwrap().len(), 2);
 }
 
 #[tokio::test]
 async fn an_omitted_payload_is_kept_again_rather_than_lost_if_nobody_knows_of_the_first() {
-    for fault in [NotesFault::LookUpFails, NotesFault::WritingFails] {
-        let ledger = FakeLedger::with_notes_fault(fault);
-        let key = "customer#1/CREATED_CUSTOMER";
-        let bus = FakeBus::refusing(key, "ThrottlingException");
-        let processor = processor(ledger, bus);
+    for fault in [ServiceFault::LookUpFails, ServiceFault::NotingFails] {
+        let processor = processor(Fakes {
+            service_fault: Some(fault),
+            ..Fakes::refusing("customer#1/CREATED_CUSTOMER", "ThrottlingException")
+        });
         let payload = too_large().replace("NEW_CALLOUT", "CREATED_CUSTOMER");
         let payload = payload.replace("callout", "customer");
         let body = envelope_of(Uuid::from_u128(7), &payload);
@@ -173,23 +170,19 @@ async fn an_omitted_payload_is_kept_again_rather_than_lost_if_nobody_knows_of_th
             let messages = vec![message("1", "a", receives, body.clone())];
             assert_eq!(failures(TIME, &processor, messages).await, ["1"]);
         }
-        assert_eq!(processor.queues.quarantined.lock().unwrap().len(), 2);
+        assert_eq!(processor.services.quarantined.lock().unwrap().len(), 2);
     }
 }
 
 #[tokio::test]
 async fn what_the_quarantine_does_not_take_comes_again() {
-    let queues = FakeQueues {
-        quarantine_fails: true,
-        ..FakeQueues::default()
-    };
-    let processor = processor_with(FakeLedger::default(), FakeBus::default(), queues);
+    let processor = processor(Fakes::with_service_fault(ServiceFault::QuarantineFails));
     let messages = vec![
         message("1", "a", 1, "not an envelope".to_owned()),
         callout_closed(),
     ];
     assert_eq!(failures(TIME, &processor, messages).await, ["1", "2"]);
-    assert!(processor.bus.taken().is_empty());
+    assert!(processor.services.taken().is_empty());
 }
 
 /// A payload that makes the event larger than the bus takes by itself.
@@ -235,38 +228,30 @@ async fn a_payload_that_fits_is_published_byte_for_byte_and_nothing_else_is_said
 
 #[tokio::test]
 async fn an_event_whose_payload_cannot_be_kept_is_given_back_and_not_published() {
-    let queues = FakeQueues {
-        quarantine_fails: true,
-        ..FakeQueues::default()
-    };
-    let processor = processor_with(FakeLedger::default(), FakeBus::default(), queues);
+    let processor = processor(Fakes::with_service_fault(ServiceFault::QuarantineFails));
     let body = envelope_of(Uuid::from_u128(7), &too_large());
     let messages = vec![message("1", "a", 1, body)];
     assert_eq!(failures(TIME, &processor, messages).await, ["1"]);
-    assert!(processor.bus.taken().is_empty());
+    assert!(processor.services.taken().is_empty());
     assert_eq!(lease_until(&processor, KEY), NOW);
 }
 
 #[tokio::test]
 async fn a_panic_of_the_bus_fails_its_wave_and_gives_the_claims_back() {
-    let bus = FakeBus {
-        panics: true,
-        ..FakeBus::default()
-    };
-    let processor = processor(FakeLedger::default(), bus);
+    let processor = processor(Fakes::with_service_fault(ServiceFault::BusPanics));
     assert_eq!(failures(TIME, &processor, vec![new_callout()]).await, ["1"]);
     assert_eq!(lease_until(&processor, KEY), NOW);
 }
 
 #[tokio::test]
 async fn nothing_is_started_that_may_not_finish() {
-    let processor = processor(FakeLedger::default(), FakeBus::default());
+    let processor = processor(Fakes::default());
     let too_little = LITTLE_TIME - SignedDuration::from_millis(200);
     assert_eq!(
         failures(too_little, &processor, vec![new_callout()]).await,
         ["1"]
     );
-    assert!(processor.ledger.item(KEY).is_none());
+    assert!(processor.services.item(KEY).is_none());
     assert!(
         failures(LITTLE_TIME, &processor, vec![new_callout()])
             .await
@@ -278,13 +263,12 @@ async fn nothing_is_started_that_may_not_finish() {
 #[tokio::test]
 async fn after_a_stall_past_the_deadline_nothing_is_sent_and_all_is_given_back() {
     let stall = LedgerFault::Stall(TIME);
-    let ledger = FakeLedger::with_fault(KEY, stall);
-    let processor = processor(ledger, FakeBus::default());
+    let processor = processor(Fakes::with_fault(KEY, stall));
     let other = message("3", "b", 1, envelope("NEW_CALLOUT", 2));
     let messages = vec![new_callout(), callout_closed(), other];
     let failed = failures(TIME, &processor, messages).await;
     assert_eq!(failed, ["1", "2", "3"]);
-    assert!(processor.bus.calls.lock().unwrap().is_empty());
+    assert!(processor.services.calls.lock().unwrap().is_empty());
     for key in [KEY, "callout#2/NEW_CALLOUT"] {
         assert!(lease_until(&processor, key) <= NOW + TIME);
     }
@@ -292,30 +276,26 @@ async fn after_a_stall_past_the_deadline_nothing_is_sent_and_all_is_given_back()
 
 #[tokio::test]
 async fn a_publish_that_hangs_is_reported_failed_in_time() {
-    let bus = FakeBus {
-        hangs: true,
-        ..FakeBus::default()
-    };
-    let processor = processor(FakeLedger::default(), bus);
+    let processor = processor(Fakes::with_service_fault(ServiceFault::BusHangs));
     let failed = failures_in_time(LITTLE_TIME, &processor, vec![new_callout()]).await;
     assert_eq!(failed, ["1"]);
 }
 
 #[tokio::test]
 async fn what_is_published_is_settled_even_if_the_mark_hangs() {
-    let ledger = FakeLedger::with_fault(KEY, LedgerFault::MarkHangs);
-    let processor = processor(ledger, FakeBus::default());
+    let processor = processor(Fakes::with_fault(KEY, LedgerFault::MarkHangs));
     let failed = failures_in_time(LITTLE_TIME, &processor, vec![new_callout()]).await;
     assert!(failed.is_empty());
-    assert_eq!(processor.bus.taken(), [[KEY]]);
+    assert_eq!(processor.services.taken(), [[KEY]]);
 }
 
 /// If the invocation ended before the report, what is published would come back too.
 #[tokio::test]
 async fn a_claim_whose_giving_back_hangs_is_reported_failed_in_time() {
-    let ledger = FakeLedger::with_fault(KEY, LedgerFault::ReleaseHangs);
-    let bus = FakeBus::refusing(KEY, "ThrottlingException");
-    let processor = processor(ledger, bus);
+    let processor = processor(Fakes {
+        faults: [(KEY.to_owned(), LedgerFault::ReleaseHangs)].into(),
+        ..Fakes::refusing(KEY, "ThrottlingException")
+    });
     let other = message("3", "b", 1, envelope("NEW_CALLOUT", 2));
     let messages = vec![new_callout(), other];
     let failed = failures_in_time(LITTLE_TIME, &processor, messages).await;
@@ -324,35 +304,31 @@ async fn a_claim_whose_giving_back_hangs_is_reported_failed_in_time() {
 
 #[tokio::test]
 async fn a_quarantine_that_hangs_fails_its_record_in_time_and_no_other() {
-    let queues = || FakeQueues {
-        quarantine_hangs: true,
-        ..FakeQueues::default()
-    };
     let other = || message("3", "b", 1, envelope("NEW_CALLOUT", 2));
     let poison = message("1", "a", 1, "not an envelope".to_owned());
-    let panics = message("1", "a", retry::MOST_PANICS, envelope("NEW_CALLOUT", 1));
+    let panics = message("1", "a", timing::MOST_PANICS, envelope("NEW_CALLOUT", 1));
     let refused = new_callout();
     for hanging in [poison, panics.clone(), refused] {
-        let mut ledger = FakeLedger::default();
+        let mut services = Fakes::refusing(KEY, "MalformedDetail");
+        services.service_fault = Some(ServiceFault::QuarantineHangs);
         if hanging == panics {
             let fault = LedgerFault::ClaimPanics;
-            ledger = FakeLedger::with_fault(KEY, fault);
+            services.faults.insert(KEY.to_owned(), fault);
         }
-        let bus = FakeBus::refusing(KEY, "MalformedDetail");
-        let processor = processor_with(ledger, bus, queues());
+        let processor = processor(services);
         let messages = vec![hanging, other()];
         let failed = failures_in_time(LITTLE_TIME, &processor, messages).await;
         assert_eq!(failed, ["1"]);
-        assert_eq!(processor.bus.taken(), [["callout#2/NEW_CALLOUT"]]);
+        assert_eq!(processor.services.taken(), [["callout#2/NEW_CALLOUT"]]);
     }
 }
 
 #[tokio::test]
 async fn a_batch_whose_process_dies_comes_back_after_its_leases() {
-    let processor = processor(FakeLedger::default(), FakeBus::default());
+    let processor = processor(Fakes::default());
     let messages = vec![new_callout(), callout_closed()];
     assert!(failures(TIME, &processor, messages).await.is_empty());
-    let hidden = processor.queues.hidden.lock().unwrap();
+    let hidden = processor.services.hidden.lock().unwrap();
     // Ten seconds to go, two for the clocks, and one.
     let both = ["handle-1", "handle-2"].map(|handle| (handle.to_owned(), 13));
     assert_eq!(*hidden, [both.to_vec()]);
@@ -361,34 +337,30 @@ async fn a_batch_whose_process_dies_comes_back_after_its_leases() {
 /// As when a function is invoked by hand with a message that never was in a queue.
 #[tokio::test]
 async fn a_failed_record_without_a_handle_is_reported_and_not_hidden() {
-    let bus = FakeBus::refusing(KEY, "ThrottlingException");
-    let processor = processor(FakeLedger::default(), bus);
+    let processor = processor(Fakes::refusing(KEY, "ThrottlingException"));
     let mut handleless = new_callout();
     handleless.receipt_handle = None;
     let messages = vec![handleless, callout_closed()];
     assert_eq!(failures(TIME, &processor, messages).await, ["1", "2"]);
-    let hidden = processor.queues.hidden.lock().unwrap();
+    let hidden = processor.services.hidden.lock().unwrap();
     assert_eq!(hidden.last().unwrap(), &[("handle-2".to_owned(), 2)]);
 }
 
 /// The pause grows with the receives of the record that failed, not with those behind it.
 #[tokio::test]
 async fn a_group_comes_back_when_its_first_failure_does() {
-    let bus = FakeBus::refusing(KEY, "ThrottlingException");
-    let processor = processor(FakeLedger::default(), bus);
+    let processor = processor(Fakes::refusing(KEY, "ThrottlingException"));
     let third_time = message("1", "a", 3, envelope("NEW_CALLOUT", 1));
     let messages = vec![third_time, callout_closed()];
     assert_eq!(failures(TIME, &processor, messages).await, ["1", "2"]);
-    let hidden = processor.queues.hidden.lock().unwrap();
+    let hidden = processor.services.hidden.lock().unwrap();
     let both = ["handle-1", "handle-2"].map(|handle| (handle.to_owned(), 8));
     assert_eq!(hidden.last().unwrap(), &both);
 }
 
-/// In two groups, so that in each batch two of them claim it at once, and many batches beside each
-/// other. Who is told that another has it comes again, as SQS would have it.
 #[tokio::test]
 async fn the_opening_and_the_closing_of_a_callout_are_noted_and_nothing_else() {
-    let processor = processor(FakeLedger::default(), FakeBus::default());
+    let processor = processor(Fakes::default());
     let customer = envelope_of(
         Uuid::now_v7(),
         r#"{"message":"NEW_CALLOUT","customer":{"id":7}}"#,
@@ -398,10 +370,10 @@ async fn the_opening_and_the_closing_of_a_callout_are_noted_and_nothing_else() {
         message("4", "b", 1, customer),
     ];
     assert!(failures(TIME, &processor, messages).await.is_empty());
-    assert!(processor.ledger.notes.lock().unwrap().is_empty());
+    assert!(processor.services.callouts.lock().unwrap().is_empty());
     let messages = vec![new_callout(), callout_closed()];
     assert!(failures(TIME, &processor, messages).await.is_empty());
-    let notes = processor.ledger.notes.lock().unwrap().clone();
+    let notes = processor.services.callouts.lock().unwrap().clone();
     assert_eq!(notes, ["closed 1".to_owned(), "opened 1".to_owned()].into());
 }
 
@@ -414,10 +386,9 @@ async fn what_cannot_be_noted_is_given_back_and_not_published() {
         } else {
             "callout#1/CALLOUT_CLOSED"
         };
-        let ledger = FakeLedger::with_fault(key, LedgerFault::NoteFails);
-        let processor = processor(ledger, FakeBus::default());
+        let processor = processor(Fakes::with_fault(key, LedgerFault::NoteFails));
         assert_eq!(failures(TIME, &processor, vec![message]).await, [id]);
-        assert!(processor.bus.taken().is_empty());
+        assert!(processor.services.taken().is_empty());
         assert_eq!(lease_until(&processor, key), NOW);
     }
 }
@@ -436,12 +407,12 @@ fn recovered() -> SqsMessage {
 #[tokio::test]
 async fn what_is_told_and_found_out_is_published_once_and_is_no_conflict() {
     for order in [[new_callout(), recovered()], [recovered(), new_callout()]] {
-        let processor = processor(FakeLedger::default(), FakeBus::default());
+        let processor = processor(Fakes::default());
         for message in order {
             assert!(failures(TIME, &processor, vec![message]).await.is_empty());
         }
-        assert_eq!(processor.bus.taken(), [[KEY]]);
-        assert!(processor.queues.quarantined.lock().unwrap().is_empty());
+        assert_eq!(processor.services.taken(), [[KEY]]);
+        assert!(processor.services.quarantined.lock().unwrap().is_empty());
     }
 }
 
@@ -456,11 +427,11 @@ fn arrived(id: &str, second: i64, origin: Origin, message_name: &str) -> SqsMess
 #[tokio::test]
 async fn what_arrives_again_behind_the_window_has_a_key_of_its_own() {
     const NAME: &str = "RESPONDER_ARRIVED_ON_SCENE";
-    let processor = processor(FakeLedger::default(), FakeBus::default());
+    let processor = processor(Fakes::default());
     let arrivals = [("1", 0), ("2", 300), ("3", 301), ("4", 100)];
     let messages = arrivals.map(|(id, second)| arrived(id, second, Origin::Webhook, NAME));
     assert!(failures(TIME, &processor, messages.into()).await.is_empty());
-    let taken = processor.bus.taken().concat();
+    let taken = processor.services.taken().concat();
     let [first, second] = taken.as_slice() else {
         panic!("{taken:?}");
     };
@@ -478,22 +449,22 @@ async fn neither_the_reconcilers_words_nor_what_happens_once_recur() {
         (Origin::Reconciler, "CALLOUT_OBSERVED"),
         (Origin::Webhook, "NEW_CALLOUT"),
     ] {
-        let processor = processor(FakeLedger::default(), FakeBus::default());
+        let processor = processor(Fakes::default());
         let messages = again(origin, name).into();
         assert!(failures(TIME, &processor, messages).await.is_empty());
-        assert_eq!(processor.bus.taken().concat().len(), 1, "{name}");
+        assert_eq!(processor.services.taken().concat().len(), 1, "{name}");
     }
 }
 
 #[tokio::test]
 async fn only_what_aura_delivered_counts_as_delivered() {
-    let processor = processor(FakeLedger::default(), FakeBus::default());
+    let processor = processor(Fakes::default());
     assert!(
         failures(TIME, &processor, vec![recovered()])
             .await
             .is_empty()
     );
-    assert!(processor.ledger.delivered.lock().unwrap().is_empty());
+    assert!(processor.services.delivered.lock().unwrap().is_empty());
     let body = new_callout()
         .body
         .unwrap()
@@ -501,14 +472,16 @@ async fn only_what_aura_delivered_counts_as_delivered() {
     let again = message("1", "a", 1, body);
     assert!(failures(TIME, &processor, vec![again]).await.is_empty());
     let arrived: Timestamp = "2026-11-22T00:00:00Z".parse().unwrap();
-    assert_eq!(*processor.ledger.delivered.lock().unwrap(), [arrived]);
+    assert_eq!(*processor.services.delivered.lock().unwrap(), [arrived]);
 }
 
+/// In two groups, so that in each batch two of them claim it at once, and many batches beside each
+/// other. Who is told that another has it comes again, as SQS would have it.
 #[tokio::test]
 async fn a_hundred_thousand_duplicates_of_one_event_leave_one_item_and_one_publish() {
     const BATCHES: usize = 10_000;
     const AT_ONCE: usize = 50;
-    let processor = processor(FakeLedger::default(), FakeBus::default());
+    let processor = processor(Fakes::default());
     let settle = async || {
         let ids: Vec<_> = (0..10).map(|id| id.to_string()).collect();
         let record = |id: &String| {
@@ -524,8 +497,8 @@ async fn a_hundred_thousand_duplicates_of_one_event_leave_one_item_and_one_publi
     for _ in 0..BATCHES / AT_ONCE {
         join_all((0..AT_ONCE).map(|_| settle())).await;
     }
-    assert_eq!(processor.ledger.items.lock().unwrap().len(), 1);
-    assert_eq!(processor.bus.taken(), [[KEY]]);
+    assert_eq!(processor.services.items.lock().unwrap().len(), 1);
+    assert_eq!(processor.services.taken(), [[KEY]]);
 }
 
 /// A callout's event whose payload marks it as a test, in one of the two ways.
@@ -542,7 +515,7 @@ fn bare(id: &str, group: &str, message_name: &str, callout: usize) -> SqsMessage
 
 /// The key of each event that the bus took, and whether it went out as a test.
 fn tests(processor: &FakeProcessor) -> Vec<(String, bool)> {
-    let calls = processor.bus.calls.lock().unwrap();
+    let calls = processor.services.calls.lock().unwrap();
     let taken = calls.iter().flatten().filter(|(_, is_taken)| *is_taken);
     let test = |detail: &serde_json::Value| detail["test"].as_bool().unwrap();
     let mut tests: Vec<_> = taken
@@ -554,7 +527,7 @@ fn tests(processor: &FakeProcessor) -> Vec<(String, bool)> {
 
 #[tokio::test]
 async fn what_aura_has_marked_once_is_a_drill_in_every_later_batch_and_nothing_else_is() {
-    let processor = processor(FakeLedger::default(), FakeBus::default());
+    let processor = processor(Fakes::default());
     let batches = [
         vec![
             marked("1", "a", "NEW_CALLOUT", 1),
@@ -594,10 +567,10 @@ fn recovered_closing(id: &str, group: &str, callout: usize) -> SqsMessage {
 
 #[tokio::test]
 async fn a_mark_counts_for_its_whole_batch_and_however_it_comes() {
-    let ledger = FakeLedger::default();
+    let ledger = Fakes::default();
     // A conflict, which isn't published, and AURA's word all the same.
     ledger.publish_elsewhere("callout#2/NEW_CALLOUT", "another");
-    let processor = processor(ledger, FakeBus::default());
+    let processor = processor(ledger);
     let messages = vec![
         bare("1", "a", "CALLOUT_OWNED", 1),
         marked("2", "a", "NEW_CALLOUT", 1),
@@ -610,12 +583,12 @@ async fn a_mark_counts_for_its_whole_batch_and_however_it_comes() {
     assert_eq!(tests.len(), 4);
     assert!(tests.iter().all(|(_, test)| *test), "{tests:?}");
     // What a batch marks itself, it doesn't ask for.
-    assert!(processor.ledger.look_ups.lock().unwrap().is_empty());
+    assert!(processor.services.look_ups.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn a_batch_asks_once_for_each_callout_that_it_does_not_mark_and_for_nothing_else() {
-    let processor = processor(FakeLedger::default(), FakeBus::default());
+    let processor = processor(Fakes::default());
     let customer = r#"{"message":"CREATED_CUSTOMER","customer":{"id":3}}"#;
     let messages = vec![
         bare("1", "a", "NEW_CALLOUT", 1),
@@ -627,10 +600,10 @@ async fn a_batch_asks_once_for_each_callout_that_it_does_not_mark_and_for_nothin
     ];
     assert!(failures(TIME, &processor, messages).await.is_empty());
     let asked = ["1", "2"].map(Note::drill);
-    assert_eq!(*processor.ledger.look_ups.lock().unwrap(), [asked]);
+    assert_eq!(*processor.services.look_ups.lock().unwrap(), [asked]);
     let messages = vec![message("4", "c", 1, envelope_of(Uuid::now_v7(), customer))];
     assert!(failures(TIME, &processor, messages).await.is_empty());
-    assert_eq!(processor.ledger.look_ups.lock().unwrap().len(), 1);
+    assert_eq!(processor.services.look_ups.lock().unwrap().len(), 1);
 }
 
 /// The proof of a deployment goes the way of callouts.
@@ -640,30 +613,29 @@ async fn a_canary_is_looked_up_and_comes_back_if_that_fails() {
         let body = shared::canary::body(Uuid::nil());
         message("1", "a", 1, envelope_of(Uuid::now_v7(), &body))
     };
-    let healthy = processor(FakeLedger::default(), FakeBus::default());
+    let healthy = processor(Fakes::default());
     assert!(failures(TIME, &healthy, vec![canary()]).await.is_empty());
-    assert_eq!(healthy.ledger.look_ups.lock().unwrap().len(), 1);
+    assert_eq!(healthy.services.look_ups.lock().unwrap().len(), 1);
     assert!(!tests(&healthy)[0].1);
-    let ledger = FakeLedger::with_notes_fault(NotesFault::LookUpFails);
-    let broken = processor(ledger, FakeBus::default());
+    let broken = processor(Fakes::with_service_fault(ServiceFault::LookUpFails));
     assert_eq!(failures(TIME, &broken, vec![canary()]).await, ["1"]);
 }
 
 /// A drill that goes out as an emergency has guards sent.
 #[tokio::test]
 async fn what_may_be_a_drill_and_cannot_be_told_comes_back_unclaimed() {
-    let unread = FakeLedger {
+    let unread = Fakes {
         unread: [Note::drill("1")].into(),
-        ..FakeLedger::default()
+        ..Fakes::default()
     };
     let faults = [
-        NotesFault::LookUpFails,
-        NotesFault::LookUpHangs,
-        NotesFault::LookUpPanics,
+        ServiceFault::LookUpFails,
+        ServiceFault::LookUpHangs,
+        ServiceFault::LookUpPanics,
     ];
-    let others = faults.map(FakeLedger::with_notes_fault);
+    let others = faults.map(Fakes::with_service_fault);
     for ledger in iter::once(unread).chain(others) {
-        let processor = processor(ledger, FakeBus::default());
+        let processor = processor(ledger);
         let customer = r#"{"message":"CREATED_CUSTOMER","customer":{"id":3}}"#;
         let messages = vec![
             bare("1", "a", "CALLOUT_OWNED", 1),
@@ -677,26 +649,25 @@ async fn what_may_be_a_drill_and_cannot_be_told_comes_back_unclaimed() {
             keys,
             ["callout#2/NEW_CALLOUT", "customer#3/CREATED_CUSTOMER"]
         );
-        assert_eq!(processor.ledger.items.lock().unwrap().len(), 2);
+        assert_eq!(processor.services.items.lock().unwrap().len(), 2);
     }
 }
 
 #[tokio::test]
 async fn a_drill_that_cannot_be_remembered_is_not_published() {
-    let ledger = FakeLedger::with_notes_fault(NotesFault::WritingFails);
-    let processor = processor(ledger, FakeBus::default());
+    let processor = processor(Fakes::with_service_fault(ServiceFault::NotingFails));
     let messages = vec![
         marked("1", "a", "NEW_CALLOUT", 1),
         bare("2", "b", "NEW_CALLOUT", 2),
     ];
     assert_eq!(failures(TIME, &processor, messages).await, ["1"]);
-    assert_eq!(processor.bus.taken(), [["callout#2/NEW_CALLOUT"]]);
+    assert_eq!(processor.services.taken(), [["callout#2/NEW_CALLOUT"]]);
 }
 
 /// Also longer than an event that was claimed long after the mark.
 #[tokio::test]
 async fn a_drill_is_remembered_for_longer_than_any_event_of_it() {
-    let processor = processor(FakeLedger::default(), FakeBus::default());
+    let processor = processor(Fakes::default());
     for (name, days) in [
         ("NEW_CALLOUT", 0),
         ("CALLOUT_OWNED", 30),
@@ -709,9 +680,9 @@ async fn a_drill_is_remembered_for_longer_than_any_event_of_it() {
         };
         let time = SignedDuration::from_hours(days * 24) + TIME;
         assert!(failures(time, &processor, vec![event]).await.is_empty());
-        let noted = processor.ledger.noted.lock().unwrap();
+        let noted = processor.services.noted.lock().unwrap();
         let drill = noted[&Note::drill("1")];
-        let items = processor.ledger.items.lock().unwrap();
+        let items = processor.services.items.lock().unwrap();
         for item in items
             .values()
             .flat_map(|occurrences| occurrences.0.values())

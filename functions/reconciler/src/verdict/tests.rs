@@ -3,7 +3,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::view::Last;
+use crate::view::CalloutStage::{Arrived, Cancelled, Completed, Created, Dispatched};
+use crate::view::LastEvent;
 
 const PATIENCE: Patience = Patience {
     lag: Duration::from_secs(10),
@@ -25,64 +26,76 @@ const STATUSES: [Option<&str>; 8] = [
     Some("closed"),
     Some(""),
 ];
-const STAGES: [Stage; 5] = [
-    Stage::Created,
-    Stage::Dispatched,
-    Stage::Arrived,
-    Stage::Completed,
-    Stage::Cancelled,
-];
+const STAGES: [CalloutStage; 5] = [Created, Dispatched, Arrived, Completed, Cancelled];
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
 /// A callout whose last event, of this stage, was published at second 0.
-fn view(stage: Stage) -> View {
-    View {
+fn view(stage: CalloutStage) -> CalloutView {
+    CalloutView {
         opening: Presence::Published(at(0)),
-        last: Some(Last {
+        last: Some(LastEvent {
             sort: "last".to_owned(),
             at: at(0),
             has_stage: true,
         }),
         stage,
         staged_at: Some(at(0)),
-        ..View::default()
+        ..CalloutView::default()
     }
 }
 
 /// As a run has left it that found this status after that event.
-fn seen(status: Option<&str>, last: &str) -> Seen {
-    Seen {
+fn last_check(status: Option<&str>, last: &str) -> LastCheck {
+    LastCheck {
         status: status.map(str::to_owned),
         last: Some(last.to_owned()),
         // As it is found to be at second 50.
         look_at: Some(at(150)),
         ask_at: Some(at(1000)),
-        ..Seen::default()
+        ..LastCheck::default()
     }
 }
 
-fn open_at(view: &View, seen: Option<&Seen>, status: Option<&str>, second: i64) -> Verdict {
-    on_open(view, seen, at(0), status, at(second), &PATIENCE)
+fn facts<'a>(
+    view: &'a CalloutView,
+    last_check: Option<&'a LastCheck>,
+    now: Timestamp,
+) -> Facts<'a> {
+    Facts {
+        view,
+        last_check,
+        patience: &PATIENCE,
+        now,
+    }
+}
+
+fn open_at(
+    view: &CalloutView,
+    last_check: Option<&LastCheck>,
+    status: Option<&str>,
+    second: i64,
+) -> Verdict {
+    facts(view, last_check, at(second)).on_open(at(0), status)
 }
 
 #[test]
 fn a_documented_status_is_compared_with_the_last_event() {
     // For each stage: whether "created", "Responder Dispatched" and "Responder Cancelled" differ.
     let table = [
-        (Stage::Created, [false, true, true]),
-        (Stage::Dispatched, [true, false, true]),
-        (Stage::Arrived, [true, false, true]),
-        (Stage::Completed, [true, false, true]),
-        (Stage::Cancelled, [false, true, false]),
+        (Created, [false, true, true]),
+        (Dispatched, [true, false, true]),
+        (Arrived, [true, false, true]),
+        (Completed, [true, false, true]),
+        (Cancelled, [false, true, false]),
     ];
     let words = ["Created", "responder dispatched", "RESPONDER CANCELLED"];
     for (stage, differ) in table {
         for (word, differs) in words.into_iter().zip(differ) {
             let verdict = open_at(&view(stage), None, Some(word), 50);
-            let asks = verdict == Verdict::Ask(Reason::Change);
+            let asks = verdict == Verdict::Ask(AskReason::Change);
             assert_eq!(asks, differs, "{stage:?} {word}: {verdict:?}");
         }
         for word in [None, Some("closed"), Some("Responder Arrived")] {
@@ -97,16 +110,16 @@ fn a_documented_status_is_compared_with_the_last_event() {
 
 #[test]
 fn a_status_that_changes_without_an_event_is_asked_about_whatever_it_says() {
-    let view = view(Stage::Arrived);
-    let before = seen(Some("Responder Arrived"), "last");
+    let view = view(Arrived);
+    let before = last_check(Some("Responder Arrived"), "last");
     let same = open_at(&view, Some(&before), Some("Responder Arrived"), 50);
     assert_eq!(same, Verdict::Remember(before.clone()));
     for status in [Some("Something New"), None, Some("Responder Dispatched")] {
         let verdict = open_at(&view, Some(&before), status, 50);
-        assert_eq!(verdict, Verdict::Ask(Reason::Change), "{status:?}");
+        assert_eq!(verdict, Verdict::Ask(AskReason::Change), "{status:?}");
     }
     // An event explains it.
-    let before = seen(Some("Responder Dispatched"), "an earlier one");
+    let before = last_check(Some("Responder Dispatched"), "an earlier one");
     let verdict = open_at(&view, Some(&before), Some("Responder Arrived"), 50);
     assert!(matches!(verdict, Verdict::Remember(_)), "{verdict:?}");
 }
@@ -115,28 +128,31 @@ fn a_status_that_changes_without_an_event_is_asked_about_whatever_it_says() {
 fn each_stage_has_a_patience_of_its_own() {
     for (stage, seconds) in STAGES.into_iter().zip([100, 200, 300, 400, 500]) {
         let verdict = |second| open_at(&view(stage), None, None, second);
-        let Verdict::Remember(seen) = verdict(seconds - 1) else {
+        let Verdict::Remember(last_check) = verdict(seconds - 1) else {
             panic!("{stage:?}");
         };
-        assert_eq!(seen.ask_at, Some(at(seconds)));
-        assert_eq!(verdict(seconds), Verdict::Ask(Reason::Silence), "{stage:?}");
+        assert_eq!(last_check.ask_at, Some(at(seconds)));
+        assert_eq!(
+            verdict(seconds),
+            Verdict::Ask(AskReason::Silence),
+            "{stage:?}"
+        );
     }
 }
 
 #[test]
 fn nothing_is_concluded_from_an_answer_that_may_be_older_than_the_last_event() {
-    let young = |second| open_at(&view(Stage::Dispatched), None, Some("created"), second);
+    let young = |second| open_at(&view(Dispatched), None, Some("created"), second);
     assert_eq!(young(9), Verdict::Wait);
-    assert_eq!(young(10), Verdict::Ask(Reason::Change));
-    let vanished =
-        |second| on_vanished(&view(Stage::Dispatched), None, at(0), at(second), &PATIENCE);
+    assert_eq!(young(10), Verdict::Ask(AskReason::Change));
+    let vanished = |second| facts(&view(Dispatched), None, at(second)).on_vanished(at(0));
     assert_eq!(vanished(9), Verdict::Wait);
-    assert_eq!(vanished(10), Verdict::Ask(Reason::Closing));
-    let unknown = |second| on_unknown(&View::default(), at(0), at(second), &PATIENCE);
+    assert_eq!(vanished(10), Verdict::Ask(AskReason::Closing));
+    let unknown = |second| facts(&CalloutView::default(), None, at(second)).on_unknown(at(0));
     // By a clock that isn't ours.
     assert_eq!(unknown(-9), Verdict::Wait);
     assert_eq!(unknown(9), Verdict::Wait);
-    assert_eq!(unknown(10), Verdict::Ask(Reason::Opening));
+    assert_eq!(unknown(10), Verdict::Ask(AskReason::Opening));
 }
 
 #[test]
@@ -146,7 +162,7 @@ fn what_the_ledger_knows_of_an_unknown_callout_decides() {
     let young = Published(at(95));
     let adopt = Verdict::Adopt { opened_at: at(0) };
     let table = [
-        (Unknown, Unknown, Verdict::Ask(Reason::Opening)),
+        (Unknown, Unknown, Verdict::Ask(AskReason::Opening)),
         (Claimed, Unknown, Verdict::Wait),
         (old, Unknown, adopt.clone()),
         (old, Abandoned, adopt),
@@ -155,19 +171,19 @@ fn what_the_ledger_knows_of_an_unknown_callout_decides() {
         (old, young, Verdict::Wait),
         (Unknown, young, Verdict::Wait),
         (Claimed, old, Verdict::Wait),
-        (old, old, Verdict::Ask(Reason::Reopened)),
-        (Unknown, old, Verdict::Ask(Reason::Opening)),
-        (Abandoned, Unknown, Verdict::Ask(Reason::Opening)),
-        (Abandoned, old, Verdict::Ask(Reason::Opening)),
-        (Unknown, Abandoned, Verdict::Ask(Reason::Opening)),
+        (old, old, Verdict::Ask(AskReason::Reopened)),
+        (Unknown, old, Verdict::Ask(AskReason::Opening)),
+        (Abandoned, Unknown, Verdict::Ask(AskReason::Opening)),
+        (Abandoned, old, Verdict::Ask(AskReason::Opening)),
+        (Unknown, Abandoned, Verdict::Ask(AskReason::Opening)),
     ];
     for (opening, closing, expected) in table {
-        let view = View {
+        let view = CalloutView {
             opening,
             closing,
-            ..View::default()
+            ..CalloutView::default()
         };
-        let verdict = on_unknown(&view, at(0), at(100), &PATIENCE);
+        let verdict = facts(&view, None, at(100)).on_unknown(at(0));
         assert_eq!(verdict, expected, "{opening:?} {closing:?}");
     }
 }
@@ -176,38 +192,38 @@ fn what_the_ledger_knows_of_an_unknown_callout_decides() {
 fn what_the_ledger_knows_of_a_vanished_callout_decides() {
     use Presence::{Abandoned, Claimed, Published, Unknown};
     let table = [
-        (Unknown, None, Verdict::Ask(Reason::Closing)),
-        (Abandoned, None, Verdict::Ask(Reason::Closing)),
+        (Unknown, None, Verdict::Ask(AskReason::Closing)),
+        (Abandoned, None, Verdict::Ask(AskReason::Closing)),
         (Claimed, None, Verdict::Wait),
         (Published(at(50)), None, Verdict::Forget),
         (Published(at(50)), Some(at(40)), Verdict::Forget),
         (
             Published(at(50)),
             Some(at(60)),
-            Verdict::Ask(Reason::ClosedAgain),
+            Verdict::Ask(AskReason::ClosedAgain),
         ),
     ];
     for (closing, observed_at, expected) in table {
-        let view = View {
+        let view = CalloutView {
             closing,
             observed_at,
-            ..view(Stage::Completed)
+            ..view(Completed)
         };
-        let verdict = on_vanished(&view, None, at(0), at(100), &PATIENCE);
+        let verdict = facts(&view, None, at(100)).on_vanished(at(0));
         assert_eq!(verdict, expected, "{closing:?} {observed_at:?}");
     }
 }
 
 #[test]
 fn a_callout_that_is_active_though_its_closing_is_published_is_told_of_once() {
-    let closed = View {
+    let closed = CalloutView {
         closing: Presence::Published(at(50)),
-        ..view(Stage::Created)
+        ..view(Created)
     };
-    let verdict = |view: &View, second| open_at(view, None, Some("created"), second);
+    let verdict = |view: &CalloutView, second| open_at(view, None, Some("created"), second);
     assert_eq!(verdict(&closed, 55), Verdict::Wait);
-    assert_eq!(verdict(&closed, 60), Verdict::Ask(Reason::Reopened));
-    let told = View {
+    assert_eq!(verdict(&closed, 60), Verdict::Ask(AskReason::Reopened));
+    let told = CalloutView {
         observed_at: Some(at(61)),
         ..closed
     };
@@ -217,18 +233,11 @@ fn a_callout_that_is_active_though_its_closing_is_published_is_told_of_once() {
 #[test]
 fn a_callout_that_aura_calls_active_when_asked_is_over_only_after_its_patience() {
     let over = |status, missing_since, second| {
-        let seen = Seen {
+        let last_check = LastCheck {
             missing_since,
-            ..Seen::default()
+            ..LastCheck::default()
         };
-        is_over(
-            &view(Stage::Created),
-            Some(&seen),
-            status,
-            false,
-            at(second),
-            &PATIENCE,
-        )
+        facts(&view(Created), Some(&last_check), at(second)).is_over(status, false)
     };
     for status in [None, Some("closed"), Some("Responder Cancelled")] {
         assert!(over(status, None, 50), "{status:?}");
@@ -252,8 +261,8 @@ fn what_a_page_lacks_is_over_after_an_hour() {
     use Presence::{Abandoned, Unknown};
     let word = Some("Responder Arrived");
     let minute = |minutes: i64| at(minutes * 60);
-    // What the ledger knows of the closing, AURA's status, since when a list has lacked it; whether it
-    // is over after an hour less a second, and after an hour. Seconds count from 0.
+    // What the ledger knows of the closing, AURA's status, since when a list has lacked it; whether
+    // it is over after an hour less a second, and after an hour. Seconds count from 0.
     let table = [
         (Unknown, word, None, [false, false]),
         (Unknown, word, Some(0), [false, true]),
@@ -267,15 +276,15 @@ fn what_a_page_lacks_is_over_after_an_hour() {
         (Abandoned, Some("created"), None, [false, false]),
     ];
     for (closing, status, missing, expected) in table {
-        let view = View {
+        let view = CalloutView {
             closing,
-            ..view(Stage::Arrived)
+            ..view(Arrived)
         };
-        let seen = Seen {
+        let last_check = LastCheck {
             missing_since: missing.map(at),
-            ..Seen::default()
+            ..LastCheck::default()
         };
-        let over = |now| is_over(&view, Some(&seen), status, true, now, &PATIENCE);
+        let over = |now| facts(&view, Some(&last_check), now).is_over(status, true);
         let hour = minute(60);
         let just_before = hour - SignedDuration::from_secs(1);
         assert_eq!(
@@ -284,24 +293,21 @@ fn what_a_page_lacks_is_over_after_an_hour() {
             "{closing:?} {status:?} {missing:?}"
         );
     }
-    // A stage that may be silent for longer than an hour holds what AURA calls active, and no other.
+    // A stage that may be silent for longer than an hour holds what AURA calls active, and no
+    // other.
     let patience = Patience {
         arrived: Duration::from_hours(2),
         ..PATIENCE
     };
-    let seen = Seen {
+    let last_check = LastCheck {
         missing_since: Some(at(0)),
-        ..Seen::default()
+        ..LastCheck::default()
     };
     let over = |status, now| {
-        is_over(
-            &view(Stage::Arrived),
-            Some(&seen),
-            status,
-            true,
-            now,
-            &patience,
-        )
+        let view = view(Arrived);
+        let facts = facts(&view, Some(&last_check), now);
+        let patience = &patience;
+        Facts { patience, ..facts }.is_over(status, true)
     };
     assert!(over(word, minute(60)) && !over(Some("created"), minute(60)));
     assert!(over(Some("created"), minute(120)));
@@ -311,83 +317,88 @@ fn what_a_page_lacks_is_over_after_an_hour() {
 fn an_opening_that_was_never_told_is_recovered_though_its_closing_was() {
     use Presence::{Abandoned, Claimed, Published, Unknown};
     let verdict = |opening, second| {
-        let view = View {
+        let view = CalloutView {
             opening,
             closing: Published(at(0)),
-            ..View::default()
+            ..CalloutView::default()
         };
-        on_closed(&view, None, false, at(0), at(second), &PATIENCE)
+        facts(&view, None, at(second)).on_closed(false, at(0))
     };
     assert_eq!(verdict(Unknown, 9), Verdict::Wait);
-    assert_eq!(verdict(Unknown, 10), Verdict::Ask(Reason::Opening));
-    assert_eq!(verdict(Abandoned, 10), Verdict::Ask(Reason::Opening));
+    assert_eq!(verdict(Unknown, 10), Verdict::Ask(AskReason::Opening));
+    assert_eq!(verdict(Abandoned, 10), Verdict::Ask(AskReason::Opening));
     assert_eq!(verdict(Claimed, 10), Verdict::Wait);
     assert_eq!(verdict(Published(at(1)), 10), Verdict::Forget);
     // Noted as opened, and no longer in the ledger: it was published long ago.
-    let forgotten = View {
+    let forgotten = CalloutView {
         closing: Published(at(0)),
-        ..View::default()
+        ..CalloutView::default()
     };
-    let verdict = on_closed(&forgotten, None, true, at(0), at(10), &PATIENCE);
+    let verdict = facts(&forgotten, None, at(10)).on_closed(true, at(0));
     assert_eq!(verdict, Verdict::Forget);
 }
 
 #[test]
 fn a_closed_callout_is_not_forgotten_while_an_answer_of_auras_is_on_its_way() {
-    let closed = View {
+    let closed = CalloutView {
         closing: Presence::Published(at(50)),
-        ..view(Stage::Completed)
+        ..view(Completed)
     };
-    let seen = Seen {
+    let last_check = LastCheck {
         observations: 1,
-        ..Seen::default()
+        ..LastCheck::default()
     };
-    let verdict =
-        |view: &View, second| on_closed(view, Some(&seen), true, at(50), at(second), &PATIENCE);
+    let verdict = |view: &CalloutView, second| {
+        facts(view, Some(&last_check), at(second)).on_closed(true, at(50))
+    };
     assert_eq!(verdict(&closed, 100), Verdict::Wait);
     assert_eq!(verdict(&closed, 50 + 300), Verdict::Forget);
-    let told = |second| View {
+    let told = |second| CalloutView {
         observations: 1,
         observed_at: Some(at(second)),
         ..closed.clone()
     };
     assert_eq!(verdict(&told(40), 100), Verdict::Forget);
-    assert_eq!(verdict(&told(60), 100), Verdict::Ask(Reason::ClosedAgain));
+    assert_eq!(
+        verdict(&told(60), 100),
+        Verdict::Ask(AskReason::ClosedAgain)
+    );
 }
 
 #[test]
 fn an_opening_that_was_given_up_is_recovered_while_the_callout_is_open() {
-    let view = View {
+    let view = CalloutView {
         opening: Presence::Abandoned,
-        ..view(Stage::Created)
+        ..view(Created)
     };
     let verdict = open_at(&view, None, Some("created"), 50);
-    assert_eq!(verdict, Verdict::Ask(Reason::Opening));
+    assert_eq!(verdict, Verdict::Ask(AskReason::Opening));
 }
 
 #[test]
 fn an_answer_and_an_event_that_may_be_in_the_wrong_order_are_told_again() {
-    let told = |status, last| Seen {
+    let told = |status, last| LastCheck {
         observations: 1,
         observed: Some("d".to_owned()),
-        ..seen(status, last)
+        ..last_check(status, last)
     };
     let status = Some("Responder Arrived");
-    let verdict = |view: &View, seen: &Seen| open_at(view, Some(seen), status, 50);
+    let verdict =
+        |view: &CalloutView, last_check: &LastCheck| open_at(view, Some(last_check), status, 50);
     // The answer came behind an event that it may not have known.
-    let behind = View {
+    let behind = CalloutView {
         observed_at: Some(at(1)),
-        ..view(Stage::Arrived)
+        ..view(Arrived)
     };
-    let overtaken = Verdict::Ask(Reason::Overtaken);
+    let overtaken = Verdict::Ask(AskReason::Overtaken);
     let before = told(Some("Responder Dispatched"), "an earlier one");
     assert_eq!(verdict(&behind, &before), overtaken);
     // The event came behind the answer, and has changed nothing.
-    let late = view(Stage::Dispatched);
+    let late = view(Dispatched);
     assert_eq!(verdict(&late, &told(status, "an earlier one")), overtaken);
     // It has; or it isn't one that would.
     assert!(matches!(verdict(&late, &before), Verdict::Remember(_)));
-    let mut idle = view(Stage::Dispatched);
+    let mut idle = view(Dispatched);
     idle.last.as_mut().unwrap().has_stage = false;
     let verdict = verdict(&idle, &told(status, "an earlier one"));
     assert!(matches!(verdict, Verdict::Remember(_)));
@@ -395,36 +406,29 @@ fn an_answer_and_an_event_that_may_be_in_the_wrong_order_are_told_again() {
 
 #[test]
 fn a_callout_that_stays_as_it_is_is_asked_about_ever_more_rarely() {
-    let view = view(Stage::Created);
+    let view = view(Created);
     let mut now = at(100);
-    let mut seen = asked(&view, None, None, Some("d".to_owned()), now, &PATIENCE);
-    assert_eq!(seen.observations, 1);
+    let mut last_check = facts(&view, None, now).asked(None, Some("d".to_owned()));
+    assert_eq!(last_check.observations, 1);
     let mut pauses = Vec::new();
     for _ in 0..8 {
-        let next = seen.ask_at.unwrap();
+        let next = last_check.ask_at.unwrap();
         pauses.push(next.duration_since(now).as_secs());
         now = next;
-        seen = asked(&view, Some(&seen), None, None, now, &PATIENCE);
+        last_check = facts(&view, Some(&last_check), now).asked(None, None);
     }
     assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 3200, 3200]);
     assert_eq!(
-        (seen.observations, seen.observed.as_deref()),
+        (last_check.observations, last_check.observed.as_deref()),
         (1, Some("d"))
     );
     // Something happens, and the patience is the first again.
-    let told = asked(
-        &view,
-        Some(&seen),
-        None,
-        Some("e".to_owned()),
-        now,
-        &PATIENCE,
-    );
+    let told = facts(&view, Some(&last_check), now).asked(None, Some("e".to_owned()));
     assert_eq!(told.ask_at, Some(now + SignedDuration::from_secs(100)));
     assert_eq!(told.observations, 2);
 }
 
-fn views() -> impl Strategy<Value = View> {
+fn views() -> impl Strategy<Value = CalloutView> {
     let presence = || {
         prop_oneof![
             Just(Presence::Unknown),
@@ -434,7 +438,7 @@ fn views() -> impl Strategy<Value = View> {
         ]
     };
     let last = prop::option::of(("[ab]", 0..100_i64)).prop_map(|last| {
-        last.map(|(sort, second)| Last {
+        last.map(|(sort, second)| LastEvent {
             sort,
             at: at(second),
             has_stage: true,
@@ -448,7 +452,7 @@ fn views() -> impl Strategy<Value = View> {
         select(&STAGES[..]),
         observed_at,
     )
-        .prop_map(|(opening, closing, last, stage, observed_at)| View {
+        .prop_map(|(opening, closing, last, stage, observed_at)| CalloutView {
             opening,
             closing,
             last,
@@ -459,17 +463,17 @@ fn views() -> impl Strategy<Value = View> {
         })
 }
 
-fn memories() -> impl Strategy<Value = Option<Seen>> {
+fn last_checks() -> impl Strategy<Value = Option<LastCheck>> {
     let status = select(&STATUSES[..]);
     let last = prop::option::of("[ab]");
     let ask_at = prop::option::of((0..1000_i64).prop_map(at));
-    let memory = (status, last, ask_at).prop_map(|(status, last, ask_at)| Seen {
+    let check = (status, last, ask_at).prop_map(|(status, last, ask_at)| LastCheck {
         status: status.map(str::to_owned),
         last,
         ask_at,
-        ..Seen::default()
+        ..LastCheck::default()
     });
-    prop::option::of(memory)
+    prop::option::of(check)
 }
 
 proptest! {
@@ -480,14 +484,14 @@ proptest! {
         view in views(), word in "[d-z]{1,12}", other in "[d-z]{1,12}", second in 0..1000_i64,
     ) {
         let verdict = |word: &str| {
-            let seen = seen(Some(word), "a");
-            match open_at(&view, Some(&seen), Some(word), second) {
-                Verdict::Remember(seen) => Verdict::Remember(Seen { status: None, ..seen }),
+            let last_check = last_check(Some(word), "a");
+            match open_at(&view, Some(&last_check), Some(word), second) {
+                Verdict::Remember(kept) => Verdict::Remember(LastCheck { status: None, ..kept }),
                 verdict => verdict,
             }
         };
         prop_assert_eq!(verdict(&word), verdict(&other));
-        let over = |word: &str| is_over(&view, None, Some(word), false, at(second), &PATIENCE);
+        let over = |word: &str| facts(&view, None, at(second)).is_over(Some(word), false);
         prop_assert!(over(&word) && over(&other));
     }
 
@@ -499,9 +503,9 @@ proptest! {
         missing in 0..10_000_i64, second in 0..10_000_i64,
     ) {
         let status = if any { Some(word.as_str()) } else { status };
-        let seen = Seen { missing_since: Some(at(missing)), ..Seen::default() };
+        let last_check = LastCheck { missing_since: Some(at(missing)), ..LastCheck::default() };
         let over = |page, second| {
-            is_over(&view, Some(&seen), status, page, at(second), &PATIENCE)
+            facts(&view, Some(&last_check), at(second)).is_over(status, page)
         };
         let is_told = view.closing != Presence::Unknown;
         if second < missing + 3600 && !is_told {
@@ -514,35 +518,36 @@ proptest! {
             prop_assert!(over(true, second));
         }
         prop_assert!(over(true, missing + 3600));
-        prop_assert!(!is_over(&view, None, status, true, at(second), &PATIENCE) || is_told);
+        prop_assert!(!facts(&view, None, at(second)).is_over(status, true) || is_told);
     }
 
     /// What is claimed is somebody's: nobody else acts on it.
     #[test]
     fn nothing_is_asked_about_a_callout_whose_closing_is_claimed(
-        view in views(), seen in memories(), status in select(&STATUSES[..]), second in 0..1000_i64,
+        view in views(), last_check in last_checks(), status in select(&STATUSES[..]),
+        second in 0..1000_i64,
     ) {
-        let view = View { closing: Presence::Claimed, ..view };
+        let view = CalloutView { closing: Presence::Claimed, ..view };
         let now = at(second);
-        prop_assert_eq!(open_at(&view, seen.as_ref(), status, second), Verdict::Wait);
-        prop_assert_eq!(on_unknown(&view, at(0), now, &PATIENCE), Verdict::Wait);
-        prop_assert_eq!(on_vanished(&view, None, at(0), now, &PATIENCE), Verdict::Wait);
+        prop_assert_eq!(open_at(&view, last_check.as_ref(), status, second), Verdict::Wait);
+        prop_assert_eq!(facts(&view, None, now).on_unknown(at(0)), Verdict::Wait);
+        prop_assert_eq!(facts(&view, None, now).on_vanished(at(0)), Verdict::Wait);
     }
 
-    /// An opening and a closing are recovered only if the ledger has never heard of them, or somebody
-    /// gave up on them long ago.
+    /// An opening and a closing are recovered only if the ledger has never heard of them, or
+    /// somebody gave up on them long ago.
     #[test]
     fn nothing_that_the_ledger_knows_is_recovered(view in views(), second in 0..1000_i64) {
         let now = at(second);
         let is_told = |presence| matches!(presence, Presence::Claimed | Presence::Published(_));
-        let opening = Verdict::Ask(Reason::Opening);
+        let opening = Verdict::Ask(AskReason::Opening);
         let recovers = [
-            on_unknown(&view, at(-100), now, &PATIENCE),
-            on_closed(&view, None, false, at(0), now, &PATIENCE),
+            facts(&view, None, now).on_unknown(at(-100)),
+            facts(&view, None, now).on_closed(false, at(0)),
             open_at(&view, None, None, second),
         ];
         prop_assert!(!(is_told(view.opening) && recovers.contains(&opening)));
-        if on_vanished(&view, None, at(0), now, &PATIENCE) == Verdict::Ask(Reason::Closing) {
+        if facts(&view, None, now).on_vanished(at(0)) == Verdict::Ask(AskReason::Closing) {
             prop_assert!(!is_told(view.closing));
         }
     }
@@ -550,9 +555,10 @@ proptest! {
     /// What a run has remembered needs no second look until something changes or its time comes.
     #[test]
     fn what_is_remembered_is_not_due_again_and_stays_as_it_is(
-        view in views(), seen in memories(), status in select(&STATUSES[..]), second in 0..1000_i64,
+        view in views(), last_check in last_checks(), status in select(&STATUSES[..]),
+        second in 0..1000_i64,
     ) {
-        if let Verdict::Remember(kept) = open_at(&view, seen.as_ref(), status, second) {
+        if let Verdict::Remember(kept) = open_at(&view, last_check.as_ref(), status, second) {
             prop_assert!(!is_due(Some(&kept), status, at(second)));
             let again = open_at(&view, Some(&kept), status, second);
             prop_assert_eq!(again, Verdict::Remember(kept));
@@ -562,9 +568,9 @@ proptest! {
     /// A silent callout is asked about in the end, whatever else is so.
     #[test]
     fn every_open_callout_is_asked_about_in_the_end(
-        view in views(), seen in memories(), status in select(&STATUSES[..]),
+        view in views(), last_check in last_checks(), status in select(&STATUSES[..]),
     ) {
-        let verdict = open_at(&view, seen.as_ref(), status, 10_000);
+        let verdict = open_at(&view, last_check.as_ref(), status, 10_000);
         let is_claimed = view.closing == Presence::Claimed;
         prop_assert!(is_claimed || matches!(verdict, Verdict::Ask(_)), "{:?}", verdict);
     }

@@ -1,11 +1,11 @@
 //! AURA's own API and its rules.
 
 use anyhow::Result;
-use aura_sim::AuraSim;
+use aura_sim::{AuraSim, CLIENT_ID, CLIENT_SECRET, Options};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{CLIENT_ID, CLIENT_SECRET, EVENTS, Partner, options};
+use crate::harness::{EVENTS, Partner};
 
 const LOCATION: &str = "/predefinedLocations/externalRef";
 
@@ -300,12 +300,16 @@ async fn what_is_not_there_is_refused_in_json() -> Result<()> {
 
 #[tokio::test]
 async fn a_port_in_use_is_named() -> Result<()> {
-    let first = AuraSim::start(options(0)).await?;
+    let on = |port| Options {
+        port,
+        ..Options::default()
+    };
+    let first = AuraSim::start(on(0)).await?;
     let port = first.url().rsplit(':').next().unwrap().parse()?;
-    let second = AuraSim::start(options(port)).await;
+    let second = AuraSim::start(on(port)).await;
     let error = format!("{:#}", second.err().unwrap());
     assert!(error.contains(&format!("127.0.0.1:{port}")), "{error}");
     first.shutdown().await;
-    AuraSim::start(options(port)).await?.shutdown().await;
+    AuraSim::start(on(port)).await?.shutdown().await;
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
+use aura_sim::client::{Delivery, EventName};
 use serde_json::{Value, json};
 
 use crate::harness::{Partner, Receiver};
@@ -12,16 +13,12 @@ fn order(seed: u32) -> Value {
 }
 
 /// What a day with this seed sends, in order: number, original and body.
-async fn day(seed: u32) -> Result<Vec<(Value, Value, Value)>> {
+async fn day(seed: u32) -> Result<Vec<(u64, Option<u64>, String)>> {
     let receiver = Receiver::new().await?;
     let partner = Partner::registered_at(&receiver).await?;
     partner.control("/day", order(seed)).await?;
-    let deliveries = partner.deliveries().await?;
-    let sent = deliveries.into_iter().map(|mut delivery| {
-        let mut take = |key: &str| delivery[key].take();
-        (take("n"), take("duplicateOf"), take("body"))
-    });
-    Ok(sent.collect())
+    let sent = partner.deliveries().await?.into_iter();
+    Ok(sent.map(|it| (it.n, it.duplicate_of, it.body)).collect())
 }
 
 #[tokio::test]
@@ -38,19 +35,19 @@ async fn a_day_has_exactly_its_events_and_its_duplicates() -> Result<()> {
     assert_eq!(receiver.received().len(), 600);
     let (originals, duplicates): (Vec<_>, Vec<_>) = deliveries
         .iter()
-        .partition(|delivery| delivery["duplicateOf"].is_null());
-    let signal = |delivery: &Value| delivery["message"] == "CALLOUT_EVENTS_CHANGED";
+        .partition(|delivery| delivery.duplicate_of.is_none());
+    let signal = |delivery: &Delivery| delivery.message == EventName::CalloutEventsChanged;
     let bodies: BTreeMap<_, _> = originals
         .iter()
-        .map(|original| (original["n"].as_u64(), original["body"].as_str()))
+        .map(|original| (original.n, &original.body))
         .collect();
     let told: Vec<_> = originals.iter().filter(|one| !signal(one)).collect();
-    let distinct: BTreeSet<_> = told.iter().map(|one| one["body"].as_str()).collect();
+    let distinct: BTreeSet<_> = told.iter().map(|one| &one.body).collect();
     assert_eq!(distinct.len(), told.len());
     for duplicate in duplicates {
         assert!(!signal(duplicate));
-        let original = bodies[&duplicate["duplicateOf"].as_u64()];
-        assert_eq!(duplicate["body"].as_str(), original);
+        let original = duplicate.duplicate_of.unwrap();
+        assert_eq!(&duplicate.body, bodies[&original]);
     }
     Ok(())
 }
@@ -101,16 +98,15 @@ async fn callouts_of_a_day_can_stay_open_for_so_many_events() -> Result<()> {
     let mut order = order(1);
     order["closingAfter"] = json!(100);
     partner.control("/day", order).await?;
-    let events = partner.told("/events").await?;
-    let events = events.as_array().unwrap();
+    let events = partner.aura.events().await?;
     let mut raised = BTreeMap::new();
     let mut closed = 0;
     for (n, event) in events.iter().enumerate() {
-        let id = event["entity"]["id"].as_u64();
-        if event["message"] == "NEW_CALLOUT" {
+        let id = event.entity.id;
+        if event.message == EventName::NewCallout {
             raised.insert(id, n);
         }
-        if event["message"] == "CALLOUT_CLOSED" {
+        if event.message == EventName::CalloutClosed {
             assert!(n - raised[&id] > 100);
             closed += 1;
         }

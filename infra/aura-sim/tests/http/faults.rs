@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use jiff::Timestamp;
+use anyhow::Result;
+use aura_sim::{CLIENT_ID, CLIENT_SECRET};
 use reqwest::Method;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -13,7 +12,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::harness::{CLIENT_ID, CLIENT_SECRET, Partner};
+use crate::harness::Partner;
 
 const REGISTER: &str = "/notifiers/webhooks";
 
@@ -44,31 +43,17 @@ async fn order(partner: &Partner, fault: Value) -> Result<()> {
     Ok(())
 }
 
-/// An entry of the log of calls.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    call: String,
-    at: Timestamp,
-    status: Option<u16>,
-}
-
 /// Name and status of every call so far.
 async fn calls(partner: &Partner) -> Result<Vec<(String, Option<u16>)>> {
-    let (_, log) = partner.call(Method::GET, "/_sim/calls", None).await?;
-    let calls: Vec<Entry> = serde_json::from_value(log)?;
-    assert!(calls.is_sorted_by_key(|entry| entry.at));
-    let calls = calls.into_iter().map(|entry| (entry.call, entry.status));
+    let calls = partner.aura.calls().await?;
+    assert!(calls.is_sorted_by_key(|call| call.at));
+    let calls = calls.into_iter().map(|call| (call.name, call.status));
     Ok(calls.collect())
 }
 
 /// How many registrations were done.
 async fn registered(partner: &Partner) -> Result<usize> {
-    let (_, report) = partner
-        .call(Method::GET, "/_sim/registration", None)
-        .await?;
-    let history = report["history"].as_array().context("no history")?;
-    Ok(history.len())
+    Ok(partner.aura.registration().await?.history.len())
 }
 
 #[tokio::test]

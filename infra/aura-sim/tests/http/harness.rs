@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use aura_sim::{AuraSim, Options};
+use aura_sim::{
+    AuraSim, Options,
+    client::{Aura, Delivery, EventName, Fate},
+};
 use axum::{
     Router,
     extract::State,
@@ -24,8 +27,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-pub const CLIENT_ID: &str = "partner";
-pub const CLIENT_SECRET: &str = "not-a-secret";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Every name that AURA lists for new registrations.
@@ -50,6 +51,9 @@ pub const EVENTS: [&str; 15] = [
 /// A stand-in, and a partner who has a token.
 pub struct Partner {
     pub sim: AuraSim,
+    /// For what succeeds.
+    pub aura: Aura,
+    /// For what is refused, and for what goes over the wire.
     pub client: Client,
     pub token: String,
 }
@@ -57,26 +61,16 @@ pub struct Partner {
 /// A status and a JSON body.
 pub type Reply = (u16, Value);
 
-pub fn options(port: u16) -> Options {
-    Options {
-        port,
-        client_id: CLIENT_ID.to_owned(),
-        client_secret: CLIENT_SECRET.to_owned(),
-        allow_http_loopback: true,
-    }
-}
-
 impl Partner {
     pub async fn new() -> Result<Self> {
-        let sim = AuraSim::start(options(0)).await?;
-        let client = shared::http_client::builder().timeout(PATIENCE).build()?;
-        let token = String::new();
-        let mut partner = Self { sim, client, token };
-        let credentials = json!({"clientId": CLIENT_ID, "clientSecret": CLIENT_SECRET});
-        let (_, body) = partner.post("/oauth/token", credentials).await?;
-        let token = body["access_token"].as_str().context("no token")?;
-        token.clone_into(&mut partner.token);
-        Ok(partner)
+        let sim = AuraSim::start(Options::default()).await?;
+        let aura = Aura::connect(&sim.url()).await?;
+        Ok(Self {
+            token: aura.token().to_owned(),
+            client: shared::http_client::builder().timeout(PATIENCE).build()?,
+            aura,
+            sim,
+        })
     }
 
     /// A partner whose webhook is `receiver`, for every event.
@@ -123,26 +117,12 @@ impl Partner {
         Ok(answer)
     }
 
-    /// Ends the plan, and answers how many deliveries were held back.
-    pub async fn end_plan(&self) -> Result<u64> {
-        let (_, answer) = self.call(Method::DELETE, "/_sim/plan", None).await?;
-        answer["heldBack"].as_u64().context("no number")
-    }
-
     /// Every event's name, fate and deliveries.
-    pub async fn fates(&self) -> Result<Vec<(String, String, Vec<u64>)>> {
-        let told = self.told("/events").await?;
-        let events: Vec<Value> = serde_json::from_value(told)?;
-        let fates = events.into_iter().map(|mut event| {
-            let mut take = |key: &str| event[key].take();
-            let (message, fate) = (take("message"), take("fate"));
-            Ok((
-                serde_json::from_value(message)?,
-                serde_json::from_value(fate)?,
-                serde_json::from_value(take("deliveries"))?,
-            ))
-        });
-        fates.collect()
+    pub async fn fates(&self) -> Result<Vec<(EventName, Fate, Vec<u64>)>> {
+        let events = self.aura.events().await?.into_iter();
+        Ok(events
+            .map(|it| (it.message, it.fate, it.deliveries))
+            .collect())
     }
 
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Reply> {
@@ -182,26 +162,9 @@ impl Partner {
             .await
     }
 
-    /// What `GET /_sim/deliveries` says now.
-    pub async fn report(&self) -> Result<Value> {
-        let (_, report) = self.call(Method::GET, "/_sim/deliveries", None).await?;
-        Ok(report)
-    }
-
     /// Every delivery, once all are answered.
-    pub async fn deliveries(&self) -> Result<Vec<Value>> {
-        let settled = async {
-            loop {
-                let mut report = self.report().await?;
-                if report["pending"] == 0
-                    && let Value::Array(deliveries) = report["deliveries"].take()
-                {
-                    return Ok(deliveries);
-                }
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(PATIENCE, settled).await?
+    pub async fn deliveries(&self) -> Result<Vec<Delivery>> {
+        timeout(PATIENCE, self.aura.all_answered()).await?
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use aura_sim::client::{Delivery, EventName, Fate};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
@@ -17,15 +18,14 @@ fn time(value: &Value) -> Result<Timestamp> {
 }
 
 /// The numbers of the deliveries in the order in which they came.
-fn arrivals(deliveries: &[Value], receiver: &Receiver) -> Vec<u64> {
+fn arrivals(deliveries: &[Delivery], receiver: &Receiver) -> Vec<u64> {
     let numbers: BTreeMap<_, _> = deliveries
         .iter()
-        .map(|delivery| (delivery["body"].as_str(), &delivery["n"]))
+        .map(|delivery| (&delivery.body, delivery.n))
         .collect();
     assert_eq!(numbers.len(), deliveries.len());
     let posts = receiver.received();
-    let arrived = posts.iter().map(|post| numbers[&Some(post.body.as_str())]);
-    arrived.filter_map(Value::as_u64).collect()
+    posts.iter().map(|post| numbers[&post.body]).collect()
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn a_plan_that_cannot_be_is_refused_by_its_member_and_changes_nothing() ->
         assert!(message.contains(r#"a plan is {"seed": 1"#), "{message}");
     }
     partner.callout().await?;
-    assert_eq!(partner.fates().await?[0].1, "dropped");
+    assert_eq!(partner.fates().await?[0].1, Fate::Dropped);
     Ok(())
 }
 
@@ -81,18 +81,18 @@ async fn what_is_dropped_is_an_event_and_no_delivery_until_the_plan_ends() -> Re
     let started_at = time(&answer["startedAt"])?;
     assert!(begun <= started_at && started_at <= Timestamp::now());
     let id = partner.callout().await?;
-    assert_eq!(partner.report().await?["deliveries"], json!([]));
-    assert_eq!(partner.end_plan().await?, 0);
+    assert_eq!(partner.deliveries().await?.len(), 0);
+    assert_eq!(partner.aura.end_plan().await?, 0);
     partner.act(id, "close").await?;
     let deliveries = partner.deliveries().await?;
     assert_eq!(deliveries.len(), 1);
-    assert_eq!(deliveries[0]["message"], "CALLOUT_CLOSED");
+    assert_eq!(deliveries[0].message, EventName::CalloutClosed);
     let expected = [
-        ("NEW_CALLOUT".to_owned(), "dropped".to_owned(), vec![]),
-        ("CALLOUT_CLOSED".to_owned(), "sent".to_owned(), vec![1]),
+        (EventName::NewCallout, Fate::Dropped, vec![]),
+        (EventName::CalloutClosed, Fate::Sent, vec![1]),
     ];
     assert_eq!(partner.fates().await?, expected);
-    assert_eq!(partner.end_plan().await?, 0);
+    assert_eq!(partner.aura.end_plan().await?, 0);
     Ok(())
 }
 
@@ -133,12 +133,12 @@ async fn what_is_doubled_is_one_event_and_comes_twice_to_the_byte() -> Result<()
     let id = partner.callout().await?;
     partner.act(id, "close").await?;
     let deliveries = partner.deliveries().await?;
-    let repeats: Vec<_> = deliveries.iter().map(|one| &one["duplicateOf"]).collect();
-    assert_eq!(repeats, [&Value::Null, &json!(1), &Value::Null, &json!(3)]);
+    let repeats: Vec<_> = deliveries.iter().map(|one| one.duplicate_of).collect();
+    assert_eq!(repeats, [None, Some(1), None, Some(3)]);
     let posts = receiver.received();
     assert_eq!(posts.len(), 4);
     for (post, delivery) in posts.iter().zip(&deliveries) {
-        assert_eq!(delivery["body"], post.body);
+        assert_eq!(delivery.body, post.body);
     }
     assert_eq!(posts[0].body, posts[1].body);
     assert_eq!(posts[2].body, posts[3].body);
@@ -164,7 +164,7 @@ async fn what_is_reordered_comes_behind_a_later_one_and_at_the_end_of_the_plan()
     for _ in 0..29 {
         partner.act(id, "own").await?;
     }
-    let held_back = usize::try_from(partner.end_plan().await?)?;
+    let held_back = partner.aura.end_plan().await?;
     let arrived = arrivals(&partner.deliveries().await?, &receiver);
     assert_eq!(arrived.len(), 30);
     assert!(!arrived.is_sorted());
@@ -200,12 +200,12 @@ async fn what_is_held_back_comes_by_itself_in_time() -> Result<()> {
         for _ in 0..20 {
             partner.callout().await?;
         }
-        assert!(partner.report().await?["pending"].as_u64() > Some(0));
-        let events = partner.told("/events").await?;
+        assert!(partner.aura.deliveries().await?.pending > 0);
+        let events = partner.aura.events().await?;
         let mut waits = Vec::new();
         for (n, delivery) in partner.deliveries().await?.iter().enumerate() {
-            let at = time(&events[n]["at"])?;
-            waits.push(at.duration_until(time(&delivery["sentAt"])?).as_millis());
+            let sent_at = delivery.sent_at.context("not sent")?;
+            waits.push(events[n].at.duration_until(sent_at).as_millis());
         }
         assert_eq!(waits.len(), 20);
         assert!(waits.iter().any(|&wait| wait >= 200), "{waits:?}");
@@ -229,13 +229,13 @@ async fn nothing_is_sent_in_the_dark_and_what_waited_goes_when_it_ends() -> Resu
     let light = time(&answer["startedAt"])? + Duration::from_secs(2);
     let deliveries = partner.deliveries().await?;
     assert_eq!(deliveries.len(), 2);
-    assert!(time(&deliveries[1]["sentAt"])? >= light);
+    assert!(deliveries[1].sent_at >= Some(light));
     partner.act(id, "close").await?;
     partner.deliveries().await?;
     assert_eq!(receiver.received().len(), 3);
     let fates = partner.fates().await?;
-    let fates: Vec<_> = fates.iter().map(|one| one.1.as_str()).collect();
-    assert_eq!(fates, ["sent", "dark", "sent"]);
+    let fates: Vec<_> = fates.iter().map(|one| one.1).collect();
+    assert_eq!(fates, [Fate::Sent, Fate::Dark, Fate::Sent]);
     Ok(())
 }
 
@@ -262,15 +262,18 @@ async fn the_registration_is_replaced_behind_its_owners_back_once() -> Result<()
     assert_eq!(report["current"]["headers"], json!({}));
     partner.act(before, "close").await?;
     let deliveries = partner.deliveries().await?;
-    assert_eq!(deliveries[0]["url"], receiver.url);
-    assert_eq!(deliveries[1]["url"], report["current"]["url"]);
-    assert!(deliveries[1]["error"].is_string());
-    assert_eq!(partner.fates().await?[1].1, "sent");
+    assert_eq!(deliveries[0].url.as_ref(), Some(&receiver.url));
+    assert_eq!(
+        deliveries[1].url.as_deref(),
+        report["current"]["url"].as_str()
+    );
+    assert!(deliveries[1].error.is_some());
+    assert_eq!(partner.fates().await?[1].1, Fate::Sent);
 
     let again = json!({"url": receiver.url, "events": EVENTS});
     partner.post("/notifiers/webhooks", again).await?;
     partner.callout().await?;
-    assert_eq!(partner.deliveries().await?[2]["status"], 202);
+    assert_eq!(partner.deliveries().await?[2].status, Some(202));
     Ok(())
 }
 
@@ -303,7 +306,7 @@ async fn polls_alone_fail_and_an_ordered_fault_comes_first() -> Result<()> {
     let last = calls.as_array().and_then(|calls| calls.last()).unwrap();
     assert_eq!(last["call"], "GET /callouts/{id}/events");
     assert!(statuses.contains(&u16::try_from(last["status"].as_u64().unwrap())?));
-    partner.end_plan().await?;
+    partner.aura.end_plan().await?;
     assert_eq!(partner.get(&path).await?.0, 200);
     Ok(())
 }
@@ -322,7 +325,7 @@ async fn a_stale_poll_is_told_what_the_world_was() -> Result<()> {
     assert_eq!(partner.get(&stream).await?.0, 404);
     let (_, active) = partner.get("/callouts/activeCallouts").await?;
     assert_eq!(active, json!([]));
-    partner.end_plan().await?;
+    partner.aura.end_plan().await?;
     assert_eq!(partner.get(&path).await?.0, 200);
 
     // Within a second and a half it is now what it was before, and then no more.
@@ -346,7 +349,7 @@ async fn a_stale_poll_is_told_what_the_world_was() -> Result<()> {
 }
 
 /// What becomes of each event of a day under a plan, and of how many deliveries.
-async fn day(plan_seed: u64, per_second: u32) -> Result<Vec<(String, String, Vec<u64>)>> {
+async fn day(plan_seed: u64, per_second: u32) -> Result<Vec<(EventName, Fate, Vec<u64>)>> {
     let receiver = Receiver::new().await?;
     let partner = Partner::registered_at(&receiver).await?;
     let shares = json!({"drop": 0.2, "duplicate": 0.1, "reorder": 0.1,
@@ -358,7 +361,7 @@ async fn day(plan_seed: u64, per_second: u32) -> Result<Vec<(String, String, Vec
     let (status, report) = partner.control("/day", order).await?;
     assert_eq!(status, 200);
     let fates = partner.fates().await?;
-    let sent = fates.iter().filter(|one| one.1 == "sent").count();
+    let sent = fates.iter().filter(|one| one.1 == Fate::Sent).count();
     assert_eq!(report["events"], sent);
     assert_eq!(report["accepted"], sent);
     let told: usize = fates.iter().map(|one| one.2.len()).sum();

@@ -1,6 +1,7 @@
 //! What the stand-in tells of its world: events, callouts, and a crowd of them.
 
 use anyhow::Result;
+use aura_sim::client::{EventName, Fate};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde::Deserialize;
@@ -97,7 +98,7 @@ async fn a_crowd_is_active_long_since_and_nobody_was_told() -> Result<()> {
     let (status, raised) = partner.control("/crowd", json!({"callouts": 2000})).await?;
     assert_eq!((status, raised), (200, json!({"raised": 2000})));
     assert_eq!(partner.fates().await?, []);
-    assert_eq!(partner.report().await?["deliveries"], json!([]));
+    assert_eq!(partner.deliveries().await?.len(), 0);
 
     let (_, active) = partner.get("/callouts/activeCallouts").await?;
     assert_eq!(active.as_array().map(Vec::len), Some(2000));
@@ -111,11 +112,11 @@ async fn a_crowd_is_active_long_since_and_nobody_was_told() -> Result<()> {
         locations["crowd"]["id"]
     );
 
-    partner.end_plan().await?;
+    partner.aura.end_plan().await?;
     partner.act(one, "close").await?;
     let (_, active) = partner.get("/callouts/activeCallouts").await?;
     assert_eq!(active.as_array().map(Vec::len), Some(1999));
-    let closed = [("CALLOUT_CLOSED".to_owned(), "sent".to_owned(), vec![1])];
+    let closed = [(EventName::CalloutClosed, Fate::Sent, vec![1])];
     assert_eq!(partner.fates().await?, closed);
     for size in [0, 100_001] {
         let (status, answer) = partner.control("/crowd", json!({"callouts": size})).await?;

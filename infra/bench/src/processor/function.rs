@@ -19,7 +19,6 @@ use crate::runtime_api::Answer;
 pub const POWERTOOLS: Recipe = Recipe {
     folder: "target/local/venv-powertools",
     requirements: "infra/bench/peers/powertools/requirements.txt",
-    package: "aws-lambda-powertools",
 };
 const HANDLER_FOLDER: &str = "infra/bench/peers/powertools";
 /// The bus that both publish on.

@@ -94,14 +94,26 @@ impl Trial {
         Ok(())
     }
 
-    async fn spill(&mut self) -> Result<()> {
+    /// A callout that opens and closes, of which AURA tells everything: what is noted of it is done.
+    async fn tell_of_a_callout(&mut self) -> Result<()> {
         self.callouts += 1;
+        let webhook = self.reconciled.system.webhook().await?;
+        let http = shared::http_client::build()?;
+        for message in ["NEW_CALLOUT", "CALLOUT_CLOSED"] {
+            let body = json!({"message": message, "callout": {"id": self.callouts}}).to_string();
+            assert_eq!(webhook.post(&http, body.into()).await?.status, 202);
+        }
+        Ok(())
+    }
+
+    /// Something that opens no callout: the run that puts it back may find what comes of it, or not.
+    async fn spill(&self) -> Result<()> {
         let stack = self.reconciled.stack();
         let table = stack.output("LedgerTableName")?.to_owned();
         let delivery = Outgoing {
             delivery_id: Uuid::now_v7(),
             destination: Destination::Ingest,
-            message: delivery("NEW_CALLOUT", self.callouts)?,
+            message: delivery("RESPONDER_COMPLETED", self.callouts)?,
         };
         Spill::new(stack.account().dynamodb(), table)
             .put(&delivery)
@@ -111,14 +123,15 @@ impl Trial {
 }
 
 impl super::Trial for Trial {
-    /// How a run ends, at a start of the reconciler, and what it logs, when something was spilled,
-    /// and a callout opened that AURA didn't tell of.
+    /// How a run ends, at a start of the reconciler, and what it logs, when something was spilled, a
+    /// callout closed, and another opened that AURA didn't tell of.
     async fn seen(&mut self, template: Template) -> Result<Vec<String>> {
         let system = &mut self.reconciled.system;
         system.stack = self.local.update_to(&system.stack, template).await?;
         if !processes::pids(&system.stack, FUNCTION)?.is_empty() {
             processes::gone(&processes::kill(&system.stack, FUNCTION)?).await?;
         }
+        self.tell_of_a_callout().await?;
         self.make_the_line_look_down().await?;
         self.spill().await?;
         self.reconciled.callout().await?;

@@ -15,6 +15,7 @@ use stack::system::System;
 use stack::template::Template;
 
 use super::{KEY, Key, Need, encrypt_credentials, need, show, show_keys};
+use crate::registration::trial::impatient;
 use crate::reregistration::{event, invoke};
 use crate::rotation_steps::put_pending;
 
@@ -52,7 +53,7 @@ pub const TO_FINISH: [Need; 5] = [
     need("WriteLogs", "logs:CreateLogStream", "nothing is logged"),
     need("WriteLogs", "logs:PutLogEvents", "nothing is logged"),
 ];
-/// To register. The registrar waits for these, for half a minute or a whole.
+/// To register. The registrar waits for these, for half a minute or as long as for a canary.
 pub const TO_REGISTER: [Need; 3] = [
     need(
         "ReadAuraCredentials",
@@ -185,9 +186,9 @@ impl super::Trial for Finishing {
 struct Registering(Trial);
 
 impl super::Trial for Registering {
-    /// What comes of pointing AURA at the endpoint again.
+    /// What comes of pointing AURA at the endpoint again. With the permission it takes a second.
     async fn seen(&mut self, template: Template) -> Result<Vec<String>> {
-        let stack = self.0.update(template).await?;
+        let stack = self.0.update(impatient(&template, 20)?).await?;
         let event = event()?;
         invoke(stack, &event).await?;
         let id = event.pointer("/Reregister/requestId");

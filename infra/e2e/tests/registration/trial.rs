@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use aura_sim::client::{Aura, Call, Day, Delivery, Fault, REGISTER};
 use e2e::Local;
 use prove::contract;
 use serde::Deserialize;
 use serde_json::Value;
-use stack::aura::faults::{Fault, REGISTER};
-use stack::aura::{Aura, Call, Day, Delivery};
 use stack::consumers::Consumers;
 use stack::function_logs;
 use stack::settled::all_published;
@@ -29,6 +28,9 @@ pub const SECRET_OF_INGEST: &str = "WEBHOOK_SECRET_ARN: !GetAtt WebhookSecret.Id
 /// A line of ingest's environment, and of no other function's.
 pub const OF_INGEST: &str =
     "ALLOWED_SOURCE_CIDRS: !If [AnyAddress, \"\", !Join [\",\", !Ref AllowedSourceCidrs]]";
+
+/// A line of the registrar's environment, and of no other function's.
+const OF_REGISTRAR: &str = "STACK_ID: !Ref AWS::StackId";
 
 pub struct Trial {
     pub local: &'static Local,
@@ -86,14 +88,14 @@ impl Trial {
 
     /// All that was registered with AURA, in order; the times are left out.
     pub async fn registrations(&self) -> Result<Vec<Value>> {
-        let registration = self.aura.registration().await?;
-        let history = registration.get("history").and_then(Value::as_array);
-        let mut history = history.context("no history")?.clone();
-        for registration in &mut history {
-            let registration = registration.as_object_mut().context("not an object")?;
-            registration.remove("registeredAt").context("no time")?;
-        }
-        Ok(history)
+        let report = self.aura.registration().await?;
+        let without_time = |registration| {
+            let mut registration = serde_json::to_value(registration)?;
+            let fields = registration.as_object_mut().context("not an object")?;
+            fields.remove("registeredAt").context("no time")?;
+            Ok(registration)
+        };
+        report.history.iter().map(without_time).collect()
     }
 
     /// How often AURA was asked to register.
@@ -229,8 +231,15 @@ pub fn rolled_back(deployed: Result<Stack, DeployError>) -> Result<StackFailure>
     }
 }
 
+/// The template with a registrar that follows a canary for so many seconds: for a canary that doesn't
+/// come through.
+pub fn impatient(template: &Template, seconds: u32) -> Result<Template> {
+    let patience = format!("\"{seconds}\"");
+    template.with_variables(OF_REGISTRAR, &[("CANARY_PATIENCE_SECONDS", &patience)])
+}
+
 /// The template with one line replaced, where it comes first.
-pub fn bent(template: &Template, line: &str, other: &str) -> Result<Template> {
+pub fn patched(template: &Template, line: &str, other: &str) -> Result<Template> {
     ensure!(template.text().contains(line), "the template has no {line}");
     Ok(Template::from_text(
         template.text().replacen(line, other, 1),
@@ -242,5 +251,5 @@ pub fn failing_at_last(template: &Template) -> Result<Template> {
     let resource = "\n  Failing:\n    Type: Custom::Failing\n    DependsOn: AuraWebhook\n    \
         Properties:\n      ServiceToken: arn:aws:lambda:us-east-1:000000000000:function:absent\n\n\
         Outputs:\n";
-    bent(template, "\nOutputs:\n", resource)
+    patched(template, "\nOutputs:\n", resource)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use processor::retry;
+use processor::timing;
 use serde::Serialize;
 
 use crate::ledger::design::days;
@@ -216,7 +216,7 @@ const BOUNDS: Bounds = Bounds {
     // The shortest in which a wave is started at all, in whole seconds.
     timeout: Duration::from_secs(3),
     overrun: Duration::from_secs(6),
-    receives: retry::MOST_RECEIVES,
+    receives: timing::MOST_RECEIVES,
     adversities: Adversities::none(0),
 };
 

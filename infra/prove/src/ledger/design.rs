@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use processor::record::Outcome;
-use processor::schedule;
+use processor::outcome::RecordOutcome;
+use processor::timing;
 use shared::ledger::{LedgerKey, Operand, RULES, Rules, Value};
 
 /// How long the ledger remembers an event, as template.yaml has it.
@@ -27,7 +27,7 @@ pub struct Design {
     /// The key of an occurrence.
     pub key: fn(&LedgerKey, u32) -> LedgerKey,
     /// Whether the queue may forget a record.
-    pub is_settled: fn(Outcome) -> bool,
+    pub is_settled: fn(RecordOutcome) -> bool,
     /// How long the ledger remembers an event.
     pub retention: SignedDuration,
 }
@@ -37,11 +37,11 @@ impl Design {
     pub const REAL: Self = Self {
         rules: RULES,
         given: Vec::new(),
-        lease_until: schedule::lease_until,
-        publishing_time: schedule::publishing_time,
+        lease_until: timing::lease_until,
+        publishing_time: timing::publishing_time,
         arrival: |arrived, _| arrived,
         key: LedgerKey::of_occurrence,
-        is_settled: Outcome::is_settled,
+        is_settled: RecordOutcome::is_settled,
         retention: RETENTION,
     };
 }

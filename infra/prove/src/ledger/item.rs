@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use processor::record::Outcome;
+use processor::outcome::RecordOutcome;
 use shared::envelope::Origin;
 use shared::ledger::{
     self, AfterRefusal, Claim, ClaimRefusal, ClaimRequest, LedgerKey, Occurrences, State,
@@ -54,7 +54,7 @@ pub enum Answer {
     /// The right to publish is the caller's.
     Granted(Claim),
     /// It isn't, and that is what becomes of the record.
-    Refused(Outcome),
+    Refused(RecordOutcome),
     /// It isn't, and this occurrence is to be asked for.
     Other(u32),
     /// The item is marked.
@@ -152,7 +152,7 @@ impl Ledger {
                     Ok(AfterRefusal::Answer(Ok(claim))) => Answer::Granted(claim),
                     Ok(AfterRefusal::Answer(Err(refusal))) => Answer::Refused(outcome(&refusal)),
                     Ok(AfterRefusal::Claim(occurrence)) => Answer::Other(occurrence),
-                    Err(_malformed) => Answer::Refused(Outcome::Failed),
+                    Err(_malformed) => Answer::Refused(RecordOutcome::Failed),
                 };
                 (changed, answer)
             }
@@ -232,11 +232,11 @@ fn of(state: &State) -> Claim {
     }
 }
 
-fn outcome(refusal: &ClaimRefusal) -> Outcome {
+fn outcome(refusal: &ClaimRefusal) -> RecordOutcome {
     match refusal {
-        ClaimRefusal::Duplicate => Outcome::Duplicate,
-        ClaimRefusal::Conflict { .. } => Outcome::Conflict,
-        ClaimRefusal::Held { lease_until } => Outcome::Held {
+        ClaimRefusal::Duplicate => RecordOutcome::Duplicate,
+        ClaimRefusal::Conflict { .. } => RecordOutcome::Conflict,
+        ClaimRefusal::Held { lease_until } => RecordOutcome::Held {
             lease_until: *lease_until,
         },
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use processor::record::{Outcome, Publication};
-use processor::{retry, schedule};
+use processor::outcome::{Publication, RecordOutcome};
+use processor::timing;
 use shared::ledger::{self as rules, Claim};
 use stateright::{Model, Property};
 
@@ -95,7 +95,7 @@ impl LedgerModel {
     fn has_time(&self, work: &Work, now: Timestamp) -> bool {
         let time = (self.design.publishing_time)(work.left(now));
         match work.step {
-            Step::Received => time >= schedule::LEAST_TIME,
+            Step::Received => time >= timing::LEAST_TIME,
             Step::Claiming(_) | Step::Refused(_) | Step::Claimed(_) | Step::Publishing(_) => {
                 !time.is_zero()
             }
@@ -298,7 +298,7 @@ impl LedgerModel {
             message.enqueue(now);
         }
         message.receives += 1;
-        message.hide(now, schedule::hidden_for(timeout));
+        message.hide(now, timing::hidden_for(timeout));
         state.workers[worker] = Some(Work {
             delivery,
             receipt: message.receives,
@@ -329,7 +329,9 @@ impl LedgerModel {
             return;
         };
         let step = match work.step {
-            Step::Received if !self.has_time(&work, state.now) => Step::Done(Outcome::Postponed),
+            Step::Received if !self.has_time(&work, state.now) => {
+                Step::Done(RecordOutcome::Postponed)
+            }
             Step::Received => {
                 let call = self.claim_call(state, worker, &work);
                 self.claim(state, call, answered)
@@ -380,14 +382,14 @@ impl LedgerModel {
             Some(Answer::Granted(claim)) => Step::Claimed(claim),
             Some(Answer::Refused(outcome)) => Step::Done(outcome),
             Some(Answer::Other(occurrence)) => Step::Refused(ClaimCall { occurrence, ..call }),
-            Some(Answer::Marked | Answer::Over) => Step::Done(Outcome::Failed),
+            Some(Answer::Marked | Answer::Over) => Step::Done(RecordOutcome::Failed),
             None => Step::Claiming(call),
         }
     }
 
     fn release(&self, state: &mut State, claim: Claim, now: Timestamp, answered: bool) -> Step {
         match self.call(state, Call::Release(claim, now), answered) {
-            Some(_) => Step::Done(Outcome::Failed),
+            Some(_) => Step::Done(RecordOutcome::Failed),
             None => Step::Releasing(claim, now),
         }
     }
@@ -459,7 +461,7 @@ impl LedgerModel {
     }
 
     /// What isn't settled comes back when the processor says.
-    fn report(&self, state: &mut State, worker: Worker, work: &Work, outcome: Outcome) {
+    fn report(&self, state: &mut State, worker: Worker, work: &Work, outcome: RecordOutcome) {
         state.workers[worker] = None;
         let now = self.clock(state, worker);
         let message = &mut state.messages[work.delivery];
@@ -467,10 +469,10 @@ impl LedgerModel {
             return;
         }
         if (self.design.is_settled)(outcome) {
-            message.forget(outcome == Outcome::Conflict);
+            message.forget(outcome == RecordOutcome::Conflict);
         } else if message.receives == work.receipt {
             // The shortest of the pauses that it may choose: nobody has to come at once.
-            let pause = retry::pause(outcome, message.receives, now, 1.0);
+            let pause = timing::pause(outcome, message.receives, now, 1.0);
             message.hide(state.now, pause);
         }
     }
@@ -580,7 +582,7 @@ fn set_step(state: &mut State, worker: Worker, step: impl FnOnce(Step) -> Step) 
 }
 
 fn published(marked: bool) -> Step {
-    Step::Done(Outcome::Published(Publication {
+    Step::Done(RecordOutcome::Published(Publication {
         latency: Duration::ZERO,
         payload_omitted: false,
         marked,
@@ -624,7 +626,7 @@ impl Work {
 impl Step {
     fn after_giving_up(self) -> Self {
         match self {
-            Self::Claiming(_) | Self::Releasing(..) => Self::Done(Outcome::Failed),
+            Self::Claiming(_) | Self::Releasing(..) => Self::Done(RecordOutcome::Failed),
             Self::Publishing(claim) => Self::GivingBack(claim),
             Self::Marking(_) => published(false),
             other => other,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use processor::record::Outcome;
+use processor::outcome::RecordOutcome;
 use shared::ledger::{Condition, Effect, ItemAttribute, Operand, RULES, Rule, Rules, Value};
 
 use crate::ledger::bounds::Scenario;
@@ -196,7 +196,7 @@ fn wrong_decisions() -> Vec<Mutant> {
             NOTHING_LOST,
             Design {
                 is_settled: |outcome| {
-                    outcome.is_settled() || matches!(outcome, Outcome::Held { .. })
+                    outcome.is_settled() || matches!(outcome, RecordOutcome::Held { .. })
                 },
                 ..Design::REAL
             },

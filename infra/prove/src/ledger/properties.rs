@@ -1,6 +1,6 @@
 //! What must always hold, and what the model must be able to show.
 
-use processor::record::Outcome;
+use processor::outcome::RecordOutcome;
 use shared::ledger::{Claim, State as ItemState};
 use stateright::{Model as _, Property};
 
@@ -171,7 +171,7 @@ fn copies(state: &State) -> u8 {
 fn published_once(_: &LedgerModel, state: &State) -> bool {
     let is_dropped = state
         .at_work()
-        .any(|(_, work)| work.step == Step::Done(Outcome::Duplicate));
+        .any(|(_, work)| work.step == Step::Done(RecordOutcome::Duplicate));
     copies(state) == 1 && is_dropped
 }
 
@@ -211,11 +211,11 @@ fn late_copy(_: &LedgerModel, state: &State) -> bool {
 fn redriven_duplicate(_: &LedgerModel, state: &State) -> bool {
     state
         .at_work()
-        .any(|(_, work)| work.redrives > 0 && work.step == Step::Done(Outcome::Duplicate))
+        .any(|(_, work)| work.redrives > 0 && work.step == Step::Done(RecordOutcome::Duplicate))
 }
 
 fn conflict(_: &LedgerModel, state: &State) -> bool {
     state
         .at_work()
-        .any(|(_, work)| work.step == Step::Done(Outcome::Conflict))
+        .any(|(_, work)| work.step == Step::Done(RecordOutcome::Conflict))
 }

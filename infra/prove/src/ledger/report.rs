@@ -68,6 +68,18 @@ impl Display for Size {
     }
 }
 
+impl stack::report::Report for Report {
+    const FAILURE: &'static str = "a property doesn't hold, or a mutant isn't as expected";
+
+    fn is_success(&self) -> bool {
+        self.proven
+    }
+
+    fn summary(&self) -> Vec<String> {
+        self.to_string().lines().map(str::to_owned).collect()
+    }
+}
+
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "The real rules, two deliveries of one event")?;

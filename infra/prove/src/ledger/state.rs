@@ -4,7 +4,7 @@ use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use processor::record::Outcome;
+use processor::outcome::RecordOutcome;
 use shared::ledger::Claim;
 use uuid::Uuid;
 
@@ -142,7 +142,7 @@ pub enum Step {
     /// Waits for its release, which it asked for at this time of its clock.
     Releasing(Claim, Timestamp),
     /// Has still to report this.
-    Done(Outcome),
+    Done(RecordOutcome),
 }
 
 /// What was sent and hasn't taken effect.

@@ -1,7 +1,7 @@
 //! A path through the model, told step by step.
 
 use jiff::{SignedDuration, Timestamp};
-use processor::record::Outcome;
+use processor::outcome::RecordOutcome;
 use shared::ledger::{Claim, State as ItemState};
 use stateright::Path;
 
@@ -102,11 +102,11 @@ fn taken(before: &State, worker: Worker, after: &State) -> String {
         }
         (Step::Received | Step::Claiming(_) | Step::Refused(_), Some(Step::Done(outcome))) => {
             match outcome {
-                Outcome::Held { lease_until } => format!(
+                RecordOutcome::Held { lease_until } => format!(
                     "is refused: held until {} by the holder's clock",
                     since_start(lease_until)
                 ),
-                Outcome::Postponed => "has no time left to begin".to_owned(),
+                RecordOutcome::Postponed => "has no time left to begin".to_owned(),
                 other => format!("is refused: {}", other.name()),
             }
         }

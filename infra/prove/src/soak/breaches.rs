@@ -9,7 +9,7 @@ use shared::catalogue::{CALLOUT_OBSERVED, Recurrence, recurrence};
 use crate::soak::evidence::{Bus, Evidence, Received, name};
 use crate::soak::loss::{Class, Entry, is_landmark};
 use crate::soak::states;
-use stack::aura::Delivery;
+use aura_sim::client::Delivery;
 use stack::consumers::Detail;
 
 /// All of it, a sentence each.
@@ -31,12 +31,12 @@ pub fn breaches(evidence: &Evidence, ledger: &[Entry]) -> Vec<String> {
 fn not_once(evidence: &Evidence) -> Vec<String> {
     let bus = Bus::of(&evidence.received);
     let landmarks = evidence.happened.iter();
-    let landmarks = landmarks.filter(|event| is_landmark(&event.message));
+    let landmarks = landmarks.filter(|event| is_landmark(&event.message.to_string()));
     landmarks
         .filter_map(|event| {
-            let copies = bus.about(&event.entity).iter();
-            let copies = copies.filter(|copy| copy.detail().message == event.message);
-            let name = name(&event.message, &event.entity);
+            let copies = bus.about(event.entity).iter();
+            let copies = copies.filter(|copy| copy.detail().message == event.message.to_string());
+            let name = name(event.message, event.entity);
             match copies.count() {
                 0 => Some(format!("{name} is not on the bus")),
                 1 => None,
@@ -52,7 +52,7 @@ fn lost(ledger: &[Entry]) -> Vec<String> {
     missing
         .filter(|entry| entry.is_accepted)
         .map(|entry| {
-            let name = name(&entry.message, &entry.entity);
+            let name = name(entry.message, entry.entity);
             format!("{name} was accepted, and is missing")
         })
         .collect()
@@ -76,7 +76,8 @@ fn under_more_keys(evidence: &Evidence) -> Vec<String> {
     let bus = Bus::of(&evidence.received);
     let deliveries = by_number(&evidence.deliveries);
     let events = evidence.happened.iter();
-    let events = events.filter(|event| recurrence(&event.message) != Recurrence::Signal);
+    let events =
+        events.filter(|event| recurrence(&event.message.to_string()) != Recurrence::Signal);
     events
         .filter_map(|event| {
             let its = event.deliveries.iter();
@@ -85,7 +86,7 @@ fn under_more_keys(evidence: &Evidence) -> Vec<String> {
             let keys: BTreeSet<_> = copies.map(|copy| copy.detail().key.as_str()).collect();
             let keys: Vec<_> = keys.into_iter().collect();
             (keys.len() > 1).then(|| {
-                let name = name(&event.message, &event.entity);
+                let name = name(event.message, event.entity);
                 format!("{name} has {} keys: {}", keys.len(), keys.join(", "))
             })
         })
@@ -116,19 +117,24 @@ fn never_happened(evidence: &Evidence) -> Vec<String> {
     let happened: HashMap<_, Timestamp> = evidence
         .happened
         .iter()
-        .map(|event| ((event.message.as_str(), event.entity.id.as_str()), event.at))
+        .map(|event| {
+            (
+                (event.message.to_string(), event.entity.id.to_string()),
+                event.at,
+            )
+        })
         .collect();
     let callouts = evidence.callouts.iter();
-    let callouts: HashSet<&str> = callouts.map(|callout| callout.id.as_str()).collect();
+    let callouts: HashSet<_> = callouts.map(|callout| callout.id.to_string()).collect();
     let is_true = |copy: &&Received| {
         let Detail {
             message, entity, ..
         } = copy.detail();
         if is_landmark(message) {
-            let event = happened.get(&(message.as_str(), entity.id.as_str()));
+            let event = happened.get(&(message.clone(), entity.id.clone()));
             event.is_some_and(|at| *at <= copy.at)
         } else {
-            message == CALLOUT_OBSERVED && callouts.contains(entity.id.as_str())
+            message == CALLOUT_OBSERVED && callouts.contains(&entity.id)
         }
     };
     let found_out = evidence.received.iter().filter(|copy| copy.is_found_out());

@@ -4,19 +4,17 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use stack::aura::{CalloutState, Delivery, Entity, Happened};
-use stack::consumers::{Detail, Published};
+use aura_sim::client::{CalloutState, Delivery, Entity, EventName, Kind, LoggedEvent};
+use stack::consumers::{self, Detail, Published};
 
 /// The `origin` of what the reconciler found out.
 const RECONCILER: &str = "reconciler";
-/// What has a status.
-const CALLOUT: &str = "callout";
 
 /// All that was said.
 #[derive(Debug, Default)]
 pub struct Evidence {
     /// Every event at AURA.
-    pub happened: Vec<Happened>,
+    pub happened: Vec<LoggedEvent>,
     /// What AURA sent of them.
     pub deliveries: Vec<Delivery>,
     /// AURA's callouts, as they are.
@@ -57,13 +55,13 @@ impl Received {
 
 /// Whether it is about a callout.
 #[must_use]
-pub fn is_callout(entity: &Entity) -> bool {
-    entity.kind == CALLOUT
+pub fn is_callout(entity: Entity) -> bool {
+    entity.kind == Kind::Callout
 }
 
 /// For messages.
 #[must_use]
-pub fn name(message: &str, entity: &Entity) -> String {
+pub fn name(message: EventName, entity: Entity) -> String {
     format!("{message} of {} {}", entity.kind, entity.id)
 }
 
@@ -105,7 +103,8 @@ impl<'a> Bus<'a> {
 
     /// Everything about one entity, in the order of arrival.
     #[must_use]
-    pub fn about(&self, entity: &Entity) -> &[&'a Received] {
+    pub fn about(&self, entity: Entity) -> &[&'a Received] {
+        let entity = consumers::Entity::from(entity);
         let of_kind = self.by_entity.get(entity.kind.as_str());
         let its = of_kind.and_then(|of_kind| of_kind.get(entity.id.as_str()));
         its.map_or(&[], Vec::as_slice)

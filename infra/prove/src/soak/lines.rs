@@ -9,17 +9,18 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::soak::loss::{Class, Entry};
-use stack::aura::{Entity, Fate};
+use aura_sim::client::{EventName, Fate};
+use stack::consumers::Entity;
 
 /// A line: an event, or the repeat of a delivery.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Line<'a> {
+struct Line {
     n: u64,
-    message: &'a str,
-    entity: &'a Entity,
+    message: EventName,
+    entity: Entity,
     at: Timestamp,
-    fate: &'static str,
+    fate: Fate,
     #[serde(skip_serializing_if = "Option::is_none")]
     repeat: Option<u64>,
     class: &'static str,
@@ -42,34 +43,22 @@ pub fn write(ledger: &[Entry], path: &Path) -> Result<()> {
     file.flush().with_context(cannot_write)
 }
 
-impl<'a> Line<'a> {
-    fn of(entry: &'a Entry) -> Self {
+impl Line {
+    fn of(entry: &Entry) -> Self {
         let after = match entry.class {
             Class::Recovered { after } => Some(after.as_secs_f64()),
             _ => None,
         };
         Self {
             n: entry.n,
-            message: &entry.message,
-            entity: &entry.entity,
+            message: entry.message,
+            entity: entry.entity.into(),
             at: entry.at,
-            fate: fate(entry.fate),
+            fate: entry.fate,
             repeat: entry.repeat,
             class: class(entry.class),
             recovered_after_seconds: after,
         }
-    }
-}
-
-/// What AURA did with an event, in the stand-in's word.
-#[must_use]
-pub fn fate(fate: Fate) -> &'static str {
-    match fate {
-        Fate::Sent => "sent",
-        Fate::Dropped => "dropped",
-        Fate::Dark => "dark",
-        Fate::Unregistered => "unregistered",
-        Fate::Unlisted => "unlisted",
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use shared::catalogue::{CALLOUT_CLOSED, CALLOUT_OBSERVED, NEW_CALLOUT};
 
 use crate::soak::evidence::{Bus, Evidence, Received, is_callout};
-use stack::aura::{Delivery, Entity, Fate, Happened};
+use aura_sim::client::{Delivery, Entity, EventName, Fate, LoggedEvent};
 
 /// What became of an event, or of a repeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Entry {
     /// The event's number.
     pub n: u64,
     /// The event's name.
-    pub message: String,
+    pub message: EventName,
     /// What it is about.
     pub entity: Entity,
     /// When it happened.
@@ -54,7 +54,7 @@ impl Entry {
     /// of callouts are found out if nobody tells.
     #[must_use]
     pub fn is_owed(&self) -> bool {
-        self.is_accepted || is_landmark(&self.message)
+        self.is_accepted || is_landmark(&self.message.to_string())
     }
 }
 
@@ -79,14 +79,18 @@ pub fn ledger(evidence: &Evidence) -> Vec<Entry> {
 
 /// One event, and all that bears on it.
 struct Case<'a> {
-    event: &'a Happened,
+    event: &'a LoggedEvent,
     /// Its first delivery, and then its repeats.
     deliveries: Vec<&'a Delivery>,
     bus: &'a Bus<'a>,
 }
 
 impl<'a> Case<'a> {
-    fn of(event: &'a Happened, deliveries: &HashMap<u64, &'a Delivery>, bus: &'a Bus<'a>) -> Self {
+    fn of(
+        event: &'a LoggedEvent,
+        deliveries: &HashMap<u64, &'a Delivery>,
+        bus: &'a Bus<'a>,
+    ) -> Self {
         let its = event.deliveries.iter();
         Self {
             event,
@@ -106,7 +110,7 @@ impl<'a> Case<'a> {
     }
 
     fn entry(&self, delivery: Option<&Delivery>, repeat: Option<u64>) -> Entry {
-        let event = self.event.clone();
+        let event = self.event;
         Entry {
             n: event.n,
             message: event.message,
@@ -130,7 +134,8 @@ impl<'a> Case<'a> {
             Class::Quarantined
         } else if was_answered("accepted") {
             // Nothing else makes up for what was accepted: what was observed later is another event.
-            let is_told = is_landmark(&self.event.message) && self.found_out().is_some();
+            let is_told =
+                is_landmark(&self.event.message.to_string()) && self.found_out().is_some();
             if is_told {
                 Class::Duplicate
             } else {
@@ -149,16 +154,14 @@ impl<'a> Case<'a> {
     /// What the reconciler told of it first: of an opening or a closing the event itself, of
     /// anything else about a callout what was so afterwards.
     fn found_out(&self) -> Option<&Received> {
-        let Happened {
-            message, entity, ..
-        } = self.event;
+        let (message, entity) = (self.event.message.to_string(), self.event.entity);
         if !is_callout(entity) {
             return None;
         }
         let about = self.bus.about(entity).iter().copied();
         let mut found = about.filter(|copy| copy.is_found_out());
-        if is_landmark(message) {
-            found.find(|copy| copy.detail().message == *message)
+        if is_landmark(&message) {
+            found.find(|copy| copy.detail().message == message)
         } else {
             found.find(|copy| tells_the_state(copy) && self.is_from_afterwards(copy))
         }

@@ -9,8 +9,8 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::soak::killer::Strike;
-use stack::aura::Day;
-use stack::aura::plan::{Dark, DeliveryFaults, Plan};
+use aura_sim::client::Day;
+use aura_sim::plan::{Dark, DeliveryFaults, Plan};
 use stack::stack::Parameters;
 
 /// The longest soak, in minutes: the stand-in can play that as one day.

@@ -56,7 +56,7 @@ impl Recovery {
     #[must_use]
     pub fn of(ledger: &[Entry], schedule: Duration) -> Self {
         let events = ledger.iter().filter(|entry| entry.repeat.is_none());
-        let landmarks = events.filter(|entry| is_landmark(&entry.message));
+        let landmarks = events.filter(|entry| is_landmark(&entry.message.to_string()));
         let recovered = landmarks.filter_map(|entry| match entry.class {
             Class::Recovered { after } => Some((after, entry)),
             _ => None,
@@ -72,7 +72,8 @@ impl Recovery {
             CALLOUT_CLOSED => schedule * RUNS_FOR_A_CLOSING,
             _ => schedule * RUNS,
         };
-        let is_late = |(after, entry): &&(Duration, &Entry)| *after >= limit_of(&entry.message);
+        let is_late =
+            |(after, entry): &&(Duration, &Entry)| *after >= limit_of(&entry.message.to_string());
         Self {
             count: delays.len(),
             p50: percentile(&delays, 50),
@@ -97,7 +98,7 @@ impl Recovery {
 impl Slow {
     fn of(entry: &Entry, after: Duration) -> Self {
         Self {
-            event: name(&entry.message, &entry.entity),
+            event: name(entry.message, entry.entity),
             at: entry.at,
             seconds: after.as_secs_f64(),
         }

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::soak::evidence::name;
-use crate::soak::lines::fate;
 use crate::soak::loss::{Class, Entry};
 use crate::soak::recovery::Recovery;
-use stack::aura::plan::Plan;
+use aura_sim::client::Fate;
+use aura_sim::plan::Plan;
 use stack::reconciler::Runs;
 use stack::system::Leftovers;
 
@@ -83,7 +83,7 @@ pub struct Missed {
     /// When it happened.
     pub at: Timestamp,
     /// What AURA did with it.
-    pub fate: &'static str,
+    pub fate: Fate,
     /// Whether it must not be missing.
     pub owed: bool,
 }
@@ -149,9 +149,9 @@ impl Missed {
         let missing = ledger.iter().filter(|entry| entry.class == Class::Missing);
         missing
             .map(|entry| Self {
-                event: name(&entry.message, &entry.entity),
+                event: name(entry.message, entry.entity),
                 at: entry.at,
-                fate: fate(entry.fate),
+                fate: entry.fate,
                 owed: entry.is_owed(),
             })
             .collect()
@@ -163,14 +163,29 @@ impl Missed {
     }
 }
 
-impl Report {
+impl stack::report::Report for Report {
+    const FAILURE: &'static str = "the system did not keep its promises";
+
     /// True if every opening and closing is on the bus once, every callout is there as AURA has it,
     /// what was to be found out was found out in time, and nothing else happened.
-    #[must_use]
-    pub fn is_success(&self) -> bool {
+    fn is_success(&self) -> bool {
         self.shortcomings().is_empty()
     }
 
+    /// What must not be, the counts, and the verdict.
+    fn summary(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self
+            .breaches
+            .iter()
+            .map(|line| format!("    {line}"))
+            .collect();
+        lines.extend(self.counts());
+        lines.push(self.verdict());
+        lines
+    }
+}
+
+impl Report {
     /// What keeps it from being a success.
     #[must_use]
     pub fn shortcomings(&self) -> Vec<Shortcoming> {
@@ -189,19 +204,6 @@ impl Report {
         ];
         let found = all.into_iter().filter(|(is_so, _)| *is_so);
         found.map(|(_, shortcoming)| shortcoming).collect()
-    }
-
-    /// What must not be, the counts, and the verdict.
-    #[must_use]
-    pub fn summary(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self
-            .breaches
-            .iter()
-            .map(|line| format!("    {line}"))
-            .collect();
-        lines.extend(self.counts());
-        lines.push(self.verdict());
-        lines
     }
 
     fn counts(&self) -> [String; 6] {

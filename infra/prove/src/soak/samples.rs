@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::soak::evidence::Received;
-use stack::aura::{CalloutState, Delivery, Happened};
+use aura_sim::client::{CalloutState, Delivery, LoggedEvent};
 use stack::consumers::Published;
 
 pub(super) fn at(second: i64) -> Timestamp {
@@ -13,9 +13,9 @@ pub(super) fn at(second: i64) -> Timestamp {
 }
 
 /// Event `n`, at second `n`, with these deliveries.
-pub(super) fn happened(n: u64, message: &str, callout: &str, deliveries: &[u64]) -> Happened {
+pub(super) fn happened(n: u64, message: &str, callout: &str, deliveries: &[u64]) -> LoggedEvent {
     serde_json::from_value(json!({
-        "n": n, "message": message, "entity": {"kind": "callout", "id": callout},
+        "n": n, "message": message, "entity": {"kind": "callout", "id": number(callout)},
         "at": at(n.try_into().unwrap()), "deliveries": deliveries,
         "fate": if deliveries.is_empty() { "dropped" } else { "sent" },
     }))
@@ -36,9 +36,9 @@ pub(super) fn answered(
     status: &str,
 ) -> Delivery {
     serde_json::from_value(json!({
-        "n": n, "message": message, "entity": {"kind": "callout", "id": callout},
+        "n": n, "message": message, "entity": {"kind": "callout", "id": number(callout)},
         "sentAt": at(0), "answeredAt": at(0), "status": 202, "error": null,
-        "duplicateOf": duplicate_of,
+        "duplicateOf": duplicate_of, "body": "{}",
         "answer": json!({"deliveryId": format!("d{n}"), "status": status}).to_string(),
     }))
     .unwrap()
@@ -47,8 +47,8 @@ pub(super) fn answered(
 /// A copy of a delivery, received at that second.
 pub(super) fn told(delivery: &Delivery, second: i64) -> Received {
     copy(
-        &delivery.message,
-        &delivery.entity.id,
+        &delivery.message.to_string(),
+        &delivery.entity.id.to_string(),
         "webhook",
         delivery.delivery_id().unwrap(),
         second,
@@ -66,10 +66,15 @@ pub(super) fn found_out(message: &str, callout: &str, second: i64) -> Received {
     )
 }
 
+/// A callout's id as AURA writes it.
+fn number(callout: &str) -> u64 {
+    callout.parse().unwrap()
+}
+
 /// A callout as AURA has it.
 pub(super) fn callout(id: &str, status: &str) -> CalloutState {
     serde_json::from_value(json!({
-        "id": id, "status": status, "closed": status == "closed", "createdAt": at(0),
+        "id": number(id), "status": status, "closed": status == "closed", "createdAt": at(0),
     }))
     .unwrap()
 }

@@ -3,7 +3,7 @@
 use shared::catalogue::{CALLOUT_CLOSED, CALLOUT_OBSERVED, NEW_CALLOUT};
 
 use crate::soak::evidence::{Bus, Evidence, Received};
-use stack::aura::{CalloutState, Entity};
+use aura_sim::client::{CalloutState, Entity, Kind};
 
 /// What the stand-in says of a callout that is over.
 const CLOSED: &str = "closed";
@@ -21,10 +21,10 @@ pub fn differences(evidence: &Evidence) -> Vec<String> {
 fn difference(callout: &CalloutState, bus: &Bus) -> Option<String> {
     let CalloutState { id, status, .. } = callout;
     let entity = Entity {
-        kind: "callout".to_owned(),
-        id: id.clone(),
+        kind: Kind::Callout,
+        id: *id,
     };
-    match last(bus.about(&entity)) {
+    match last(bus.about(entity)) {
         Some(told) if told == status => None,
         Some(told) => Some(format!(
             "callout {id} is {status:?} at AURA, and {told:?} on the bus"

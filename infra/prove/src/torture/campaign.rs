@@ -7,7 +7,7 @@ use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{RngExt as _, SeedableRng as _};
 use serde::Serialize;
 
-use stack::aura::Day;
+use aura_sim::client::Day;
 use stack::proxy::{Fault, Plan};
 
 /// The most kills of one campaign.

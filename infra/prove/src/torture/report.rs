@@ -6,6 +6,7 @@ use std::fmt::Display;
 use serde::Serialize;
 
 use crate::torture::verdict::Double;
+use stack::report::Report as _;
 use stack::system::Leftovers;
 use stack::tally::Tally;
 
@@ -41,10 +42,11 @@ pub struct Report {
     pub seconds: f64,
 }
 
-impl Report {
+impl stack::report::Report for Report {
+    const FAILURE: &'static str = "the system did not keep its promises";
+
     /// True if every event was published, every double is explained, and nothing else happened.
-    #[must_use]
-    pub fn is_success(&self) -> bool {
+    fn is_success(&self) -> bool {
         let Tally {
             sent,
             accepted,
@@ -71,8 +73,7 @@ impl Report {
     }
 
     /// Every double with its reason, the counts, and the verdict.
-    #[must_use]
-    pub fn summary(&self) -> Vec<String> {
+    fn summary(&self) -> Vec<String> {
         let doubles = self.doubles.iter().map(Double::told);
         let found = self.differences.iter().chain(&self.violations).cloned();
         let found = doubles.chain(found);
@@ -81,7 +82,9 @@ impl Report {
         lines.push(self.verdict());
         lines
     }
+}
 
+impl Report {
     fn counts(&self) -> [String; 5] {
         let tally = &self.tally;
         let kills: usize = self.kills.values().sum();

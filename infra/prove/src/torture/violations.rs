@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::torture::journal::Journal;
-use stack::aura::Delivery;
-use stack::consumers::{Detail, Published};
+use aura_sim::client::Delivery;
+use stack::consumers::{Detail, Entity, Published};
 use stack::tally::originals;
 
 /// What consumers received against what AURA says of the same deliveries: each event has one key,
@@ -56,9 +56,11 @@ fn changed(deliveries: &[Delivery], published: &[Published]) -> Vec<String> {
     let is_changed = |detail: &Detail| {
         let delivery = sent.get(detail.delivery_id.as_str());
         delivery.is_some_and(
-            |Delivery {
+            |&&Delivery {
                  message, entity, ..
-             }| { (message, entity) != (&detail.message, &detail.entity) },
+             }| {
+                message.to_string() != detail.message || Entity::from(entity) != detail.entity
+            },
         )
     };
     let details = published.iter().map(|copy| &copy.detail);
@@ -123,7 +125,7 @@ mod tests {
 
     fn delivery(n: u64, message: &str, duplicate_of: Option<u64>) -> Delivery {
         serde_json::from_value(json!({
-            "n": n, "message": message, "entity": {"kind": "callout", "id": "1"},
+            "n": n, "message": message, "entity": {"kind": "callout", "id": 1}, "body": "{}",
             "sentAt": "2026-01-01T00:00:00Z", "answeredAt": "2026-01-01T00:00:00Z",
             "status": 202, "error": null, "duplicateOf": duplicate_of,
             "answer": json!({"deliveryId": format!("d{n}"), "status": "accepted"}).to_string(),
@@ -147,9 +149,9 @@ mod tests {
     /// What AURA sent: an event, its repeat, and a second event.
     fn sent() -> [Delivery; 3] {
         [
-            delivery(1, "NEW", None),
-            delivery(2, "NEW", Some(1)),
-            delivery(3, "CLOSED", None),
+            delivery(1, "NEW_CALLOUT", None),
+            delivery(2, "NEW_CALLOUT", Some(1)),
+            delivery(3, "CALLOUT_CLOSED", None),
         ]
     }
 
@@ -173,9 +175,9 @@ mod tests {
     fn what_aura_sent_in_its_order_violates_nothing() {
         // Consumers may receive them in any order, and a first copy may come again later.
         let copies = [
-            copy("b", 3, "CLOSED", "10"),
-            copy("c", 1, "NEW", "9"),
-            copy("a", 1, "NEW", "9"),
+            copy("b", 3, "CALLOUT_CLOSED", "10"),
+            copy("c", 1, "NEW_CALLOUT", "9"),
+            copy("a", 1, "NEW_CALLOUT", "9"),
         ];
         let journal = journal(&["a", "b", "c"]);
         assert_eq!(violations(&sent(), &copies, &journal), [""; 0]);
@@ -183,17 +185,26 @@ mod tests {
 
     #[test]
     fn an_event_that_is_sent_before_an_earlier_one_of_its_entity_is_out_of_order() {
-        let copies = [copy("a", 1, "NEW", "9"), copy("b", 3, "CLOSED", "10")];
+        let copies = [
+            copy("a", 1, "NEW_CALLOUT", "9"),
+            copy("b", 3, "CALLOUT_CLOSED", "10"),
+        ];
         let found = violations(&sent(), &copies, &journal(&["b", "a"]));
         let expected = "callout#1/NEW: sent with sequence 9 after callout#1/CLOSED with 10";
         assert_eq!(found, [expected]);
-        let copies = [copy("a", 1, "NEW", "9"), copy("b", 3, "CLOSED", "9")];
+        let copies = [
+            copy("a", 1, "NEW_CALLOUT", "9"),
+            copy("b", 3, "CALLOUT_CLOSED", "9"),
+        ];
         assert_eq!(
             violations(&sent(), &copies, &journal(&["a", "b"])).len(),
             1,
             "no two events have one place"
         );
-        let mut copies = [copy("a", 1, "NEW", "9"), copy("b", 3, "CLOSED", "10")];
+        let mut copies = [
+            copy("a", 1, "NEW_CALLOUT", "9"),
+            copy("b", 3, "CALLOUT_CLOSED", "10"),
+        ];
         copies[0].detail.entity.id = "2".to_owned();
         let found = out_of_order(&copies, &journal(&["b", "a"]));
         assert_eq!(found, [""; 0], "entities have no order among them");
@@ -201,14 +212,20 @@ mod tests {
 
     #[test]
     fn a_copy_that_no_call_published_is_found_though_it_is_the_only_one() {
-        let copies = [copy("a", 1, "NEW", "9"), copy("b", 3, "CLOSED", "10")];
+        let copies = [
+            copy("a", 1, "NEW_CALLOUT", "9"),
+            copy("b", 3, "CALLOUT_CLOSED", "10"),
+        ];
         let found = violations(&sent(), &copies, &journal(&["a"]));
         assert_eq!(found, ["callout#1/CLOSED: no call published this copy"]);
     }
 
     #[test]
     fn a_repeat_with_a_key_of_its_own_breaks_the_identity() {
-        let mut copies = [copy("a", 1, "NEW", "1"), copy("b", 2, "NEW", "2")];
+        let mut copies = [
+            copy("a", 1, "NEW_CALLOUT", "1"),
+            copy("b", 2, "NEW_CALLOUT", "2"),
+        ];
         let journal = journal(&["a", "b"]);
         assert_eq!(violations(&sent(), &copies, &journal), [""; 0]);
         copies[1].detail.key = "callout#1/NEW-2".to_owned();
@@ -220,12 +237,12 @@ mod tests {
     fn a_copy_with_another_message_or_entity_is_not_what_aura_sent() {
         let journal = journal(&["a"]);
         let spoil: [fn(&mut Detail); 3] = [
-            |detail| detail.message = "CLOSED".to_owned(),
+            |detail| detail.message = "CALLOUT_CLOSED".to_owned(),
             |detail| detail.entity.id = "2".to_owned(),
             |detail| detail.entity.kind = "customer".to_owned(),
         ];
         for spoil in spoil {
-            let mut copy = copy("a", 1, "NEW", "1");
+            let mut copy = copy("a", 1, "NEW_CALLOUT", "1");
             spoil(&mut copy.detail);
             assert_eq!(violations(&sent(), &[copy], &journal).len(), 1);
         }

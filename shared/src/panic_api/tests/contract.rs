@@ -15,7 +15,6 @@ const TOKEN: &str = "POST /oauth/token";
 const REGISTER: &str = "POST /notifiers/webhooks";
 const ACTIVE: &str = "GET /callouts/activeCallouts";
 const GET: &str = "GET /callouts/{id}";
-const EVENTS: &str = "GET /callouts/{id}/events";
 
 /// A stand-in, and a client of it that has called nothing yet.
 struct Stage {
@@ -124,92 +123,50 @@ fn kind(error: &PanicApiError) -> &'static str {
     }
 }
 
+fn assert_told(error: &PanicApiError, variant: &str, words: &str) {
+    assert_eq!((kind(error), error.to_string().as_str()), (variant, words));
+}
+
 fn message(words: &str) -> Value {
     json!({ "message": words })
 }
 
 #[tokio::test]
 async fn each_status_has_its_meaning_and_the_call_is_made_once() {
-    let refused = "AURA refused the webhook registration with";
-    let failed = "AURA failed at the webhook registration with";
-    let later = "; try again later";
-    let cases = [
-        (
-            400,
-            message("no such event"),
-            "Refused",
-            format!("{refused} 400: no such event"),
-        ),
-        (
-            403,
-            message("not yours"),
-            "Refused",
-            format!("{refused} 403: not yours"),
-        ),
-        (
-            404,
-            message("unknown"),
-            "Refused",
-            format!("{refused} 404: unknown"),
-        ),
-        (
-            409,
-            message("too late"),
-            "Refused",
-            format!("{refused} 409: too late"),
-        ),
-        (
-            285,
-            message("it is closed"),
-            "Refused",
-            format!("{refused} 285: it is closed"),
-        ),
-        (
-            285,
-            Value::Null,
-            "Refused",
-            format!("{refused} 285: no message in the answer"),
-        ),
-        (
-            400,
-            json!("<html>"),
-            "Refused",
-            format!("{refused} 400: no message in the answer"),
-        ),
-        (
-            400,
-            json!({"message": 4}),
-            "Refused",
-            format!("{refused} 400: no message in the answer"),
-        ),
-        (
-            400,
-            message(&"é".repeat(600)),
-            "Refused",
-            format!("{refused} 400: {}", "é".repeat(500)),
-        ),
-        (408, Value::Null, "Failed", format!("{failed} 408{later}")),
-        (
-            429,
-            message("slower"),
-            "Failed",
-            format!("{failed} 429{later}"),
-        ),
-        (500, message("oh"), "Failed", format!("{failed} 500{later}")),
-        (
-            502,
-            json!("<html>"),
-            "Failed",
-            format!("{failed} 502{later}"),
-        ),
-        (503, Value::Null, "Failed", format!("{failed} 503{later}")),
-        (799, Value::Null, "Failed", format!("{failed} 799{later}")),
-    ];
-    for (status, body, variant, words) in cases {
+    let no_message = "no message in the answer";
+    let refused = [
+        (400, message("no such event"), "no such event"),
+        (403, message("not yours"), "not yours"),
+        (404, message("unknown"), "unknown"),
+        (409, message("too late"), "too late"),
+        (285, message("it is closed"), "it is closed"),
+        (285, Value::Null, no_message),
+        (400, json!("<html>"), no_message),
+        (400, json!({"message": 4}), no_message),
+        (400, message(&"é".repeat(600)), &*"é".repeat(500)),
+    ]
+    .map(|(status, body, shown)| {
+        let words = format!("AURA refused the webhook registration with {status}: {shown}");
+        (status, body, "Refused", words)
+    });
+    let failed = [
+        (408, Value::Null),
+        (429, message("slower")),
+        (500, message("oh")),
+        (502, json!("<html>")),
+        (503, Value::Null),
+        (799, Value::Null),
+    ]
+    .map(|(status, body)| {
+        let words =
+            format!("AURA failed at the webhook registration with {status}; try again later");
+        (status, body, "Failed", words)
+    });
+    for (status, body, variant, words) in refused.into_iter().chain(failed) {
         let stage = Stage::new().await;
         stage.reply(REGISTER, status, body).await;
         let error = stage.register().await.unwrap_err();
-        assert_eq!((kind(&error), error.to_string()), (variant, words));
+        assert_told(&error, variant, &words);
         assert_eq!(error.is_transient(), variant == "Failed", "{error}");
         stage.assert_discreet(&error).await;
         let call = (REGISTER, Some(status.into()));
@@ -220,65 +177,35 @@ async fn each_status_has_its_meaning_and_the_call_is_made_once() {
 
 #[tokio::test]
 async fn without_a_token_nothing_else_is_called() {
-    let credentials = "AURA refused the credentials (401) on the token; check clientId and \
-                       clientSecret in the AURA credentials secret";
-    let malformed = "AURA's answer to the token is not what it documents";
     let cases = [
-        (
-            400,
-            message("no"),
-            "Refused",
-            "AURA refused the token with 400: no",
-        ),
-        (401, message("no"), "CredentialsRefused", credentials),
-        (
-            403,
-            message("no"),
-            "Refused",
-            "AURA refused the token with 403: no",
-        ),
-        (
-            285,
-            message("no"),
-            "Refused",
-            "AURA refused the token with 285: no",
-        ),
-        (
-            408,
-            Value::Null,
-            "Failed",
-            "AURA failed at the token with 408; try again later",
-        ),
-        (
-            429,
-            message("no"),
-            "Failed",
-            "AURA failed at the token with 429; try again later",
-        ),
-        (
-            500,
-            message("no"),
-            "Failed",
-            "AURA failed at the token with 500; try again later",
-        ),
-        (
-            502,
-            json!("<html>"),
-            "Failed",
-            "AURA failed at the token with 502; try again later",
-        ),
-        (200, json!("<html>"), "Malformed", malformed),
-        (200, Value::Null, "Malformed", malformed),
-        (200, json!({"expires_in": 3600}), "Malformed", malformed),
-        (200, json!({"access_token": 5}), "Malformed", malformed),
-        (200, json!({"access_token": ""}), "Malformed", malformed),
-        (200, json!({"access_token": "a\nb"}), "Malformed", malformed),
+        (400, message("no"), "Refused"),
+        (401, message("no"), "CredentialsRefused"),
+        (403, message("no"), "Refused"),
+        (285, message("no"), "Refused"),
+        (408, Value::Null, "Failed"),
+        (429, message("no"), "Failed"),
+        (500, message("no"), "Failed"),
+        (502, json!("<html>"), "Failed"),
+        (200, json!("<html>"), "Malformed"),
+        (200, Value::Null, "Malformed"),
+        (200, json!({"expires_in": 3600}), "Malformed"),
+        (200, json!({"access_token": 5}), "Malformed"),
+        (200, json!({"access_token": ""}), "Malformed"),
+        (200, json!({"access_token": "a\nb"}), "Malformed"),
     ];
-    for (status, body, variant, words) in cases {
+    for (status, body, variant) in cases {
+        let words = match variant {
+            "Refused" => format!("AURA refused the token with {status}: no"),
+            "Failed" => format!("AURA failed at the token with {status}; try again later"),
+            "Malformed" => "AURA's answer to the token is not what it documents".to_owned(),
+            _ => "AURA refused the credentials (401) on the token; check clientId and \
+                  clientSecret in the AURA credentials secret"
+                .to_owned(),
+        };
         let stage = Stage::new().await;
         stage.reply(TOKEN, status, body).await;
         let error = stage.register().await.unwrap_err();
-        assert_eq!((kind(&error), error.to_string().as_str()), (variant, words));
+        assert_told(&error, variant, &words);
         assert_eq!(error.is_transient(), variant == "Failed", "{error}");
         stage.assert_discreet(&error).await;
         stage.assert_calls([(TOKEN, Some(status.into()))]).await;
@@ -397,10 +324,7 @@ async fn a_fresh_token_that_is_refused_too_is_the_credentials_matter_and_is_forg
     let error = stage.register().await.unwrap_err();
     let words = "AURA refused the credentials (401) on the webhook registration; check clientId \
                  and clientSecret in the AURA credentials secret";
-    assert_eq!(
-        (kind(&error), error.to_string().as_str()),
-        ("CredentialsRefused", words)
-    );
+    assert_told(&error, "CredentialsRefused", words);
     assert!(!error.is_transient());
     stage.assert_discreet(&error).await;
     stage.client.authenticate().await.unwrap();
@@ -452,10 +376,7 @@ async fn no_answer_is_transient_and_leaves_open_whether_it_was_done() {
         stage.order(REGISTER, 1, done, json!(fault)).await;
         let error = stage.register().await.unwrap_err();
         let words = "AURA could not be reached for the webhook registration; try again later";
-        assert_eq!(
-            (kind(&error), error.to_string().as_str()),
-            ("Unreachable", words)
-        );
+        assert_told(&error, "Unreachable", words);
         assert!(error.is_transient());
         stage.assert_discreet(&error).await;
         assert!(!format!("{error:?}").contains("127.0.0.1"), "{error:?}");
@@ -514,7 +435,7 @@ async fn a_redirect_is_not_followed_and_its_query_not_shown() {
                 "AURA redirected {named} with {status} to {place}, which is not followed; check \
                  that AuraBaseUrl is the host that answers itself"
             );
-            assert_eq!((kind(&error), error.to_string()), ("Redirected", words));
+            assert_told(&error, "Redirected", &words);
             assert!(!error.is_transient());
             stage.assert_discreet(&error).await;
             for secret in ["passw0rd", "c0de", "frag"] {
@@ -635,10 +556,7 @@ async fn callouts_that_are_not_what_aura_documents_are_no_callouts() {
         stage.reply(ACTIVE, 200, body).await;
         let error = stage.client.active_callouts().await.unwrap_err();
         let words = "AURA's answer to Get active callouts is not what it documents";
-        assert_eq!(
-            (kind(&error), error.to_string().as_str()),
-            ("Malformed", words)
-        );
+        assert_told(&error, "Malformed", words);
         assert!(!error.is_transient());
     }
 }
@@ -650,15 +568,6 @@ async fn a_list_that_comes_without_a_body_is_empty() {
         stage.reply(ACTIVE, status, Value::Null).await;
         let active = stage.client.active_callouts().await.unwrap();
         assert!(active.callouts.is_empty() && active.unreadable == 0);
-        stage.reply(EVENTS, status, Value::Null).await;
-        assert!(
-            stage
-                .client
-                .callout_events("5003")
-                .await
-                .unwrap()
-                .is_empty()
-        );
     }
 }
 
@@ -702,10 +611,7 @@ async fn a_base_url_that_nothing_can_be_sent_to_is_no_passing_failure() {
     let client = PanicApi::new(http_client::build().unwrap(), base, credentials);
     let error = client.authenticate().await.unwrap_err();
     let words = "the request for the token can't be sent; check that AuraBaseUrl is an https URL";
-    assert_eq!(
-        (kind(&error), error.to_string().as_str()),
-        ("Unsendable", words)
-    );
+    assert_told(&error, "Unsendable", words);
     assert!(!error.is_transient());
     assert!(!format!("{error:?}").contains("example.com"));
 }

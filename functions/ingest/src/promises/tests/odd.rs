@@ -123,7 +123,7 @@ fn spares_the_delivery(place: &str) -> bool {
 proptest! {
     #[test]
     fn a_delivery_is_accepted_whatever_else_its_event_holds(changes in changes()) {
-        let sent = Sent::delivery(BODY.to_vec());
+        let sent = SentRequest::delivery(BODY.to_vec());
         let mut event = sent.json();
         for (place, value) in changes {
             if spares_the_delivery(&place) {
@@ -133,12 +133,12 @@ proptest! {
         let outcome = HARNESS.with(|harness| harness.handle(sent::event(&event), sent.store));
         prop_assert_eq!(outcome.response.status(), 202, "{}", event);
         let read = outcome.check(&sent);
-        prop_assert!(matches!(read, Read::Accepted { .. }), "{:?} of {}", read, event);
+        prop_assert!(matches!(read, Disposition::Accepted { .. }), "{:?} of {}", read, event);
     }
 
     #[test]
     fn any_event_gets_an_answer_of_ours_and_none_gets_in_without_the_secret(changes in changes()) {
-        let mut event = Sent::delivery(BODY.to_vec()).json();
+        let mut event = SentRequest::delivery(BODY.to_vec()).json();
         for (place, value) in changes {
             change(&mut event, &place, value);
         }
@@ -161,11 +161,11 @@ proptest! {
     ) {
         let headers: serde_json::Map<_, _> = headers.into_iter().collect();
         let dropped = sent::illegal(&headers);
-        let mut event = Sent::delivery(Vec::new()).json();
+        let mut event = SentRequest::delivery(Vec::new()).json();
         event["cookies"] = json!([]);
         event["headers"] = Value::Object(headers);
         let wanted = lambda_http::http::header::AUTHORIZATION;
-        let request = crate::request::Request::read(&sent::event(&event), &wanted);
+        let request = crate::request::UnverifiedRequest::read(&sent::event(&event), &wanted);
         prop_assert_eq!(request.dropped_headers, dropped, "{}", event);
     }
 }

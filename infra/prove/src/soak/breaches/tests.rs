@@ -95,7 +95,7 @@ fn a_repeat_with_a_key_of_its_own_is_a_breach_unless_it_is_a_signal() {
         let repeat = sent(4, message, "1", Some(1));
         let mut copy = told(&repeat, 12);
         copy.event.detail.key.push('x');
-        message.clone_into(&mut evidence.happened[1].message);
+        evidence.happened[1].message = repeat.message;
         evidence.happened[1].deliveries.push(4);
         evidence.deliveries.push(repeat);
         evidence.received.push(copy);

@@ -1,3 +1,5 @@
+use aura_sim::client::Kind;
+
 use super::*;
 use crate::soak::samples::{answered, found_out, happened, sent, told};
 
@@ -142,7 +144,7 @@ fn a_delivery_that_failed_was_none() {
 #[test]
 fn nobody_can_be_asked_for_customers() {
     let mut evidence = case("CREATED_CUSTOMER", Vec::new(), Vec::new());
-    evidence.happened[0].entity.kind = "customer".to_owned();
+    evidence.happened[0].entity.kind = Kind::Customer;
     let mut found = found_out(CALLOUT_OBSERVED, "1", 15);
     found.event.detail.entity.kind = "customer".to_owned();
     evidence.received.push(found);

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use stack::report::Report as _;
+
 use super::*;
 use crate::soak::evidence::Evidence;
 use crate::soak::loss;
@@ -11,7 +13,7 @@ fn missed(event: &str, owed: bool) -> Missed {
     Missed {
         event: event.to_owned(),
         at: Timestamp::UNIX_EPOCH,
-        fate: "dropped",
+        fate: Fate::Dropped,
         owed,
     }
 }
@@ -147,7 +149,7 @@ fn each_line_of_the_ledger_is_in_one_class() {
     let missed = Missed::of(&ledger);
     assert_eq!(missed.len(), 1);
     assert_eq!(missed[0].event, "CALLOUT_CLOSED of callout 2");
-    assert_eq!((missed[0].fate, missed[0].owed), ("dropped", true));
+    assert_eq!((missed[0].fate, missed[0].owed), (Fate::Dropped, true));
     let recovery = Recovery::of(&ledger, Duration::from_secs(6));
     assert_eq!((recovery.count, recovery.max), (1, 2.0));
 }

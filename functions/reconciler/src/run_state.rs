@@ -1,0 +1,314 @@
+//! State that a run hands on to the next, in an item of its own beside the lock.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use shared::aws::CallError;
+
+use crate::webhook_health::WebhookHealth;
+
+/// Partition of the lock and of the state.
+pub const PARTITION: &str = "reconciler";
+/// Name of the state in errors.
+const ABOUT: &str = "memory";
+/// Sort key of the state.
+const SORT: &str = "memory";
+/// Attribute with what one run tells the next.
+const STATE: &str = "memory";
+/// Attribute that says whose ledger it is. No other version's state can overwrite it.
+const AURA: &str = "aura";
+
+/// An opening or closing that was put on the queue is on its way for this long: no run puts it
+/// there again. If the ledger doesn't have it after that, AURA is asked once more.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_mins(5);
+/// While AURA's list is empty, two or more callouts that AURA doesn't know when asked count as
+/// closed only after this long.
+const GONE_HOLD: SignedDuration = SignedDuration::from_mins(10);
+/// Largest number of events on their way that are remembered, and of callouts whose creation AURA
+/// doesn't tell. The item stays far below DynamoDB's 400 KB.
+const MOST_REMEMBERED: usize = 2000;
+
+/// State that a run hands on to the next.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RunState {
+    /// Id of the AURA system whose callouts are in the ledger. Only [`RunStateItem::belong_to`]
+    /// writes it.
+    #[serde(skip)]
+    pub aura: Option<String>,
+    /// Whether AURA still delivers here.
+    #[serde(rename = "line")]
+    pub webhook_health: WebhookHealth,
+    /// The last callout that was begun, for each kind of work: the next run goes on behind it.
+    pub cursors: BTreeMap<String, String>,
+    /// When the first run ended.
+    pub began_at: Option<Timestamp>,
+    /// Since when AURA's list lacks too many callouts at once.
+    pub vanished_since: Option<Timestamp>,
+    /// Since when AURA's list is empty and AURA knows none of the open callouts when asked.
+    pub gone_since: Option<Timestamp>,
+    /// When a run first saw those callouts in AURA's list that aren't noted here, and whose time of
+    /// creation can't be read.
+    pub first_listed: BTreeMap<String, Timestamp>,
+    /// Openings and closings that were put on the queue, by their keys in the ledger, and when.
+    pub on_their_way: BTreeMap<String, Timestamp>,
+}
+
+type Item = HashMap<String, AttributeValue>;
+
+/// The item in the ledger table that holds the state.
+#[derive(Debug)]
+pub struct RunStateItem {
+    client: Client,
+    table: String,
+}
+
+impl RunState {
+    /// Whether this AURA system may be asked: ids of two systems would collide in one ledger. A
+    /// ledger that holds nothing of the first may still become another's.
+    #[must_use]
+    pub fn may_ask(&self, aura: &str, noted: usize, delivered_at: Option<Timestamp>) -> bool {
+        let holds_nothing = noted == 0
+            && delivered_at.is_none()
+            && self.on_their_way.is_empty()
+            && self.webhook_health == WebhookHealth::default();
+        let is_same = |whose: &String| whose == aura;
+        self.aura.as_ref().is_none_or(is_same) || holds_nothing
+    }
+
+    /// Whether the opening or closing with this key was put on the queue lately.
+    #[must_use]
+    pub fn is_on_its_way(&self, key: &str, now: Timestamp) -> bool {
+        let sent = self.on_their_way.get(key);
+        sent.is_some_and(|at| now.duration_since(*at) < ON_ITS_WAY)
+    }
+
+    /// Whether AURA has known none of the open callouts only for a while. The time when too many of
+    /// them vanished counts, too.
+    #[must_use]
+    pub fn are_gone_lately(&self, now: Timestamp) -> bool {
+        let since = [self.gone_since, self.vanished_since].into_iter().flatten();
+        since
+            .min()
+            .is_none_or(|at| now.duration_since(at) < GONE_HOLD)
+    }
+
+    /// Forgets what is no longer on its way, and what is too much to remember.
+    pub fn tidy(&mut self, now: Timestamp) {
+        let is_late = |at: &Timestamp| now.duration_since(*at) >= ON_ITS_WAY;
+        self.on_their_way.retain(|_, at| !is_late(at));
+        while self.on_their_way.len() > MOST_REMEMBERED {
+            let oldest = self.on_their_way.iter().min_by_key(|(_, at)| **at);
+            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else {
+                break;
+            };
+            self.on_their_way.remove(&oldest);
+        }
+        // The oldest stay: they are the next that are told.
+        if self.first_listed.len() > MOST_REMEMBERED {
+            let mut listed: Vec<_> = std::mem::take(&mut self.first_listed).into_iter().collect();
+            listed.sort_by_key(|(_, at)| *at);
+            listed.truncate(MOST_REMEMBERED);
+            self.first_listed = listed.into_iter().collect();
+        }
+    }
+}
+
+impl RunStateItem {
+    /// Names the ledger table.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// Reads the state. If it has another version's form it is begun anew, because runs find out
+    /// again whatever it says; only whose the ledger is stays known.
+    pub async fn read(&self) -> Result<RunState, CallError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(CallError::of(ABOUT, "GetItem"))?;
+        Ok(state_of(&answer.item.unwrap_or_default()))
+    }
+
+    /// Writes the state, unless a later run has; says whether it did.
+    pub async fn write(&self, state: &RunState, run: u32) -> Result<bool, CallError> {
+        let not_written = CallError::of::<UpdateItemError, ()>(ABOUT, "UpdateItem");
+        let state = serde_json::to_string(state).map_err(SdkError::construction_failure);
+        self.set(STATE, state.map_err(not_written)?, run).await
+    }
+
+    /// Writes whose the ledger is, unless a later run has begun; says whether it did.
+    pub async fn belong_to(&self, aura: &str, run: u32) -> Result<bool, CallError> {
+        self.set(AURA, aura.to_owned(), run).await
+    }
+
+    async fn set(&self, name: &str, value: String, run: u32) -> Result<bool, CallError> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key()))
+            .condition_expression("attribute_not_exists(pk) OR #run <= :run")
+            .update_expression("SET #name = :value, #run = :run")
+            .expression_attribute_names("#name", name)
+            .expression_attribute_names("#run", "run")
+            .expression_attribute_values(":value", AttributeValue::S(value))
+            .expression_attribute_values(":run", AttributeValue::N(run.to_string()))
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(true),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(false),
+                _ => Err(CallError::of(ABOUT, "UpdateItem")(error)),
+            },
+        }
+    }
+}
+
+/// Reads the item.
+fn state_of(item: &Item) -> RunState {
+    let text = |name| item.get(name).and_then(|value| value.as_s().ok());
+    let state = text(STATE).map_or_else(RunState::default, |text| {
+        serde_json::from_str(text).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the last run's memory is begun anew");
+            RunState::default()
+        })
+    });
+    RunState {
+        aura: text(AURA).cloned(),
+        ..state
+    }
+}
+
+fn key() -> Item {
+    let text = |value: &str| AttributeValue::S(value.to_owned());
+    [
+        ("pk".to_owned(), text(PARTITION)),
+        ("sk".to_owned(), text(SORT)),
+    ]
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn another_aura_may_be_asked_while_the_ledger_holds_nothing_of_the_first() {
+        let of = |aura: Option<&str>| RunState {
+            aura: aura.map(ToOwned::to_owned),
+            ..RunState::default()
+        };
+        let on_its_way = RunState {
+            on_their_way: [("a".to_owned(), at(0))].into(),
+            ..of(Some("first"))
+        };
+        // A callout that nobody told of was found, and its closing, too.
+        let found = RunState {
+            webhook_health: WebhookHealth::default().after_run(1, None),
+            ..of(Some("first"))
+        };
+        let table = [
+            (of(None), "first", 0, None, true),
+            // As before this was remembered.
+            (of(None), "first", 3, Some(at(1)), true),
+            (of(Some("first")), "first", 3, Some(at(1)), true),
+            (on_its_way.clone(), "first", 0, None, true),
+            (of(Some("first")), "second", 0, None, true),
+            (of(Some("first")), "second", 1, None, false),
+            (of(Some("first")), "second", 0, Some(at(1)), false),
+            (on_its_way, "second", 0, None, false),
+            (found, "second", 0, None, false),
+        ];
+        for (state, aura, noted, delivered_at, expected) in table {
+            let may = state.may_ask(aura, noted, delivered_at);
+            assert_eq!(may, expected, "{state:?} {aura} {noted} {delivered_at:?}");
+        }
+    }
+
+    #[test]
+    fn whose_the_ledger_is_stays_known_whatever_else_cannot_be_read() {
+        let text = |value: &str| AttributeValue::S(value.to_owned());
+        let item = |state: &str| {
+            let aura = (AURA.to_owned(), text("first"));
+            state_of(&[(STATE.to_owned(), text(state)), aura].into())
+        };
+        let state = RunState {
+            aura: Some("first".to_owned()),
+            began_at: Some(at(1)),
+            ..RunState::default()
+        };
+        assert_eq!(item(&serde_json::to_string(&state).unwrap()), state);
+        let begun_anew = item("[]");
+        assert_eq!((begun_anew.aura, begun_anew.began_at), (state.aura, None));
+        assert_eq!(state_of(&Item::new()), RunState::default());
+    }
+
+    #[test]
+    fn that_aura_knows_none_is_believed_after_ten_minutes_or_if_too_many_vanished_before() {
+        let state = |gone: Option<i64>, vanished: Option<i64>| RunState {
+            gone_since: gone.map(at),
+            vanished_since: vanished.map(at),
+            ..RunState::default()
+        };
+        assert!(state(None, None).are_gone_lately(at(10_000)));
+        assert!(state(Some(0), None).are_gone_lately(at(599)));
+        assert!(!state(Some(0), None).are_gone_lately(at(600)));
+        assert!(!state(Some(600), Some(0)).are_gone_lately(at(600)));
+        assert!(!state(None, Some(0)).are_gone_lately(at(600)));
+    }
+
+    #[test]
+    fn of_too_many_callouts_the_first_listed_are_remembered() {
+        let mut state = RunState::default();
+        for n in 0..MOST_REMEMBERED + 10 {
+            let second = i64::try_from(n).unwrap();
+            state
+                .first_listed
+                .insert(format!("{:05}", 99_999 - n), at(second));
+        }
+        state.tidy(at(0));
+        assert_eq!(state.first_listed.len(), MOST_REMEMBERED);
+        assert!(state.first_listed.contains_key("99999"));
+    }
+
+    #[test]
+    fn what_was_put_on_the_queue_is_on_its_way_for_a_while() {
+        let mut state = RunState::default();
+        state.on_their_way.insert("a".to_owned(), at(0));
+        assert!(state.is_on_its_way("a", at(299)) && !state.is_on_its_way("a", at(300)));
+        assert!(!state.is_on_its_way("b", at(0)));
+        state.tidy(at(299));
+        assert_eq!(state.on_their_way.len(), 1);
+        state.tidy(at(300));
+        assert!(state.on_their_way.is_empty());
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_is_forgotten() {
+        let mut state = RunState::default();
+        for n in 0..=MOST_REMEMBERED {
+            let at = at(i64::from(u32::try_from(n).unwrap()) % 200);
+            state.on_their_way.insert(format!("{n:05}"), at);
+        }
+        state.tidy(at(250));
+        assert_eq!(state.on_their_way.len(), MOST_REMEMBERED);
+        assert!(!state.on_their_way.contains_key("00000"));
+    }
+}

@@ -1,0 +1,405 @@
+//! Settles one difference: reads the ledger, passes a verdict, asks AURA if the verdict says so,
+//! and puts what was missed on the queue.
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use shared::aws::CallError;
+use shared::envelope::{Envelope, Origin};
+use shared::event::{Entity, payload_digest};
+use shared::ledger::open::OpenCallouts;
+use shared::ledger::{EventLedger, LedgerError};
+use shared::panic_api::{Callout, Lookup};
+use shared::queue::Queue;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::aura::{Aura, AuraError};
+use crate::differences::{Difference, NotedCallout, created_at};
+use crate::payload::MissedEvent;
+use crate::run_state::RunState;
+use crate::verdict::{AskReason, Facts, LastCheck, Patience, Verdict};
+use crate::view::CalloutView;
+
+/// How much is settled at once. AURA has a limit of its own.
+pub(super) const AT_ONCE: usize = 16;
+
+/// What the differences of one run are settled with.
+#[derive(Debug, Clone, Copy)]
+pub struct Settler<'a> {
+    /// The ledger with the events.
+    pub ledger: &'a EventLedger,
+    /// The callouts that are noted as open.
+    pub open: &'a OpenCallouts,
+    /// The ingest queue, where missed events are put.
+    pub queue: &'a Queue,
+    /// The client of AURA.
+    pub aura: &'a Aura,
+    /// Waiting times of the verdicts.
+    pub patience: &'a Patience,
+    /// What earlier runs handed on.
+    pub run_state: &'a RunState,
+    /// Whether AURA's list may be a page of a longer one.
+    pub may_be_a_page: bool,
+    /// Number of the run.
+    pub run: u32,
+    /// When settling has to end.
+    pub deadline: Instant,
+}
+
+/// What came of a difference.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// Whether AURA was asked about the callout.
+    pub was_asked: bool,
+    /// The missed event that was put on the queue.
+    pub recovered: Option<Recovered>,
+    /// A closing that AURA's list has yet to confirm.
+    pub closing: Option<UnconfirmedClosing>,
+    /// Whether AURA has a callout that its list lacks, and that isn't over.
+    pub is_known: bool,
+}
+
+/// A missed event that is on the queue.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The missed event.
+    pub event: MissedEvent,
+    /// Id of its callout.
+    pub id: String,
+    /// Whether something had changed, and nothing else told of it.
+    pub is_change: bool,
+}
+
+/// A closing that AURA's list has yet to confirm.
+#[derive(Debug)]
+pub struct UnconfirmedClosing {
+    /// Id of the callout.
+    pub id: String,
+    /// The event that would be told.
+    pub event: MissedEvent,
+    /// The callout as AURA answers it; none if AURA itself says that it is over.
+    pub described: Option<Box<RawValue>>,
+    /// What is remembered of the callout if all that confirms the closing is a page.
+    pub unless_a_page: Option<Box<LastCheck>>,
+}
+
+/// Why a difference isn't settled. The next run tries again.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsettled {
+    /// The ledger can't be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The note of an open callout can't be changed, or the queue has not confirmed the event.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// AURA has not answered.
+    #[error(transparent)]
+    Aura(#[from] AuraError),
+    /// An event of the callout was published while AURA was asked: the answer may be older.
+    #[error("something was told meanwhile")]
+    MovedOn,
+    /// AURA answers about another callout than it was asked for.
+    #[error("AURA's answer is about another callout")]
+    AnotherCallout,
+    /// The callout's id has characters that SQS does not allow.
+    #[error("nothing can be said of a callout with this id")]
+    Unsayable,
+    /// What is to be remembered can't be written as JSON.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Key under which a run remembers that an opening or closing is on its way.
+pub fn key_of(id: &str, event: MissedEvent) -> String {
+    format!("{}/{}", Entity::callout(id).key(), event.message())
+}
+
+impl UnconfirmedClosing {
+    /// Whether the only sign of it is that AURA doesn't know the callout.
+    pub fn is_gone(&self) -> bool {
+        self.event == (MissedEvent::Closed { gone: true })
+    }
+
+    /// Whether AURA has told it when asked.
+    pub fn is_told(&self) -> bool {
+        self.described.is_none()
+    }
+}
+
+impl Settler<'_> {
+    /// Settles a difference.
+    pub async fn settle(&self, difference: Difference) -> Result<Settled, Unsettled> {
+        let view = self.view(difference.id()).await?;
+        let verdict = self.verdict(&difference, &view);
+        let (noted, listed, created_at) = match difference {
+            Difference::Vanished(noted) | Difference::Closed { noted, .. } => (noted, None, None),
+            Difference::Open { noted, listed } => {
+                let created_at = created_at(&listed);
+                (noted, Some(listed), created_at)
+            }
+            Difference::Unknown {
+                id,
+                listed,
+                created_at,
+            } => {
+                let noted = NotedCallout::new(id, Timestamp::now(), None);
+                if verdict == Verdict::Ask(AskReason::Reopened) {
+                    // A later run forgets the note if the callout turns out to be closed.
+                    self.open.opened(&noted.id, noted.opened_at).await?;
+                }
+                (noted, Some(listed), Some(created_at))
+            }
+        };
+        self.carry_out(verdict, noted, &view, listed, created_at)
+            .await
+    }
+
+    fn verdict(&self, difference: &Difference, view: &CalloutView) -> Verdict {
+        let facts = |noted| self.facts(view, noted);
+        match difference {
+            Difference::Unknown { created_at, .. } => facts(None).on_unknown(*created_at),
+            Difference::Vanished(noted) => facts(Some(noted)).on_vanished(noted.opened_at),
+            Difference::Open { noted, listed } => {
+                facts(Some(noted)).on_open(noted.opened_at, listed.status.as_deref())
+            }
+            Difference::Closed {
+                noted,
+                closed_at,
+                was_opened,
+            } => facts(Some(noted)).on_closed(*was_opened, *closed_at),
+        }
+    }
+
+    /// Carries out a verdict. `listed` is the callout's entry in AURA's list, if it has one.
+    async fn carry_out(
+        &self,
+        verdict: Verdict,
+        noted: NotedCallout,
+        view: &CalloutView,
+        listed: Option<Callout>,
+        created_at: Option<Timestamp>,
+    ) -> Result<Settled, Unsettled> {
+        let status = listed.as_ref().and_then(|listed| listed.status.as_deref());
+        match verdict {
+            Verdict::Wait => {}
+            Verdict::Remember(last_check) => self.remember(&noted.id, &last_check).await?,
+            Verdict::Adopt { opened_at } => self.open.opened(&noted.id, opened_at).await?,
+            Verdict::Forget => self.open.forget(&noted.id).await?,
+            Verdict::Ask(AskReason::Opening) => {
+                return self.recover_opening(noted.id, listed, created_at).await;
+            }
+            Verdict::Ask(AskReason::Closing) => return self.look_for_closing(noted, view).await,
+            Verdict::Ask(reason) => {
+                let settled = self.observe(&noted, view, status, reason).await?;
+                if reason == AskReason::ClosedAgain {
+                    self.open.forget(&noted.id).await?;
+                }
+                return Ok(settled);
+            }
+        }
+        Ok(Settled::default())
+    }
+
+    /// Puts a missed opening on the queue, unless a run did so lately. AURA's list has the callout
+    /// in its flat form, which is told where AURA doesn't say more when asked.
+    async fn recover_opening(
+        &self,
+        id: String,
+        listed: Option<Callout>,
+        created_at: Option<Timestamp>,
+    ) -> Result<Settled, Unsettled> {
+        let event = MissedEvent::Opened;
+        if self.is_on_its_way(&id, event) {
+            return Ok(Settled::default());
+        }
+        let described = match (self.lookup(&id).await, listed) {
+            (Ok(Lookup::Found(callout)), _) => Some(callout),
+            (Ok(Lookup::Gone | Lookup::Closed), listed) => listed,
+            (Err(error), Some(listed)) => {
+                tracing::warn!(%error, "an opening is told as AURA's list has it");
+                Some(listed)
+            }
+            (Err(error), None) => return Err(error),
+        };
+        let described = described.map(|callout| callout.whole);
+        self.put(&id, event, described.as_deref()).await?;
+        // A callout that was open before the first run says nothing of the webhook.
+        let began_at = self.run_state.began_at;
+        let is_change = began_at.is_some_and(|began| created_at.is_none_or(|at| at >= began));
+        Ok(Settled {
+            was_asked: true,
+            recovered: Some(Recovered {
+                event,
+                id,
+                is_change,
+            }),
+            ..Settled::default()
+        })
+    }
+
+    /// Asks AURA whether a callout that its list lacks is over.
+    async fn look_for_closing(
+        &self,
+        noted: NotedCallout,
+        view: &CalloutView,
+    ) -> Result<Settled, Unsettled> {
+        if self.is_on_its_way(&noted.id, MissedEvent::Closed { gone: false }) {
+            return Ok(Settled::default());
+        }
+        let mut settled = Settled {
+            was_asked: true,
+            ..Settled::default()
+        };
+        let (gone, described, unless_a_page) = match self.lookup(&noted.id).await? {
+            Lookup::Gone => (true, None, None),
+            Lookup::Closed => (false, None, None),
+            Lookup::Found(callout) => {
+                let (facts, status) = (self.facts(view, Some(&noted)), callout.status);
+                let is_over = |by_a_page| facts.is_over(status.as_deref(), by_a_page);
+                let (is_over_now, is_over_anyway) = (is_over(self.may_be_a_page), is_over(true));
+                let mut last_check = facts.last_check.cloned().unwrap_or_default();
+                last_check.missing_since = last_check.missing_since.or(Some(facts.now));
+                if !is_over_now {
+                    self.remember(&noted.id, &last_check).await?;
+                    settled.is_known = true;
+                    return Ok(settled);
+                }
+                let unless_a_page = (!is_over_anyway).then(|| Box::new(last_check));
+                (false, Some(callout.whole), unless_a_page)
+            }
+        };
+        settled.closing = Some(UnconfirmedClosing {
+            id: noted.id,
+            event: MissedEvent::Closed { gone },
+            described,
+            unless_a_page,
+        });
+        Ok(settled)
+    }
+
+    /// Puts a closing on the queue that AURA's second list has confirmed. If that list may be a
+    /// page, and is all that says so, the closing begins to wait instead.
+    pub async fn settle_closing(
+        &self,
+        closing: UnconfirmedClosing,
+        may_be_a_page: bool,
+    ) -> Result<Option<Recovered>, Unsettled> {
+        let (id, event) = (closing.id, closing.event);
+        if let Some(last_check) = closing.unless_a_page.filter(|_| may_be_a_page) {
+            self.remember(&id, &last_check).await?;
+            return Ok(None);
+        }
+        self.put(&id, event, closing.described.as_deref()).await?;
+        Ok(Some(Recovered {
+            event,
+            id,
+            is_change: true,
+        }))
+    }
+
+    /// Publishes what AURA says of a callout, unless that was published and nothing else since.
+    /// `listed` is its status in AURA's list.
+    async fn observe(
+        &self,
+        noted: &NotedCallout,
+        view: &CalloutView,
+        listed: Option<&str>,
+        reason: AskReason,
+    ) -> Result<Settled, Unsettled> {
+        let mut settled = Settled {
+            was_asked: true,
+            ..Settled::default()
+        };
+        let (gone, described, status) = match self.lookup(&noted.id).await? {
+            Lookup::Found(callout) => (false, Some(callout.whole), callout.status),
+            Lookup::Gone if reason == AskReason::ClosedAgain => (true, None, None),
+            Lookup::Closed if reason == AskReason::ClosedAgain => (false, None, None),
+            // AURA's list has it: one of the two answers is old.
+            Lookup::Gone | Lookup::Closed => return Ok(settled),
+        };
+        if self.view(&noted.id).await? != *view {
+            return Err(Unsettled::MovedOn);
+        }
+        let before = noted.last_check.as_ref();
+        let digest = described
+            .as_deref()
+            .map_or_else(String::new, payload_digest);
+        let is_told = before.is_some_and(|before| {
+            before.last.as_deref() == view.last_sort()
+                && before.observed.as_deref() == Some(&digest)
+        });
+        // AURA's list was behind AURA's own answer.
+        let was_old = reason == AskReason::Change
+            && status.is_some()
+            && !self
+                .facts(view, Some(noted))
+                .is_unexplained(status.as_deref());
+        let observed = (!is_told && !was_old).then_some(digest);
+        if observed.is_some() {
+            let number = self.facts(view, Some(noted)).observations() + 1;
+            let event = MissedEvent::Observed { number, gone };
+            self.put(&noted.id, event, described.as_deref()).await?;
+            settled.recovered = Some(Recovered {
+                event,
+                id: noted.id.clone(),
+                is_change: !matches!(reason, AskReason::Silence | AskReason::Overtaken),
+            });
+        }
+        let last_check = self.facts(view, Some(noted)).asked(listed, observed);
+        self.remember(&noted.id, &last_check).await?;
+        Ok(settled)
+    }
+
+    async fn view(&self, id: &str) -> Result<CalloutView, Unsettled> {
+        let timeline = self.ledger.timeline(&Entity::callout(id).key()).await?;
+        Ok(CalloutView::of(&timeline, Timestamp::now()))
+    }
+
+    fn facts<'b>(&'b self, view: &'b CalloutView, noted: Option<&'b NotedCallout>) -> Facts<'b> {
+        Facts {
+            view,
+            last_check: noted.and_then(|noted| noted.last_check.as_ref()),
+            patience: self.patience,
+            now: Timestamp::now(),
+        }
+    }
+
+    async fn lookup(&self, id: &str) -> Result<Lookup, Unsettled> {
+        let lookup = self.aura.callout(id, self.deadline).await?;
+        match &lookup {
+            Lookup::Found(callout) if callout.id.as_deref().is_some_and(|its| its != id) => {
+                Err(Unsettled::AnotherCallout)
+            }
+            _ => Ok(lookup),
+        }
+    }
+
+    fn is_on_its_way(&self, id: &str, event: MissedEvent) -> bool {
+        let key = key_of(id, event);
+        self.run_state.is_on_its_way(&key, Timestamp::now())
+    }
+
+    async fn remember(&self, id: &str, last_check: &LastCheck) -> Result<(), Unsettled> {
+        let text = serde_json::to_string(last_check)?;
+        if !self.open.remember(id, &text, self.run).await? {
+            tracing::info!("forgotten meanwhile, or remembered by a later run");
+        }
+        Ok(())
+    }
+
+    /// Puts an event on the queue. When this returns, SQS has it.
+    async fn put(
+        &self,
+        id: &str,
+        event: MissedEvent,
+        described: Option<&RawValue>,
+    ) -> Result<(), Unsettled> {
+        let payload = event.payload(id, described).ok_or(Unsettled::Unsayable)?;
+        let (delivery_id, now) = (Uuid::now_v7(), Timestamp::now());
+        let envelope = Envelope::new(delivery_id, now, Origin::Reconciler, payload);
+        let message = envelope.message(&Entity::callout(id));
+        self.queue.send(&message).await?;
+        tracing::info!(event = event.message(), %delivery_id, "put on the queue");
+        Ok(())
+    }
+}

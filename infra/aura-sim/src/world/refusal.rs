@@ -1,0 +1,39 @@
+//! Why a request is refused.
+
+use axum::http::StatusCode;
+
+/// Why a request was not done. The text is the `message` of AURA's error answer: it names the
+/// thing that is wrong, and never repeats a secret or a value out of a person's data.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("{0}")]
+    Malformed(String),
+    #[error("{0}")]
+    Unauthorized(&'static str),
+    #[error("{0}")]
+    NotPermitted(&'static str),
+    #[error("{0}")]
+    Unknown(String),
+    #[error("{0}")]
+    Conflict(String),
+    #[error(
+        "web pages, and names of other machines, are not let in: see `pages` in infra/aura-sim"
+    )]
+    Foreign,
+    #[error("this method is not allowed here")]
+    MethodNotAllowed,
+    /// A server's error that the plan has.
+    #[error("AURA is out of order for the moment")]
+    OutOfOrder(StatusCode),
+    #[error("the stand-in is shutting down")]
+    ShuttingDown,
+    #[error("the stand-in could not write its own answer")]
+    Unwritable(#[from] serde_json::Error),
+}
+
+impl Refusal {
+    /// The answer to anything about a callout that does not exist.
+    pub(crate) fn unknown_callout(id: u64) -> Self {
+        Self::Unknown(format!("callout {id} is unknown"))
+    }
+}

@@ -1,0 +1,34 @@
+//! A short run of `cargo prove soak`.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use e2e::Local;
+use prove::soak;
+use prove::soak::order::{Order, USUAL_SCHEDULE};
+use prove::soak::report::Shortcoming;
+use stack::progress::Progress;
+use stack::report::Report as _;
+
+#[tokio::test]
+async fn what_an_unreliable_aura_did_not_tell_is_found_out_though_the_reconciler_is_killed()
+-> Result<()> {
+    let schedule = Duration::from_secs(USUAL_SCHEDULE);
+    let order = Order::new(1, 1, schedule, 5, None)?;
+    let parameters = order.parameters();
+    let parameters: Vec<_> = parameters
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let system = Local::shared().await?.system(&parameters).await?;
+    let report = soak::run(&system, &order, Progress::to_stderr()).await?;
+    let mut shortcomings = report.shortcomings();
+    // How long it takes is no matter of a test, on a machine that does other things.
+    shortcomings.retain(|shortcoming| *shortcoming != Shortcoming::Slow);
+    assert_eq!(shortcomings, [], "{:#?}", report.summary());
+    // Else nothing would have been there to find out, nor to survive.
+    assert!(report.recovery.count > 0, "{:#?}", report.classes);
+    assert!(report.runs.died > 0, "{:?}", report.runs);
+    assert!(report.classes.duplicates > 0, "{:#?}", report.classes);
+    Ok(())
+}

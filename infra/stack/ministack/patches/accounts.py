@@ -1,0 +1,76 @@
+"""What stands in MiniStack's way of many accounts: the tests' stacks have one each."""
+
+from ministack.core import lambda_runtime
+from ministack.core.responses import get_account_id, get_region, request_scope
+from ministack.services import apigateway, lambda_svc, s3
+from ministack.services.cloudformation import provisioners
+
+from patches.lambda_runtime import CONFIG
+from patches.patch import Patch
+
+
+@Patch
+def find_apis_of_every_account():
+    """Upstream: MiniStack looks for the API of a request without an AWS signature in its default
+    account alone.
+
+    Reason: AURA's deliveries carry none, and AWS finds the API in whichever account it is."""
+    find_api_scope = apigateway.find_api_scope
+
+    def find(api_id):
+        owners = (key[:2] for key, _ in apigateway._apis.all_items() if key[2] == api_id)
+        return find_api_scope(api_id) or next(owners, None)
+
+    apigateway.find_api_scope = find
+
+
+@find_apis_of_every_account.needed_while
+def an_api_of_another_account_is_not_found():
+    with request_scope("111111111111", "us-east-1"):
+        apigateway._apis["checked"] = {}
+    return apigateway.find_api_scope("checked") is None
+
+
+@Patch
+def leave_other_accounts_functions_alone():
+    """Upstream: to create a function, MiniStack ends the processes of that name, in whichever account.
+
+    Reason: the tests deploy stacks of one name, and one would kill another's deliveries."""
+    invalidate_worker = lambda_svc.invalidate_worker
+
+    def invalidate(name, qualifier=None, account=None, region=None):
+        invalidate_worker(name, qualifier, account or get_account_id(), region or get_region())
+
+    lambda_svc.invalidate_worker = invalidate
+
+
+@leave_other_accounts_functions_alone.needed_while
+def a_new_function_ends_those_of_other_accounts():
+    lambda_runtime.acquire_worker("checked", CONFIG, b"")
+    with request_scope("222222222222", "us-east-1"):
+        provisioners._lambda_create("Checked", {"FunctionName": "checked"}, "stack")
+    ended = not any(lambda_runtime._workers.values())
+    lambda_runtime._workers.clear()
+    return ended
+
+
+@Patch
+def keep_equal_packages_once():
+    """Upstream: MiniStack keeps what it stores in memory, for good.
+
+    Reason: each stack's account has a copy of the functions' packages: gigabytes of the same bytes."""
+    build_object_record = s3._build_object_record
+    kept: dict[bytes, bytes] = {}
+
+    def build(body, *rest, **more):
+        if len(body) > 1 << 20:
+            body = kept.setdefault(body, body)
+        return build_object_record(body, *rest, **more)
+
+    s3._build_object_record = build
+
+
+@keep_equal_packages_once.needed_while
+def equal_objects_are_kept_twice():
+    one, other = (s3._build_object_record(bytes(2 << 20), {})["body"] for _ in range(2))
+    return one is not other

@@ -1,0 +1,49 @@
+"""CloudFormation: what deleting a stack leaves."""
+
+import asyncio
+
+from ministack.services import cloudformation
+from ministack.services.cloudformation import stacks
+
+from patches.patch import Patch
+
+
+@Patch
+def keep_what_a_resource_that_stays_depends_on():
+    """Upstream: MiniStack's delete of a stack goes on below a resource that can't be deleted, down to
+    the function of a custom resource.
+
+    Reason: no later delete can ask that function. On AWS what the resource depends on stays."""
+    delete_resource = stacks._delete_resource
+    with_dependencies = stacks._with_dependencies
+
+    def delete(kind, physical_id, properties, stack_name, logical_id, *rest):
+        stack = cloudformation._stacks.get(stack_name) or {}
+        resources = stack.get("_resources", {})
+        # What failed in an earlier delete comes before what it depends on: it is gone by now, or
+        # has failed again.
+        failed = [
+            name
+            for name, resource in resources.items()
+            if resource.get("ResourceStatus") == "DELETE_FAILED" and name != logical_id
+        ]
+        definitions = stack.get("_template", {}).get("Resources", {})
+        deleting = stack.get("StackStatus") == "DELETE_IN_PROGRESS"
+        if deleting and logical_id in with_dependencies(failed, definitions, set(resources)):
+            raise RuntimeError("a resource that depends on it could not be deleted")
+        return delete_resource(kind, physical_id, properties, stack_name, logical_id, *rest)
+
+    stacks._delete_resource = delete
+
+
+@keep_what_a_resource_that_stays_depends_on.needed_while
+def what_a_resource_that_stays_depends_on_is_deleted():
+    base = {"Type": "AWS::CloudFormation::WaitConditionHandle"}
+    stays = {"Type": "Checked::Without::Delete", "DependsOn": "Base"}
+    resources = {"Base": base, "Stays": stays}
+    cloudformation._stacks["checked"] = stack = {
+        "_template": {"Resources": resources},
+        "_resources": {name: {"ResourceType": one["Type"]} for name, one in resources.items()},
+    }
+    asyncio.run(stacks._delete_stack_async("checked", "checked"))
+    return list(stack["_resources"]) == ["Stays"]

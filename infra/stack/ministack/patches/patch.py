@@ -1,0 +1,21 @@
+"""What a patch is, and the list of all."""
+
+PATCHES = []
+
+
+class Patch:
+    """A correction of MiniStack, made of the function that applies it.
+
+    Its docstring says what MiniStack does (Upstream) and why that is corrected here (Reason). Each
+    of its checks tells whether MiniStack does that: a check is true without the patch and false with it.
+    """
+
+    def __init__(self, apply):
+        self.apply = apply
+        self.name = f"{apply.__module__}.{apply.__name__}"
+        self.checks = []
+        PATCHES.append(self)
+
+    def needed_while(self, check):
+        self.checks.append(check)
+        return check

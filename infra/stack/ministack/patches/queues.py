@@ -1,0 +1,29 @@
+"""How queues start functions."""
+
+import contextlib
+from unittest import mock
+
+from ministack.services import lambda_svc
+
+from patches.patch import Patch
+
+
+@Patch
+def look_at_queues_at_once():
+    """Upstream: when a look at the queues of event sources finds nothing, MiniStack sleeps for 50 ms
+    before it waits for the next message.
+
+    Reason: a message that comes within them waits, too."""
+    lambda_svc._ESM_IDLE_WAKE_GAP_SECONDS = 0.001
+
+
+@look_at_queues_at_once.needed_while
+def it_sleeps_after_a_look_that_finds_nothing():
+    with (
+        mock.patch("time.sleep") as sleep,
+        mock.patch.object(lambda_svc, "_esm_wake") as wake,
+        contextlib.suppress(TimeoutError),
+    ):
+        wake.wait.side_effect = [True, TimeoutError]
+        lambda_svc._poll_loop()
+    return any(gap > 0.001 for (gap,), _ in sleep.call_args_list)

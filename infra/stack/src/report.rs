@@ -1,0 +1,53 @@
+//! What a command found out, for people and for programs, and where it prints that.
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+/// The result of a command that puts the system to a proof. `--json` prints it as one object.
+pub trait Report: Serialize {
+    /// The error of a command whose report is no success.
+    const FAILURE: &'static str;
+
+    /// True if every promise was kept.
+    fn is_success(&self) -> bool;
+
+    /// The findings, the counts and the verdict, a line each.
+    fn summary(&self) -> Vec<String>;
+}
+
+/// Prints a command's lines: to standard output, unless that is for the JSON.
+#[derive(Debug, Clone, Copy)]
+pub struct Out {
+    /// Standard output is for one JSON object.
+    pub json: bool,
+}
+
+impl Out {
+    /// Prints a line.
+    pub fn line(self, line: &str) {
+        if self.json {
+            eprintln!("{line}");
+        } else {
+            println!("{line}");
+        }
+    }
+
+    /// Prints a report, after an empty line.
+    ///
+    /// # Errors
+    ///
+    /// The report is no success.
+    pub fn conclude<R: Report>(self, report: &R) -> Result<()> {
+        self.line("");
+        for line in report.summary() {
+            self.line(&line);
+        }
+        if self.json {
+            println!("{}", serde_json::to_string(report)?);
+        }
+        if !report.is_success() {
+            bail!(R::FAILURE);
+        }
+        Ok(())
+    }
+}
