@@ -3,6 +3,7 @@
 
 use anyhow::{Context as _, Result};
 use e2e::{Local, logs};
+use prove::contract;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use shared::aws::MAX_QUEUED_BYTES;
@@ -212,7 +213,7 @@ async fn the_address_that_api_gateway_saw_decides_and_no_header_does() -> Result
 #[tokio::test]
 async fn what_is_accepted_is_published_whatever_its_wrapping() -> Result<()> {
     let (system, webhook, http) = system(&[]).await?;
-    let mut consumers = Consumers::read(&system.stack);
+    let mut consumers = Consumers::read(&system.stack, contract::check);
     let Header { name, value } = &webhook.header;
     let body = |id: usize| json!({"message": "NEW_CALLOUT", "callout": {"id": id}}).to_string();
     let types = [

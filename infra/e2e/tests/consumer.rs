@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use aura_sim::client::Controller;
 use e2e::Local;
+use prove::contract;
 use serde_json::{Value, json};
 use stack::consumers::{Consumers, Published};
 use stack::function_logs;
@@ -23,7 +24,7 @@ async fn a_consumer_beside_the_stack_is_told_of_arrivals_alone() -> Result<()> {
     let system = local.system(&[]).await?;
     let bus = system.stack.output("EventBusName")?;
     let consumer = local.consumer(&system, &[("EventBusName", bus)]).await?;
-    let mut consumers = Consumers::read(&system.stack);
+    let mut consumers = Consumers::read(&system.stack, contract::check);
 
     // The drill comes first, and each arrival's callout has other events before it: when the last
     // line is there, theirs would be, too.

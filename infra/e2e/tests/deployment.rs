@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use e2e::{Local, logs};
+use prove::contract;
 use stack::consumers::Consumers;
 use stack::ledger;
 use stack::progress::Progress;
@@ -18,7 +19,7 @@ async fn the_rule_for_other_kinds_can_be_turned_off() -> Result<()> {
         .await?
         .system(&[("PublishOtherEntities", "false")])
         .await?;
-    let mut consumers = Consumers::read(&system.stack);
+    let mut consumers = Consumers::read(&system.stack, contract::check);
     let webhook = system.webhook().await?;
     let http = shared::http_client::build()?;
     let other = include_str!("../../events/unknown-kind.json");

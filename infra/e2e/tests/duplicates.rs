@@ -17,6 +17,7 @@ use processor::queues::SqsQueues;
 use processor::record::Processor;
 use processor::services::AwsServices;
 use processor::timing::Deliveries;
+use prove::contract;
 use serde_json::value::RawValue;
 use shared::envelope::{Envelope, Origin};
 use stack::consumers::Consumers;
@@ -103,7 +104,7 @@ async fn however_often_an_event_comes_it_leaves_one_item_and_one_publish() -> Re
     let count = from_environment(COUNT, DEFAULT_COUNT)?;
     let system = Local::shared().await?.system(&[]).await?;
     let stack = &system.stack;
-    let mut consumers = Consumers::read(stack);
+    let mut consumers = Consumers::read(stack, contract::check);
     let bus = FaultProxy::before(stack.account().endpoint())?;
     let processor = processor(stack, &bus)?;
 

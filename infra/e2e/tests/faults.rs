@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use anyhow::Result;
 use aura_sim::client::Day;
 use e2e::Local;
+use prove::contract;
 use serde_json::json;
 use stack::consumers::{Consumers, Published};
 use stack::ledger;
@@ -23,7 +24,7 @@ async fn a_processor_killed_between_claim_and_publish_leads_to_a_publish_later()
         .template()
         .with_processor_behind(&[("EVENTBRIDGE", &bus)], &[])?;
     let system = local.system_from(template).await?;
-    let mut consumers = Consumers::read(&system.stack);
+    let mut consumers = Consumers::read(&system.stack, contract::check);
     let webhook = system.webhook().await?;
     let http = shared::http_client::build()?;
     // Its first event: the processor has seen then that the bus is there.
@@ -79,7 +80,7 @@ fn keys(published: &[Published]) -> HashSet<&str> {
 async fn kill_9_in_the_middle_of_the_day_loses_nothing() -> Result<()> {
     const EVENTS: usize = 200;
     let system = Local::shared().await?.system(&[]).await?;
-    let mut consumers = Consumers::read(&system.stack);
+    let mut consumers = Consumers::read(&system.stack, contract::check);
     let aura = system.aura().await?;
     let day = Day {
         seed: 9,

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use anyhow::{Context as _, Result};
 use aura_sim::client::{Controller, Day, Delivery};
 use e2e::Local;
+use prove::contract;
 use serde_json::{Value, json};
 use stack::consumers::{Consumers, Published};
-use stack::contract;
 use stack::ledger;
 use stack::settled::{PATIENCE, all_published};
 use stack::system::{Leftovers, System};
@@ -27,7 +27,7 @@ fn sequence(event: &Published) -> u128 {
 #[tokio::test]
 async fn one_emergency_is_published_event_by_event() -> Result<()> {
     let system = Local::shared().await?.system(&[]).await?;
-    let mut consumers = Consumers::read(&system.stack);
+    let mut consumers = Consumers::read(&system.stack, contract::check);
     let aura = system.aura().await?;
     let customer = aura.create_customer("+27000000001").await?;
     let callout = aura.create_callout(&customer).await?;
@@ -70,7 +70,7 @@ async fn one_emergency_is_published_event_by_event() -> Result<()> {
 #[tokio::test]
 async fn a_published_event_says_what_consumers_are_promised() -> Result<()> {
     let system = Local::shared().await?.system(&[]).await?;
-    let mut consumers = Consumers::read(&system.stack);
+    let mut consumers = Consumers::read(&system.stack, contract::check);
     let webhook = system.webhook().await?;
     let body = include_str!("../../events/internal-test.json");
     let answer = webhook
@@ -111,7 +111,7 @@ async fn every_sample_is_published_by_the_contract() -> Result<()> {
         include_str!("../../events/unknown-kind.json"),
     ];
     let system = Local::shared().await?.system(&[]).await?;
-    let mut consumers = Consumers::read(&system.stack);
+    let mut consumers = Consumers::read(&system.stack, contract::check);
     let webhook = system.webhook().await?;
     let http = shared::http_client::build()?;
     for body in samples {
@@ -132,7 +132,7 @@ async fn every_sample_is_published_by_the_contract() -> Result<()> {
 #[tokio::test]
 async fn a_duplicate_is_accepted_and_dropped() -> Result<()> {
     let system = Local::shared().await?.system(&[]).await?;
-    let mut consumers = Consumers::read(&system.stack);
+    let mut consumers = Consumers::read(&system.stack, contract::check);
     let aura = system.aura().await?;
     aura.create_customer("+27000000002").await?;
     let sent = aura.all_answered().await?;
@@ -198,7 +198,7 @@ async fn each_kind_of_entity_has_its_queue() -> Result<()> {
 async fn events_of_one_callout_keep_their_order_beside_another_callouts() -> Result<()> {
     const EACH: u32 = 20;
     let system = Local::shared().await?.system(&[]).await?;
-    let mut consumers = Consumers::read(&system.stack);
+    let mut consumers = Consumers::read(&system.stack, contract::check);
     let webhook = system.webhook().await?;
     let in_order = async |id: u32| {
         let http = shared::http_client::build()?;
@@ -231,7 +231,7 @@ async fn events_of_one_callout_keep_their_order_beside_another_callouts() -> Res
 async fn a_random_day_is_published_once_and_in_order() -> Result<()> {
     const EVENTS: usize = 500;
     let system = Local::shared().await?.system(&[]).await?;
-    let mut consumers = Consumers::read(&system.stack);
+    let mut consumers = Consumers::read(&system.stack, contract::check);
     let aura = system.aura().await?;
     let day = Day {
         seed: 2026,

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use aura_sim::client::{Controller, Day};
 use e2e::Local;
 use local::rotate::rotate;
+use prove::contract;
 use stack::consumers::Consumers;
 use stack::function_logs;
 use stack::progress::Progress;
@@ -29,7 +30,7 @@ async fn send_unreadable(system: &System) -> Result<()> {
 async fn every_function_may_do_what_it_has_to() -> Result<()> {
     const EVENTS: usize = 50;
     let system = Local::with_iam().await?.system(&[]).await?;
-    let mut consumers = Consumers::read(&system.stack);
+    let mut consumers = Consumers::read(&system.stack, contract::check);
     let aura = system.aura().await?;
     let day = Day {
         seed: 5,
@@ -64,7 +65,7 @@ async fn the_reconciler_may_do_what_it_has_to() -> Result<()> {
         ("SilenceAfterCreated", "1"),
     ];
     let system = local.system(&changes).await?;
-    let mut consumers = Consumers::read(&system.stack);
+    let mut consumers = Consumers::read(&system.stack, contract::check);
     let aura = system.aura().await?;
     // Nothing is told, from the first event on: the registration is another's.
     aura.register(

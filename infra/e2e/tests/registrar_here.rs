@@ -95,7 +95,7 @@ pub fn function(stack: &Stack) -> Result<Handler> {
 
 /// One that sees its stack being created.
 pub async fn function_in_progress(stack: &Stack) -> Result<Handler> {
-    let client = stack.account().cloudformation();
+    let client = aws_sdk_cloudformation::Client::new(stack.account().sdk_config());
     let create = client.create_stack().stack_name(IN_PROGRESS);
     create.template_body(WAITING).send().await?;
     function_in(stack, IN_PROGRESS)

@@ -5,10 +5,10 @@ use anyhow::{Context as _, Result};
 use aura_sim::client::{Aura, REGISTER};
 use aura_sim::{AuraSim, Options};
 use e2e::Local;
+use prove::contract;
 use serde_json::{Value, json};
 use shared::catalogue::{EVENT_NAMES, names_to_register};
 use stack::consumers::{Consumers, Queue};
-use stack::contract;
 use stack::function_logs;
 use stack::ledger;
 use stack::progress::Progress;
@@ -37,7 +37,7 @@ const UPDATED: [&str; 2] = ["UPDATE_IN_PROGRESS", "UPDATE_COMPLETE"];
 async fn a_stack_is_registered_once_and_proven_by_a_canary_that_no_consumer_gets() -> Result<()> {
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[]).await?;
-    let mut consumers = Consumers::read(&stack);
+    let mut consumers = Consumers::read(&stack, contract::check);
 
     let registrations = trial.registrations().await?;
     let [registered] = registrations.as_slice() else {
@@ -241,7 +241,7 @@ async fn the_reconciler_of_a_registered_stack_asks_no_other_aura() -> Result<()>
 
     trial.deploy(&[]).await?;
     assert_eq!(reconciler::invoke(&stack).await?, Run::Done);
-    let published = all_published(&stack, &mut Consumers::read(&stack)).await?;
+    let published = all_published(&stack, &mut Consumers::read(&stack, contract::check)).await?;
     let told = published
         .iter()
         .filter(|its| its.detail.entity.kind == "callout");

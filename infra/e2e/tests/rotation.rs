@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use aura_sim::client::{Aura, Day};
 use e2e::{Local, REFRESH_INTERVAL, from_environment};
 use local::rotate::rotate;
+use prove::contract;
 use stack::consumers::Consumers;
 use stack::progress::Progress;
 use stack::settled::all_published;
@@ -35,7 +36,7 @@ async fn rotations_refuse_nothing_and_lose_nothing_and_end_with_the_old_values_r
     let rotations = from_environment(ROTATIONS, DEFAULT_ROTATIONS)?;
     let rate = from_environment(RATE, DEFAULT_RATE)?;
     let system = Local::shared().await?.system(&[]).await?;
-    let mut consumers = Consumers::read(&system.stack);
+    let mut consumers = Consumers::read(&system.stack, contract::check);
     let aura = system.aura().await?;
     let over = AtomicBool::new(false);
     let (values, (), ()) = tokio::try_join!(

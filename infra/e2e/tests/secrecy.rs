@@ -6,6 +6,7 @@ use anyhow::Result;
 use aura_sim::client::{Aura, Controller, Fault, FaultyAnswer, REGISTER, Reply};
 use e2e::{Local, logs};
 use local::rotate::rotate;
+use prove::contract;
 use serde_json::json;
 use stack::consumers::Consumers;
 use stack::progress::Progress;
@@ -21,7 +22,7 @@ use crate::registration::trial::{Trial, rolled_back};
 async fn no_function_logs_a_secret_or_a_payload_at_any_level() -> Result<()> {
     let local = Local::shared().await?;
     let system = local.system(&[("LogLevel", "trace")]).await?;
-    let mut consumers = Consumers::read(&system.stack);
+    let mut consumers = Consumers::read(&system.stack, contract::check);
     let webhook = system.webhook().await?;
     let aura = system.aura().await?;
     let customer = aura.create_customer("+27821234567").await?;
@@ -142,7 +143,7 @@ async fn nothing_secret_is_in_a_log_an_event_an_output_or_the_resources_data() -
 
 /// Every event of the stack with all that CloudFormation says in it.
 async fn all_events(stack: &Stack) -> Result<Vec<String>> {
-    let client = stack.account().cloudformation();
+    let client = aws_sdk_cloudformation::Client::new(stack.account().sdk_config());
     let events = client.describe_stack_events().stack_name(stack.name());
     let mut events = events.into_paginator().items().send();
     let mut texts = Vec::new();

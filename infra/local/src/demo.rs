@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 
 use aura_sim::client::{Aura, Controller, Delivery};
-use stack::consumers::{Consumers, Published};
+use stack::consumers::{Consumers, Published, by_type};
 use stack::package::Profile;
 use stack::progress::Progress;
 use stack::report::Out;
@@ -126,7 +126,7 @@ async fn tell(running: &Running, setup: Duration, out: Out) -> Result<Report> {
     let aura = system.aura().await?;
     let mut story = Story {
         aura: &aura,
-        consumers: Consumers::read(&system.stack),
+        consumers: Consumers::read(&system.stack, by_type),
         told: 0,
         patience: PATIENCE,
         published: Vec::new(),

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
+use serde::Deserialize;
 use serde_json::json;
 use shared::loopback::is_loopback;
 use url::Url;
 
 use crate::stack_file::StackFile;
+use stack::boto;
 use stack::stack::loopback_url;
 use stack::workspace::Workspace;
 
@@ -190,23 +192,36 @@ fn from_a_container(endpoint: &str, value: &str) -> String {
 
 /// The variables of each function as it is deployed, by its name in the template.
 async fn functions(file: &StackFile) -> Result<BTreeMap<String, Variables>> {
-    let client = file.account().lambda();
+    let account = file.account();
     let mut functions = BTreeMap::new();
     for (output, name) in &file.outputs {
         let Some(before) = output.strip_suffix(FUNCTION_NAME) else {
             continue;
         };
-        let configuration = client
-            .get_function_configuration()
-            .function_name(name)
-            .send()
-            .await
-            .with_context(|| format!("Lambda doesn't describe {name}"))?;
-        let variables = configuration.environment.and_then(|its| its.variables);
-        let variables = variables.unwrap_or_default().into_iter().collect();
+        let arguments = json!({"FunctionName": name});
+        let configuration: Configuration =
+            boto::call(&account, "lambda", "get_function_configuration", arguments)
+                .await
+                .with_context(|| format!("Lambda doesn't describe {name}"))?;
+        let variables = configuration.environment.variables;
         functions.insert(format!("{before}Function"), variables);
     }
     Ok(functions)
+}
+
+/// A function's configuration, as far as it matters here.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Configuration {
+    #[serde(default)]
+    environment: Environment,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Environment {
+    #[serde(default)]
+    variables: Variables,
 }
 
 /// All in one.

@@ -28,6 +28,7 @@ use anyhow::Result;
 
 pub use self::killer::Strike;
 
+use crate::contract;
 use aura_sim::client::Aura;
 use stack::consumers::Consumers;
 use stack::package::Profile;
@@ -109,7 +110,7 @@ pub async fn run(system: &System, order: &Order, progress: Progress) -> Result<R
         system,
         order,
         aura: &aura,
-        consumers: Consumers::read(&system.stack),
+        consumers: Consumers::read(&system.stack, contract::check),
         received: Vec::new(),
         added: 0,
     };

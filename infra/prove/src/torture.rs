@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use tokio::task::JoinSet;
 
+use crate::contract;
 use aura_sim::client::{Aura, Day};
 use stack::consumers::{Consumers, Published, Queue};
 use stack::ledger;
@@ -101,7 +102,7 @@ pub async fn run(
         system,
         rig,
         aura: &aura,
-        consumers: Consumers::read(&system.stack),
+        consumers: Consumers::read(&system.stack, contract::check),
         published: Vec::new(),
         kills: Vec::new(),
     };

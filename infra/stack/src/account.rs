@@ -5,12 +5,10 @@
 
 use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_s3::config::RequestChecksumCalculation;
 
 /// The region of everything local.
 pub const REGION: &str = "us-east-1";
@@ -70,18 +68,6 @@ impl Account {
         &self.config
     }
 
-    /// A client of CloudFormation.
-    #[must_use]
-    pub fn cloudformation(&self) -> aws_sdk_cloudformation::Client {
-        aws_sdk_cloudformation::Client::new(&self.config)
-    }
-
-    /// A client of CloudWatch Logs.
-    #[must_use]
-    pub fn cloudwatchlogs(&self) -> aws_sdk_cloudwatchlogs::Client {
-        aws_sdk_cloudwatchlogs::Client::new(&self.config)
-    }
-
     /// A client of DynamoDB.
     #[must_use]
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
@@ -92,24 +78,6 @@ impl Account {
     #[must_use]
     pub fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
         aws_sdk_eventbridge::Client::new(&self.config)
-    }
-
-    /// A client of Lambda. It makes each call once: an invocation whose answer is lost has run.
-    #[must_use]
-    pub fn lambda(&self) -> aws_sdk_lambda::Client {
-        let config = aws_sdk_lambda::config::Builder::from(&self.config)
-            .retry_config(RetryConfig::disabled());
-        aws_sdk_lambda::Client::from_conf(config.build())
-    }
-
-    /// A client of S3, with the bucket in the path: `*.localhost` needs no name resolution then.
-    #[must_use]
-    pub fn s3(&self) -> aws_sdk_s3::Client {
-        let config = aws_sdk_s3::config::Builder::from(&self.config)
-            .force_path_style(true)
-            // A checksum that nobody asked for costs a second for a debug build's packages.
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
-        aws_sdk_s3::Client::from_conf(config.build())
     }
 
     /// A client of Secrets Manager.

@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
-use aws_sdk_s3::Client;
-use aws_sdk_s3::operation::create_bucket::CreateBucketError;
-use aws_sdk_s3::primitives::ByteStream;
+use anyhow::Result;
+use serde_json::{Value, json};
 
 use crate::account::Account;
 use crate::package::{FUNCTIONS, Package, Profile, build_functions};
@@ -71,21 +69,15 @@ impl Bundle {
         })
     }
 
-    /// Uploads everything, and returns the URL of the packaged template. By URL, because
-    /// CloudFormation takes no more than 51,200 bytes of template in a call.
-    pub async fn upload(&self, account: &Account) -> Result<String> {
+    /// What `aws.py` has to know to upload everything.
+    pub(crate) fn upload(&self, account: &Account) -> Result<Value> {
         let bucket = bucket_of(account);
-        let template = self.packaged(&bucket)?;
-        let store = Store::open(account, bucket).await?;
-        for package in self.packages.iter() {
-            store.put_once(&key(package), &package.zip).await?;
-        }
-        store.put("template.yaml", template.into_bytes()).await?;
-        Ok(format!(
-            "{}/{}/template.yaml",
-            account.endpoint(),
-            store.bucket
-        ))
+        let path = |package: &Package| (key(package), json!(package.zip));
+        Ok(json!({
+            "packages": Value::Object(self.packages.iter().map(path).collect()),
+            "template": self.packaged(&bucket)?,
+            "bucket": bucket,
+        }))
     }
 
     fn packaged(&self, bucket: &str) -> Result<String> {
@@ -100,68 +92,22 @@ fn key(package: &Package) -> String {
     format!("{}-{}.zip", package.function, package.version)
 }
 
-/// The bucket.
-struct Store {
-    client: Client,
-    bucket: String,
-}
-
-impl Store {
-    async fn open(account: &Account, bucket: String) -> Result<Self> {
-        let client = account.s3();
-        let created = client.create_bucket().bucket(&bucket).send().await;
-        if let Err(error) = created
-            && !error
-                .as_service_error()
-                .is_some_and(CreateBucketError::is_bucket_already_owned_by_you)
-        {
-            return Err(error).context("cannot create the bucket for packages");
-        }
-        Ok(Self { client, bucket })
-    }
-
-    /// Uploads what isn't there yet. The key names the content.
-    async fn put_once(&self, key: &str, content: &[u8]) -> Result<()> {
-        let head = self
-            .client
-            .head_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .send()
-            .await;
-        if head.is_ok() {
-            return Ok(());
-        }
-        self.put(key, content.to_vec()).await
-    }
-
-    async fn put(&self, key: &str, content: Vec<u8>) -> Result<()> {
-        self.client
-            .put_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .body(ByteStream::from(content))
-            .customize()
-            // Nor a digest for the signature, for the same reason as no checksum: see the client.
-            .disable_payload_signing()
-            .send()
-            .await
-            .with_context(|| format!("cannot upload {key}"))?;
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use crate::folder::RunFolder;
+
     use super::*;
 
     #[test]
     fn another_binary_is_another_uri() {
+        let folder = Arc::new(RunFolder::create(&Workspace::here().unwrap()).unwrap());
         let packaged = |version: &str| {
             let package = Package {
                 function: "ingest",
-                zip: Vec::new(),
+                zip: "ingest.zip".into(),
+                bytes: 0,
                 version: version.to_owned(),
+                folder: Arc::clone(&folder),
             };
             let text = "BuildProperties: {Binary: ingest}\nCodeUri: .\n";
             let template = Template::from_text(text.to_owned());

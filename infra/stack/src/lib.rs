@@ -8,12 +8,11 @@
 //! | [`package`] | builds the functions and zips them |
 //! | [`ministack`] | runs MiniStack, the local AWS; [`account`] is one account of it |
 //! | [`template`], [`bundle`] | points the real template at the packages, and uploads both |
-//! | [`stack`] | deploys them by CloudFormation |
+//! | [`stack`] | deploys them by CloudFormation; [`boto`] makes the calls |
 //! | [`aura`] | starts the stand-in for AURA, and drives it |
 //! | [`system`] | the stand-in and the stack in one account, pointed at each other |
 //! | [`running`] | all of the above, for the commands |
 //! | [`consumers`], [`ledger`] | what consumers received, and what the ledger holds |
-//! | [`contract`] | what an event has to be for them |
 //! | [`function_logs`] | what the functions say that they did |
 //! | [`reconciler`] | runs the reconciler, once or by a schedule of seconds |
 //! | [`settled`], [`tally`] | when to count, and the count against what AURA sent |
@@ -26,9 +25,9 @@
 //! one does ([`folder`]).
 
 pub mod account;
+pub mod boto;
 pub mod bundle;
 pub mod consumers;
-pub mod contract;
 pub mod folder;
 pub mod function_logs;
 pub mod ledger;

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::io::{Cursor, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde::Deserialize;
@@ -15,6 +16,7 @@ use tokio::process::Command;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
+use crate::folder::RunFolder;
 use crate::process::ProcessGroup;
 use crate::progress::Progress;
 use crate::workspace::Workspace;
@@ -37,9 +39,13 @@ pub struct Package {
     /// The function's name, which is its binary's.
     pub function: &'static str,
     /// The zip file: the binary as `bootstrap`, the same bytes for the same binary.
-    pub zip: Vec<u8>,
+    pub zip: PathBuf,
+    /// The zip file's size.
+    pub bytes: usize,
     /// What tells this content from that of another build.
     pub version: String,
+    /// The folder that the zip file is in, for as long as anybody needs it.
+    pub folder: Arc<RunFolder>,
 }
 
 /// Builds functions, by the names of their binaries, and zips them.
@@ -58,10 +64,12 @@ pub async fn build_functions(
     stage.done("built the functions");
 
     let stage = progress.stage("packaging the functions");
+    let folder = Arc::new(RunFolder::create(workspace)?);
     let mut zipping = Vec::new();
     for (&function, binary) in functions.iter().zip(binaries) {
+        let folder = Arc::clone(&folder);
         zipping.push(tokio::task::spawn_blocking(move || {
-            package(function, &binary, profile)
+            package(function, &binary, profile, folder)
         }));
     }
     let mut packages = Vec::new();
@@ -169,15 +177,24 @@ fn executable(messages: &str, binary: &str) -> Option<PathBuf> {
         .find_map(|message| message.executable)
 }
 
-fn package(function: &'static str, binary: &Path, profile: Profile) -> Result<Package> {
+fn package(
+    function: &'static str,
+    binary: &Path,
+    profile: Profile,
+    folder: Arc<RunFolder>,
+) -> Result<Package> {
     let content =
         std::fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
     let zip = zip(&content, profile).with_context(|| format!("cannot zip {function}"))?;
     let version = version(&zip).with_context(|| format!("cannot read {function}'s zip"))?;
+    let path = folder.path().join(format!("{function}.zip"));
+    std::fs::write(&path, &zip).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Package {
         function,
-        zip,
+        zip: path,
+        bytes: zip.len(),
         version,
+        folder,
     })
 }
 
@@ -213,7 +230,7 @@ pub fn zip(bootstrap: &[u8], profile: Profile) -> Result<Vec<u8>> {
 
 /// The packages' sizes for people. In a release build they are what AWS would get.
 fn sizes(packages: &[Package]) -> String {
-    let size = |package: &Package| format!("{} {}", package.function, mebibytes(package.zip.len()));
+    let size = |package: &Package| format!("{} {}", package.function, mebibytes(package.bytes));
     packages.iter().map(size).collect::<Vec<_>>().join(", ")
 }
 

@@ -5,12 +5,13 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
-use aws_sdk_lambda::primitives::Blob;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::boto;
 use crate::stack::Stack;
 
 /// The template's output with the reconciler's name, as [`processes`](crate::processes) takes it.
@@ -29,6 +30,15 @@ pub enum Run {
     Failed(String),
 }
 
+/// What Lambda answers.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Invocation {
+    function_error: Option<String>,
+    #[serde(default)]
+    payload: String,
+}
+
 /// What Lambda answers where the function didn't.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -45,20 +55,13 @@ struct FunctionError {
 ///
 /// Lambda doesn't run it. A run that fails is no error.
 pub async fn invoke(stack: &Stack) -> Result<Run> {
-    let invoke = stack
-        .account()
-        .lambda()
-        .invoke()
-        .function_name(stack.output(FUNCTION)?)
-        .payload(Blob::new("{}"));
-    // Boxed: the SDKs' futures are tens of kilobytes.
-    let answer = Box::pin(invoke.send()).await;
-    let answer = answer.context("cannot invoke the reconciler")?;
+    let arguments = json!({"FunctionName": stack.output(FUNCTION)?, "Payload": "{}"});
+    let answer = boto::call(stack.account(), "lambda", "invoke", arguments).await;
+    let answer: Invocation = answer.context("cannot invoke the reconciler")?;
     if answer.function_error.is_none() {
         return Ok(Run::Done);
     }
-    let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
-    failed(&payload)
+    failed(answer.payload.as_bytes())
 }
 
 fn failed(payload: &[u8]) -> Result<Run> {

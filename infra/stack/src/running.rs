@@ -82,7 +82,7 @@ impl Ground {
     /// The deployment failed; says which resource and why.
     pub async fn deploy(self, changes: Parameters, progress: Progress) -> Result<Running> {
         let sizes = self.bundle.packages.iter();
-        let zip_bytes = sizes.map(|package| (package.function, package.zip.len()));
+        let zip_bytes = sizes.map(|package| (package.function, package.bytes));
         let zip_bytes = zip_bytes.collect();
         let system = System::deploy(&self.account, &self.bundle, changes, progress)
             .await

@@ -1,35 +1,24 @@
 //! The template as a CloudFormation stack in one account: deploy, update, delete.
 //!
 //! The stack is created straight through CloudFormation, which does the SAM transform itself, as
-//! it does on AWS. Every operation carries a token of its own, and CloudFormation puts it on the
-//! operation's events: so a failure shows the events of this operation and of no earlier one.
+//! it does on AWS. `aws.py` uploads, makes the calls and waits; this module says what to deploy, and
+//! reads what came of it.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
-use aws_sdk_cloudformation::Client;
-use aws_sdk_cloudformation::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_cloudformation::types::{Capability, Parameter, StackEvent};
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
 use url::Url;
-use uuid::Uuid;
 
 use crate::account::Account;
+use crate::boto;
 use crate::bundle::Bundle;
-use crate::progress::{Progress, Stage};
+use crate::progress::Progress;
 
-/// What the template needs leave for: roles, roles with names, and the SAM transform.
-const CAPABILITIES: [Capability; 3] = [
-    Capability::CapabilityIam,
-    Capability::CapabilityNamedIam,
-    Capability::CapabilityAutoExpand,
-];
-/// How long an operation may take. Its slowest part, the custom resource, has a timeout of its
-/// own that is shorter.
-const OPERATION_TIMEOUT: Duration = Duration::from_mins(5);
-/// Between two looks at an operation.
-const POLL: Duration = Duration::from_millis(100);
 /// What CloudFormation says about resources that only stopped because another one failed.
 const CANCELLED: &str = "Resource creation cancelled";
 
@@ -122,22 +111,15 @@ impl Stack {
         progress: Progress,
     ) -> Result<Self, DeployError> {
         let mut stage = progress.stage(&format!("deploying stack {name}"));
-        stage.note("uploading");
-        // Boxed, as the start below: the SDKs' futures are tens of kilobytes.
-        let template_url = Box::pin(bundle.upload(account)).await?;
-        stage.note("calling CloudFormation");
-        let client = account.cloudformation();
-        let operation = Operation {
-            client: &client,
-            name,
-            token: Uuid::now_v7().to_string(),
-        };
-        let started = Box::pin(operation.start(&template_url, &parameters)).await?;
-        if started != Started::Nothing {
-            operation.wait(&mut stage).await?;
-        }
-        let stack = Self::find(account, name).await?;
-        stage.done(&format!("stack {name} {}", started.outcome()));
+        let request = json!({
+            "do": "deploy",
+            "stack": name,
+            "parameters": parameters,
+            "upload": bundle.upload(account)?,
+        });
+        let deployed: Deployed = boto::ask(account, request, |note| stage.note(note)).await?;
+        let stack = deployed.stack.succeeded(name)?.of(account, name);
+        stage.done(&format!("stack {name} {}", deployed.outcome));
         Ok(stack)
     }
 
@@ -147,23 +129,10 @@ impl Stack {
     ///
     /// There is none.
     pub async fn find(account: &Account, name: &str) -> Result<Self> {
-        let found = describe(&account.cloudformation(), name)
-            .await?
-            .with_context(|| format!("there is no stack {name}"))?;
-        let parameters = found.parameters.unwrap_or_default().into_iter();
-        let outputs = found.outputs.unwrap_or_default().into_iter();
-        Ok(Self {
-            account: account.clone(),
-            name: name.to_owned(),
-            parameters: parameters
-                .filter_map(|parameter| {
-                    Some((parameter.parameter_key?, parameter.parameter_value?))
-                })
-                .collect(),
-            outputs: outputs
-                .filter_map(|output| Some((output.output_key?, output.output_value?)))
-                .collect(),
-        })
+        let request = json!({"do": "describe", "stack": name});
+        let found: Option<Described> = boto::ask(account, request, |_| ()).await?;
+        let found = found.with_context(|| format!("there is no stack {name}"))?;
+        Ok(found.of(account, name))
     }
 
     /// Deletes the stack and waits until it is gone.
@@ -173,22 +142,9 @@ impl Stack {
     /// CloudFormation can't delete it.
     pub async fn delete(self, progress: Progress) -> Result<(), DeployError> {
         let mut stage = progress.stage(&format!("deleting stack {}", self.name));
-        let client = self.account.cloudformation();
-        let token = Uuid::now_v7().to_string();
-        client
-            .delete_stack()
-            .stack_name(&self.name)
-            .client_request_token(&token)
-            .send()
-            .await
-            .context("DeleteStack failed")?;
-        Operation {
-            client: &client,
-            name: &self.name,
-            token,
-        }
-        .wait(&mut stage)
-        .await?;
+        let request = json!({"do": "delete", "stack": self.name});
+        let ended: Described = boto::ask(&self.account, request, |note| stage.note(note)).await?;
+        ended.succeeded(&self.name)?;
         stage.done(&format!("stack {} deleted", self.name));
         Ok(())
     }
@@ -259,32 +215,86 @@ pub async fn events_of(
     stack: &str,
     resource: &str,
 ) -> Result<Vec<ResourceEvent>> {
-    let events = events(&account.cloudformation(), stack).await?;
-    let its = events.iter().rev();
-    its.filter(|event| event.logical_resource_id() == Some(resource))
+    let arguments = json!({"StackName": stack});
+    let answer = boto::call(
+        account,
+        "cloudformation",
+        "describe_stack_events",
+        arguments,
+    );
+    let StackEvents { stack_events } = answer.await?;
+    let its = stack_events.into_iter().rev();
+    Ok(its
+        .filter(|event| event.logical_resource_id == resource)
         .map(resource_event)
-        .collect()
+        .collect())
 }
 
-fn resource_event(event: &StackEvent) -> Result<ResourceEvent> {
-    let status = event.resource_status().context("an event has no status")?;
-    let at = event.timestamp().context("an event has no time")?;
-    let nanoseconds = i32::try_from(at.subsec_nanos()).context("an event has no time")?;
+/// All that `aws.py` says of a deployment.
+#[derive(Deserialize)]
+struct Deployed {
+    /// What came of it, such as `created`.
+    outcome: String,
+    stack: Described,
+}
+
+/// A stack at one time.
+#[derive(Deserialize)]
+struct Described {
+    status: String,
+    parameters: Parameters,
+    outputs: BTreeMap<String, String>,
+    /// The events of an operation that failed, the newest first.
+    events: Vec<StackEvent>,
+}
+
+impl Described {
+    fn of(self, account: &Account, name: &str) -> Stack {
+        Stack {
+            account: account.clone(),
+            name: name.to_owned(),
+            parameters: self.parameters,
+            outputs: self.outputs,
+        }
+    }
+
+    fn succeeded(self, stack: &str) -> Result<Self, StackFailure> {
+        if is_success(&self.status) {
+            return Ok(self);
+        }
+        Err(StackFailure {
+            stack: stack.to_owned(),
+            failures: failures(stack, &self.events),
+            status: self.status,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct StackEvents {
+    stack_events: Vec<StackEvent>,
+}
+
+/// An event as CloudFormation tells it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct StackEvent {
+    logical_resource_id: String,
+    resource_type: String,
+    resource_status: String,
+    resource_status_reason: Option<String>,
+    timestamp: Timestamp,
+}
+
+fn resource_event(event: StackEvent) -> ResourceEvent {
     // MiniStack gives an empty one where AWS gives none.
-    let reason = event.resource_status_reason();
-    let reason = reason.filter(|reason| !reason.is_empty());
-    Ok(ResourceEvent {
-        status: status.as_str().to_owned(),
-        reason: reason.map(str::to_owned),
-        at: Timestamp::new(at.secs(), nanoseconds).context("an event has no time")?,
-    })
-}
-
-/// A stack's events, the newest first.
-async fn events(client: &Client, stack: &str) -> Result<Vec<StackEvent>> {
-    let events = client.describe_stack_events().stack_name(stack);
-    let events = events.into_paginator().items().send().try_collect().await;
-    events.context("DescribeStackEvents failed")
+    let reason = event.resource_status_reason;
+    ResourceEvent {
+        status: event.resource_status,
+        reason: reason.filter(|reason| !reason.is_empty()),
+        at: event.timestamp,
+    }
 }
 
 /// `{endpoint}/_aws/execute-api/{apiId}{path}` for `http://{apiId}.execute-api.…{path}`.
@@ -301,143 +311,11 @@ pub fn loopback_url(endpoint: &str, url: &str) -> Result<String> {
     ))
 }
 
-async fn describe(
-    client: &Client,
-    name: &str,
-) -> Result<Option<aws_sdk_cloudformation::types::Stack>> {
-    match client.describe_stacks().stack_name(name).send().await {
-        Ok(answer) => Ok(answer.stacks.unwrap_or_default().into_iter().next()),
-        Err(error) if says(&error, "does not exist") => Ok(None),
-        Err(error) => Err(error).context("DescribeStacks failed"),
-    }
-}
-
 /// Services have one code for much that matters, as CloudFormation's `ValidationError`; the words
 /// tell.
 pub fn says<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>, words: &str) -> bool {
     let message = error.as_service_error().and_then(|error| error.message());
     message.is_some_and(|message| message.contains(words))
-}
-
-/// What a deployment came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Started {
-    Create,
-    Update,
-    Nothing,
-}
-
-impl Started {
-    fn outcome(self) -> &'static str {
-        match self {
-            Self::Create => "created",
-            Self::Update => "updated",
-            Self::Nothing => "is up to date",
-        }
-    }
-}
-
-/// A create, update or delete that runs.
-struct Operation<'a> {
-    client: &'a Client,
-    name: &'a str,
-    token: String,
-}
-
-impl Operation<'_> {
-    /// Starts what it takes to make the stack what it should be.
-    async fn start(&self, template_url: &str, parameters: &Parameters) -> Result<Started> {
-        let parameters = Some(parameters.iter().map(parameter).collect());
-        match describe(self.client, self.name).await? {
-            None => self.create(template_url, parameters).await,
-            Some(_) => self.update(template_url, parameters).await,
-        }
-    }
-
-    async fn create(&self, url: &str, parameters: Option<Vec<Parameter>>) -> Result<Started> {
-        self.client
-            .create_stack()
-            .stack_name(self.name)
-            .template_url(url)
-            .set_parameters(parameters)
-            .set_capabilities(Some(CAPABILITIES.to_vec()))
-            .client_request_token(&self.token)
-            .send()
-            .await
-            .map_err(|error| refusal("CreateStack", &error))?;
-        Ok(Started::Create)
-    }
-
-    async fn update(&self, url: &str, parameters: Option<Vec<Parameter>>) -> Result<Started> {
-        let answer = self
-            .client
-            .update_stack()
-            .stack_name(self.name)
-            .template_url(url)
-            .set_parameters(parameters)
-            .set_capabilities(Some(CAPABILITIES.to_vec()))
-            .client_request_token(&self.token)
-            .send()
-            .await;
-        match answer {
-            Ok(_) => Ok(Started::Update),
-            Err(error) if says(&error, "No updates are to be performed") => Ok(Started::Nothing),
-            Err(error) => Err(refusal("UpdateStack", &error)),
-        }
-    }
-
-    /// Waits for the end; an error if it isn't the one that was wanted.
-    async fn wait(&self, stage: &mut Stage) -> Result<(), DeployError> {
-        let deadline = Instant::now() + OPERATION_TIMEOUT;
-        loop {
-            let Some(stack) = describe(self.client, self.name).await? else {
-                return Ok(());
-            };
-            let status = stack
-                .stack_status
-                .map(|status| status.to_string())
-                .unwrap_or_default();
-            if is_success(&status) {
-                return Ok(());
-            }
-            if !status.ends_with("_IN_PROGRESS") {
-                return Err(self.failure(status).await?.into());
-            }
-            if Instant::now() > deadline {
-                let seconds = OPERATION_TIMEOUT.as_secs();
-                return Err(
-                    anyhow!("stack {} is still {status} after {seconds} s", self.name).into(),
-                );
-            }
-            if let Some(event) = self.events().await?.first() {
-                stage.note(&told(event));
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    async fn failure(&self, status: String) -> Result<StackFailure> {
-        let events = self.events().await?;
-        Ok(StackFailure {
-            stack: self.name.to_owned(),
-            status,
-            failures: failures(self.name, &events),
-        })
-    }
-
-    /// This operation's events, the newest first.
-    async fn events(&self) -> Result<Vec<StackEvent>> {
-        let events = events(self.client, self.name).await?;
-        let mine = |event: &StackEvent| event.client_request_token() == Some(self.token.as_str());
-        Ok(events.into_iter().filter(mine).collect())
-    }
-}
-
-fn parameter((name, value): (&String, &String)) -> Parameter {
-    Parameter::builder()
-        .parameter_key(name)
-        .parameter_value(value)
-        .build()
 }
 
 /// The service's own words: the SDK's error shows only that the service refused.
@@ -458,15 +336,6 @@ fn is_success(status: &str) -> bool {
     )
 }
 
-fn told(event: &StackEvent) -> String {
-    let status = event.resource_status().map_or("", |status| status.as_str());
-    let status = status.to_lowercase().replace('_', " ");
-    format!(
-        "{} {status}",
-        event.logical_resource_id().unwrap_or_default()
-    )
-}
-
 /// The resources that failed, the first first, from events in CloudFormation's order. What was
 /// only cancelled because of another's failure is left out.
 fn failures(stack: &str, events: &[StackEvent]) -> Vec<ResourceFailure> {
@@ -479,49 +348,40 @@ fn failures(stack: &str, events: &[StackEvent]) -> Vec<ResourceFailure> {
 }
 
 fn resource_failure(event: &StackEvent) -> Option<ResourceFailure> {
-    let status = event.resource_status()?.as_str();
-    status.ends_with("_FAILED").then(|| ResourceFailure {
-        resource: event.logical_resource_id().unwrap_or_default().to_owned(),
-        kind: event.resource_type().unwrap_or_default().to_owned(),
-        status: status.to_owned(),
-        reason: event
-            .resource_status_reason()
-            .unwrap_or("no reason given")
-            .to_owned(),
-    })
+    let reason = event.resource_status_reason.as_deref();
+    event
+        .resource_status
+        .ends_with("_FAILED")
+        .then(|| ResourceFailure {
+            resource: event.logical_resource_id.clone(),
+            kind: event.resource_type.clone(),
+            status: event.resource_status.clone(),
+            reason: reason.unwrap_or("no reason given").to_owned(),
+        })
 }
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_cloudformation::types::ResourceStatus;
-
     use super::*;
 
-    fn event(resource: &str, status: ResourceStatus, reason: &str) -> StackEvent {
-        StackEvent::builder()
-            .logical_resource_id(resource)
-            .resource_type("AWS::X::Y")
-            .resource_status(status)
-            .resource_status_reason(reason)
-            .build()
+    fn event(resource: &str, status: &str, reason: &str) -> StackEvent {
+        StackEvent {
+            logical_resource_id: resource.to_owned(),
+            resource_type: "AWS::X::Y".to_owned(),
+            resource_status: status.to_owned(),
+            resource_status_reason: Some(reason.to_owned()),
+            timestamp: Timestamp::UNIX_EPOCH,
+        }
     }
 
     #[test]
     fn a_failure_names_the_cause_and_leaves_out_its_victims() {
         let events = [
-            event("aura", ResourceStatus::RollbackComplete, ""),
-            event(
-                "aura",
-                ResourceStatus::CreateFailed,
-                "The following failed: [Table]",
-            ),
-            event(
-                "Queue",
-                ResourceStatus::CreateFailed,
-                "Resource creation cancelled",
-            ),
-            event("Table", ResourceStatus::CreateFailed, "limit exceeded"),
-            event("Role", ResourceStatus::CreateComplete, ""),
+            event("aura", "ROLLBACK_COMPLETE", ""),
+            event("aura", "CREATE_FAILED", "The following failed: [Table]"),
+            event("Queue", "CREATE_FAILED", "Resource creation cancelled"),
+            event("Table", "CREATE_FAILED", "limit exceeded"),
+            event("Role", "CREATE_COMPLETE", ""),
         ];
         let expected = ResourceFailure {
             resource: "Table".into(),
@@ -540,8 +400,8 @@ mod tests {
             failures: failures(
                 "aura",
                 &[
-                    event("Second", ResourceStatus::UpdateFailed, "b"),
-                    event("First", ResourceStatus::CreateFailed, "a"),
+                    event("Second", "UPDATE_FAILED", "b"),
+                    event("First", "CREATE_FAILED", "a"),
                 ],
             ),
         };

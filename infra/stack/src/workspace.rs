@@ -75,6 +75,12 @@ impl Workspace {
         self.root.join("infra/stack/ministack/__main__.py")
     }
 
+    /// The program that calls the local AWS with botocore.
+    #[must_use]
+    pub fn aws_calls(&self) -> PathBuf {
+        self.root.join("infra/stack/aws.py")
+    }
+
     /// The folder of everything that is made here.
     #[must_use]
     pub fn state(&self) -> PathBuf {

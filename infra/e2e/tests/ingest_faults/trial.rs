@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use e2e::{Local, logs, spill};
 use futures::{StreamExt as _, TryStreamExt as _, future, stream};
+use prove::contract;
 use serde_json::{Value, json};
 use stack::consumers::{Consumers, Published, Queue};
 use stack::ledger;
@@ -81,7 +82,7 @@ impl Trial {
             proxy.forget();
         }
         Ok(Self {
-            consumers: Consumers::read(&system.stack),
+            consumers: Consumers::read(&system.stack, contract::check),
             processed: logs::processed(&system.stack).await?,
             webhook: system.webhook().await?,
             http: shared::http_client::builder()

@@ -167,8 +167,8 @@ impl super::Trial for Finishing {
             "Step": "finishSecret", "SecretId": stack.output("WebhookSecretArn")?,
             "ClientRequestToken": token,
         });
-        let invoke = stack.account().lambda().invoke();
-        let invoke = invoke.function_name(stack.output(FUNCTION)?);
+        let lambda = aws_sdk_lambda::Client::new(stack.account().sdk_config());
+        let invoke = lambda.invoke().function_name(stack.output(FUNCTION)?);
         let invoke = invoke.payload(Blob::new(event.to_string()));
         let answer = Box::pin(invoke.send()).await?;
         let answer = answer.payload.context("no answer")?.into_inner();

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use e2e::Local;
 use futures::future::try_join_all;
 use jiff::Timestamp;
+use prove::contract;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -79,7 +80,7 @@ impl Trial {
         let sqs_client = system.stack.account().sqs();
         let ingest_queue = system.stack.output("IngestQueueUrl")?.to_owned();
         let mut trial = Self {
-            consumers: Consumers::read(&system.stack),
+            consumers: Consumers::read(&system.stack, contract::check),
             ingest_queue: Queue::new(sqs_client, ingest_queue),
             batches: 0,
             template,

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use aura_sim::client::{Aura, Controller};
 use aura_sim::plan::{DeliveryFaults, Plan};
 use e2e::{Local, spill};
+use prove::contract;
 use serde_json::Value;
 use shared::ledger::SHARDS;
 use shared::ledger::open::{OpenCallout, OpenCallouts};
@@ -43,7 +44,7 @@ impl Trial {
     pub async fn of(system: System) -> Result<Self> {
         Ok(Self {
             aura: system.aura().await?,
-            consumers: Consumers::read(&system.stack),
+            consumers: Consumers::read(&system.stack, contract::check),
             customers: 0,
             system,
         })

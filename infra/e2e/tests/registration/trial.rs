@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use aura_sim::client::{Aura, Call, Day, Delivery, Fault, REGISTER};
 use e2e::Local;
+use prove::contract;
 use serde::Deserialize;
 use serde_json::Value;
 use stack::consumers::Consumers;
@@ -152,7 +153,7 @@ impl Trial {
         stack: &Stack,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let mut consumers = Consumers::read(stack);
+        let mut consumers = Consumers::read(stack, contract::check);
         let over = AtomicBool::new(false);
         let work = async {
             let done = work.await;
