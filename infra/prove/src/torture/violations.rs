@@ -190,7 +190,8 @@ mod tests {
             copy("b", 3, "CALLOUT_CLOSED", "10"),
         ];
         let found = violations(&sent(), &copies, &journal(&["b", "a"]));
-        let expected = "callout#1/NEW: sent with sequence 9 after callout#1/CLOSED with 10";
+        let expected =
+            "callout#1/NEW_CALLOUT: sent with sequence 9 after callout#1/CALLOUT_CLOSED with 10";
         assert_eq!(found, [expected]);
         let copies = [
             copy("a", 1, "NEW_CALLOUT", "9"),
@@ -217,7 +218,10 @@ mod tests {
             copy("b", 3, "CALLOUT_CLOSED", "10"),
         ];
         let found = violations(&sent(), &copies, &journal(&["a"]));
-        assert_eq!(found, ["callout#1/CLOSED: no call published this copy"]);
+        assert_eq!(
+            found,
+            ["callout#1/CALLOUT_CLOSED: no call published this copy"]
+        );
     }
 
     #[test]
@@ -229,7 +233,7 @@ mod tests {
         let journal = journal(&["a", "b"]);
         assert_eq!(violations(&sent(), &copies, &journal), [""; 0]);
         copies[1].detail.key = "callout#1/NEW-2".to_owned();
-        let expected = "delivery 1 of AURA's is callout#1/NEW and callout#1/NEW-2";
+        let expected = "delivery 1 of AURA's is callout#1/NEW_CALLOUT and callout#1/NEW-2";
         assert_eq!(violations(&sent(), &copies, &journal), [expected]);
     }
 
