@@ -21,9 +21,9 @@ use prove::contract;
 use serde_json::value::RawValue;
 use shared::envelope::{Envelope, Origin};
 use stack::consumers::Consumers;
+use stack::consumers::PATIENCE;
 use stack::ledger;
 use stack::proxy::FaultProxy;
-use stack::settled::PATIENCE;
 use stack::stack::Stack;
 use uuid::Uuid;
 

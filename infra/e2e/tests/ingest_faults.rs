@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use e2e::{REFRESH_INTERVAL, from_environment};
+use stack::consumers::PATIENCE;
 use stack::proxy::{Fault, Plan};
-use stack::settled::PATIENCE;
 
 use self::trial::{Sent, Trial, Verdict};
 

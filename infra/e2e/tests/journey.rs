@@ -7,9 +7,10 @@ use aura_sim::client::{Controller, Day, Delivery};
 use e2e::Local;
 use prove::contract;
 use serde_json::{Value, json};
+use stack::consumers::PATIENCE;
 use stack::consumers::{Consumers, Published};
 use stack::ledger;
-use stack::settled::{PATIENCE, all_published};
+use stack::settled::all_published;
 use stack::system::{Leftovers, System};
 use stack::tally::Tally;
 

@@ -53,6 +53,7 @@ pub mod explore;
 pub mod item;
 pub mod model;
 pub mod mutants;
+pub mod parties;
 pub mod properties;
 pub mod report;
 pub mod state;

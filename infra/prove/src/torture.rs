@@ -23,13 +23,14 @@ use tokio::task::JoinSet;
 
 use crate::contract;
 use aura_sim::client::{Aura, Day};
+use stack::consumers::PATIENCE;
 use stack::consumers::{Consumers, Published, Queue};
 use stack::ledger;
 use stack::package::Profile;
 use stack::progress::{Progress, Stage};
 use stack::report::Out;
 use stack::running::{Ground, Options, log_line};
-use stack::settled::{PATIENCE, all_published};
+use stack::settled::all_published;
 use stack::stack::Parameters;
 use stack::system::{Leftovers, System};
 use stack::tally::Tally;

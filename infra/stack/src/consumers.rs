@@ -19,7 +19,6 @@ use tokio::sync::{RwLock, mpsc};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::settled::PATIENCE;
 use crate::stack::Stack;
 
 /// The template's outputs with the consumers' queues.
@@ -29,6 +28,9 @@ pub const QUEUES: [&str; 4] = [
     "SubscriptionEventsQueueUrl",
     "OtherEventsQueueUrl",
 ];
+/// Longer than anything takes that works: what has failed often comes back after two minutes.
+pub const PATIENCE: Duration = Duration::from_mins(3);
+
 /// How long one call waits for messages, in seconds.
 const LONG_POLL: i32 = 5;
 /// Between two looks at how much the queues hold.

@@ -4,11 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::consumers::{Consumers, Published, Queue};
+use crate::consumers::{Consumers, PATIENCE, Published, Queue};
 use crate::stack::Stack;
-
-/// Longer than anything takes that works: what has failed often comes back after two minutes.
-pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Waits until the processor is done with all that was queued so far: what isn't published then
 /// never will be.

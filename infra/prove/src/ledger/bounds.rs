@@ -8,7 +8,7 @@ use processor::timing;
 use serde::Serialize;
 
 use crate::ledger::design::days;
-use crate::ledger::state::{PerDelivery, PerWorker};
+use crate::ledger::parties::{PerDelivery, PerWorker};
 
 /// How long the queue keeps a message, and how long the dead letters do, as template.yaml has it.
 pub const QUEUE_RETENTION: SignedDuration = days(14);

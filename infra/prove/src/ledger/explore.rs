@@ -94,7 +94,7 @@ type Discoveries = HashMap<&'static str, Path<State, Action>>;
 /// Explores all that the real design can do in a scenario. `note` hears how many states were
 /// seen so far.
 pub fn explore(scenario: &Scenario, note: impl FnMut(usize)) -> Explored {
-    let model = LedgerModel::new(scenario.bounds, Design::REAL);
+    let model = LedgerModel::new(scenario.bounds, Design::REAL, properties::of);
     let (size, found) = search_all(model, note);
     Explored {
         scenario: scenario.name,
@@ -107,7 +107,7 @@ pub fn explore(scenario: &Scenario, note: impl FnMut(usize)) -> Explored {
 /// Tries a mutant: until its property is violated, or through all that it can do.
 pub fn try_mutant(mutant: &Mutant, note: impl FnMut(usize)) -> Tried {
     let bounds = &mutant.scenario.bounds;
-    let model = LedgerModel::new(*bounds, mutant.design.clone());
+    let model = LedgerModel::new(*bounds, mutant.design.clone(), properties::of);
     let (size, found) = match mutant.violates {
         Some(property) => search_for(model, property, note),
         None => search_all(model, note),

@@ -15,7 +15,7 @@ use shared::ledger::{
 use uuid::Uuid;
 
 use crate::ledger::design::Design;
-use crate::ledger::state::Delivery;
+use crate::ledger::parties::Delivery;
 
 /// What a worker asks of the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -11,10 +11,8 @@ use stateright::{Model, Property};
 use crate::ledger::bounds::{Bounds, LAST_HOUR, LATEST_ARRIVAL, QUEUE_RETENTION, Trouble};
 use crate::ledger::design::Design;
 use crate::ledger::item::{self, Answer, Applied, Call, ClaimCall, Ledger, MOST_OCCURRENCES};
-use crate::ledger::properties;
-use crate::ledger::state::{
-    Delivery, Message, PerDelivery, Place, State, Step, UnderWay, Work, Worker, by_clock,
-};
+use crate::ledger::parties::{Delivery, PerDelivery, Worker};
+use crate::ledger::state::{Message, Place, State, Step, UnderWay, Work, by_clock};
 
 /// Time goes on by that much at once while anybody works.
 const TICK: SignedDuration = SignedDuration::from_secs(1);
@@ -34,6 +32,8 @@ pub struct LedgerModel {
     ledger: Ledger,
     /// The key of each occurrence, as the number of the first one that has it.
     keys: [u32; MOST_OCCURRENCES],
+    /// What has to hold within the bounds.
+    properties: fn(&Bounds) -> Vec<Property<Self>>,
 }
 
 /// Something that happens.
@@ -75,14 +75,19 @@ pub enum Action {
 }
 
 impl LedgerModel {
-    /// The model of a design within bounds.
+    /// The model of a design within bounds, with what has to hold.
     #[must_use]
-    pub fn new(bounds: Bounds, design: Design) -> Self {
+    pub fn new(
+        bounds: Bounds,
+        design: Design,
+        properties: fn(&Bounds) -> Vec<Property<Self>>,
+    ) -> Self {
         Self {
             bounds,
             ledger: Ledger::new(design.clone(), bounds.repeat_window),
             keys: keys(&design),
             design,
+            properties,
         }
     }
 
@@ -517,7 +522,7 @@ impl Model for LedgerModel {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        properties::of(&self.bounds)
+        (self.properties)(&self.bounds)
     }
 }
 

@@ -48,11 +48,18 @@ pub fn without_fence() -> Mutant {
 /// All of them, [`without_fence`] first.
 #[must_use]
 pub fn all() -> Vec<Mutant> {
-    let wrong = [wrong_rules(), wrong_decisions()].concat();
+    let wrong = [
+        wrong_rules(),
+        wrong_claims(),
+        wrong_times(),
+        wrong_occurrences(),
+    ]
+    .concat();
     let mutants = [without_fence()].into_iter().chain(wrong);
     mutants.chain(second_lines()).collect()
 }
 
+/// Wrong rules for releases and completions.
 fn wrong_rules() -> Vec<Mutant> {
     vec![
         caught(
@@ -95,6 +102,12 @@ fn wrong_rules() -> Vec<Mutant> {
                 ..RULES
             }),
         ),
+    ]
+}
+
+/// Wrong rules for a claim.
+fn wrong_claims() -> Vec<Mutant> {
+    vec![
         caught(
             "a claim doesn't wait for the lease to run out",
             Scenario::ANY_TWO,
@@ -134,7 +147,8 @@ fn wrong_rules() -> Vec<Mutant> {
     ]
 }
 
-fn wrong_decisions() -> Vec<Mutant> {
+/// Wrong leases, deadlines and retention.
+fn wrong_times() -> Vec<Mutant> {
     vec![
         caught(
             "the lease has no margin for clocks that differ",
@@ -163,6 +177,12 @@ fn wrong_decisions() -> Vec<Mutant> {
                 ..Design::REAL
             },
         ),
+    ]
+}
+
+/// Wrong answers to what is another occurrence of the event, and to what is settled.
+fn wrong_occurrences() -> Vec<Mutant> {
+    vec![
         caught(
             "the window is counted between times of processing: an occurrence is dropped",
             Scenario::REPEATED,

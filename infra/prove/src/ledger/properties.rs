@@ -7,7 +7,8 @@ use stateright::{Model as _, Property};
 use crate::ledger::bounds::Bounds;
 use crate::ledger::item::{Call, ClaimCall};
 use crate::ledger::model::LedgerModel;
-use crate::ledger::state::{Delivery, PerDelivery, Place, State, Step, UnderWay};
+use crate::ledger::parties::{Delivery, PerDelivery};
+use crate::ledger::state::{Place, State, Step, UnderWay};
 
 type Condition = fn(&LedgerModel, &State) -> bool;
 

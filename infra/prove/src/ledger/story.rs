@@ -8,7 +8,8 @@ use stateright::Path;
 use crate::ledger::bounds::Bounds;
 use crate::ledger::item::{Call, Known};
 use crate::ledger::model::Action;
-use crate::ledger::state::{Delivery, State, Step, UnderWay, Worker};
+use crate::ledger::parties::{Delivery, Worker};
+use crate::ledger::state::{State, Step, UnderWay};
 
 /// One line for each step: when, what, and what the ledger says then, if that changed.
 #[must_use]

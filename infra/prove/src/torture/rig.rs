@@ -9,10 +9,10 @@ use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 
 use crate::torture::campaign::{Campaign, Moment, Step};
+use stack::consumers::PATIENCE;
 use stack::folder::RunFolder;
 use stack::processes;
 use stack::proxy::{Call, FaultProxy, Plan};
-use stack::settled::PATIENCE;
 use stack::stack::Stack;
 use stack::template::Template;
 use stack::workspace::Workspace;
