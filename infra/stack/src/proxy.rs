@@ -101,6 +101,8 @@ pub struct Call {
     pub operation: String,
     /// What was asked.
     pub request: Bytes,
+    /// Whether the SDK makes the call again, because an attempt before failed or took too long.
+    pub is_retry: bool,
     /// When it came.
     pub arrived: Timestamp,
     /// What went wrong with it.
@@ -354,7 +356,11 @@ impl Line {
 
     /// Writes a call down, and returns its place in the list.
     fn note(&self, operation: &str, request: &Request<Bytes>, fault: Option<Fault>) -> usize {
+        // Such as `attempt=1; max=3`.
+        let attempt = request.headers().get("amz-sdk-request");
+        let is_retry = attempt.is_some_and(|attempt| !attempt.as_bytes().starts_with(b"attempt=1"));
         let call = Call {
+            is_retry,
             operation: operation.to_owned(),
             request: request.body().clone(),
             arrived: Timestamp::now(),

@@ -192,6 +192,7 @@ mod tests {
 
     fn call(operation: &str, request: &Value, answer: Option<(u16, Value)>) -> Call {
         Call {
+            is_retry: false,
             operation: operation.to_owned(),
             request: Bytes::from(request.to_string()),
             arrived: NOW,
