@@ -22,7 +22,7 @@ pub const POWERTOOLS: Recipe = Recipe {
 };
 const HANDLER_FOLDER: &str = "infra/bench/peers/powertools";
 /// The bus that both publish on.
-pub const BUS: &str = "events";
+const BUS: &str = "events";
 
 /// Who does the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,20 +142,13 @@ pub struct Function {
 }
 
 impl Function {
-    /// Starts one side against the AWS at `endpoint`, told what that has of its own: credentials,
-    /// say.
+    /// Starts one side against the AWS at `endpoint`.
     ///
     /// # Errors
     ///
     /// It can't be started.
-    pub async fn start(
-        side: Side,
-        programs: &Programs,
-        endpoint: &str,
-        told: Environment,
-    ) -> Result<Self> {
-        let mut environment = environment(side, endpoint);
-        environment.extend(told);
+    pub async fn start(side: Side, programs: &Programs, endpoint: &str) -> Result<Self> {
+        let environment = environment(side, endpoint);
         let command = programs.command(side);
         let start = function::Function::start(side.name(), command, environment, is_batch_line);
         Ok(Self {
