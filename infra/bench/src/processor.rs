@@ -33,7 +33,6 @@
 pub mod batch;
 pub mod cli;
 pub mod function;
-pub mod published;
 pub mod report;
 pub mod series;
 pub mod services;

@@ -67,7 +67,7 @@ pub struct Batch {
     /// How many records it holds.
     pub records: u32,
     /// How many of those are new.
-    pub new: u32,
+    pub new: usize,
 }
 
 impl Batch {
@@ -206,11 +206,10 @@ impl Batches {
 
 fn batch(records: &[Record], new: usize) -> Batch {
     let messages: Vec<_> = records.iter().map(Record::message).collect();
-    let count = |records: usize| u32::try_from(records).unwrap_or(u32::MAX);
     Batch {
         event: json!({"Records": messages}).to_string(),
-        records: count(records.len()),
-        new: count(new),
+        records: u32::try_from(records.len()).unwrap_or(u32::MAX),
+        new,
     }
 }
 

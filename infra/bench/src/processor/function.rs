@@ -51,15 +51,6 @@ impl Side {
             Self::Powertools => "idempotency",
         }
     }
-
-    /// What an item of that table says once its event is published: an attribute and its text.
-    #[must_use]
-    pub fn mark(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Processor => ("state", "PUBLISHED"),
-            Self::Powertools => ("status", "COMPLETED"),
-        }
-    }
 }
 
 /// What [`Side::Powertools`] runs on: its figures are those of these versions.
@@ -138,7 +129,7 @@ pub struct Function {
     running: function::Function,
     side: Side,
     /// How many new events it was given.
-    new: u32,
+    new: usize,
 }
 
 impl Function {
@@ -178,7 +169,7 @@ impl Function {
 
     /// How many new events it was given.
     #[must_use]
-    pub fn new_events(&self) -> u32 {
+    pub fn new_events(&self) -> usize {
         self.new
     }
 

@@ -10,7 +10,7 @@ use stack::progress::Stage;
 use super::batch::{Batches, Case};
 use super::function::{Function, Programs, Side};
 use super::series::{Both, SIDES, Series, Times, alternate, warm_up};
-use super::services::ProcessorServices;
+use super::services::{ProcessorServices, ensure_same};
 use crate::aws::{Aws, Calls};
 use crate::statistics::{Samples, microseconds, milliseconds};
 
@@ -207,7 +207,7 @@ impl Running {
                 let published = aws.services().take_published(new);
                 published.context(side.name())
             })?;
-        published.as_ref().ensure_same()
+        ensure_same(&published)
     }
 
     /// Ends the functions, and checks that they did what they were given.
