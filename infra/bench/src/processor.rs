@@ -25,9 +25,6 @@
 //!
 //! What the harness itself takes to answer a call is in the times of batches, and not in the CPU.
 //!
-//! Then batches of the same kinds against MiniStack ([`ministack`]): nearly all of those times is
-//! MiniStack's own. Afterwards both tables have to say of each event that it is published.
-//!
 //! It is a benchmark and no test: a bar that is missed is printed as missed, and the exit code
 //! stays 0. It is 1 where a figure would mean nothing: an event that failed, was not published
 //! just once or not marked, one that both sides published differently, a call to AWS that doesn't
@@ -36,8 +33,6 @@
 pub mod batch;
 pub mod cli;
 pub mod function;
-pub mod ministack;
-pub mod published;
 pub mod report;
 pub mod series;
 pub mod services;

@@ -67,7 +67,7 @@ pub struct Batch {
     /// How many records it holds.
     pub records: u32,
     /// How many of those are new.
-    pub new: u32,
+    pub new: usize,
 }
 
 impl Batch {
@@ -90,7 +90,6 @@ pub struct Batches {
     delivered: Vec<Record>,
     redelivered: usize,
     share: Share,
-    receipt_handle: String,
 }
 
 #[derive(Debug, Clone)]
@@ -102,17 +101,15 @@ struct Record {
 }
 
 impl Batches {
-    /// Batches in which `percent` of the records of [`Case::Duplicates`] came before. All records
-    /// have one receipt handle: whoever answers for SQS has to know it.
+    /// Batches in which `percent` of the records of [`Case::Duplicates`] came before.
     #[must_use]
-    pub fn new(percent: u32, receipt_handle: String) -> Self {
+    pub fn new(percent: u32) -> Self {
         Self {
             entity_id: FIRST_ID,
             sequence: FIRST_SEQUENCE,
             delivered: Vec::new(),
             redelivered: 0,
             share: Share { percent, sum: 0 },
-            receipt_handle,
         }
     }
 
@@ -126,15 +123,15 @@ impl Batches {
             Case::Groups => {
                 let records = self.of_ten_groups()?;
                 self.delivered.extend_from_slice(&records);
-                Ok(self.batch(&records, RECORDS))
+                Ok(batch(&records, RECORDS))
             }
             Case::OneGroup => {
                 let records = self.of_one_group()?;
-                Ok(self.batch(&records, RECORDS))
+                Ok(batch(&records, RECORDS))
             }
             Case::OneEvent => {
                 let record = self.of_another_entity()?;
-                Ok(self.batch(&[record], 1))
+                Ok(batch(&[record], 1))
             }
             Case::Duplicates => self.with_redeliveries(),
         }
@@ -167,7 +164,7 @@ impl Batches {
                 new += 1;
             }
         }
-        Ok(self.batch(&records, new))
+        Ok(batch(&records, new))
     }
 
     /// The record that waits longest for its redelivery: ten in a row are of ten entities.
@@ -205,16 +202,14 @@ impl Batches {
             body: message.body,
         })
     }
+}
 
-    fn batch(&self, records: &[Record], new: usize) -> Batch {
-        let message = |record: &Record| record.message(&self.receipt_handle);
-        let messages: Vec<_> = records.iter().map(message).collect();
-        let count = |records: usize| u32::try_from(records).unwrap_or(u32::MAX);
-        Batch {
-            event: json!({"Records": messages}).to_string(),
-            records: count(records.len()),
-            new: count(new),
-        }
+fn batch(records: &[Record], new: usize) -> Batch {
+    let messages: Vec<_> = records.iter().map(Record::message).collect();
+    Batch {
+        event: json!({"Records": messages}).to_string(),
+        records: u32::try_from(records.len()).unwrap_or(u32::MAX),
+        new,
     }
 }
 
@@ -245,11 +240,12 @@ fn with_id(sample: &str, id: u32) -> Option<String> {
 
 impl Record {
     /// The message as Lambda hands it over.
-    fn message(&self, receipt_handle: &str) -> Value {
+    fn message(&self) -> Value {
         let now = Timestamp::now().as_millisecond().to_string();
         json!({
             "messageId": Uuid::now_v7(),
-            "receiptHandle": receipt_handle,
+            // As long as a real one.
+            "receiptHandle": "AQEB".repeat(64),
             "body": self.body,
             "attributes": {
                 "ApproximateReceiveCount": "1",
@@ -289,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_of_ten_groups_or_of_one() {
-        let mut batches = Batches::new(100, String::new());
+        let mut batches = Batches::new(100);
         let ten = batches.make(Case::Groups).unwrap();
         let others = batches.make(Case::Groups).unwrap();
         assert_eq!(groups(&ten).len(), RECORDS);
@@ -302,7 +298,7 @@ mod tests {
 
     #[test]
     fn every_record_holds_an_envelope_of_its_own_event() {
-        let mut batches = Batches::new(100, String::new());
+        let mut batches = Batches::new(100);
         let mut deliveries = HashSet::new();
         for case in [Case::Groups, Case::OneGroup] {
             let event: Value = serde_json::from_str(&batches.make(case).unwrap().event).unwrap();
@@ -321,7 +317,7 @@ mod tests {
 
     #[test]
     fn the_share_of_duplicates_is_as_asked_for() {
-        let mut batches = Batches::new(30, String::new());
+        let mut batches = Batches::new(30);
         let first = batches.make(Case::Groups).unwrap();
         let known: HashSet<_> = attributes(&first, "MessageDeduplicationId")
             .into_iter()

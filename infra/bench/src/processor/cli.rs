@@ -10,7 +10,6 @@ use stack::python::Venv;
 use stack::workspace::Workspace;
 
 use super::function::{POWERTOOLS, Programs};
-use super::ministack::{AgainstMiniStack, MiniStack};
 use super::report::Report;
 use super::stubbed::Measuring;
 use crate::report::print;
@@ -39,9 +38,6 @@ pub struct Cli {
     /// How much of the batches with duplicates is duplicates
     #[arg(long, default_value_t = 100, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
     duplicates: u32,
-    /// Batches of each kind against MiniStack; 0 leaves it out
-    #[arg(long, default_value_t = 50, value_name = "N")]
-    ministack: u32,
     /// Measure this binary of processor instead of building one
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
@@ -73,8 +69,7 @@ impl Cli {
         };
         let stubbed = measuring.measure(&mut stage).await?;
         stage.done(&format!("measured {} rounds against stubs", self.rounds));
-        let ministack = self.ministack(&programs, &workspace, progress).await?;
-        Ok(Report::new(versions, stubbed, ministack))
+        Ok(Report::new(versions, stubbed))
     }
 
     async fn binary(&self, workspace: &Workspace, progress: Progress) -> Result<PathBuf> {
@@ -86,25 +81,6 @@ impl Cli {
         let built = package::build(workspace, Profile::Release, &["processor"]).await?;
         stage.done("built processor");
         built.into_iter().next().context("cargo built nothing")
-    }
-
-    async fn ministack(
-        &self,
-        programs: &Programs,
-        workspace: &Workspace,
-        progress: Progress,
-    ) -> Result<Option<AgainstMiniStack>> {
-        if self.ministack == 0 {
-            return Ok(None);
-        }
-        let ministack = MiniStack::start(workspace, progress).await?;
-        let mut stage = progress.stage("processing against MiniStack");
-        let measured = ministack
-            .measure(programs, self.duplicates, self.ministack, &mut stage)
-            .await?;
-        stage.done("measured against MiniStack");
-        ministack.stop().await;
-        Ok(Some(measured))
     }
 }
 

@@ -22,7 +22,7 @@ pub const POWERTOOLS: Recipe = Recipe {
 };
 const HANDLER_FOLDER: &str = "infra/bench/peers/powertools";
 /// The bus that both publish on.
-pub const BUS: &str = "events";
+const BUS: &str = "events";
 
 /// Who does the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,15 +49,6 @@ impl Side {
         match self {
             Self::Processor => "ledger",
             Self::Powertools => "idempotency",
-        }
-    }
-
-    /// What an item of that table says once its event is published: an attribute and its text.
-    #[must_use]
-    pub fn mark(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Processor => ("state", "PUBLISHED"),
-            Self::Powertools => ("status", "COMPLETED"),
         }
     }
 }
@@ -138,24 +129,17 @@ pub struct Function {
     running: function::Function,
     side: Side,
     /// How many new events it was given.
-    new: u32,
+    new: usize,
 }
 
 impl Function {
-    /// Starts one side against the AWS at `endpoint`, told what that has of its own: credentials,
-    /// say.
+    /// Starts one side against the AWS at `endpoint`.
     ///
     /// # Errors
     ///
     /// It can't be started.
-    pub async fn start(
-        side: Side,
-        programs: &Programs,
-        endpoint: &str,
-        told: Environment,
-    ) -> Result<Self> {
-        let mut environment = environment(side, endpoint);
-        environment.extend(told);
+    pub async fn start(side: Side, programs: &Programs, endpoint: &str) -> Result<Self> {
+        let environment = environment(side, endpoint);
         let command = programs.command(side);
         let start = function::Function::start(side.name(), command, environment, is_batch_line);
         Ok(Self {
@@ -185,7 +169,7 @@ impl Function {
 
     /// How many new events it was given.
     #[must_use]
-    pub fn new_events(&self) -> u32 {
+    pub fn new_events(&self) -> usize {
         self.new
     }
 

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::batch::Case;
 use super::function::Versions;
-use super::ministack::AgainstMiniStack;
 use super::series::{Both, Times};
 use super::stubbed::{CaseFigures, Figures, Stubbed};
 use crate::report::{self, Bars};
@@ -41,8 +40,6 @@ pub struct Report {
     pub stubbed: Stubbed,
     /// The peer's memory by that of `processor`.
     pub memory_ratio: f64,
-    /// Left out if so told.
-    pub ministack: Option<AgainstMiniStack>,
     /// Each bar, and whether it was met.
     pub bars: Bars,
 }
@@ -50,7 +47,7 @@ pub struct Report {
 impl Report {
     /// Holds the figures against their bars.
     #[must_use]
-    pub fn new(versions: Versions, stubbed: Stubbed, ministack: Option<AgainstMiniStack>) -> Self {
+    pub fn new(versions: Versions, stubbed: Stubbed) -> Self {
         let memory_ratio = times_less(stubbed.peak_kib.map(f64::from));
         let cpu = |case: &CaseFigures| (cpu_bar(case.case), case.cpu_ratio >= CPU_BAR);
         let cpu = stubbed.cases.iter().map(cpu);
@@ -59,7 +56,6 @@ impl Report {
             versions,
             stubbed,
             memory_ratio,
-            ministack,
             bars,
         }
     }
@@ -96,11 +92,7 @@ impl Display for Report {
         for case in &self.stubbed.cases {
             self.write_case(f, case)?;
         }
-        self.write_memory_and_start(f)?;
-        match &self.ministack {
-            Some(ministack) => self.write_ministack(f, ministack),
-            None => Ok(()),
-        }
+        self.write_memory_and_start(f)
     }
 }
 
@@ -160,23 +152,6 @@ impl Report {
             milliseconds,
             times_less(start),
         )
-    }
-
-    fn write_ministack(
-        &self,
-        f: &mut fmt::Formatter<'_>,
-        ministack: &AgainstMiniStack,
-    ) -> fmt::Result {
-        writeln!(
-            f,
-            "Against MiniStack, {} batches of each kind: nearly all of this time is MiniStack's own",
-            ministack.batches
-        )?;
-        for case in &ministack.cases {
-            report::row(f, &self.name(case.case), [""; 3], "", "")?;
-            write_times(f, case.case, case.times.as_ref())?;
-        }
-        Ok(())
     }
 
     fn name(&self, case: Case) -> String {
@@ -331,7 +306,7 @@ mod tests {
                 powertools: 500.0,
             },
         };
-        Report::new(versions, stubbed, None)
+        Report::new(versions, stubbed)
     }
 
     #[test]

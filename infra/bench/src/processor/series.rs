@@ -91,7 +91,7 @@ pub struct Series {
     /// How many events there were in them.
     pub events: u32,
     /// How many of those were new.
-    pub new: u32,
+    pub new: usize,
     /// Processor time for all of them.
     pub cpu: Duration,
     /// How long each batch took.

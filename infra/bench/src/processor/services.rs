@@ -1,16 +1,14 @@
 //! The AWS services that `processor` and its peer call: DynamoDB, EventBridge and SQS.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::mem;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::published::Published;
+use super::series::Both;
 use super::tables::Tables;
 use crate::aws::{Answer, Services};
 
@@ -19,16 +17,34 @@ use crate::aws::{Answer, Services};
 #[derive(Debug, Default)]
 pub struct ProcessorServices {
     tables: Tables,
-    published: AtomicU32,
-    /// Bodies of `PutEvents`. They are read when no function is waiting for an answer.
-    calls: Mutex<Vec<Vec<u8>>>,
+    bus: Mutex<Bus>,
 }
+
+/// What was published.
+#[derive(Debug, Default)]
+struct Bus {
+    events: usize,
+    /// Those that nobody asked for yet.
+    entries: Vec<Entry>,
+}
+
+/// An entry of `PutEvents`, but for its `Time`: that is a fraction of a second more exact on one side,
+/// and the detail has it in full.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    source: String,
+    detail_type: String,
+    detail: String,
+}
+
+/// Source, type and detail of published events, by their keys.
+pub type Published = BTreeMap<String, (String, String, Value)>;
 
 impl Services for ProcessorServices {
     fn answer(&self, operation: &str, body: &[u8]) -> Option<Answer> {
         match operation {
-            "DynamoDB_20120810.UpdateItem" => self.tables.update(body),
-            "DynamoDB_20120810.PutItem" => self.tables.put(body),
+            "DynamoDB_20120810.UpdateItem" | "DynamoDB_20120810.PutItem" => self.tables.write(body),
             "DynamoDB_20120810.BatchGetItem" => noted(body),
             "AWSEvents.PutEvents" => self.publish(body),
             "AWSEvents.DescribeEventBus" => bus(body),
@@ -44,8 +60,8 @@ impl ProcessorServices {
     /// # Errors
     ///
     /// Says how many were instead.
-    pub fn verify(&self, events: u32) -> Result<()> {
-        let published = self.published.load(Ordering::SeqCst);
+    pub fn verify(&self, events: usize) -> Result<()> {
+        let published = self.with_bus(|bus| bus.events);
         let (items, marked) = self.tables.count();
         ensure!(
             [published, items, marked] == [events; 3],
@@ -59,11 +75,18 @@ impl ProcessorServices {
     /// # Errors
     ///
     /// It was another number of events, or one of them twice, or one can't be read.
-    pub fn take_published(&self, events: u32) -> Result<Published> {
-        let calls = mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner));
-        let published = Published::read(&calls)?;
+    pub fn take_published(&self, events: usize) -> Result<Published> {
+        let mut published = Published::new();
+        for entry in self.with_bus(|bus| mem::take(&mut bus.entries)) {
+            let detail: Value =
+                serde_json::from_str(&entry.detail).context("a published detail is not JSON")?;
+            let key = detail.get("key").and_then(Value::as_str);
+            let key = key.context("a published detail has no key")?.to_owned();
+            ensure!(!published.contains_key(&key), "{key} was published twice");
+            published.insert(key, (entry.source, entry.detail_type, detail));
+        }
         ensure!(
-            u32::try_from(published.len()) == Ok(events),
+            published.len() == events,
             "of {events} new events, {} were published",
             published.len()
         );
@@ -74,19 +97,41 @@ impl ProcessorServices {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct PutEvents {
-            entries: Vec<IgnoredAny>,
+            entries: Vec<Entry>,
         }
         let call: PutEvents = serde_json::from_slice(body).ok()?;
-        let entries = u32::try_from(call.entries.len()).ok()?;
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.push(body.to_vec());
-        drop(calls);
-        let first = self.published.fetch_add(entries, Ordering::SeqCst);
+        let count = call.entries.len();
+        let first = self.with_bus(|bus| {
+            bus.entries.extend(call.entries);
+            bus.events += count;
+            bus.events - count
+        });
         let entry = |number| json!({"EventId": format!("00000000-0000-0000-0000-{number:012}")});
-        let entries: Vec<Value> = (first..first + entries).map(entry).collect();
+        let entries: Vec<Value> = (first..first + count).map(entry).collect();
         Some(Answer::ok(
             json!({"FailedEntryCount": 0, "Entries": entries}),
         ))
+    }
+
+    fn with_bus<T>(&self, work: impl FnOnce(&mut Bus) -> T) -> T {
+        work(&mut self.bus.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Checks that both published the same: the same keys, and under each the same event.
+///
+/// # Errors
+///
+/// Names an event that only one of them published, or that they published differently.
+pub fn ensure_same(both: &Both<Published>) -> Result<()> {
+    let Both {
+        processor,
+        powertools,
+    } = both;
+    let mut keys = processor.keys().chain(powertools.keys());
+    match keys.find(|key| processor.get(*key) != powertools.get(*key)) {
+        Some(key) => bail!("processor and powertools did not publish the same under {key}"),
+        None => Ok(()),
     }
 }
 
@@ -144,45 +189,97 @@ fn hidden(body: &[u8]) -> Option<Answer> {
 mod tests {
     use super::*;
 
-    const PUT: &str = "DynamoDB_20120810.PutItem";
+    fn write(services: &ProcessorServices, call: &Value) {
+        let body = call.to_string().into_bytes();
+        services
+            .answer("DynamoDB_20120810.UpdateItem", &body)
+            .unwrap();
+    }
 
-    fn item(status: &str) -> Vec<u8> {
-        json!({"TableName": "t", "Item": {"id": {"S": "1"}, "status": {"S": status}}})
-            .to_string()
-            .into_bytes()
+    fn publish(services: &ProcessorServices, details: &[&Value]) {
+        let entry = |detail: &&Value| json!({"Source": "aura", "DetailType": "NEW_CALLOUT", "Detail": detail.to_string()});
+        let entries: Vec<_> = details.iter().map(entry).collect();
+        let call = json!({"Entries": entries}).to_string();
+        services
+            .answer("AWSEvents.PutEvents", call.as_bytes())
+            .unwrap();
+    }
+
+    fn detail(id: u32) -> Value {
+        json!({"key": format!("callout#{id}/NEW_CALLOUT"), "payload": {"callout": {"id": id}}})
+    }
+
+    fn published(calls: &[&[&Value]]) -> Published {
+        let services = ProcessorServices::default();
+        for details in calls {
+            publish(&services, details);
+        }
+        let events = calls.iter().map(|details| details.len()).sum();
+        services.take_published(events).unwrap()
     }
 
     #[test]
     fn an_event_counts_when_it_is_published_once_and_marked() {
         let services = ProcessorServices::default();
         services.verify(0).unwrap();
-        services.answer(PUT, &item("INPROGRESS")).unwrap();
-        let event = json!({"Entries": [{}]}).to_string();
-        services
-            .answer("AWSEvents.PutEvents", event.as_bytes())
-            .unwrap();
+        let claimed = json!({"id": {"S": "1"}, "status": {"S": "INPROGRESS"}});
+        write(
+            &services,
+            &json!({"Item": claimed, "ConditionExpression": "attribute_not_exists(id)"}),
+        );
+        publish(&services, &[&detail(1)]);
         services.verify(1).unwrap_err();
-        services.answer(PUT, &item("COMPLETED")).unwrap();
+        write(
+            &services,
+            &json!({
+                "Key": {"id": {"S": "1"}},
+                "UpdateExpression": "SET #status = :status",
+                "ExpressionAttributeNames": {"#status": "status"},
+                "ExpressionAttributeValues": {":status": {"S": "COMPLETED"}},
+            }),
+        );
         services.verify(1).unwrap();
-        services
-            .answer("AWSEvents.PutEvents", event.as_bytes())
-            .unwrap();
+        publish(&services, &[&detail(1)]);
         services.verify(1).unwrap_err();
     }
 
     #[test]
     fn what_was_published_is_taken_once() {
         let services = ProcessorServices::default();
-        let detail = json!({"key": "callout#1/NEW_CALLOUT"}).to_string();
-        let entry = json!({"Source": "aura", "DetailType": "NEW_CALLOUT", "Detail": detail});
-        let call = json!({"Entries": [entry]}).to_string();
-        let publish = || services.answer("AWSEvents.PutEvents", call.as_bytes());
-        publish().unwrap();
+        publish(&services, &[&detail(1)]);
         assert_eq!(services.take_published(1).unwrap().len(), 1);
         services.take_published(0).unwrap();
-        publish().unwrap();
+        publish(&services, &[&detail(1)]);
         services.take_published(2).unwrap_err();
         services.take_published(1).unwrap_err();
+    }
+
+    #[test]
+    fn a_key_is_published_once() {
+        let services = ProcessorServices::default();
+        publish(&services, &[&detail(1), &detail(1)]);
+        services.take_published(2).unwrap_err();
+        publish(&services, &[&json!({"message": "NEW_CALLOUT"})]);
+        services.take_published(1).unwrap_err();
+    }
+
+    #[test]
+    fn both_publish_the_same_in_whatever_calls() {
+        let [one, two] = [detail(1), detail(2)];
+        let mut other = two.clone();
+        other["payload"] = json!("other");
+        let is_same = |processor: &[&[&Value]], powertools: &[&[&Value]]| {
+            let [processor, powertools] = [processor, powertools].map(published);
+            ensure_same(&Both {
+                processor,
+                powertools,
+            })
+            .is_ok()
+        };
+        assert!(is_same(&[&[&two, &one]], &[&[&one], &[&two]]));
+        assert!(!is_same(&[&[&two, &one]], &[&[&one]]));
+        assert!(!is_same(&[], &[&[&one]]));
+        assert!(!is_same(&[&[&two]], &[&[&other]]));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use stack::progress::Stage;
 use super::batch::{Batches, Case};
 use super::function::{Function, Programs, Side};
 use super::series::{Both, SIDES, Series, Times, alternate, warm_up};
-use super::services::ProcessorServices;
+use super::services::{ProcessorServices, ensure_same};
 use crate::aws::{Aws, Calls};
 use crate::statistics::{Samples, microseconds, milliseconds};
 
@@ -124,8 +124,7 @@ impl Measuring<'_> {
 
     async fn round(&self, rounds: &mut Both<Rounds>) -> Result<()> {
         let mut running = self.start().await?;
-        // As long as real ones.
-        let mut batches = Batches::new(self.duplicates, "AQEB".repeat(64));
+        let mut batches = Batches::new(self.duplicates);
         let warmed_up = warm_up(&mut running.functions, &mut batches).await?;
         running.ensure_same_published(&warmed_up)?;
         for (number, case) in Case::ALL.into_iter().enumerate() {
@@ -170,7 +169,7 @@ impl Measuring<'_> {
         aws: &Aws<ProcessorServices>,
     ) -> Result<(Function, Duration)> {
         let endpoint = aws.endpoint();
-        let mut function = Function::start(side, self.programs, &endpoint, Vec::new()).await?;
+        let mut function = Function::start(side, self.programs, &endpoint).await?;
         let start = function.started().await?;
         Ok((function, start))
     }
@@ -208,7 +207,7 @@ impl Running {
                 let published = aws.services().take_published(new);
                 published.context(side.name())
             })?;
-        published.as_ref().ensure_same()
+        ensure_same(&published)
     }
 
     /// Ends the functions, and checks that they did what they were given.
