@@ -57,21 +57,20 @@ pub async fn put_pending(stack: &Stack, value: &str) -> Result<String> {
     Ok(token)
 }
 
-#[tokio::test]
-async fn each_step_can_be_taken_twice_and_none_while_the_stack_is_changed() -> Result<()> {
-    let trial = Trial::begin().await?;
-    let stack = trial.deploy(&[]).await?;
-    let registrar = registrar(&stack)?;
-    let (old_value, old) = version(&stack, VersionStage::Current).await?;
-
-    // While it changes, createSecret is all that Secrets Manager gets done.
+/// Begins a rotation while the stack changes, and returns its token. Secrets Manager gets no further than
+/// createSecret.
+async fn begun_while_the_stack_changes(
+    trial: &Trial,
+    stack: &Stack,
+    registrar: &Registrar,
+) -> Result<String> {
     trial.order(Fault::once(TOKEN, FaultyAnswer::Hang)).await?;
     let changes = [("RegistrationRevision", "2")];
     let update = async { Ok(trial.deploy(&changes).await?) };
     let meanwhile = async {
         trial.until_hanging(TOKEN).await?;
-        let token = start_rotation(&trial, &stack).await?;
-        let refused = take(&registrar, RotationStep::SetSecret, &token).await;
+        let token = start_rotation(trial, stack).await?;
+        let refused = take(registrar, RotationStep::SetSecret, &token).await;
         let told = refused.expect_err("it was registered").to_string();
         assert!(
             told.starts_with("the stack is UPDATE_IN_PROGRESS"),
@@ -80,6 +79,17 @@ async fn each_step_can_be_taken_twice_and_none_while_the_stack_is_changed() -> R
         anyhow::Ok(token)
     };
     let (_, token) = tokio::try_join!(update, meanwhile)?;
+    Ok(token)
+}
+
+#[tokio::test]
+async fn each_step_can_be_taken_twice_and_none_while_the_stack_is_changed() -> Result<()> {
+    let trial = Trial::begin().await?;
+    let stack = trial.deploy(&[]).await?;
+    let registrar = registrar(&stack)?;
+    let (old_value, old) = version(&stack, VersionStage::Current).await?;
+
+    let token = begun_while_the_stack_changes(&trial, &stack, &registrar).await?;
     let (value, pending) = version(&stack, VersionStage::Pending).await?;
     assert_eq!(pending, token);
     assert_eq!(value.len(), 48);
