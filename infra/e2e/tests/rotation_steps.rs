@@ -71,7 +71,7 @@ async fn begun_while_the_stack_changes(
         trial.until_hanging(TOKEN).await?;
         let token = start_rotation(trial, stack).await?;
         let refused = take(registrar, RotationStep::SetSecret, &token).await;
-        let told = refused.expect_err("it was registered").to_string();
+        let told = refused.err().context("it was registered")?.to_string();
         assert!(
             told.starts_with("the stack is UPDATE_IN_PROGRESS"),
             "{told}"
