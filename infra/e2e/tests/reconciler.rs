@@ -694,6 +694,8 @@ async fn a_webhook_that_was_replaced_is_noticed_within_three_runs_and_healed() -
         .await
         .context("not healed")??;
     trial.published().await?;
+    // A processor notes AURA's deliveries a second apart, or more.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     trial.aura.control(&id, Close).await?;
     let published = trial.published().await?;
     let told: Vec<_> = published.iter().map(trial::Seen::told).collect();
