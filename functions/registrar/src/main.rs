@@ -2,14 +2,24 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use registrar::config::RegistrarConfig;
 use registrar::invocation::Handler;
 use registrar::registration::Registrar;
+use shared::aws::CallLimits;
 use shared::config::Environment;
 use shared::{aws, http_client, invocation, telemetry};
+
+/// A call that takes long delays a deployment; one that is given up fails it.
+const PATIENT: CallLimits = CallLimits {
+    connect: Duration::from_secs(2),
+    attempt: Duration::from_secs(5),
+    call: Duration::from_secs(15),
+    pause: Duration::from_secs(1),
+};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -20,7 +30,7 @@ async fn run() -> Result<(), Error> {
     let environment = Environment::of_process();
     let metrics = telemetry::start(&environment)?;
     let config = RegistrarConfig::from_environment(&environment)?;
-    let sdk = aws::sdk_config().await;
+    let sdk = PATIENT.applied_to(&aws::sdk_config().await);
 
     let registrar = Registrar::new(&sdk, http_client::build()?, config);
     let handler = Handler {
