@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use stack::report::percentile;
+
 /// Durations of the same thing.
 #[derive(Debug, Default, Clone)]
 pub struct Samples(Vec<Duration>);
@@ -29,11 +31,7 @@ impl Samples {
     pub fn percentile(&self, percent: usize) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
-        let last = sorted.len().saturating_sub(1);
-        sorted
-            .get((last * percent).div_ceil(100))
-            .copied()
-            .unwrap_or_default()
+        percentile(&sorted, percent).unwrap_or_default()
     }
 
     /// The middle one.

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::stack_file::StackFile;
+use stack::report::percentile;
 use stack::system::Answer;
 use stack::workspace::Workspace;
 
@@ -58,9 +59,9 @@ fn read(path: &Path) -> Result<(&Path, Vec<u8>)> {
 /// Median, 95th percentile and maximum.
 fn summed_up(mut times: Vec<Duration>) -> String {
     times.sort();
-    let at = |percent: usize| {
-        let time = times.get((times.len() - 1) * percent / 100);
-        format!("{:.1}", time.map_or(0.0, Duration::as_secs_f64) * 1000.0)
+    let at = |percent| {
+        let time = percentile(&times, percent).unwrap_or_default();
+        format!("{:.1}", time.as_secs_f64() * 1000.0)
     };
     format!(
         "{} answers in ms: median {}, p95 {}, max {}",

@@ -15,6 +15,13 @@ pub trait Report: Serialize {
     fn summary(&self) -> Vec<String>;
 }
 
+/// The least of some sorted figures that `percent` of them don't exceed; `None` if there are none.
+#[must_use]
+pub fn percentile<T: Copy>(sorted: &[T], percent: usize) -> Option<T> {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
 /// Prints a command's lines: to standard output, unless that is for the JSON.
 #[derive(Debug, Clone, Copy)]
 pub struct Out {
@@ -49,5 +56,18 @@ impl Out {
             bail!(R::FAILURE);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_one_of_the_figures() {
+        let figures: Vec<_> = (1..=20).collect();
+        let found = [0, 50, 95, 100].map(|percent| percentile(&figures, percent));
+        assert_eq!(found, [Some(1), Some(10), Some(19), Some(20)]);
+        assert_eq!(percentile::<u8>(&[], 50), None);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 use shared::catalogue::{CALLOUT_CLOSED, NEW_CALLOUT};
+use stack::report::percentile;
 
 use crate::soak::evidence::name;
 use crate::soak::loss::{Class, Entry, is_landmark};
@@ -67,6 +68,7 @@ impl Recovery {
             .iter()
             .map(|(after, _)| after.as_secs_f64())
             .collect();
+        let at = |percent| percentile(&delays, percent).unwrap_or_default();
         let slowest = recovered.iter().rev().take(SLOWEST);
         let limit_of = |message: &str| match message {
             CALLOUT_CLOSED => schedule * RUNS_FOR_A_CLOSING,
@@ -76,9 +78,9 @@ impl Recovery {
             |(after, entry): &&(Duration, &Entry)| *after >= limit_of(&entry.message.to_string());
         Self {
             count: delays.len(),
-            p50: percentile(&delays, 50),
-            p95: percentile(&delays, 95),
-            max: percentile(&delays, 100),
+            p50: at(50),
+            p95: at(95),
+            max: at(100),
             limit: limit_of(NEW_CALLOUT).as_secs_f64(),
             limit_for_closings: limit_of(CALLOUT_CLOSED).as_secs_f64(),
             late: recovered.iter().filter(is_late).count(),
@@ -103,13 +105,6 @@ impl Slow {
             seconds: after.as_secs_f64(),
         }
     }
-}
-
-/// The least of sorted figures that so many percent don't exceed.
-fn percentile(sorted: &[f64], percent: usize) -> f64 {
-    let place = (sorted.len() * percent).div_ceil(100);
-    let found = sorted.get(place.saturating_sub(1));
-    found.copied().unwrap_or_default()
 }
 
 #[cfg(test)]
