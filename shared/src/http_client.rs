@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use reqwest::redirect::Policy;
 
-use crate::loopback::LoopbackResolver;
-
 /// Time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for one request, connecting included.
@@ -21,9 +19,8 @@ pub fn build() -> Result<reqwest::Client, reqwest::Error> {
     builder().build()
 }
 
-/// What [`build`] builds, for whoever has less time. It finds the names under `localhost` that
-/// the local AWS gives its HTTP APIs, and uses no proxy of the environment: neither do the SDKs'
-/// clients, and a proxy can't reach this machine's own addresses.
+/// What [`build`] builds, for whoever has less time. It uses no proxy of the environment: neither
+/// do the SDKs' clients, and a proxy can't reach this machine's own addresses.
 #[expect(
     clippy::disallowed_methods,
     reason = "all others are made from this one"
@@ -36,7 +33,6 @@ pub fn builder() -> reqwest::ClientBuilder {
         .timeout(REQUEST_TIMEOUT)
         .redirect(Policy::none())
         .no_proxy()
-        .dns_resolver(LoopbackResolver)
 }
 
 #[cfg(test)]
@@ -48,7 +44,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_name_under_localhost_is_this_machine() {
+    async fn a_server_on_this_machine_is_reached() {
         let aura = AuraSim::start(Options {
             port: 0,
             client_id: "partner".into(),
@@ -57,10 +53,7 @@ mod tests {
         })
         .await
         .unwrap();
-        let url = aura
-            .url()
-            .replace("127.0.0.1", "abc123.execute-api.localhost");
-        let answer = build().unwrap().get(url).send().await.unwrap();
+        let answer = build().unwrap().get(aura.url()).send().await.unwrap();
         assert_eq!(answer.status(), 404);
     }
 
@@ -71,7 +64,7 @@ mod tests {
         let mut test = Command::new(std::env::current_exe().unwrap());
         test.args([
             "--exact",
-            "http_client::tests::a_name_under_localhost_is_this_machine",
+            "http_client::tests::a_server_on_this_machine_is_reached",
         ]);
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
             test.env(name, NOBODY).env(name.to_lowercase(), NOBODY);

@@ -16,7 +16,7 @@
 //! | [`queue`] | messages for SQS |
 //! | [`reregister`] | how the registrar is asked to point AURA at the endpoint again |
 //! | [`aws`], [`http_client`], [`secrets`] | how the functions call AWS and the web |
-//! | [`loopback`] | which hosts are this machine, and how their names resolve |
+//! | [`loopback`] | which hosts are this machine |
 //! | [`config`], [`telemetry`] | what every function does first |
 //! | [`invocation`] | the deadline of an invocation |
 

@@ -38,7 +38,7 @@ pub struct Options {
     /// The secret that goes with it.
     pub client_secret: String,
     /// Whether a webhook may be registered with an `http` URL when its host is this machine:
-    /// `127.0.0.0/8`, `::1`, `localhost` or a name under `localhost`. AURA itself never allows it.
+    /// `127.0.0.0/8`, `::1` or `localhost`. AURA itself never allows it.
     pub allow_http_loopback: bool,
 }
 

@@ -11,7 +11,6 @@ use url::Url;
 
 use crate::stack_file::StackFile;
 use stack::boto;
-use stack::stack::loopback_url;
 use stack::workspace::Workspace;
 
 /// How outputs with the name of a function end; what is before is its name in the template.
@@ -164,9 +163,9 @@ pub async fn for_containers(file: &StackFile) -> Result<BTreeMap<String, Variabl
     let mut functions = functions(file).await?;
     for variables in functions.values_mut() {
         for value in variables.values_mut() {
-            *value = from_a_container(&file.aws_endpoint_url, value);
+            *value = from_a_container(value);
         }
-        let endpoint = from_a_container(&file.aws_endpoint_url, &file.aws_endpoint_url);
+        let endpoint = from_a_container(&file.aws_endpoint_url);
         variables.insert("AWS_ENDPOINT_URL".to_owned(), endpoint);
     }
     Ok(functions)
@@ -177,14 +176,13 @@ pub async fn for_containers(file: &StackFile) -> Result<BTreeMap<String, Variabl
 const THIS_MACHINE: &str = "host.docker.internal";
 
 /// A URL of this machine as it is from within a container, and any other value as it is.
-fn from_a_container(endpoint: &str, value: &str) -> String {
-    let local = loopback_url(endpoint, value).unwrap_or_else(|_| value.to_owned());
-    match Url::parse(&local) {
+fn from_a_container(value: &str) -> String {
+    match Url::parse(value) {
         Ok(url) if is_loopback(&url) => {
             let (host, port) = (url.host_str(), url.port());
             let [from, to] = [host.unwrap_or_default(), THIS_MACHINE]
                 .map(|host| port.map_or(host.to_owned(), |port| format!("{host}:{port}")));
-            local.replacen(&from, &to, 1)
+            value.replacen(&from, &to, 1)
         }
         _ => value.to_owned(),
     }
@@ -333,21 +331,16 @@ mod tests {
 
     #[test]
     fn a_container_finds_this_machine_by_name() {
-        let from = |value: &str| from_a_container("http://127.0.0.1:4566", value);
         let same = [
             "aura-ledger",
             "",
             "NEW_CALLOUT,CALLOUT_CLOSED",
             "https://aura.example/x",
         ];
-        assert!(same.iter().all(|value| from(value) == *value));
+        assert!(same.iter().all(|value| from_a_container(value) == *value));
         assert_eq!(
-            from("http://127.0.0.1:4566/000000000001/queue.fifo"),
+            from_a_container("http://127.0.0.1:4566/000000000001/queue.fifo"),
             "http://host.docker.internal:4566/000000000001/queue.fifo"
-        );
-        assert_eq!(
-            from("http://abc.execute-api.localhost:4566/aura/events"),
-            "http://host.docker.internal:4566/_aws/execute-api/abc/aura/events"
         );
     }
 

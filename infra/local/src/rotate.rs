@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use aws_sdk_sqs::error::ProvideErrorMetadata as _;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -14,7 +15,7 @@ use crate::stack_file::StackFile;
 use stack::function_logs;
 use stack::progress::Progress;
 use stack::report::Out;
-use stack::stack::{Stack, refusal, says};
+use stack::stack::Stack;
 use stack::system::Webhook;
 use stack::workspace::Workspace;
 
@@ -162,13 +163,17 @@ async fn start(stack: &Stack, progress: Progress) -> Result<String> {
         .client_request_token(&token)
         .send()
         .await;
-    match answer {
-        Ok(_) => Ok(token),
-        Err(error) if says(&error, "previous rotation isn't complete") => {
+    let Err(error) = answer else {
+        return Ok(token);
+    };
+    // The code is one for much that matters; the words tell.
+    match error.message() {
+        Some(words) if words.contains("previous rotation isn't complete") => {
             progress.say("  an earlier rotation isn't complete: Secrets Manager goes on with it");
             version_with(stack, "AWSPENDING").await
         }
-        Err(error) => Err(refusal("RotateSecret", &error)),
+        Some(words) => bail!("RotateSecret was refused: {words}"),
+        None => bail!("RotateSecret failed: {}", shared::aws::describe(&error)),
     }
 }
 

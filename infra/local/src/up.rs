@@ -127,7 +127,7 @@ impl Ready {
 
     fn introduce(&self, workspace: &Workspace, progress: Progress) {
         let stack = &self.running.system().stack;
-        let url = stack.webhook_url().unwrap_or_default();
+        let url = stack.output("WebhookUrl").unwrap_or_default();
         let lines = [
             String::new(),
             format!(

@@ -6,13 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result, anyhow};
-use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
-use url::Url;
 
 use crate::account::Account;
 use crate::boto;
@@ -191,17 +188,6 @@ impl Stack {
     pub async fn events_of(&self, resource: &str) -> Result<Vec<ResourceEvent>> {
         events_of(&self.account, &self.name, resource).await
     }
-
-    /// Where AURA's deliveries go, in a form that needs no name resolution. The output
-    /// `WebhookUrl` is `http://{apiId}.execute-api.localhost:PORT/…`, and not every resolver
-    /// knows that names below `localhost` are this machine.
-    ///
-    /// # Errors
-    ///
-    /// The output is missing or no such URL.
-    pub fn webhook_url(&self) -> Result<String> {
-        loopback_url(self.account.endpoint(), self.output("WebhookUrl")?)
-    }
 }
 
 /// What CloudFormation did with one resource of a stack since it was created, in order; also of a
@@ -294,38 +280,6 @@ fn resource_event(event: StackEvent) -> ResourceEvent {
         status: event.resource_status,
         reason: reason.filter(|reason| !reason.is_empty()),
         at: event.timestamp,
-    }
-}
-
-/// `{endpoint}/_aws/execute-api/{apiId}{path}` for `http://{apiId}.execute-api.…{path}`.
-pub fn loopback_url(endpoint: &str, url: &str) -> Result<String> {
-    let parsed = Url::parse(url).with_context(|| format!("WebhookUrl {url} is no URL"))?;
-    let api = parsed
-        .host_str()
-        .and_then(|host| host.split_once(".execute-api."))
-        .with_context(|| format!("WebhookUrl {url} is none of API Gateway"))?
-        .0;
-    Ok(format!(
-        "{endpoint}/_aws/execute-api/{api}{}",
-        parsed.path()
-    ))
-}
-
-/// Services have one code for much that matters, as CloudFormation's `ValidationError`; the words
-/// tell.
-pub fn says<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>, words: &str) -> bool {
-    let message = error.as_service_error().and_then(|error| error.message());
-    message.is_some_and(|message| message.contains(words))
-}
-
-/// The service's own words: the SDK's error shows only that the service refused.
-pub fn refusal<E, R>(call: &str, error: &SdkError<E, R>) -> anyhow::Error
-where
-    E: ProvideErrorMetadata,
-{
-    match error.as_service_error().and_then(|error| error.message()) {
-        Some(message) => anyhow!("{call} was refused: {message}"),
-        None => anyhow!("{call} failed: {}", shared::aws::describe(error)),
     }
 }
 
@@ -422,15 +376,5 @@ mod tests {
         ] {
             assert!(!is_success(status), "{status}");
         }
-    }
-
-    #[test]
-    fn the_webhook_is_reachable_without_resolving_localhosts_children() {
-        let url = "http://0a1b2c3d.execute-api.localhost:4566/aura/events";
-        assert_eq!(
-            loopback_url("http://127.0.0.1:4566", url).unwrap(),
-            "http://127.0.0.1:4566/_aws/execute-api/0a1b2c3d/aura/events"
-        );
-        assert!(loopback_url("http://127.0.0.1:4566", "http://example.com/aura/events").is_err());
     }
 }

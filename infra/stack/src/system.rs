@@ -165,7 +165,7 @@ async fn parameters(account: &Account, aura: &AuraSim) -> Result<Parameters> {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Webhook {
-    /// A URL that needs no name resolution.
+    /// The URL that is registered with AURA.
     pub webhook_url: String,
     /// The header that AURA sends with every delivery.
     pub header: Header,
@@ -214,7 +214,7 @@ impl Webhook {
             },
         };
         Ok(Self {
-            webhook_url: stack.webhook_url()?,
+            webhook_url: stack.output("WebhookUrl")?.to_owned(),
             header,
         })
     }

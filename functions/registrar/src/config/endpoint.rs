@@ -204,7 +204,7 @@ mod tests {
     fn what_is_usable_is_taken() {
         let mut properties = properties();
         assert!(Endpoint::check(&properties).is_ok());
-        properties.webhook_url = "http://api.execute-api.localhost:4566/aura/events".into();
+        properties.webhook_url = "http://[::1]:4566/aura/events".into();
         properties.aura_base_url = "http://127.0.0.1:5000".into();
         properties.hand_back_url = "https://example.com/old".into();
         assert!(Endpoint::check(&properties).is_ok());

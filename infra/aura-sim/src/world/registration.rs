@@ -246,8 +246,8 @@ mod tests {
             checked_url(Some(str::to_owned(url)), allowed).map_err(|e| e.to_string())
         };
         assert!(url_of("https://example.com/aura", false).is_ok());
-        assert!(url_of("http://api.localhost:4566/aura", true).is_ok());
-        assert_eq!(url_of("http://api.localhost:4566/aura", false), refused);
+        assert!(url_of("http://localhost:4566/aura", true).is_ok());
+        assert_eq!(url_of("http://localhost:4566/aura", false), refused);
         assert_eq!(url_of("http://example.com/aura", true), refused);
         assert_eq!(url_of("ftp://localhost/aura", true), refused);
     }

@@ -143,7 +143,7 @@ async fn a_registration_of_other_types_is_refused_in_json_and_repeats_nothing() 
 #[tokio::test]
 async fn registering_replaces() -> Result<()> {
     let partner = Partner::new().await?;
-    for url in ["https://example.com/one", "http://api.localhost:1/two"] {
+    for url in ["https://example.com/one", "http://127.0.0.1:1/two"] {
         let request = json!({"url": url, "events": ["NEW_CALLOUT"], "headers": {"X-Key": url}});
         let (status, body) = partner.post("/notifiers/webhooks", request).await?;
         assert_eq!(status, 200);
@@ -154,10 +154,10 @@ async fn registering_replaces() -> Result<()> {
     let (_, report) = partner
         .call(Method::GET, "/_sim/registration", None)
         .await?;
-    assert_eq!(report["current"]["url"], "http://api.localhost:1/two");
+    assert_eq!(report["current"]["url"], "http://127.0.0.1:1/two");
     assert_eq!(
         report["current"]["headers"]["X-Key"],
-        "http://api.localhost:1/two"
+        "http://127.0.0.1:1/two"
     );
     assert_eq!(report["history"][0]["url"], "https://example.com/one");
     assert_eq!(report["history"][1], report["current"]);

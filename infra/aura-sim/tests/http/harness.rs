@@ -220,7 +220,7 @@ impl Receiver {
         let mut server = JoinSet::new();
         server.spawn(async move { drop(axum::serve(listener, router).await) });
         Ok(Self {
-            url: format!("http://api.localhost:{port}/aura/events"),
+            url: format!("http://127.0.0.1:{port}/aura/events"),
             inner,
             _server: server,
         })

@@ -1,9 +1,9 @@
-"""CloudFormation: what deleting a stack leaves."""
+"""CloudFormation: what deleting a stack leaves, and the URLs of its APIs."""
 
 import asyncio
 
-from ministack.services import cloudformation
-from ministack.services.cloudformation import stacks
+from ministack.services import apigateway, cloudformation
+from ministack.services.cloudformation import provisioners, stacks
 
 from patches.patch import Patch
 
@@ -47,3 +47,28 @@ def what_a_resource_that_stays_depends_on_is_deleted():
     }
     asyncio.run(stacks._delete_stack_async("checked", "checked"))
     return list(stack["_resources"]) == ["Stays"]
+
+
+@Patch
+def give_apis_a_url_that_every_resolver_knows():
+    """Upstream: MiniStack puts an API's id into the host name, below `localhost`.
+
+    Reason: not every resolver knows that such a name is this machine. MiniStack takes the id in the
+    path, too."""
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::ApiGatewayV2::Api"]
+    create = handlers["create"]
+
+    def create_by_path(*about):
+        api_id, attributes = create(*about)
+        url = f"http://127.0.0.1:{apigateway._PORT}/_aws/execute-api/{api_id}"
+        apigateway._apis[api_id]["apiEndpoint"] = url
+        return api_id, {**attributes, "ApiEndpoint": url}
+
+    handlers["create"] = create_by_path
+
+
+@give_apis_a_url_that_every_resolver_knows.needed_while
+def the_host_of_an_api_is_a_name_below_localhost():
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::ApiGatewayV2::Api"]
+    _, attributes = handlers["create"]("Checked", {}, "stack")
+    return ".localhost:" in attributes["ApiEndpoint"]
