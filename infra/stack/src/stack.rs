@@ -1,8 +1,7 @@
-//! The template as a CloudFormation stack in one account: deploy, update, delete.
+//! Deploys, updates and deletes the template as a CloudFormation stack in one account.
 //!
-//! The stack is created straight through CloudFormation, which does the SAM transform itself, as
-//! it does on AWS. `aws.py` uploads, makes the calls and waits; this module says what to deploy, and
-//! reads what came of it.
+//! CloudFormation creates the stack directly and does the SAM transform itself, as on AWS. `aws.py`
+//! uploads, makes the calls and waits. This module says what to deploy, and reads the result.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +18,7 @@ use crate::boto;
 use crate::bundle::Bundle;
 use crate::progress::Progress;
 
-/// What CloudFormation says about resources that only stopped because another one failed.
+/// CloudFormation's reason for resources that it cancelled because another one failed.
 const CANCELLED: &str = "Resource creation cancelled";
 
 /// Template parameters by name.
@@ -34,13 +33,13 @@ pub struct Stack {
     outputs: BTreeMap<String, String>,
 }
 
-/// A deployment that didn't come about.
+/// The error of a deployment that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
-    /// CloudFormation took it, and rolled it back because of a resource.
+    /// CloudFormation began the deployment, and rolled it back because a resource failed.
     #[error(transparent)]
     RolledBack(#[from] StackFailure),
-    /// Anything else: the template is refused, a call fails.
+    /// Any other error: for example the template was refused, or a call failed.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
 }
@@ -51,33 +50,33 @@ pub enum DeployError {
 pub struct StackFailure {
     /// The stack's name.
     pub stack: String,
-    /// Its status at the end, such as `ROLLBACK_COMPLETE`.
+    /// The stack's status at the end, such as `ROLLBACK_COMPLETE`.
     pub status: String,
-    /// The resources that failed, the first cause first.
+    /// The resources that failed, the first failure first.
     pub failures: Vec<ResourceFailure>,
 }
 
 /// A resource that CloudFormation couldn't create or update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceFailure {
-    /// Its name in the template.
+    /// The resource's name in the template.
     pub resource: String,
-    /// Its type, such as `AWS::SQS::Queue`.
+    /// The resource's type, such as `AWS::SQS::Queue`.
     pub kind: String,
-    /// Its status, such as `CREATE_FAILED`.
+    /// The resource's status, such as `CREATE_FAILED`.
     pub status: String,
-    /// Why, in the service's words; the custom resource's own for the registration.
+    /// The reason in the service's words. For the registration, the custom resource gives it.
     pub reason: String,
 }
 
-/// What CloudFormation says of a resource at one time.
+/// A change of a resource's status, as CloudFormation reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceEvent {
-    /// Its status from then on, such as `UPDATE_IN_PROGRESS`.
+    /// The resource's new status, such as `UPDATE_IN_PROGRESS`.
     pub status: String,
-    /// Why, if it says so; the custom resource's own words for the registration.
+    /// The reason, if there is one. For the registration, the custom resource gives it.
     pub reason: Option<String>,
-    /// When.
+    /// When the status changed.
     pub at: Timestamp,
 }
 
@@ -92,7 +91,7 @@ fn listed(failures: &[ResourceFailure]) -> String {
         format!("\n  {resource} ({kind}) {status}: {reason}")
     };
     if failures.is_empty() {
-        return " No resource says why.".to_owned();
+        return " No resource gave a reason.".to_owned();
     }
     failures.iter().map(line).collect()
 }
@@ -123,11 +122,11 @@ impl Stack {
         Ok(stack)
     }
 
-    /// The stack of this name, as it is.
+    /// Reads the stack with this name.
     ///
     /// # Errors
     ///
-    /// There is none.
+    /// There is no such stack.
     pub async fn find(account: &Account, name: &str) -> Result<Self> {
         let request = json!({"do": "describe", "stack": name});
         let found: Option<Described> = boto::ask(account, request, |_| ()).await?;
@@ -149,31 +148,31 @@ impl Stack {
         Ok(())
     }
 
-    /// The account it is in.
+    /// The account that the stack is in.
     #[must_use]
     pub fn account(&self) -> &Account {
         &self.account
     }
 
-    /// Its name.
+    /// The stack's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its parameters, defaults included.
+    /// The stack's parameters, defaults included.
     #[must_use]
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
 
-    /// Its outputs.
+    /// The stack's outputs.
     #[must_use]
     pub fn outputs(&self) -> &BTreeMap<String, String> {
         &self.outputs
     }
 
-    /// One output.
+    /// The value of one output.
     ///
     /// # Errors
     ///
@@ -183,7 +182,7 @@ impl Stack {
         Ok(value.with_context(|| format!("stack {} has no output {name}", self.name))?)
     }
 
-    /// What CloudFormation did with one resource, as [`events_of`].
+    /// The events of one resource, as from [`events_of`].
     ///
     /// # Errors
     ///
@@ -192,20 +191,20 @@ impl Stack {
         events_of(&self.account, &self.name, resource).await
     }
 
-    /// Where AURA's deliveries go, in a form that needs no name resolution. The output
-    /// `WebhookUrl` is `http://{apiId}.execute-api.localhost:PORT/…`, and not every resolver
-    /// knows that names below `localhost` are this machine.
+    /// The URL for AURA's deliveries, in a form that needs no name resolution. The output `WebhookUrl`
+    /// is `http://{apiId}.execute-api.localhost:PORT/…`, and not every resolver knows that names below
+    /// `localhost` are this machine.
     ///
     /// # Errors
     ///
-    /// The output is missing or no such URL.
+    /// The output is missing, or is not such a URL.
     pub fn webhook_url(&self) -> Result<String> {
         loopback_url(self.account.endpoint(), self.output("WebhookUrl")?)
     }
 }
 
-/// What CloudFormation did with one resource of a stack since it was created, in order; also of a
-/// stack whose creation failed, or that was deleted. `resource` is a name in the template.
+/// All events of one resource of a stack, in order. The stack may also be deleted, or its creation may
+/// have failed. `resource` is a name in the template.
 ///
 /// # Errors
 ///
@@ -230,15 +229,15 @@ pub async fn events_of(
         .collect())
 }
 
-/// All that `aws.py` says of a deployment.
+/// The answer of `aws.py` to a deployment.
 #[derive(Deserialize)]
 struct Deployed {
-    /// What came of it, such as `created`.
+    /// The outcome, such as `created`.
     outcome: String,
     stack: Described,
 }
 
-/// A stack at one time.
+/// A stack as `aws.py` describes it.
 #[derive(Deserialize)]
 struct Described {
     status: String,
@@ -276,7 +275,7 @@ struct StackEvents {
     stack_events: Vec<StackEvent>,
 }
 
-/// An event as CloudFormation tells it.
+/// An event in CloudFormation's form.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct StackEvent {
@@ -288,7 +287,7 @@ struct StackEvent {
 }
 
 fn resource_event(event: StackEvent) -> ResourceEvent {
-    // MiniStack gives an empty one where AWS gives none.
+    // MiniStack returns an empty reason where AWS returns none.
     let reason = event.resource_status_reason;
     ResourceEvent {
         status: event.resource_status,
@@ -299,11 +298,11 @@ fn resource_event(event: StackEvent) -> ResourceEvent {
 
 /// `{endpoint}/_aws/execute-api/{apiId}{path}` for `http://{apiId}.execute-api.…{path}`.
 pub fn loopback_url(endpoint: &str, url: &str) -> Result<String> {
-    let parsed = Url::parse(url).with_context(|| format!("WebhookUrl {url} is no URL"))?;
+    let parsed = Url::parse(url).with_context(|| format!("WebhookUrl {url} is not a URL"))?;
     let api = parsed
         .host_str()
         .and_then(|host| host.split_once(".execute-api."))
-        .with_context(|| format!("WebhookUrl {url} is none of API Gateway"))?
+        .with_context(|| format!("WebhookUrl {url} is not a URL of API Gateway"))?
         .0;
     Ok(format!(
         "{endpoint}/_aws/execute-api/{api}{}",
@@ -311,14 +310,14 @@ pub fn loopback_url(endpoint: &str, url: &str) -> Result<String> {
     ))
 }
 
-/// Services have one code for much that matters, as CloudFormation's `ValidationError`; the words
-/// tell.
+/// Whether the message of an error contains `words`. A service's code may stand for many errors, as
+/// CloudFormation's `ValidationError` does, so only the message tells them apart.
 pub fn says<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>, words: &str) -> bool {
     let message = error.as_service_error().and_then(|error| error.message());
     message.is_some_and(|message| message.contains(words))
 }
 
-/// The service's own words: the SDK's error shows only that the service refused.
+/// An error with the service's own message. The SDK's error shows only that the service refused.
 pub fn refusal<E, R>(call: &str, error: &SdkError<E, R>) -> anyhow::Error
 where
     E: ProvideErrorMetadata,
@@ -336,8 +335,8 @@ fn is_success(status: &str) -> bool {
     )
 }
 
-/// The resources that failed, the first first, from events in CloudFormation's order. What was
-/// only cancelled because of another's failure is left out.
+/// The resources that failed, the first failure first, from events in CloudFormation's order. Resources
+/// that were only cancelled because another one failed are not included.
 fn failures(stack: &str, events: &[StackEvent]) -> Vec<ResourceFailure> {
     events
         .iter()
@@ -375,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_names_the_cause_and_leaves_out_its_victims() {
+    fn a_failure_names_the_cause_and_not_the_resources_cancelled_by_it() {
         let events = [
             event("aura", "ROLLBACK_COMPLETE", ""),
             event("aura", "CREATE_FAILED", "The following failed: [Table]"),
@@ -413,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rollback_is_no_success() {
+    fn a_rollback_is_not_a_success() {
         assert!(is_success("UPDATE_COMPLETE"));
         for status in [
             "ROLLBACK_COMPLETE",
@@ -425,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn the_webhook_is_reachable_without_resolving_localhosts_children() {
+    fn the_webhook_is_reachable_without_resolving_names_below_localhost() {
         let url = "http://0a1b2c3d.execute-api.localhost:4566/aura/events";
         assert_eq!(
             loopback_url("http://127.0.0.1:4566", url).unwrap(),
