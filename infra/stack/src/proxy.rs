@@ -268,7 +268,7 @@ impl FaultProxy {
     ///
     /// # Errors
     ///
-    /// No call has had one within [`PATIENCE`].
+    /// No call has had one within two minutes.
     pub async fn until_fault(&self) -> Result<()> {
         let fault = self.until(|calls| calls.iter().any(|call| call.fault.is_some()));
         fault.await.context("no call had a fault in time")
@@ -278,7 +278,7 @@ impl FaultProxy {
     ///
     /// # Errors
     ///
-    /// No call comes within [`PATIENCE`].
+    /// No call comes within two minutes.
     pub async fn until_call(&self) -> Result<()> {
         let before = self.line.calls.borrow().len();
         self.until(|calls| calls.len() > before)

@@ -408,7 +408,7 @@ Resources:
 
     /// Ingest accepts a value while it is the current one, and then while it is the previous one.
     #[test]
-    fn a_captured_header_is_refused_before_the_ledger_forgets_events_it_could_replay() {
+    fn a_captured_header_is_refused_before_the_ledger_forgets_what_it_could_replay() {
         let days: u32 = overrides("production")["RotationDays"].parse().unwrap();
         let (_, remembered) = DEPLOYED.split_once("LEDGER_RETENTION_DAYS: \"").unwrap();
         let (remembered, _) = remembered.split_once('"').unwrap();
