@@ -177,8 +177,7 @@ pub async fn for_containers(file: &StackFile) -> Result<BTreeMap<String, Variabl
 /// `--add-host host.docker.internal:host-gateway` does.
 const THIS_MACHINE: &str = "host.docker.internal";
 
-/// Turns a URL of this machine into the one that works inside a container. Other values stay as they
-/// are.
+/// A URL of this machine as it is from within a container, and any other value as it is.
 fn from_a_container(endpoint: &str, value: &str) -> String {
     let local = loopback_url(endpoint, value).unwrap_or_else(|_| value.to_owned());
     match Url::parse(&local) {

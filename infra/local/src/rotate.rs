@@ -167,7 +167,7 @@ async fn start(stack: &Stack, progress: Progress) -> Result<String> {
     match answer {
         Ok(_) => Ok(token),
         Err(error) if says(&error, "previous rotation isn't complete") => {
-            progress.say("  an earlier rotation isn't complete: Secrets Manager continues it");
+            progress.say("  an earlier rotation isn't complete: Secrets Manager goes on with it");
             version_with(stack, "AWSPENDING").await
         }
         Err(error) => Err(refusal("RotateSecret", &error)),

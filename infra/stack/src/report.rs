@@ -15,8 +15,7 @@ pub trait Report: Serialize {
     fn summary(&self) -> Vec<String>;
 }
 
-/// Prints a command's lines to standard output, or to standard error if the JSON goes to standard
-/// output.
+/// Prints a command's lines: to standard output, unless that is for the JSON.
 #[derive(Debug, Clone, Copy)]
 pub struct Out {
     /// Whether only one JSON object goes to standard output.

@@ -191,13 +191,13 @@ impl Stack {
         events_of(&self.account, &self.name, resource).await
     }
 
-    /// The URL for AURA's deliveries, in a form that needs no name resolution. The output `WebhookUrl`
-    /// is `http://{apiId}.execute-api.localhost:PORT/…`, and not every resolver knows that names below
-    /// `localhost` are this machine.
+    /// Where AURA's deliveries go, in a form that needs no name resolution. The output
+    /// `WebhookUrl` is `http://{apiId}.execute-api.localhost:PORT/…`, and not every resolver
+    /// knows that names below `localhost` are this machine.
     ///
     /// # Errors
     ///
-    /// The output is missing, or is not such a URL.
+    /// The output is missing or no such URL.
     pub fn webhook_url(&self) -> Result<String> {
         loopback_url(self.account.endpoint(), self.output("WebhookUrl")?)
     }
@@ -298,11 +298,11 @@ fn resource_event(event: StackEvent) -> ResourceEvent {
 
 /// `{endpoint}/_aws/execute-api/{apiId}{path}` for `http://{apiId}.execute-api.…{path}`.
 pub fn loopback_url(endpoint: &str, url: &str) -> Result<String> {
-    let parsed = Url::parse(url).with_context(|| format!("WebhookUrl {url} is not a URL"))?;
+    let parsed = Url::parse(url).with_context(|| format!("WebhookUrl {url} is no URL"))?;
     let api = parsed
         .host_str()
         .and_then(|host| host.split_once(".execute-api."))
-        .with_context(|| format!("WebhookUrl {url} is not a URL of API Gateway"))?
+        .with_context(|| format!("WebhookUrl {url} is none of API Gateway"))?
         .0;
     Ok(format!(
         "{endpoint}/_aws/execute-api/{api}{}",
@@ -310,14 +310,14 @@ pub fn loopback_url(endpoint: &str, url: &str) -> Result<String> {
     ))
 }
 
-/// Whether the message of an error contains `words`. A service's code may stand for many errors, as
-/// CloudFormation's `ValidationError` does, so only the message tells them apart.
+/// Services have one code for much that matters, as CloudFormation's `ValidationError`; the words
+/// tell.
 pub fn says<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>, words: &str) -> bool {
     let message = error.as_service_error().and_then(|error| error.message());
     message.is_some_and(|message| message.contains(words))
 }
 
-/// An error with the service's own message. The SDK's error shows only that the service refused.
+/// The service's own words: the SDK's error shows only that the service refused.
 pub fn refusal<E, R>(call: &str, error: &SdkError<E, R>) -> anyhow::Error
 where
     E: ProvideErrorMetadata,
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn the_webhook_is_reachable_without_resolving_names_below_localhost() {
+    fn the_webhook_is_reachable_without_resolving_localhosts_children() {
         let url = "http://0a1b2c3d.execute-api.localhost:4566/aura/events";
         assert_eq!(
             loopback_url("http://127.0.0.1:4566", url).unwrap(),

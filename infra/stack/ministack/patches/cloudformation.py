@@ -1,4 +1,4 @@
-"""CloudFormation: what remains after a stack is deleted."""
+"""CloudFormation: what deleting a stack leaves."""
 
 import asyncio
 
