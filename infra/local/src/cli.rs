@@ -56,13 +56,13 @@ enum Command {
         /// Post all files this many times
         #[arg(long, default_value_t = 1, value_name = "N")]
         repeat: u32,
-        /// Payloads, one a file
+        /// Files with one payload each
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
     /// Print what was published since `cargo local up`, as JSON lines
     Events {
-        /// Go on printing as events come, until the stack goes down
+        /// Keep printing new events until the stack goes down
         #[arg(long)]
         follow: bool,
     },

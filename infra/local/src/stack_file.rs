@@ -94,7 +94,7 @@ impl StackFile {
     ///
     /// The folder can't be written to.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let folder = path.parent().context("a file has a folder")?;
+        let folder = path.parent().context("stack.json has no parent folder")?;
         // Only its owner can read a temporary file, from its first byte on.
         let file = tempfile::NamedTempFile::new_in(folder)
             .with_context(|| format!("cannot write to {}", folder.display()))?;

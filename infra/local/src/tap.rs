@@ -55,7 +55,7 @@ impl Recorder {
             Some(Ok(Err(error))) => error,
             _ => anyhow::anyhow!("the recorder ended without a reason"),
         };
-        error.context("published events are not recorded any more")
+        error.context("published events are no longer recorded")
     }
 }
 

@@ -17,7 +17,7 @@ pub const SECRET_ACCESS_KEY: &str = "local";
 /// How long one call may take, retries included. Only a MiniStack that hangs takes as long.
 const CALL_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// An account of a running MiniStack. MiniStack takes an access key of 12 digits for the number of the
+/// An account of a running MiniStack. MiniStack uses an access key of 12 digits as the number of the
 /// account. Accounts don't see each other's resources.
 #[derive(Debug, Clone)]
 pub struct Account {

@@ -64,8 +64,11 @@ impl Python {
                 MINISTACK.folder
             )
         })?;
-        let requests = child.stdin.take().context("Python has no input")?;
-        let answers = child.stdout.take().context("Python has no output")?;
+        let requests = child.stdin.take().context("Python has no standard input")?;
+        let answers = child
+            .stdout
+            .take()
+            .context("Python has no standard output")?;
         let waiting = Waiting::new(Mutex::new(Some(HashMap::new())));
         let heard = Arc::clone(&waiting);
         thread::spawn(move || hear(answers, &heard));
@@ -84,9 +87,9 @@ impl Python {
         }
         let (sender, answer) = mpsc::unbounded_channel();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = waiting.as_mut().context("Python has ended")?;
+        let waiting = waiting.as_mut().context("infra/stack/aws.py has ended")?;
         waiting.insert(self.last, sender);
-        writeln!(self.requests, "{request}").context("Python has ended")?;
+        writeln!(self.requests, "{request}").context("infra/stack/aws.py has ended")?;
         Ok(answer)
     }
 }
@@ -125,7 +128,9 @@ pub(crate) async fn ask<T: DeserializeOwned>(
         ("accessKeyId", account.id()),
         ("secretAccessKey", SECRET_ACCESS_KEY),
     ];
-    let fields = request.as_object_mut().context("a request is an object")?;
+    let fields = request
+        .as_object_mut()
+        .context("a request must be a JSON object")?;
     fields.extend(account.map(|(name, value)| (name.to_owned(), value.into())));
     let python = PYTHON.as_ref().map_err(|error| anyhow!("{error:#}"))?;
     let asked = python
@@ -137,7 +142,7 @@ pub(crate) async fn ask<T: DeserializeOwned>(
         match said
             .recv()
             .await
-            .context("Python ended before it answered")?
+            .context("infra/stack/aws.py ended before it answered")?
         {
             Said::Note(text) => note(&text),
             Said::Answer(answer) => {

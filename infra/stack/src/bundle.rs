@@ -19,7 +19,7 @@ fn bucket_of(account: &Account) -> String {
     format!("aura-local-packages-{}", account.id())
 }
 
-/// The template and the functions that it refers to. Cheap to clone.
+/// The template and the functions that it refers to. A bundle is cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     /// The template, with local paths.

@@ -28,8 +28,8 @@ pub const QUEUES: [&str; 4] = [
     "SubscriptionEventsQueueUrl",
     "OtherEventsQueueUrl",
 ];
-/// How long to wait for events before it is an error. What has failed often is tried again after two
-/// minutes at most, so everything that works takes less.
+/// How long to wait for events before it is an error. An event that has failed often is tried again
+/// after two minutes at most, so everything that works takes less.
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// How long one call waits for messages, in seconds.
@@ -69,13 +69,13 @@ pub struct Detail {
     pub delivery_id: String,
     /// When the delivery arrived.
     pub received_at: String,
-    /// `webhook`, `reconciler` or `canary`.
+    /// Who reported the event: `webhook`, `reconciler` or `canary`.
     pub origin: String,
-    /// Orders the events of one entity.
+    /// The number that orders the events of one entity.
     pub sequence: String,
     /// True for AURA's test traffic.
     pub test: bool,
-    /// What AURA sent.
+    /// The payload that AURA sent.
     pub payload: Value,
 }
 
@@ -132,7 +132,7 @@ pub fn by_type(event: &Value) -> Result<()> {
 /// The entity that an event is about, as consumers see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entity {
-    /// `callout`, `customer`, `subscription`, or another kind.
+    /// The kind: `callout`, `customer`, `subscription`, or another one.
     pub kind: String,
     /// The entity's id at AURA.
     pub id: String,

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::workspace::Workspace;
 
 const PREFIX: &str = "run-";
-/// How often creating a folder is tried. Another run may remove it before it is locked.
+/// How many times to try to create a folder. Another run may remove it before it is locked.
 const TRIES: usize = 10;
 
 /// A folder that lives as long as this value.

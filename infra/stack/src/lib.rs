@@ -7,17 +7,16 @@
 //! | [`python`] | makes the virtual environment that MiniStack runs in |
 //! | [`package`] | builds the functions and zips them |
 //! | [`ministack`] | runs MiniStack, the local AWS; [`account`] is one account of it |
-//! | [`template`], [`bundle`] | points the real template at the packages, and uploads both |
-//! | [`stack`] | deploys them by CloudFormation; [`boto`] makes the calls |
-//! | [`aura`] | starts the stand-in for AURA, and drives it |
-//! | [`system`] | the stand-in and the stack in one account, pointed at each other |
-//! | [`running`] | all of the above, for the commands |
-//! | [`consumers`], [`ledger`] | what consumers received, and what the ledger holds |
-//! | [`function_logs`] | what the functions logged |
+//! | [`template`], [`bundle`] | points the real template at the packages, and lists both for upload |
+//! | [`stack`] | deploys them with CloudFormation; [`boto`] makes the calls |
+//! | [`system`] | connects the stack with a stand-in for AURA ([`aura_sim`]), in one account |
+//! | [`running`] | does all of the above, for the commands |
+//! | [`consumers`], [`ledger`] | reads what consumers received, and what the ledger holds |
+//! | [`function_logs`] | reads what the functions logged |
 //! | [`reconciler`] | runs the reconciler, once or by a schedule of seconds |
-//! | [`settled`], [`tally`] | when to count, and the count against what AURA sent |
-//! | [`proxy`], [`processes`] | causes AWS's faults, and kills functions with SIGKILL |
-//! | [`progress`], [`report`] | what a command tells people while it works, and at its end |
+//! | [`settled`], [`tally`] | waits until it is time to count; compares with what AURA sent |
+//! | [`proxy`], [`processes`] | causes AWS's faults; kills functions with SIGKILL |
+//! | [`progress`], [`report`] | shows people what a command waits for, and its result |
 //!
 //! Nothing is left behind, however this process ends:
 //!

@@ -27,13 +27,13 @@ pub const FUNCTIONS: [&str; 4] = ["ingest", "processor", "registrar", "reconcile
 /// How the functions are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// Quick to build.
+    /// The profile that is quick to build.
     Dev,
     /// The profile for AWS.
     Release,
 }
 
-/// A function, ready for Lambda.
+/// A function, built and zipped for Lambda.
 #[derive(Debug, Clone)]
 pub struct Package {
     /// The function's name, which is also its binary's.

@@ -146,7 +146,7 @@ async fn parameters(account: &Account, aura: &AuraSim) -> Result<Parameters> {
         .send()
         .await
         .context("cannot store AURA's credentials")?;
-    let arn = secret.arn.context("Secrets Manager gave no ARN")?;
+    let arn = secret.arn.context("Secrets Manager returned no ARN")?;
     let parameters = [
         ("AuraBaseUrl", aura.url()),
         ("AuraCredentialsSecretArn", arn),
