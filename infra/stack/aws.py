@@ -1,11 +1,11 @@
 """Calls the local AWS with botocore, for `cargo local`, `cargo prove` and the end-to-end tests.
 
-It reads requests from standard input, one JSON object a line, and serves each in a thread of its own.
-It answers on standard output in the same form: any number of `{"id", "note"}`, then one
-`{"id", "answer"}` or `{"id", "error"}`. It ends when standard input closes, and with it whatever runs.
+It reads requests from standard input, one JSON object a line, and serves each in its own thread. It
+answers on standard output in the same form: any number of `{"id", "note"}`, then one
+`{"id", "answer"}` or `{"id", "error"}`. When standard input closes, it ends at once, with all that it
+still does.
 
-No call can reach a real account: each request gives endpoint, region and credentials, and nothing
-else is looked at.
+No call can reach a real account: endpoint, region and credentials come only from the request.
 """
 
 import functools
@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 
-# Before botocore is imported. There are no configuration files, and no models of the user's own.
+# Set before botocore is imported: so it reads no configuration files and no models of the user.
 os.environ.update(
     HOME="/nonexistent",
     AWS_CONFIG_FILE=os.devnull,
@@ -28,15 +28,15 @@ import botocore.session  # noqa: E402
 from botocore.config import Config  # noqa: E402
 from botocore.exceptions import ClientError  # noqa: E402
 
-# For one try of a call: only a MiniStack that hangs needs as long.
+# The timeout of one try of a call. Only a MiniStack that hangs takes as long.
 CALL_SECONDS = 60
-# How long an operation on a stack may take. Its slowest part, the custom resource, has a timeout
-# of its own that is shorter.
+# How long an operation on a stack may take. The custom resource, the slowest part, has a shorter
+# timeout of its own.
 OPERATION_SECONDS = 300
 POLL_SECONDS = 0.1
-# Reading a stack's events costs more than reading its status.
+# Events are read only at every fifth look, because reading them costs more than reading the status.
 POLLS_PER_NOTE = 5
-# The template makes roles, gives them names, and uses the SAM transform.
+# The template creates roles, gives them names, and uses the SAM transform.
 CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
 
 SESSION = botocore.session.Session()
@@ -45,12 +45,12 @@ WRITING = threading.Lock()
 
 
 class Refused(Exception):
-    """A request that can't be fulfilled, in words for people."""
+    """A request that can't be fulfilled. The text is for people."""
 
 
 @functools.lru_cache(maxsize=128)
 def make_client(service: str, endpoint: str, region: str, key: str, secret: str):
-    # An invocation whose answer is lost has run: it isn't repeated.
+    # An invocation is never tried again: if only its answer was lost, the function has run.
     attempts = 1 if service == "lambda" else 3
     return SESSION.create_client(
         service,
@@ -61,9 +61,9 @@ def make_client(service: str, endpoint: str, region: str, key: str, secret: str)
         config=Config(
             read_timeout=CALL_SECONDS,
             retries={"mode": "standard", "total_max_attempts": attempts},
-            # A checksum or a digest that nobody asked for costs seconds for a debug build's packages.
+            # For the packages of a debug build, checksums and digests would take seconds.
             request_checksum_calculation="when_required",
-            # `*.localhost` needs no name resolution with the bucket in the path.
+            # The bucket is in the path, because a host name such as `bucket.localhost` may not resolve.
             s3={"addressing_style": "path", "payload_signing_enabled": False},
             proxies={},
         ),
@@ -80,12 +80,12 @@ class Account:
             raise Refused(f"a request needs {', '.join(names)}")
 
     def client(self, service: str):
-        with MAKING_A_CLIENT:  # a session isn't safe for threads
+        with MAKING_A_CLIENT:  # a session isn't thread-safe
             return make_client(service, *self.given)
 
 
 def call(account: Account, request: dict, _note):
-    """Any operation of any service, all pages of it."""
+    """Calls any operation of any service, and returns all pages."""
     client, operation = account.client(request["service"]), request["operation"]
     if client.can_paginate(operation):
         return client.get_paginator(operation).paginate(**request["arguments"]).build_full_result()
@@ -93,7 +93,7 @@ def call(account: Account, request: dict, _note):
 
 
 def deploy(account: Account, request: dict, note):
-    """Creates or updates a stack. An update that changes nothing is none."""
+    """Creates or updates a stack. An update that changes nothing succeeds."""
     note("uploading")
     url = upload(account, **request["upload"])
     note("calling CloudFormation")
@@ -123,8 +123,9 @@ def deploy(account: Account, request: dict, note):
 
 
 def upload(account: Account, bucket: str, packages: dict, template: str) -> str:
-    """The template's URL: CloudFormation takes no more than 51,200 bytes of template in a call.
-    A package's key names its content, so a package that is there stays as it is."""
+    """Uploads the packages and the template, and returns the template's URL: in a call itself,
+    CloudFormation takes at most 51,200 bytes of template. A package's key changes with its content,
+    so a package that is there already isn't uploaded again."""
     s3 = account.client("s3")
     try:
         s3.create_bucket(Bucket=bucket)
@@ -148,7 +149,7 @@ def delete(account: Account, request: dict, note):
 
 
 def describe(account: Account, request: dict, _note):
-    """A stack's status, parameters and outputs; nothing if there is no such stack."""
+    """A stack's status, parameters and outputs; `None` if there is no such stack."""
     return describe_with(account.client("cloudformation"), request["stack"])
 
 
@@ -169,8 +170,8 @@ def describe_with(cloudformation, name: str):
 
 
 def wait(cloudformation, name: str, token: str, note):
-    """The stack at the operation's end, with the operation's events, the newest first, if the end
-    may be a failure. The token tells these events from earlier operations' events."""
+    """Waits until the operation ends, and returns the stack. After a failure this has the operation's
+    events, the newest first. The token tells them from the events of earlier operations."""
 
     def events():
         pages = cloudformation.get_paginator("describe_stack_events").paginate(StackName=name)
@@ -213,12 +214,12 @@ def serve(request: dict) -> None:
     except ClientError as error:
         said = error.response["Error"].get("Message", error)
         say(error=f"{error.operation_name} was refused: {said}")
-    except Exception as error:  # whoever asked has to hear of it, whatever it is
+    except Exception as error:  # the caller must get an answer, whatever fails
         say(error=f"{request['do']} failed: {type(error).__name__}: {error}")
 
 
 def plain(value):
-    """What JSON has no form for: a time, and a body."""
+    """The text of a value that JSON has no form for: a time or a body."""
     if hasattr(value, "isoformat"):
         return value.isoformat()
     return (value if isinstance(value, bytes) else value.read()).decode()
@@ -227,7 +228,7 @@ def plain(value):
 def main() -> None:
     for line in sys.stdin:
         threading.Thread(target=serve, args=(json.loads(line),), daemon=True).start()
-    # Not `sys.exit`: nothing that still runs matters to anybody.
+    # Ends at once, unlike `sys.exit`: nobody needs what still runs.
     os._exit(0)
 
 

@@ -1,8 +1,8 @@
-//! Bridges of this machine, by which containers reach it.
+//! Bridges of this machine, through which containers reach it.
 //!
-//! The local AWS runs whatever code it is given. So it may be opened on no address that another
-//! machine can reach: not on the network's, nor on that of a bridge with a network card in it, as
-//! virtual machines have it.
+//! The local AWS runs any code that it gets. So it must never listen on an address that another
+//! machine can reach: neither an address of the network, nor that of a bridge with a network card
+//! in it, which virtual machines use.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -11,19 +11,22 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use nix::ifaddrs::getifaddrs;
 
-/// What the kernel says of network interfaces, a folder for each.
+/// The kernel's folder with a folder for each network interface.
 const INTERFACES: &str = "/sys/class/net";
 
-/// Reads the address of a bridge.
+/// Reads the address of a bridge of this machine that only containers are on.
 ///
 /// # Errors
 ///
-/// It is no IPv4 address, or none of a bridge of this machine that containers alone are on.
+/// The text is not an IPv4 address, or not the address of such a bridge.
 pub(crate) fn address(text: &str) -> Result<Ipv4Addr> {
-    let address: Ipv4Addr = text.parse().context("it is no IPv4 address")?;
+    let address: Ipv4Addr = text.parse().context("this is not an IPv4 address")?;
     let interface = interface_of(address)?;
     let interface = interface.with_context(|| {
-        format!("no network interface of this machine has {address}: `ip -4 address` shows them")
+        format!(
+            "no network interface of this machine has the address {address}: \
+             `ip -4 address` lists all addresses"
+        )
     })?;
     ensure_containers_alone(Path::new(INTERFACES), &interface)?;
     Ok(address)
@@ -31,7 +34,7 @@ pub(crate) fn address(text: &str) -> Result<Ipv4Addr> {
 
 /// The network interface with an address.
 fn interface_of(address: Ipv4Addr) -> Result<Option<String>> {
-    let interfaces = getifaddrs().context("this machine doesn't say which addresses it has")?;
+    let interfaces = getifaddrs().context("cannot list the network interfaces of this machine")?;
     let mut names = interfaces.filter_map(|interface| {
         let own = interface.address?.as_sockaddr_in()?.ip();
         (own == address).then_some(interface.interface_name)
@@ -44,8 +47,8 @@ fn ensure_containers_alone(interfaces: &Path, name: &str) -> Result<()> {
     let bridge = interfaces.join(name);
     ensure!(
         bridge.join("bridge").is_dir(),
-        "it is the address of {name}, which is no bridge, and whoever reaches the local AWS can run \
-         code with it. Docker's bridge is docker0, usually with 172.17.0.1"
+        "this is the address of {name}, which is not a bridge. Whoever reaches the local AWS can run \
+         code with it, so only a bridge's address is allowed: usually 172.17.0.1, Docker's docker0"
     );
     let ports = fs::read_dir(bridge.join("brif"));
     let ports = ports.with_context(|| format!("cannot read the ports of the bridge {name}"))?;
@@ -54,15 +57,15 @@ fn ensure_containers_alone(interfaces: &Path, name: &str) -> Result<()> {
         let port = port.file_name();
         ensure!(
             !leads_out(&interfaces.join(&port))?,
-            "the bridge {name} has {} in it, by which other machines could reach the local AWS",
+            "the bridge {name} has {} in it, through which other machines could reach the local AWS",
             port.display()
         );
     }
     Ok(())
 }
 
-/// Whether an interface is a piece of hardware, or stands on another interface, as a VLAN does. A
-/// container's end is neither.
+/// Whether an interface is hardware, or uses another interface as a VLAN does. A container's end is
+/// neither.
 fn leads_out(interface: &Path) -> Result<bool> {
     let entries = fs::read_dir(interface);
     let entries = entries.with_context(|| format!("cannot read {}", interface.display()))?;
@@ -82,7 +85,7 @@ fn leads_out(interface: &Path) -> Result<bool> {
 mod tests {
     use super::*;
 
-    /// Interfaces, each with what is in its folder.
+    /// A folder of network interfaces, each with its entries.
     fn machine(interfaces: &[(&str, &[&str])]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (interface, entries) in interfaces {
@@ -98,14 +101,14 @@ mod tests {
     }
 
     #[test]
-    fn a_bridge_of_containers_will_do() {
+    fn a_bridge_of_containers_is_accepted() {
         let veth: (&str, &[&str]) = ("veth1", &["statistics", "master"]);
         judge(&[("docker0", &["bridge", "brif"])], "docker0").unwrap();
         judge(&[("docker0", &["bridge", "brif/veth1"]), veth], "docker0").unwrap();
     }
 
     #[test]
-    fn what_leads_out_of_this_machine_will_not() {
+    fn an_interface_that_leads_out_of_this_machine_is_refused() {
         judge(&[("eth0", &["device"])], "eth0").unwrap_err();
         judge(&[("wg0", &["statistics"])], "wg0").unwrap_err();
         for entry in ["device", "lower_eth0"] {
@@ -118,8 +121,8 @@ mod tests {
     #[test]
     fn only_a_bridges_address_is_taken() {
         let refused = |text| format!("{:#}", address(text).unwrap_err());
-        assert!(refused("docker0").contains("no IPv4 address"));
-        assert!(refused("127.0.0.1").contains("the address of lo, which is no bridge"));
+        assert!(refused("docker0").contains("not an IPv4 address"));
+        assert!(refused("127.0.0.1").contains("the address of lo, which is not a bridge"));
         assert!(refused("0.0.0.0").contains("no network interface"));
         assert!(refused("192.0.2.1").contains("no network interface"));
     }

@@ -28,15 +28,15 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Bring everything up and stay until Ctrl-C; deploy the code as it is now if it is up already
+    /// Bring everything up and stay until Ctrl-C; if it is up already, deploy the current code
     Up {
         #[command(flatten)]
         build: Build,
         /// Port of the local AWS [default: 4566]
         #[arg(long)]
         port: Option<u16>,
-        /// Listen on this address, too: that of a bridge of this machine, such as Docker's, lets
-        /// containers in
+        /// Also listen on this address of a bridge of this machine, such as Docker's, so that
+        /// containers reach the stack
         #[arg(long, value_name = "ADDRESS", value_parser = bridge::address)]
         also_on: Option<Ipv4Addr>,
     },
@@ -56,19 +56,19 @@ enum Command {
         /// Post all files this many times
         #[arg(long, default_value_t = 1, value_name = "N")]
         repeat: u32,
-        /// Payloads, one a file
+        /// Files with one payload each
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
     /// Print what was published since `cargo local up`, as JSON lines
     Events {
-        /// Go on printing as events come, until the stack goes down
+        /// Keep printing new events until the stack goes down
         #[arg(long)]
         follow: bool,
     },
-    /// Print what points other tools at the running stack
+    /// Print the variables that point other tools at the running stack
     Env {
-        /// Who is to read it
+        /// The tool that reads the variables
         #[arg(
             long = "for",
             value_enum,
@@ -79,15 +79,15 @@ enum Command {
     },
     /// Print a sample event from infra/events/lambda with the running stack's values in it
     Fill {
-        /// The event
+        /// The sample event
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
     /// Give AURA and ingest a new secret on the running stack, while deliveries go on
     ///
-    /// Secrets Manager does it, so Ctrl-C only ends the watching. The value before stays valid until
-    /// the next rotation. A rotation that failed or was not finished is tried again instead of a new
-    /// one.
+    /// Secrets Manager does the rotation, so Ctrl-C only stops showing it. The old value stays valid
+    /// until the next rotation. If the last rotation failed or was not finished, that one is tried
+    /// again.
     #[command(after_help = ROTATE_JSON)]
     Rotate {
         /// Print the result as one JSON object, the last line of standard output
@@ -100,7 +100,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Build {
-    /// Build the functions as for AWS: slow to build, small and fast
+    /// Build the functions as for AWS: slower to build, but smaller and faster
     #[arg(long)]
     release: bool,
 }
@@ -120,8 +120,8 @@ impl Cli {
     ///
     /// # Errors
     ///
-    /// Says what went wrong and what to do about it;
-    /// [`Interrupted`](stack::signals::Interrupted) if a signal ended it.
+    /// Says what went wrong and what to do about it. [`Interrupted`](stack::signals::Interrupted) if
+    /// a signal ended the command.
     pub async fn run(self) -> Result<()> {
         let workspace = Workspace::here()?;
         let progress = Progress::to_stderr();

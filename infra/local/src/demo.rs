@@ -1,9 +1,8 @@
 //! `cargo local demo`: one emergency, from the customer's creation to the callout's closing.
 //!
-//! The story is told through AURA's own API calls and the controller's side of the stand-in. The
-//! verdict comes from three counts that know nothing of each other: what AURA says it sent and
-//! was answered, what the consumers' queues received, and what waits in the quarantine and the
-//! dead letter queues.
+//! The demo uses AURA's own API calls and the controller's side of the stand-in. The verdict comes
+//! from three independent counts: what AURA sent and which answers it got, what the consumers'
+//! queues received, and what waits in the quarantine and the dead letter queues.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
@@ -23,31 +22,31 @@ use stack::workspace::Workspace;
 
 /// The account of the demo.
 const ACCOUNT: &str = "000000000002";
-/// How long a stage's deliveries may take to be answered, and its events to reach the consumers.
-/// Longer than it takes for a batch that failed to come back from the queue.
+/// How long ingest may take to answer a stage's deliveries, and how long the events may take to reach
+/// the consumers. It is longer than a failed batch takes to come back from the queue.
 const PATIENCE: Duration = Duration::from_secs(45);
-/// How long they may take without a word.
+/// After how long the demo says that it waits for events.
 const UNREMARKABLE: Duration = Duration::from_secs(2);
-/// How long the queues must be quiet at the end, for doubles to show.
+/// How long the queues must be quiet at the end, so that doubles show.
 const QUIET: Duration = Duration::from_secs(1);
-/// Between two looks at AURA's deliveries.
+/// How long to wait between two looks at AURA's deliveries.
 const POLL: Duration = Duration::from_millis(5);
 /// The customer's phone number.
 const MOBILE: &str = "+27820000000";
 
-/// What the demo found. `--json` prints it.
+/// The result of the demo. `--json` prints it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// What became of AURA's deliveries.
     #[serde(flatten)]
     pub tally: Tally,
-    /// What was left in queues that should be empty.
+    /// How much is left in queues that should be empty.
     #[serde(flatten)]
     pub leftovers: Leftovers,
-    /// How long the story took, from its first call to the last count.
+    /// How many seconds the story took, from its first call to the last count.
     pub seconds: f64,
-    /// How long it took to bring everything up before it.
+    /// How many seconds it took to bring everything up before the story.
     pub setup_seconds: f64,
     /// The size of each function's zip, in bytes.
     pub zip_bytes: BTreeMap<&'static str, usize>,
@@ -96,7 +95,7 @@ impl stack::report::Report for Report {
 ///
 /// # Errors
 ///
-/// Something can't be brought up, or not every event was published exactly once.
+/// Something couldn't be started, or not every event was published exactly once.
 pub async fn demo(
     workspace: &Workspace,
     profile: Profile,
@@ -146,11 +145,11 @@ async fn tell(running: &Running, setup: Duration, out: Out) -> Result<Report> {
     })
 }
 
-/// The story as it is told.
+/// The story, while it is played.
 struct Story<'a> {
     aura: &'a Aura,
     consumers: Consumers,
-    /// How many deliveries have been told of.
+    /// How many deliveries have been shown.
     told: usize,
     published: Vec<Published>,
     /// How long to wait for events that take longer than usual.
@@ -191,7 +190,7 @@ impl Story<'_> {
         self.stage(title).await
     }
 
-    /// Waits for what the last call led to, and tells of it.
+    /// Waits for the deliveries and events that the last call caused, and shows them.
     async fn stage(&mut self, title: &str) -> Result<()> {
         self.out.line(title);
         let deliveries = self.new_deliveries().await?;
@@ -218,7 +217,7 @@ impl Story<'_> {
             }
             if Instant::now() > deadline {
                 bail!(
-                    "{} deliveries got no answer in {} s",
+                    "{} of AURA's deliveries got no answer within {} s",
                     sent.pending,
                     PATIENCE.as_secs()
                 );
@@ -227,7 +226,8 @@ impl Story<'_> {
         }
     }
 
-    /// Receives until all that was accepted is there. What isn't in time shows in the count.
+    /// Receives until all accepted deliveries have been published. Those that are late show in the
+    /// count.
     async fn wait_until_published(&mut self, deliveries: &[Delivery]) -> Result<()> {
         let accepted = deliveries
             .iter()
@@ -236,13 +236,13 @@ impl Story<'_> {
         self.receive(&mut awaited, UNREMARKABLE).await?;
         if !awaited.is_empty() {
             self.out.line(&format!(
-                "    … waiting for {} to reach the consumers",
+                "    … waiting for the consumers to receive {} more",
                 awaited.len()
             ));
             self.receive(&mut awaited, self.patience).await?;
         }
         if !awaited.is_empty() {
-            // Something is wrong, and the rest of the story will not wait as long to say so.
+            // Something is wrong, so the rest of the story doesn't wait again.
             self.patience = Duration::ZERO;
         }
         Ok(())
@@ -262,7 +262,7 @@ impl Story<'_> {
     }
 }
 
-/// What became of one delivery, as a row of the story.
+/// A row of the story: what became of one delivery.
 fn row(delivery: &Delivery, published: &[Published]) -> String {
     let entity = format!("{} {}", delivery.entity.kind, delivery.entity.id);
     let answer = match (delivery.status, &delivery.error) {

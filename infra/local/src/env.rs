@@ -13,13 +13,14 @@ use crate::stack_file::StackFile;
 use stack::boto;
 use stack::workspace::Workspace;
 
-/// How outputs with the name of a function end; what is before is its name in the template.
+/// How outputs with the name of a function end. The part before is the function's name in the
+/// template.
 const FUNCTION_NAME: &str = "FunctionName";
 
-/// How the names of variables begin by which one service has another endpoint; what is behind is the
-/// service. They win over `AWS_ENDPOINT_URL`.
+/// How variables begin that set the endpoint of one service. The service's name follows. Such a
+/// variable wins over `AWS_ENDPOINT_URL`.
 const ENDPOINT_OF: &str = "AWS_ENDPOINT_URL_";
-/// The services that the template, the deployment and who looks at them use.
+/// The services that the template uses, and those for deploying and inspecting it.
 const SERVICES: [&str; 19] = [
     "APIGATEWAYV2",
     "CLOUDFORMATION",
@@ -41,40 +42,40 @@ const SERVICES: [&str; 19] = [
     "STS",
     "XRAY",
 ];
-/// What makes SDKs pass `AWS_ENDPOINT_URL` over, or refuse it. AWS's configuration files may say the
-/// same, so taking the variables away isn't enough: they say no.
+/// Variables that make SDKs ignore or refuse `AWS_ENDPOINT_URL`. AWS's configuration files may do the
+/// same, so unsetting the variables isn't enough: they are set to `false`.
 const SWITCHES: [&str; 3] = [
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
     "AWS_USE_DUALSTACK_ENDPOINT",
     "AWS_USE_FIPS_ENDPOINT",
 ];
-/// What goes along with other credentials, or chooses them.
+/// Variables that belong to other credentials, or choose them.
 const OTHER_CREDENTIALS: [&str; 2] = ["AWS_PROFILE", "AWS_SESSION_TOKEN"];
-/// What tells programs to use no proxy for some hosts: some read the one, some the other.
+/// Variables that list hosts for which programs use no proxy. Some programs read one, some the other.
 const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
-/// The hosts of everything local. A proxy can't reach them. Names under `localhost` are of it to all
-/// that read such lists.
+/// The hosts of everything local, which a proxy can't reach. `.localhost` stands for all names below
+/// `localhost`.
 const LOCAL_HOSTS: [&str; 4] = ["127.0.0.1", "localhost", ".localhost", "::1"];
 
-/// Who is to read it.
+/// The tool that reads the variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Reader {
     /// A shell, for the AWS CLI and every SDK: `eval "$(cargo local env)"`
     Shell,
-    /// `cargo lambda watch --env-file`: all functions' variables, too
+    /// `cargo lambda watch --env-file`: also the variables of all functions
     CargoLambda,
     /// `sam local … --env-vars`: each function's variables, as a container needs them
     Sam,
 }
 
-/// Names and values.
+/// Environment variables: names and values.
 pub type Variables = BTreeMap<String, String>;
 
 /// Prints the variables that point `reader` at the running stack.
 ///
 /// # Errors
 ///
-/// Nothing is up, or Lambda doesn't say what a function's variables are.
+/// No local stack is ready, or Lambda doesn't return a function's variables.
 pub async fn env(workspace: &Workspace, reader: Reader) -> Result<()> {
     let file = StackFile::read(&workspace.stack_file())?;
     let text = match reader {
@@ -85,7 +86,7 @@ pub async fn env(workspace: &Workspace, reader: Reader) -> Result<()> {
         }
         Reader::CargoLambda => {
             let functions = functions(&file).await?;
-            // Such a file can take nothing away.
+            // Such a file can't unset a variable, so it sets each to the local endpoint.
             let endpoints = endpoints_of_services(own_names())
                 .map(|name| (name, file.aws_endpoint_url.clone()));
             env_file(&merged(
@@ -100,18 +101,18 @@ pub async fn env(workspace: &Workspace, reader: Reader) -> Result<()> {
     Ok(())
 }
 
-/// The names of this program's variables.
+/// The names of this program's environment variables.
 fn own_names() -> impl Iterator<Item = String> {
     std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
 }
 
-/// Those of `names` by which a service has an endpoint of its own.
+/// Those of `names` that set the endpoint of one service.
 fn endpoints_of_services(names: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
     names.filter(|name| name.starts_with(ENDPOINT_OF))
 }
 
-/// All that would win over `AWS_ENDPOINT_URL` and its credentials, or go along with them: what is
-/// known, and what is among `names`, which are those that are set.
+/// The variables that would win over `AWS_ENDPOINT_URL` or change the credentials: the known ones, and
+/// those among `names`, which are the variables that are set.
 fn overriding(names: impl Iterator<Item = String>) -> BTreeSet<String> {
     let known = OTHER_CREDENTIALS.into_iter().chain(SWITCHES);
     let known = known.map(str::to_owned);
@@ -122,7 +123,7 @@ fn overriding(names: impl Iterator<Item = String>) -> BTreeSet<String> {
         .collect()
 }
 
-/// What keeps programs from using a proxy for what is local, beside what the user keeps from it.
+/// The variables that exempt local hosts from the proxy, in addition to the hosts that the user exempts.
 fn without_proxy(variable: impl Fn(&str) -> Option<String>) -> Variables {
     let users = NO_PROXY.into_iter().find_map(variable).unwrap_or_default();
     let users: Vec<_> = users.split(',').map(str::trim).collect();
@@ -136,7 +137,7 @@ fn without_proxy(variable: impl Fn(&str) -> Option<String>) -> Variables {
     NO_PROXY.map(|name| (name.to_owned(), hosts.clone())).into()
 }
 
-/// What every SDK reads.
+/// The variables that every SDK reads.
 fn aws(file: &StackFile) -> Variables {
     let switches = SWITCHES.map(|name| (name.to_owned(), "false".to_owned()));
     let mut variables = Variables::from(switches);
@@ -154,11 +155,11 @@ fn aws(file: &StackFile) -> Variables {
 }
 
 /// The variables of each function, by its name in the template, for a function that runs in a
-/// container on this machine. sam itself gives it region and credentials.
+/// container on this machine. sam itself adds region and credentials.
 ///
 /// # Errors
 ///
-/// Lambda doesn't say what a function's variables are.
+/// Lambda doesn't return a function's variables.
 pub async fn for_containers(file: &StackFile) -> Result<BTreeMap<String, Variables>> {
     let mut functions = functions(file).await?;
     for variables in functions.values_mut() {
@@ -171,8 +172,8 @@ pub async fn for_containers(file: &StackFile) -> Result<BTreeMap<String, Variabl
     Ok(functions)
 }
 
-/// What a container calls this machine: Docker Desktop sees to it, and elsewhere
-/// `--add-host host.docker.internal:host-gateway`.
+/// The name of this machine inside a container. Docker Desktop provides it; elsewhere the option
+/// `--add-host host.docker.internal:host-gateway` does.
 const THIS_MACHINE: &str = "host.docker.internal";
 
 /// A URL of this machine as it is from within a container, and any other value as it is.
@@ -200,14 +201,14 @@ async fn functions(file: &StackFile) -> Result<BTreeMap<String, Variables>> {
         let configuration: Configuration =
             boto::call(&account, "lambda", "get_function_configuration", arguments)
                 .await
-                .with_context(|| format!("Lambda doesn't describe {name}"))?;
+                .with_context(|| format!("cannot read the variables of the function {name}"))?;
         let variables = configuration.environment.variables;
         functions.insert(format!("{before}Function"), variables);
     }
     Ok(functions)
 }
 
-/// A function's configuration, as far as it matters here.
+/// The parts of a function's configuration that are used here.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Configuration {
@@ -222,30 +223,30 @@ struct Environment {
     variables: Variables,
 }
 
-/// All in one.
+/// Merges several sets of variables into one.
 ///
 /// # Errors
 ///
-/// Two have another value for the same name.
+/// Two sets have different values for the same name.
 fn merged(all: impl IntoIterator<Item = Variables>) -> Result<Variables> {
     let mut merged = Variables::new();
     for (name, value) in all.into_iter().flatten() {
         let other = merged.insert(name.clone(), value.clone());
         ensure!(
             other.is_none_or(|other| other == value),
-            "two functions have another {name}: one file can't hold both"
+            "two functions have different values of {name}: one file can't hold both"
         );
     }
     Ok(merged)
 }
 
-/// Takes away what would win over these, and sets these.
+/// Shell lines that unset the variables in `overriding` and export `variables`.
 fn for_shells(overriding: &BTreeSet<String>, variables: &Variables) -> Result<String> {
     let is_name = |name: &&String| {
         let mut characters = name.chars();
         characters.all(|character| character.is_ascii_alphanumeric() || character == '_')
     };
-    // Nothing but a name can be taken away, and no SDK asks for another.
+    // A shell can only unset plain names, and no SDK reads others.
     let names: Vec<_> = overriding
         .iter()
         .filter(is_name)
@@ -253,7 +254,10 @@ fn for_shells(overriding: &BTreeSet<String>, variables: &Variables) -> Result<St
         .collect();
     let unset = format!("unset {}\n", names.join(" "));
     let export = |(name, value): (&String, &String)| {
-        ensure!(!value.contains('\''), "{name} holds a quotation mark");
+        ensure!(
+            !value.contains('\''),
+            "the value of {name} contains a quotation mark"
+        );
         Ok(format!("export {name}='{value}'\n"))
     };
     [Ok(unset)]
@@ -262,11 +266,13 @@ fn for_shells(overriding: &BTreeSet<String>, variables: &Variables) -> Result<St
         .collect()
 }
 
-/// `NAME=value` lines, which every reader of such files takes alike as long as no value has more
-/// than one line.
+/// `NAME=value` lines. All tools read them the same way as long as no value has more than one line.
 fn env_file(variables: &Variables) -> Result<String> {
     let line = |(name, value): (&String, &String)| {
-        ensure!(!value.contains('\n'), "{name} has more than one line");
+        ensure!(
+            !value.contains('\n'),
+            "the value of {name} has more than one line"
+        );
         Ok(format!("{name}={value}\n"))
     };
     variables.iter().map(line).collect()
@@ -290,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_win_is_taken_away_also_of_services_that_nobody_thought_of() {
+    fn variables_that_would_win_are_unset_also_those_of_unknown_services() {
         let set = ["AWS_ENDPOINT_URL_NEW_SERVICE", "AWS_ENDPOINT_URL", "PATH"];
         let overriding = overriding(set.map(str::to_owned).into_iter());
         for name in [
@@ -313,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_user_keeps_from_the_proxy_stays_kept() {
+    fn hosts_that_the_user_exempts_from_the_proxy_stay_exempt() {
         let hosts = |name, users: &str| {
             let users = users.to_owned();
             let variables = without_proxy(|asked| (asked == name).then(|| users.clone()));
@@ -345,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_functions_share_is_there_once() {
+    fn a_variable_of_two_functions_is_written_once() {
         let [one, two] =
             [&[("A", "1"), ("B", "2")], &[("A", "1"), ("C", "3")]].map(|its| variables(its));
         let lines = env_file(&merged([one, two]).unwrap()).unwrap();
@@ -353,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_functions_have_differently_fits_no_file() {
+    fn two_values_of_one_variable_are_an_error_and_so_are_two_lines_in_a_value() {
         let [one, two] = [&[("A", "1")], &[("A", "2")]].map(|its| variables(its));
         merged([one, two]).unwrap_err();
         env_file(&variables(&[("A", "1\n2")])).unwrap_err();

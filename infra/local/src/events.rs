@@ -1,4 +1,4 @@
-//! `cargo local events`: what was published since `cargo local up`, from the
+//! `cargo local events`: prints what was published since `cargo local up`, from the
 //! [tap](crate::tap)'s file.
 
 use std::fs::File;
@@ -10,14 +10,14 @@ use anyhow::{Context as _, Result};
 use crate::stack_file::StackFile;
 use stack::workspace::Workspace;
 
-/// Between two looks at the file.
+/// How long to wait between two looks at the file.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Prints all events so far as JSON lines; with `follow` goes on until the stack goes down.
+/// Prints all events so far as JSON lines. With `follow` it goes on until the stack goes down.
 ///
 /// # Errors
 ///
-/// Nothing is up, or standard output can't be written.
+/// No local stack is ready, or standard output can't be written.
 pub async fn events(workspace: &Workspace, follow: bool) -> Result<()> {
     StackFile::read(&workspace.stack_file())?;
     let file = File::open(workspace.events_file()).context("cannot read the published events")?;
@@ -29,7 +29,7 @@ pub async fn events(workspace: &Workspace, follow: bool) -> Result<()> {
     loop {
         match lines.print(&mut stdout) {
             Ok(()) => {}
-            // Whoever reads has seen enough, as in `cargo local events | head`.
+            // The reader has seen enough, as in `cargo local events | head`.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => return Err(error).context("cannot print events"),
         }
@@ -43,12 +43,12 @@ pub async fn events(workspace: &Workspace, follow: bool) -> Result<()> {
 /// A file that grows, read in whole lines.
 struct Lines<R> {
     file: R,
-    /// A line whose end is not written yet.
+    /// The beginning of a line whose end is not written yet.
     begun: Vec<u8>,
 }
 
 impl<R: BufRead> Lines<R> {
-    /// Prints the lines that are whole.
+    /// Prints the complete lines.
     fn print(&mut self, out: &mut impl Write) -> io::Result<()> {
         while self.file.read_until(b'\n', &mut self.begun)? > 0 {
             if self.begun.ends_with(b"\n") {

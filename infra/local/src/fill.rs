@@ -1,4 +1,4 @@
-//! `cargo local fill`: sample events name what differs from stack to stack, `${LIKE_THIS}`.
+//! `cargo local fill`: replaces each `${NAME}` in a sample event by the running stack's value.
 
 use std::fs;
 use std::path::Path;
@@ -10,11 +10,11 @@ use crate::env::{Variables, for_containers};
 use crate::stack_file::StackFile;
 use stack::workspace::Workspace;
 
-/// Prints a file with the running stack's values in it, as they are for containers.
+/// Prints a file with the running stack's values in it. URLs are those that work inside containers.
 ///
 /// # Errors
 ///
-/// Nothing is up, or the file names what there isn't.
+/// No local stack is ready, or the file has a name that the stack has no value for.
 pub async fn fill(workspace: &Workspace, file: &Path) -> Result<()> {
     let stack = StackFile::read(&workspace.stack_file())?;
     let text = fs::read_to_string(file);
@@ -24,7 +24,7 @@ pub async fn fill(workspace: &Workspace, file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What all functions have, and what their callers know.
+/// The values by name: the variables of all functions, and what only their callers know.
 async fn values(stack: &StackFile) -> Result<Variables> {
     let functions = for_containers(stack).await?;
     let mut values: Variables = functions.into_values().flatten().collect();
@@ -43,25 +43,28 @@ async fn values(stack: &StackFile) -> Result<Variables> {
     Ok(values)
 }
 
-/// Replaces each `${NAME}`, which stands in a JSON string.
+/// Replaces each `${NAME}`, which must be inside a JSON string.
 ///
 /// # Errors
 ///
-/// There is no such name, or what is filled is no JSON.
+/// A name has no value, or the result is not JSON.
 fn filled(text: &str, values: &Variables) -> Result<String> {
     let mut parts = text.split("${");
     let mut filled = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let (name, rest) = part.split_once('}').context("a ${ has no }")?;
+        let (name, rest) = part.split_once('}').context("a `${` has no `}`")?;
         let value = values
             .get(name)
-            .with_context(|| format!("the stack has no {name}"))?;
+            .with_context(|| format!("the stack has no value for {name}"))?;
         let quoted = Value::from(value.as_str()).to_string();
         filled += quoted.trim_matches('"');
         filled += rest;
     }
     let is_json = serde_json::from_str::<Value>(&filled).is_ok();
-    ensure!(is_json, "it is no JSON");
+    ensure!(
+        is_json,
+        "with the stack's values in it, the file is not JSON"
+    );
     Ok(filled)
 }
 
@@ -82,15 +85,15 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_nothing_has_is_an_error() {
+    fn a_name_without_a_value_is_an_error() {
         let error = filled_with(r#"{"x": "${C}"}"#).unwrap_err();
-        assert_eq!(error.to_string(), "the stack has no C");
+        assert_eq!(error.to_string(), "the stack has no value for C");
         filled_with(r#"{"x": "${A"}"#).unwrap_err();
         filled_with(r"${A}").unwrap_err();
     }
 
     #[test]
-    fn what_has_no_names_stays() {
+    fn a_file_without_names_stays_the_same() {
         assert_eq!(filled_with("{}\n").unwrap(), "{}\n");
     }
 }

@@ -1,8 +1,8 @@
-//! One `cargo local up` at a time.
+//! The lock that lets only one `cargo local up` run at a time.
 //!
-//! Whoever is up holds a lock on a file, which the operating system gives back however the
-//! holder ends: a lock that is free means that nobody is up, whatever else was left behind. The
-//! file holds the holder's process id.
+//! `cargo local up` holds a lock on a file. The operating system releases it however the process
+//! ends. So a free lock means that no `cargo local up` runs, whatever files are left behind. The
+//! file contains the process id of the holder.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use rustix::process::Pid;
 
-/// The right to be up, until this is dropped.
+/// The lock of a running `cargo local up`, held until this is dropped.
 #[derive(Debug)]
 pub struct Instance {
     _lock: File,
@@ -22,12 +22,12 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// The lock file can't be made.
+    /// The lock file can't be created, locked or written.
     pub fn acquire(path: &Path) -> Result<Option<Self>> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).context("cannot create target/local")?;
         }
-        // Not truncated before it is locked: it may hold the id of one that is up.
+        // Truncated only after it is locked: another process's id may be in it.
         let file = OpenOptions::new()
             .create(true)
             .write(true)
@@ -49,12 +49,12 @@ impl Instance {
 ///
 /// # Errors
 ///
-/// The file holds no process id.
+/// The file can't be read, or contains no process id.
 pub fn holder(path: &Path) -> Result<Pid> {
     let text = fs::read_to_string(path).context("cannot read target/local/lock")?;
     let id: Option<i32> = text.trim().parse().ok();
     id.and_then(Pid::from_raw)
-        .context("target/local/lock holds no process id")
+        .context("target/local/lock contains no process id")
 }
 
 #[cfg(test)]

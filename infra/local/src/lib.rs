@@ -1,14 +1,14 @@
-//! The commands of `cargo local`, over the library [`stack`].
+//! The commands of `cargo local`, built on the library [`stack`].
 //!
 //! | module | does |
 //! | --- | --- |
 //! | [`cli`] | the command line |
-//! | [`up`] | brings everything up and stays; [`instance`] sees that there is one at a time |
+//! | [`up`] | brings everything up and stays; [`instance`] allows only one at a time |
 //! | [`demo`] | plays one emergency and shows what each stage did |
-//! | [`send`], [`events`] | posts payloads, and prints what was published, which [`tap`] writes down |
+//! | [`send`], [`events`] | posts payloads; prints what was published, which [`tap`] records |
 //! | [`env`](mod@env), [`fill`] | points other tools at the running stack, which [`stack_file`] describes |
 //! | [`rotate`] | gives AURA and ingest a new secret |
-//! | [`relay`], `bridge` | opens the stack to containers, and to nobody else |
+//! | [`relay`], `bridge` | lets containers, and nobody else, reach the stack |
 
 mod bridge;
 pub mod cli;

@@ -1,4 +1,4 @@
-//! `cargo local`: see [`local`].
+//! The program `cargo local`: see [`local`].
 
 use std::process::ExitCode;
 

@@ -1,9 +1,9 @@
-//! What listens on this machine alone, for containers.
+//! A relay that lets containers reach what listens on 127.0.0.1.
 //!
 //! The local AWS and AURA's stand-in listen on 127.0.0.1, which inside a container is the container
-//! itself. Docker Desktop brings a container's calls to `host.docker.internal` there by itself. On
-//! Linux that name is the address of Docker's bridge, where nothing listens: so a relay does, on
-//! that address and no other, and only if asked.
+//! itself. Containers call this machine `host.docker.internal`. Docker Desktop forwards such calls
+//! to 127.0.0.1. On Linux the name is the address of Docker's bridge, where nothing listens. So, if
+//! the user asks for it, a relay listens on that address and no other.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -15,26 +15,26 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use url::Url;
 
-/// Before the next try, if this machine can't take a connection.
+/// How long to wait before the next try if this machine can't accept a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Takes connections until it is dropped, and ends those that it took with it.
+/// Forwards connections until it is dropped; then all of them end.
 #[derive(Debug)]
 pub struct Relay {
     _tasks: JoinSet<()>,
 }
 
 impl Relay {
-    /// Opens the ports of `urls`, which are on 127.0.0.1, on `address`, too.
+    /// Also opens the ports of `urls`, which are on 127.0.0.1, on `address`.
     ///
     /// # Errors
     ///
-    /// This machine doesn't have that address, or a port is in use there.
+    /// This machine doesn't have that address, or a port is in use on it.
     pub async fn start(address: Ipv4Addr, urls: &[&str]) -> Result<Self> {
         let mut tasks = JoinSet::new();
         for url in urls {
             let port = Url::parse(url)
-                .with_context(|| format!("{url} is no URL"))?
+                .with_context(|| format!("{url} is not a URL"))?
                 .port_or_known_default()
                 .with_context(|| format!("{url} has no port"))?;
             let listener = TcpListener::bind((address, port)).await;
@@ -57,13 +57,13 @@ async fn serve(listener: TcpListener, target: SocketAddrV4) {
                 connections.spawn(forward(caller, target));
             }
             Some(_ended) = connections.join_next() => {}
-            // No connection can be taken, and none is there whose end would change that.
+            // No connection can be accepted, and no open one can end and change that.
             else => tokio::time::sleep(PAUSE).await,
         }
     }
 }
 
-/// That one side breaks off is told to the other by the connection's end.
+/// Forwards bytes both ways. If one side breaks off, the other side's connection ends too.
 async fn forward(mut caller: TcpStream, target: SocketAddrV4) -> io::Result<()> {
     let mut server = TcpStream::connect(target).await?;
     caller.set_nodelay(true)?;
@@ -81,7 +81,7 @@ mod tests {
     const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
     #[tokio::test]
-    async fn what_is_sent_there_arrives_here_and_the_answer_goes_back() {
+    async fn a_request_to_the_other_address_arrives_and_its_answer_goes_back() {
         let here = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = here.local_addr().unwrap().port();
         let url = format!("http://127.0.0.1:{port}");

@@ -1,7 +1,7 @@
 //! `cargo local rotate`: gives the webhook a new secret while deliveries go on.
 //!
-//! Secrets Manager has the registrar do it in four steps, and says nothing of them. What shows how
-//! far it is are the registrar's own log lines, one for each step, with the version of the secret
+//! Secrets Manager calls the registrar for each of four steps, and reports nothing about them. The
+//! registrar's log shows the progress: it has one line for each step, with the version of the secret
 //! as the request's id.
 
 use std::time::{Duration, Instant};
@@ -24,14 +24,14 @@ const STEPS: [(&str, &str); 4] = [
     ("createSecret", "making a new value"),
     (
         "setSecret",
-        "giving it to AURA when every ingest may read it, which takes about 35 s",
+        "waiting until every ingest can read it, then giving it to AURA (about 35 s)",
     ),
     ("testSecret", "sending a canary with it"),
     ("finishSecret", "making it the current value"),
 ];
-/// How long one step may take: longer than Lambda lets the registrar run.
+/// How long one step may take. It is longer than Lambda lets the registrar run.
 const STEP_TIMEOUT: Duration = Duration::from_secs(130);
-/// Between two looks at the log.
+/// How long to wait between two looks at the log.
 const POLL: Duration = Duration::from_millis(100);
 
 /// A rotation that is done. `--json` prints it.
@@ -40,26 +40,27 @@ const POLL: Duration = Duration::from_millis(100);
 pub struct Rotation {
     /// The version of the secret that is current now.
     pub version_id: String,
-    /// The steps that were done meanwhile.
+    /// The steps that were done while this watched.
     pub steps: Vec<Step>,
-    /// From the call to the end of the last step.
+    /// How many seconds passed from the call to the end of the last step.
     pub seconds: f64,
 }
 
 /// A step of a rotation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Step {
-    /// Its name, as Secrets Manager has it.
+    /// The step's name in Secrets Manager.
     pub step: String,
-    /// How long the registrar took.
+    /// How many seconds the registrar took.
     pub seconds: f64,
 }
 
-/// Rotates the secret of the stack of `cargo local up`, and tells the other commands of it.
+/// Rotates the secret of the stack of `cargo local up`, and writes it to the stack file for the other
+/// commands.
 ///
 /// # Errors
 ///
-/// Nothing is up, or as for [`rotate`].
+/// No local stack is ready; otherwise as for [`rotate`].
 pub async fn rotate_running(workspace: &Workspace, json: bool, progress: Progress) -> Result<()> {
     let file = StackFile::read(&workspace.stack_file())?;
     let stack = Stack::find(&file.account(), &file.stack_name).await?;
@@ -77,21 +78,22 @@ pub async fn rotate_running(workspace: &Workspace, json: bool, progress: Progres
     Ok(())
 }
 
-/// Rotates a stack's secret and shows each step. Dropped, it only stops looking on.
+/// Rotates a stack's secret and shows each step. If it is dropped, the rotation goes on and is no
+/// longer shown.
 ///
-/// While a rotation is under way, or one has failed, Secrets Manager goes on with that one and
-/// begins no other: then this follows it.
+/// If a rotation is under way or has failed, Secrets Manager continues that one instead of a new one.
+/// Then this shows that one.
 ///
 /// # Errors
 ///
-/// A step failed, with the registrar's reason, or takes too long. The current value is the old
-/// one then.
+/// A step failed (the error has the registrar's reason) or takes too long. Then the old value is still
+/// the current one.
 pub async fn rotate(stack: &Stack, progress: Progress) -> Result<Rotation> {
     let began = Instant::now();
     let mut before = reports(stack).await?;
     let version = start(stack, progress).await?;
     before.retain(|report| report.version == version);
-    // What succeeded goes on with the next step; what failed, from the beginning.
+    // After a step that succeeded comes the next one; a failed rotation begins again at the first.
     let mut last = before.last().filter(|report| report.failed == 0).cloned();
     let mut steps = Vec::new();
     while let Some((name, does)) = step_after(last.as_ref()) {
@@ -99,15 +101,15 @@ pub async fn rotate(stack: &Stack, progress: Progress) -> Result<Rotation> {
         let report = report(stack, &version, before.len() + steps.len()).await?;
         let Some(report) = report else {
             bail!(
-                "{name} has not ended after {} s. The log of the local AWS says more.",
+                "step {name} has not ended after {} s: see the log of the local AWS",
                 STEP_TIMEOUT.as_secs()
             );
         };
         let Report { step, reason, .. } = &report;
         ensure!(
             report.failed == 0,
-            "{step} failed: {}. `cargo local rotate` has this rotation tried again.",
-            reason.as_deref().unwrap_or("it gives no reason")
+            "step {step} failed: {}. To try this rotation again: `cargo local rotate`",
+            reason.as_deref().unwrap_or("the registrar gave no reason")
         );
         stage.done(step);
         steps.push(Step {
@@ -128,7 +130,7 @@ pub async fn rotate(stack: &Stack, progress: Progress) -> Result<Rotation> {
     })
 }
 
-/// The registrar's line of one step.
+/// The registrar's log line about one step.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Report {
@@ -142,7 +144,7 @@ struct Report {
     milliseconds: f64,
 }
 
-/// The step that comes after one that succeeded.
+/// The step that comes after the last one that succeeded.
 fn step_after(last: Option<&Report>) -> Option<(&'static str, &'static str)> {
     let Some(last) = last else {
         return STEPS.first().copied();
@@ -151,7 +153,7 @@ fn step_after(last: Option<&Report>) -> Option<(&'static str, &'static str)> {
     steps.nth(1).copied()
 }
 
-/// Has Secrets Manager begin, and returns the version that is to become current.
+/// Asks Secrets Manager to rotate, and returns the version that will become current.
 async fn start(stack: &Stack, progress: Progress) -> Result<String> {
     let token = Uuid::now_v7().to_string();
     let answer = stack
@@ -186,14 +188,15 @@ async fn version_with(stack: &Stack, label: &str) -> Result<String> {
         .secret_id(stack.output("WebhookSecretArn")?)
         .send()
         .await
-        .context("cannot ask for the versions of the webhook's secret")?;
+        .context("cannot read the versions of the webhook's secret")?;
     let mut versions = secret.version_ids_to_stages.unwrap_or_default().into_iter();
     let found = versions.find(|(_, labels)| labels.iter().any(|its| its == label));
-    let (version, _) = found.with_context(|| format!("no version of the secret is {label}"))?;
+    let (version, _) =
+        found.with_context(|| format!("no version of the webhook's secret is labelled {label}"))?;
     Ok(version)
 }
 
-/// The report number `n` on a version, from 0; `None` if it doesn't come.
+/// The report number `n`, counted from 0, about a version; `None` if it doesn't come in time.
 async fn report(stack: &Stack, version: &str, n: usize) -> Result<Option<Report>> {
     let deadline = Instant::now() + STEP_TIMEOUT;
     while Instant::now() < deadline {
@@ -207,7 +210,7 @@ async fn report(stack: &Stack, version: &str, n: usize) -> Result<Option<Report>
     Ok(None)
 }
 
-/// All that the registrar has reported, on deployments too.
+/// All reports of the registrar, also those about deployments.
 async fn reports(stack: &Stack) -> Result<Vec<Report>> {
     let lines = function_logs::lines(stack, "RegistrarLogGroupName").await?;
     Ok(parsed(&lines))
@@ -227,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_the_registrars_is_read_and_any_other_is_none() {
+    fn only_the_registrars_own_lines_are_reports() {
         let failed = json!({
             "Function": "registrar", "Request": "setSecret", "RequestId": "v", "Succeeded": 0,
             "Failed": 1, "Reason": "AURA is down", "Time": 35_012.5, "_aws": {},

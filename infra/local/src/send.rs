@@ -12,12 +12,12 @@ use stack::report::percentile;
 use stack::system::Answer;
 use stack::workspace::Workspace;
 
-/// Posts each file to the running stack, all of them `repeat` times, one after the other, and
-/// prints what was answered. For many posts, the last line sums up how long the answers took.
+/// Posts each file to the running stack, one after the other, all of them `repeat` times, and prints
+/// the answers. After more than one post, the last line sums up how long the answers took.
 ///
 /// # Errors
 ///
-/// A file can't be read, nothing is up, or a post was not answered 2xx.
+/// A file can't be read, no local stack is ready, or a post was not answered 2xx.
 pub async fn send(workspace: &Workspace, files: &[PathBuf], repeat: u32) -> Result<()> {
     let bodies = files
         .iter()
@@ -46,7 +46,7 @@ pub async fn send(workspace: &Workspace, files: &[PathBuf], repeat: u32) -> Resu
         println!("{}", summed_up(times));
     }
     if refused > 0 {
-        bail!("{refused} of the posts were refused");
+        bail!("posts that were not answered 2xx: {refused}. The lines above show the answers");
     }
     Ok(())
 }
@@ -56,7 +56,7 @@ fn read(path: &Path) -> Result<(&Path, Vec<u8>)> {
     Ok((path, body))
 }
 
-/// Median, 95th percentile and maximum.
+/// The median, 95th percentile and maximum of the times.
 fn summed_up(mut times: Vec<Duration>) -> String {
     times.sort();
     let at = |percent| {
@@ -72,7 +72,7 @@ fn summed_up(mut times: Vec<Duration>) -> String {
     )
 }
 
-/// Status, what was done with it, and the delivery's id; the whole answer if it is another.
+/// An answer as text: status, result and delivery id, or all of it if these are not there.
 fn told(answer: &Answer) -> String {
     let status = answer.body.get("status").and_then(Value::as_str);
     match (answer.delivery_id(), status) {

@@ -1,7 +1,7 @@
 //! `target/local/stack.json`: how to reach the stack of `cargo local up`.
 //!
-//! It is there exactly while the stack is ready, and whole at any instant. It holds the webhook's
-//! secret, so nobody but the owner can read it.
+//! The file exists exactly while the stack is ready, and is never half-written. It contains the
+//! webhook's secret, so only the owner can read it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,36 +16,36 @@ use stack::account::{Account, REGION, SECRET_ACCESS_KEY};
 use stack::stack::Stack;
 use stack::system::Webhook;
 
-/// What there is to say to someone who needs a stack.
-const NOTHING_IS_UP: &str = "no local stack is ready: `cargo local up` starts one";
+/// The error for a command that needs a stack.
+const NOTHING_IS_UP: &str = "no local stack is ready: start one with `cargo local up`";
 
-/// What the file holds.
+/// The content of the file.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StackFile {
-    /// Where deliveries go, and their header.
+    /// The URL for deliveries, and their header.
     #[serde(flatten)]
     pub webhook: Webhook,
-    /// AURA's stand-in.
+    /// The URL of AURA's stand-in.
     pub aura_url: String,
-    /// The local AWS.
+    /// The URL of the local AWS.
     pub aws_endpoint_url: String,
-    /// Its region.
+    /// The region of the local AWS.
     pub aws_region: String,
-    /// The key of the account that the stack is in.
+    /// The access key of the account that the stack is in.
     pub aws_access_key_id: String,
-    /// What goes with it.
+    /// The secret of that access key.
     pub aws_secret_access_key: String,
     /// The stack's name.
     pub stack_name: String,
     /// Every output of the stack.
     pub outputs: BTreeMap<String, String>,
-    /// The process of `cargo local up`.
+    /// The process id of `cargo local up`.
     pub pid: u32,
 }
 
 impl StackFile {
-    /// Of a stack that is ready and the stand-in at `aura_url`.
+    /// Describes a stack that is ready, and the stand-in at `aura_url`.
     #[must_use]
     pub fn of(stack: &Stack, webhook: Webhook, aura_url: String, pid: u32) -> Self {
         Self {
@@ -61,11 +61,11 @@ impl StackFile {
         }
     }
 
-    /// Reads it.
+    /// Reads the file.
     ///
     /// # Errors
     ///
-    /// No stack is ready.
+    /// No stack is ready, or the file can't be read.
     pub fn read(path: &Path) -> Result<Self> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
@@ -74,28 +74,28 @@ impl StackFile {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
-        let file: Self =
-            serde_json::from_str(&text).with_context(|| format!("{} is broken", path.display()))?;
+        let file: Self = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not valid", path.display()))?;
         if !file.is_alive() {
             bail!(NOTHING_IS_UP);
         }
         Ok(file)
     }
 
-    /// False if the process that wrote the file was killed, and with it all that the file tells.
+    /// False if the process that wrote the file was killed: then its stack is gone too.
     fn is_alive(&self) -> bool {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         pid.is_some_and(|pid| test_kill_process(pid).is_ok())
     }
 
-    /// Writes it; a reader sees the old file or the new one, never half of it.
+    /// Writes the file. A reader sees the old file or the new one, never half of it.
     ///
     /// # Errors
     ///
     /// The folder can't be written to.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let folder = path.parent().context("a file has a folder")?;
-        // A temporary file is its owner's alone from its first byte, and stays so.
+        let folder = path.parent().context("stack.json has no parent folder")?;
+        // Only its owner can read a temporary file, from its first byte on.
         let file = tempfile::NamedTempFile::new_in(folder)
             .with_context(|| format!("cannot write to {}", folder.display()))?;
         serde_json::to_writer_pretty(&file, self).context("cannot write stack.json")?;
@@ -117,16 +117,16 @@ pub struct RemoveOnDrop(pub PathBuf);
 
 impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
-        // One that is gone already is as good, and nobody is left to tell of another error.
+        // The file may be gone already, and nobody is left to report another error to.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-/// Removes a file if it is there, and says whether it was.
+/// Removes a file if it exists, and returns whether it did.
 ///
 /// # Errors
 ///
-/// It is there and can't be removed.
+/// The file exists and can't be removed.
 pub fn remove(path: &Path) -> Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn its_form_is_a_contract_with_other_tools() {
+    fn the_files_form_is_a_contract_with_other_tools() {
         let expected = json!({
             "webhookUrl": "http://127.0.0.1:4566/_aws/execute-api/a/aura/events",
             "header": {"name": "authorization", "value": "Bearer s3cret"},
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_readable_by_its_owner_alone_and_reads_back() {
+    fn only_its_owner_can_read_the_file_and_it_reads_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("stack.json");
         fs::write(&path, "an old one that everybody may read").unwrap();
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_a_killed_process_left_behind_is_none() {
+    fn a_file_that_a_killed_process_left_behind_is_not_a_stack() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("stack.json");
         let mut child = std::process::Command::new("true").spawn().unwrap();
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn without_one_the_error_says_how_to_get_a_stack() {
+    fn without_a_file_the_error_says_how_to_get_a_stack() {
         let error = StackFile::read(Path::new("/nowhere/stack.json"))
             .err()
             .unwrap();

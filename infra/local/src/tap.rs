@@ -1,9 +1,9 @@
 //! A tap on the bus, for `cargo local events`.
 //!
-//! Reading the consumers' queues would take messages from whoever develops a consumer against the
-//! local stack. So `cargo local up` adds a rule and a queue of its own beside the template's,
-//! and writes what comes to a file: `events` shows all since `up`, to as many readers as want
-//! it, as often as they ask. Canaries, the registrar's own deliveries, are no events and not shown.
+//! Reading the consumers' queues would take messages from anybody who develops a consumer against
+//! the local stack. So `cargo local up` adds its own rule and queue to the template's, and writes
+//! what arrives to a file. `events` can show everything since `up` to any number of readers, any
+//! number of times. Canaries, the registrar's own deliveries, are not events and are not shown.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -22,19 +22,19 @@ use stack::stack::Stack;
 /// The name of both the rule and the queue.
 const NAME: &str = "aura-local-tap";
 
-/// Writes what is published to a file, one JSON object a line, until it is dropped.
+/// Writes what is published to a file, one JSON object a line, until this is dropped.
 #[derive(Debug)]
 pub struct Recorder {
     task: JoinSet<Result<()>>,
 }
 
 impl Recorder {
-    /// Taps the bus and begins to write. The payloads are those of AURA's stand-in, but may look
-    /// like a person's, so the file is its owner's alone.
+    /// Taps the bus and begins to write. The payloads come from AURA's stand-in but may look like a
+    /// person's data, so only the owner can read the file.
     ///
     /// # Errors
     ///
-    /// The tap can't be made, or the file can't be written.
+    /// The rule or the queue can't be created, or the file can't be written.
     pub async fn start(stack: &Stack, path: &Path) -> Result<Self> {
         let queue = open(stack).await?;
         let file = OpenOptions::new()
@@ -49,13 +49,13 @@ impl Recorder {
         Ok(Self { task })
     }
 
-    /// Waits until it ends by itself, which it shouldn't, and says why.
+    /// Waits until the recorder ends by itself, which it shouldn't, and returns the reason.
     pub async fn ended(&mut self) -> anyhow::Error {
         let error = match self.task.join_next().await {
             Some(Ok(Err(error))) => error,
-            _ => anyhow::anyhow!("it ended without a reason"),
+            _ => anyhow::anyhow!("the recorder ended without a reason"),
         };
-        error.context("published events are not recorded any more")
+        error.context("published events are no longer recorded")
     }
 }
 
@@ -69,11 +69,12 @@ async fn record(queue: Queue, mut file: File) -> Result<()> {
     }
 }
 
-/// Makes rule and queue if they aren't there: an update of the stack may have brought a new bus.
+/// Creates the rule and the queue if they don't exist: an update of the stack may have created a new
+/// bus.
 ///
 /// # Errors
 ///
-/// A call fails.
+/// A call to SQS or EventBridge fails.
 pub async fn open(stack: &Stack) -> Result<Queue> {
     let sqs = stack.account().sqs();
     let created = sqs.create_queue().queue_name(NAME).send().await;
@@ -85,12 +86,12 @@ pub async fn open(stack: &Stack) -> Result<Queue> {
         .attribute_names(QueueAttributeName::QueueArn)
         .send()
         .await
-        .context("cannot ask for the tap's ARN")?
+        .context("cannot read the ARN of the tap's queue")?
         .attributes
         .unwrap_or_default();
     let arn = attributes
         .get(&QueueAttributeName::QueueArn)
-        .context("the tap has no ARN")?;
+        .context("the tap's queue has no ARN")?;
     connect(stack, arn).await?;
     Ok(Queue::new(sqs, &url))
 }
@@ -114,7 +115,7 @@ async fn connect(stack: &Stack, queue_arn: &str) -> Result<()> {
         .id(NAME)
         .arn(queue_arn)
         .build()
-        .context("no target")?;
+        .context("cannot build the target of the tap's rule")?;
     events
         .put_targets()
         .rule(NAME)
@@ -122,6 +123,6 @@ async fn connect(stack: &Stack, queue_arn: &str) -> Result<()> {
         .targets(target)
         .send()
         .await
-        .context("cannot connect the tap")?;
+        .context("cannot connect the tap's queue to its rule")?;
     Ok(())
 }

@@ -26,11 +26,11 @@ pub const DEFAULT_PORT: u16 = 4566;
 const ACCOUNT: &str = "000000000001";
 /// How long `down` waits for `up` to take everything down.
 const DOWN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Between two looks.
+/// How long to wait between two looks at the lock.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Brings everything up and stays until a signal; or, if it is up already, deploys the code as
-/// it is now and returns.
+/// Brings everything up and stays until a signal. If it is up already, deploys the current code and
+/// returns.
 ///
 /// # Errors
 ///
@@ -46,7 +46,8 @@ pub async fn up(
     let Some(instance) = Instance::acquire(&workspace.lock())? else {
         ensure!(
             also_on.is_none(),
-            "a stack is up already: `cargo local down` ends it, and then it can be opened to containers"
+            "a local stack is running already. To let containers reach it, end it with \
+             `cargo local down`, then repeat this command"
         );
         let redeploy = redeploy(workspace, profile, port, progress);
         return signals.unless_one_comes(Box::pin(redeploy)).await;
@@ -74,15 +75,15 @@ pub async fn up(
     ended
 }
 
-/// What differs from the local stack's parameters: here the reconciler runs as it does on AWS, by the
-/// template's own schedule.
+/// The parameters that differ from those of other local stacks: here the reconciler runs by the
+/// template's schedule, as on AWS.
 fn changes() -> Parameters {
     [("ReconcilerEnabled".to_owned(), "true".to_owned())].into()
 }
 
-/// A stack that is up, and known to be.
+/// A stack that is up, and that the stack file describes.
 struct Ready {
-    // In this order: nobody is told of a stack that is being taken down.
+    // The files go first, so that no command finds a stack that is being taken down.
     stack_file: RemoveOnDrop,
     events_file: RemoveOnDrop,
     recorder: Recorder,
@@ -115,7 +116,7 @@ impl Ready {
         })
     }
 
-    /// Lets containers in.
+    /// Lets containers reach the local AWS and AURA's stand-in.
     async fn open_on(&mut self, address: Ipv4Addr, progress: Progress) -> Result<()> {
         let system = self.running.system();
         let (aws, aura) = (system.stack.account().endpoint(), system.aura.url());
@@ -170,8 +171,8 @@ impl Ready {
     }
 }
 
-/// Builds and deploys into the stack of the `cargo local up` that runs, with the parameters that
-/// it has.
+/// Builds the functions and deploys them to the running `cargo local up`'s stack, with that stack's
+/// parameters.
 async fn redeploy(
     workspace: &Workspace,
     profile: Profile,
@@ -181,15 +182,16 @@ async fn redeploy(
     if !workspace.stack_file().exists() {
         let holder = instance::holder(&workspace.lock())?;
         bail!(
-            "another `cargo local up` (process {}) is about to start or to end: wait for it, or \
-             end it with `cargo local down`",
+            "another `cargo local up` (process {}) is starting or ending: wait for it, or end it \
+             with `cargo local down`",
             holder.as_raw_nonzero()
         );
     }
     let file = StackFile::read(&workspace.stack_file())?;
     if let Some(port) = port.filter(|port| !file.aws_endpoint_url.ends_with(&format!(":{port}"))) {
         bail!(
-            "a stack is up at {}: `cargo local down` ends it, and then it can move to port {port}",
+            "a local stack is running at {}. To use port {port}, end it with `cargo local down`, \
+             then repeat this command",
             file.aws_endpoint_url
         );
     }
@@ -203,17 +205,17 @@ async fn redeploy(
     StackFile::of(&new, webhook, file.aura_url, file.pid).write(&workspace.stack_file())
 }
 
-/// Ends the stack of a `cargo local up`, or what a killed one left behind.
+/// Ends the stack of a `cargo local up`, or removes what a killed one left behind.
 ///
 /// # Errors
 ///
-/// It doesn't end in time.
+/// The process doesn't end in time.
 pub async fn down(workspace: &Workspace, progress: Progress) -> Result<()> {
     if let Some(_instance) = Instance::acquire(&workspace.lock())? {
         let removed = clean(workspace)?;
         progress.say(match removed {
-            0 => "nothing is up",
-            _ => "nothing was up; removed what a killed run left behind",
+            0 => "no local stack is running",
+            _ => "no local stack is running; removed what a killed run left behind",
         });
         return Ok(());
     }
@@ -223,7 +225,7 @@ pub async fn down(workspace: &Workspace, progress: Progress) -> Result<()> {
         holder.as_raw_nonzero()
     );
     let stage = progress.stage(&name);
-    kill_process(holder, Signal::TERM).context("cannot signal it")?;
+    kill_process(holder, Signal::TERM).context("cannot signal the process that holds the lock")?;
     wait_for_end(workspace, holder).await?;
     stage.done("everything is down");
     Ok(())
@@ -235,8 +237,8 @@ async fn wait_for_end(workspace: &Workspace, holder: Pid) -> Result<()> {
         if Instant::now() > deadline {
             let (seconds, id) = (DOWN_TIMEOUT.as_secs(), holder.as_raw_nonzero());
             bail!(
-                "process {id} still runs after {seconds} s; after `kill -9 {id}` its children \
-                   end by themselves"
+                "process {id} still runs after {seconds} s: end it with `kill -9 {id}`; its \
+                 children then end by themselves"
             );
         }
         tokio::time::sleep(POLL).await;
@@ -244,7 +246,8 @@ async fn wait_for_end(workspace: &Workspace, holder: Pid) -> Result<()> {
     Ok(())
 }
 
-/// Removes what a killed run left behind, and says how much it was. The lock must be held.
+/// Removes what a killed run left behind, and returns how many files and folders. The caller must
+/// hold the lock.
 fn clean(workspace: &Workspace) -> Result<usize> {
     let stack_file = usize::from(remove(&workspace.stack_file())?);
     let events_file = usize::from(remove(&workspace.events_file())?);

@@ -1,15 +1,15 @@
 """Runs MiniStack, the local AWS, in the foreground, with the patches that it needs.
 
-Started by `cargo local` and the end-to-end tests as `python infra/stack/ministack`, with a pipe as
-standard input. It ends, with every function process that it started, when that pipe closes: so
-nothing stays behind, however its parent ends. SIGTERM, SIGINT and SIGHUP do the same. Its exit
-status is 0 after either, and the server's own if that ends by itself.
+`cargo local` and the end-to-end tests start it as `python infra/stack/ministack`, with a pipe as
+standard input. When that pipe closes, it ends, with every function process that it started. So
+nothing stays behind, however its parent ends. SIGTERM, SIGINT and SIGHUP end it in the same way. Its
+exit status is then 0. If the server ends by itself, the exit status is the server's.
 
-With `--check` it starts no server, and tells which patches MiniStack no longer needs.
+With `--check` it starts no server, and prints which patches MiniStack no longer needs.
 
 The environment is MiniStack's: GATEWAY_PORT, BIND_HOST, AWS_ENDPOINT_URL (for the functions),
-MINISTACK_REGION, LOG_LEVEL, AUTH; and ALSO_ON, an address by which containers come, if there is one.
-All that it writes goes below TMPDIR.
+MINISTACK_REGION, LOG_LEVEL, AUTH. In addition, ALSO_ON is the address through which containers call,
+if there is one. It writes only below TMPDIR.
 """
 
 import contextlib
@@ -29,14 +29,14 @@ VERSION = "1.5.33"
 
 def main() -> int:
     check_version()
-    # The patches are in the checkout, where nothing may be left.
+    # The patches are in the checkout, where no compiled files may appear.
     sys.dont_write_bytecode = True
     if sys.argv[1:] == ["--check"]:
         return check_patches()
     adopt_orphans()
-    # The server gets a process group, which its functions share, so that one kill ends them all.
-    # This process only waits for a reason to do that. Each of the two notices the other's end,
-    # whatever its cause, by its end of a socket.
+    # The server and its functions share a process group, so that one kill ends them all. This process
+    # only waits for a reason to do that. A socket pair tells each of the two when the other ends,
+    # whatever the cause.
     ours, theirs = socket.socketpair()
     server = os.fork()
     if server == 0:
@@ -45,7 +45,7 @@ def main() -> int:
         serve(theirs)
         return 0
     theirs.close()
-    os.setpgid(server, server)  # here too: whoever comes first
+    os.setpgid(server, server)  # both processes do this, because either may be first
     ended_by_itself = wait_for_reason_to_end(ours)
     status = os.waitpid(server, 0)[1] if ended_by_itself else None
     kill_group(server)
@@ -60,14 +60,14 @@ def check_version() -> None:
         found = "none"
     if found != VERSION:
         sys.exit(
-            f"infra/stack/ministack patches MiniStack {VERSION}, but {sys.executable} has {found}. "
-            f"Install the pinned one: {sys.executable} -m pip install -r "
+            f"infra/stack/ministack patches MiniStack {VERSION}, but {sys.executable} has version {found}. "
+            f"Install the pinned version: {sys.executable} -m pip install -r "
             f"{os.path.abspath(os.path.join(os.path.dirname(__file__), '../requirements.txt'))}"
         )
 
 
 def wait_for_reason_to_end(server: socket.socket) -> bool:
-    """Returns when standard input closes, at a signal, or, with True, when the server has ended."""
+    """Waits until standard input closes, a signal comes or the server ends. True if the server ended."""
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
@@ -87,8 +87,8 @@ def kill_group(group: int) -> None:
 
 
 def adopt_orphans() -> None:
-    """Makes the functions this process's children when the server is dead, so that it can wait
-    for their end. Otherwise they are init's, which may take its time, or be no real init."""
+    """Lets this process inherit the functions when the server is dead, so that it can wait for their
+    end. Otherwise init would inherit them, and init may be slow, or not a real one."""
     if sys.platform == "linux":
         pr_set_child_subreaper = 36
         ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
@@ -101,13 +101,13 @@ def wait_for_group(group: int) -> None:
 
 
 def serve(parent: socket.socket) -> None:
-    # If the waiting process is killed, the server goes too, with its group.
+    # If the waiting process is killed, the server ends too, with its group.
     def end_with_parent() -> None:
         parent.recv(1)
         kill_group(0)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    # Nothing below may read what comes from the parent.
+    # The server must not read the pipe from the parent.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 
     configure(tempfile.gettempdir())
@@ -124,8 +124,8 @@ def serve(parent: socket.socket) -> None:
 
 
 def configure(folder: str) -> None:
-    """Replaces MiniStack's defaults, which are folders in /tmp and two more servers on fixed ports.
-    MiniStack reads them when it is imported."""
+    """Replaces MiniStack's defaults: folders in /tmp, and two more servers on fixed ports. MiniStack
+    reads these settings when it is imported."""
     os.environ["STATE_DIR"] = os.path.join(folder, "state")
     os.environ["S3_DATA_DIR"] = os.path.join(folder, "s3")
     os.environ["IOT_MTLS_ENABLED"] = "0"

@@ -6,7 +6,7 @@ import sys
 
 from patches import PATCHES
 
-# A check takes milliseconds. One that waits for what no longer happens must not hang.
+# A check takes milliseconds. This limit ends a check that waits for something that no longer happens.
 SECONDS = 5
 
 
@@ -15,23 +15,25 @@ class Hung(Exception):
 
 
 def check(version: str) -> int:
-    """The exit status: 1 if a patch is no longer needed or doesn't work, or a check can't tell."""
+    """Runs the checks and returns the exit status: 1 if a patch is no longer needed or doesn't work, or
+    if a check fails to run."""
     signal.signal(signal.SIGALRM, hung)
     wrong = [f"{patch.name} has no check" for patch in PATCHES if not patch.checks]
     wrong += [
-        told or f"remove this patch: {patch.name}. In MiniStack {version} it isn't so that {rule}"
+        told or f"remove this patch: {patch.name}. In MiniStack {version} it is no longer true that {rule}"
         for patch, rule, told in unlike(True)
     ]
     for patch in PATCHES:
         patch.apply()
-    # Now each check must turn around: one that can't proves nothing.
-    wrong += [told or f"{patch.name} doesn't work: with it, {rule}" for patch, rule, told in unlike(False)]
+    # With the patches, each check must have the opposite result. Otherwise it proves nothing.
+    wrong += [told or f"{patch.name} doesn't work: it is still true that {rule}" for patch, rule, told in unlike(False)]
     print("\n".join(wrong) or f"MiniStack {version} needs each of its {len(PATCHES)} patches", file=sys.stderr)
     return 1 if wrong else 0
 
 
 def unlike(expected: bool):
-    """The checks that don't say what is expected, with their patch and, if they can't run, the reason."""
+    """The checks with another result than expected: each with its patch, its rule in words and, if the
+    check fails to run, the reason."""
     for patch in PATCHES:
         for one in patch.checks:
             rule = one.__name__.replace("_", " ")
@@ -40,7 +42,7 @@ def unlike(expected: bool):
                 if contextvars.copy_context().run(one) != expected:
                     yield patch, rule, None
             except Exception as error:
-                yield patch, rule, f"{patch.name}: the check that {rule} can't run: {error!r}"
+                yield patch, rule, f"{patch.name}: the check that {rule} failed to run: {error!r}"
             finally:
                 signal.alarm(0)
 

@@ -1,7 +1,7 @@
 //! One AWS account of the local AWS, and the SDKs' clients for it.
 //!
-//! Nothing here looks at the environment, at `~/.aws` or at instance metadata: endpoint, region
-//! and credentials are given one by one, so that no mistake can reach a real account.
+//! Endpoint, region and credentials are set here one by one. Nothing comes from the environment,
+//! `~/.aws` or instance metadata, so that no mistake can reach a real account.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 
 /// The region of everything local.
 pub const REGION: &str = "us-east-1";
-/// MiniStack takes any.
+/// The secret access key of every account. MiniStack accepts any.
 pub const SECRET_ACCESS_KEY: &str = "local";
-/// For one call, its retries included: only a MiniStack that hangs needs as long.
+/// How long one call may take, retries included. Only a MiniStack that hangs takes as long.
 const CALL_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// An account of a running MiniStack. To MiniStack, an access key of 12 digits is the account of
-/// that number, and accounts see nothing of each other.
+/// An account of a running MiniStack. MiniStack uses an access key of 12 digits as the number of the
+/// account. Accounts don't see each other's resources.
 #[derive(Debug, Clone)]
 pub struct Account {
     id: String,
@@ -50,19 +50,19 @@ impl Account {
         }
     }
 
-    /// The account's number, which is its access key too.
+    /// The account's number, which is also its access key.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Where MiniStack listens.
+    /// The URL at which MiniStack listens.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// For a client that has no method here.
+    /// The configuration for a client that has no method here.
     #[must_use]
     pub fn sdk_config(&self) -> &SdkConfig {
         &self.config

@@ -1,8 +1,9 @@
-//! The calls of the local AWS that boto3's core makes, in one Python for the whole program.
+//! Calls of the local AWS through botocore, in one Python process for the whole program.
 //!
-//! MiniStack's environment has all services' clients in it anyway; compiling the Rust SDKs of
-//! CloudFormation, S3, Lambda and CloudWatch Logs takes minutes. `aws.py` says what is asked and
-//! answered. The Python ends when this process does: its standard input closes then.
+//! MiniStack's virtual environment contains the clients of all services anyway, and compiling the
+//! Rust SDKs of CloudFormation, S3, Lambda and CloudWatch Logs takes minutes. `aws.py` describes
+//! requests and answers. The Python process ends when this one does, because its standard input
+//! closes.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -23,10 +24,11 @@ use crate::workspace::Workspace;
 
 static PYTHON: LazyLock<Result<Mutex<Python>>> = LazyLock::new(|| Python::start().map(Mutex::new));
 
-/// Who waits for which request; nobody can any more once the Python has ended.
+/// The callers that wait for an answer, by their request's id. `None` once Python has ended.
 type Waiting = Arc<Mutex<Option<HashMap<u64, mpsc::UnboundedSender<Said>>>>>;
 
-/// Threads and plain pipes, because it outlives the runtime of the test that started it.
+/// The Python process that runs `aws.py`. It uses threads and plain pipes, because it outlives the
+/// async runtime of the test that started it.
 struct Python {
     _child: Child,
     requests: ChildStdin,
@@ -53,17 +55,20 @@ impl Python {
     fn start() -> Result<Self> {
         let workspace = Workspace::here()?;
         let mut command = Command::new(workspace.root().join(MINISTACK.folder).join("bin/python"));
-        // Isolated: neither modules beside the script nor the user's own take a library's place.
+        // -I: neither modules beside the script nor the user's own can replace a library.
         command.arg("-I").arg(workspace.aws_calls()).env_clear();
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.process_group(0).spawn().with_context(|| {
             format!(
-                "cannot start the Python of {}, which `cargo local up` makes",
+                "cannot start Python from {}: `cargo local up` creates this folder",
                 MINISTACK.folder
             )
         })?;
-        let requests = child.stdin.take().context("Python has no input")?;
-        let answers = child.stdout.take().context("Python has no output")?;
+        let requests = child.stdin.take().context("Python has no standard input")?;
+        let answers = child
+            .stdout
+            .take()
+            .context("Python has no standard output")?;
         let waiting = Waiting::new(Mutex::new(Some(HashMap::new())));
         let heard = Arc::clone(&waiting);
         thread::spawn(move || hear(answers, &heard));
@@ -82,14 +87,14 @@ impl Python {
         }
         let (sender, answer) = mpsc::unbounded_channel();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = waiting.as_mut().context("Python has ended")?;
+        let waiting = waiting.as_mut().context("infra/stack/aws.py has ended")?;
         waiting.insert(self.last, sender);
-        writeln!(self.requests, "{request}").context("Python has ended")?;
+        writeln!(self.requests, "{request}").context("infra/stack/aws.py has ended")?;
         Ok(answer)
     }
 }
 
-/// Hands each line to whoever waits for it, until the Python ends.
+/// Hands each line to the caller that waits for it, until Python ends.
 fn hear(answers: ChildStdout, waiting: &Waiting) {
     let lines = BufReader::new(answers).lines().map_while(Result::ok);
     for Line { id, said } in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
@@ -99,7 +104,7 @@ fn hear(answers: ChildStdout, waiting: &Waiting) {
         };
         let is_last = !matches!(said, Said::Note(_));
         if let Some(sender) = waiting.get(&id) {
-            // An error says that nobody wants to know any more.
+            // An error means that the caller no longer waits.
             let _ = sender.send(said);
         }
         if is_last {
@@ -110,7 +115,8 @@ fn hear(answers: ChildStdout, waiting: &Waiting) {
     *waiting = None;
 }
 
-/// Has `aws.py` fulfil a request (`do` is what) in an account, and hears its notes meanwhile.
+/// Sends a request to `aws.py` for an account, passes its notes on, and returns the answer. The
+/// request's field `do` names what to do.
 pub(crate) async fn ask<T: DeserializeOwned>(
     account: &Account,
     mut request: Value,
@@ -122,7 +128,9 @@ pub(crate) async fn ask<T: DeserializeOwned>(
         ("accessKeyId", account.id()),
         ("secretAccessKey", SECRET_ACCESS_KEY),
     ];
-    let fields = request.as_object_mut().context("a request is an object")?;
+    let fields = request
+        .as_object_mut()
+        .context("a request must be a JSON object")?;
     fields.extend(account.map(|(name, value)| (name.to_owned(), value.into())));
     let python = PYTHON.as_ref().map_err(|error| anyhow!("{error:#}"))?;
     let asked = python
@@ -134,22 +142,23 @@ pub(crate) async fn ask<T: DeserializeOwned>(
         match said
             .recv()
             .await
-            .context("Python ended before it answered")?
+            .context("infra/stack/aws.py ended before it answered")?
         {
             Said::Note(text) => note(&text),
             Said::Answer(answer) => {
-                return serde_json::from_value(answer).context("Python answers something else");
+                return serde_json::from_value(answer)
+                    .context("cannot read the answer of infra/stack/aws.py");
             }
             Said::Error(error) => bail!(error),
         }
     }
 }
 
-/// Calls one operation of a service, by their names in boto3; all pages of it.
+/// Calls one operation of a service and returns all pages. Both names are those in boto3.
 ///
 /// # Errors
 ///
-/// The call fails, or its answer is no `T`.
+/// The call fails, or its answer is not a `T`.
 pub async fn call<T: DeserializeOwned>(
     account: &Account,
     service: &str,

@@ -1,5 +1,4 @@
-//! What a deployment is made of: the template and the functions' packages, and their way into the
-//! local AWS.
+//! The template and the functions' packages, ready to be uploaded to the local AWS.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,13 +13,13 @@ use crate::progress::Progress;
 use crate::template::Template;
 use crate::workspace::Workspace;
 
-/// The bucket that packages and templates are uploaded to. It is the local AWS's own: on AWS,
-/// `sam deploy` brings one. Bucket names are shared by all accounts, so it carries the account's.
+/// The bucket for packages and templates. Only the local AWS has it: on AWS, `sam deploy` provides
+/// one. All accounts share bucket names, so the name contains the account's number.
 fn bucket_of(account: &Account) -> String {
     format!("aura-local-packages-{}", account.id())
 }
 
-/// The template and all that it refers to. Cheap to clone.
+/// The template and the functions that it refers to. A bundle is cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     /// The template, with local paths.
@@ -50,7 +49,7 @@ impl Bundle {
         .await
     }
 
-    /// The same of another template and its functions, which are binaries of this workspace.
+    /// Builds and reads another template and its functions, which are binaries of this workspace.
     ///
     /// # Errors
     ///
@@ -69,7 +68,7 @@ impl Bundle {
         })
     }
 
-    /// What `aws.py` has to know to upload everything.
+    /// The part of a request to `aws.py` that lists what to upload.
     pub(crate) fn upload(&self, account: &Account) -> Result<Value> {
         let bucket = bucket_of(account);
         let path = |package: &Package| (key(package), json!(package.zip));
@@ -87,7 +86,8 @@ impl Bundle {
     }
 }
 
-/// A name that changes with the content: CloudFormation updates a function when its URI changes.
+/// The object key of a package. It changes with the content, because CloudFormation updates a function
+/// only when its URI changes.
 fn key(package: &Package) -> String {
     format!("{}-{}.zip", package.function, package.version)
 }

@@ -1,8 +1,8 @@
-//! What consumers see: the queues that the template puts behind the bus, read to the end.
+//! Reads the consumers' queues, which the template puts behind the bus.
 //!
-//! These are the queues a real consumer would read, so what arrives here went all the way: HTTP
-//! API, ingest, queue, processor, bus, rule. Reading them takes their messages. The reader says what
-//! makes sure of each that it is what consumers are promised.
+//! A real consumer would read these queues. So an event that arrives here went the whole way: HTTP
+//! API, ingest, queue, processor, bus, rule. Reading removes the messages. The caller chooses a check
+//! that each event must pass.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,17 +28,18 @@ pub const QUEUES: [&str; 4] = [
     "SubscriptionEventsQueueUrl",
     "OtherEventsQueueUrl",
 ];
-/// Longer than anything takes that works: what has failed often comes back after two minutes.
+/// How long to wait for events before it is an error. An event that has failed often is tried again
+/// after two minutes at most, so everything that works takes less.
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// How long one call waits for messages, in seconds.
 const LONG_POLL: i32 = 5;
-/// Between two looks at how much the queues hold.
+/// How long to wait between two looks at how much the queues hold.
 const POLL: Duration = Duration::from_millis(20);
-/// The most that SQS gives at once.
+/// The most messages that SQS returns at once.
 const BATCH: i32 = 10;
 
-/// An event as it was published on the bus: what EventBridge hands to its targets.
+/// A published event in the form in which EventBridge hands it to its targets.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Published {
     /// EventBridge's id.
@@ -48,9 +49,9 @@ pub struct Published {
     pub detail_type: String,
     /// Who published it.
     pub source: String,
-    /// When it arrived here, to the second.
+    /// When the event was put on the bus, to the second.
     pub time: String,
-    /// All else.
+    /// The event itself.
     pub detail: Detail,
 }
 
@@ -62,32 +63,33 @@ pub struct Detail {
     pub key: String,
     /// The event's name.
     pub message: String,
-    /// What it is about.
+    /// The entity that the event is about.
     pub entity: Entity,
-    /// The delivery that it came with.
+    /// The id of the delivery with the event.
     pub delivery_id: String,
-    /// When that arrived.
+    /// When the delivery arrived.
     pub received_at: String,
-    /// `webhook`, `reconciler` or `canary`.
+    /// Who reported the event: `webhook`, `reconciler` or `canary`.
     pub origin: String,
-    /// Orders the events of one entity.
+    /// The number that orders the events of one entity.
     pub sequence: String,
     /// True for AURA's test traffic.
     pub test: bool,
-    /// What AURA sent.
+    /// The payload that AURA sent.
     pub payload: Value,
 }
 
 impl Detail {
-    /// Where it stands among the events of its entity. A sequence is a whole number of any length.
+    /// A sort key for the events of one entity. A sequence is a whole number of any length, so its
+    /// length comes first.
     #[must_use]
     pub fn place(&self) -> (usize, &str) {
         (self.sequence.len(), &self.sequence)
     }
 }
 
-/// Makes sure that an event, in the form in which EventBridge hands it to its targets, is what
-/// consumers are promised.
+/// Checks that an event, in the form in which EventBridge hands it to its targets, is what consumers
+/// are promised.
 pub type Check = fn(&Value) -> Result<()>;
 
 /// The members of an event's detail: those of [`shared::published::Detail`].
@@ -107,32 +109,32 @@ struct Written {
     payload_omitted: Option<Value>,
 }
 
-/// The [`Check`] by type: the detail has the members that [`shared::published`] writes, and no others. It
-/// knows no patterns but the sequence's; the schema of `docs/schema` knows them all.
+/// The [`Check`] by type: the detail must have the members that [`shared::published`] writes, and no
+/// others. Of all patterns it checks only that of the sequence; the schema in `docs/schema` has all.
 ///
 /// # Errors
 ///
 /// Names the member, and shows no value of the event.
 pub fn by_type(event: &Value) -> Result<()> {
     let member = |name: &str| event.get(name).unwrap_or(&Value::Null);
-    ensure!(member("source") == SOURCE, "/source is another's");
-    // What serde says shows the value.
+    ensure!(member("source") == SOURCE, "/source is not {SOURCE}");
+    // serde's own error would show the value.
     let detail = Written::deserialize(member("detail"))
         .map_err(|_| anyhow!("/detail is not what shared::published writes"))?;
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     ensure!(
         detail.sequence.as_deref().is_none_or(is_number),
-        "/detail/sequence is no number"
+        "/detail/sequence is not a number"
     );
     Ok(())
 }
 
-/// What an event is about, as consumers are told.
+/// The entity that an event is about, as consumers see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entity {
-    /// `callout`, `customer`, `subscription`, or another.
+    /// The kind: `callout`, `customer`, `subscription`, or another one.
     pub kind: String,
-    /// Its id at AURA.
+    /// The entity's id at AURA.
     pub id: String,
 }
 
@@ -145,19 +147,19 @@ impl From<aura_sim::client::Entity> for Entity {
     }
 }
 
-/// Readers of all consumers' queues, which run until this is dropped.
+/// Reads all consumers' queues until it is dropped.
 #[derive(Debug)]
 pub struct Consumers {
     queues: Vec<Queue>,
     published: mpsc::UnboundedReceiver<Result<Published>>,
-    /// Held for reading by who has taken messages and hasn't handed them on yet.
+    /// Locked for reading by each reader that has taken messages but not yet passed them on.
     handing_on: Arc<RwLock<()>>,
     _readers: JoinSet<()>,
 }
 
 impl Consumers {
-    /// Begins to read the queues that the stack has, and checks each event. A parameter turns the
-    /// queue for other kinds off.
+    /// Begins to read the queues that the stack has, and checks each event. A template parameter turns
+    /// off the queue for other kinds.
     #[must_use]
     pub fn read(stack: &Stack, check: Check) -> Self {
         let (sender, published) = mpsc::unbounded_channel();
@@ -185,7 +187,7 @@ impl Consumers {
     ///
     /// # Errors
     ///
-    /// A queue can't be read, or holds something that is no event of ours.
+    /// A queue can't be read, or contains a message that is not an event of this stack.
     pub async fn next(&mut self, patience: Duration) -> Result<Option<Published>> {
         match tokio::time::timeout(patience, self.published.recv()).await {
             Ok(Some(published)) => published.map(Some),
@@ -207,11 +209,11 @@ impl Consumers {
         Ok(all)
     }
 
-    /// All events that are on the queues by now.
+    /// All events that are on the queues at this time.
     ///
     /// # Errors
     ///
-    /// As for [`Self::next`], or none comes for [`PATIENCE`] though a queue holds one.
+    /// As for [`Self::next`]. Also if no event comes for [`PATIENCE`] although a queue holds one.
     pub async fn all(&mut self) -> Result<Vec<Published>> {
         let mut all = Vec::new();
         let mut progress = Instant::now();
@@ -220,7 +222,7 @@ impl Consumers {
             for queue in &self.queues {
                 depth += queue.depth().await?;
             }
-            // What a queue no longer holds was taken from it, and is here when nobody hands on.
+            // Events that left a queue have arrived here once no reader is passing any on.
             drop(self.handing_on.write().await);
             while let Ok(published) = self.published.try_recv() {
                 all.push(published?);
@@ -231,13 +233,14 @@ impl Consumers {
             }
             ensure!(
                 progress.elapsed() < PATIENCE,
-                "the consumers' queues aren't emptied"
+                "the consumers' queues still hold {depth} messages, and none has come for {} s",
+                PATIENCE.as_secs()
             );
             tokio::time::sleep(POLL).await;
         }
     }
 
-    /// The next `count` events, or fewer if they don't come within `patience` in all.
+    /// The next `count` events, or fewer if the rest doesn't come within `patience`.
     ///
     /// # Errors
     ///
@@ -258,7 +261,7 @@ impl Consumers {
     }
 }
 
-/// An event that passes the check.
+/// Parses an event that passes the check.
 fn parse(body: &str, check: Check) -> Result<Published> {
     let event: Value = serde_json::from_str(body)?;
     check(&event)?;
@@ -279,14 +282,14 @@ async fn read_all(
             for body in bodies(messages) {
                 let parsed = parse(&body, check).with_context(|| {
                     let (url, bytes) = (&queue.url, body.len());
-                    format!("{url} holds {bytes} bytes that are no event of ours")
+                    format!("{url} holds a message of {bytes} bytes that is not a valid event")
                 });
                 published.send(parsed)?;
             }
         }
     };
     let ended: Result<()> = read.await;
-    // Nobody listens any more, or hears of it now: either way this reader is done.
+    // Either nobody listens any more, or the listener gets the error: this reader is done.
     if let Err(error) = ended {
         let _ = published.send(Err(error));
     }
@@ -297,7 +300,7 @@ fn bodies(messages: Vec<Message>) -> Vec<String> {
     bodies.collect()
 }
 
-/// One queue.
+/// A queue of SQS.
 #[derive(Debug, Clone)]
 pub struct Queue {
     client: Client,
@@ -314,7 +317,7 @@ impl Queue {
         }
     }
 
-    /// Takes messages out of the queue: waits some seconds for them, and may come back without.
+    /// Takes messages from the queue. It waits some seconds for them, and may return none.
     ///
     /// # Errors
     ///
@@ -325,7 +328,7 @@ impl Queue {
         Ok(bodies(messages))
     }
 
-    /// The same, without taking them out.
+    /// Receives messages without deleting them.
     async fn messages(&self) -> Result<Vec<Message>> {
         let answer = self
             .client
@@ -339,7 +342,7 @@ impl Queue {
         Ok(answer.messages.unwrap_or_default())
     }
 
-    /// How many messages it holds, those that somebody is working on included.
+    /// How many messages the queue holds, including delayed ones and those in processing.
     ///
     /// # Errors
     ///
@@ -357,10 +360,12 @@ impl Queue {
             .set_attribute_names(Some(counts.to_vec()))
             .send()
             .await
-            .with_context(|| format!("cannot count {}", self.url))?;
+            .with_context(|| format!("cannot count the messages of {}", self.url))?;
         let attributes = answer.attributes.unwrap_or_default();
         let count = |name: &QueueAttributeName| {
-            let count = attributes.get(name).context("SQS didn't count")?;
+            let count = attributes
+                .get(name)
+                .with_context(|| format!("SQS returned no {}", name.as_str()))?;
             anyhow::Ok(count.parse::<u64>()?)
         };
         counts.iter().map(count).sum()
@@ -378,7 +383,7 @@ impl Queue {
         });
         let entries: Vec<_> = entries
             .collect::<Result<_, _>>()
-            .context("no receipt handle")?;
+            .context("a message has no receipt handle")?;
         self.client
             .delete_message_batch()
             .queue_url(&self.url)
@@ -395,12 +400,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_breaks_the_contract_is_no_event_for_consumers() {
+    fn an_event_that_breaks_the_contract_is_an_error() {
         let schema = include_str!("../../../docs/schema/v1/event.json");
         let mut schema: Value = serde_json::from_str(schema).unwrap();
         let event = &mut schema["examples"][0];
         assert_eq!(parse(&event.to_string(), by_type).unwrap().source, "aura");
-        // What the type above takes, and no consumer is promised.
+        // The types above accept this, but consumers are promised a number.
         event["detail"]["sequence"] = "the third".into();
         let error = parse(&event.to_string(), by_type).unwrap_err().to_string();
         assert!(error.contains("/detail/sequence"), "{error}");

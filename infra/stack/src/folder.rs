@@ -1,8 +1,8 @@
-//! Folders for one run, removed when it ends.
+//! Folders that belong to one run and are removed when it ends.
 //!
-//! A run that is killed can't remove its folder, so the next one does. To know a dead run's folder
-//! from a live one's, each is locked for as long as its run lives: the operating system gives the
-//! lock back however the run ends.
+//! A run that is killed can't remove its folder, so the next run does. Each run locks its folder, and
+//! the operating system releases the lock however the run ends. So a folder without a lock belongs to
+//! a dead run.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::workspace::Workspace;
 
 const PREFIX: &str = "run-";
-/// How many folders may be taken for dead between their making and their locking.
+/// How many times to try to create a folder. Another run may remove it before it is locked.
 const TRIES: usize = 10;
 
 /// A folder that lives as long as this value.
@@ -25,11 +25,11 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes one below `target/local`, after removing those of dead runs.
+    /// Removes the folders of dead runs, then creates one below `target/local`.
     ///
     /// # Errors
     ///
-    /// The folder can't be made.
+    /// The folder can't be created.
     pub fn create(workspace: &Workspace) -> Result<Self> {
         let state = workspace.state();
         fs::create_dir_all(&state).with_context(|| format!("cannot create {}", state.display()))?;
@@ -49,21 +49,24 @@ impl RunFolder {
                 });
             }
         }
-        bail!("cannot lock a folder in {}", state.display())
+        bail!(
+            "cannot lock a new folder in {}: gave up after {TRIES} tries",
+            state.display()
+        )
     }
 
-    /// Where it is.
+    /// The folder's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 }
 
-/// Removes the folders of runs that were killed, and says how many there were.
+/// Removes the folders of runs that were killed, and returns how many.
 ///
 /// # Errors
 ///
-/// One can't be removed.
+/// A folder can't be removed.
 pub fn sweep(workspace: &Workspace) -> Result<usize> {
     let state = workspace.state();
     if state.is_dir() {
@@ -86,7 +89,7 @@ fn remove_dead(state: &Path) -> Result<usize> {
         };
         match fs::remove_dir_all(&folder) {
             Ok(()) => removed += 1,
-            // Its MiniStack is just about to end and removes it too.
+            // The dead run's MiniStack is just ending and removes the folder too.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -100,7 +103,7 @@ fn remove_dead(state: &Path) -> Result<usize> {
     Ok(removed)
 }
 
-/// A folder's lock, if no live run has it and the folder is there.
+/// Locks a folder; `None` if a live run has locked it or it doesn't exist.
 fn lock(folder: &Path) -> Option<File> {
     let lock = File::open(folder).ok()?;
     lock.try_lock().ok()?;

@@ -1,4 +1,4 @@
-//! What the functions logged, as CloudWatch Logs has it.
+//! Reads what the functions logged, from CloudWatch Logs.
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
@@ -17,12 +17,12 @@ struct LogEvent {
     message: String,
 }
 
-/// Every line of one of a stack's functions, in the order of time. `output` is the template's
-/// output with the name of the function's log group.
+/// All log lines of one function of a stack, in the order of time. `output` is the template's output
+/// with the name of the function's log group.
 ///
 /// # Errors
 ///
-/// CloudWatch Logs doesn't answer.
+/// The stack has no such output, or CloudWatch Logs doesn't answer.
 pub async fn lines(stack: &Stack, output: &str) -> Result<Vec<String>> {
     let group = stack.output(output)?;
     let arguments = json!({"logGroupName": group});

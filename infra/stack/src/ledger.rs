@@ -1,4 +1,4 @@
-//! The ledger table, as it is.
+//! Reads the items of the ledger table.
 
 use std::collections::HashMap;
 
@@ -7,14 +7,14 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::stack::Stack;
 
-/// An item, by its attributes' names.
+/// An item of the table: its attributes by name.
 pub type Item = HashMap<String, AttributeValue>;
 
-/// How the partitions of canaries begin.
+/// The prefix of the partition keys of canaries.
 const CANARIES: &str = "canary#";
 
-/// Every event of the ledger. Canaries, the registrar's own deliveries, are none; neither is what
-/// stands beside the events.
+/// All events in the ledger, without canaries (the registrar's own deliveries) and without items that
+/// are not events.
 ///
 /// # Errors
 ///
@@ -24,7 +24,7 @@ pub async fn items(stack: &Stack) -> Result<Vec<Item>> {
     Ok(items.filter(is_event).collect())
 }
 
-/// Every canary of the ledger.
+/// All canaries in the ledger.
 ///
 /// # Errors
 ///
@@ -55,7 +55,7 @@ fn is_canary(item: &Item) -> bool {
     partition(item).starts_with(CANARIES)
 }
 
-/// The partition of an event is an entity's key, which holds a `#`.
+/// Whether an item is an event: its partition key is an entity's key, which contains a `#`.
 fn is_event(item: &Item) -> bool {
     partition(item).contains('#') && !is_canary(item)
 }
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_canary_is_no_event_and_nothing_beside_the_events_is() {
+    fn canaries_and_other_items_are_not_events() {
         let item = |partition: &str| {
             let partition = AttributeValue::S(partition.to_owned());
             HashMap::from([("pk".to_owned(), partition)])

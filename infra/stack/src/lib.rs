@@ -1,28 +1,29 @@
 //! The whole system on one machine, for `cargo local`, `cargo prove` and the end-to-end tests.
 //!
-//! There is one way to bring it up, and these are its parts, each usable alone:
+//! There is one way to bring the system up. These are its parts, each of which can be used alone:
 //!
 //! | module | does |
 //! | --- | --- |
 //! | [`python`] | makes the virtual environment that MiniStack runs in |
 //! | [`package`] | builds the functions and zips them |
 //! | [`ministack`] | runs MiniStack, the local AWS; [`account`] is one account of it |
-//! | [`template`], [`bundle`] | points the real template at the packages, and uploads both |
-//! | [`stack`] | deploys them by CloudFormation; [`boto`] makes the calls |
-//! | [`aura`] | starts the stand-in for AURA, and drives it |
-//! | [`system`] | the stand-in and the stack in one account, pointed at each other |
-//! | [`running`] | all of the above, for the commands |
-//! | [`consumers`], [`ledger`] | what consumers received, and what the ledger holds |
-//! | [`function_logs`] | what the functions say that they did |
+//! | [`template`], [`bundle`] | points the real template at the packages, and lists both for upload |
+//! | [`stack`] | deploys them with CloudFormation; [`boto`] makes the calls |
+//! | [`system`] | connects the stack with a stand-in for AURA ([`aura_sim`]), in one account |
+//! | [`running`] | does all of the above, for the commands |
+//! | [`consumers`], [`ledger`] | reads what consumers received, and what the ledger holds |
+//! | [`function_logs`] | reads what the functions logged |
 //! | [`reconciler`] | runs the reconciler, once or by a schedule of seconds |
-//! | [`settled`], [`tally`] | when to count, and the count against what AURA sent |
-//! | [`proxy`], [`processes`] | hurts it: AWS's faults, and SIGKILL for functions |
-//! | [`progress`], [`report`] | what a command tells people while it works, and at its end |
+//! | [`settled`], [`tally`] | waits until it is time to count; compares with what AURA sent |
+//! | [`proxy`], [`processes`] | causes AWS's faults; kills functions with SIGKILL |
+//! | [`progress`], [`report`] | shows people what a command waits for, and its result |
 //!
-//! Nothing is left behind, however it ends. Children run in process groups that end when their
-//! owner is dropped ([`process`]); a signal drops what runs ([`signals`]); MiniStack ends by
-//! itself when this process does ([`ministack`]); and what a killed run could not remove the next
-//! one does ([`folder`]).
+//! Nothing is left behind, however this process ends:
+//!
+//! - Child processes run in process groups that end when their owner is dropped ([`process`]).
+//! - A signal drops whatever is running ([`signals`]).
+//! - MiniStack ends by itself when this process ends ([`ministack`]).
+//! - The next run removes what a killed run could not remove ([`folder`]).
 
 pub mod account;
 pub mod boto;

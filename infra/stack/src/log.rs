@@ -1,9 +1,9 @@
-//! Logs of child processes, for error messages.
+//! Reads the end of child processes' logs, for error messages.
 
 use std::fs;
 use std::path::Path;
 
-/// The last lines of a log, indented; a remark if there is nothing.
+/// The last lines of a log, indented. If there are no lines, a remark says so.
 #[must_use]
 pub fn last_lines(path: &Path, count: usize) -> String {
     match fs::read(path) {

@@ -1,8 +1,8 @@
 //! A running MiniStack, the local AWS.
 //!
-//! It runs as a child whose standard input is a pipe from this process: when the pipe closes,
-//! MiniStack and all functions end. The operating system closes it however this process dies, so
-//! nothing stays behind, even after SIGKILL.
+//! MiniStack runs as a child process whose standard input is a pipe from this process. When the pipe
+//! closes, MiniStack and all functions end. The operating system closes the pipe however this process
+//! ends, so nothing stays behind, even after SIGKILL.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -22,40 +22,40 @@ use crate::progress::{Progress, Stage};
 use crate::python::Venv;
 use crate::workspace::Workspace;
 
-/// How long MiniStack may take to answer. It takes about a second.
+/// How long MiniStack may take to start. It usually takes about a second.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
-/// How long a port may take to become free: a MiniStack whose parent was killed is about to end.
+/// How long a port may take to become free. A MiniStack whose parent was killed needs a moment to end.
 const PORT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two looks.
+/// How long to wait between two tries to reach MiniStack or to bind a port.
 const POLL: Duration = Duration::from_millis(50);
-/// How many of MiniStack's last lines an error shows.
+/// How many of the last lines of MiniStack's log an error shows.
 const LAST_LINES: usize = 20;
-/// Runs a command (`$1` …) and removes the folder `$0` after it. The command ends when its input
-/// does, so the folder goes even when this process is killed and can't remove it itself.
+/// A shell script that runs a command (`$1` …) and then removes the folder `$0`. The command ends when
+/// its standard input closes. So the folder is removed even if this process is killed.
 const AND_REMOVE_FOLDER: &str = r#""$@"; status=$?; rm -rf -- "$0"; exit $status"#;
 
-/// Which port, where its log goes, and how strict it is.
+/// How to run MiniStack.
 #[derive(Debug, Clone, Default)]
 pub struct LocalAwsOptions {
-    /// The port of 127.0.0.1 to listen on; any free one if none is given.
+    /// The port of 127.0.0.1 to listen on; without one, any free port.
     pub port: Option<u16>,
-    /// A file for the output of MiniStack and the functions; one in the run's own folder, gone
-    /// with it, if none is given.
+    /// A file for the output of MiniStack and the functions; without one, a file in the run's folder,
+    /// which is removed with it.
     pub log: Option<PathBuf>,
-    /// Whether IAM decides who may do what: the functions what their roles' policies say, an
-    /// [`Account`] everything. Otherwise everybody may do everything.
+    /// Whether IAM checks permissions. Then functions may do what their roles permit, and an
+    /// [`Account`] may do everything. Without it, everybody may do everything.
     pub auth: bool,
-    /// The address of a bridge by which containers come, beside those of this machine alone: all
-    /// else is foreign, and refused.
+    /// The address of a bridge through which containers call. Only requests to it and to this machine
+    /// itself are accepted.
     pub also_on: Option<Ipv4Addr>,
-    /// More variables for all functions: times that tests make shorter.
+    /// More environment variables for all functions: tests shorten times with them.
     pub variables: Vec<(&'static str, String)>,
 }
 
 /// A MiniStack that runs until it is stopped or dropped.
 #[derive(Debug)]
 pub struct LocalAws {
-    // In this order: closing the pipe ends the child, and the folder goes after it.
+    // The order matters: closing the pipe ends the child, and the folder is removed after that.
     pipe: Option<ChildStdin>,
     child: ProcessGroup,
     endpoint: String,
@@ -68,7 +68,7 @@ impl LocalAws {
     ///
     /// # Errors
     ///
-    /// The port is taken, or MiniStack doesn't start; then the error shows its last lines.
+    /// The port is in use, or MiniStack doesn't start. Then the error shows the end of its log.
     pub async fn start(
         workspace: &Workspace,
         venv: &Venv,
@@ -87,36 +87,36 @@ impl LocalAws {
         Ok(aws)
     }
 
-    /// Where it listens, such as `http://127.0.0.1:4566`.
+    /// The URL at which MiniStack listens, such as `http://127.0.0.1:4566`.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// The account of a number of 12 digits. It needs no making.
+    /// The account with a number of 12 digits. It exists without being created.
     #[must_use]
     pub fn account(&self, id: &str) -> Account {
         Account::new(&self.endpoint, id)
     }
 
-    /// Where MiniStack and the functions write.
+    /// The file with the output of MiniStack and the functions.
     #[must_use]
     pub fn log(&self) -> &Path {
         &self.log
     }
 
-    /// Waits until MiniStack ends by itself, which it shouldn't, and says how.
+    /// Waits until MiniStack ends by itself, which it shouldn't, and returns how it ended.
     pub async fn ended(&mut self) -> anyhow::Error {
         match self.child.wait().await {
             Ok(status) => self.death(status),
-            Err(error) => anyhow::Error::new(error).context("MiniStack can't be waited for"),
+            Err(error) => anyhow::Error::new(error).context("cannot wait for MiniStack"),
         }
     }
 
-    /// Stops it, and waits until all that it started has ended.
+    /// Stops MiniStack, and waits until all processes that it started have ended.
     pub async fn stop(mut self) {
         drop(self.pipe.take());
-        // What doesn't end by itself is killed when `self` is dropped.
+        // Dropping `self` kills what has not ended by itself.
         let _ = tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await;
     }
 
@@ -141,7 +141,7 @@ impl LocalAws {
             .envs(environment)
             .current_dir(folder.path())
             .stdin(Stdio::piped())
-            .stdout(output.try_clone().context("cannot share the log")?)
+            .stdout(output.try_clone().context("cannot share MiniStack's log")?)
             .stderr(output);
         let mut child = ProcessGroup::spawn(&mut command).context("cannot start MiniStack")?;
         Ok(Self {
@@ -167,7 +167,7 @@ impl LocalAws {
             };
             if Instant::now() > deadline {
                 bail!(
-                    "MiniStack isn't ready after {} s: {cause:#}. Its last lines:\n{}",
+                    "MiniStack isn't ready after {} s: {cause:#}. The end of its log:\n{}",
                     START_TIMEOUT.as_secs(),
                     self.last_lines()
                 );
@@ -179,7 +179,7 @@ impl LocalAws {
 
     fn death(&self, status: ExitStatus) -> anyhow::Error {
         anyhow::anyhow!(
-            "MiniStack ended by itself ({status}). Its last lines:\n{}",
+            "MiniStack ended by itself ({status}). The end of its log:\n{}",
             self.last_lines()
         )
     }
@@ -191,22 +191,22 @@ impl LocalAws {
 
 impl Drop for LocalAws {
     fn drop(&mut self) {
-        // The soft way first: it lets the launcher end what runs in groups of their own.
+        // Closing the pipe first lets the launcher end processes that have groups of their own.
         drop(self.pipe.take());
         self.child.wait_blocking();
     }
 }
 
-/// Whether MiniStack is ready; the error says why it isn't.
+/// Checks that MiniStack is ready. The error says why it isn't.
 async fn ask(http: &reqwest::Client, url: &str) -> Result<()> {
     let answer = http.get(url).send().await.context("no answer")?;
     let status = answer.status();
-    ensure!(status.is_success(), "{url} answers {status}");
+    ensure!(status.is_success(), "{url} answered {status}");
     Ok(())
 }
 
-/// All that MiniStack gets of an environment, because the functions inherit the whole of it: no
-/// proxy, and no endpoint but this one. `AWS_ENDPOINT_URL` is meant for them.
+/// The whole environment of MiniStack. The functions inherit it, so it has no proxy and only this
+/// endpoint. `AWS_ENDPOINT_URL` is for the functions.
 fn environment(
     endpoint: &str,
     port: u16,
@@ -216,7 +216,7 @@ fn environment(
     let also_on = options.also_on.map(|address| address.to_string());
     let own = [
         ("PATH", std::env::var("PATH").unwrap_or_default()),
-        // Not the user's: an SDK would read ~/.aws there.
+        // Not the user's home, where an SDK would read ~/.aws.
         ("HOME", folder.display().to_string()),
         ("TMPDIR", folder.display().to_string()),
         ("GATEWAY_PORT", port.to_string()),
@@ -230,7 +230,7 @@ fn environment(
     own.into_iter().chain(options.variables.clone()).collect()
 }
 
-/// A file that is new even if there is one: another MiniStack may still write to the old one.
+/// Creates a new file, also if there is an old one: another MiniStack may still write to that.
 fn new_log(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -238,12 +238,12 @@ fn new_log(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Waits for a moment until a port of this machine is free: a stack whose owner was killed is
-/// about to let it go. Binding it is the only way to know.
+/// Waits some seconds until a port of this machine is free: a stack whose owner was killed releases
+/// it soon. Binding the port is the only way to know.
 ///
 /// # Errors
 ///
-/// It doesn't become free; says what to do.
+/// The port doesn't become free. The error says what to do.
 pub async fn wait_for_port(port: u16, progress: Progress) -> Result<()> {
     let deadline = Instant::now() + PORT_TIMEOUT;
     let mut waiting = None;
@@ -251,8 +251,8 @@ pub async fn wait_for_port(port: u16, progress: Progress) -> Result<()> {
         if Instant::now() > deadline {
             return Err(error).with_context(|| {
                 format!(
-                    "port {port} is not free. `cargo local down` ends a stack that was left \
-                     behind, `cargo local up --port N` takes another port"
+                    "port {port} is in use. End a stack that was left behind with \
+                     `cargo local down`, or use another port with `cargo local up --port N`"
                 )
             });
         }
@@ -266,8 +266,8 @@ pub async fn wait_for_port(port: u16, progress: Progress) -> Result<()> {
     Ok(())
 }
 
-/// A port that was free a moment ago. MiniStack can't be told to pick one itself: it writes its
-/// port into the URLs that it hands out.
+/// A port that was free a moment ago. MiniStack can't choose one itself, because it writes its port
+/// into the URLs that it returns.
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
     Ok(listener.local_addr().context("no port is free")?.port())
@@ -278,9 +278,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_keeps_ministack_from_being_reached_is_named() {
+    async fn the_error_says_why_ministack_does_not_answer() {
         let http = shared::http_client::build().unwrap();
-        // Bound and not listening: whoever connects is refused.
+        // The port is bound but nothing listens, so connections are refused.
         let port = tokio::net::TcpSocket::new_v4().unwrap();
         port.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let url = format!("http://{}/", port.local_addr().unwrap());
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_our_environment_reaches_the_functions() {
+    fn functions_get_nothing_from_this_process_environment() {
         let given = environment(
             "http://127.0.0.1:1",
             1,

@@ -1,7 +1,7 @@
-//! The functions, built and zipped the way Lambda takes them.
+//! Builds the functions and zips them for Lambda.
 //!
-//! A package is a plain `cargo build` and a zip of the binary as `bootstrap`. `cargo lambda`
-//! would build for a `--target` of its own and share nothing with the tests' builds.
+//! A package is the result of a plain `cargo build`: a zip with the binary as `bootstrap`.
+//! `cargo lambda` would build for its own `--target` and share nothing with the tests' builds.
 
 use std::ffi::OsString;
 use std::io::{Cursor, Write as _};
@@ -27,24 +27,24 @@ pub const FUNCTIONS: [&str; 4] = ["ingest", "processor", "registrar", "reconcile
 /// How the functions are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// Quick to build.
+    /// The profile that is quick to build.
     Dev,
-    /// As deployed to AWS.
+    /// The profile for AWS.
     Release,
 }
 
-/// A function, ready for Lambda.
+/// A function, built and zipped for Lambda.
 #[derive(Debug, Clone)]
 pub struct Package {
-    /// The function's name, which is its binary's.
+    /// The function's name, which is also its binary's.
     pub function: &'static str,
-    /// The zip file: the binary as `bootstrap`, the same bytes for the same binary.
+    /// The zip file with the binary as `bootstrap`. The same binary gives the same bytes.
     pub zip: PathBuf,
     /// The zip file's size.
     pub bytes: usize,
-    /// What tells this content from that of another build.
+    /// A text that differs between builds with different content.
     pub version: String,
-    /// The folder that the zip file is in, for as long as anybody needs it.
+    /// The folder of the zip file; kept here so that it lives as long as the package.
     pub folder: Arc<RunFolder>,
 }
 
@@ -52,7 +52,7 @@ pub struct Package {
 ///
 /// # Errors
 ///
-/// They don't compile (cargo has said why on standard error), or a binary can't be read.
+/// The functions don't compile (cargo printed why on standard error), or a binary can't be read.
 pub async fn build_functions(
     workspace: &Workspace,
     profile: Profile,
@@ -80,12 +80,12 @@ pub async fn build_functions(
     Ok(packages)
 }
 
-/// Builds binaries of this workspace, with cargo's progress on our standard error, and returns
-/// their paths in the order of their names.
+/// Builds binaries of this workspace, with cargo's progress on standard error, and returns their paths
+/// in the order of `binaries`.
 ///
 /// # Errors
 ///
-/// They don't compile (cargo has said why on standard error).
+/// The binaries don't compile (cargo printed why on standard error).
 pub async fn build(
     workspace: &Workspace,
     profile: Profile,
@@ -98,10 +98,10 @@ pub async fn build(
     binaries.iter().map(path).collect()
 }
 
-/// Runs cargo, its progress on our standard error, and returns its messages.
+/// Runs cargo, with its progress on standard error, and returns its messages.
 ///
-/// All binaries in one build of the whole workspace: selecting packages (`-p`) would unify
-/// features for these alone, and compile the SDKs anew with others than every other build.
+/// It builds all binaries in one build of the whole workspace. Selecting packages (`-p`) would unify
+/// features only for these, and compile the SDKs again with other features than all other builds.
 async fn cargo_build(workspace: &Workspace, profile: Profile, binaries: &[&str]) -> Result<String> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace.root());
@@ -123,21 +123,21 @@ async fn cargo_build(workspace: &Workspace, profile: Profile, binaries: &[&str])
     stdout
         .read_to_string(&mut messages)
         .await
-        .context("cannot read what cargo says")?;
+        .context("cannot read cargo's messages")?;
     if !cargo
         .wait()
         .await
         .context("cannot wait for cargo")?
         .success()
     {
-        bail!("the functions don't compile: see above");
+        bail!("the build failed: see cargo's errors above");
     }
     Ok(messages)
 }
 
-/// True for what `cargo run` and `cargo test` put into our environment: build scripts (ring's)
-/// look at it, and would run again, and all that hangs on them, each time a build inside differs
-/// in it from one outside.
+/// True for a variable that `cargo run` and `cargo test` set. Build scripts (ring's) read such
+/// variables. If they differ between builds, these scripts run again, and all that depends on them is
+/// built again.
 fn is_set_by_cargo(name: &OsString) -> bool {
     let name = name.to_string_lossy();
     [
@@ -151,7 +151,7 @@ fn is_set_by_cargo(name: &OsString) -> bool {
     .any(|prefix| name.starts_with(prefix))
 }
 
-/// One line of `--message-format=json`, as far as it matters here.
+/// The parts of a line of `--message-format=json` that are used here.
 #[derive(Deserialize)]
 struct Message {
     target: Option<Target>,
@@ -163,7 +163,7 @@ struct Target {
     name: String,
 }
 
-/// The path of a binary that cargo built or found fresh: it knows best where its target folder is.
+/// The path of a binary that cargo built, or found up to date. Only cargo knows its target folder.
 fn executable(messages: &str, binary: &str) -> Option<PathBuf> {
     messages
         .lines()
@@ -198,22 +198,22 @@ fn package(
     })
 }
 
-/// The content's CRC-32, which the zip holds anyway, and length: enough to see that a build
-/// differs from the last one, and in a debug build seconds faster than a cryptographic digest.
+/// The content's CRC-32, which the zip contains anyway, and its length. This is enough to see that a
+/// build differs from the last one. In a debug build, a cryptographic digest would take seconds more.
 fn version(zip: &[u8]) -> Result<String> {
     let mut archive = ZipArchive::new(Cursor::new(zip))?;
     let content = archive.by_index(0)?;
     Ok(format!("{:08x}-{}", content.crc32(), content.size()))
 }
 
-/// A binary's zip.
+/// Zips a binary.
 ///
 /// # Errors
 ///
-/// It is larger than a zip can hold.
+/// The binary is larger than a zip can hold.
 pub fn zip(bootstrap: &[u8], profile: Profile) -> Result<Vec<u8>> {
-    // Time and mode are fixed, so that the same binary gives the same bytes. A debug build goes to
-    // the local AWS, which keeps it in memory: small is good, quick is better.
+    // Time and mode are fixed, so that the same binary gives the same bytes. A debug build is only for
+    // the local AWS, so zipping quickly matters more than a small zip.
     let options = SimpleFileOptions::default()
         .last_modified_time(DateTime::default())
         .unix_permissions(0o755)
@@ -228,13 +228,13 @@ pub fn zip(bootstrap: &[u8], profile: Profile) -> Result<Vec<u8>> {
     Ok(writer.finish()?.into_inner())
 }
 
-/// The packages' sizes for people. In a release build they are what AWS would get.
+/// The packages' sizes as text for people. In a release build these are the sizes on AWS.
 fn sizes(packages: &[Package]) -> String {
     let size = |package: &Package| format!("{} {}", package.function, mebibytes(package.bytes));
     packages.iter().map(size).collect::<Vec<_>>().join(", ")
 }
 
-/// A size for people, rounded down.
+/// A size as text for people, rounded down.
 #[must_use]
 pub fn mebibytes(bytes: usize) -> String {
     let tenths = bytes * 10 / (1 << 20);
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_cargo_sets_for_one_package_is_dropped() {
+    fn only_variables_that_cargo_sets_for_one_package_are_removed() {
         assert!(is_set_by_cargo(&"CARGO_PKG_NAME".into()));
         assert!(!is_set_by_cargo(&"CARGO_HOME".into()));
         assert!(!is_set_by_cargo(&"CARGO_TARGET_DIR".into()));

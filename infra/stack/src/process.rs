@@ -1,8 +1,8 @@
 //! Child processes that never outlive this one by accident.
 //!
-//! Each child leads a process group of its own: Ctrl-C at the terminal reaches this program
-//! alone, which then ends the group, grandchildren included. Dropping a [`ProcessGroup`] ends
-//! it, so an error, a cancelled future and a signal all take the same way out.
+//! Each child leads its own process group. So Ctrl-C at the terminal reaches only this program, which
+//! then ends the group, grandchildren included. Dropping a [`ProcessGroup`] ends it. So an error, a
+//! cancelled future and a signal all end it in the same way.
 
 use std::io;
 use std::process::ExitStatus;
@@ -14,10 +14,10 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// How long a group may take to end by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
-/// Between two looks at whether it has.
+/// How long to wait between two looks at whether the group has ended.
 const POLL: Duration = Duration::from_millis(10);
 
-/// A child and all that it started.
+/// A child process and all processes that it started.
 #[derive(Debug)]
 pub struct ProcessGroup {
     child: Child,
@@ -55,18 +55,18 @@ impl ProcessGroup {
     ///
     /// # Errors
     ///
-    /// The operating system doesn't say.
+    /// The operating system can't wait for the child.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }
 
-    /// How the child ended, if it has.
+    /// How the child ended; `None` while it runs.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Waits for the child's end without giving up the thread, for [`Drop`], which can't be
-    /// async. True if it came within five seconds.
+    /// Waits up to five seconds for the child's end, and blocks the thread, because [`Drop`] can't be
+    /// async. True if the child has ended.
     pub fn wait_blocking(&mut self) -> bool {
         let deadline = Instant::now() + GRACE;
         while self.ended().is_none() {
@@ -79,14 +79,14 @@ impl ProcessGroup {
     }
 
     fn signal(&self, signal: Signal) {
-        // No id: the child has been waited for, and its number may be another's by now.
+        // Without an id, the child has been waited for, and another process may have its number.
         let id = self
             .child
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw);
         if let Some(group) = id {
-            // An error says that the group is gone, which is what is wanted.
+            // An error means that the group is gone already.
             let _ = kill_process_group(group, signal);
         }
     }

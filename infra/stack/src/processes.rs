@@ -1,4 +1,4 @@
-//! The processes in which MiniStack runs functions. Linux only: it reads `/proc`.
+//! Finds and kills the processes in which MiniStack runs functions. Linux only: it reads `/proc`.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -11,47 +11,53 @@ use crate::stack::Stack;
 
 /// How long a process may take to be gone after SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Between two looks.
+/// How long to wait between two looks at the processes.
 const POLL: Duration = Duration::from_millis(5);
 
-/// Kills every process of one of a stack's functions with SIGKILL. `output` is the template's
-/// output with the function's name.
+/// Kills all processes of one function of a stack with SIGKILL. `output` is the template's output with
+/// the function's name.
 ///
 /// # Errors
 ///
-/// There is none, or it can't be killed.
+/// The function has no process, or one can't be killed.
 pub fn kill(stack: &Stack, output: &str) -> Result<Vec<Pid>> {
     let pids = pids(stack, output)?;
-    ensure!(!pids.is_empty(), "no process runs {output}");
+    ensure!(
+        !pids.is_empty(),
+        "the function of the output {output} has no process"
+    );
     for pid in &pids {
         kill_process(*pid, Signal::KILL).with_context(|| format!("cannot kill {pid:?}"))?;
     }
     Ok(pids)
 }
 
-/// Waits until processes that were killed are gone.
+/// Waits until all killed processes are gone.
 ///
 /// # Errors
 ///
-/// One of them lives on.
+/// At least one of them is still alive after five seconds.
 pub async fn gone(killed: &[Pid]) -> Result<()> {
     let all_gone = until(|| !killed.iter().any(|pid| is_alive(*pid))).await;
-    ensure!(all_gone, "one of {killed:?} lives on");
+    ensure!(
+        all_gone,
+        "at least one process of {killed:?} is still alive"
+    );
     Ok(())
 }
 
-/// Waits until one of these processes is gone.
+/// Waits until at least one of these processes is gone.
 ///
 /// # Errors
 ///
-/// All of them live on.
+/// All of them are still alive after five seconds.
 pub async fn one_gone(pids: &[Pid]) -> Result<()> {
     let one_gone = until(|| !pids.iter().all(|pid| is_alive(*pid))).await;
-    ensure!(one_gone, "all of {pids:?} live on");
+    ensure!(one_gone, "all processes of {pids:?} are still alive");
     Ok(())
 }
 
-/// Whether it comes to hold while there is patience.
+/// Waits up to [`PATIENCE`] until a condition holds; false if it doesn't.
 async fn until(holds: impl Fn() -> bool) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
@@ -63,20 +69,21 @@ async fn until(holds: impl Fn() -> bool) -> bool {
     true
 }
 
-/// A process that has ended and was not waited for yet has no environment any more.
+/// Whether a process is alive. One that has ended, but that nobody has waited for, has no environment.
 fn is_alive(pid: Pid) -> bool {
     let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero()));
     environment.is_ok_and(|environment| !environment.is_empty())
 }
 
-/// The processes of one of a stack's functions. There is none before its first invocation, nor
-/// for a while after one has died.
+/// The processes of one function of a stack. A function has none before its first invocation, and for
+/// a while after its process has died.
 ///
 /// # Errors
 ///
 /// The processes can't be listed.
 pub fn pids(stack: &Stack, output: &str) -> Result<Vec<Pid>> {
-    // All accounts' functions have the same names, and so have those of a `cargo local up`.
+    // Functions of all accounts, and of another `cargo local up`, have the same names. The account and
+    // the endpoint tell them apart.
     let (account, function) = (stack.account(), stack.output(output)?);
     let arn = format!(
         "arn:aws:lambda:{REGION}:{}:function:{function}",
@@ -124,7 +131,7 @@ mod tests {
     async fn one_of_two_is_gone_when_one_has_died() {
         let (mut one, mut other) = (sleeper(), sleeper());
         let pids = [pid(&one), pid(&other)];
-        // One that is just being started has no environment yet.
+        // A process that is just starting has no environment yet.
         assert!(until(|| pids.iter().all(|pid| is_alive(*pid))).await);
         other.kill().unwrap();
         let seen = (one_gone(&pids).await.is_ok(), is_alive(pids[0]));

@@ -1,21 +1,21 @@
-//! What is being waited for, told to people on standard error.
+//! Shows people on standard error what a command is waiting for.
 //!
-//! On a terminal a spinner shows the stage that runs and how long it has been running; anywhere
-//! else (CI, a pipe) each stage is a line when it begins and a line when it is done.
+//! On a terminal, a spinner shows the current stage and how long it has been running. Anywhere else
+//! (CI, a pipe), each stage is one line when it begins and one line when it is done.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Where progress goes.
+/// The way in which progress is shown.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
     spinner: bool,
 }
 
 impl Progress {
-    /// To standard error, the way that suits it.
+    /// Shows progress on standard error: with a spinner if that is a terminal, and in lines otherwise.
     #[must_use]
     pub fn to_stderr() -> Self {
         Self {
@@ -23,20 +23,20 @@ impl Progress {
         }
     }
 
-    /// Begins a stage, named by what is being done ("starting MiniStack").
+    /// Begins a stage. The name says what is being done ("starting MiniStack").
     #[must_use]
     pub fn stage(self, name: &str) -> Stage {
         self.begin(name, self.spinner)
     }
 
-    /// Begins a stage whose own output goes to standard error too, such as cargo's: a spinner
-    /// would fight with it for the line.
+    /// Begins a stage that itself writes to standard error, such as cargo. It has no spinner, because
+    /// that would overwrite the same line.
     #[must_use]
     pub fn loud_stage(self, name: &str) -> Stage {
         self.begin(name, false)
     }
 
-    /// One line about something that happened outside of a stage.
+    /// Prints a line about something that happened outside of a stage.
     pub fn say(self, line: &str) {
         say(line);
     }
@@ -56,7 +56,7 @@ impl Progress {
     }
 }
 
-/// Something that takes time. Dropped before it is [`done`](Stage::done), it shows that it ended
+/// Something that takes time. If it is dropped before [`done`](Stage::done), it shows that it ended
 /// early.
 #[derive(Debug)]
 pub struct Stage {
@@ -67,7 +67,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Says in more detail what is being waited for.
+    /// Shows in more detail what the stage is waiting for.
     pub fn note(&mut self, note: &str) {
         if note == self.note {
             return;
@@ -79,7 +79,7 @@ impl Stage {
         }
     }
 
-    /// Ends the stage with what came of it ("MiniStack listens on 127.0.0.1:4566").
+    /// Ends the stage and shows its outcome ("MiniStack listens on 127.0.0.1:4566").
     pub fn done(mut self, outcome: &str) {
         let line = format!("  ✓ {outcome} ({})", seconds(self.began.elapsed()));
         self.clear();
@@ -115,8 +115,8 @@ fn start_spinner(name: &str) -> ProgressBar {
     bar
 }
 
-/// Writes to standard error itself, not through the macro that test harnesses capture: whoever
-/// runs the tests sees what they wait for. A standard error that is gone is nobody to tell.
+/// Writes a line to standard error, not through the macro whose output test harnesses capture. So
+/// whoever runs the tests sees what they wait for. An error means that nobody reads standard error.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

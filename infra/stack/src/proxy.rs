@@ -1,9 +1,9 @@
-//! A proxy between a function and the local AWS, with the faults that AWS has on a bad day.
+//! A proxy between a function and the local AWS that causes the faults that AWS has on a bad day.
 //!
-//! It speaks HTTP, so that it can refuse a call in AWS's own words, which is what the SDK decides
-//! by whether to try again, and so that a call can fail after the service has acted. Its owner
-//! steers it while the function runs, and can see afterwards which calls there were and what became
-//! of each.
+//! The proxy speaks HTTP for two reasons. It can refuse a call in AWS's own words, by which the SDK
+//! decides whether to try again. And it can make a call fail after the service has acted. A test
+//! chooses the faults while the function runs, and can see afterwards which calls were made and what
+//! became of each.
 
 use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -33,52 +33,52 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// MiniStack closes a connection that was idle for five seconds. Ours go before that: a call on
-/// one that is just being closed would fail, which nobody asked for.
+/// After how long the proxy closes an idle connection to MiniStack. MiniStack does so after five
+/// seconds, and a call on a connection that is just closing would fail without a planned fault.
 const IDLE: Duration = Duration::from_secs(2);
-/// How long is waited for a fault.
+/// How long to wait for a fault or a call.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// Connections that may wait to be accepted.
+/// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// What goes wrong with one call.
+/// A fault of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Refused as too many: the service doesn't act.
+    /// The call is throttled, and the service doesn't act.
     Throttled,
-    /// Refused with 500: the service doesn't act.
+    /// The answer is 500, and the service doesn't act.
     InternalError,
     /// The connection is reset, and the service doesn't act.
     ResetBefore,
-    /// The service acts, and the connection is reset instead of its answer.
+    /// The service acts, but the connection is reset before the answer.
     ResetAfter,
-    /// The service doesn't act, and nothing is answered for as long as the client waits.
+    /// The service doesn't act, and the client gets no answer for as long as it waits.
     Hang,
-    /// The service acts at once, and its answer takes so much longer.
+    /// The service acts at once, but its answer comes later by this time.
     Slow(Duration),
-    /// Refused with 413, and not in the service's words: it doesn't act.
+    /// The answer is 413, in a form that isn't the service's, and the service doesn't act.
     TooLarge,
 }
 
 impl Fault {
-    /// Whether the service acts although the call goes wrong.
+    /// Whether the service acts on a call with this fault.
     fn is_acted_upon(self) -> bool {
         matches!(self, Self::ResetAfter | Self::Slow(_))
     }
 }
 
-/// Which calls go wrong.
+/// Which calls have a fault.
 #[derive(Debug)]
 pub enum Plan {
-    /// None.
+    /// No call has a fault.
     Through,
-    /// Every one.
+    /// Every call has this fault.
     Always(Fault),
-    /// The next so many.
+    /// This many of the next calls have this fault.
     Next(usize, Fault),
-    /// Those whose body has more bytes, as [`Fault::TooLarge`].
+    /// Calls whose body has more bytes than this get [`Fault::TooLarge`].
     Larger(usize),
-    /// Some, at random; see [`Plan::share`].
+    /// Random calls have a fault; see [`Plan::share`].
     Share(Box<Share>),
 }
 
@@ -88,27 +88,27 @@ pub struct Share {
     probability: f64,
     faults: Vec<Fault>,
     random: ChaCha8Rng,
-    /// How many calls in a row go wrong at most.
+    /// How many calls in a row have a fault at most.
     longest: usize,
-    /// What goes wrong with so many of the next calls.
+    /// The burst that has begun: how many more calls it hits, and their fault.
     burst: Option<(usize, Fault)>,
 }
 
-/// One call that came through to the proxy. It may carry a person's data, so it has no `Debug`.
+/// A call that reached the proxy. It may contain personal data, so this type has no `Debug`.
 #[derive(Clone)]
 pub struct Call {
-    /// Such as `AmazonSQS.SendMessage`.
+    /// The operation, such as `AmazonSQS.SendMessage`.
     pub operation: String,
-    /// What was asked.
+    /// The body of the request.
     pub request: Bytes,
-    /// Whether the SDK makes the call again, because an attempt before failed or took too long.
+    /// Whether the SDK repeats the call because an earlier attempt failed or took too long.
     pub is_retry: bool,
-    /// When it came.
+    /// When the call arrived.
     pub arrived: Timestamp,
-    /// What went wrong with it.
+    /// The call's fault, if it has one.
     pub fault: Option<Fault>,
-    /// What the service said to it; `None` if it was never asked, or has not answered yet. A
-    /// client that goes away doesn't keep the service from acting.
+    /// The service's answer; `None` if the service never got the call, or has not answered yet. If
+    /// the client goes away, the service still acts.
     pub answer: Option<Answer>,
 }
 
@@ -121,18 +121,19 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// The proxy. It lets everything through at first; dropped, it breaks every connection.
+/// A proxy that causes faults. At first it lets everything through. When it is dropped, it breaks all
+/// connections.
 pub struct FaultProxy {
     address: SocketAddr,
-    // Bound and never listening: the port stays ours while the proxy is down.
+    // This socket is bound and never listens. It keeps the port while the proxy is down.
     _port: TcpSocket,
     listening: Mutex<JoinSet<()>>,
     line: Arc<Line>,
-    /// How many of the first calls don't count.
+    /// How many of the first calls [`Self::calls`] leaves out.
     forgotten: AtomicUsize,
 }
 
-/// The way through the proxy.
+/// The connection from the proxy to the service, with the plan and the calls so far.
 struct Line {
     target: Authority,
     client: Client<HttpConnector, Full<Bytes>>,
@@ -141,16 +142,15 @@ struct Line {
 }
 
 impl Plan {
-    /// Each call with this probability, by one of `faults`. The same seed draws the same series;
-    /// which call meets which draw is up to the order of their arrival.
+    /// Each call has one of `faults` with this probability. The same seed draws the same series, but
+    /// which call gets which draw depends on the order of arrival.
     #[must_use]
     pub fn share(probability: f64, faults: &[Fault], seed: u64) -> Self {
         Self::bursts(probability, 1, faults, seed)
     }
 
-    /// As [`Self::share`], but what goes wrong with a call goes on to go wrong with up to `longest`
-    /// calls in a row, so that trying again doesn't always help. A call that the service acts upon
-    /// stays alone.
+    /// As [`Self::share`], but a fault hits up to `longest` calls in a row, so that trying again doesn't
+    /// always help. A fault of a call that the service acts on hits only this call.
     #[must_use]
     pub fn bursts(probability: f64, longest: usize, faults: &[Fault], seed: u64) -> Self {
         Self::Share(Box::new(Share {
@@ -197,9 +197,9 @@ impl FaultProxy {
     ///
     /// # Errors
     ///
-    /// `endpoint` is none, or no port is free.
+    /// `endpoint` is not such a URL, or no port is free.
     pub fn before(endpoint: &str) -> Result<Self> {
-        let endpoint: Uri = endpoint.parse().context("the endpoint is no URL")?;
+        let endpoint: Uri = endpoint.parse().context("the endpoint is not a URL")?;
         let target = endpoint.authority().context("the endpoint has no host")?;
         let port = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let address = port.local_addr()?;
@@ -222,13 +222,13 @@ impl FaultProxy {
         Ok(proxy)
     }
 
-    /// What a client is given instead of the endpoint behind the proxy.
+    /// The URL that a client uses instead of the endpoint.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// What happens to calls from now on. Those that hang go on hanging.
+    /// Sets the plan for all calls from now on. Calls that hang go on hanging.
     pub fn set(&self, plan: Plan) {
         *lock(&self.line.plan) = plan;
     }
@@ -239,11 +239,11 @@ impl FaultProxy {
         listening.shutdown().await;
     }
 
-    /// Takes connections again after [`Self::down`].
+    /// Accepts connections again after [`Self::down`].
     ///
     /// # Errors
     ///
-    /// The machine is out of something.
+    /// The operating system can't open the port.
     pub fn up(&self) -> Result<()> {
         let listener = bind(self.address)?.listen(BACKLOG)?;
         lock(&self.listening).spawn(accept(listener, Arc::clone(&self.line)));
@@ -258,32 +258,32 @@ impl FaultProxy {
         calls.iter().skip(forgotten).cloned().collect()
     }
 
-    /// Leaves what came so far out of [`Self::calls`]: a deployment has calls of its own.
+    /// Removes all calls so far from [`Self::calls`], such as those of a deployment.
     pub fn forget(&self) {
         let calls = self.line.calls.borrow().len();
         self.forgotten.store(calls, Ordering::Relaxed);
     }
 
-    /// Waits until a call has gone wrong.
+    /// Waits until a call has had a fault.
     ///
     /// # Errors
     ///
-    /// None has within two minutes.
+    /// No call has had one within two minutes.
     pub async fn until_fault(&self) -> Result<()> {
         let fault = self.until(|calls| calls.iter().any(|call| call.fault.is_some()));
-        fault.await.context("no fault")
+        fault.await.context("no call had a fault in time")
     }
 
     /// Waits for the next call.
     ///
     /// # Errors
     ///
-    /// None comes within [`PATIENCE`].
+    /// No call comes within two minutes.
     pub async fn until_call(&self) -> Result<()> {
         let before = self.line.calls.borrow().len();
         self.until(|calls| calls.len() > before)
             .await
-            .context("no call")
+            .context("no call came in time")
     }
 
     async fn until(&self, holds: impl FnMut(&Vec<Call>) -> bool) -> Result<()> {
@@ -293,7 +293,8 @@ impl FaultProxy {
     }
 }
 
-/// A socket on a port that others of this kind may be bound to, as long as none of them listens.
+/// Binds a socket to a port. Other such sockets can be bound to the same port as long as none of them
+/// listens.
 fn bind(address: SocketAddr) -> Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
@@ -315,17 +316,17 @@ async fn accept(listener: TcpListener, line: Arc<Line>) {
 }
 
 async fn serve(stream: TcpStream, line: Arc<Line>) {
-    // Whatever this side closes, the client sees as a reset.
+    // The client sees a reset whenever this side closes the connection.
     if stream.set_zero_linger().is_ok() && stream.set_nodelay(true).is_ok() {
         let service = service_fn(|request| line.answer(request));
         let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-        // An error is a reset of ours, or a client that has gone.
+        // An error is a planned reset, or a client that has gone.
         let _ = connection.await;
     }
 }
 
 impl Line {
-    /// An error resets the connection.
+    /// Answers a request by the plan. An error resets the connection.
     async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
         let (parts, body) = request.into_parts();
         let request = Request::from_parts(parts, body.collect().await?.to_bytes());
@@ -354,9 +355,9 @@ impl Line {
         }
     }
 
-    /// Writes a call down, and returns its place in the list.
+    /// Records a call, and returns its place in the list.
     fn note(&self, operation: &str, request: &Request<Bytes>, fault: Option<Fault>) -> usize {
-        // Such as `attempt=1; max=3`.
+        // The header is such as `attempt=1; max=3`.
         let attempt = request.headers().get("amz-sdk-request");
         let is_retry = attempt.is_some_and(|attempt| !attempt.as_bytes().starts_with(b"attempt=1"));
         let call = Call {
@@ -387,8 +388,8 @@ impl Line {
         });
     }
 
-    /// Hands call `n` to the service. This goes on when the client goes away: what the service
-    /// does then is worth knowing.
+    /// Passes call `n` on to the service. This goes on after the client has gone away, so that the
+    /// service's answer is recorded.
     async fn forward(
         self: &Arc<Self>,
         n: usize,
@@ -417,7 +418,7 @@ impl Line {
     }
 }
 
-/// What AWS's JSON protocols call an operation.
+/// The name of an operation in AWS's JSON protocols.
 fn operation(request: &Request<Bytes>) -> String {
     let target = request.headers().get("x-amz-target");
     let target = target.and_then(|target| target.to_str().ok());
@@ -442,7 +443,7 @@ fn internal_error(operation: &str) -> Result<Response<Full<Bytes>>> {
     refused(500, operation, code)
 }
 
-/// An error as the service writes it.
+/// An error in the service's own form.
 fn refused(status: u16, operation: &str, code: &str) -> Result<Response<Full<Bytes>>> {
     let (version, namespace) = match service(operation) {
         "AmazonSQS" => ("1.0", "com.amazonaws.sqs#"),
@@ -455,7 +456,7 @@ fn refused(status: u16, operation: &str, code: &str) -> Result<Response<Full<Byt
         .header(CONTENT_TYPE, format!("application/x-amz-json-{version}"))
         .header("x-amzn-requestid", "00000000-0000-0000-0000-000000000000");
     if service(operation) == "AmazonSQS" {
-        // Its errors' names in the protocol that it had before JSON, which the SDKs go by.
+        // SDKs read the names that SQS's errors have in the protocol before JSON.
         let whose = if status < 500 { "Sender" } else { "Receiver" };
         answer = answer.header("x-amzn-query-error", format!("{code};{whose}"));
     }

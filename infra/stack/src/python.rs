@@ -1,7 +1,8 @@
-//! Pythons with something in them: the virtual environments that the project owns.
+//! Python virtual environments that belong to the project.
 //!
-//! One is made once from its `requirements.txt`, and made anew when that file changes or the checkout
-//! is moved. A stamp written last, with both, tells a whole environment from a half-made one.
+//! An environment is made from its `requirements.txt`. It is made again when that file changes or the
+//! checkout is moved. A stamp file with both is written last, so an environment without it is
+//! incomplete.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -16,25 +17,25 @@ use crate::process::ProcessGroup;
 use crate::progress::Progress;
 use crate::workspace::Workspace;
 
-/// The Python that makes the environments, as it is called on the PATH.
+/// The name on the PATH of the Python that makes the environments.
 const PYTHON: &str = "python3";
-/// The oldest Python that what is installed runs on.
+/// The oldest Python that the installed packages run on.
 const OLDEST: &str = "3.10";
-/// Ends with an error if Python is older than its argument, or can't make virtual environments:
-/// Debian's Python without the package `python3-venv` lacks the `ensurepip` that it needs.
+/// A Python program that fails in two cases: Python is older than its argument, or can't make virtual
+/// environments. Debian's Python without the package `python3-venv` lacks `ensurepip`, which it needs.
 const PROBE: &str = "import sys, venv, ensurepip
 if sys.version_info < tuple(map(int, sys.argv[1].split('.'))): sys.exit('it is Python ' + sys.version.split()[0])";
-/// Between two tries for a lock that another process holds.
+/// How long to wait between two tries to take a lock that another process holds.
 const LOCK_POLL: Duration = Duration::from_millis(200);
-/// How many of pip's last lines an error shows.
+/// How many of the last lines of pip's output an error shows.
 const LAST_LINES: usize = 8;
 
-/// What an environment is made from and where, by paths from the workspace's root.
+/// How an environment is made. Paths are relative to the workspace's root.
 #[derive(Debug, Clone, Copy)]
 pub struct Recipe {
     /// The environment's folder, below `target/local`.
     pub folder: &'static str,
-    /// All that is in it.
+    /// The file that lists the packages.
     pub requirements: &'static str,
 }
 
@@ -44,14 +45,14 @@ pub const MINISTACK: Recipe = Recipe {
     requirements: "infra/stack/requirements.txt",
 };
 
-/// A virtual environment with everything of its `requirements.txt`.
+/// A virtual environment with all packages of its `requirements.txt`.
 #[derive(Debug, Clone)]
 pub struct Venv {
     python: PathBuf,
 }
 
 impl Venv {
-    /// MiniStack's environment: see [`Venv::prepare_from`].
+    /// Prepares MiniStack's environment: see [`Venv::prepare_from`].
     ///
     /// # Errors
     ///
@@ -60,7 +61,7 @@ impl Venv {
         Self::prepare_from(&MINISTACK, workspace, progress).await
     }
 
-    /// Makes an environment, or finds that it is there already.
+    /// Makes an environment, unless it is there already.
     ///
     /// # Errors
     ///
@@ -81,7 +82,7 @@ impl Venv {
         let lock = lock(&folder.with_extension("lock"), recipe, progress).await?;
         if !(venv.is_made_from(&made_from) && venv.works()) {
             make(recipe, workspace, &lock, progress).await?;
-            fs::write(venv.stamp(), made_from).context("cannot write the stamp")?;
+            fs::write(venv.stamp(), made_from).context("cannot write made-from.txt")?;
         }
         Ok(venv)
     }
@@ -100,8 +101,8 @@ impl Venv {
         fs::read_to_string(self.stamp()).is_ok_and(|stamp| stamp == made_from)
     }
 
-    /// Whether the interpreter runs and finds what was installed. It is a link to the system's
-    /// Python: after an upgrade it may lead nowhere, or to a version that looks elsewhere.
+    /// Whether the interpreter runs and finds the installed packages. It is a link to the system's
+    /// Python. After an upgrade it may lead nowhere, or to a version that looks for packages elsewhere.
     fn works(&self) -> bool {
         StdCommand::new(&self.python)
             .args(["-c", "import pip"])
@@ -129,7 +130,7 @@ async fn make(
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot remove the old {name}"))?;
     }
-    // For temporary files: pip leaves them behind when a signal ends it.
+    // pip's temporary files go here, because it leaves them behind when a signal ends it.
     let scratch = folder.join("tmp");
     fs::create_dir_all(&scratch).with_context(|| format!("cannot create {name}"))?;
 
@@ -139,34 +140,34 @@ async fn make(
     let log = folder.with_extension("log");
     if !succeeds(venv, &scratch, &log, lock).await? {
         let said = log::last_lines(&log, LAST_LINES);
-        bail!("`{PYTHON} -m venv {name}` failed. It said:\n{said}");
+        bail!("`{PYTHON} -m venv {name}` failed. The end of its output:\n{said}");
     }
 
     stage.note(&format!("pip install -r {requirements}"));
     let mut pip = Command::new(folder.join("bin/python"));
     pip.args(["-m", "pip", "install"])
         .args(["--no-input", "--disable-pip-version-check"])
-        // pip's own patience with a registry that is out of reach is minutes.
+        // By default, pip tries for minutes to reach a registry.
         .args(["--retries", "2", "--timeout", "20", "--requirement"])
         .arg(workspace.root().join(requirements));
     if !succeeds(pip, &scratch, &log, lock).await? {
         let said = log::last_lines(&log, LAST_LINES);
         bail!(
             "pip could not install {requirements}. Can this machine reach the package registry \
-             (https://pypi.org, or what PIP_INDEX_URL or pip's configuration names)? pip's last \
-             lines:\n{said}"
+             (https://pypi.org, or the one in PIP_INDEX_URL or pip's configuration)? The end of \
+             pip's output:\n{said}"
         );
     }
     fs::remove_dir_all(&scratch).with_context(|| format!("cannot empty {name}/tmp"))?;
-    stage.done(&format!("Python with {requirements}"));
+    stage.done(&format!("prepared Python with {requirements}"));
     Ok(())
 }
 
-/// Whether a command ends well. Its output goes to the log.
+/// Runs a command and returns whether it succeeded. Its output goes to the log.
 ///
-/// Its standard input is the lock file, which is empty: the lock belongs to whoever has it open. If
-/// this program is killed while pip works, the next one waits for pip's end instead of making the
-/// same folder beside it.
+/// The command's standard input is the lock file, which is empty. Every process that has the file open
+/// keeps the lock. So if this program is killed while pip works, the next one waits until pip ends,
+/// and does not make the same folder at the same time.
 async fn succeeds(mut command: Command, scratch: &Path, log: &Path, lock: &File) -> Result<bool> {
     let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     command
@@ -180,7 +181,7 @@ async fn succeeds(mut command: Command, scratch: &Path, log: &Path, lock: &File)
     Ok(status.success())
 }
 
-/// Waits for the lock without giving up the thread, so that Ctrl-C works meanwhile.
+/// Waits for the lock without blocking the thread, so that Ctrl-C works meanwhile.
 async fn lock(path: &Path, recipe: &Recipe, progress: Progress) -> Result<File> {
     let folder = recipe.folder;
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
@@ -189,12 +190,12 @@ async fn lock(path: &Path, recipe: &Recipe, progress: Progress) -> Result<File> 
         if let TryLockError::Error(error) = error {
             return Err(error).with_context(|| format!("cannot lock {}", path.display()));
         }
-        let name = format!("waiting for another process that prepares {folder}");
+        let name = format!("waiting for another process that is preparing {folder}");
         waiting.get_or_insert_with(|| progress.stage(&name));
         tokio::time::sleep(LOCK_POLL).await;
     }
     if let Some(stage) = waiting {
-        stage.done(&format!("the other process is done with {folder}"));
+        stage.done(&format!("the other process has prepared {folder}"));
     }
     Ok(file)
 }
@@ -211,8 +212,8 @@ fn check(python: &str, oldest: &str) -> Result<()> {
         Err(error) => error.to_string(),
     };
     bail!(
-        "`{python}` has to be Python {oldest} or newer with the modules venv and ensurepip. On \
-         Debian and Ubuntu: `apt-get install python3 python3-venv`. What is wrong: {}",
+        "`{python}` must be Python {oldest} or newer with the modules venv and ensurepip. On \
+         Debian and Ubuntu: `apt-get install python3 python3-venv`. The check failed: {}",
         said.lines().last().unwrap_or("it isn't Python")
     )
 }
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_half_made_environment_is_not_taken_for_a_whole_one() {
+    fn an_environment_without_a_current_stamp_is_made_again() {
         let folder = tempfile::tempdir().unwrap();
         let venv = Venv {
             python: folder.path().join("python"),
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interpreter_that_is_gone_or_finds_nothing_does_not_work() {
+    fn an_interpreter_that_is_gone_or_finds_no_packages_does_not_work() {
         let interpreter = |python: &str| Venv {
             python: python.into(),
         };

@@ -1,5 +1,5 @@
-//! The reconciler, run by hand or by a schedule of seconds. The template's own schedule, of
-//! minutes, is turned off on the local stack.
+//! Runs the reconciler once, or by a schedule of seconds. The template's own schedule, of minutes, is
+//! off on local stacks unless a parameter turns it on.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -14,23 +14,24 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::boto;
 use crate::stack::Stack;
 
-/// The template's output with the reconciler's name, as [`processes`](crate::processes) takes it.
+/// The template's output with the reconciler's name, for functions of
+/// [`processes`](crate::processes).
 pub const FUNCTION: &str = "ReconcilerFunctionName";
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Run {
-    /// It answered.
+    /// The reconciler answered.
     Done,
-    /// Its process ended before it answered, killed or not.
+    /// The process ended before it answered, killed or by itself.
     Died,
-    /// Lambda ended it at its timeout.
+    /// Lambda ended the run at the function's timeout.
     TimedOut,
-    /// It answered with an error: its type and message.
+    /// The reconciler answered with this error: its type and message.
     Failed(String),
 }
 
-/// What Lambda answers.
+/// The answer of Lambda.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Invocation {
@@ -39,7 +40,7 @@ struct Invocation {
     payload: String,
 }
 
-/// What Lambda answers where the function didn't.
+/// The payload of Lambda's answer if the run failed.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct FunctionError {
@@ -49,11 +50,11 @@ struct FunctionError {
     error_message: String,
 }
 
-/// Runs it once, and waits for the end.
+/// Runs the reconciler once, and waits for its end.
 ///
 /// # Errors
 ///
-/// Lambda doesn't run it. A run that fails is no error.
+/// Lambda doesn't run the reconciler. A run that fails is not an error.
 pub async fn invoke(stack: &Stack) -> Result<Run> {
     let arguments = json!({"FunctionName": stack.output(FUNCTION)?, "Payload": "{}"});
     let answer = boto::call(stack.account(), "lambda", "invoke", arguments).await;
@@ -66,7 +67,7 @@ pub async fn invoke(stack: &Stack) -> Result<Run> {
 
 fn failed(payload: &[u8]) -> Result<Run> {
     let error: FunctionError =
-        serde_json::from_slice(payload).context("Lambda says of an error what is no JSON")?;
+        serde_json::from_slice(payload).context("Lambda's description of an error is not JSON")?;
     Ok(match error.error_type.as_str() {
         "Runtime.ExitError" => Run::Died,
         "Sandbox.Timedout" => Run::TimedOut,
@@ -74,21 +75,21 @@ fn failed(payload: &[u8]) -> Result<Run> {
     })
 }
 
-/// How many runs there were so far.
+/// How many runs there have been, by their end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Runs {
-    /// That began.
+    /// Runs that began.
     pub begun: u64,
-    /// That answered.
+    /// Runs that answered.
     pub done: u64,
-    /// Whose process ended before.
+    /// Runs whose process ended before it answered.
     pub died: u64,
-    /// That Lambda ended.
+    /// Runs that Lambda ended at the function's timeout.
     pub timed_out: u64,
-    /// That answered with an error.
+    /// Runs that answered with an error.
     pub failed: u64,
-    /// How long the last one took that answered.
+    /// How long the last run that answered took.
     #[serde(skip)]
     pub took: Option<Duration>,
 }
@@ -107,8 +108,9 @@ impl Runs {
     }
 }
 
-/// Runs it again and again, until this is dropped. As on AWS, a run begins when it is time, whether
-/// or not the one before has ended: that they do no harm to each other is the function's affair.
+/// Runs the reconciler again and again, until this is dropped. As on AWS, a run begins at its time even
+/// if the run before has not ended. The function itself must make sure that such runs don't harm each
+/// other.
 #[derive(Debug)]
 pub struct Schedule {
     runs: watch::Receiver<Runs>,
@@ -117,7 +119,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Runs it now, and then every so often.
+    /// Runs the reconciler now, and then again after each interval `every`.
     #[must_use]
     pub fn start(stack: &Stack, every: Duration) -> Self {
         let stack = stack.clone();
@@ -138,31 +140,31 @@ impl Schedule {
         Self { runs, stop, task }
     }
 
-    /// The runs so far, for whoever waits for the next.
+    /// The counts of runs so far. A caller can wait for the next change.
     #[must_use]
     pub fn runs(&self) -> watch::Receiver<Runs> {
         self.runs.clone()
     }
 
-    /// Waits until it ends by itself, which it shouldn't, and says why.
+    /// Waits until the schedule ends by itself, which it shouldn't, and returns the reason.
     pub async fn broken(&mut self) -> anyhow::Error {
         let error = match self.task.join_next().await {
             Some(Ok(Err(error))) => error,
-            _ => anyhow!("it ended without a reason"),
+            _ => anyhow!("the schedule ended without a reason"),
         };
-        error.context("the reconciler is not run any more")
+        error.context("the schedule has stopped running the reconciler")
     }
 
-    /// Begins no more, waits for those under way, and tells how many there were.
+    /// Begins no more runs, waits for those under way, and returns the counts.
     ///
     /// # Errors
     ///
-    /// Lambda didn't run one of them. The schedule ended then.
+    /// Lambda didn't run one of them, which ended the schedule.
     pub async fn stop(mut self) -> Result<Runs> {
-        // One that has ended by itself says why below.
+        // If the schedule has ended by itself, the reason comes below.
         let _ = self.stop.send(());
         while let Some(ended) = self.task.join_next().await {
-            ended.context("the schedule broke off")??;
+            ended.context("the schedule's task was cancelled or panicked")??;
         }
         Ok(*self.runs.borrow())
     }
@@ -204,7 +206,7 @@ async fn timed(run: impl Future<Output = Result<Run>>) -> Timed {
 }
 
 fn note(runs: &watch::Sender<Runs>, ended: Result<Timed, tokio::task::JoinError>) -> Result<()> {
-    let (run, took) = ended.context("a run broke off")??;
+    let (run, took) = ended.context("the task of a run was cancelled or panicked")??;
     runs.send_modify(|runs| runs.note(&run, took));
     Ok(())
 }
@@ -262,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_run_ends_the_schedule() {
+    async fn a_run_that_cannot_begin_ends_the_schedule() {
         let start = || Schedule::of(OFTEN, || async { bail!("no such function") });
         let broken = format!("{:#}", start().broken().await);
         assert!(broken.ends_with("no such function"), "{broken}");

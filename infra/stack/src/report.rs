@@ -1,17 +1,17 @@
-//! What a command found out, for people and for programs, and where it prints that.
+//! The result of a command as text for people and as JSON for programs, and where it is printed.
 
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-/// The result of a command that puts the system to a proof. `--json` prints it as one object.
+/// The result of a command that tests the system. `--json` prints it as one object.
 pub trait Report: Serialize {
-    /// The error of a command whose report is no success.
+    /// The error of a command whose report is not a success.
     const FAILURE: &'static str;
 
     /// True if every promise was kept.
     fn is_success(&self) -> bool;
 
-    /// The findings, the counts and the verdict, a line each.
+    /// The findings, the counts and the verdict: one line each.
     fn summary(&self) -> Vec<String>;
 }
 
@@ -25,7 +25,7 @@ pub fn percentile<T: Copy>(sorted: &[T], percent: usize) -> Option<T> {
 /// Prints a command's lines: to standard output, unless that is for the JSON.
 #[derive(Debug, Clone, Copy)]
 pub struct Out {
-    /// Standard output is for one JSON object.
+    /// Whether only one JSON object goes to standard output.
     pub json: bool,
 }
 
@@ -43,7 +43,7 @@ impl Out {
     ///
     /// # Errors
     ///
-    /// The report is no success.
+    /// The report is not a success.
     pub fn conclude<R: Report>(self, report: &R) -> Result<()> {
         self.line("");
         for line in report.summary() {

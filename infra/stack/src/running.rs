@@ -1,5 +1,5 @@
-//! Everything, up: MiniStack, the stand-in for AURA, the functions and the stack. What
-//! `cargo local up`, `demo`, `torture` and `soak` stand on.
+//! Brings up everything: MiniStack, the stand-in for AURA, the functions and the stack. `cargo local`'s
+//! `up` and `demo` and `cargo prove`'s `torture` and `soak` use it.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -17,22 +17,22 @@ use crate::stack::Parameters;
 use crate::system::System;
 use crate::workspace::Workspace;
 
-/// How to bring it up.
+/// How to bring everything up.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The AWS account, 12 digits.
+    /// The number of the AWS account, 12 digits.
     pub account: &'static str,
-    /// The port of the local AWS; any free one if none is given.
+    /// The port of the local AWS; without one, any free port.
     pub port: Option<u16>,
     /// How the functions are built.
     pub profile: Profile,
-    /// Where the local AWS and the functions write.
+    /// The file for the output of the local AWS and the functions.
     pub log: PathBuf,
-    /// The bridge by which containers come, if they are to.
+    /// The address of the bridge through which containers call, if they may.
     pub also_on: Option<Ipv4Addr>,
 }
 
-/// Everything but the stack: MiniStack, and what is to be deployed.
+/// Everything before the deployment: a running MiniStack, and the bundle to deploy.
 pub struct Ground {
     /// The template and the functions.
     pub bundle: Bundle,
@@ -41,14 +41,14 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// Builds the functions and starts MiniStack, from an empty machine if need be.
+    /// Builds the functions and starts MiniStack. Installs what is missing first.
     ///
     /// # Errors
     ///
     /// Says what is missing or failed, and what to do about it.
     pub async fn lay(workspace: &Workspace, options: Options, progress: Progress) -> Result<Self> {
         if let Some(port) = options.port {
-            // First, although it is needed last: the first build takes minutes.
+            // The port is checked first, although it is needed last: the first build takes minutes.
             wait_for_port(port, progress).await?;
         }
         let venv = Venv::prepare(workspace, progress).await?;
@@ -68,7 +68,7 @@ impl Ground {
         })
     }
 
-    /// Where the local AWS listens.
+    /// The URL at which the local AWS listens.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         self.aws.endpoint()
@@ -79,7 +79,7 @@ impl Ground {
     ///
     /// # Errors
     ///
-    /// The deployment failed; says which resource and why.
+    /// The deployment failed. The error says which resource failed and why.
     pub async fn deploy(self, changes: Parameters, progress: Progress) -> Result<Running> {
         let sizes = self.bundle.packages.iter();
         let zip_bytes = sizes.map(|package| (package.function, package.bytes));
@@ -95,16 +95,16 @@ impl Ground {
     }
 }
 
-/// Everything, for as long as this value lives.
+/// The whole local system, which runs for as long as this value lives.
 pub struct Running {
-    // The stack has nothing to end; AURA's stand-in ends before what it delivers to.
+    // AURA's stand-in must end before the local AWS that it delivers to.
     system: System,
     aws: LocalAws,
     zip_bytes: BTreeMap<&'static str, usize>,
 }
 
 impl Running {
-    /// Brings everything up, from an empty machine if need be.
+    /// Brings everything up. Installs what is missing first.
     ///
     /// # Errors
     ///
@@ -130,7 +130,7 @@ impl Running {
         &self.zip_bytes
     }
 
-    /// Waits until the local AWS ends by itself, which it shouldn't, and says how.
+    /// Waits until the local AWS ends by itself, which it shouldn't, and returns how it ended.
     pub async fn ended(&mut self) -> anyhow::Error {
         self.aws.ended().await
     }
@@ -144,7 +144,7 @@ impl Running {
     }
 }
 
-/// Where to look when something went wrong.
+/// A line that names the log, for when something went wrong.
 #[must_use]
 pub fn log_line(log: &Path) -> String {
     format!("  log of the local AWS: {}", log.display())

@@ -1,4 +1,4 @@
-//! When the system is done with what it was given: only then is a count a verdict.
+//! Waits until the system has processed everything that it got. Only then is a count a verdict.
 
 use std::time::{Duration, Instant};
 
@@ -7,12 +7,12 @@ use anyhow::{Result, ensure};
 use crate::consumers::{Consumers, PATIENCE, Published, Queue};
 use crate::stack::Stack;
 
-/// Waits until the processor is done with all that was queued so far: what isn't published then
-/// never will be.
+/// Waits until the processor has handled all that was queued so far. What it has not published by then
+/// will never be published.
 ///
 /// # Errors
 ///
-/// SQS doesn't answer, or for [`PATIENCE`] the queue hasn't become shorter.
+/// SQS doesn't answer, or the queue hasn't become shorter for [`PATIENCE`].
 pub async fn drained(stack: &Stack) -> Result<()> {
     let queue = Queue::new(stack.account().sqs(), stack.output("IngestQueueUrl")?);
     let mut least = u64::MAX;
@@ -28,14 +28,15 @@ pub async fn drained(stack: &Stack) -> Result<()> {
         }
         ensure!(
             progress.elapsed() < PATIENCE,
-            "the ingest queue isn't drained"
+            "the ingest queue still holds {depth} messages, and has not become shorter for {} s",
+            PATIENCE.as_secs()
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// Everything that consumers get of what was queued so far, doubles included: the local bus has put
-/// an event on their queues when the processor hears that it took it.
+/// All events that consumers get from what was queued so far, doubles included. When the local bus
+/// tells the processor that it took an event, the event is already on their queues.
 ///
 /// # Errors
 ///

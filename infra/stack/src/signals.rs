@@ -1,7 +1,7 @@
 //! The signals that end a command, as values.
 //!
-//! A signal cancels what runs by dropping it, and each thing that must not stay behind is ended
-//! by its own `Drop`. So there is one way out for errors and signals alike.
+//! A signal cancels the current work by dropping it. Everything that must not stay behind ends in its
+//! own `Drop`. So errors and signals end a command in the same way.
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Ctrl-C, a polite kill, or a terminal that was closed.
+/// A listener for SIGINT (Ctrl-C), SIGTERM, and SIGHUP (the terminal was closed).
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
@@ -17,7 +17,7 @@ pub struct Signals {
     hang_up: Signal,
 }
 
-/// A command was ended by a signal.
+/// The error of a command that a signal ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("ended by {name}")]
 pub struct Interrupted {
@@ -26,7 +26,7 @@ pub struct Interrupted {
 }
 
 impl Interrupted {
-    /// The exit code that shells know: 128 and the signal's number.
+    /// The exit code by the convention of shells: 128 plus the signal's number.
     #[must_use]
     pub fn exit_code(self) -> u8 {
         128 + self.number
@@ -34,11 +34,11 @@ impl Interrupted {
 }
 
 impl Signals {
-    /// Takes the signals over from the operating system's default, which is to end at once.
+    /// Begins to listen. Without it, a signal ends the process at once.
     ///
     /// # Errors
     ///
-    /// The operating system refuses.
+    /// The operating system refuses to deliver the signals.
     pub fn listen() -> Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen to signals");
         Ok(Self {
@@ -48,7 +48,7 @@ impl Signals {
         })
     }
 
-    /// Waits for one.
+    /// Waits for the next signal.
     pub async fn next(&mut self) -> Interrupted {
         tokio::select! {
             _ = self.interrupt.recv() => Interrupted { name: "SIGINT", number: 2 },
@@ -57,12 +57,11 @@ impl Signals {
         }
     }
 
-    /// Runs `work`, unless a signal comes first: then drops it and gives [`Interrupted`] as the
-    /// error.
+    /// Runs `work`. If a signal comes first, drops it and returns [`Interrupted`].
     ///
     /// # Errors
     ///
-    /// The work's own, or [`Interrupted`].
+    /// The error of `work`, or [`Interrupted`].
     pub async fn unless_one_comes<T>(
         &mut self,
         work: impl Future<Output = Result<T>>,
@@ -74,8 +73,8 @@ impl Signals {
     }
 }
 
-/// How `main` ends: an error is told on standard error, and one that is [`Interrupted`] has the
-/// exit code that a shell expects of it.
+/// Turns a command's result into an exit code, and prints an error to standard error. [`Interrupted`]
+/// gives the exit code that shells expect after a signal.
 #[must_use]
 pub fn end(result: Result<()>) -> ExitCode {
     let Err(error) = result else {

@@ -1,8 +1,7 @@
-//! The template as a CloudFormation stack in one account: deploy, update, delete.
+//! Deploys, updates and deletes the template as a CloudFormation stack in one account.
 //!
-//! The stack is created straight through CloudFormation, which does the SAM transform itself, as
-//! it does on AWS. `aws.py` uploads, makes the calls and waits; this module says what to deploy, and
-//! reads what came of it.
+//! CloudFormation creates the stack directly and does the SAM transform itself, as on AWS. `aws.py`
+//! uploads, makes the calls and waits. This module says what to deploy, and reads the result.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +15,7 @@ use crate::boto;
 use crate::bundle::Bundle;
 use crate::progress::Progress;
 
-/// What CloudFormation says about resources that only stopped because another one failed.
+/// CloudFormation's reason for resources that it cancelled because another one failed.
 const CANCELLED: &str = "Resource creation cancelled";
 
 /// Template parameters by name.
@@ -31,13 +30,13 @@ pub struct Stack {
     outputs: BTreeMap<String, String>,
 }
 
-/// A deployment that didn't come about.
+/// The error of a deployment that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
-    /// CloudFormation took it, and rolled it back because of a resource.
+    /// CloudFormation began the deployment, and rolled it back because a resource failed.
     #[error(transparent)]
     RolledBack(#[from] StackFailure),
-    /// Anything else: the template is refused, a call fails.
+    /// Any other error: for example the template was refused, or a call failed.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
 }
@@ -48,33 +47,33 @@ pub enum DeployError {
 pub struct StackFailure {
     /// The stack's name.
     pub stack: String,
-    /// Its status at the end, such as `ROLLBACK_COMPLETE`.
+    /// The stack's status at the end, such as `ROLLBACK_COMPLETE`.
     pub status: String,
-    /// The resources that failed, the first cause first.
+    /// The resources that failed, the first failure first.
     pub failures: Vec<ResourceFailure>,
 }
 
 /// A resource that CloudFormation couldn't create or update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceFailure {
-    /// Its name in the template.
+    /// The resource's name in the template.
     pub resource: String,
-    /// Its type, such as `AWS::SQS::Queue`.
+    /// The resource's type, such as `AWS::SQS::Queue`.
     pub kind: String,
-    /// Its status, such as `CREATE_FAILED`.
+    /// The resource's status, such as `CREATE_FAILED`.
     pub status: String,
-    /// Why, in the service's words; the custom resource's own for the registration.
+    /// The reason in the service's words. For the registration, the custom resource gives it.
     pub reason: String,
 }
 
-/// What CloudFormation says of a resource at one time.
+/// A change of a resource's status, as CloudFormation reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceEvent {
-    /// Its status from then on, such as `UPDATE_IN_PROGRESS`.
+    /// The resource's new status, such as `UPDATE_IN_PROGRESS`.
     pub status: String,
-    /// Why, if it says so; the custom resource's own words for the registration.
+    /// The reason, if there is one. For the registration, the custom resource gives it.
     pub reason: Option<String>,
-    /// When.
+    /// When the status changed.
     pub at: Timestamp,
 }
 
@@ -89,7 +88,7 @@ fn listed(failures: &[ResourceFailure]) -> String {
         format!("\n  {resource} ({kind}) {status}: {reason}")
     };
     if failures.is_empty() {
-        return " No resource says why.".to_owned();
+        return " No resource gave a reason.".to_owned();
     }
     failures.iter().map(line).collect()
 }
@@ -120,11 +119,11 @@ impl Stack {
         Ok(stack)
     }
 
-    /// The stack of this name, as it is.
+    /// Reads the stack with this name.
     ///
     /// # Errors
     ///
-    /// There is none.
+    /// There is no such stack.
     pub async fn find(account: &Account, name: &str) -> Result<Self> {
         let request = json!({"do": "describe", "stack": name});
         let found: Option<Described> = boto::ask(account, request, |_| ()).await?;
@@ -146,31 +145,31 @@ impl Stack {
         Ok(())
     }
 
-    /// The account it is in.
+    /// The account that the stack is in.
     #[must_use]
     pub fn account(&self) -> &Account {
         &self.account
     }
 
-    /// Its name.
+    /// The stack's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its parameters, defaults included.
+    /// The stack's parameters, defaults included.
     #[must_use]
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
 
-    /// Its outputs.
+    /// The stack's outputs.
     #[must_use]
     pub fn outputs(&self) -> &BTreeMap<String, String> {
         &self.outputs
     }
 
-    /// One output.
+    /// The value of one output.
     ///
     /// # Errors
     ///
@@ -180,7 +179,7 @@ impl Stack {
         Ok(value.with_context(|| format!("stack {} has no output {name}", self.name))?)
     }
 
-    /// What CloudFormation did with one resource, as [`events_of`].
+    /// The events of one resource, as from [`events_of`].
     ///
     /// # Errors
     ///
@@ -190,8 +189,8 @@ impl Stack {
     }
 }
 
-/// What CloudFormation did with one resource of a stack since it was created, in order; also of a
-/// stack whose creation failed, or that was deleted. `resource` is a name in the template.
+/// All events of one resource of a stack, in order. The stack may also be deleted, or its creation may
+/// have failed. `resource` is a name in the template.
 ///
 /// # Errors
 ///
@@ -216,15 +215,15 @@ pub async fn events_of(
         .collect())
 }
 
-/// All that `aws.py` says of a deployment.
+/// The answer of `aws.py` to a deployment.
 #[derive(Deserialize)]
 struct Deployed {
-    /// What came of it, such as `created`.
+    /// The outcome, such as `created`.
     outcome: String,
     stack: Described,
 }
 
-/// A stack at one time.
+/// A stack as `aws.py` describes it.
 #[derive(Deserialize)]
 struct Described {
     status: String,
@@ -262,7 +261,7 @@ struct StackEvents {
     stack_events: Vec<StackEvent>,
 }
 
-/// An event as CloudFormation tells it.
+/// An event in CloudFormation's form.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct StackEvent {
@@ -274,7 +273,7 @@ struct StackEvent {
 }
 
 fn resource_event(event: StackEvent) -> ResourceEvent {
-    // MiniStack gives an empty one where AWS gives none.
+    // MiniStack returns an empty reason where AWS returns none.
     let reason = event.resource_status_reason;
     ResourceEvent {
         status: event.resource_status,
@@ -290,8 +289,8 @@ fn is_success(status: &str) -> bool {
     )
 }
 
-/// The resources that failed, the first first, from events in CloudFormation's order. What was
-/// only cancelled because of another's failure is left out.
+/// The resources that failed, the first failure first, from events in CloudFormation's order. Resources
+/// that were only cancelled because another one failed are not included.
 fn failures(stack: &str, events: &[StackEvent]) -> Vec<ResourceFailure> {
     events
         .iter()
@@ -329,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_names_the_cause_and_leaves_out_its_victims() {
+    fn a_failure_names_the_cause_and_not_the_resources_cancelled_by_it() {
         let events = [
             event("aura", "ROLLBACK_COMPLETE", ""),
             event("aura", "CREATE_FAILED", "The following failed: [Table]"),
@@ -367,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rollback_is_no_success() {
+    fn a_rollback_is_not_a_success() {
         assert!(is_success("UPDATE_COMPLETE"));
         for status in [
             "ROLLBACK_COMPLETE",

@@ -21,16 +21,16 @@ use aura_sim::client::Aura;
 
 /// The name of the stack.
 pub const STACK_NAME: &str = "aura-webhooks";
-/// After which the processor is ended. The template's shortest: what a killed processor held comes
-/// back some seconds later.
+/// The processor's timeout: the shortest that the template allows, so that the messages of a killed
+/// processor come back after some seconds.
 pub const PROCESSOR_TIMEOUT: Duration = Duration::from_secs(5);
-/// How the outputs with the URLs of dead letter queues end: the processor's, and one for each
+/// The suffix of the outputs with the URLs of dead letter queues: the processor's, and one for each
 /// consumer.
 const DEAD_LETTERS: &str = "DeadLetterQueueUrl";
 /// The name of the secret with AURA's credentials.
 pub const CREDENTIALS: &str = "aura-credentials";
 
-/// What the template needs: AURA's stand-in, and an account that holds its credentials.
+/// Everything that the template needs: AURA's stand-in, and an account with its credentials.
 pub struct Site {
     /// The stand-in for AURA.
     pub aura: AuraSim,
@@ -39,7 +39,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// Starts a stand-in and gives the account its credentials.
+    /// Starts a stand-in and stores its credentials in the account.
     ///
     /// # Errors
     ///
@@ -60,7 +60,7 @@ impl Site {
         &self.account
     }
 
-    /// Deploys the template, or updates what is deployed. `changes` are template parameters that
+    /// Deploys the template, or updates the deployed stack. `changes` are template parameters that
     /// differ from the local stack's.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl Site {
         let mut parameters = self.parameters.clone();
         parameters.extend(changes);
         let deploy = Stack::deploy(&self.account, STACK_NAME, bundle, parameters, progress);
-        // Boxed: the SDKs' futures are tens of kilobytes, and would be a part of every caller's.
+        // Boxed, because the SDKs' futures are tens of kilobytes and would be part of every caller's.
         Box::pin(deploy).await
     }
 }
@@ -89,8 +89,8 @@ pub struct System {
 }
 
 impl System {
-    /// Starts a stand-in, gives the account its credentials and deploys the template. On success
-    /// AURA's webhook is registered: the stack's custom resource has done it.
+    /// Starts a stand-in, stores its credentials in the account and deploys the template. On success
+    /// the stack's custom resource has registered the webhook at AURA.
     ///
     /// `changes` are template parameters that differ from the local stack's.
     ///
@@ -115,12 +115,12 @@ impl System {
     ///
     /// # Errors
     ///
-    /// It doesn't answer.
+    /// The stand-in doesn't answer.
     pub async fn aura(&self) -> Result<Aura> {
         Aura::connect(&self.aura.url()).await
     }
 
-    /// Where deliveries go, and the header that lets them in.
+    /// The URL and the header for deliveries.
     ///
     /// # Errors
     ///
@@ -146,14 +146,14 @@ async fn parameters(account: &Account, aura: &AuraSim) -> Result<Parameters> {
         .send()
         .await
         .context("cannot store AURA's credentials")?;
-    let arn = secret.arn.context("Secrets Manager gave no ARN")?;
+    let arn = secret.arn.context("Secrets Manager returned no ARN")?;
     let parameters = [
         ("AuraBaseUrl", aura.url()),
         ("AuraCredentialsSecretArn", arn),
         ("ProcessorTimeout", PROCESSOR_TIMEOUT.as_secs().to_string()),
-        // Who wants it runs it, when it is wanted: see `reconciler`.
+        // Off by default: callers run the reconciler themselves, see `reconciler`.
         ("ReconcilerEnabled", "false".to_owned()),
-        // Nothing here is worth keeping, and tests delete stacks.
+        // Tests delete stacks, and nothing here is worth keeping.
         ("LedgerDeletionProtection", "false".to_owned()),
     ];
     Ok(parameters
@@ -161,7 +161,7 @@ async fn parameters(account: &Account, aura: &AuraSim) -> Result<Parameters> {
         .into())
 }
 
-/// Where deliveries go, and the header that lets them in.
+/// The URL and the header for deliveries.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Webhook {
@@ -174,9 +174,9 @@ pub struct Webhook {
 /// An HTTP header. Its value is a secret: this type has no `Debug` on purpose.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Header {
-    /// Such as `authorization`.
+    /// The name, such as `authorization`.
     pub name: String,
-    /// Such as `Bearer …`.
+    /// The value, such as `Bearer …`.
     pub value: String,
 }
 
@@ -196,7 +196,7 @@ impl Webhook {
             .await
             .context("cannot read the webhook's secret")?
             .secret_string
-            .context("the webhook's secret has no text")?;
+            .context("the webhook's secret has no text value")?;
         let parameter = |name: &str, default: &str| {
             stack
                 .parameters()
@@ -223,7 +223,7 @@ impl Webhook {
     ///
     /// # Errors
     ///
-    /// There is no answer. An answer that refuses is an answer.
+    /// The webhook doesn't answer. An answer that refuses the delivery is not an error.
     pub async fn post(&self, http: &reqwest::Client, body: Vec<u8>) -> Result<Answer> {
         let answer = http
             .post(&self.webhook_url)
@@ -232,12 +232,12 @@ impl Webhook {
             .body(body)
             .send()
             .await
-            .context("the webhook is out of reach")?;
+            .context("cannot reach the webhook")?;
         let status = answer.status().as_u16();
         let body = answer
             .text()
             .await
-            .context("the webhook broke off its answer")?;
+            .context("the webhook's answer is incomplete")?;
         Ok(Answer {
             status,
             body: serde_json::from_str(&body).unwrap_or(Value::String(body)),
@@ -245,12 +245,12 @@ impl Webhook {
     }
 }
 
-/// What ingest answered.
+/// The answer of ingest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// The body, as text if it is no JSON.
+    /// The body as JSON, or as text if it is not JSON.
     pub body: Value,
 }
 
@@ -262,20 +262,20 @@ impl Answer {
     }
 }
 
-/// What waits where nothing should.
+/// What waits in queues and the spill, which should all be empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Leftovers {
-    /// Deliveries that can't be understood.
+    /// Deliveries in the quarantine.
     pub quarantine_depth: u64,
-    /// Deliveries whose queue could not be reached.
+    /// Deliveries in the spill: ingest could not reach its queue.
     pub spill_depth: u64,
     /// Messages that the processor or the bus gave up on.
     pub dead_letter_depth: u64,
 }
 
 impl Leftovers {
-    /// Counts them.
+    /// Counts what is left.
     ///
     /// # Errors
     ///
@@ -298,7 +298,7 @@ impl Leftovers {
         })
     }
 
-    /// True if there are none.
+    /// True if nothing is left.
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.quarantine_depth == 0 && self.spill_depth == 0 && self.dead_letter_depth == 0

@@ -1,8 +1,8 @@
-//! The count that proves the promise: what AURA says it sent against what consumers received.
+//! Compares what AURA sent with what consumers received.
 //!
-//! The two come from programs that know nothing of each other, the stand-in and the consumers'
-//! queues, and meet in the delivery id: ingest gives it to AURA in its answer, and it travels
-//! with the event to the bus.
+//! The two counts are independent: one comes from the stand-in for AURA, the other from the consumers'
+//! queues. The delivery id connects them: ingest returns it to AURA in its answer, and the event on
+//! the bus contains it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,8 +11,8 @@ use serde::Serialize;
 use crate::consumers::Published;
 use aura_sim::client::Delivery;
 
-/// Each delivery is in exactly one of `published`, `duplicates`, `quarantined` and `lost`, which
-/// add up to `sent`.
+/// The counts. Each delivery is in exactly one of `published`, `duplicates`, `quarantined` and `lost`,
+/// which add up to `sent`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tally {
@@ -20,24 +20,24 @@ pub struct Tally {
     pub sent: usize,
     /// Deliveries that ingest answered 202 `accepted`.
     pub accepted: usize,
-    /// Deliveries that are on the bus.
+    /// Deliveries whose event is on the bus.
     pub published: usize,
-    /// Deliveries that are not on the bus because another delivery of the same event is: AURA
-    /// sent it twice, and the ledger dropped one.
+    /// Deliveries that are not on the bus because another delivery of the same event is: AURA sent the
+    /// event twice, and the ledger dropped one delivery.
     pub duplicates: usize,
     /// Deliveries that ingest answered 202 `quarantined`.
     pub quarantined: usize,
-    /// Deliveries in none of these classes.
+    /// Deliveries that are neither published, duplicates nor quarantined.
     pub lost: usize,
-    /// Copies on the bus beyond the first of each event that AURA sent, whatever keys they have:
-    /// what promise 2 excludes. Of events that AURA never sent, beyond the first of each key.
+    /// Copies on the bus beyond the first of each event that AURA sent, whatever keys they have.
+    /// Promise 2 excludes them. For events that AURA never sent, copies beyond the first of each key.
     pub doubled: usize,
     /// Events on the bus that AURA never sent.
     pub strangers: usize,
 }
 
 impl Tally {
-    /// Counts.
+    /// Counts from what AURA sent and what consumers received.
     #[must_use]
     pub fn of(deliveries: &[Delivery], published: &[Published]) -> Self {
         let on_bus: HashSet<&str> = published.iter().map(delivery_id).collect();
@@ -90,8 +90,9 @@ impl Tally {
     }
 }
 
-/// For each delivery the one that it repeats in the end, or itself. A repeat may be of a repeat;
-/// AURA numbers its deliveries, so what is repeated comes before.
+/// For each delivery the number of the first delivery of the same event, which may be its own. A
+/// delivery may repeat one that is itself a repeat. AURA numbers its deliveries, so a repeated one
+/// always comes before its repeats.
 #[must_use]
 pub fn originals(deliveries: &[Delivery]) -> HashMap<u64, u64> {
     let mut originals = HashMap::new();
@@ -110,13 +111,13 @@ fn delivery_id(event: &Published) -> &str {
     &event.detail.delivery_id
 }
 
-/// Which event a copy on the bus is of.
+/// The event that a copy on the bus belongs to.
 #[derive(PartialEq, Eq, Hash)]
 enum Event<'a> {
-    /// The one that AURA sent first with this number. A key of ours must not decide what is one
-    /// event: a fault in it would hide its own doubles.
+    /// The event whose first delivery has this number. The event's key must not decide which copies
+    /// are the same event: a fault in the key would hide the doubles that it causes.
     Sent(u64),
-    /// One that AURA never sent, by its key.
+    /// An event that AURA never sent, by its key.
     Stranger(&'a str),
 }
 
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn each_once_is_the_only_success() {
+    fn only_every_event_published_once_is_a_success() {
         let sent = [delivery(1, "accepted", None), delivery(2, "accepted", None)];
         let tally = Tally::of(&sent, &[published("a", 1), published("b", 2)]);
         let expected = Tally {
@@ -195,14 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_accepted_and_not_published_is_lost() {
+    fn a_delivery_accepted_but_not_published_is_lost() {
         let tally = Tally::of(&[delivery(1, "accepted", None)], &[]);
         assert_eq!((tally.accepted, tally.lost), (1, 1));
         assert!(!tally.is_each_once());
     }
 
     #[test]
-    fn a_repeat_that_the_ledger_dropped_is_no_loss() {
+    fn a_repeat_that_the_ledger_dropped_is_not_lost() {
         let sent = [
             delivery(1, "accepted", None),
             delivery(2, "accepted", Some(1)),
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeat_of_a_repeat_is_still_the_first_event() {
+    fn a_repeat_of_a_repeat_is_the_same_event() {
         let sent = [
             delivery(1, "accepted", None),
             delivery(2, "accepted", Some(1)),
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_copy_on_the_bus_is_seen_whoever_made_it() {
+    fn a_second_copy_on_the_bus_is_a_double() {
         let sent = [
             delivery(1, "accepted", None),
             delivery(2, "accepted", Some(1)),
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_copy_with_a_key_of_its_own_is_a_double_all_the_same() {
+    fn a_second_copy_with_another_key_is_also_a_double() {
         let sent = [
             delivery(1, "accepted", None),
             delivery(2, "accepted", Some(1)),
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_nobody_sent_is_doubled_by_its_key() {
+    fn doubles_of_an_event_that_nobody_sent_have_the_same_key() {
         let copies = [published("a", 8), published("a", 9), published("b", 9)];
         let tally = Tally::of(&[delivery(1, "accepted", None)], &copies);
         assert_eq!((tally.doubled, tally.strangers), (1, 3));

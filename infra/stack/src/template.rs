@@ -1,7 +1,7 @@
-//! The real template, packaged: each function's `CodeUri` points at its zip in S3.
+//! Packages the real template: points each function's `CodeUri` at its zip in S3.
 //!
-//! Only those lines change, and the rest stays as it is to the byte: what is deployed here is what
-//! is deployed to AWS. A line that isn't there exactly once is an error, not a guess.
+//! Only these lines change. All other bytes stay the same, so that the local stack deploys what AWS
+//! gets. If a line to change doesn't occur exactly once, that is an error.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::proxy::FaultProxy;
 
-/// A line of the processor's environment, and of no other function's.
+/// A line that only the processor's environment has.
 const OF_THE_PROCESSOR: &str = "LEDGER_RETENTION_DAYS: \"35\"";
 
 /// An action that a role's policy permits.
@@ -19,9 +19,9 @@ const OF_THE_PROCESSOR: &str = "LEDGER_RETENTION_DAYS: \"35\"";
 pub struct Permission {
     /// The role's name in the template, such as `IngestRole`.
     pub role: String,
-    /// The statement's.
+    /// The statement's `Sid`.
     pub sid: String,
-    /// Such as `sqs:SendMessage`.
+    /// The action, such as `sqs:SendMessage`.
     pub action: String,
 }
 
@@ -32,39 +32,39 @@ pub struct Template {
 }
 
 impl Template {
-    /// Reads one, such as `template.yaml`.
+    /// Reads a template, such as `template.yaml`.
     ///
     /// # Errors
     ///
-    /// It can't be read.
+    /// The file can't be read.
     pub fn read(path: &Path) -> Result<Self> {
         let text =
             fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Self { text })
     }
 
-    /// A template from its text, for whoever patches it.
+    /// A template from its text, for a test that changes it.
     #[must_use]
     pub fn from_text(text: String) -> Self {
         Self { text }
     }
 
-    /// The text, with local paths.
+    /// The template's text, with local paths.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The same with more variables in one function's environment, put after the line `after`.
+    /// Adds variables to one function's environment, after the line `after`.
     ///
     /// # Errors
     ///
-    /// There is not one line like that.
+    /// The template doesn't have that line exactly once.
     pub fn with_variables(&self, after: &str, variables: &[(&str, &str)]) -> Result<Self> {
         let line = format!("          {after}\n");
         ensure!(
             self.text.matches(&line).count() == 1,
-            "the template has not one line {after}"
+            "the template doesn't have the line `{after}` exactly once"
         );
         let added = variables
             .iter()
@@ -73,12 +73,12 @@ impl Template {
         Ok(Self::from_text(self.text.replace(&line, &lines)))
     }
 
-    /// The same with proxies between the processor and services, each by its name in the SDKs'
-    /// variables, such as `DYNAMODB`; and with more variables in the processor's environment.
+    /// Puts proxies between the processor and services, and adds variables to the processor's
+    /// environment. A service has its name in the SDKs' variables, such as `DYNAMODB`.
     ///
     /// # Errors
     ///
-    /// The template has changed too much.
+    /// The line after which the variables go doesn't occur exactly once.
     pub fn with_processor_behind(
         &self,
         proxies: &[(&str, &FaultProxy)],
@@ -95,7 +95,7 @@ impl Template {
         self.with_variables(OF_THE_PROCESSOR, &all)
     }
 
-    /// All that the functions' roles permit, an action each, in the template's order.
+    /// All permissions of the functions' roles, one for each action, in the template's order.
     #[must_use]
     pub fn permissions(&self) -> Vec<Permission> {
         self.statements()
@@ -112,26 +112,27 @@ impl Template {
             .collect()
     }
 
-    /// The same without one statement of a role's policy.
+    /// Removes one statement from a role's policy.
     ///
     /// # Errors
     ///
-    /// The role has not one statement with this `Sid`.
+    /// The role doesn't have exactly one statement with this `Sid`.
     pub fn without_permission(&self, role: &str, sid: &str) -> Result<Self> {
         self.with_actions(role, sid, |_| false)
     }
 
-    /// The same without one action of a statement, and without the statement if it has no other.
+    /// Removes one action from a statement, and the statement too if it has no other action.
     ///
     /// # Errors
     ///
-    /// The role has not one statement with this `Sid`, or it doesn't permit the action.
+    /// The role doesn't have exactly one statement with this `Sid`, or the statement doesn't permit the
+    /// action.
     pub fn without_action(&self, Permission { role, sid, action }: &Permission) -> Result<Self> {
         ensure!(
             self.permissions()
                 .iter()
                 .any(|its| its.role == *role && its.sid == *sid && its.action == *action),
-            "the template has no statement {sid} with {action}"
+            "{role} has no statement {sid} with the action {action}"
         );
         self.with_actions(role, sid, |its| its != action)
     }
@@ -141,7 +142,7 @@ impl Template {
             .statements()
             .filter(|(its, statement)| its == role && sid(statement) == Some(of));
         let (Some((_, statement)), None) = (found.next(), found.next()) else {
-            bail!("{role} has not one statement {of}");
+            bail!("{role} doesn't have exactly one statement {of}");
         };
         let mut kept = actions(&statement);
         kept.retain(|action| keep(action));
@@ -162,14 +163,17 @@ impl Template {
                 " ".repeat(indent(&statement) + 2)
             )
         };
-        // Two roles may have the same statement, as far as its text goes.
+        // Two roles may have statements with the same text, so the search begins at the role.
         let role_line = format!("\n  {role}:\n");
-        let (before, its) = self.text.split_once(&role_line).context("no such role")?;
+        let (before, its) = self
+            .text
+            .split_once(&role_line)
+            .with_context(|| format!("the template has no role {role}"))?;
         let its = its.replacen(&statement, &other, 1);
         Ok(Self::from_text(format!("{before}{role_line}{its}")))
     }
 
-    /// The statements of all roles' policies, each with its role and as its lines stand there.
+    /// The statements of all roles' policies: each role's name and the statement's text.
     fn statements(&self) -> impl Iterator<Item = (String, String)> {
         let mut resource = "";
         let mut found: Vec<(String, String)> = Vec::new();
@@ -193,12 +197,12 @@ impl Template {
         found.into_iter()
     }
 
-    /// The text with each function's `CodeUri` replaced: `uris` has the new ones by
-    /// the functions' names.
+    /// The text with each function's `CodeUri` replaced. `uris` has the new ones by the functions'
+    /// names.
     ///
     /// # Errors
     ///
-    /// A function's line isn't there exactly once.
+    /// A function's line doesn't occur exactly once.
     pub fn packaged(&self, uris: &BTreeMap<&str, String>) -> Result<String> {
         uris.iter()
             .try_fold(self.text.clone(), |text, (function, uri)| {
@@ -207,12 +211,12 @@ impl Template {
     }
 }
 
-/// Of a statement, or of its first line.
+/// The `Sid` of a statement, or of its first line.
 fn sid(statement: &str) -> Option<&str> {
     statement.lines().next()?.trim().strip_prefix("- Sid: ")
 }
 
-/// What stands between a statement's `Action` and its `Resource`, on one line or on several.
+/// The actions between a statement's `Action` and its `Resource`, on one line or on several.
 fn actions(statement: &str) -> Vec<String> {
     let lines = statement.lines().map(str::trim);
     let lines = lines.skip_while(|line| !line.starts_with("Action:"));
@@ -226,8 +230,8 @@ fn indent(line: &str) -> usize {
     line.len() - line.trim_start().len()
 }
 
-/// The template with the function's `CodeUri` replaced: the one behind the function's binary, before
-/// another's.
+/// The template with the function's `CodeUri` replaced. That is the one after the line with the
+/// function's binary, and before the next such line.
 fn with_code_uri(text: &str, function: &str, uri: &str) -> Result<String> {
     let names_it = format!("BuildProperties: {{Binary: {function}}}");
     let mut is_its = false;
@@ -246,7 +250,7 @@ fn with_code_uri(text: &str, function: &str, uri: &str) -> Result<String> {
     let lines = text.split_inclusive('\n').map(line).collect();
     ensure!(
         found == 1,
-        "the template has {found} lines `CodeUri` behind `{names_it}`, not one"
+        "the template has {found} lines `CodeUri` after `{names_it}`, not exactly one"
     );
     Ok(lines)
 }
@@ -331,7 +335,7 @@ Resources:
     }
 
     #[test]
-    fn a_permission_goes_from_its_role_and_from_no_other() {
+    fn a_permission_is_removed_from_its_role_and_from_no_other() {
         let template = Template::from_text(ROLES.to_owned());
         for gone in template.permissions() {
             let without = template.without_action(&gone).unwrap();
@@ -370,7 +374,7 @@ Resources:
     }
 
     #[test]
-    fn what_an_environment_sets_are_parameters_of_the_template() {
+    fn an_environment_sets_only_parameters_of_the_template() {
         let (_, parameters) = DEPLOYED.split_once("\nParameters:\n").unwrap();
         let (parameters, _) = parameters.split_once("\nMappings:\n").unwrap();
         for environment in ["default", "staging", "production"] {
@@ -381,7 +385,7 @@ Resources:
     }
 
     #[test]
-    fn auras_staging_wakes_nobody_for_a_webhook_that_is_down_and_heals_nothing() {
+    fn with_auras_staging_a_webhook_that_is_down_raises_no_alarm_and_is_not_healed() {
         for environment in ["default", "staging", "production"] {
             let overrides = overrides(environment);
             let is_staging = overrides["AuraBaseUrl"].contains("staging");
@@ -402,7 +406,7 @@ Resources:
         assert!(DEPLOYED.contains(condition));
     }
 
-    /// A value is taken while it is the current one, and then the previous one.
+    /// Ingest accepts a value while it is the current one, and then while it is the previous one.
     #[test]
     fn a_captured_header_is_refused_before_the_ledger_forgets_what_it_could_replay() {
         let days: u32 = overrides("production")["RotationDays"].parse().unwrap();
@@ -412,7 +416,7 @@ Resources:
     }
 
     #[test]
-    fn a_line_that_is_missing_or_there_twice_is_an_error() {
+    fn a_line_that_is_missing_or_occurs_twice_is_an_error() {
         assert!(with_code_uri(TEMPLATE, "registrar", "s3://b/k").is_err());
         let twice = format!("{TEMPLATE}      CodeUri: .\n");
         assert!(with_code_uri(&twice, "processor", "s3://b/k").is_err());

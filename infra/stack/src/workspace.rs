@@ -1,35 +1,35 @@
-//! Where things are in the checkout.
+//! Paths in the checkout.
 //!
-//! All that this crate makes lives below `target/local`: cargo ignores it, `git` ignores it, and
-//! `cargo clean` takes it away.
+//! All files that this crate makes are below `target/local`. Cargo and git ignore that folder, and
+//! `cargo clean` removes it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// A checkout, found when a program runs: the one that it was built in may have been moved, or be
-/// another one by now.
+/// A checkout of this repository. A program looks for it when it runs, because the checkout that it was
+/// built in may have been moved or replaced since.
 #[derive(Debug, Clone)]
 pub struct Workspace {
     root: PathBuf,
 }
 
 impl Workspace {
-    /// The checkout whose program cargo runs, or, if cargo doesn't, the one that the current folder
-    /// is in.
+    /// Finds the checkout. If cargo runs the program, that is cargo's; otherwise it is the one that the
+    /// current folder is in.
     ///
     /// # Errors
     ///
-    /// There is none.
+    /// The current folder is not in a checkout.
     pub fn here() -> Result<Self> {
-        let current = std::env::current_dir().context("the current folder is gone")?;
-        // Cargo says it to all that it runs, and to what that runs in turn.
+        let current = std::env::current_dir().context("cannot find the current folder")?;
+        // Cargo sets this variable for all programs that it runs, and these pass it on.
         let of_cargo = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
         let found = of_cargo.as_deref().and_then(Self::around);
         found.or_else(|| Self::around(&current)).with_context(|| {
             format!(
-                "{} is in no checkout of aura-webhooks: go into one",
+                "{} is in no checkout of aura-webhooks: change to a folder of one",
                 current.display()
             )
         })
@@ -63,7 +63,7 @@ impl Workspace {
         self.root.join("template.yaml")
     }
 
-    /// The SAM template of the consumer's example.
+    /// The SAM template of the example consumer.
     #[must_use]
     pub fn consumer_template(&self) -> PathBuf {
         self.root.join("infra/consumer/template.yaml")
@@ -81,50 +81,51 @@ impl Workspace {
         self.root.join("infra/stack/aws.py")
     }
 
-    /// The folder of everything that is made here.
+    /// The folder of all files that this crate makes.
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.root.join("target/local")
     }
 
-    /// Held by `cargo local up` for as long as it runs; holds its process id.
+    /// The file that `cargo local up` locks while it runs. It contains the process id.
     #[must_use]
     pub fn lock(&self) -> PathBuf {
         self.state().join("lock")
     }
 
-    /// How to reach the stack of `cargo local up`; there only while it is ready.
+    /// The file that says how to reach the stack of `cargo local up`. It exists only while the stack is
+    /// ready.
     #[must_use]
     pub fn stack_file(&self) -> PathBuf {
         self.state().join("stack.json")
     }
 
-    /// What was published since `cargo local up`, one JSON object a line.
+    /// The file with all events published since `cargo local up`, one JSON object a line.
     #[must_use]
     pub fn events_file(&self) -> PathBuf {
         self.state().join("events.jsonl")
     }
 
-    /// The log of `cargo local up`'s MiniStack, functions included. It stays until the next run,
-    /// for whoever wants to know what went wrong.
+    /// The log of MiniStack and the functions under `cargo local up`. It stays until the next run, so
+    /// that people can see what went wrong.
     #[must_use]
     pub fn up_log(&self) -> PathBuf {
         self.state().join("ministack.log")
     }
 
-    /// The same of `cargo local demo`.
+    /// The log of MiniStack and the functions under `cargo local demo`.
     #[must_use]
     pub fn demo_log(&self) -> PathBuf {
         self.state().join("demo.log")
     }
 
-    /// The same of `cargo prove torture`.
+    /// The log of MiniStack and the functions under `cargo prove torture`.
     #[must_use]
     pub fn torture_log(&self) -> PathBuf {
         self.state().join("torture.log")
     }
 
-    /// The same of `cargo prove soak`.
+    /// The log of MiniStack and the functions under `cargo prove soak`.
     #[must_use]
     pub fn soak_log(&self) -> PathBuf {
         self.state().join("soak.log")

@@ -1,4 +1,4 @@
-//! What the JSON objects of the commands hold.
+//! Help texts that describe the JSON objects of the commands.
 
 pub(super) const ROTATE_JSON: &str = "\
 The JSON object:
@@ -11,13 +11,13 @@ The JSON object:
   sent         deliveries that AURA made
   accepted     deliveries that ingest answered 202 accepted
   published    deliveries that the consumers' queues received, each counted once
-  duplicates   deliveries not published because another one of the same event was
+  duplicates   deliveries not published because another delivery of the same event was
   quarantined  deliveries that ingest answered 202 quarantined
-  lost         deliveries in none of the last three classes
+  lost         deliveries that are neither published, duplicates nor quarantined
   doubled      copies that consumers received beyond the first of each event
-  strangers    events that consumers received and AURA never sent
+  strangers    events that consumers received but AURA never sent
   quarantineDepth, spillDepth, deadLetterDepth
-               what waits in the quarantine queue, in the spill and in all dead letter queues
+               messages that wait in the quarantine queue, the spill and all dead letter queues
   seconds      from the story's first call to the last count
   setupSeconds from the command's start to the story's first call
   zipBytes     size of each function's zip";

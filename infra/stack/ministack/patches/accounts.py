@@ -1,4 +1,4 @@
-"""What stands in MiniStack's way of many accounts: the tests' stacks have one each."""
+"""Many accounts: each stack of the tests has its own."""
 
 from ministack.core import lambda_runtime
 from ministack.core.responses import get_account_id, get_region, request_scope
@@ -11,10 +11,10 @@ from patches.patch import Patch
 
 @Patch
 def find_apis_of_every_account():
-    """Upstream: MiniStack looks for the API of a request without an AWS signature in its default
-    account alone.
+    """Upstream: if a request has no AWS signature, MiniStack looks for its API only in the default
+    account.
 
-    Reason: AURA's deliveries carry none, and AWS finds the API in whichever account it is."""
+    Reason: AURA's deliveries have no signature, and AWS finds the API in any account."""
     find_api_scope = apigateway.find_api_scope
 
     def find(api_id):
@@ -33,9 +33,10 @@ def an_api_of_another_account_is_not_found():
 
 @Patch
 def leave_other_accounts_functions_alone():
-    """Upstream: to create a function, MiniStack ends the processes of that name, in whichever account.
+    """Upstream: when MiniStack creates a function, it ends the processes of all functions with that
+    name, in every account.
 
-    Reason: the tests deploy stacks of one name, and one would kill another's deliveries."""
+    Reason: the tests deploy many stacks with one name, and one would kill another's deliveries."""
     invalidate_worker = lambda_svc.invalidate_worker
 
     def invalidate(name, qualifier=None, account=None, region=None):
@@ -56,7 +57,7 @@ def a_new_function_ends_those_of_other_accounts():
 
 @Patch
 def keep_equal_packages_once():
-    """Upstream: MiniStack keeps what it stores in memory, for good.
+    """Upstream: MiniStack keeps every object in memory, and never shares equal ones.
 
     Reason: each stack's account has a copy of the functions' packages: gigabytes of the same bytes."""
     build_object_record = s3._build_object_record

@@ -10,18 +10,18 @@ from patches.patch import Patch
 
 @Patch
 def keep_what_a_resource_that_stays_depends_on():
-    """Upstream: MiniStack's delete of a stack goes on below a resource that can't be deleted, down to
-    the function of a custom resource.
+    """Upstream: if MiniStack can't delete a resource of a stack, it still deletes what the resource
+    depends on, such as the function of a custom resource.
 
-    Reason: no later delete can ask that function. On AWS what the resource depends on stays."""
+    Reason: a later delete could not call that function. On AWS, what the resource depends on stays."""
     delete_resource = stacks._delete_resource
     with_dependencies = stacks._with_dependencies
 
     def delete(kind, physical_id, properties, stack_name, logical_id, *rest):
         stack = cloudformation._stacks.get(stack_name) or {}
         resources = stack.get("_resources", {})
-        # What failed in an earlier delete comes before what it depends on: it is gone by now, or
-        # has failed again.
+        # A resource that failed in an earlier delete is tried before what it depends on. So by now it
+        # is gone, or has failed again.
         failed = [
             name
             for name, resource in resources.items()

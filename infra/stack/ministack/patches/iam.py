@@ -1,4 +1,4 @@
-"""IAM: what it is asked, where it decides (AUTH=true)."""
+"""IAM: which permissions MiniStack checks if AUTH=true."""
 
 import json
 from unittest import mock
@@ -11,7 +11,7 @@ from ministack.services import cloudwatch_logs, dynamodb, lambda_svc, secretsman
 from patches.patch import Patch
 from patches.secrets import new_secret
 
-# The function of a role that may do nothing, for the checks.
+# A function for the checks. Its role permits nothing.
 FUNCTION = {
     "FunctionName": "checked",
     "Role": "arn:aws:iam::000000000000:role/none",
@@ -21,10 +21,10 @@ FUNCTION = {
 
 @Patch
 def ask_iam_for_what_aws_asks_for():
-    """Upstream: MiniStack asks for a permission of its own for a batch of messages, and for one on a
-    rule of its name for a bus that is described.
+    """Upstream: for a batch of messages MiniStack requires a permission with a name of its own. To
+    describe a bus it requires a permission on a rule with the bus's name.
 
-    Reason: AWS has no such permissions, so that no policy grants them."""
+    Reason: AWS has no such permissions, so no policy grants them."""
     extract_action = iam_actions.extract_iam_action
     extract_resource = iam_actions.extract_resource_arn
 
@@ -55,10 +55,10 @@ def a_described_bus_is_taken_for_a_rule():
 
 @Patch
 def tell_iam_the_leading_keys():
-    """Upstream: MiniStack's IAM knows conditions and not dynamodb:LeadingKeys, so that every such
-    condition with ForAllValues holds.
+    """Upstream: MiniStack's IAM evaluates conditions but does not know dynamodb:LeadingKeys. So every
+    condition on it with ForAllValues is true.
 
-    Reason: on AWS the key has the partition keys of the items that are asked for:
+    Reason: on AWS its value is the partition keys of the items in the request:
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html"""
     service_context = iam_actions.dynamodb_service_context
     tables = dynamodb._tables
@@ -96,12 +96,11 @@ def iam_is_not_told_the_leading_keys():
 
 @Patch
 def ask_roles_for_what_services_do_in_their_names():
-    """Upstream: MiniStack asks for no permission where Lambda polls a queue and writes logs with a
-    function's role, and where Secrets Manager decrypts a secret with a key of the customer's in the
-    caller's name.
+    """Upstream: MiniStack checks no permission when Lambda polls a queue or writes logs with a
+    function's role, or when Secrets Manager decrypts a secret with a customer's key for the caller.
 
-    Reason: AWS does, and leaves messages where they are, log lines unwritten and secrets unread,
-    with the words "Access to KMS is not allowed":
+    Reason: AWS checks them. Without the permission, messages stay on the queue, log lines are not
+    written, and a secret can't be read ("Access to KMS is not allowed"):
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions
     https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html
     https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html"""
@@ -112,7 +111,7 @@ def ask_roles_for_what_services_do_in_their_names():
     resolve = secretsmanager._resolve
 
     def may(role, actions, resource):
-        """Whether a role, by its name, may do all of this."""
+        """Whether the role with this name may do all of these actions."""
         account = get_account_id()
         policies = role_policies(role, account) if app.AUTH else None
 
@@ -133,7 +132,8 @@ def ask_roles_for_what_services_do_in_their_names():
         return (function.get("config") or function).get("Role", "").rsplit("/", 1)[-1]
 
     def concurrency(mapping, function, config, source):
-        # Each message has the queues of all accounts looked at, and nearly all are empty.
+        # IAM is asked only if there are messages: each message makes MiniStack look at the queues of
+        # all accounts, and nearly all of them are empty.
         actions = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
         if source["messages"] and may(role_of(function), actions, mapping["EventSourceArn"]):
             return esm_concurrency(mapping, function, config, source)

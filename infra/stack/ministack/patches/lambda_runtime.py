@@ -1,4 +1,4 @@
-"""How functions run: their processes, and the Runtime API where these ask for work."""
+"""How functions run: their processes, and the Runtime API through which these get work."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ from ministack.services import lambda_svc
 
 from patches.patch import Patch
 
-# How long a function's process stays without work, to the next look (each 30 s).
+# After how long without work a function's process is ended. MiniStack looks every 30 s.
 IDLE_SECONDS = 60
 # A function's configuration, for the checks.
 CONFIG = {
@@ -27,16 +27,16 @@ CONFIG = {
 
 @Patch
 def answer_functions_at_once():
-    """Upstream: MiniStack's Runtime API writes headers and body apart.
+    """Upstream: MiniStack's Runtime API writes headers and body separately.
 
-    Reason: Nagle's algorithm holds the second write until the function's kernel acknowledges the
-    first, which it puts off for 40 ms."""
+    Reason: Nagle's algorithm holds the second write back until the function's kernel acknowledges the
+    first, and the kernel delays that for 40 ms."""
     build_handler_class = ProvidedWorker._build_handler_class
 
     def build(self, generation, pending):
         handler = build_handler_class(self, generation, pending)
         handler.disable_nagle_algorithm = True
-        handler.wbufsize = -1  # one write of all, at the answer's end
+        handler.wbufsize = -1  # one write for the whole answer
         return handler
 
     ProvidedWorker._build_handler_class = build
@@ -48,7 +48,7 @@ def headers_and_body_are_written_apart():
 
 
 def runtime_api_writes(header: str) -> list[bytes]:
-    """What the Runtime API writes to answer a request with this header and a wrong request id."""
+    """The writes with which the Runtime API answers a request with this header and a wrong request id."""
     path = "/2018-06-01/runtime/invocation/0/response"
     request = f"POST {path} HTTP/1.0\r\n{header}\r\nContent-Length: 2\r\n\r\n{{}}"
     written = []
@@ -77,11 +77,11 @@ def runtime_api_writes(header: str) -> list[bytes]:
 
 @Patch
 def take_log_lines_at_once():
-    """Upstream: to tell whose log lines are whose, MiniStack waits after each invocation for 5 ms
-    without a new line, and for 50 ms if there is none.
+    """Upstream: to assign log lines to invocations, MiniStack waits after each one until no line has
+    come for 5 ms, or for 50 ms if no line comes at all.
 
-    Reason: what a function wrote before it answered is in the pipe when the answer is here.
-    Reading the pipe then misses nothing and needs no wait."""
+    Reason: when a function's answer is here, all lines that it wrote before are in the pipe. Reading
+    the pipe at that time misses nothing, and needs no wait."""
     ProvidedWorker._output = None
 
     def pump_output(self, stream, lines):
@@ -108,7 +108,7 @@ def it_waits_for_log_lines():
 
 
 class Output:
-    """A function's output on its way from the pipe to MiniStack's queue of lines."""
+    """Moves a function's output from the pipe to MiniStack's queue of lines."""
     def __init__(self, stream, lines: queue.Queue):
         os.set_blocking(stream.fileno(), False)
         self.stream = stream
@@ -117,7 +117,7 @@ class Output:
         self.lock = threading.Lock()
 
     def read(self) -> bool:
-        """Moves what is there; False at the end of the output."""
+        """Moves the output that is there; False at the end of the output."""
         with self.lock:
             while not self.stream.closed:
                 try:
@@ -133,7 +133,7 @@ class Output:
             return False
 
     def put(self, line: str) -> None:
-        """MiniStack keeps 10,000 lines and drops the oldest."""
+        """Adds a line to the queue. If it is full (10,000 lines), the oldest line is dropped."""
         while True:
             try:
                 return self.lines.put_nowait(line)
@@ -144,11 +144,11 @@ class Output:
 
 @Patch
 def start_few_functions_at_once():
-    """Upstream: where all processes of a function are at work, MiniStack starts one for each call,
-    all at once.
+    """Upstream: if all processes of a function are busy, MiniStack starts a new one for each call, all
+    at the same time.
 
-    Reason: on two cores a hundred starts end no sooner than the calls that they are for. Here a call
-    waits for what is free first: a process that was at work, or a core to start one."""
+    Reason: on two cores, a hundred starts take as long as the calls that need them. Here a call waits
+    for a process to become free, or for a core to start a new one, whichever comes first."""
     acquire_worker = lambda_svc.acquire_worker
     worker_key = lambda_runtime._worker_key
     workers = lambda_runtime._workers
@@ -185,10 +185,10 @@ def more_processes_are_started_at_once_than_there_are_cores():
 
 @Patch
 def end_idle_functions():
-    """Upstream: MiniStack keeps one process of each function for good, and looks twenty times a
-    second at each whether it has work.
+    """Upstream: MiniStack keeps one process of each function forever, and checks twenty times a second
+    whether it has work.
 
-    Reason: the tests' stacks leave hundreds behind. AWS ends idle ones, too."""
+    Reason: the tests' stacks leave hundreds of processes behind. AWS also ends idle ones."""
     kill_workers = lambda_runtime.kill_workers
     lock = lambda_runtime._lock
     workers = lambda_runtime._workers
@@ -219,9 +219,9 @@ def the_last_process_of_a_function_stays():
 
 @Patch
 def tell_functions_their_names():
-    """Upstream: where IAM decides, nothing in the environment of a function tells its account.
+    """Upstream: with AUTH=true, no environment variable of a function contains its account.
 
-    Reason: `cargo local` finds the processes of a function by it."""
+    Reason: this project's tools find the processes of a function by its account."""
     worker_env = lambda_svc._provided_worker_env
 
     def env(config, *rest):

@@ -1,13 +1,13 @@
-"""What a patch is, and the list of all."""
+"""The class of patches, and the list of all patches."""
 
 PATCHES = []
 
 
 class Patch:
-    """A correction of MiniStack, made of the function that applies it.
+    """A correction of MiniStack, made from the function that applies it.
 
-    Its docstring says what MiniStack does (Upstream) and why that is corrected here (Reason). Each
-    of its checks tells whether MiniStack does that: a check is true without the patch and false with it.
+    The function's docstring says what MiniStack does (Upstream) and why that is corrected (Reason).
+    Each check tells whether MiniStack does that: a check is true without the patch, and false with it.
     """
 
     def __init__(self, apply):

@@ -10,10 +10,10 @@ from patches.patch import Patch
 
 @Patch
 def look_at_queues_at_once():
-    """Upstream: when a look at the queues of event sources finds nothing, MiniStack sleeps for 50 ms
-    before it waits for the next message.
+    """Upstream: if MiniStack finds nothing in the queues of event sources, it sleeps for 50 ms before
+    it waits for the next message.
 
-    Reason: a message that comes within them waits, too."""
+    Reason: a message that comes during this sleep waits for its end."""
     lambda_svc._ESM_IDLE_WAKE_GAP_SECONDS = 0.001
 
 

@@ -1,4 +1,4 @@
-"""Secrets Manager: the versions of a secret, and how it is rotated."""
+"""Secrets Manager: the versions of a secret, and its rotation."""
 
 import collections
 import contextvars
@@ -14,10 +14,10 @@ from patches.patch import Patch
 
 @Patch
 def keep_versions_of_secrets_as_aws_does():
-    """Upstream: MiniStack answers a version that has no value as if it had one, overwrites a version
-    that has a value, and leaves a label that moves on both versions.
+    """Upstream: MiniStack returns a version without a value as if it had one, overwrites a version
+    that has a value, and, when a label moves, leaves it on the old version too.
 
-    Reason: a rotation begins with a version that has no value yet, repeats what it stored, and moves
+    Reason: a rotation begins with a version that has no value yet, may store a value again, and moves
     labels."""
     get_secret_value = secretsmanager._get_secret_value
     put_secret_value = secretsmanager._put_secret_value
@@ -55,7 +55,7 @@ def keep_versions_of_secrets_as_aws_does():
 
 
 def new_secret(value: str) -> tuple[dict, dict]:
-    """A secret for a check: how to ask for it, and its record."""
+    """Creates a secret for a check. Returns the arguments of calls for it, and its record."""
     secretsmanager._secrets.pop("checked", None)
     secretsmanager._create_secret({"Name": "checked", "SecretString": value})
     return {"SecretId": "checked"}, secretsmanager._secrets["checked"]
@@ -86,12 +86,12 @@ def a_label_that_moves_stays_on_both_versions():
 
 @Patch
 def rotate_secrets_with_their_functions():
-    """Upstream: MiniStack's RotateSecret copies the current value and calls nobody. DescribeSecret
-    doesn't tell when a secret was rotated.
+    """Upstream: MiniStack's RotateSecret copies the current value and calls no function.
+    DescribeSecret doesn't say when a secret was rotated.
 
-    Reason: AWS gives a version without a value the label AWSPENDING, answers, and has the function
-    rotate in four steps, up to the first that fails. A later call is refused then, and has that
-    rotation tried again."""
+    Reason: AWS creates a version without a value, labels it AWSPENDING and answers. Then it calls the
+    function for four steps, and stops at the first step that fails. After a failure it refuses the
+    next call, and tries the failed rotation again."""
     describe_secret = secretsmanager._describe_secret
     rotate_secret = secretsmanager._rotate_secret
     resolve = secretsmanager._resolve
@@ -124,11 +124,11 @@ def rotate_secrets_with_their_functions():
     def begin(work, secret, token):
         def run():
             with at_work[secret["ARN"]]:
-                # Who was at work before may have done it.
+                # The run before this one may have done it.
                 if is_incomplete(secret["Versions"].get(token)):
                     work(secret, token)
 
-        # In the account and the region of this call.
+        # The thread works in the account and the region of this call.
         context = contextvars.copy_context()
         threading.Thread(target=context.run, args=(run,), daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""Who is let in: programs of this machine, and no web page from elsewhere."""
+"""Who may call the local AWS: programs of this machine, and no web page from elsewhere."""
 
 import asyncio
 import collections
@@ -13,21 +13,21 @@ from patches.lambda_runtime import runtime_api_writes
 from patches.patch import Patch
 
 HERE = "infra/stack/ministack/patches/web_pages.py"
-FOREIGN = f"Web pages, and names of other machines, are not let in: see {HERE}"
+FOREIGN = f"Refused: the request comes from a web page, or names another machine. See {HERE}"
 
 
 @Patch
 def keep_web_pages_out():
-    """Upstream: MiniStack takes every request, and runs code.
+    """Upstream: MiniStack accepts every request, and runs code.
 
-    Reason: a browser lets any web page send requests to 127.0.0.1, and with a name that its owner
-    points there once it is loaded (DNS rebinding) read the answers, too. Only what asks for this
-    machine by a name that nobody else can own gets in here, and only if no browser says that it
-    comes from elsewhere. AURA's stand-in has the same rules, in its `pages`. The Runtime API, where
-    functions ask for work, is a server of its own for each process."""
+    Reason: a browser lets any web page send requests to 127.0.0.1. If the page's owner points its name
+    there after it is loaded (DNS rebinding), the page can also read the answers. So a request is
+    accepted only if it names this machine by a name that nobody else can own, and no browser says that
+    it comes from elsewhere. AURA's stand-in has the same rules, in its `pages`. The Runtime API, where
+    functions get work, needs them too: it is a separate server for each process."""
     take = app.app
     build_handler_class = ProvidedWorker._build_handler_class
-    # Functions inherit the environment, and need none of this.
+    # Removed, because functions inherit the environment and don't need it.
     also_on = os.environ.pop("ALSO_ON", "")
 
     async def take_own(scope, receive, send):
@@ -37,7 +37,7 @@ def keep_web_pages_out():
             await take(scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()
-            await send({"type": "websocket.close"})  # before it is accepted, that is a 403
+            await send({"type": "websocket.close"})  # before the connection is accepted, this is a 403
         else:
             kind = [(b"content-type", b"text/plain; charset=utf-8")]
             await send({"type": "http.response.start", "status": 403, "headers": kind})
@@ -63,8 +63,8 @@ def keep_web_pages_out():
 
 
 def is_foreign(headers, also_on: str) -> bool:
-    """Whether a request is a foreign page's, or asks for another machine than this one. By `also_on`,
-    the address of a bridge, containers come."""
+    """Whether a request comes from a foreign page, or names another machine. Containers name this
+    machine `also_on`, the address of a bridge."""
     values = collections.defaultdict(list)
     for name, value in headers:
         values[name.lower()].append(value)
@@ -79,7 +79,7 @@ def is_foreign(headers, also_on: str) -> bool:
 
 
 def host_of(url: str) -> str:
-    """The host of a URL of scheme, host and maybe port; nothing if it is another."""
+    """The host of a URL that has only a scheme, a host and maybe a port; "" for any other text."""
     found = re.fullmatch(r"https?://(\[[^\]]*\]|[^][:/\\@?#]*)(:\d*)?", url)
     return found[1].strip("[]").lower() if found else ""
 
