@@ -4,8 +4,8 @@ use super::*;
 use crate::soak::loss;
 use crate::soak::samples::{callout, found_out, happened, sent, told};
 
-/// A callout that is opened, owned and closed: the opening dropped and found out, the others
-/// delivered, the closing twice.
+/// Evidence without a breach: a callout that is opened, owned and closed. The opening was dropped
+/// and found out; the other events were delivered, the closing twice.
 fn good() -> Evidence {
     let deliveries = vec![
         sent(1, "CALLOUT_OWNED", "1", None),
@@ -32,7 +32,7 @@ fn found(evidence: &Evidence) -> Vec<String> {
     breaches(evidence, &loss::ledger(evidence))
 }
 
-/// What is found after something was changed.
+/// The breaches found after `change` has changed the good evidence.
 fn after(change: fn(&mut Evidence)) -> Vec<String> {
     let mut evidence = good();
     change(&mut evidence);
