@@ -121,7 +121,8 @@ impl Torture {
     fn campaign(&self) -> Result<Campaign> {
         ensure!(
             self.events >= u64::from(self.kills),
-            "--events must be at least --kills, because each kill needs an event to interrupt; raise --events or lower --kills"
+            "--events must be at least --kills, because each kill needs an event to interrupt; raise \
+             --events or lower --kills"
         );
         let seed = self.seed.unwrap_or_else(rand::random);
         Ok(Campaign::new(seed, self.kills, self.events))

@@ -189,7 +189,8 @@ impl Run<'_> {
     fn note(&self, sent: usize, runs: Runs, stage: &mut Stage) {
         let found_out = self.received.iter().filter(|copy| copy.is_found_out());
         stage.note(&format!(
-            "{sent} deliveries, {} runs of the reconciler, {} events received, {} of them from the reconciler",
+            "{sent} deliveries, {} runs of the reconciler, {} events received, {} of \
+             them from the reconciler",
             runs.begun,
             self.received.len(),
             found_out.count()

@@ -85,7 +85,8 @@ impl Order {
         let most = length.as_secs() / (2 * schedule.as_secs()).max(1);
         ensure!(
             u64::from(kills) <= most,
-            "--kills is too high: in {minutes} min with a run every {} s the reconciler can be killed {most} times at most",
+            "--kills is too high: in {minutes} min with a run every {} s the reconciler can be \
+             killed {most} times at most",
             schedule.as_secs()
         );
         Ok(Self {

@@ -260,8 +260,8 @@ impl Report {
         } = self.recovery;
         format!(
             "{count} openings and closings were recovered: half of them within {p50:.1} s, nineteen \
-             in twenty within {p95:.1} s, all within {max:.1} s. {late} took too long: {limit:.1} s \
-             for an opening or {limit_for_closings:.1} s for a closing (one in twenty may)."
+             in twenty within {p95:.1} s, all within {max:.1} s. {late} reached the limit: \
+             {limit:.1} s for an opening or {limit_for_closings:.1} s for a closing (one in twenty may)."
         )
     }
 
