@@ -19,16 +19,16 @@
 //! | start | from before the process is started to its first `/next`; the median of the rounds | none |
 //!
 //! Neither side uses TLS. TLS would cost both about the same, and lower the ratios.
-//! //!
+//!
 //! The harness compares the events of both sides: in each series, each new event's key is published
 //! once, and both publish the same detail under a key.
-//! //!
+//!
 //! The times of batches include the time that the harness itself takes to answer a call; the CPU
 //! time doesn't.
-//! //!
+//!
 //! This is a benchmark, not a test: a missed bar is printed as missed, and the exit code stays 0.
 //! The exit code is 1 if a figure would mean nothing:
-//! //!
+//!
 //! - an event failed, wasn't published exactly once, or wasn't marked;
 //! - the sides published an event differently;
 //! - a function made an unexpected call to AWS;

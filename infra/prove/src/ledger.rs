@@ -8,7 +8,7 @@
 //! written again for the model, in [`model`]; it follows `processor::batch` and its waves.
 //!
 //! # What the model holds
-//! //!
+//!
 //! - Three workers.
 //! - Two deliveries of one event. Either the event happens once, and the second delivery has the
 //!   same payload or another one; or it may recur, and the second delivery arrives within the
@@ -35,7 +35,7 @@
 //! | expiry | the ledger forgets the item at any time after its retention, or never |
 //!
 //! # Assumptions
-//! //!
+//!
 //! - A `PutEvents` call takes effect before its worker's deadline, or never; it is sent at least
 //!   1.5 s before that deadline. Between looking at the clock and sending, a worker doesn't sleep.
 //!   A bus can't be fenced, so without this assumption no property holds.
@@ -54,7 +54,7 @@
 //!   clock the first one receives.
 //!
 //! # Limits
-//! //!
+//!
 //! - A scenario has two or three troubles, not any number of them.
 //! - States are compared by 64-bit hashes; among 10 million states, two share a hash with a
 //!   probability of 1 : 370,000.

@@ -1,8 +1,8 @@
 //! Explains each double, and compares the ledger with what consumers received.
-//! //!
+//!
 //! No system can close the window between a publish and its mark. So a double is explained only if
 //! the processor was in that window, by evidence that isn't the processor's own:
-//! //!
+//!
 //! - the bus carried out the earlier call;
 //! - no mark of the event came before the later call;
 //! - something was done to the processor in between that kept it from marking.
