@@ -355,8 +355,8 @@ async fn a_call_that_is_throttled_is_not_taken_apart() -> Result<()> {
 /// The size limit in the code is only an upper bound: EventBridge's answers say what the region
 /// accepts.
 #[tokio::test]
-async fn what_is_too_large_for_its_region_is_halved_and_only_what_is_so_alone_fails() -> Result<()>
-{
+async fn a_call_too_large_for_its_region_is_halved_and_only_an_event_too_large_alone_fails()
+-> Result<()> {
     let stub = Stub::start(|_, _| Answer::TurnedAway(413)).await?;
     let sized = |(name, bytes): (&str, usize)| BusEntry {
         detail: "x".repeat(bytes),
@@ -475,7 +475,7 @@ async fn nothing_is_sent_to_a_bus_that_is_not_there_until_it_is() -> Result<()> 
 
 /// The reason why the adapter asks for the bus: EventBridge answers a lost event like any other.
 #[tokio::test]
-async fn eventbridge_says_yes_to_what_is_for_a_bus_that_is_not_there() -> Result<()> {
+async fn eventbridge_accepts_events_for_a_bus_that_does_not_exist() -> Result<()> {
     let account = Local::shared().await?.new_account();
     let entry = aws_sdk_eventbridge::types::PutEventsRequestEntry::builder()
         .event_bus_name("absent")

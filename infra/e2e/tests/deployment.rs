@@ -70,7 +70,7 @@ async fn the_registration_waits_for_every_route_permission_and_alarm() -> Result
 }
 
 #[tokio::test]
-async fn source_ranges_that_are_none_are_refused_before_anything_is_made() -> Result<()> {
+async fn invalid_source_ranges_are_refused_before_anything_is_created() -> Result<()> {
     let local = Local::shared().await?;
     let wrong = [
         "10.0.0.0/33",

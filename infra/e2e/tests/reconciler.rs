@@ -362,7 +362,7 @@ async fn aura_out_of_order_changes_nothing_and_is_asked_again_after_a_pause() ->
 }
 
 #[tokio::test]
-async fn aura_that_asks_for_patience_gets_it_if_the_run_has_so_much_time() -> Result<()> {
+async fn a_run_waits_as_long_as_aura_asks_if_it_has_the_time() -> Result<()> {
     let mut trial = Trial::begin(&[]).await?;
     trial.told_callout().await?;
     let busy = |retry_after: &str| {

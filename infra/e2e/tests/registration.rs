@@ -507,7 +507,7 @@ async fn assert_nothing_registered(trial: &Trial) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_stack_that_goes_hands_back_where_it_is_told_and_nothing_else_is_changed() -> Result<()> {
+async fn a_deleted_stack_hands_aura_back_to_the_given_url_and_changes_nothing_else() -> Result<()> {
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[("HandBackUrl", BEFORE)]).await?;
     stack.delete(Progress::to_stderr()).await?;
@@ -522,7 +522,7 @@ async fn a_stack_that_goes_hands_back_where_it_is_told_and_nothing_else_is_chang
 }
 
 #[tokio::test]
-async fn a_stack_that_goes_without_a_place_to_hand_back_says_what_to_ask_aura_for() -> Result<()> {
+async fn a_deleted_stack_without_a_hand_back_url_says_what_to_ask_aura_for() -> Result<()> {
     let trial = Trial::begin().await?;
     // Keeps the log group after the stack is deleted.
     let group = "  RegistrarLogGroup:\n    Type: AWS::Logs::LogGroup\n";

@@ -26,7 +26,7 @@ async fn again(trial: &Trial, revision: u32) -> Result<Stack, DeployError> {
 }
 
 #[tokio::test]
-async fn what_passes_at_aura_is_outlived() -> Result<()> {
+async fn temporary_failures_of_aura_are_survived() -> Result<()> {
     let trial = Trial::begin().await?;
     for call in [TOKEN, REGISTER] {
         let failing = Fault {
@@ -78,7 +78,7 @@ fn busy(status: u16, retry_after: &str) -> FaultyAnswer {
 }
 
 #[tokio::test]
-async fn more_patience_than_there_is_time_for_is_a_failure_at_once_and_says_so() -> Result<()> {
+async fn a_wait_longer_than_the_time_left_fails_at_once_and_says_so() -> Result<()> {
     let trial = Trial::begin().await?;
     trial.order(Fault::once(TOKEN, busy(429, "3600"))).await?;
     rolled_back(again(&trial, 1).await)?;
@@ -156,7 +156,7 @@ async fn an_answer_with_another_url_fails_and_is_taken_back() -> Result<()> {
 }
 
 #[tokio::test]
-async fn credentials_that_aura_refuses_or_that_are_none_are_named() -> Result<()> {
+async fn refused_or_incomplete_credentials_are_named() -> Result<()> {
     let refused = json!({"clientId": CLIENT_ID, "clientSecret": "marker-wrong"});
     let missing = json!({"clientId": "marker-id"});
     let cases = [
@@ -217,7 +217,8 @@ async fn a_registrar_that_is_killed_is_a_failure_soon_and_the_next_try_works() -
 }
 
 #[tokio::test]
-async fn a_stack_that_can_not_be_handed_back_says_what_to_do_and_goes_then() -> Result<()> {
+async fn a_stack_that_cannot_be_handed_back_says_what_to_do_and_can_be_deleted_later() -> Result<()>
+{
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[("HandBackUrl", BEFORE)]).await?;
     let refusal = FaultyAnswer::refusal(403, "not allowed");

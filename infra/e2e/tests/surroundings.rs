@@ -277,7 +277,7 @@ async fn asked_by_bridge(url: &str, is_page: bool) -> Result<StatusCode> {
 }
 
 #[tokio::test]
-async fn containers_come_by_the_bridge_that_was_named_alone() -> Result<()> {
+async fn containers_get_in_only_by_the_named_bridge() -> Result<()> {
     let bridge = Ipv4Addr::new(172, 17, 0, 1);
     let aura = AuraSim::start(Options::default()).await?;
     let calls = format!("{}/_sim/calls", aura.url());

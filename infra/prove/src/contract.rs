@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_reconciler_tells_is_not_open() {
+    fn the_schema_of_the_reconcilers_payload_is_closed() {
         let broken_ones = [
             ("/detail/payload/observation", json!(0)),
             ("/detail/payload/gone", json!(false)),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn auras_payload_is_open_and_so_are_the_names() {
+    fn the_schema_of_auras_payload_is_open_and_so_are_the_names() {
         let open = [
             ("/detail/payload/callout/incidentInformation", json!("none")),
             (
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn every_output_that_asyncapi_names_is_one() {
+    fn every_output_that_asyncapi_names_is_in_the_template() {
         let document = include_str!("../../../docs/asyncapi.yaml");
         let template = include_str!("../../../template.yaml");
         let outputs = template.split_once("\nOutputs:\n").unwrap().1;

@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_line_of_a_batch_is_no_fault() {
+    fn only_the_line_of_a_batch_is_expected() {
         assert!(is_batch_line(r#"{"_aws":{"Timestamp":1},"Records":10}"#));
         assert!(!is_batch_line(r#"{"level":"ERROR"}"#));
     }

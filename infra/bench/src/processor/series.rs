@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn an_events_share_of_no_events_is_nothing() {
+    fn the_cpu_time_per_event_is_zero_without_events() {
         assert_eq!(series(0, &[]).cpu_per_event(), Duration::ZERO);
     }
 }

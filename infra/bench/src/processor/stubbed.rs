@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_told_by_event() {
+    fn calls_are_counted_per_event() {
         let round = |count| Counted {
             series: Series {
                 events: 10,

@@ -131,7 +131,7 @@ fn what_was_queued_before_an_event_recovers_it_no_more_if_it_is_received_late() 
 }
 
 #[test]
-fn a_delivery_that_failed_was_none() {
+fn a_failed_delivery_counts_as_not_delivered() {
     let mut delivery = sent(1, NEW_CALLOUT, "1", None);
     (delivery.status, delivery.answer) = (Some(503), None);
     let found = vec![found_out(NEW_CALLOUT, "1", 13)];
