@@ -100,7 +100,7 @@ struct Soak {
     #[arg(long, default_value_t = USUAL_SCHEDULE, value_name = "SECONDS",
         value_parser = value_parser!(u64).range(SHORTEST_SCHEDULE..=LONGEST_SCHEDULE))]
     schedule: u64,
-    /// How often the reconciler is killed; at most every second run can be
+    /// How often the reconciler is killed; at most every second run can be killed
     #[arg(long, default_value_t = 0, value_name = "K")]
     kills: u32,
     /// Print the result as one JSON object, the last line of standard output

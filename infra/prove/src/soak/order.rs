@@ -48,7 +48,7 @@ const SILENCES: [&str; 5] = [
 ];
 /// Time from one dark window to the next.
 const DARK_EVERY: Duration = Duration::from_mins(10);
-/// How many times as long that is as a dark window.
+/// That time divided by the length of a dark window.
 const DARK_PART: u32 = 5;
 
 /// A soak: a day of emergencies, what goes wrong meanwhile, and how often AURA is asked.

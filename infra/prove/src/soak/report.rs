@@ -80,9 +80,9 @@ pub struct Classes {
 pub struct Missed {
     /// Name of the event.
     pub event: String,
-    /// When it happened.
+    /// When the event happened.
     pub at: Timestamp,
-    /// What AURA did with it.
+    /// What AURA did with the event.
     pub fate: Fate,
     /// Whether the event must not be missing.
     pub owed: bool,
