@@ -99,7 +99,8 @@ async fn invalid_source_ranges_are_refused_before_anything_is_created() -> Resul
 }
 
 /// `sam deploy --parameter-overrides` can't set a parameter to an empty value: it refuses
-/// `HandBackUrl=`, and drops a value that is only a space. So a word lifts what was set.
+/// `HandBackUrl=`, and drops a parameter whose `=` is followed by a space. So a word lifts what was
+/// set.
 #[tokio::test]
 async fn a_parameter_that_was_set_is_lifted_by_a_word() -> Result<()> {
     let set = [

@@ -119,8 +119,8 @@ async fn slow_answers_are_waited_for() -> Result<()> {
     Ok(())
 }
 
-/// The environment variable that sets for how many seconds SQS is down: `OUTAGE=60 cargo test
-/// --test e2e -- sqs_down`. A delivery takes two seconds.
+/// The environment variable that sets for how many seconds SQS is down:
+/// `OUTAGE=60 cargo test --test e2e -- sqs_down`. A delivery takes two seconds.
 const OUTAGE: &str = "OUTAGE";
 const DEFAULT_OUTAGE: u64 = 12;
 

@@ -718,8 +718,8 @@ async fn a_webhook_that_was_replaced_is_noticed_within_three_runs_and_healed() -
     Ok(())
 }
 
-/// The environment variable that sets how many callouts are active at once: `CROWD=10000 cargo test
-/// -p e2e -- crowd`.
+/// The environment variable that sets how many callouts are active at once:
+/// `CROWD=10000 cargo test -p e2e -- crowd`.
 const COUNT: &str = "CROWD";
 const DEFAULT_COUNT: u32 = 400;
 
