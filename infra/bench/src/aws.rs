@@ -1,6 +1,6 @@
-//! The AWS services as one function sees them: each call is answered at once and in the fewest
-//! words, so that what is measured is the function. One for each function, so that calls can be
-//! counted.
+//! Stubs of the AWS services that one function calls. They answer each call at once and with the
+//! shortest answer, so that the benchmark measures the function. Each function has its own stubs,
+//! so that its calls can be counted.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 
 use crate::server::Server;
 
-/// What the services say.
+/// Answers of the stubbed services.
 pub trait Services: Send + Sync + 'static {
-    /// Answers a call of an operation, `AmazonSQS.SendMessage` say; `None` if no function has any
-    /// need of such a call.
+    /// Answers a call of an operation, for example `AmazonSQS.SendMessage`. Returns `None` if no
+    /// function needs such a call.
     fn answer(&self, operation: &str, body: &[u8]) -> Option<Answer>;
 }
 
@@ -31,7 +31,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The call did what it should.
+    /// Makes an answer for a call that succeeds.
     #[must_use]
     pub fn ok(body: Value) -> Self {
         Self {
@@ -40,7 +40,7 @@ impl Answer {
         }
     }
 
-    /// The call is refused; `body` names the error as its `__type`.
+    /// Makes an answer for a call that is refused; `body` names the error as its `__type`.
     #[must_use]
     pub fn refused(body: Value) -> Self {
         Self {
@@ -49,14 +49,14 @@ impl Answer {
         }
     }
 
-    /// What it says.
+    /// Body of the answer.
     #[must_use]
     pub fn body(&self) -> &Value {
         &self.body
     }
 }
 
-/// Calls by operation.
+/// Number of calls by operation.
 pub type Calls = BTreeMap<String, u64>;
 
 /// All services of one function, at one endpoint.
@@ -79,11 +79,11 @@ struct Counted {
 }
 
 impl<S: Services> Aws<S> {
-    /// Starts them on a free port.
+    /// Starts the services on a free port.
     ///
     /// # Errors
     ///
-    /// The loopback address can't be listened on.
+    /// Fails if the loopback address can't be listened on.
     pub async fn start(services: S) -> Result<Self> {
         let state = Arc::new(Shared {
             services,
@@ -99,13 +99,13 @@ impl<S: Services> Aws<S> {
         })
     }
 
-    /// Their endpoint.
+    /// URL of the services.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.server.address())
     }
 
-    /// The services themselves.
+    /// The answers that the services give.
     #[must_use]
     pub fn services(&self) -> &S {
         &self.state.services
@@ -117,16 +117,16 @@ impl<S: Services> Aws<S> {
         self.state.counted().calls.clone()
     }
 
-    /// Checks that nothing was called that a function has no need of.
+    /// Checks that the function made only calls that it needs.
     ///
     /// # Errors
     ///
-    /// Says how often something was; what it was, standard error says.
+    /// Fails with the number of unexpected calls; standard error has each of them.
     pub fn ensure_all_expected(&self) -> Result<()> {
         let unexpected = self.state.counted().unexpected;
         ensure!(
             unexpected == 0,
-            "{unexpected} calls to AWS that it has no need of"
+            "{unexpected} unexpected calls to AWS; standard error lists them"
         );
         Ok(())
     }

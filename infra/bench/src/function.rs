@@ -1,4 +1,4 @@
-//! One running function, with the Runtime API that it sees.
+//! Runs one function against a Runtime API of its own.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -12,38 +12,39 @@ use tokio::process::{ChildStdout, Command};
 
 use crate::runtime_api::{Answer, Invocation, RuntimeApi};
 
-/// Longest wait for anything that a function does. Under valgrind it is fifty times slower.
+/// The longest wait for anything that a function does. Under valgrind, a function is fifty times
+/// slower.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// What a function is told beside what Lambda tells all of them.
+/// Environment variables of a function, beside those that Lambda sets for every function.
 pub type Environment = Vec<(&'static str, String)>;
 
-/// A function that runs. Dropped, it ends.
+/// A running function. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Function {
-    // First, so that it is gone before what it talks to.
+    // This field is first, so that the process ends before the servers that it talks to.
     process: ProcessGroup,
     name: &'static str,
     api: RuntimeApi,
     began: Instant,
 }
 
-/// Which memory of a function.
+/// Which figure of a function's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Memory {
-    /// What is resident now.
+    /// The memory that is resident now.
     Now,
-    /// The most that ever was.
+    /// The most memory that was ever resident.
     Peak,
 }
 
 impl Function {
-    /// Starts a function by its command. `takes` gets each line that it writes; one that it
-    /// doesn't take is about a fault, and is shown.
+    /// Starts a function by its command. `takes` gets each line that the function writes, and
+    /// returns whether it knows the line. Any other line is about a fault, and is shown.
     ///
     /// # Errors
     ///
-    /// It can't be started.
+    /// Fails if the function can't be started.
     pub async fn start(
         name: &'static str,
         mut command: Command,
@@ -60,7 +61,9 @@ impl Function {
         let began = Instant::now();
         let mut process =
             ProcessGroup::spawn(&mut command).with_context(|| format!("cannot start {name}"))?;
-        let stdout = process.take_stdout().context("a function has no output")?;
+        let stdout = process
+            .take_stdout()
+            .context("the function's standard output can't be read")?;
         tokio::spawn(read_lines(stdout, takes));
         Ok(Self {
             process,
@@ -70,43 +73,46 @@ impl Function {
         })
     }
 
-    /// Waits until it has started, and says how long that took.
+    /// Waits until the function has started, and returns how long that took.
     ///
     /// # Errors
     ///
-    /// It ended, reported an error, or took longer than a minute; so do the others.
+    /// Fails if the function ended, reported an error, or took longer than a minute. The other
+    /// methods fail for the same reasons.
     pub async fn started(&mut self) -> Result<Duration> {
         let asked = self.unless_it_ends(|api| Box::pin(api.asked())).await?;
         Ok(asked.duration_since(self.began))
     }
 
-    /// Hands it an invocation and waits until it is ready for the next one.
+    /// Hands the function an invocation, and waits until it is ready for the next one.
     pub async fn invoke(&mut self, invocation: Invocation) -> Result<Answer> {
         let answered = self.unless_it_ends(|api| Box::pin(api.invoke(invocation)));
         answered.await
     }
 
-    /// Memory in KiB.
+    /// Memory of the function in KiB.
     pub fn memory_kib(&self, memory: Memory) -> Result<u32> {
         let path = format!("/proc/{}/status", self.id()?);
         let status =
             std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        memory_kib(&status, memory).with_context(|| format!("{path} says nothing of memory"))
+        memory_kib(&status, memory).with_context(|| format!("{path} has no figure of the memory"))
     }
 
     /// Processor time in user space and in the kernel, of all threads since the start.
     ///
-    /// By the process's clock, which counts nanoseconds: `/proc/…/stat` counts hundredths of a
+    /// The process's clock has it in nanoseconds; `/proc/…/stat` has it only in hundredths of a
     /// second.
     pub fn cpu_time(&self) -> Result<Duration> {
-        let id = i32::try_from(self.id()?).context("a process id is too large")?;
-        let clock = clock_getcpuclockid(Pid::from_raw(id)).context("a process has no clock")?;
-        let time = clock_gettime(clock).context("a process's clock can't be read")?;
+        let id = i32::try_from(self.id()?).context("the function's process id is too large")?;
+        let clock = clock_getcpuclockid(Pid::from_raw(id))
+            .context("the function's process has no clock")?;
+        let time =
+            clock_gettime(clock).context("the clock of the function's process can't be read")?;
         Ok(time.into())
     }
 
     fn id(&self) -> Result<u32> {
-        self.process.id().context("a function has ended")
+        self.process.id().context("the function has ended")
     }
 
     async fn unless_it_ends<T>(
@@ -117,14 +123,14 @@ impl Function {
         tokio::select! {
             result = wait(&mut self.api) => result.context(name),
             status = self.process.wait() => bail!("{name} ended by itself: {}", status?),
-            () = tokio::time::sleep(PATIENCE) => bail!("{name} did nothing for a minute"),
+            () = tokio::time::sleep(PATIENCE) => bail!("{name} did not respond within a minute"),
         }
     }
 }
 
 type Waiting<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
-/// What Lambda tells every function.
+/// Environment variables that Lambda sets for every function.
 fn told_by_lambda(api: &RuntimeApi) -> Environment {
     vec![
         ("AWS_LAMBDA_RUNTIME_API", api.address().to_string()),

@@ -1,27 +1,27 @@
-//! What `ingest` costs, measured on this machine: `cargo ingest-bench`.
+//! Measures on this machine what `ingest` costs: `cargo ingest-bench`.
 //!
-//! The harness plays the Lambda Runtime API ([`crate::runtime_api`]) and the AWS services ([`aws`]) for
-//! the release build of `ingest`, and for two functions that it is compared with (see
-//! `infra/bench/peers`): `empty`, a `lambda_http` handler that answers 202, and `sdk-call`, the
-//! same with the one `SendMessage` that `ingest` can't do without. All three get the same
-//! deliveries ([`delivery`]) in turns, so that what else the machine does meets them alike.
+//! The harness plays the Lambda Runtime API ([`crate::runtime_api`]) and the AWS services ([`aws`])
+//! for the release build of `ingest` and for two functions to compare it with (see
+//! `infra/bench/peers`). `empty` is a `lambda_http` handler that answers 202. `sdk-call` also makes
+//! the one `SendMessage` call that `ingest` can't do without. All three get the same deliveries
+//! ([`delivery`]) by turns, so that other work of the machine affects all of them alike.
 //!
 //! | figure | how it is measured | bar |
 //! | --- | --- | --- |
 //! | start | from before the process is started to its first `/next` ([`start`]); medians | 5 times that of `empty` |
-//! | first delivery | the round trip of the first delivery after that; medians | none |
-//! | handler | `Time` less `StoreTime` of the line that `ingest` writes for each request ([`warm`]): from the handler's first instruction to its answer, without the call to SQS. The line is written after its clocks have stopped, and is not in it | 100 µs at p50 |
-//! | round trip | from the answer to `/next` to the request to `/response` ([`warm`]): what is missing above is in this one | none |
-//! | instructions | counted by valgrind (callgrind) over N and over 2 N deliveries; the difference by N ([`instructions`]): start and end cancel out, and what else the machine does hardly matters; threads make a few thousand more or less of it. Where the C library copies several KiB at once, it counts one a byte | none |
+//! | first delivery | the round trip of the first delivery after the start; medians | none |
+//! | handler | `Time` less `StoreTime` in the line that `ingest` writes for each request ([`warm`]): from the handler's first instruction to its answer, without the call to SQS. The time to write the line isn't included, because its clocks have stopped by then | 100 µs at p50 |
+//! | round trip | from the answer to `/next` to the request to `/response` ([`warm`]); it includes everything that the handler's time lacks | none |
+//! | instructions | valgrind (callgrind) counts them over N and over 2 N deliveries; the figure is the difference divided by N ([`instructions`]). So start and end cancel out, and other work of the machine hardly matters. Threads change it by a few thousand. Where the C library copies several KiB at once, callgrind counts one instruction a byte | none |
 //! | memory | resident set (`VmRSS`) after 100 to 10,000 deliveries ([`warm`]) | 30 MiB, and growing by less than 5 % after the thousandth |
 //! | zip | what is uploaded | 6 MiB |
 //!
-//! What the harness itself takes to answer is in the starts and the round trips. It counts against
-//! `ingest`, which makes four calls while it starts, and the empty handler none.
+//! The starts and the round trips include the time that the harness itself takes to answer. This
+//! counts against `ingest`, which makes four calls while it starts; the empty handler makes none.
 //!
-//! It is a benchmark and no test: a bar that is missed is printed as missed, and the exit code
-//! stays 0. It is 1 where a figure would mean nothing: an answer other than 202, a call to AWS
-//! that doesn't belong there, a delivery that never arrived at the queue, a function that ended.
+//! This is a benchmark, not a test: a missed bar is printed as missed, and the exit code stays 0.
+//! The exit code is 1 if a figure would mean nothing: an answer wasn't 202, a function made an
+//! unexpected call to AWS, a delivery never arrived at the queue, or a function ended.
 
 pub mod aws;
 pub mod cli;

@@ -1,34 +1,38 @@
-//! What `processor` costs, measured on this machine: `cargo processor-bench`.
+//! Measures on this machine what `processor` costs: `cargo processor-bench`.
 //!
 //! The harness plays the Lambda Runtime API ([`crate::runtime_api`]) and the AWS services
-//! ([`services`]) for the release build of `processor` and for the function that is otherwise
-//! deployed for this: a handler in Python with the `idempotency` and `batch` of Powertools for AWS
-//! Lambda (`infra/bench/peers/powertools`), on Lambda's own runtime client for Python. Both get
-//! the same batches ([`batch`]), to the byte, by turns, and both do the same for each event: read
-//! it, claim it, publish it, mark it. What `processor` does beyond that counts against it: it hides
-//! a batch's records for as long as it may need, and writes a line with metrics for each batch.
+//! ([`services`]) for the release build of `processor` and for its peer. The peer is the usual way
+//! to do this work: a handler in Python with `idempotency` and `batch` of Powertools for AWS Lambda
+//! (`infra/bench/peers/powertools`), on Lambda's own runtime client for Python. Both get exactly
+//! the same batches ([`batch`]) by turns, and both do the same for each event: read it, claim it,
+//! publish it, mark it. `processor` does more, which counts against it: it hides a batch's records
+//! for as long as it may need, and writes a line with metrics for each batch.
 //!
 //! | figure | how it is measured | bar |
 //! | --- | --- | --- |
-//! | CPU per event | the process's CPU clock, user and system, over a whole series of batches, by its events: the start and the first batches are not in it; the median of the rounds | none |
-//! | events per CPU second | the inverse: what one core can do at best | 10 times the peer's, for each kind of batch |
-//! | a batch | from the answer to `/next` to the request to `/response`: p50 and p99 of a round, of these the median; with 100 batches or fewer in a round, the slowest of all instead of a p99. In a batch of one event it is an event's | none |
-//! | events per second | the events of a series by the time that one instance is occupied by them, from the answer to each `/next` to the next request to it: never idle | none |
-//! | calls per event | counted where AWS would be | none |
-//! | memory | `VmHWM` at the end of a round; the most of all rounds | a fifth of the peer's |
+//! | CPU per event | the process's CPU time, user and system, over a whole series of batches, divided by its events; the start and the first batches aren't included; the median of the rounds | none |
+//! | events per CPU second | the inverse: the most that one core can do | 10 times the peer's, for each kind of batch |
+//! | a batch | from the answer to `/next` to the request to `/response`: the median of the rounds' p50 and p99. With 100 batches or fewer in a round, the slowest of all batches replaces the p99. For batches of one event this is the time of an event | none |
+//! | events per second | the events of a series, divided by the time for which they occupy one instance: from the answer to each `/next` to the next request to it. The instance is never idle | none |
+//! | calls per event | the stubs of AWS count them | none |
+//! | memory | `VmHWM` at the end of a round; the highest of all rounds | a fifth of the peer's |
 //! | start | from before the process is started to its first `/next`; the median of the rounds | none |
 //!
-//! There is no TLS on either side. It would cost both about the same, and lower the ratios.
+//! Neither side uses TLS. TLS would cost both about the same, and lower the ratios.
 //!
-//! Both sides' events are compared: of each series, each new event's key is published once, and
-//! under a key both publish the same detail.
+//! The harness compares the events of both sides: in each series, each new event's key is published
+//! once, and both publish the same detail under a key.
 //!
-//! What the harness itself takes to answer a call is in the times of batches, and not in the CPU.
+//! The times of batches include the time that the harness itself takes to answer a call; the CPU
+//! time doesn't.
 //!
-//! It is a benchmark and no test: a bar that is missed is printed as missed, and the exit code
-//! stays 0. It is 1 where a figure would mean nothing: an event that failed, was not published
-//! just once or not marked, one that both sides published differently, a call to AWS that doesn't
-//! belong there, a function that ended.
+//! This is a benchmark, not a test: a missed bar is printed as missed, and the exit code stays 0.
+//! The exit code is 1 if a figure would mean nothing:
+//!
+//! - an event failed, wasn't published exactly once, or wasn't marked;
+//! - the sides published an event differently;
+//! - a function made an unexpected call to AWS;
+//! - a function ended.
 
 pub mod batch;
 pub mod cli;

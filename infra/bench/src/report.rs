@@ -1,4 +1,4 @@
-//! How figures are shown, and how they stand to their bars.
+//! Shows figures, and compares them with their bars.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use anyhow::Result;
 use serde::Serialize;
 use stack::signals::Signals;
 
-/// Prints what is measured, for people or for programs.
+/// Measures, and prints the result for people or for programs.
 ///
 /// # Errors
 ///
-/// Says what keeps it from being measured; [`Interrupted`](stack::signals::Interrupted) if a
-/// signal ended it.
+/// Fails if the measuring fails; the error says why. Returns
+/// [`Interrupted`](stack::signals::Interrupted) if a signal ended it.
 pub async fn print<R: fmt::Display + Serialize>(
     measuring: impl Future<Output = Result<R>>,
     json: bool,
@@ -26,7 +26,7 @@ pub async fn print<R: fmt::Display + Serialize>(
     Ok(())
 }
 
-/// Figures that have a bar, and whether each meets it.
+/// Names of the figures that have a bar, each with whether it meets the bar.
 #[derive(Debug, Serialize)]
 pub struct Bars(Vec<Bar>);
 
@@ -38,14 +38,14 @@ struct Bar {
 }
 
 impl Bars {
-    /// Figures by their names.
+    /// Makes the bars from the figures' names and whether each meets its bar.
     #[must_use]
     pub fn new(figures: impl IntoIterator<Item = (&'static str, bool)>) -> Self {
         let bar = |(figure, met)| Bar { figure, met };
         Self(figures.into_iter().map(bar).collect())
     }
 
-    /// For people: whether a figure meets its bar; nothing if it has none.
+    /// Whether a figure meets its bar, as text for people; empty if it has no bar.
     #[must_use]
     pub fn verdict(&self, figure: &str) -> &'static str {
         let bar = self.0.iter().find(|bar| bar.figure == figure);
@@ -61,7 +61,7 @@ impl Bars {
 ///
 /// # Errors
 ///
-/// `f` can't be written.
+/// Fails if `f` can't be written.
 pub fn row<const N: usize>(
     f: &mut fmt::Formatter<'_>,
     name: &str,

@@ -1,4 +1,4 @@
-//! The Lambda Runtime API, as one function sees it: one invocation at a time.
+//! Plays the Lambda Runtime API for one function, one invocation at a time.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
 use std::fmt::{self, Display};
@@ -17,27 +17,27 @@ use uuid::Uuid;
 
 use crate::server::Server;
 
-/// What Lambda gives a function for one invocation (template.yaml).
+/// The function's timeout, as in template.yaml.
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One invocation, as the Runtime API hands it to a function.
+/// One invocation, in the form that the Runtime API hands to a function.
 #[derive(Debug)]
 pub struct Invocation {
-    /// Its id.
+    /// Request id of the invocation.
     pub request_id: Uuid,
-    /// What the function is to handle.
+    /// Event that the function must handle.
     pub event: String,
 }
 
-/// What a function said to an invocation.
+/// The function's answer to an invocation.
 #[derive(Debug)]
 pub struct Answer {
-    /// A JSON value.
+    /// The answer itself, a JSON value.
     pub body: String,
-    /// From the answer to `/next` to the request to `/response`.
+    /// Time from the answer to `/next` to the request to `/response`.
     pub took: Duration,
-    /// From the answer to `/next` to the next request to it: what an instance needs before it
-    /// can take another invocation.
+    /// Time from the answer to `/next` to the next request to `/next`: an instance can't take
+    /// another invocation before.
     pub occupied: Duration,
 }
 
@@ -49,14 +49,14 @@ pub struct RuntimeApi {
     said: mpsc::UnboundedReceiver<Said>,
 }
 
-/// What the function said, and when.
+/// A request of the function, and when it came.
 #[derive(Debug)]
 enum Said {
-    /// It waits for an invocation.
+    /// The function asks for an invocation.
     Next(Instant),
-    /// Its answer.
+    /// The function answers.
     Response(Instant, String),
-    /// What keeps it from answering.
+    /// The function reports an error.
     Error(String),
 }
 
@@ -77,11 +77,11 @@ struct Shared {
 }
 
 impl RuntimeApi {
-    /// Starts it on a free port.
+    /// Starts the API on a free port.
     ///
     /// # Errors
     ///
-    /// The loopback address can't be listened on.
+    /// Fails if the loopback address can't be listened on.
     pub async fn start() -> Result<Self> {
         let (invocations, queue) = mpsc::unbounded_channel();
         let (say, said) = mpsc::unbounded_channel();
@@ -105,17 +105,17 @@ impl RuntimeApi {
         })
     }
 
-    /// Where it listens: the value of `AWS_LAMBDA_RUNTIME_API`.
+    /// Address of the API: the value of `AWS_LAMBDA_RUNTIME_API`.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Waits until the function asks for an invocation, and says when it did.
+    /// Waits until the function asks for an invocation, and returns the time.
     ///
     /// # Errors
     ///
-    /// The function reports an error instead.
+    /// Fails if the function reports an error instead.
     pub async fn asked(&mut self) -> Result<Instant> {
         match self.said().await? {
             Said::Next(at) => Ok(at),
@@ -123,12 +123,12 @@ impl RuntimeApi {
         }
     }
 
-    /// Hands an invocation to the function, which has asked for one, and waits for the answer and
-    /// until it asks for the next one.
+    /// Hands an invocation to the function, which must have asked for one. Waits for the answer,
+    /// and until the function asks for the next invocation.
     ///
     /// # Errors
     ///
-    /// The function reports an error instead.
+    /// Fails if the function reports an error instead.
     pub async fn invoke(&mut self, invocation: Invocation) -> Result<Answer> {
         let began = Instant::now();
         self.invocations
@@ -155,7 +155,7 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response {
     shared.say(Said::Next(Instant::now()));
     match shared.invocations.lock().await.recv().await {
         Some(invocation) => handed_over(invocation),
-        // The function is about to be ended.
+        // The harness is about to end the function.
         None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
@@ -198,7 +198,8 @@ async fn error(State(shared): State<Arc<Shared>>, body: String) -> StatusCode {
 
 impl Shared {
     fn say(&self, said: Said) {
-        // Nobody listens any more: the function is about to be ended.
+        // A send fails only if nobody listens any more, because the harness is about to end the
+        // function.
         let _ = self.said.send(said);
     }
 }

@@ -20,13 +20,16 @@ impl Server {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .context("cannot listen on the loopback address")?;
-        let address = listener.local_addr().context("a listener has no address")?;
-        // Without it, the kernel's delayed acknowledgements would be what is measured.
+        let address = listener
+            .local_addr()
+            .context("the listener has no address")?;
+        // Turns off the kernel's delayed acknowledgements; otherwise the benchmark would measure
+        // them.
         let listener = listener.tap_io(|connection| {
             let _ = connection.set_nodelay(true);
         });
         let task = tokio::spawn(async move {
-            // Never returns, as axum's documentation says.
+            // axum's documentation says that this never returns.
             let _ = axum::serve(listener, router).await;
         });
         Ok(Self { address, task })

@@ -1,32 +1,32 @@
-//! Figures of many samples: a shared machine makes single ones, and means, worthless.
+//! Figures over many samples: on a shared machine, single samples and means say nothing.
 
 use std::time::Duration;
 
 use stack::report::percentile;
 
-/// Durations of the same thing.
+/// Samples of one duration.
 #[derive(Debug, Default, Clone)]
 pub struct Samples(Vec<Duration>);
 
 impl Samples {
-    /// Adds one.
+    /// Adds a sample.
     pub fn push(&mut self, sample: Duration) {
         self.0.push(sample);
     }
 
-    /// How many there are.
+    /// Number of samples.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no samples.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The sample that `percent` of all don't exceed; zero if there is none.
+    /// The sample that `percent` percent of the samples don't exceed; zero if there are no samples.
     #[must_use]
     pub fn percentile(&self, percent: usize) -> Duration {
         let mut sorted = self.0.clone();
@@ -34,7 +34,7 @@ impl Samples {
         percentile(&sorted, percent).unwrap_or_default()
     }
 
-    /// The middle one.
+    /// The median of the samples.
     #[must_use]
     pub fn median(&self) -> Duration {
         self.percentile(50)

@@ -1,24 +1,24 @@
-//! A consumer's example: prints one line for each responder who arrives.
+//! An example consumer: prints one line for each responder who arrives.
 //!
 //! The rule in `template.yaml` decides which events come here, so the handler has no conditions.
 //!
-//! An event comes at least once: EventBridge and Lambda may both repeat it, and it may have been
-//! published twice (rarely, and then with the same `key`). A line that is printed twice does no
-//! harm. A consumer that acts on an arrival claims its `key` first, say by a write to a table of
-//! its own that fails if the key is there (`attribute_not_exists` in DynamoDB); what one instance
-//! keeps in memory is not enough, as the next event may go to another.
+//! An event comes at least once. EventBridge and Lambda may both repeat it. In rare cases it is
+//! published twice, with the same `key`. A line that is printed twice does no harm. A consumer that
+//! acts on an arrival must first claim its `key`: for example, write it to a table of its own with
+//! a condition that fails if the key exists (`attribute_not_exists` in DynamoDB). Keys in the
+//! memory of one instance are not enough, because the next event may go to another instance.
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::{Deserialize, Serialize};
 
-/// What EventBridge hands over, as far as it matters here.
+/// The part of EventBridge's event that this consumer reads.
 #[derive(Deserialize)]
 struct Event {
     detail: Detail,
 }
 
-/// The published detail, as far as it matters here. It has more, and may get more: nothing that
-/// isn't read is checked.
+/// The part of the published detail that this consumer reads. The detail has more fields and may
+/// get new ones, so fields that aren't read aren't checked.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Detail {
@@ -32,7 +32,7 @@ struct Entity {
     id: String,
 }
 
-/// What is printed: nothing of the payload, which is about people.
+/// The printed line. It has nothing of the payload, which is about people.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Arrival {

@@ -1,5 +1,5 @@
-//! What the end-to-end tests stand on: one MiniStack for all of them, an account of its own for
-//! each, and the means to look into a deployed system.
+//! Shared parts of the end-to-end tests: one MiniStack for all tests, an account of its own for
+//! each test, and functions that look into a deployed system.
 
 pub mod logs;
 pub mod spill;
@@ -21,42 +21,42 @@ use stack::template::Template;
 use stack::workspace::Workspace;
 use tokio::sync::OnceCell;
 
-/// What tests of this process share. It ends with the process: MiniStack sees its standard
-/// input close.
+/// The local AWS that the tests of this process share. It ends with the process, because MiniStack
+/// then sees its standard input close.
 pub struct Local {
     aws: LocalAws,
     bundle: Bundle,
 }
 
-/// How often ingest reads its secret for values that are unknown: a fraction of
-/// [`shared::webhook::REFRESH_INTERVAL`], for which much of a rotation waits.
+/// How often ingest reads its secret again when it gets unknown values. It is a fraction of
+/// [`shared::webhook::REFRESH_INTERVAL`], because most of a rotation's time is waiting for it.
 pub const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 
 static LOCAL: OnceCell<Local> = OnceCell::const_new();
 static WITH_IAM: OnceCell<Local> = OnceCell::const_new();
-/// The environment variable that is `off` for a run of the tests in which everybody may do
-/// everything.
+/// The environment variable that is set to `off` for a run of the tests without IAM, in which
+/// everybody may do everything.
 const IAM: &str = "IAM";
 static ACCOUNTS: AtomicU64 = AtomicU64::new(1);
 
 impl Local {
-    /// The one that this process shares, started by whichever test comes first. IAM decides in it
-    /// what the functions may do, unless the environment has `IAM=off`.
+    /// The local AWS of this process; the first test that asks for it starts it. IAM decides what
+    /// the functions may do, unless the environment has `IAM=off`.
     ///
     /// # Errors
     ///
-    /// Something is missing on this machine, or the functions don't build.
+    /// Fails if a program is missing on this machine, or if the functions don't build.
     pub async fn shared() -> Result<&'static Self> {
         LOCAL
             .get_or_try_init(|| Self::start("e2e.log", iam_decides()))
             .await
     }
 
-    /// One where IAM decides, whatever the environment has: for tests of permissions.
+    /// A local AWS where IAM decides, even with `IAM=off`: for tests of permissions.
     ///
     /// # Errors
     ///
-    /// As for [`Self::shared`].
+    /// Fails for the same reasons as [`Self::shared`].
     pub async fn with_iam() -> Result<&'static Self> {
         if iam_decides() {
             return Self::shared().await;
@@ -71,7 +71,7 @@ impl Local {
         let progress = Progress::to_stderr();
         let venv = Venv::prepare(&workspace, progress).await?;
         let bundle = Bundle::build(&workspace, Profile::Dev, progress).await?;
-        // Kept, so that a test that failed can be understood afterwards.
+        // The folder is kept, so that a failed test can be studied afterwards.
         let options = LocalAwsOptions {
             port: None,
             log: Some(workspace.state().join(log)),
@@ -86,58 +86,58 @@ impl Local {
         Ok(Self { aws, bundle })
     }
 
-    /// An account that nobody has used yet.
+    /// An account that no test has used yet.
     pub fn new_account(&self) -> Account {
         let number = ACCOUNTS.fetch_add(1, Ordering::Relaxed);
         self.aws.account(&format!("{number:012}"))
     }
 
-    /// Where the local AWS listens.
+    /// URL at which the local AWS listens.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         self.aws.endpoint()
     }
 
-    /// The real template.
+    /// The template of the repository.
     #[must_use]
     pub fn template(&self) -> &Template {
         &self.bundle.template
     }
 
-    /// The real template, deployed into an account of its own, with AURA's stand-in registered
-    /// to it. `changes` are template parameters.
+    /// Deploys the template of the repository into an account of its own and registers it with an
+    /// AURA stand-in. `changes` are template parameters.
     ///
     /// # Errors
     ///
-    /// The deployment failed.
+    /// Fails if the deployment fails.
     pub async fn system(&self, changes: &[(&str, &str)]) -> Result<System, DeployError> {
         deploy(&self.new_account(), &self.bundle, changes).await
     }
 
-    /// As [`Self::system`], with another template.
+    /// Deploys like [`Self::system`], but from another template.
     ///
     /// # Errors
     ///
-    /// The deployment failed.
+    /// Fails if the deployment fails.
     pub async fn system_from(&self, template: Template) -> Result<System, DeployError> {
         deploy(&self.new_account(), &self.with(template), &[]).await
     }
 
-    /// A stand-in for AURA, and an account of its own that nothing is deployed to yet.
+    /// Starts an AURA stand-in, with an account of its own and nothing deployed.
     ///
     /// # Errors
     ///
-    /// The stand-in can't be started, or Secrets Manager doesn't answer.
+    /// Fails if the stand-in can't be started or Secrets Manager doesn't answer.
     pub async fn site(&self) -> Result<Site> {
         Site::prepare(&self.new_account()).await
     }
 
-    /// Deploys a template, or updates what is deployed to the site. `changes` are all the template
+    /// Deploys a template to a site, or updates what is deployed there. `changes` are all template
     /// parameters that differ from the local stack's.
     ///
     /// # Errors
     ///
-    /// The deployment failed.
+    /// Fails if the deployment fails.
     pub async fn deploy_at(
         &self,
         site: &Site,
@@ -149,11 +149,11 @@ impl Local {
         site.deploy(&bundle, parameters(changes), progress).await
     }
 
-    /// The consumer's example, deployed beside a system.
+    /// Deploys the example consumer beside a system.
     ///
     /// # Errors
     ///
-    /// It doesn't build, or the deployment failed.
+    /// Fails if the consumer doesn't build or the deployment fails.
     pub async fn consumer(
         &self,
         system: &System,
@@ -167,11 +167,11 @@ impl Local {
         Stack::deploy(account, "arrivals", &bundle, parameters(changes), progress).await
     }
 
-    /// Updates a stack in place: `changes` are the template parameters that differ.
+    /// Updates a stack in place. `changes` are the template parameters that differ.
     ///
     /// # Errors
     ///
-    /// The update failed.
+    /// Fails if the update fails.
     pub async fn update(
         &self,
         stack: &Stack,
@@ -184,12 +184,12 @@ impl Local {
     ///
     /// # Errors
     ///
-    /// The update failed.
+    /// Fails if the update fails.
     pub async fn update_to(&self, stack: &Stack, template: Template) -> Result<Stack, DeployError> {
         update(stack, &self.with(template), &[]).await
     }
 
-    /// What is deployed, with another template.
+    /// The bundle to deploy, with another template.
     fn with(&self, template: Template) -> Bundle {
         Bundle {
             template,
@@ -198,16 +198,16 @@ impl Local {
     }
 }
 
-/// A number that a test is asked for by an environment variable, or its usual one.
+/// Reads a number from an environment variable, or returns the default.
 ///
 /// # Errors
 ///
-/// The variable is no such number.
+/// Fails if the variable's value can't be read as the number.
 pub fn from_environment<T: FromStr>(name: &str, default: T) -> Result<T> {
     match std::env::var(name) {
         Ok(text) => {
             let value = text.parse().ok();
-            value.with_context(|| format!("{name}={text} can't be used"))
+            value.with_context(|| format!("cannot read {name}={text} as a number"))
         }
         Err(_) => Ok(default),
     }

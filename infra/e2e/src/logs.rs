@@ -1,4 +1,4 @@
-//! What the functions logged, as tests look at it.
+//! Reads what the functions logged.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use stack::function_logs;
 use stack::stack::Stack;
 
-/// The template's outputs with the functions' log groups.
+/// Outputs of the template that name the functions' log groups.
 const LOG_GROUPS: [&str; 4] = [
     "IngestLogGroupName",
     "ProcessorLogGroupName",
@@ -15,11 +15,11 @@ const LOG_GROUPS: [&str; 4] = [
     "ReconcilerLogGroupName",
 ];
 
-/// Every line of every function, each with its log group in front.
+/// Every line of every function, each after the name of its log group.
 ///
 /// # Errors
 ///
-/// CloudWatch Logs doesn't answer.
+/// Fails if CloudWatch Logs doesn't answer.
 pub async fn all_lines(stack: &Stack) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     for output in LOG_GROUPS {
@@ -30,12 +30,12 @@ pub async fn all_lines(stack: &Stack) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// How many messages the processor says it got from the ingest queue, each counted once however
-/// often it came. The canary of each deployment is one of them.
+/// Number of messages that the processor logged as received from the ingest queue. A message that
+/// came several times counts once. The canary of each deployment is one of them.
 ///
 /// # Errors
 ///
-/// CloudWatch Logs doesn't answer.
+/// Fails if CloudWatch Logs doesn't answer.
 pub async fn processed(stack: &Stack) -> Result<usize> {
     let lines = function_logs::lines(stack, "ProcessorLogGroupName").await?;
     let batches = lines
@@ -48,7 +48,7 @@ pub async fn processed(stack: &Stack) -> Result<usize> {
     Ok(ids.len())
 }
 
-/// The processor's line for a batch. An outcome begins with the message's id.
+/// The processor's log line for a batch. Each outcome begins with the message's id.
 #[derive(Deserialize)]
 struct Batch {
     #[serde(rename = "Outcomes")]

@@ -1,4 +1,4 @@
-//! What waits in the spill, and its way back to the queues.
+//! Empties the spill: lets the reconciler put the deliveries back on their queues.
 
 use anyhow::{Result, ensure};
 use shared::ledger::SHARDS;
@@ -7,11 +7,11 @@ use shared::queue::Outgoing;
 use stack::reconciler::{self, Run};
 use stack::stack::Stack;
 
-/// Has the reconciler put back all that waits in the spill, and tells what that was.
+/// Runs the reconciler until it has put back everything in the spill, and returns what that was.
 ///
 /// # Errors
 ///
-/// DynamoDB or Lambda doesn't answer, or the run fails.
+/// Fails if DynamoDB or Lambda doesn't answer, or if the run fails.
 pub async fn redrive(stack: &Stack) -> Result<Vec<Outgoing>> {
     let table = stack.output("LedgerTableName")?.to_owned();
     let spill = Spill::new(stack.account().dynamodb(), table);
@@ -25,10 +25,10 @@ pub async fn redrive(stack: &Stack) -> Result<Vec<Outgoing>> {
         }
     }
     let run = reconciler::invoke(stack).await?;
-    ensure!(run == Run::Done, "the reconciler's run: {run:?}");
+    ensure!(run == Run::Done, "the reconciler's run ended with {run:?}");
     for shard in 0..SHARDS {
         let left = spill.page(shard, None, 1).await?;
-        ensure!(left.is_empty(), "left in the spill: {left:?}");
+        ensure!(left.is_empty(), "the spill still holds {left:?}");
     }
     Ok(waiting)
 }

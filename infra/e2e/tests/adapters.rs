@@ -1,4 +1,4 @@
-//! The adapters against the services that they adapt to. The ledger's has a module of its own.
+//! Tests of the adapters against their services. The ledger's adapter has tests of its own.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::ledger::{TABLE, ledger_table};
 
-/// A delivery of the day's second `n`.
+/// A delivery that arrives in second `n` of the day.
 fn outgoing(n: u8, destination: Destination, message: Message) -> Outgoing {
     Outgoing {
         delivery_id: Uuid::new_v7(uuid::Timestamp::from_unix_time(n.into(), 0, 0, 0)),
@@ -27,7 +27,7 @@ fn outgoing(n: u8, destination: Destination, message: Message) -> Outgoing {
 fn for_ingest(n: u8, body: String) -> Outgoing {
     let message = Message {
         body,
-        // Twenty of them are spread over all shards.
+        // Twenty groups are spread over all shards.
         group_id: format!("callout#{}", n % 20),
         deduplication_id: n.to_string(),
         attributes: BTreeMap::new(),
@@ -47,7 +47,7 @@ async fn what_is_spilled_is_found_whole_and_oldest_first_until_it_is_removed() -
         conflict: None,
     };
     let mut deliveries: Vec<_> = (0..40).map(|n| for_ingest(n, n.to_string())).collect();
-    // In one shard with each other, and larger together than a page of a query.
+    // Three deliveries of one shard that together are larger than a page of a query.
     deliveries.push(for_ingest(40, "\u{20ac}".repeat(MAX_QUEUED_BYTES / 3)));
     deliveries.push(for_ingest(60, "x".repeat(MAX_QUEUED_BYTES)));
     let message = quarantined.message();
@@ -63,14 +63,14 @@ async fn what_is_spilled_is_found_whole_and_oldest_first_until_it_is_removed() -
         let of_shard = deliveries_of(spill.page(shard, None, usize::MAX).await?)?;
         assert!(of_shard.len() > 1, "shard {shard}");
         assert!(of_shard.is_sorted_by_key(|delivery| delivery.delivery_id));
-        // No group is in another shard too: its order would be lost.
+        // A group that is in two shards would lose its order.
         let own: HashSet<_> = of_shard
             .iter()
             .map(|delivery| delivery.message.group_id.clone())
             .collect();
         assert!(groups.is_disjoint(&own));
         groups.extend(own);
-        // Page by page it is the same, however large a delivery is.
+        // Read page by page, the result is the same, however large a delivery is.
         let (mut by_page, mut after) = (Vec::new(), None);
         loop {
             let page = spill.page(shard, after.as_ref(), 2).await?;
@@ -82,7 +82,10 @@ async fn what_is_spilled_is_found_whole_and_oldest_first_until_it_is_removed() -
         found.extend(of_shard);
     }
     found.sort_by_key(|delivery| delivery.delivery_id);
-    assert!(found == deliveries, "what was found is not what was put");
+    assert!(
+        found == deliveries,
+        "the deliveries found differ from those spilled"
+    );
 
     for delivery in &deliveries {
         spill.remove(delivery).await?;
@@ -109,7 +112,7 @@ async fn what_is_noted_is_found_by_one_look_and_lives_on_when_it_is_noted_again(
     notes.connect().await?;
     let (mut asked, mut expected) = (Vec::new(), Vec::new());
     for n in 0..50_u8 {
-        // An id may be anything.
+        // An id may hold any characters.
         let drill = Note::drill(&format!("{n}#/%{{\u{20ac}\""));
         let kept = Note::kept(Uuid::from_u128(n.into()));
         if n.is_multiple_of(2) {

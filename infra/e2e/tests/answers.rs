@@ -1,5 +1,5 @@
-//! What the endpoint answers, through the HTTP API, and what it stores when it does. (What it
-//! answers while a service fails is in `ingest_faults`.)
+//! Tests of the endpoint's answers through the HTTP API, and of what it stores. (`ingest_faults`
+//! tests the answers while a service fails.)
 
 use anyhow::{Context as _, Result};
 use e2e::{Local, logs};
@@ -23,13 +23,16 @@ async fn system(changes: &[(&str, &str)]) -> Result<(System, Webhook, Client)> {
     Ok((system, webhook, shared::http_client::build()?))
 }
 
-/// A URL of the API with another path.
+/// A URL of the API with another path than the webhook's.
 fn beside(webhook: &Webhook, path: &str) -> Result<String> {
     let base = webhook.webhook_url.strip_suffix("/aura/events");
-    Ok(format!("{}{path}", base.context("another path")?))
+    Ok(format!(
+        "{}{path}",
+        base.context("the webhook's URL doesn't end with its path")?
+    ))
 }
 
-/// The webhook with another header.
+/// The webhook with a header replaced.
 fn with_header(webhook: &Webhook, name: &str, value: &str) -> Webhook {
     Webhook {
         header: Header {
@@ -40,11 +43,17 @@ fn with_header(webhook: &Webhook, name: &str, value: &str) -> Webhook {
     }
 }
 
-/// Nothing in any queue or table: what was refused has left no trace.
+/// Asserts that no queue and no table holds anything: a refused request leaves no trace.
 async fn assert_nothing_stored(stack: &Stack) -> Result<()> {
     drained(stack).await?;
-    assert!(ledger::items(stack).await?.is_empty(), "in the ledger");
-    assert!(Leftovers::count(stack).await?.is_none(), "left somewhere");
+    assert!(
+        ledger::items(stack).await?.is_empty(),
+        "the ledger holds items"
+    );
+    assert!(
+        Leftovers::count(stack).await?.is_none(),
+        "messages are left in queues"
+    );
     for output in QUEUES {
         let queue = Queue::new(stack.account().sqs(), stack.output(output)?);
         assert_eq!(queue.depth().await?, 0, "{output}");
@@ -52,12 +61,12 @@ async fn assert_nothing_stored(stack: &Stack) -> Result<()> {
     Ok(())
 }
 
-/// Posts a request whose head is written as it stands, where an HTTP client would mend it.
+/// Posts a request with a raw head, which an HTTP client would correct.
 async fn post_raw(url: &str, query: &[u8], header: &[u8], body: &str) -> Result<u16> {
     let url: reqwest::Url = url.parse()?;
     let address = (
-        url.host_str().context("no host")?,
-        url.port().context("no port")?,
+        url.host_str().context("the URL has no host")?,
+        url.port().context("the URL has no port")?,
     );
     let mut connection = TcpStream::connect(address).await?;
     let end = format!(
@@ -71,7 +80,10 @@ async fn post_raw(url: &str, query: &[u8], header: &[u8], body: &str) -> Result<
     let mut answer = Vec::new();
     connection.read_to_end(&mut answer).await?;
     let answer = String::from_utf8_lossy(&answer);
-    let status = answer.split(' ').nth(1).context("no status")?;
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .context("the answer has no status")?;
     Ok(status.parse()?)
 }
 
@@ -111,13 +123,13 @@ async fn without_the_secret_nobody_gets_in() -> Result<()> {
         post_raw(&webhook.webhook_url, b"", not_text, NEW_CALLOUT).await?,
         401
     );
-    // A query that is none, by which anybody could have the endpoint answer 500.
+    // With an invalid query string, anybody could make the endpoint answer 500.
     let forged = b"authorization: Bearer wrong";
     assert_eq!(
         post_raw(&webhook.webhook_url, b"?<>&=%zz", forged, NEW_CALLOUT).await?,
         401
     );
-    // Likewise headers that HTTP doesn't allow.
+    // The same holds for headers that HTTP doesn't allow.
     let illegal = [&b"x-a: a\x01b\r\nx-b: \x7f\r\n"[..], forged].concat();
     assert_eq!(
         post_raw(&webhook.webhook_url, b"", &illegal, NEW_CALLOUT).await?,
@@ -190,10 +202,7 @@ async fn the_address_that_api_gateway_saw_decides_and_no_header_does() -> Result
     assert_nothing_stored(&system.stack).await?;
     let lines = logs::all_lines(&system.stack).await?;
     let told = lines.iter().any(|line| line.contains("\"WrongAddress\":1"));
-    assert!(
-        told,
-        "nobody is told of the right secret from a wrong address"
-    );
+    assert!(told, "the right secret from a wrong address isn't counted");
     assert_eq!(
         http.get(beside(&webhook, "/health")?)
             .send()
@@ -233,11 +242,21 @@ async fn what_is_accepted_is_published_whatever_its_wrapping() -> Result<()> {
         assert_eq!(answer.status(), 202, "{content_type}");
         let answer: Value = serde_json::from_str(&answer.text().await?)?;
         assert_eq!(answer["status"], "accepted", "{content_type}");
-        delivery_ids.push(answer["deliveryId"].as_str().context("no id")?.to_owned());
+        delivery_ids.push(
+            answer["deliveryId"]
+                .as_str()
+                .context("the answer has no delivery id")?
+                .to_owned(),
+        );
     }
     let marked = format!("\u{FEFF}{}", body(types.len()));
     let answer = webhook.post(&http, marked.into()).await?;
-    delivery_ids.push(answer.delivery_id().context("no id")?.to_owned());
+    delivery_ids.push(
+        answer
+            .delivery_id()
+            .context("the answer has no delivery id")?
+            .to_owned(),
+    );
     let header = format!("{name}: {value}");
     let odd_query = post_raw(&webhook.webhook_url, b"?<", header.as_bytes(), &body(99)).await?;
     assert_eq!(odd_query, 202);
@@ -248,7 +267,7 @@ async fn what_is_accepted_is_published_whatever_its_wrapping() -> Result<()> {
     let counted = lines
         .iter()
         .any(|line| line.contains("\"DroppedHeaders\":1"));
-    assert!(counted, "nobody is told of a dropped header");
+    assert!(counted, "the dropped header isn't counted");
 
     let published = all_published(&system.stack, &mut consumers).await?;
     assert_eq!(published.len(), types.len() + 3);
@@ -269,7 +288,7 @@ async fn what_cannot_be_understood_is_quarantined_whole_with_its_reason() -> Res
     let url = system.stack.output("QuarantineQueueUrl")?;
     let Header { name, value } = &webhook.header;
     for (body, reason, encoding) in cases {
-        // As JSON, API Gateway would hand it over as text, whatever its bytes are.
+        // With a JSON content type, API Gateway would pass the bytes on as text.
         let request = http.post(&webhook.webhook_url).header(name, value);
         let request = request.header("content-type", "application/octet-stream");
         let answer = request.body(body).send().await?;
@@ -286,7 +305,7 @@ async fn what_cannot_be_understood_is_quarantined_whole_with_its_reason() -> Res
             .unwrap_or_default()
             .try_into()
             .ok()
-            .context("not one message")?;
+            .context("the quarantine doesn't hold exactly one message")?;
         let attributes = message.message_attributes.unwrap_or_default();
         let attribute = |name: &str| {
             attributes
@@ -297,15 +316,17 @@ async fn what_cannot_be_understood_is_quarantined_whole_with_its_reason() -> Res
         assert_eq!(attribute("encoding"), Some(encoding));
         assert_eq!(attribute("size"), Some(body.len().to_string().as_str()));
         assert_eq!(attribute("deliveryId"), answer["deliveryId"].as_str());
-        let received_at = attribute("receivedAt").context("no time")?;
+        let received_at = attribute("receivedAt").context("the message has no receivedAt")?;
         received_at.parse::<jiff::Timestamp>()?;
-        let kept = message.body.context("no body")?;
+        let kept = message.body.context("the message has no body")?;
         match encoding {
             "text" => assert_eq!(kept.as_bytes(), body),
             "base64" => assert_eq!(kept, "/wAgbm90IHRleHQ="),
             _ => assert_eq!(kept, "-"),
         }
-        let receipt = message.receipt_handle.context("no receipt")?;
+        let receipt = message
+            .receipt_handle
+            .context("the message has no receipt handle")?;
         sqs.delete_message()
             .queue_url(url)
             .receipt_handle(receipt)
@@ -330,7 +351,7 @@ async fn a_body_as_large_as_a_queue_message_is_accepted() -> Result<()> {
         "{answer:?}"
     );
     let depth = Leftovers::count(&system.stack).await?.spill_depth;
-    assert_eq!(depth, 0, "it is in the spill, not on the queue");
+    assert_eq!(depth, 0, "the delivery isn't on the queue");
     Ok(())
 }
 
@@ -350,8 +371,9 @@ async fn the_health_check_needs_no_secret_and_leaves_no_trace() -> Result<()> {
     assert_nothing_stored(&system.stack).await
 }
 
-/// From [`REFRESH_INTERVAL`](e2e::REFRESH_INTERVAL) after the next value was made until long after it came into force, AURA
-/// gets in with whichever it has.
+/// AURA gets in with the old and the new secret during a whole rotation: from
+/// [`REFRESH_INTERVAL`](e2e::REFRESH_INTERVAL) after the new value was made until long after it
+/// became current.
 #[tokio::test]
 async fn a_rotation_locks_nobody_out() -> Result<()> {
     let (system, webhook, http) = system(&[]).await?;
@@ -359,14 +381,15 @@ async fn a_rotation_locks_nobody_out() -> Result<()> {
     let secrets = system.stack.account().secretsmanager();
     let with =
         |secret: &str| with_header(&webhook, &webhook.header.name, &format!("Bearer {secret}"));
-    // Loads the secret as it is, with no pending value.
+    // Loads the current secret; there is no pending value yet.
     assert_eq!(webhook.post(&http, NEW_CALLOUT.into()).await?.status, 202);
     let put = secrets
         .put_secret_value()
         .secret_id(arn)
         .secret_string("next");
     let pending = put.version_stages("AWSPENDING").send().await?;
-    // No later than it promises: who registers the next value with AURA waits for that long.
+    // Waits for no longer than ingest promises: the registrar waits as long before it registers the
+    // next value with AURA.
     tokio::time::sleep(e2e::REFRESH_INTERVAL).await;
     assert_eq!(
         with("next").post(&http, NEW_CALLOUT.into()).await?.status,
@@ -379,13 +402,21 @@ async fn a_rotation_locks_nobody_out() -> Result<()> {
         .update_secret_version_stage()
         .secret_id(arn)
         .version_stage("AWSCURRENT");
-    let finish = finish.move_to_version_id(pending.version_id.context("no version")?);
+    let finish = finish.move_to_version_id(
+        pending
+            .version_id
+            .context("the pending value has no version")?,
+    );
     finish
-        .remove_from_version_id(current.version_id.context("no version")?)
+        .remove_from_version_id(
+            current
+                .version_id
+                .context("the current value has no version")?,
+        )
         .send()
         .await?;
     let update = [("LogLevel", "debug")];
-    // New processes read current and previous.
+    // New processes read the current and the previous value.
     Local::shared()
         .await?
         .update(&system.stack, &update)

@@ -1,4 +1,4 @@
-//! The bus's adapter: what it makes of EventBridge's answers, and what it sends again.
+//! Tests of the bus's adapter: how it reads EventBridge's answers, and what it sends again.
 
 use std::future::pending;
 use std::net::Ipv4Addr;
@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 const BUS: &str = "aura-webhooks";
 const TIME: Duration = Duration::from_secs(10);
 
-/// As the functions have them, but for the pause.
+/// The functions' limits, with a shorter pause between attempts.
 const LIMITS: CallLimits = CallLimits {
     connect: Duration::from_secs(1),
     attempt: Duration::from_secs(2),
@@ -36,7 +36,7 @@ const LIMITS: CallLimits = CallLimits {
     pause: Duration::from_millis(1),
 };
 
-/// How often the SDK tries a call.
+/// How many times the SDK tries a call.
 const ATTEMPTS: usize = 3;
 
 fn bus_at(endpoint: &str) -> EventBridge {
@@ -50,7 +50,7 @@ fn bus_of(account: &Account, endpoint: &str) -> EventBridge {
     EventBridge::new(aws_sdk_eventbridge::Client::new(&config), BUS.into())
 }
 
-/// An entry that is known by its name.
+/// An entry that the stub knows by its name.
 fn entry(name: &str) -> BusEntry {
     BusEntry {
         message: name.to_owned(),
@@ -63,7 +63,7 @@ fn entries(names: &[&str]) -> Vec<BusEntry> {
     names.iter().copied().map(entry).collect()
 }
 
-/// Each result in a word: `ok`, or what it says.
+/// Publishes entries and returns each result.
 async fn publish(
     bus: &EventBridge,
     entries: &[BusEntry],
@@ -81,18 +81,18 @@ fn words(results: &[Result<String, BusError>]) -> Vec<String> {
     results.iter().map(word).collect()
 }
 
-/// What [`Stub`] answers to `PutEvents`.
+/// An answer of [`Stub`] to `PutEvents`.
 enum Answer {
-    /// A 200 that says this of each entry: nothing, or an error's code.
+    /// A 200 with a result for each entry: no error, or an error code.
     Entries(Vec<Option<&'static str>>),
     /// An error of the whole call.
     Refused(u16, &'static str),
-    /// An answer of what stands before EventBridge: a status, and no word of its own.
+    /// An answer from something in front of EventBridge: a status without an error code.
     TurnedAway(u16),
     Never,
 }
 
-/// An EventBridge whose answers a test decides on. It remembers each call's entries.
+/// A stub of EventBridge whose answers the test decides. It keeps each call's entries.
 struct Stub {
     url: String,
     calls: Calls,
@@ -101,10 +101,10 @@ struct Stub {
 
 type Calls = Arc<Mutex<Vec<Vec<Value>>>>;
 
-/// Given the names in a call, and how many calls there were with the same ones before.
+/// Decides an answer from the names in a call and the number of earlier calls with the same names.
 type Script = fn(&[&str], usize) -> Answer;
 
-/// What a region takes that still has the old limit.
+/// The size limit of regions that still have the old one.
 const OLD_LIMIT: usize = 256 * 1024;
 
 impl Stub {
@@ -152,11 +152,11 @@ async fn accept(listener: TcpListener, script: Script, calls: Calls) {
 async fn serve(stream: TcpStream, script: Script, calls: Calls) {
     let service = service_fn(|request| answer(request, script, &calls));
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    // An error is a client that has gone.
+    // An error means that the client has gone.
     let _ = connection.await;
 }
 
-/// What `PutEvents` is asked.
+/// The request of `PutEvents`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Put {
@@ -181,7 +181,7 @@ async fn answer(
         let before = calls.iter().filter(is_same).count();
         calls.push(entries.clone());
         match script(&names(&entries), before) {
-            // Only what is too large is.
+            // The front refuses only what is too large.
             Answer::TurnedAway(_) if !is_large => Answer::Entries(vec![None; entries.len()]),
             answer => answer,
         }
@@ -217,13 +217,13 @@ fn respond(status: u16, body: &Value) -> Result<Response<Full<Bytes>>> {
     Ok(answer.body(Full::from(body.to_string()))?)
 }
 
-/// A 200 that says `code` of every entry called `bad`.
+/// A 200 with the error `code` for every entry called `bad`.
 fn all_but_bad(names: &[&str], code: &'static str) -> Answer {
     let result = |name: &&str| (*name == "bad").then_some(code);
     Answer::Entries(names.iter().map(result).collect())
 }
 
-/// An error of every call with an entry called `bad`.
+/// An error of every call that has an entry called `bad`.
 fn refused_with_bad(names: &[&str], status: u16, code: &'static str) -> Answer {
     if names.contains(&"bad") {
         Answer::Refused(status, code)
@@ -297,14 +297,14 @@ async fn what_is_refused_for_good_inside_a_200_is_not_sent_again() -> Result<()>
     Ok(())
 }
 
-/// EventBridge doesn't say which of a call's entries it stumbles over.
+/// EventBridge's error doesn't say which of the call's entries caused it.
 #[tokio::test]
 async fn a_call_that_fails_by_one_entry_is_made_again_with_each_alone() -> Result<()> {
     const INVALID: &str = "ValidationException";
     const INTERNAL: &str = "InternalException";
     let invalid: Script = |names, _| refused_with_bad(names, 400, INVALID);
     let internal: Script = |names, _| refused_with_bad(names, 500, INTERNAL);
-    // What is invalid isn't tried again by the SDK, an internal error is.
+    // The SDK doesn't retry an invalid call; it does retry an internal error.
     for (script, code, attempts, is_permanent) in [
         (invalid, INVALID, 1, true),
         (internal, INTERNAL, ATTEMPTS, false),
@@ -352,10 +352,11 @@ async fn a_call_that_is_throttled_is_not_taken_apart() -> Result<()> {
     Ok(())
 }
 
-/// The constant is no more than an upper bound: what is taken here is said by the answers.
+/// The size limit in the code is only an upper bound: EventBridge's answers say what the region
+/// accepts.
 #[tokio::test]
-async fn what_is_too_large_for_its_region_is_halved_and_only_what_is_so_alone_fails() -> Result<()>
-{
+async fn a_call_too_large_for_its_region_is_halved_and_only_an_event_too_large_alone_fails()
+-> Result<()> {
     let stub = Stub::start(|_, _| Answer::TurnedAway(413)).await?;
     let sized = |(name, bytes): (&str, usize)| BusEntry {
         detail: "x".repeat(bytes),
@@ -374,7 +375,7 @@ async fn what_is_too_large_for_its_region_is_halved_and_only_what_is_so_alone_fa
         words(&results),
         ["ok", "ok", "event bus: refused", "ok", "ok"]
     );
-    // It is published without its payload next.
+    // The processor then publishes this event without its payload.
     assert!(results[2].as_ref().is_err_and(BusError::is_permanent));
     let expected = [
         vec!["a", "b", "large", "d", "e"],
@@ -394,7 +395,7 @@ async fn what_was_answered_before_the_time_ran_out_counts() -> Result<()> {
         _ => Answer::Entries(vec![None; names.len()]),
     })
     .await?;
-    // Too large together, so each goes alone.
+    // Together the two are too large, so each is sent alone.
     let large = |name| BusEntry {
         detail: "x".repeat(600_000),
         ..entry(name)
@@ -420,7 +421,7 @@ async fn eleven_entries_are_two_calls() -> Result<()> {
     Ok(())
 }
 
-/// A bus of the local AWS behind a proxy, which is made later if at all.
+/// A bus of the local AWS behind a proxy; a test may make the bus later, or never.
 struct Bench {
     account: Account,
     proxy: FaultProxy,
@@ -467,14 +468,14 @@ async fn nothing_is_sent_to_a_bus_that_is_not_there_until_it_is() -> Result<()> 
     for _ in 0..2 {
         assert_eq!(words(&publish(&bench.bus, &both, TIME).await), ["ok", "ok"]);
     }
-    // Once seen, it isn't asked for again.
+    // Once the bus has been seen, the adapter doesn't ask for it again.
     assert_eq!(bench.calls(), [DESCRIBE, DESCRIBE, PUT, PUT]);
     Ok(())
 }
 
-/// The reason for asking: the answer to what is lost looks like any other.
+/// The reason why the adapter asks for the bus: EventBridge answers a lost event like any other.
 #[tokio::test]
-async fn eventbridge_says_yes_to_what_is_for_a_bus_that_is_not_there() -> Result<()> {
+async fn eventbridge_accepts_events_for_a_bus_that_does_not_exist() -> Result<()> {
     let account = Local::shared().await?.new_account();
     let entry = aws_sdk_eventbridge::types::PutEventsRequestEntry::builder()
         .event_bus_name("absent")

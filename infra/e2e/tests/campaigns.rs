@@ -1,5 +1,5 @@
-//! The longest tests, in a module of their own: tests begin in the order of their names, and one that
-//! began last would be waited for alone.
+//! The longest tests. They are in a module of their own because tests start in the order of their
+//! names, and a long test that started last would run alone at the end.
 
 mod soak;
 mod torture;

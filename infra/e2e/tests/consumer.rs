@@ -1,4 +1,4 @@
-//! The consumer's example, deployed beside the stack that publishes.
+//! Tests of the example consumer, deployed beside the publishing stack.
 
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ async fn a_consumer_beside_the_stack_is_told_of_arrivals_alone() -> Result<()> {
     let consumer = local.consumer(&system, &[("EventBusName", bus)]).await?;
     let mut consumers = Consumers::read(&system.stack, contract::check);
 
-    // The drill comes first, and each arrival's callout has other events before it: when the last
-    // line is there, theirs would be, too.
+    // The drill comes first, and each arrival's callout has other events before it. So when the
+    // last line is there, lines for those events would be there too.
     let (webhook, http) = (system.webhook().await?, shared::http_client::build()?);
     assert_eq!(webhook.post(&http, DRILL.into()).await?.status, 202);
     let first = arrival(&system, "+27000000001").await?;
@@ -40,7 +40,7 @@ async fn a_consumer_beside_the_stack_is_told_of_arrivals_alone() -> Result<()> {
     let told = published
         .iter()
         .filter(|event| event.detail_type == "RESPONDER_ARRIVED_ON_SCENE");
-    assert_eq!(told.clone().count(), 3, "the drill is published, too");
+    assert_eq!(told.clone().count(), 3, "the drill must be published too");
     let of = |callout: &str| told.clone().find(|event| event.detail.entity.id == callout);
     let expected: Vec<_> = [of(&first), of(&second)]
         .into_iter()
@@ -56,7 +56,7 @@ fn line(event: &Published) -> Value {
     json!({"callout": detail.entity.id, "key": detail.key, "receivedAt": detail.received_at})
 }
 
-/// A callout up to the responder's arrival; its id.
+/// Plays a callout up to the responder's arrival; returns its id.
 async fn arrival(system: &System, phone: &str) -> Result<String> {
     let aura = system.aura().await?;
     let customer = aura.create_customer(phone).await?;
@@ -67,12 +67,12 @@ async fn arrival(system: &System, phone: &str) -> Result<String> {
     Ok(callout)
 }
 
-/// What the consumer has printed when it is that many lines.
+/// The lines that the consumer has printed, once there are `count` of them.
 async fn printed(consumer: &Stack, count: usize) -> Result<Vec<Value>> {
     let enough = async {
         loop {
             let lines = function_logs::lines(consumer, "ArrivalsLogGroupName").await?;
-            // Lambda writes lines of its own.
+            // Lambda writes its own lines to the log too.
             let lines: Vec<Value> = lines
                 .iter()
                 .filter_map(|line| serde_json::from_str(line).ok())

@@ -1,4 +1,4 @@
-//! The template as a whole: its parameters, its conditions, its alarms.
+//! Tests of the template as a whole: its parameters, its conditions, its alarms.
 
 use anyhow::{Context as _, Result, bail};
 use e2e::{Local, logs};
@@ -30,7 +30,8 @@ async fn the_rule_for_other_kinds_can_be_turned_off() -> Result<()> {
     let published = all_published(&system.stack, &mut consumers).await?;
     assert_eq!(published.len(), 1);
     assert_eq!(published[0].detail.entity.kind, "callout");
-    // Published both; consumers that add a rule of their own still get the other one.
+    // The processor published both events: consumers that add a rule of their own get the other
+    // one.
     let items = ledger::items(&system.stack).await?;
     let states = items
         .iter()
@@ -39,7 +40,7 @@ async fn the_rule_for_other_kinds_can_be_turned_off() -> Result<()> {
     Ok(())
 }
 
-/// Nothing may fail after AURA has switched, and a delivery needs them all.
+/// Nothing in the stack may fail after AURA has switched to it, and a delivery needs all of these.
 #[tokio::test]
 async fn the_registration_waits_for_every_route_permission_and_alarm() -> Result<()> {
     let awaited = [
@@ -54,7 +55,7 @@ async fn the_registration_waits_for_every_route_permission_and_alarm() -> Result
     let registration = text
         .split("  AuraWebhook:\n")
         .nth(1)
-        .context("no webhook")?;
+        .context("the template has no Webhook resource")?;
     let mut found = 0;
     for (name, kind) in text.lines().zip(text.lines().skip(1)) {
         let kind = kind.strip_prefix("    Type: AWS::").unwrap_or_default();
@@ -69,7 +70,7 @@ async fn the_registration_waits_for_every_route_permission_and_alarm() -> Result
 }
 
 #[tokio::test]
-async fn source_ranges_that_are_none_are_refused_before_anything_is_made() -> Result<()> {
+async fn invalid_source_ranges_are_refused_before_anything_is_created() -> Result<()> {
     let local = Local::shared().await?;
     let wrong = [
         "10.0.0.0/33",
@@ -97,8 +98,9 @@ async fn source_ranges_that_are_none_are_refused_before_anything_is_made() -> Re
     Ok(())
 }
 
-/// `sam deploy --parameter-overrides` can't set a parameter to nothing: it refuses `HandBackUrl=`,
-/// and drops what has a space behind it. So what was set is lifted by a word.
+/// `sam deploy --parameter-overrides` can't set a parameter to an empty value: it refuses
+/// `HandBackUrl=`, and drops a parameter whose `=` is followed by a space. So a word lifts what was
+/// set.
 #[tokio::test]
 async fn a_parameter_that_was_set_is_lifted_by_a_word() -> Result<()> {
     let set = [
@@ -116,7 +118,7 @@ async fn a_parameter_that_was_set_is_lifted_by_a_word() -> Result<()> {
         _ => (name, "none"),
     });
     let trial = Trial::begin().await?;
-    // What is decided by these two alone shows in no answer.
+    // The answers don't show the effect of these two parameters, so outputs do.
     let outputs = "\nOutputs:\n\
         \x20 Alarms: {Value: !If [AlarmsTold, told, untold]}\n\
         \x20 Key: {Value: !If [CredentialsHaveAKey, own, default]}\n";
@@ -143,21 +145,29 @@ async fn a_parameter_that_was_set_is_lifted_by_a_word() -> Result<()> {
     );
     let webhook = Webhook::of(&stack).await?;
     assert!(!webhook.header.value.contains(' '));
-    let registered = trial.registrations().await?.pop().context("none")?;
+    let registered = trial
+        .registrations()
+        .await?
+        .pop()
+        .context("AURA has no registration")?;
     let header = registered.pointer("/headers/authorization");
     assert!(
         header.is_some_and(|value| *value == webhook.header.value),
-        "another header"
+        "AURA doesn't have the default header"
     );
     assert_eq!(post(webhook).await?, 202);
 
     let calls = trial.register_calls().await?;
     stack.delete(Progress::to_stderr()).await?;
-    assert_eq!(trial.register_calls().await?, calls, "handed back");
+    assert_eq!(
+        trial.register_calls().await?,
+        calls,
+        "the webhook was handed back"
+    );
     Ok(())
 }
 
-/// Neither the next one.
+/// No default is empty either.
 #[tokio::test]
 async fn no_parameter_has_to_be_empty() -> Result<()> {
     let text = Local::shared().await?.template().text();
@@ -165,7 +175,7 @@ async fn no_parameter_has_to_be_empty() -> Result<()> {
     Ok(())
 }
 
-/// An alarm on a metric that nobody writes would never go off.
+/// An alarm on a metric that nobody writes would never fire.
 #[tokio::test]
 async fn every_alarm_of_our_own_is_on_a_metric_that_is_written() -> Result<()> {
     let system = Local::shared().await?.system(&[]).await?;
@@ -188,8 +198,11 @@ async fn every_alarm_of_our_own_is_on_a_metric_that_is_written() -> Result<()> {
         let function = alarm.split("Name: Function, Value: ").nth(1);
         let function = function
             .and_then(|text| text.split('}').next())
-            .context("no function")?;
-        let metric = format!("\"Name\":\"{}\"", metric.context("no metric")?);
+            .context("the alarm names no function")?;
+        let metric = format!(
+            "\"Name\":\"{}\"",
+            metric.context("the alarm names no metric")?
+        );
         let function = format!("\"Function\":\"{function}\"");
         let written = lines
             .iter()

@@ -1,4 +1,5 @@
-//! Drills: once AURA has marked a callout as a test, every event of it says so to consumers.
+//! Tests of drills: once AURA has marked a callout as a test, every event of it says so to
+//! consumers.
 
 use anyhow::Result;
 use aura_sim::client::Controller::{Acknowledge, Arrive, Close, Complete, Own};
@@ -8,10 +9,10 @@ use serde_json::json;
 
 use crate::reconciler::trial::{Seen, Trial};
 
-/// AURA's connectivity test, about callout 5004.
+/// AURA's connectivity test for callout 5004.
 const INTERNAL_TEST: &str = include_str!("../../events/internal-test.json");
 
-/// Later events of a callout carry no more than a name and an id.
+/// Makes AURA send the later events of a callout with only a name and an id.
 async fn say_little(trial: &Trial) -> Result<()> {
     let deliveries = DeliveryFaults {
         bare: 1.0,
@@ -61,7 +62,7 @@ async fn a_whole_drill_goes_out_as_one_and_the_callout_beside_it_does_not() -> R
             "{id}: {tests:?}"
         );
     }
-    // Nothing but the ledger tells the two apart.
+    // Only the ledger knows which of the two is a drill.
     let marked = published.iter().filter(|seen| {
         let callout = &seen.payload()["callout"];
         callout.get("calloutClassification").is_some()
@@ -73,7 +74,7 @@ async fn a_whole_drill_goes_out_as_one_and_the_callout_beside_it_does_not() -> R
 #[tokio::test]
 async fn a_drills_closing_is_one_too_when_the_reconciler_finds_it() -> Result<()> {
     let mut trial = Trial::begin(&[]).await?;
-    // AURA knows nothing of it: the closing that is found has the id alone.
+    // AURA doesn't know the callout, so the closing that the reconciler finds has only the id.
     let webhook = trial.system.webhook().await?;
     let http = shared::http_client::build()?;
     let answer = webhook.post(&http, INTERNAL_TEST.into()).await?;
@@ -92,7 +93,7 @@ async fn a_drills_closing_is_one_too_when_the_reconciler_finds_it() -> Result<()
     assert_eq!(found.told().1, "reconciler");
     assert_eq!(found.payload()["callout"], json!({"id": 5004}));
 
-    // A real one that AURA forgets in the same way.
+    // AURA forgets a real callout in the same way.
     let real = trial.told_callout().await?;
     trial.secretly(&real, &[Close]).await?;
     let reply = Reply {
@@ -120,7 +121,7 @@ async fn a_drill_that_the_reconciler_found_first_is_one_in_all_that_aura_tells_o
     let line = trial.run().await?;
     assert_eq!(line["OpeningsRecovered"], 1, "{line}");
     let found = trial.published().await?;
-    // AURA's answer about the callout has the mark.
+    // AURA's answer about the callout has the test mark.
     assert_eq!(tests(&found, &drill), [("NEW_CALLOUT", true)]);
     assert_eq!(found[0].told().1, "reconciler");
     say_little(&trial).await?;

@@ -1,4 +1,4 @@
-//! One event that comes again and again, in many batches at once.
+//! Tests one event that arrives again and again, in many batches at once.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -27,19 +27,19 @@ use stack::proxy::FaultProxy;
 use stack::stack::Stack;
 use uuid::Uuid;
 
-/// Says how many duplicates there are; the local AWS takes some hundreds a second:
-/// `DUPLICATES=100000 cargo test -p e2e -- duplicates`.
+/// The environment variable that sets the number of duplicates; the local AWS handles some hundreds
+/// a second: `DUPLICATES=100000 cargo test -p e2e -- duplicates`.
 const COUNT: &str = "DUPLICATES";
 const DEFAULT_COUNT: u32 = 5_000;
 
-/// The most that SQS hands over at once.
+/// The most messages that SQS hands over at once.
 const BATCH: u32 = 10;
-/// Batches at once.
+/// Number of batches that are processed at once.
 const WORKERS: usize = 20;
 
 type RealProcessor = Processor<AwsServices>;
 
-/// The function's own parts, at work in this process.
+/// Makes a processor from the function's own parts; it works in this process.
 fn processor(stack: &Stack, bus: &FaultProxy) -> Result<Arc<RealProcessor>> {
     let account = stack.account();
     let config = account.sdk_config().to_builder();
@@ -64,7 +64,8 @@ fn processor(stack: &Stack, bus: &FaultProxy) -> Result<Arc<RealProcessor>> {
     }))
 }
 
-/// A delivery of the one event, in a group of its own: SQS would hand over one after the other.
+/// A delivery of the one event. It has a group of its own, because SQS hands over the messages of
+/// one group one after the other.
 fn record(number: u32) -> Result<SqsMessage> {
     let payload = r#"{"message":"NEW_CALLOUT","callout":{"id":1}}"#;
     let payload = RawValue::from_string(payload.to_owned())?;
@@ -78,8 +79,8 @@ fn record(number: u32) -> Result<SqsMessage> {
     Ok(message)
 }
 
-/// Processes these records until all are settled. Who is told that another holds the event comes
-/// again.
+/// Processes these records until all are settled. A record is sent again if another worker holds
+/// the event's claim.
 async fn settle(processor: &Arc<RealProcessor>, records: Range<u32>) -> Result<()> {
     let begin = Instant::now();
     let mut open: HashSet<_> = records.collect();
@@ -91,7 +92,9 @@ async fn settle(processor: &Arc<RealProcessor>, records: Range<u32>) -> Result<(
         let report = batch::process(processor, event, deadline).await;
         let failed = report.batch_item_failures.iter();
         let failed = failed.map(|failure| failure.item_identifier.parse());
-        open = failed.collect::<Result<_, _>>().context("no number")?;
+        open = failed
+            .collect::<Result<_, _>>()
+            .context("a failed record's id is no number")?;
         if !open.is_empty() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

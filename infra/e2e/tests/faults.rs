@@ -1,4 +1,4 @@
-//! Functions that die, and services that don't answer, at the worst moment.
+//! Tests of functions that die, and of services that don't answer, at the worst moment.
 
 use std::collections::HashSet;
 
@@ -28,14 +28,14 @@ async fn a_processor_killed_between_claim_and_publish_leads_to_a_publish_later()
     let mut consumers = Consumers::read(&system.stack, contract::check);
     let webhook = system.webhook().await?;
     let http = shared::http_client::build()?;
-    // Its first event: the processor has seen then that the bus is there.
+    // The processor's first event: after it, the processor has seen that the bus exists.
     let body = json!({"message": "CREATED_CUSTOMER", "customer": {"id": 1}}).to_string();
     assert_eq!(webhook.post(&http, body.into()).await?.status, 202);
     let first = all_published(&system.stack, &mut consumers).await?;
     assert_eq!(first.len(), 1);
     bus.set(Plan::Always(Fault::Hang));
-    // Two events each of three callouts: some of them are claimed and about to be published when
-    // the process dies, the others wait behind them.
+    // Two events each of three callouts. When the process dies, some of them are claimed and about
+    // to be published; the others wait behind them.
     for (n, message) in (0..6).zip(["NEW_CALLOUT", "CALLOUT_CLOSED"].into_iter().cycle()) {
         let body = json!({"message": message, "callout": {"id": n / 2}}).to_string();
         assert_eq!(webhook.post(&http, body.into()).await?.status, 202);
@@ -97,7 +97,7 @@ async fn kill_9_in_the_middle_of_the_day_loses_nothing() -> Result<()> {
         anyhow::Ok(first)
     };
     let ((), mut published) = tokio::try_join!(aura.play(&day), kill)?;
-    // What AURA has yet to send isn't queued yet.
+    // AURA's deliveries that are still to come aren't queued yet.
     let deliveries = aura.all_answered().await?;
     published.extend(all_published(&system.stack, &mut consumers).await?);
 

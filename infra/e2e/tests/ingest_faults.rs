@@ -1,8 +1,8 @@
-//! AWS on its bad days, as ingest meets them.
+//! Tests of ingest while AWS fails.
 //!
-//! Whatever fails, every delivery that was answered 202 is published or quarantined, at once or
-//! after the spill was sent again, and each of them once. What could not be stored was not
-//! answered 202. All answers are ingest's own.
+//! Whatever fails, every delivery that was answered 202 is published or quarantined exactly once,
+//! either at once or after the spill was sent again. A delivery that couldn't be stored isn't
+//! answered 202. Every answer is ingest's own.
 
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,8 @@ fn all_are(status: u16, sent: &[Sent]) -> bool {
     sent.iter().all(|sent| sent.answer.status == status)
 }
 
-/// SQS fails once for each of ten deliveries, then each time for ten others, then no more. All of
-/// them are answered 202.
+/// SQS fails once for each of ten deliveries, then every time for ten others, then never. All of
+/// the deliveries are answered 202.
 async fn lives_through(fault: Fault) -> Result<Verdict> {
     let trial = Trial::begin().await?;
     let mut sent = trial.send(0..1, 1).await?;
@@ -28,10 +28,17 @@ async fn lives_through(fault: Fault) -> Result<Verdict> {
         trial.sqs.set(Plan::Next(1, fault));
         let before = trial.sends();
         sent.extend(trial.send(n..n + 1, 1).await?);
-        assert_eq!(trial.sends() - before, 2, "{n} was not tried again, once");
+        assert_eq!(
+            trial.sends() - before,
+            2,
+            "{n} must be tried again exactly once"
+        );
     }
     let spilled_before = trial.dynamodb.calls().len();
-    assert_eq!(spilled_before, 0, "spilled though the queue has it");
+    assert_eq!(
+        spilled_before, 0,
+        "a delivery was spilled though the queue has it"
+    );
 
     trial.sqs.set(Plan::Always(fault));
     let before = trial.sends();
@@ -45,7 +52,7 @@ async fn lives_through(fault: Fault) -> Result<Verdict> {
     let verdict = trial.verdict(&sent).await?;
     assert_eq!((verdict.accepted, verdict.quarantined), (27, 3));
     assert_eq!(verdict.spilled, 10, "{verdict:?}");
-    // One message for each delivery, whatever was sent again.
+    // Each delivery has one message, however often ingest sent it.
     assert_eq!(verdict.queued, 27, "{verdict:?}");
     Ok(verdict)
 }
@@ -74,7 +81,7 @@ async fn a_reset_before_sqs_acts_loses_and_doubles_nothing() -> Result<()> {
 #[tokio::test]
 async fn a_reset_after_sqs_acts_loses_and_doubles_nothing() -> Result<()> {
     let verdict = lives_through(Fault::ResetAfter).await?;
-    // Of the ten in the spill, one is for the quarantine.
+    // Of the ten in the spill, one belongs in the quarantine.
     assert_eq!(verdict.spilled_and_queued, 9);
     Ok(())
 }
@@ -89,7 +96,7 @@ async fn a_hang_loses_and_doubles_nothing() -> Result<()> {
 #[tokio::test]
 async fn an_answer_that_comes_too_late_loses_and_doubles_nothing() -> Result<()> {
     let verdict = lives_through(Fault::Slow(Duration::from_secs(4))).await?;
-    // Of the ten in the spill, one is for the quarantine.
+    // Of the ten in the spill, one belongs in the quarantine.
     assert_eq!(verdict.spilled_and_queued, 9);
     Ok(())
 }
@@ -101,15 +108,19 @@ async fn slow_answers_are_waited_for() -> Result<()> {
     let slow = Fault::Slow(Duration::from_millis(300));
     trial.sqs.set(Plan::Always(slow));
     sent.extend(trial.send(10..50, 4).await?);
-    assert_eq!(trial.sends(), 50, "sent again though it was only slow");
+    assert_eq!(
+        trial.sends(),
+        50,
+        "ingest must not send again when SQS is only slow"
+    );
     assert!(all_are(202, &sent));
     let verdict = trial.verdict(&sent).await?;
     assert_eq!((verdict.spilled, verdict.queued), (0, 45), "{verdict:?}");
     Ok(())
 }
 
-/// Says for how many seconds SQS is down: `OUTAGE=60 cargo test --test e2e -- sqs_down`. A delivery
-/// takes two.
+/// The environment variable that sets for how many seconds SQS is down:
+/// `OUTAGE=60 cargo test --test e2e -- sqs_down`. A delivery takes two seconds.
 const OUTAGE: &str = "OUTAGE";
 const DEFAULT_OUTAGE: u64 = 12;
 
@@ -161,7 +172,8 @@ async fn with_queue_and_spill_down_nothing_is_stored_and_nothing_confirmed() -> 
     Ok(())
 }
 
-/// Ingest can't know it, and AURA is told to send it again, which it never does.
+/// Ingest can't know that the delivery was stored, and its answer asks AURA to send again, which
+/// AURA never does.
 #[tokio::test]
 async fn what_queue_and_spill_took_without_confirming_is_not_doubled() -> Result<()> {
     let trial = Trial::begin().await?;
@@ -210,7 +222,7 @@ async fn before_the_secret_was_ever_read_nobody_gets_in() -> Result<()> {
     assert!(all_are(503, &refused));
     sent.extend(refused);
     let wrong = trial.post_with("Bearer wrong").await?;
-    assert_eq!(wrong.status, 503, "not known to be wrong");
+    assert_eq!(wrong.status, 503, "ingest can't know that it is wrong");
     assert_eq!(trial.sends(), 1);
 
     trial.secrets.up()?;
@@ -222,7 +234,7 @@ async fn before_the_secret_was_ever_read_nobody_gets_in() -> Result<()> {
         if got_in {
             break;
         }
-        assert!(Instant::now() < deadline, "still closed");
+        assert!(Instant::now() < deadline, "ingest still lets nobody in");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     assert_eq!(trial.post_with("Bearer wrong").await?.status, 401);
@@ -237,23 +249,27 @@ async fn what_was_read_of_the_secret_goes_on_working_without_secrets_manager() -
     let trial = Trial::begin().await?;
     let mut sent = trial.send(0..1, 1).await?;
     trial.secrets.set(Plan::Always(Fault::Hang));
-    // From here on an unknown value makes ingest ask again.
+    // From now on an unknown value makes ingest read the secret again.
     tokio::time::sleep(REFRESH_INTERVAL).await;
     let before = trial.secrets.calls().len();
     let began = Instant::now();
     for _ in 0..20 {
         let unknown = trial.post_with("Bearer wrong").await?;
-        assert_eq!(unknown.status, 503, "not known to be wrong");
+        assert_eq!(unknown.status, 503, "ingest can't know that it is wrong");
     }
     let asked = trial.secrets.calls().len() - before;
-    // No more than one reading a second of three versions, each in up to three attempts.
+    // Ingest reads three versions at most once a second, each in up to three attempts.
     let seconds = 1 + usize::try_from(began.elapsed().as_secs())?;
     assert!((3..=9 * seconds).contains(&asked), "{asked} calls");
     sent.extend(trial.send(1..10, 1).await?);
     trial.secrets.down().await;
     assert_eq!(trial.post_with("Bearer wrong").await?.status, 503);
     sent.extend(trial.send(10..19, 1).await?);
-    assert_eq!(trial.undecided().await?, 21, "somebody is told of each");
+    assert_eq!(
+        trial.undecided().await?,
+        21,
+        "each undecided delivery must be counted"
+    );
 
     assert!(all_are(202, &sent));
     let verdict = trial.verdict(&sent).await?;

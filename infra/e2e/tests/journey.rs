@@ -1,4 +1,4 @@
-//! AURA's events on their way from the endpoint to the consumers.
+//! Tests of the path of AURA's events from the endpoint to the consumers.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ fn callout(message: &str, id: u32, n: u32) -> Vec<u8> {
         .into_bytes()
 }
 
-/// SQS's sequence numbers have 20 digits.
+/// The sequence number of an event; SQS's sequence numbers have 20 digits.
 fn sequence(event: &Published) -> u128 {
     event.detail.sequence.parse().unwrap_or_default()
 }
@@ -92,12 +92,12 @@ async fn a_published_event_says_what_consumers_are_promised() -> Result<()> {
     );
     assert_eq!(Some(detail.delivery_id.as_str()), answer.delivery_id());
     assert_eq!(detail.origin, "webhook");
-    assert!(detail.test, "AURA's test traffic is marked");
+    assert!(detail.test, "AURA's test traffic must be marked");
     assert_eq!(detail.payload, serde_json::from_str::<Value>(body)?);
     Ok(())
 }
 
-/// Reading them is what asks the contract.
+/// Reading a published event checks it against the contract.
 #[tokio::test]
 async fn every_sample_is_published_by_the_contract() -> Result<()> {
     let samples = [
@@ -254,7 +254,7 @@ async fn a_random_day_is_published_once_and_in_order() -> Result<()> {
     assert_one_item_per_event(&system, EVENTS).await
 }
 
-/// Within each entity, events by `sequence` are the deliveries in the order of their sending.
+/// Asserts that within each entity, the order by `sequence` is the order in which AURA sent.
 fn assert_in_order_of_arrival(
     deliveries: &[Delivery],
     mut published: Vec<Published>,
@@ -268,12 +268,12 @@ fn assert_in_order_of_arrival(
     for event in published {
         let n = *sent
             .get(event.detail.delivery_id.as_str())
-            .context("nobody sent it")?;
+            .context("AURA never sent this event")?;
         let entity = format!("{}#{}", event.detail.entity.kind, event.detail.entity.id);
         let before = last.insert(entity, n);
         assert!(
             before.is_none_or(|before| before < n),
-            "{} came late",
+            "{} is out of order",
             event.detail.key
         );
     }

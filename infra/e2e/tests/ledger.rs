@@ -1,5 +1,5 @@
-//! The ledger's adapter against DynamoDB: whatever is asked of an item, the table answers as the
-//! pure rules do, and the item is the same afterwards.
+//! Tests of the ledger's adapter against DynamoDB: for every call on an item, the table answers as
+//! the pure rules do, and the item is the same afterwards.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -81,7 +81,7 @@ fn request(key: LedgerKey, owner: Uuid, now: Timestamp, digest: &str) -> ClaimRe
     }
 }
 
-/// What an item is for who takes a step, by that one's clock.
+/// State of an item before a step, by the clock of the worker that takes the step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Before {
     Absent,
@@ -91,7 +91,7 @@ enum Before {
     Published,
 }
 
-/// A step, as it stands to the item.
+/// A step, in relation to the item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Claim {
@@ -104,11 +104,11 @@ enum Kind {
     Release {
         is_current: bool,
     },
-    /// As DynamoDB's TTL does it.
+    /// DynamoDB's TTL removes the item.
     Expiry,
 }
 
-/// Every pair that there is. Of an absent item nobody is the owner, and nothing is the same.
+/// Every pair that can occur. An absent item has no owner, and nothing equals it.
 fn all_pairs() -> BTreeSet<(Before, Kind)> {
     let either = [false, true];
     let claims = either.map(|by_its_owner| {
@@ -139,16 +139,16 @@ fn all_pairs() -> BTreeSet<(Before, Kind)> {
     states.into_iter().flat_map(with).chain(absent).collect()
 }
 
-/// What arrives within that time of each other are copies, in stories of a recurring event.
+/// The repeat window in stories of a recurring event: deliveries that arrive within it are copies.
 const WINDOW: Duration = Duration::from_mins(5);
 
-/// One event in memory beside the one in the table, and all claims that were granted.
+/// One event, in memory and in the table, with all claims that were granted.
 struct Story {
     ledger: Arc<EventLedger>,
     table: Client,
     key: LedgerKey,
     known: Occurrences,
-    /// Of a recurring event.
+    /// The repeat window of a recurring event.
     window: Option<Duration>,
     claims: Vec<Claim>,
     random: ChaCha8Rng,
@@ -156,7 +156,7 @@ struct Story {
 }
 
 impl Story {
-    /// Takes random steps, and compares after each.
+    /// Takes random steps, and compares memory and table after each.
     async fn run(mut self, steps: usize) -> Result<BTreeSet<(Before, Kind)>> {
         for number in 0..steps {
             let before = self.known.0.get(&1).cloned();
@@ -166,7 +166,7 @@ impl Story {
             let item = self.stored().await?;
             ensure!(
                 item == attributes(&self.key, &self.known),
-                "{}: step {number}, {pair:?} at {now}: {item:?} is stored, and not {:?}",
+                "{}: step {number}, {pair:?} at {now}: the table has {item:?}, expected {:?}",
                 self.key,
                 self.known
             );
@@ -190,7 +190,9 @@ impl Story {
 
     async fn claim(&mut self, now: Timestamp) -> Result<Kind> {
         let owner = Uuid::from_u128(self.random.random_range(1..=3));
-        let digest = *["a", "b"].choose(&mut self.random).context("no digest")?;
+        let digest = *["a", "b"]
+            .choose(&mut self.random)
+            .context("there is no digest to choose from")?;
         let kind = Kind::Claim {
             by_its_owner: self.current().is_some_and(|claim| claim.owner == owner),
             same_digest: match self.known.0.get(&1) {
@@ -200,7 +202,7 @@ impl Story {
         };
         let arrived = *[0, 250, 1000, 1300]
             .choose(&mut self.random)
-            .context("no arrival")?;
+            .context("there is no arrival to choose from")?;
         let request = ClaimRequest {
             received_at: Timestamp::from_second(arrived)?,
             repeat_window: self.window,
@@ -210,13 +212,13 @@ impl Story {
         let answer = self.ledger.claim(&request).await?;
         ensure!(
             answer == expected,
-            "{kind:?} at {now}: {answer:?}, and not {expected:?}"
+            "{kind:?} at {now}: the answer is {answer:?}, expected {expected:?}"
         );
         self.claims.extend(answer.ok());
         Ok(kind)
     }
 
-    /// Completing again what this very claim has completed changes nothing and is granted.
+    /// A claim that completed the event may complete it again: that is granted and changes nothing.
     async fn complete(&mut self, now: Timestamp) -> Result<Kind> {
         let claim = self.some_claim()?;
         let is_current = self.is_current(&claim);
@@ -254,7 +256,7 @@ impl Story {
         Ok(Kind::Expiry)
     }
 
-    /// Whether the step is allowed; then it is done in memory.
+    /// Whether the step is allowed. An allowed step is applied in memory.
     fn take(&mut self, step: &Transition) -> bool {
         let after = self.known.after(step);
         let is_allowed = after.is_some();
@@ -262,7 +264,7 @@ impl Story {
         is_allowed
     }
 
-    /// The claim under which one of the occurrences stands as it does.
+    /// The claim to which the state of one of the occurrences belongs.
     fn current(&mut self) -> Option<Claim> {
         let items: Vec<_> = self.known.0.values().collect();
         items.choose(&mut self.random)?.claim().ok()
@@ -273,8 +275,8 @@ impl Story {
         item.and_then(|item| item.claim().ok()) == Some(*claim)
     }
 
-    /// Half of the time the current one. Else one that was granted at any time, or one that never
-    /// was: another's attempt, or the next.
+    /// In half of the calls the current claim. Otherwise a claim that was granted at any time, or
+    /// one that never was: another worker's attempt, or the next attempt.
     fn some_claim(&mut self) -> Result<Claim> {
         if let Some(current) = self.current()
             && self.random.random()
@@ -289,10 +291,13 @@ impl Story {
             occurrence: 1,
         };
         let claims = [self.claims.as_slice(), &[forged]].concat();
-        claims.choose(&mut self.random).copied().context("no claim")
+        claims
+            .choose(&mut self.random)
+            .copied()
+            .context("there is no claim to choose from")
     }
 
-    /// Inside a lease, at its very end, or after it; without one, any time.
+    /// A time inside a lease, at its very end, or after it; without a lease, any time.
     fn clock(&mut self) -> Result<Timestamp> {
         let items: Vec<_> = self.known.0.values().collect();
         let item = items.choose(&mut self.random);
@@ -310,11 +315,13 @@ impl Story {
             MILLISECOND,
             hour,
         ];
-        let from_end = from_end.choose(&mut self.random).context("no time")?;
+        let from_end = from_end
+            .choose(&mut self.random)
+            .context("there is no time to choose from")?;
         Ok(end.checked_add(*from_end)?)
     }
 
-    /// The item's attributes; none if there is no item.
+    /// The item's attributes; empty if there is no item.
     async fn stored(&self) -> Result<HashMap<String, AttributeValue>> {
         let get = self
             .table
@@ -342,7 +349,7 @@ fn state(item: Option<&Item>, now: Timestamp) -> Result<Before> {
     })
 }
 
-/// All attributes that the table should have of an event.
+/// All attributes that the event's item must have in the table.
 fn attributes(key: &LedgerKey, known: &Occurrences) -> HashMap<String, AttributeValue> {
     if known.0.is_empty() {
         return HashMap::new();
@@ -395,13 +402,13 @@ async fn dynamodb_and_the_pure_rules_make_the_same_of_every_step_in_every_state(
         let stories = some.iter().map(|seed| story(*seed).run(STEPS));
         seen.extend(try_join_all(stories).await?.into_iter().flatten());
     }
-    // Otherwise this proves less than it says.
+    // A pair that no step reached isn't tested.
     let unseen: Vec<_> = all_pairs().difference(&seen).copied().collect();
     assert!(unseen.is_empty(), "{unseen:?}");
     Ok(())
 }
 
-/// DynamoDB takes 400 kB for an item.
+/// A DynamoDB item may have 400 kB at most.
 #[tokio::test]
 async fn of_an_event_that_keeps_recurring_the_first_and_the_latest_are_remembered() -> Result<()> {
     let table = ledger_table(&Local::shared().await?.new_account()).await?;
@@ -423,7 +430,11 @@ async fn of_an_event_that_keeps_recurring_the_first_and_the_latest_are_remembere
     };
     for number in 1..=most + 2 {
         let request = request(number)?;
-        let claim = ledger.claim(&request).await?.ok().context("refused")?;
+        let claim = ledger
+            .claim(&request)
+            .await?
+            .ok()
+            .context("the claim was refused")?;
         ensure!(claim.occurrence == number, "{claim:?}");
         let completed = ledger.complete(&request.key, &claim, "bus", arrival(number)?);
         completed.await?;

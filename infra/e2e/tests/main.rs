@@ -1,6 +1,7 @@
-//! The promises, end to end, and the adapters against the services that they adapt to.
+//! End-to-end tests of the promises, and tests of the adapters against their services.
 //!
-//! One binary, so that one MiniStack serves all tests; each has an account of its own.
+//! They are one binary, so that one MiniStack serves all tests; each test has an account of its
+//! own.
 
 mod adapters;
 mod answers;

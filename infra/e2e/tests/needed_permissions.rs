@@ -1,5 +1,5 @@
-//! That the roles' policies have nothing that nothing needs: without each action in turn, a step
-//! fails that succeeds with it.
+//! Tests that the roles' policies hold no permission that isn't needed: without each action in
+//! turn, a step fails that succeeds with it.
 
 mod ingest;
 mod processor;
@@ -14,15 +14,15 @@ use stack::template::{Permission, Template};
 
 use crate::registration::trial::patched;
 
-/// A key of the customer's, as the parameter `AuraCredentialsKeyArn` has it. Nothing is encrypted
-/// with it: the local AWS asks whether it may be used, and that is all.
+/// A customer's key, for the parameter `AuraCredentialsKeyArn`. Nothing is encrypted with it: the
+/// local AWS only asks whether it may be used.
 const KEY: &str = "arn:aws:kms:us-east-1:000000000000:key/of-the-customer";
 
-/// A permission, and what is seen without it and not with it.
+/// A permission, and what can be seen only without it.
 struct Need {
     sid: &'static str,
     action: &'static str,
-    /// A statement that is missing either way: only then is this one needed.
+    /// A statement that is removed in both cases, because the permission is needed only without it.
     beside: Option<&'static str>,
     seen: &'static str,
 }
@@ -53,13 +53,13 @@ impl Need {
     }
 }
 
-/// What a function does, and what is seen of it.
+/// Runs a function, and collects what can be seen of it.
 trait Trial {
-    /// What is seen when its role is as a template says.
+    /// What can be seen when the function's role is as in this template.
     async fn seen(&mut self, template: Template) -> Result<Vec<String>>;
 }
 
-/// Tries each permission of a role: what is seen with it and without.
+/// Tries a role with and without each permission, and compares what can be seen.
 async fn show(role: &str, needs: &[Need], trial: &mut impl Trial) -> Result<()> {
     let whole = Local::with_iam().await?.template();
     for need in needs {
@@ -74,10 +74,11 @@ async fn show(role: &str, needs: &[Need], trial: &mut impl Trial) -> Result<()> 
     Ok(())
 }
 
-/// The keys of a statement's condition, fewer or others, and what is seen with those.
+/// The keys of a statement's condition, other keys in their place, and what can be seen with the
+/// other keys.
 type Key = (&'static str, &'static str, &'static str);
 
-/// Tries each key of conditions in the same way: what isn't named there is refused.
+/// Tries each key of conditions in the same way: a call for a key that isn't listed is refused.
 async fn show_keys(whole: &Template, keys: &[Key], trial: &mut impl Trial) -> Result<()> {
     for (all, fewer, seen) in keys {
         let condition = |keys| {
@@ -89,7 +90,7 @@ async fn show_keys(whole: &Template, keys: &[Key], trial: &mut impl Trial) -> Re
     Ok(())
 }
 
-/// Expects that something is seen without a permission, and not with it.
+/// Asserts that something is seen without a permission, and not with it.
 async fn compare(
     trial: &mut impl Trial,
     what: &str,
@@ -104,7 +105,7 @@ async fn compare(
     Ok(())
 }
 
-/// Has Secrets Manager ask for the key with which AURA's credentials are encrypted.
+/// Makes Secrets Manager ask for the key that encrypts AURA's credentials.
 async fn encrypt_credentials(account: &Account) -> Result<()> {
     let update = account.secretsmanager().update_secret();
     let update = update.secret_id(CREDENTIALS).kms_key_id(KEY);
@@ -112,7 +113,8 @@ async fn encrypt_credentials(account: &Account) -> Result<()> {
     Ok(())
 }
 
-/// Lambda itself sends traces in the function's name, and the local AWS takes none.
+/// Actions that can't be tested: Lambda itself sends traces on the function's behalf, and the local
+/// AWS takes none.
 const NOT_SHOWN: [(&str, &str); 2] = [
     ("WriteTraces", "xray:PutTraceSegments"),
     ("WriteTraces", "xray:PutTelemetryRecords"),
@@ -163,7 +165,7 @@ async fn every_key_of_every_condition_is_shown_to_be_needed() -> Result<()> {
     let text = Local::with_iam().await?.template().text();
     let conditions = text.split("{dynamodb:LeadingKeys: ").skip(1);
     let conditions = conditions.filter_map(|rest| rest.split_once('}'));
-    // Each as often as it has keys.
+    // Each condition appears once for each of its keys.
     let mut expected: Vec<_> = conditions
         .flat_map(|(keys, _)| keys.split(", ").map(move |_| keys))
         .collect();

@@ -1,4 +1,4 @@
-//! What the functions' roles permit, where IAM decides.
+//! Tests of what the functions' roles permit, with IAM deciding.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use stack::settled::all_published;
 use stack::system::{Leftovers, System};
 use stack::tally::Tally;
 
-/// A delivery that nobody can read.
+/// A delivery that can't be read.
 const UNREADABLE: &str = "unreadable";
 
 async fn send_unreadable(system: &System) -> Result<()> {
@@ -67,7 +67,7 @@ async fn the_reconciler_may_do_what_it_has_to() -> Result<()> {
     let system = local.system(&changes).await?;
     let mut consumers = Consumers::read(&system.stack, contract::check);
     let aura = system.aura().await?;
-    // Nothing is told, from the first event on: the registration is another's.
+    // AURA delivers nothing, from the first event on, because it is registered elsewhere.
     aura.register(
         "https://127.0.0.1:1/elsewhere",
         &["NEW_CALLOUT"],

@@ -1,4 +1,4 @@
-//! The deployed processor: what an event costs, and what trouble does to it.
+//! Tests of the deployed processor: what an event costs, and what failures do to it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -25,8 +25,8 @@ use self::trial::{Receive, Trial, delivery, delivery_at, entity};
 
 pub mod trial;
 
-/// How often each operation was called.
-/// How often each operation was called. What the SDK repeats, as on a busy machine, is one call.
+/// Counts the calls of each operation. A call that the SDK repeats, as on a busy machine, counts
+/// once.
 fn counts(calls: &[Call]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for call in calls.iter().filter(|call| !call.is_retry) {
@@ -45,7 +45,7 @@ fn keys(published: &[Published]) -> HashSet<&str> {
     keys.collect()
 }
 
-/// An attribute's text or digits in each of the ledger's items that has it.
+/// The text or digits of an attribute, from each of the ledger's items that has it.
 fn values(items: &[HashMap<String, AttributeValue>], attribute: &str) -> Vec<String> {
     let value = |value: &AttributeValue| match value {
         AttributeValue::S(text) | AttributeValue::N(text) => Some(text.clone()),
@@ -60,21 +60,21 @@ const LOOK_UP: &str = "DynamoDB_20120810.BatchGetItem";
 const PUT: &str = "AWSEvents.PutEvents";
 const HIDE: &str = "AmazonSQS.ChangeMessageVisibilityBatch";
 
-/// Two responders arrive an hour apart, and AURA says the same of both.
+/// Two responders arrive an hour apart, and AURA sends the same payload for both.
 #[tokio::test]
 async fn what_arrives_again_behind_the_window_is_published_for_one_call_more() -> Result<()> {
     const NAME: &str = "RESPONDER_ARRIVED_ON_SCENE";
     let mut trial = Trial::begin().await?;
     let start = Timestamp::now();
-    // Seconds between the arrivals, and how many calls to the ledger each takes. The last one is a
-    // copy of the first, and late.
+    // Seconds between the arrivals, and the number of calls to the ledger for each. The last
+    // delivery is a late copy of the first.
     for (later, calls) in [(0, 2), (60, 1), (3600, 3), (3660, 1), (299, 1)] {
         let before = trial.dynamodb.calls().len();
         let arrived = start + SignedDuration::from_secs(later);
         trial.send(delivery_at(NAME, 1, arrived)?).await?;
         drained(&trial.system.stack).await?;
         let made = counts(&trial.dynamodb.calls().split_off(before));
-        // It may note when AURA delivered last.
+        // The processor may also note when AURA delivered last.
         let updates = made.get(UPDATE).copied().unwrap_or_default();
         assert!((calls..=calls + 1).contains(&updates), "{later}: {made:?}");
     }
@@ -93,12 +93,12 @@ async fn a_new_event_costs_two_calls_to_the_ledger_an_opening_three_a_duplicate_
 -> Result<()> {
     const EVENTS: u32 = 10;
     let mut trial = Trial::begin().await?;
-    // The calls that a process makes once are made then.
+    // The first event includes the calls that a process makes only once.
     trial.deliver("NEW_CALLOUT", 0..1).await?;
     drained(&trial.system.stack).await?;
     let mut batches = trial.batches().await?.len();
 
-    // What happens to a callout between its opening and its closing; and its opening, which is noted.
+    // An event between the opening and the closing, and the opening, which is also noted.
     let messages = [("RESPONDER_COMPLETED", 2), ("NEW_CALLOUT", 3)];
     for (message, calls_of_new, is_new) in messages
         .iter()
@@ -106,7 +106,8 @@ async fn a_new_event_costs_two_calls_to_the_ledger_an_opening_three_a_duplicate_
     {
         let proxies = [&trial.dynamodb, &trial.eventbridge, &trial.sqs];
         let before = proxies.map(|proxy| proxy.calls().len());
-        // While the first of them is claimed, the others come together. The SDK waits for longer.
+        // While the processor claims the first event, the others collect in the queue. The SDK
+        // waits for longer than this.
         let slow = Fault::Slow(Duration::from_millis(250));
         trial.dynamodb.set(Plan::Next(1, slow));
         trial.deliver(message, 1..EVENTS + 1).await?;
@@ -116,24 +117,27 @@ async fn a_new_event_costs_two_calls_to_the_ledger_an_opening_three_a_duplicate_
         let mut calls = [0, 1, 2].map(|n| counts(&calls[n].split_off(before[n])));
         let lines = trial.batches().await?.split_off(batches);
         batches += lines.len();
-        assert!(lines.len() < EVENTS as usize, "no two came together");
-        // Each is of another callout, so all of a batch are in one wave.
+        assert!(
+            lines.len() < EVENTS as usize,
+            "each batch had only one event"
+        );
+        // Each event is of another callout, so all of a batch are in one wave.
         let (per_event, waves) = if is_new {
             (calls_of_new, lines.len())
         } else {
             (1, 0)
         };
-        // A batch may note when AURA delivered last, once a second.
+        // Once a second, a batch may note when AURA delivered last.
         let least = per_event * EVENTS as usize;
         let updates = calls[0].remove(UPDATE).unwrap_or_default();
         assert!(
             (least..=least + lines.len()).contains(&updates),
             "{message}: {updates}"
         );
-        // Whether the callouts are drills.
+        // Each batch looks up once which callouts are drills.
         assert_eq!(calls[0], expected([(LOOK_UP, lines.len())]));
         assert_eq!(calls[1], expected([(PUT, waves)]));
-        // One for when the process dies.
+        // Each batch hides its messages once, in case the process dies.
         assert_eq!(calls[2], expected([(HIDE, lines.len())]));
     }
     let published = trial.published().await?;
@@ -165,7 +169,8 @@ async fn the_time_from_arrival_to_publish_is_a_metric_with_a_value_for_each_even
     Ok(())
 }
 
-/// Twelve callouts of two events each, while a service fails for ten seconds in all these ways.
+/// Sends twelve callouts of two events each while a service fails for ten seconds in all these
+/// ways.
 async fn outlives(service: fn(&Trial) -> &FaultProxy, faults: &[Fault]) -> Result<()> {
     const CALLOUTS: u32 = 12;
     let mut trial = Trial::begin().await?;
@@ -188,15 +193,16 @@ async fn outlives(service: fn(&Trial) -> &FaultProxy, faults: &[Fault]) -> Resul
     let last = |its: &Vec<Receive>| its.last().map(|last| last.outcome.clone());
     let last: HashSet<_> = receives.values().filter_map(last).collect();
     assert_eq!(last, HashSet::from(["published".to_owned()]));
-    // What failed comes back by its own pause: about 2 seconds after the end of its batch, and not
-    // when a batch does that nobody reported, 8 seconds after its beginning.
+    // A record that failed comes back after its own pause, about 2 seconds after the end of its
+    // batch. The records of a batch that nobody reported come back only 8 seconds after its
+    // beginning.
     let failed = receives.values().filter_map(|its| match &its[..] {
         [first, second, ..] if first.outcome == "failed" => {
             Some(second.at.duration_since(first.at))
         }
         _ => None,
     });
-    let soonest = failed.min().context("nothing failed")?;
+    let soonest = failed.min().context("no record failed")?;
     assert!(soonest < SignedDuration::from_secs(7), "{receives:?}");
     Ok(())
 }
@@ -214,7 +220,7 @@ async fn an_outage_of_the_ledger_delays_and_neither_loses_nor_doubles() -> Resul
 
 #[tokio::test]
 async fn an_outage_of_the_bus_delays_and_neither_loses_nor_doubles() -> Result<()> {
-    // An answer that is lost after the bus has acted is the window that nothing closes.
+    // A lost answer after the bus has acted is the window that can't be closed.
     let faults = [Fault::Throttled, Fault::InternalError, Fault::ResetBefore];
     outlives(|trial| &trial.eventbridge, &faults).await
 }
@@ -259,7 +265,10 @@ async fn an_event_that_another_worker_holds_waits_for_its_lease_and_comes_once_m
     attempts.sort();
     assert_eq!(attempts, ["1", "2"]);
     let published_at = values(&items, "publishedAt");
-    let last = published_at.iter().max().context("no time")?;
+    let last = published_at
+        .iter()
+        .max()
+        .context("no event has a time of publishing")?;
     assert!(last.parse::<i64>()? >= lease_until.as_millisecond());
     Ok(())
 }
@@ -267,7 +276,10 @@ async fn an_event_that_another_worker_holds_waits_for_its_lease_and_comes_once_m
 #[tokio::test]
 async fn what_a_processor_claimed_that_died_then_is_published_after_the_lease() -> Result<()> {
     let failpoints = tempfile::tempdir()?;
-    let folder = failpoints.path().to_str().context("no UTF-8")?;
+    let folder = failpoints
+        .path()
+        .to_str()
+        .context("the folder's path isn't UTF-8")?;
     let template = Local::shared().await?.template().clone();
     let mut trial = Trial::begin_with(&template, &[("FAILPOINTS", folder)]).await?;
     let armed = failpoints.path().join("after-claim");
@@ -275,12 +287,12 @@ async fn what_a_processor_claimed_that_died_then_is_published_after_the_lease() 
     trial.deliver("NEW_CALLOUT", 0..3).await?;
 
     let published = trial.published().await?;
-    assert!(!armed.exists(), "it didn't die");
+    assert!(!armed.exists(), "the processor didn't reach the failpoint");
     assert_eq!((published.len(), keys(&published).len()), (3, 3));
     assert!(Leftovers::count(&trial.system.stack).await?.is_none());
     let items = ledger::items(&trial.system.stack).await?;
     assert_eq!(values(&items, "state"), ["PUBLISHED"; 3]);
-    // What was claimed twice came twice, and never while the dead one's lease ran.
+    // Events that were claimed twice came twice, and never while the dead process's lease ran.
     let attempts = values(&items, "attempt");
     assert!(
         attempts.iter().any(|attempt| attempt == "2"),
@@ -347,7 +359,7 @@ async fn without_its_bus_nothing_counts_as_published_and_all_of_it_comes_back() 
         |batches: &[trial::Batch]| -> usize { batches.iter().map(|batch| batch.published).sum() };
     assert_eq!(published(&trial.batches().await?), 0);
 
-    // Nobody listens on this one.
+    // This second bus has no consumers.
     let bus = stack.account().eventbridge().create_event_bus();
     bus.name("absent").send().await?;
     assert!(trial.published().await?.is_empty());
@@ -365,7 +377,7 @@ async fn without_its_bus_nothing_counts_as_published_and_all_of_it_comes_back() 
 async fn a_new_process_is_connected_before_its_first_batch_and_begins_without_if_it_must()
 -> Result<()> {
     const FUNCTION: &str = "ProcessorFunctionName";
-    /// How often the SDK tries a call.
+    /// How many times the SDK tries a call.
     const ATTEMPTS: usize = 3;
     let mut trial = Trial::begin().await?;
     for (id, failures) in [(1, 0), (2, ATTEMPTS)] {
@@ -390,7 +402,7 @@ async fn a_new_process_is_connected_before_its_first_batch_and_begins_without_if
         let calls: Vec<_> = calls.iter().map(|call| call.operation.as_str()).collect();
         let (start, batch) = calls.split_at(failures.max(1));
         assert!(start.iter().all(|call| *call == LOOK_UP), "{calls:?}");
-        // No callout's batch needs to know of drills.
+        // No callout in the batch needs the list of drills.
         assert!(batch.iter().all(|call| *call == UPDATE), "{calls:?}");
     }
     let stack = &trial.system.stack;
@@ -400,7 +412,7 @@ async fn a_new_process_is_connected_before_its_first_batch_and_begins_without_if
     Ok(())
 }
 
-/// As it was everywhere until EventBridge took a million bytes.
+/// This was the limit everywhere until EventBridge took a million bytes.
 #[tokio::test]
 async fn where_the_bus_takes_256_kb_all_is_published_and_what_is_larger_without_its_payload()
 -> Result<()> {
@@ -424,7 +436,10 @@ async fn where_the_bus_takes_256_kb_all_is_published_and_what_is_larger_without_
     }
     let stack = &trial.system.stack;
     let quarantine = Queue::new(stack.account().sqs(), stack.output("QuarantineQueueUrl")?);
-    assert!(quarantine.receive().await? == [payload], "not kept whole");
+    assert!(
+        quarantine.receive().await? == [payload],
+        "the quarantine doesn't have the whole payload"
+    );
     let leftovers = Leftovers::count(stack).await?;
     assert_eq!(leftovers.dead_letter_depth, 0);
     let outcomes = trial.outcomes().await?;

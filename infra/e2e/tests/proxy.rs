@@ -1,4 +1,4 @@
-//! The fault proxy: what it does to a call is what the SDK takes for AWS's own doing.
+//! Tests of the fault proxy: the SDK must take each of its faults for AWS's own.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ impl Bench {
         })
     }
 
-    /// A client that makes so many attempts, of a second each.
+    /// A client that makes `attempts` attempts of a second each.
     fn sqs(&self, attempts: u32) -> Client {
         let timeouts = TimeoutConfig::builder()
             .operation_attempt_timeout(Duration::from_secs(1))
@@ -43,7 +43,7 @@ impl Bench {
         Client::from_conf(config.build())
     }
 
-    /// Sends a message, in so many attempts.
+    /// Sends a message, in up to `attempts` attempts.
     async fn send(&self, attempts: u32) -> Result<(), SdkError<SendMessageError>> {
         let message = self.sqs(attempts).send_message().queue_url(&self.queue_url);
         message.message_body("x").send().await?;
@@ -70,7 +70,7 @@ async fn each_fault_does_to_a_call_and_to_the_queue_what_its_name_says() -> Resu
     for (fault, depth) in cases {
         let bench = Bench::new().await?;
         bench.proxy.set(Plan::Always(fault));
-        let error = bench.send(1).await.expect_err("it went through");
+        let error = bench.send(1).await.expect_err("the call must fail");
         let as_named = match fault {
             Fault::Throttled | Fault::InternalError | Fault::TooLarge => {
                 matches!(error, SdkError::ServiceError(_))
@@ -85,7 +85,7 @@ async fn each_fault_does_to_a_call_and_to_the_queue_what_its_name_says() -> Resu
         bench
             .send(2)
             .await
-            .with_context(|| format!("{fault:?}: not tried again"))?;
+            .with_context(|| format!("{fault:?}: the SDK must try again"))?;
         assert_eq!(bench.depth().await?, 2 * depth + 1, "{fault:?}");
         let faults = bench.proxy.calls().into_iter().map(|call| call.fault);
         let expected = [Some(fault), Some(fault), None];
@@ -132,7 +132,7 @@ async fn refusals_are_the_errors_that_the_sdks_know_by_name() -> Result<()> {
     let error = secrets.get_secret_value().secret_id("s").send().await;
     let error = error.unwrap_err().into_service_error();
     assert!(error.is_internal_service_error(), "{error:?}");
-    // Each of the six was tried three times, so all of them are errors worth trying again.
+    // The SDK tried each of the six calls three times, so it takes all six errors for retryable.
     assert_eq!(bench.proxy.calls().len(), 6 * 3);
     Ok(())
 }
@@ -153,7 +153,7 @@ async fn what_is_down_refuses_connections_until_it_is_up_at_the_same_place() -> 
         send().await.with_context(|| format!("round {round}"))?;
         bench.proxy.down().await;
         for _ in 0..3 {
-            let error = send().await.expect_err("it went through");
+            let error = send().await.expect_err("the call must fail");
             assert!(matches!(error, SdkError::DispatchFailure(_)), "{error:?}");
         }
         let address = bench.proxy.url();

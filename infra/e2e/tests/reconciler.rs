@@ -1,4 +1,4 @@
-//! The reconciler as it is deployed, against an AURA that doesn't tell everything.
+//! Tests of the deployed reconciler with an AURA that doesn't deliver everything.
 
 pub mod trial;
 
@@ -31,7 +31,7 @@ fn closing(id: &str) -> String {
     format!("callout#{id}/CALLOUT_CLOSED")
 }
 
-/// The next answers to this call are like this, and it isn't done.
+/// A fault that gives the next `times` calls this answer; AURA doesn't carry them out.
 fn reply(call: &str, times: u32, status: u16, body: Value) -> Fault {
     let reply = Reply {
         status,
@@ -62,12 +62,13 @@ async fn a_missed_opening_is_recovered_and_what_comes_late_is_dropped() -> Resul
         panic!("{published:?}");
     };
     assert_eq!(found.told(), (opening(&id).as_str(), "reconciler"));
-    // The whole callout, as AURA answers it.
+    // The payload has the whole callout, as AURA answers it.
     assert_eq!(found.payload()["callout"]["status"], "created");
     assert!(found.payload()["callout"]["incidentInformation"].is_array());
     assert_eq!(trial.open().await?.len(), 1);
 
-    // AURA's own words of it, late: another payload, and no conflict.
+    // AURA's own delivery of the opening comes late. Its payload is another one, and yet it is no
+    // conflict.
     let late = json!({"message": "NEW_CALLOUT", "callout": {"id": id.parse::<u64>()?}});
     let http = shared::http_client::build()?;
     let webhook = trial.system.webhook().await?;
@@ -114,7 +115,10 @@ async fn a_callout_that_aura_no_longer_knows_or_calls_closed_is_closed() -> Resu
         assert_eq!(line["ClosingsRecovered"], 1, "{line}");
         assert_eq!(line["AuraFailures"], 0, "{line}");
         let published = trial.published().await?;
-        let payload = published.first().context("nothing")?.payload();
+        let payload = published
+            .first()
+            .context("no closing was published")?
+            .payload();
         assert_eq!(payload["callout"], json!({"id": id.parse::<u64>()?}));
         assert_eq!(payload.get("gone").is_some(), gone, "{payload}");
     }
@@ -136,7 +140,7 @@ async fn callouts_that_aura_knows_nothing_of_any_more_are_not_closed_at_once() -
         (&json!(2), &json!(0)),
         "{line}"
     );
-    // AURA says otherwise.
+    // In the next run AURA knows the callouts again, and calls them closed.
     let line = trial.run().await?;
     assert_eq!(
         (&line["Held"], &line["ClosingsRecovered"]),
@@ -161,9 +165,10 @@ async fn an_active_callout_is_not_closed_by_a_list_that_lacks_it_once() -> Resul
         assert_eq!(line["ClosingsRecovered"], 0, "{line}");
         trial.aura.forget_faults().await
     };
-    // AURA calls it active when asked.
+    // AURA calls the callout active when asked.
     not_closed_by(vec![json!([]), json!([])]).await?;
-    // When asked, AURA says what isn't documented; but its list has it again, or isn't whole.
+    // When asked, AURA answers with an undocumented status; but the callout is on its list again,
+    // or the list has an entry that can't be read.
     trial.secretly(&id, &[Acknowledge, Arrive]).await?;
     not_closed_by(vec![json!([]), listed]).await?;
     not_closed_by(vec![json!([]), unreadable.clone()]).await?;
@@ -190,7 +195,7 @@ async fn a_list_that_may_be_a_page_closes_nothing_that_aura_still_knows() -> Res
         );
         anyhow::Ok(())
     };
-    // The first list has ten entries, and a second one would have eleven.
+    // The first list has ten entries; a second list would have eleven.
     let entry = |id: &String| json!({"id": id, "status": "created"});
     let ten: Value = active.iter().map(entry).collect();
     let eleven: Value = active.iter().chain(active.first()).map(entry).collect();
@@ -199,15 +204,15 @@ async fn a_list_that_may_be_a_page_closes_nothing_that_aura_still_knows() -> Res
     }
     recovered(10, 0).await?;
     trial.aura.forget_faults().await?;
-    // The other way round: the second list is AURA's own.
+    // The other way round: the first list has eleven entries, the second one is AURA's own.
     trial.aura.order(&reply(ACTIVE, 1, 200, eleven)).await?;
     recovered(11, 0).await?;
-    // AURA doesn't know it any more.
+    // AURA doesn't know the callout any more.
     let refusal = json!({"message": "no"});
     trial.aura.order(&reply(GET, 1, 404, refusal)).await?;
     recovered(10, 1).await?;
-    // Nine are no page.
-    let next = active.first().context("none is active")?;
+    // A list of nine is no page.
+    let next = active.first().context("no callout is active")?;
     trial.secretly(next, &[Close]).await?;
     recovered(9, 1).await?;
     Ok(())
@@ -230,7 +235,7 @@ async fn a_missed_opening_whose_creation_cannot_be_read_waits_once_for_auras_lag
         (&json!(1), &json!(0)),
         "{line}"
     );
-    // A run that fails forgets nothing of it.
+    // A run that fails doesn't forget the opening.
     let down = reply(ACTIVE, 3, 503, json!({"message": "later"}));
     trial.aura.order(&down).await?;
     let (run, _) = trial.any_run().await?;
@@ -248,7 +253,7 @@ async fn a_missed_opening_whose_creation_cannot_be_read_waits_once_for_auras_lag
 async fn a_change_that_nobody_told_of_is_observed_once() -> Result<()> {
     let mut trial = Trial::begin(&[]).await?;
     let id = trial.told_callout().await?;
-    // A documented word that the last event doesn't explain; then a word that isn't documented.
+    // First a documented status that the last event doesn't explain, then an undocumented one.
     let steps = [
         (vec![Acknowledge], "Responder Dispatched"),
         (vec![Arrive, Complete], "Responder Completed"),
@@ -317,7 +322,7 @@ async fn a_quiet_system_costs_one_call_a_run_and_a_token_an_hour() -> Result<()>
         let line = trial.run().await?;
         assert_eq!(line["AuraCalls"], 1, "{line}");
     }
-    // A token that AURA no longer takes is replaced within the run.
+    // The run replaces a token that AURA no longer accepts.
     trial.aura.expire_tokens().await?;
     let line = trial.run().await?;
     assert_eq!(line["AuraCalls"], 3, "{line}");
@@ -337,7 +342,7 @@ async fn aura_out_of_order_changes_nothing_and_is_asked_again_after_a_pause() ->
         (&line["OpeningsRecovered"], &line["AuraFailures"]),
         (&json!(1), &json!(1))
     );
-    // For longer than a run has patience.
+    // The fault lasts longer than a run tries.
     let fault = Fault {
         times: 10,
         ..down()
@@ -357,7 +362,7 @@ async fn aura_out_of_order_changes_nothing_and_is_asked_again_after_a_pause() ->
 }
 
 #[tokio::test]
-async fn aura_that_asks_for_patience_gets_it_if_the_run_has_so_much_time() -> Result<()> {
+async fn a_run_waits_as_long_as_aura_asks_if_it_has_the_time() -> Result<()> {
     let mut trial = Trial::begin(&[]).await?;
     trial.told_callout().await?;
     let busy = |retry_after: &str| {
@@ -377,7 +382,8 @@ async fn aura_that_asks_for_patience_gets_it_if_the_run_has_so_much_time() -> Re
         (&json!(1), &json!(0)),
         "{line}"
     );
-    // An hour is more than a run has: it doesn't spend its time on that, and the next one asks.
+    // An hour is longer than a run has. The run ends instead of waiting, and the next run asks
+    // again.
     trial.aura.order(&busy("3600")).await?;
     let begun = Instant::now();
     let (run, line) = trial.any_run().await?;
@@ -410,7 +416,7 @@ async fn a_refusal_ends_the_asking_at_once_and_raises_its_metric() -> Result<()>
         assert_eq!(line["AuraRefuses"], 1, "{line}");
         let calls = trial.aura.calls().await?.split_off(calls);
         assert_eq!(calls.last().and_then(|call| call.status), Some(status));
-        // The credentials may have been mended.
+        // The credentials may have been corrected meanwhile.
         let line = trial.run().await?;
         assert_eq!(line["AuraRefuses"], 0, "{line}");
     }
@@ -419,7 +425,7 @@ async fn a_refusal_ends_the_asking_at_once_and_raises_its_metric() -> Result<()>
 
 #[tokio::test]
 async fn what_aura_refuses_about_one_callout_stops_no_other_closing() -> Result<()> {
-    // One call at a time, so that the refusals come in a row.
+    // AURA is asked one call at a time, so that the refusals come in a row.
     let mut trial = Trial::begin(&[("AuraCallsAtOnce", "1")]).await?;
     for status in [403, 400] {
         for _ in 0..5 {
@@ -456,7 +462,7 @@ async fn calls_are_no_more_in_a_minute_than_is_allowed() -> Result<()> {
     }
     trial.undeafen().await?;
     let line = trial.run().await?;
-    // A token, the list and seven callouts: two calls are kept for lists.
+    // The calls are a token, the list and seven callouts; two calls are reserved for lists.
     assert_eq!(line["AuraCalls"], 9, "{line}");
     assert_eq!(
         (&line["OpeningsRecovered"], &line["Unsettled"]),
@@ -492,7 +498,7 @@ async fn an_opening_is_recovered_though_the_closing_was_told() -> Result<()> {
 
 #[tokio::test]
 async fn closings_are_confirmed_however_much_else_there_is_to_do() -> Result<()> {
-    // A run has no time for more than some callouts: each answer takes a while.
+    // Each answer takes a while, so a run has time for only some callouts.
     let limits = [
         ("AuraCallsAtOnce", "1"),
         ("AuraCallsPerMinute", "10"),
@@ -512,7 +518,7 @@ async fn closings_are_confirmed_however_much_else_there_is_to_do() -> Result<()>
     }
     trial.undeafen().await?;
     let line = trial.run().await?;
-    // The list, seven callouts, some of them closed, and the list again.
+    // A run asks for the list, for seven callouts of which some are closed, and for the list again.
     assert!(line["ClosingsRecovered"].as_u64() > Some(0), "{line}");
     Ok(())
 }
@@ -581,7 +587,8 @@ async fn what_was_spilled_is_put_back_and_what_cannot_be_read_hides_nothing() ->
         (&json!(20), &json!(8)),
         "{line}"
     );
-    // AURA knows none of them: one that is published before the run has looked is closed by it.
+    // AURA knows none of these callouts. If one is published before the run looks, the run closes
+    // it.
     let mut published = trial.published().await?;
     published.retain(|its| its.message() == "NEW_CALLOUT");
     assert_eq!(published.len(), 20);
@@ -593,7 +600,7 @@ fn text(value: &str) -> aws_sdk_dynamodb::types::AttributeValue {
     aws_sdk_dynamodb::types::AttributeValue::S(value.to_owned())
 }
 
-/// Takes the reconciler's lock for so many seconds.
+/// Takes the reconciler's lock for `seconds` seconds.
 async fn lock(trial: &Trial, seconds: i64) -> Result<Claim> {
     let table = trial.stack().output("LedgerTableName")?.to_owned();
     let ledger = EventLedger::new(trial.stack().account().dynamodb(), table);
@@ -614,7 +621,11 @@ async fn lock(trial: &Trial, seconds: i64) -> Result<Claim> {
         lease_until: now + jiff::SignedDuration::from_secs(seconds),
         expires_at: now + jiff::SignedDuration::from_hours(1),
     };
-    ledger.claim(&request).await?.ok().context("not granted")
+    ledger
+        .claim(&request)
+        .await?
+        .ok()
+        .context("the lock was not granted")
 }
 
 #[tokio::test]
@@ -638,7 +649,7 @@ async fn one_run_at_a_time_has_the_lock_and_a_dead_ones_runs_out() -> Result<()>
         "{line}"
     );
     assert_eq!(line["Run"], dead.attempt + 1);
-    // Given back: the next run needn't wait for the lease.
+    // A run gives the lock back, so the next run needn't wait for the lease.
     let line = trial.run().await?;
     assert_eq!(
         (&line["Skipped"], &line["Run"]),
@@ -648,7 +659,7 @@ async fn one_run_at_a_time_has_the_lock_and_a_dead_ones_runs_out() -> Result<()>
     Ok(())
 }
 
-/// Points AURA elsewhere, as the portal would: nothing says so here.
+/// Registers another webhook with AURA, as the portal does, without telling the stack.
 async fn replace_webhook(trial: &Trial) -> Result<()> {
     let url = "https://127.0.0.1:1/elsewhere";
     trial
@@ -664,7 +675,9 @@ async fn a_webhook_that_was_replaced_is_noticed_within_three_runs_and_healed() -
     let id = trial.told_callout().await?;
     let line = trial.run().await?;
     assert_eq!(line["WebhookDown"], 0, "{line}");
-    let told = line["SinceDelivery"].as_f64().context("no delivery")?;
+    let told = line["SinceDelivery"]
+        .as_f64()
+        .context("the line has no time since the last delivery")?;
     assert!(told < 60.0, "{line}");
     replace_webhook(&trial).await?;
     let mut down = Vec::new();
@@ -692,9 +705,9 @@ async fn a_webhook_that_was_replaced_is_noticed_within_three_runs_and_healed() -
     };
     tokio::time::timeout(Duration::from_secs(100), healed)
         .await
-        .context("not healed")??;
+        .context("the webhook was not registered again in time")??;
     trial.published().await?;
-    // A processor notes AURA's deliveries a second apart, or more.
+    // The processor notes AURA's deliveries at most once a second.
     tokio::time::sleep(Duration::from_secs(1)).await;
     trial.aura.control(&id, Close).await?;
     let published = trial.published().await?;
@@ -705,7 +718,8 @@ async fn a_webhook_that_was_replaced_is_noticed_within_three_runs_and_healed() -
     Ok(())
 }
 
-/// Says how many callouts are active at once: `CROWD=10000 cargo test -p e2e -- crowd`.
+/// The environment variable that sets how many callouts are active at once:
+/// `CROWD=10000 cargo test -p e2e -- crowd`.
 const COUNT: &str = "CROWD";
 const DEFAULT_COUNT: u32 = 400;
 
@@ -716,9 +730,9 @@ async fn a_crowd_of_active_callouts_takes_several_runs_and_is_told_once_each() -
     let changes = [
         ("ReconcilerTimeout", "5"),
         ("AuraCallsAtOnce", "8"),
-        // However quick this machine is, one run can't do it all.
+        // One run can't do everything, however fast this machine is.
         ("AuraCallsPerMinute", &calls),
-        // The local AWS keeps ten thousand log lines.
+        // The local AWS keeps only ten thousand log lines.
         ("LogLevel", "warn"),
     ];
     let mut trial = Trial::begin(&changes).await?;
@@ -731,8 +745,8 @@ async fn a_crowd_of_active_callouts_takes_several_runs_and_is_told_once_each() -
             break;
         }
         runs += 1;
-        assert!(runs <= count, "the runs don't get on");
-        // The next instance has a minute's calls of its own.
+        assert!(runs <= count, "the runs make no progress");
+        // The next process has a minute's calls of its own.
         let killed = processes::kill(trial.stack(), "ReconcilerFunctionName")?;
         processes::gone(&killed).await?;
     }

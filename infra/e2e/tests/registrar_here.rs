@@ -1,5 +1,5 @@
-//! The registrar in this process, at work on a stack that is deployed: so that a test can ask it
-//! for what its callers ask it for, as often as it likes.
+//! Runs the registrar in the test's process, on a deployed stack, so that a test can send it any
+//! request as often as it likes.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -24,23 +24,24 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-/// A stack that is being created for as long as any test takes.
+/// A stack that stays in creation for as long as any test takes.
 const IN_PROGRESS: &str = "in-progress";
 const WAITING: &str = r#"{"Resources": {
     "Handle": {"Type": "AWS::CloudFormation::WaitConditionHandle"},
     "Wait": {"Type": "AWS::CloudFormation::WaitCondition",
              "Properties": {"Handle": {"Ref": "Handle"}, "Timeout": "600"}}}}"#;
-/// Until Lambda would end the function.
+/// Time until Lambda would end the function.
 pub const ENOUGH: Duration = Duration::from_mins(2);
-/// For a proof: each of these stacks was proven a moment ago, so one that takes longer has failed.
+/// Patience for a canary: each of these stacks was proven a moment ago, so a slow canary has
+/// failed.
 const CANARY_PATIENCE: Duration = Duration::from_secs(8);
 
-/// A registrar like the stack's own.
+/// A registrar with the same configuration as the stack's own.
 pub fn registrar(stack: &Stack) -> Result<Arc<Registrar>> {
     registrar_in(stack, stack.name())
 }
 
-/// The same, that takes another stack for the one that is deployed.
+/// Such a registrar, with another stack's id in its configuration.
 fn registrar_in(stack: &Stack, stack_id: &str) -> Result<Arc<Registrar>> {
     let sdk = stack.account().sdk_config();
     let http = shared::http_client::build()?;
@@ -48,7 +49,7 @@ fn registrar_in(stack: &Stack, stack_id: &str) -> Result<Arc<Registrar>> {
     Ok(Arc::new(Registrar::new(sdk, http, config)))
 }
 
-/// What the stack's own registrar is told by its environment.
+/// The configuration of the stack's own registrar, which it gets from its environment.
 fn config(stack: &Stack, stack_id: &str) -> Result<RegistrarConfig> {
     Ok(RegistrarConfig {
         webhook_secret_arn: stack.output("WebhookSecretArn")?.to_owned(),
@@ -73,7 +74,7 @@ fn deployed(stack: &Stack) -> Result<EndpointProperties> {
     })
 }
 
-/// A parameter that may be `none`, as the function is told it.
+/// A parameter that may be `none`, in the form that the function gets.
 fn word(stack: &Stack, name: &str) -> Result<String> {
     let value = parameter(stack, name)?;
     Ok(Some(value)
@@ -84,16 +85,16 @@ fn word(stack: &Stack, name: &str) -> Result<String> {
 fn parameter(stack: &Stack, name: &str) -> Result<String> {
     let value = stack.parameters().get(name);
     Ok(value
-        .with_context(|| format!("no parameter {name}"))?
+        .with_context(|| format!("the stack has no parameter {name}"))?
         .clone())
 }
 
-/// The function, around a registrar like the stack's own, as its callers see it.
+/// The function with a registrar like the stack's own, in the form in which its callers see it.
 pub fn function(stack: &Stack) -> Result<Handler> {
     function_in(stack, stack.name())
 }
 
-/// One that sees its stack being created.
+/// Such a function whose stack is still being created.
 pub async fn function_in_progress(stack: &Stack) -> Result<Handler> {
     let client = aws_sdk_cloudformation::Client::new(stack.account().sdk_config());
     let create = client.create_stack().stack_name(IN_PROGRESS);
@@ -108,7 +109,7 @@ fn function_in(stack: &Stack, stack_id: &str) -> Result<Handler> {
     })
 }
 
-/// CloudFormation, as the registrar sees it: it sends requests, and answers are put to it.
+/// Plays CloudFormation for a registrar: sends requests, and receives the answers.
 pub struct Requests {
     handler: Handler,
     stack: Stack,
@@ -118,12 +119,12 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// To one that sees CloudFormation wait for it.
+    /// Requests to a registrar that sees CloudFormation wait for it.
     pub async fn awaited_by(stack: &Stack) -> Result<Self> {
         Self::to(stack, function_in_progress(stack).await?).await
     }
 
-    /// To one that sees that nobody waits for it any more.
+    /// Requests to a registrar that sees that CloudFormation no longer waits for it.
     pub async fn late_for(stack: &Stack) -> Result<Self> {
         Self::to(stack, function(stack)?).await
     }
@@ -143,17 +144,17 @@ impl Requests {
         })
     }
 
-    /// Where answers are put.
+    /// The URL to which answers are put.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The resource's properties, as the template has them.
+    /// The resource's properties, as in the template.
     pub fn properties(&self) -> Result<Value> {
         Ok(config(&self.stack, self.stack.name())?.resource_properties())
     }
 
-    /// A request for the resource with this id; one to create it comes without.
+    /// A request for the resource with this id; a request to create it has no id.
     pub fn request(&self, kind: &str, id: Option<&str>, properties: &Value) -> Value {
         json!({
             "RequestType": kind, "StackId": self.stack.name(), "RequestId": Uuid::now_v7(),
@@ -162,11 +163,11 @@ impl Requests {
         })
     }
 
-    /// The answer to a request.
+    /// Sends a request and returns the answer to it.
     pub async fn send(&self, request: &Value) -> Result<Value> {
         self.handler.handle(request.clone(), ENOUGH).await?;
         let answer = self.answers.lock().await.try_recv();
-        answer.context("no answer was put")
+        answer.context("the registrar put no answer")
     }
 }
 

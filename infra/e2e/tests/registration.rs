@@ -1,5 +1,6 @@
-//! The registration, from the first deployment to the last: with CloudFormation's events, AURA's
-//! list of registrations and the registrar's log lines as witnesses.
+//! Tests of the registration from the first deployment to the deletion of the stack.
+//! CloudFormation's events, AURA's list of registrations and the registrar's log lines show what
+//! happened.
 
 use anyhow::{Context as _, Result};
 use aura_sim::client::{Aura, REGISTER};
@@ -27,9 +28,9 @@ use self::trial::{
 pub mod trial;
 
 const BODY: &str = include_str!("../../events/new-callout.json");
-/// Where AURA is to deliver after a stack.
+/// The URL to hand AURA back to when the stack is deleted.
 const BEFORE: &str = "http://127.0.0.1:9/before";
-/// The deployments' own events for the registration, when nothing goes wrong.
+/// CloudFormation's events for the registration in a deployment that succeeds.
 const CREATED: [&str; 2] = ["CREATE_IN_PROGRESS", "CREATE_COMPLETE"];
 const UPDATED: [&str; 2] = ["UPDATE_IN_PROGRESS", "UPDATE_COMPLETE"];
 
@@ -49,7 +50,10 @@ async fn a_stack_is_registered_once_and_proven_by_a_canary_that_no_consumer_gets
     let names: Vec<_> = names_to_register().collect();
     assert_eq!(registered["events"], json!(names));
     let header = &registered["headers"][&webhook.header.name];
-    assert!(header == webhook.header.value.as_str(), "another header");
+    assert!(
+        header == webhook.header.value.as_str(),
+        "AURA doesn't have the stack's header"
+    );
     assert_eq!(trial.register_calls().await?, 1);
     assert_eq!(statuses_of(&trial).await?, CREATED);
 
@@ -80,7 +84,11 @@ async fn a_canary_is_on_the_bus_as_what_it_is() -> Result<()> {
     let stack = trial.deploy(&[]).await?;
     let canaries = canaries_on_the_bus(&stack).await?;
     let stack = trial.deploy(&[("RegistrationRevision", "2")]).await?;
-    let body = canaries.receive().await?.pop().context("no canary came")?;
+    let body = canaries
+        .receive()
+        .await?
+        .pop()
+        .context("no canary came to the queue")?;
     let event: Value = serde_json::from_str(&body)?;
     contract::check(&event)?;
     assert_eq!(event["detail"]["origin"], "canary");
@@ -89,11 +97,11 @@ async fn a_canary_is_on_the_bus_as_what_it_is() -> Result<()> {
     Ok(())
 }
 
-/// A queue that gets what has the origin `canary`, by a rule of the test's own.
+/// A queue that gets every event with the origin `canary`, by a rule of the test's own.
 async fn canaries_on_the_bus(stack: &Stack) -> Result<Queue> {
     let (sqs, bus) = (stack.account().sqs(), stack.output("EventBusName")?);
     let queue = sqs.create_queue().queue_name("canaries").send().await?;
-    let url = queue.queue_url.context("no URL")?;
+    let url = queue.queue_url.context("the queue has no URL")?;
     let arn = format!("arn:aws:sqs:us-east-1:{}:canaries", stack.account().id());
     let eventbridge = stack.account().eventbridge();
     let pattern = r#"{"detail": {"origin": ["canary"]}}"#;
@@ -129,13 +137,16 @@ async fn an_update_of_the_events_takes_effect_and_deliveries_go_on() -> Result<(
     assert_eq!(registrations.len(), 2);
     let mut expected = registrations[0].clone();
     expected["events"] = json!(["NEW_CALLOUT", "CALLOUT_CLOSED", "CREATED_CUSTOMER"]);
-    assert!(registrations[1] == expected, "more has changed");
+    assert!(
+        registrations[1] == expected,
+        "more than the events has changed"
+    );
     assert_eq!(statuses_of(&trial).await?, [CREATED, UPDATED].concat());
     assert_eq!(published_canaries(&stack).await?, 2);
     Ok(())
 }
 
-/// CloudFormation doesn't ask the registrar for anything while no property changes.
+/// CloudFormation calls the registrar only when a property changes.
 #[test]
 fn a_name_that_is_new_to_the_catalogue_makes_the_next_deployment_register() {
     let template = include_str!("../../../template.yaml");
@@ -143,13 +154,17 @@ fn a_name_that_is_new_to_the_catalogue_makes_the_next_deployment_register() {
     assert!(template.contains(&line), "template.yaml doesn't say {line}");
 }
 
-/// As a stack has it that was deployed when the list was the default.
+/// A stack that was deployed when this list was the default still has the list.
 #[tokio::test]
 async fn a_list_with_a_deprecated_name_is_registered_under_todays_names() -> Result<()> {
     let trial = Trial::begin().await?;
     let list = EVENT_NAMES.join(",");
     trial.deploy(&[("WebhookEvents", &list)]).await?;
-    let now = trial.registrations().await?.pop().context("none")?;
+    let now = trial
+        .registrations()
+        .await?
+        .pop()
+        .context("AURA has no registration")?;
     let names: Vec<_> = names_to_register().collect();
     assert_eq!(now["events"], json!(names));
     Ok(())
@@ -183,7 +198,7 @@ async fn a_registered_stack_stays_with_its_aura_and_the_other_hears_nothing() ->
     let secrets = stack.account().secretsmanager();
     let secret = secrets.create_secret().name("others-credentials");
     let secret = secret.secret_string("{}").send().await?.arn;
-    let secret = secret.context("no ARN")?;
+    let secret = secret.context("the secret has no ARN")?;
     let update = async {
         for change in [
             ("AuraBaseUrl", &sim.url()),
@@ -200,14 +215,15 @@ async fn a_registered_stack_stays_with_its_aura_and_the_other_hears_nothing() ->
     };
     Box::pin(trial.under_traffic(&stack, update)).await?;
     assert_eq!(other.calls().await?.len(), calls);
-    // CloudFormation can't know that nothing has changed, and has the old one proven again.
+    // CloudFormation doesn't know that nothing has changed, and has the old registration proven
+    // again.
     let registrations = trial.registrations().await?;
     assert_eq!(registrations.len(), 3);
     assert!(registrations.iter().all(|its| *its == registrations[0]));
     Ok(())
 }
 
-/// The reconciler is given another AURA before the registrar can refuse it.
+/// The deployment gives the reconciler another AURA before the registrar can refuse it.
 #[tokio::test]
 async fn the_reconciler_of_a_registered_stack_asks_no_other_aura() -> Result<()> {
     let trial = Trial::begin().await?;
@@ -219,7 +235,7 @@ async fn the_reconciler_of_a_registered_stack_asks_no_other_aura() -> Result<()>
         "AURA_BASE_URL: !Ref AuraBaseUrl",
         &format!("AURA_BASE_URL: {}", sim.url()),
     )?;
-    // Nothing is told yet: it may choose, and choose again.
+    // The reconciler has told nothing yet, so it may still change to another AURA.
     trial.deploy_from(&pointed_at_other, &[]).await?;
     assert_eq!(reconciler::invoke(&stack).await?, Run::Done);
     trial.deploy(&[]).await?;
@@ -262,10 +278,14 @@ async fn an_update_of_the_header_takes_effect() -> Result<()> {
         ("WebhookHeaderScheme", "none"),
     ];
     let after = Webhook::of(&trial.deploy(&changes).await?).await?;
-    let now = trial.registrations().await?.pop().context("none")?;
+    let now = trial
+        .registrations()
+        .await?
+        .pop()
+        .context("AURA has no registration")?;
     assert!(
         now["headers"] == json!({"x-secret": after.header.value}),
-        "another header"
+        "AURA doesn't have the new header"
     );
     assert_eq!(post(&after).await?, 202);
     assert_eq!(post(&before).await?, 401);
@@ -276,7 +296,7 @@ async fn an_update_of_the_header_takes_effect() -> Result<()> {
 async fn an_update_of_the_url_takes_effect_and_deliveries_go_on() -> Result<()> {
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[]).await?;
-    // Under another name it is another API, with another URL.
+    // Under another name, the API is a new one with a new URL.
     let text = trial.local.template().text().replace("HttpApi", "OtherApi");
     let template = Template::from_text(text);
     let update = async { Ok(trial.deploy_from(&template, &[]).await?) };
@@ -311,9 +331,9 @@ async fn a_secret_that_was_changed_by_hand_is_registered_by_the_next_update() ->
         .iter()
         .map(|its| &its["headers"]["authorization"]);
     let expected = [&before, &after].map(|webhook| webhook.header.value.as_str());
-    assert!(values.eq(expected), "another header");
+    assert!(values.eq(expected), "AURA wasn't told the expected headers");
     assert_eq!(post(&after).await?, 202);
-    // On its way since before the registration.
+    // A delivery with the old header that was on its way since before the registration.
     assert_eq!(post(&before).await?, 202);
     let header = Header {
         value: "Bearer neither".to_owned(),
@@ -340,10 +360,14 @@ async fn an_update_that_aura_refuses_rolls_back_with_auras_own_words() -> Result
     let statuses = statuses_of(&trial).await?;
     let failed = ["UPDATE_IN_PROGRESS", "UPDATE_FAILED"];
     assert_eq!(statuses, [CREATED, failed, UPDATED].concat());
-    // CloudFormation can't know that AURA has changed nothing, and has the old one proven again.
+    // CloudFormation doesn't know that nothing has changed at AURA, and has the old registration
+    // proven again.
     let registrations = trial.registrations().await?;
     assert_eq!(registrations.len(), 2);
-    assert!(registrations[0] == registrations[1], "it has changed");
+    assert!(
+        registrations[0] == registrations[1],
+        "the registration has changed"
+    );
     Ok(())
 }
 
@@ -380,7 +404,7 @@ async fn an_update_that_fails_after_the_registration_takes_it_back_proven() -> R
     assert_taken_back(&trial.registrations().await?);
     assert_eq!(published_canaries(&stack).await?, 3);
     let lines = Line::all(&stack).await?;
-    let last = lines.last().context("no line")?;
+    let last = lines.last().context("the registrar logged no line")?;
     assert!(
         last.step("Canary")
             .is_some_and(|told| told.starts_with("published"))
@@ -388,7 +412,8 @@ async fn an_update_that_fails_after_the_registration_takes_it_back_proven() -> R
     Ok(())
 }
 
-/// To work again is all that it is asked for: no other endpoint is better.
+/// A rollback must register the old endpoint even if it no longer works, because there is no better
+/// one.
 #[tokio::test]
 async fn a_rollback_registers_an_old_endpoint_that_no_longer_works_and_says_so() -> Result<()> {
     let trial = Trial::begin().await?;
@@ -402,7 +427,7 @@ async fn a_rollback_registers_an_old_endpoint_that_no_longer_works_and_says_so()
         ],
     )?;
     let stack = trial.deploy_from(&behind_proxies, &[]).await?;
-    // The new one has nothing to do with the proxies, and the old one nothing without.
+    // The new endpoint doesn't use the proxies, and the old one needs them.
     sqs.down().await;
     dynamodb.down().await;
     let template = failing_at_last(trial.local.template())?;
@@ -412,8 +437,8 @@ async fn a_rollback_registers_an_old_endpoint_that_no_longer_works_and_says_so()
     assert_eq!(failure.status, "UPDATE_ROLLBACK_COMPLETE", "{failure}");
     assert_taken_back(&trial.registrations().await?);
     let lines = Line::all(&stack).await?;
-    let last = lines.last().context("no line")?;
-    let canary = last.step("Canary").context("no canary")?;
+    let last = lines.last().context("the registrar logged no line")?;
+    let canary = last.step("Canary").context("the line has no step Canary")?;
     assert!(
         canary.starts_with("failed: the endpoint answered 503"),
         "{canary}"
@@ -428,13 +453,13 @@ async fn a_rollback_registers_an_old_endpoint_that_no_longer_works_and_says_so()
     Ok(())
 }
 
-/// The old registration, another, and the old one again.
+/// Asserts that there are the old registration, another one, and the old one again.
 fn assert_taken_back(registrations: &[Value]) {
     assert_eq!(registrations.len(), 3);
     let events: Vec<_> = registrations.iter().map(|its| its.get("events")).collect();
     assert_ne!(events.first(), events.get(1));
     let back = registrations.first() == registrations.last();
-    assert!(back, "the old one isn't back");
+    assert!(back, "the old registration isn't back");
 }
 
 #[tokio::test]
@@ -442,7 +467,7 @@ async fn where_function_and_registrar_read_different_secrets_aura_is_not_asked()
     let other = "WEBHOOK_SECRET_ARN: !Ref AuraCredentialsSecretArn";
     let trial = Trial::begin().await?;
     let template = patched(trial.local.template(), SECRET_OF_INGEST, other)?;
-    // Ingest's is the first statement like it.
+    // Ingest's statement is the first of these.
     let (may_read, may_read_other) = (
         "Resource: !GetAtt WebhookSecret.Id",
         "Resource: !Ref AuraCredentialsSecretArn",
@@ -472,7 +497,7 @@ async fn where_ingest_may_not_send_aura_is_not_asked() -> Result<()> {
     assert_nothing_registered(&trial).await
 }
 
-/// Neither while it was deployed nor when it is deleted.
+/// Asserts that neither the deployment nor the deletion registered anything.
 async fn assert_nothing_registered(trial: &Trial) -> Result<()> {
     let stack = Stack::find(trial.site.account(), STACK_NAME).await?;
     stack.delete(Progress::to_stderr()).await?;
@@ -482,7 +507,7 @@ async fn assert_nothing_registered(trial: &Trial) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_stack_that_goes_hands_back_where_it_is_told_and_nothing_else_is_changed() -> Result<()> {
+async fn a_deleted_stack_hands_aura_back_to_the_given_url_and_changes_nothing_else() -> Result<()> {
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[("HandBackUrl", BEFORE)]).await?;
     stack.delete(Progress::to_stderr()).await?;
@@ -492,14 +517,14 @@ async fn a_stack_that_goes_hands_back_where_it_is_told_and_nothing_else_is_chang
     };
     let mut expected = registered.clone();
     expected["url"] = BEFORE.into();
-    assert!(*handed_back == expected, "more has changed");
+    assert!(*handed_back == expected, "more than the URL has changed");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_stack_that_goes_without_a_place_to_hand_back_says_what_to_ask_aura_for() -> Result<()> {
+async fn a_deleted_stack_without_a_hand_back_url_says_what_to_ask_aura_for() -> Result<()> {
     let trial = Trial::begin().await?;
-    // Its log is to outlive it.
+    // Keeps the log group after the stack is deleted.
     let group = "  RegistrarLogGroup:\n    Type: AWS::Logs::LogGroup\n";
     let kept = format!("{group}    DeletionPolicy: Retain\n");
     let template = patched(trial.local.template(), group, &kept)?;
@@ -513,13 +538,13 @@ async fn a_stack_that_goes_without_a_place_to_hand_back_says_what_to_ask_aura_fo
     Ok(())
 }
 
-/// What CloudFormation says of the registration, without reasons.
+/// CloudFormation's statuses of the registration, without reasons.
 async fn statuses_of(trial: &Trial) -> Result<Vec<String>> {
     let statuses = trial.statuses().await?.into_iter();
     Ok(statuses.map(|(status, _)| status).collect())
 }
 
-/// How many canaries went all the way. There are no others.
+/// Number of canaries that were published. Asserts that every canary was.
 async fn published_canaries(stack: &Stack) -> Result<usize> {
     let canaries = ledger::canaries(stack).await?;
     let states = canaries.iter().map(|item| item["state"].as_s());
@@ -529,7 +554,7 @@ async fn published_canaries(stack: &Stack) -> Result<usize> {
     Ok(canaries.len())
 }
 
-/// The status that a delivery is answered with.
+/// The status of the answer to a delivery.
 async fn post(webhook: &Webhook) -> Result<u16> {
     let http = shared::http_client::build()?;
     Ok(webhook.post(&http, BODY.into()).await?.status)

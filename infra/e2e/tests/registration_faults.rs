@@ -1,5 +1,5 @@
-//! Registrations that go wrong: AURA refuses, fails, hangs or contradicts itself, the registrar
-//! dies, and what is deployed next.
+//! Tests of registrations that fail: AURA refuses, fails, hangs or contradicts itself, or the
+//! registrar dies; and of the deployments after that.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ use stack::stack::{DeployError, Stack};
 
 use crate::registration::trial::{Line, Trial, patched, rolled_back};
 
-/// How the template's line begins that says how long CloudFormation waits for an answer.
+/// Start of the template's line that says how long CloudFormation waits for an answer.
 const SERVICE_TIMEOUT: &str = "      ServiceTimeout: ";
-/// Where AURA is to deliver after a stack.
+/// The URL to hand AURA back to when the stack is deleted.
 const BEFORE: &str = "http://127.0.0.1:9/before";
 
-/// Registers once more, and tells how.
+/// Has the stack registered once more, with another `RegistrationRevision`.
 async fn again(trial: &Trial, revision: u32) -> Result<Stack, DeployError> {
     let revision = revision.to_string();
     trial.deploy(&[("RegistrationRevision", &revision)]).await
 }
 
 #[tokio::test]
-async fn what_passes_at_aura_is_outlived() -> Result<()> {
+async fn temporary_failures_of_aura_are_survived() -> Result<()> {
     let trial = Trial::begin().await?;
     for call in [TOKEN, REGISTER] {
         let failing = Fault {
@@ -39,7 +39,7 @@ async fn what_passes_at_aura_is_outlived() -> Result<()> {
     assert_eq!(trial.register_calls().await?, 3);
     assert_eq!(trial.registrations().await?.len(), 1);
 
-    // AURA has done it, and nobody knows: it is asked once more.
+    // AURA has registered, but its answer is lost: the registrar asks once more.
     trial.order(Fault::lost_answer(REGISTER)).await?;
     again(&trial, 2).await?;
     assert_eq!(trial.registrations().await?.len(), 3);
@@ -48,7 +48,8 @@ async fn what_passes_at_aura_is_outlived() -> Result<()> {
         trial.order(Fault::once(call, FaultyAnswer::Hang)).await?;
     }
     again(&trial, 3).await?;
-    // Too many calls: in seconds, as a date that is over, and for a request that came too slowly.
+    // AURA gets too many calls. It says when to try again in seconds or as a date that has passed,
+    // and once refuses a request that came too slowly.
     for call in [TOKEN, REGISTER] {
         for (status, asked) in [
             (429, "1"),
@@ -67,7 +68,7 @@ async fn what_passes_at_aura_is_outlived() -> Result<()> {
     Ok(())
 }
 
-/// "Not now", and when to come again.
+/// The answer "not now" with a time to try again.
 fn busy(status: u16, retry_after: &str) -> FaultyAnswer {
     FaultyAnswer::Reply(Reply {
         status,
@@ -77,7 +78,7 @@ fn busy(status: u16, retry_after: &str) -> FaultyAnswer {
 }
 
 #[tokio::test]
-async fn more_patience_than_there_is_time_for_is_a_failure_at_once_and_says_so() -> Result<()> {
+async fn a_wait_longer_than_the_time_left_fails_at_once_and_says_so() -> Result<()> {
     let trial = Trial::begin().await?;
     trial.order(Fault::once(TOKEN, busy(429, "3600"))).await?;
     rolled_back(again(&trial, 1).await)?;
@@ -88,7 +89,7 @@ async fn more_patience_than_there_is_time_for_is_a_failure_at_once_and_says_so()
     Ok(())
 }
 
-/// AURA delivers here by then.
+/// AURA already delivers to the endpoint by then.
 #[tokio::test]
 async fn an_answer_that_differs_harmlessly_is_told_and_the_first_deployment_stays() -> Result<()> {
     let trial = Trial::begin().await?;
@@ -132,7 +133,7 @@ async fn an_answer_that_says_nothing_is_told_and_no_failure() -> Result<()> {
     Ok(())
 }
 
-/// AURA delivers to who knows where then: the one before is registered again.
+/// AURA then delivers to an unknown place, so the rollback registers the endpoint before it again.
 #[tokio::test]
 async fn an_answer_with_another_url_fails_and_is_taken_back() -> Result<()> {
     let trial = Trial::begin().await?;
@@ -147,12 +148,15 @@ async fn an_answer_with_another_url_fails_and_is_taken_back() -> Result<()> {
     assert!(reason.contains("another URL than it was asked"), "{reason}");
     let registrations = trial.registrations().await?;
     assert_eq!(registrations.len(), 3);
-    assert!(registrations[0] == registrations[2], "it isn't taken back");
+    assert!(
+        registrations[0] == registrations[2],
+        "the old registration isn't back"
+    );
     Ok(())
 }
 
 #[tokio::test]
-async fn credentials_that_aura_refuses_or_that_are_none_are_named() -> Result<()> {
+async fn refused_or_incomplete_credentials_are_named() -> Result<()> {
     let refused = json!({"clientId": CLIENT_ID, "clientSecret": "marker-wrong"});
     let missing = json!({"clientId": "marker-id"});
     let cases = [
@@ -181,7 +185,7 @@ async fn a_registrar_that_is_killed_is_a_failure_soon_and_the_next_try_works() -
     let trial = Trial::begin().await?;
     let text = trial.local.template().text();
     let line = text.lines().find(|line| line.starts_with(SERVICE_TIMEOUT));
-    let line = line.context("no service timeout")?;
+    let line = line.context("the template has no service timeout")?;
     let shorter = format!("{SERVICE_TIMEOUT}3");
     let template = patched(trial.local.template(), line, &shorter)?;
     let stack = trial.deploy_from(&template, &[]).await?;
@@ -194,29 +198,34 @@ async fn a_registrar_that_is_killed_is_a_failure_soon_and_the_next_try_works() -
     };
     let limit = Duration::from_mins(1);
     let both = tokio::time::timeout(limit, async { tokio::try_join!(update, kill) });
-    let (failure, _) = both.await.context("CloudFormation waits on")??;
+    let (failure, _) = both.await.context("CloudFormation still waits")??;
     assert_eq!(failure.status, "UPDATE_ROLLBACK_COMPLETE", "{failure}");
     let reason = trial.reason().await?;
     assert!(reason.contains("timed out"), "{reason}");
-    // What the rollback registers is what was registered.
+    // The rollback registers what was registered before.
     let registrations = trial.registrations().await?;
     assert!(registrations.iter().all(|its| *its == registrations[0]));
 
     trial.deploy_from(&template, &changes).await?;
-    let now = trial.registrations().await?.pop().context("none")?;
+    let now = trial
+        .registrations()
+        .await?
+        .pop()
+        .context("AURA has no registration")?;
     assert_eq!(now["events"], json!(["NEW_CALLOUT"]));
     Ok(())
 }
 
 #[tokio::test]
-async fn a_stack_that_can_not_be_handed_back_says_what_to_do_and_goes_then() -> Result<()> {
+async fn a_stack_that_cannot_be_handed_back_says_what_to_do_and_can_be_deleted_later() -> Result<()>
+{
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[("HandBackUrl", BEFORE)]).await?;
     let refusal = FaultyAnswer::refusal(403, "not allowed");
     trial.order(Fault::once(REGISTER, refusal)).await?;
     let deleted = stack.clone().delete(Progress::to_stderr()).await;
     let Err(DeployError::RolledBack(failure)) = deleted else {
-        panic!("it is gone");
+        panic!("the stack must not be deleted");
     };
     assert_eq!(failure.status, "DELETE_FAILED");
     let reason = trial.reason().await?;
@@ -226,7 +235,11 @@ async fn a_stack_that_can_not_be_handed_back_says_what_to_do_and_goes_then() -> 
     assert_eq!(trial.registrations().await?.len(), 1);
 
     stack.delete(Progress::to_stderr()).await?;
-    let now = trial.registrations().await?.pop().context("none")?;
+    let now = trial
+        .registrations()
+        .await?
+        .pop()
+        .context("AURA has no registration")?;
     assert_eq!(now["url"], BEFORE);
     Ok(())
 }

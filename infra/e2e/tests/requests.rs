@@ -1,4 +1,5 @@
-//! CloudFormation's requests, as it may send them and MiniStack doesn't: twice, or after a failure.
+//! Tests of CloudFormation's requests in cases that MiniStack doesn't play: sent twice, or after a
+//! failure.
 
 use anyhow::Result;
 use aura_sim::client::{Aura, Fault, FaultyAnswer, REGISTER, Reply};
@@ -10,7 +11,7 @@ use stack::proxy::{self, FaultProxy, Plan};
 use crate::registrar_here::Requests;
 use crate::registration::trial::Trial;
 
-/// Where AURA is to deliver after a stack.
+/// The URL to hand AURA back to when the stack is deleted.
 const BEFORE: &str = "http://127.0.0.1:9/before";
 
 #[tokio::test]
@@ -21,7 +22,7 @@ async fn a_request_that_comes_twice_does_no_harm() -> Result<()> {
     let kinds = [
         ("Create", None),
         ("Update", Some(id)),
-        // Nowhere to hand back to.
+        // The stack has no URL to hand AURA back to.
         ("Delete", Some(id)),
     ];
     for (kind, given) in kinds {
@@ -60,7 +61,7 @@ async fn a_delete_after_a_create_that_aura_refused_touches_nothing() -> Result<(
     let stack = trial.deploy(&[("HandBackUrl", BEFORE)]).await?;
     let requests = Requests::awaited_by(&stack).await?;
     let properties = requests.properties()?;
-    // The second refusal is no word about the request, and one all the same.
+    // The second refusal isn't about the request itself, and still counts as a refusal.
     for status in [400, 429] {
         let refusal = Reply {
             status,
@@ -84,7 +85,8 @@ async fn a_delete_after_a_create_that_aura_refused_touches_nothing() -> Result<(
     Ok(())
 }
 
-/// Whoever may invoke the function would be sent AURA's credentials and the webhook's secret.
+/// Otherwise, whoever may invoke the function could have AURA's credentials and the webhook's
+/// secret sent to an address of their own.
 #[tokio::test]
 async fn what_was_not_deployed_is_refused_and_nobody_is_called() -> Result<()> {
     let trial = Trial::begin().await?;
@@ -123,7 +125,10 @@ async fn what_was_not_deployed_is_refused_and_nobody_is_called() -> Result<()> {
             assert!(reason.starts_with(&told), "{reason}");
         }
     }
-    assert!(trial.registrations().await? == registered, "it has changed");
+    assert!(
+        trial.registrations().await? == registered,
+        "the registration has changed"
+    );
     assert_eq!(trial.aura.calls().await?.len(), calls);
     assert_eq!(elsewhere.calls().await?.len(), calls_there);
     Ok(())

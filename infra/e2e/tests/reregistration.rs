@@ -1,5 +1,5 @@
-//! AURA is pointed here again after somebody else has registered another endpoint, also around
-//! the steps of a rotation.
+//! Tests that AURA is registered with the stack again after somebody has registered another
+//! endpoint, also between the steps of a rotation.
 
 use std::time::Duration;
 
@@ -22,12 +22,13 @@ use crate::registrar_here::{ENOUGH, function, function_in_progress, registrar};
 use crate::registration::trial::{OF_INGEST, Trial};
 use crate::rotation_steps::{put_pending, take};
 
-/// Where nobody listens.
+/// An address where nobody listens.
 const ELSEWHERE: &str = "http://127.0.0.1:9/elsewhere";
-/// Into the wait of a rotation: what is asked for then is done when the rotation is.
+/// A moment within a rotation's wait: a registration asked for then waits until the rotation is
+/// over.
 const LATER: Duration = Duration::from_secs(3);
 
-/// Registers another endpoint behind our back, as AURA's portal does.
+/// Registers another endpoint without the stack's knowledge, as AURA's portal does.
 async fn register_elsewhere(trial: &Trial) -> Result<()> {
     let credentials = json!({"clientId": CLIENT_ID, "clientSecret": CLIENT_SECRET}).to_string();
     let credentials = Credentials::parse(&credentials.into())?;
@@ -50,12 +51,12 @@ pub fn event() -> Result<Value> {
     })?)
 }
 
-/// What a registrar like the stack's own makes of it.
+/// Registers again with a registrar like the stack's own.
 async fn reregister(stack: &Stack) -> Result<()> {
     Ok(function(stack)?.handle(event()?, ENOUGH).await?)
 }
 
-/// Invokes the stack's own registrar, without waiting for its end.
+/// Invokes the stack's own registrar without waiting for its end.
 pub async fn invoke(stack: &Stack, event: &Value) -> Result<()> {
     let account = stack.account();
     let name = stack.output("RegistrarFunctionName")?;
@@ -74,11 +75,17 @@ pub async fn invoke(stack: &Stack, event: &Value) -> Result<()> {
     Ok(())
 }
 
-/// What AURA sends now.
+/// The header that AURA sends with its deliveries.
 async fn header_of_aura(trial: &Trial) -> Result<Value> {
-    let now = trial.registrations().await?.pop().context("none")?;
+    let now = trial
+        .registrations()
+        .await?
+        .pop()
+        .context("AURA has no registration")?;
     let value = now.pointer("/headers/authorization");
-    Ok(value.context("a registration without the header")?.clone())
+    Ok(value
+        .context("the registration has no authorization header")?
+        .clone())
 }
 
 #[tokio::test]
@@ -109,7 +116,10 @@ async fn what_somebody_else_replaced_is_registered_once_and_proven_first() -> Re
         panic!("{} registrations", registrations.len());
     };
     assert_eq!(elsewhere["url"], ELSEWHERE);
-    assert!(first == again, "it is another one");
+    assert!(
+        first == again,
+        "the endpoint is registered differently than before"
+    );
     trial.under_traffic(&stack, async { Ok(()) }).await
 }
 
@@ -131,11 +141,16 @@ async fn a_canary_that_fails_leaves_auras_registration_as_it_is() -> Result<()> 
     sqs.down().await;
     dynamodb.down().await;
 
-    let failed = reregister(&stack).await.expect_err("it was registered");
+    let failed = reregister(&stack)
+        .await
+        .expect_err("the registration must fail");
     let told = failed.to_string();
     assert!(told.starts_with("the endpoint answered 503"), "{told}");
-    assert!(trial.registrations().await? == before, "it has changed");
-    // The deployment, and somebody else.
+    assert!(
+        trial.registrations().await? == before,
+        "the registration has changed"
+    );
+    // The two calls are the deployment's and somebody else's.
     assert_eq!(trial.register_calls().await?, 2);
     Ok(())
 }
@@ -146,7 +161,7 @@ async fn nothing_is_registered_while_the_stack_is_changed() -> Result<()> {
     let stack = trial.deploy(&[]).await?;
     let function = function_in_progress(&stack).await?;
     let refused = function.handle(event()?, ENOUGH).await;
-    let told = refused.expect_err("it was registered").to_string();
+    let told = refused.expect_err("the registration must fail").to_string();
     assert!(
         told.starts_with("the stack is CREATE_IN_PROGRESS"),
         "{told}"
@@ -155,7 +170,7 @@ async fn nothing_is_registered_while_the_stack_is_changed() -> Result<()> {
     Ok(())
 }
 
-/// While Secrets Manager has the stack's own registrar rotate.
+/// Registers again at two moments while Secrets Manager rotates with the stack's own registrar.
 #[tokio::test]
 async fn at_any_time_of_a_rotation_it_refuses_nothing_and_the_new_value_is_the_last() -> Result<()>
 {
@@ -169,7 +184,10 @@ async fn at_any_time_of_a_rotation_it_refuses_nothing_and_the_new_value_is_the_l
     let all = async { tokio::try_join!(rotation, reregister(&stack), later) };
     Box::pin(trial.under_traffic(&stack, all)).await?;
     let current = Webhook::of(&stack).await?.header.value;
-    assert!(header_of_aura(&trial).await? == current, "another value");
+    assert!(
+        header_of_aura(&trial).await? == current,
+        "AURA doesn't have the current value"
+    );
     Ok(())
 }
 
@@ -186,11 +204,14 @@ async fn between_two_steps_of_a_rotation_aura_keeps_the_new_value() -> Result<()
     let finish = async { Ok(take(&registrar, RotationStep::FinishSecret, &token).await?) };
     Box::pin(trial.under_traffic(&stack, finish)).await?;
     let current = Webhook::of(&stack).await?.header.value;
-    assert!(header_of_aura(&trial).await? == current, "another value");
+    assert!(
+        header_of_aura(&trial).await? == current,
+        "AURA doesn't have the current value"
+    );
     Ok(())
 }
 
-/// It would be the value before that AURA is told, for as long as nobody rotates again.
+/// Otherwise AURA would have the old value until the next rotation.
 #[tokio::test]
 async fn a_value_that_was_replaced_meanwhile_is_not_the_last_that_aura_is_told() -> Result<()> {
     let trial = Trial::begin().await?;
@@ -211,7 +232,7 @@ async fn a_value_that_was_replaced_meanwhile_is_not_the_last_that_aura_is_told()
         .iter()
         .map(|its| &its["headers"]["authorization"]);
     let expected = [&first, &first, "Bearer another-value"];
-    assert!(values.eq(expected), "other values");
+    assert!(values.eq(expected), "AURA was told other values");
     Ok(())
 }
 
@@ -226,13 +247,16 @@ async fn a_new_value_that_the_endpoint_refuses_is_not_registered_but_the_current
         .template()
         .with_variables(OF_INGEST, &[variable])?;
     let stack = trial.deploy_from(&template, &[]).await?;
-    // No instance of ingest will ever know it.
+    // No process of ingest ever reads the new value.
     secrets.down().await;
     put_pending(&stack, "another-value").await?;
     register_elsewhere(&trial).await?;
     reregister(&stack).await?;
     let registrations = trial.registrations().await?;
     assert_eq!(registrations.len(), 3);
-    assert!(registrations.first() == registrations.last(), "another one");
+    assert!(
+        registrations.first() == registrations.last(),
+        "the registration has changed"
+    );
     Ok(())
 }

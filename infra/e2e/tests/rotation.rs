@@ -1,4 +1,4 @@
-//! Rotations of the secret while emergencies go on.
+//! Tests of rotations of the secret while emergencies go on.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,22 +14,22 @@ use stack::settled::all_published;
 use stack::system::{Header, System, Webhook};
 use stack::tally::Tally;
 
-/// How many rotations there are, and how many deliveries a second meanwhile:
-/// `ROTATIONS=10 RATE=50 cargo test -p e2e -- rotations`. A rotation takes 7 s.
+/// The environment variables that set how many rotations there are, and how many deliveries a
+/// second meanwhile: `ROTATIONS=10 RATE=50 cargo test -p e2e -- rotations`. A rotation takes 7 s.
 const ROTATIONS: &str = "ROTATIONS";
 const DEFAULT_ROTATIONS: usize = 3;
 /// See [`ROTATIONS`].
 const RATE: &str = "RATE";
 const DEFAULT_RATE: u32 = 10;
 
-/// Seconds of one day; the next one follows at once.
+/// Length of a day in seconds; the next day follows at once.
 const DAY: u32 = 5;
 
-/// What ingest answers to an unknown value while it reads the secret again for too long, as on a busy
+/// Ingest's answer to an unknown value if reading the secret again takes too long, as on a busy
 /// machine.
 const UNDECIDED: u16 = 503;
 
-/// AURA sends with whatever it was told last, from the instant on at which it answers.
+/// From its answer to a registration on, AURA sends the value of that registration.
 #[tokio::test]
 async fn rotations_refuse_nothing_and_lose_nothing_and_end_with_the_old_values_refused()
 -> Result<()> {
@@ -60,7 +60,7 @@ async fn rotations_refuse_nothing_and_lose_nothing_and_end_with_the_old_values_r
     only_the_last_two_are_valid(&system, &values).await
 }
 
-/// Rotates so often; every value that the secret had, the oldest first.
+/// Rotates `rotations` times. Returns every value that the secret had, the oldest first.
 async fn rotated(system: &System, rotations: usize) -> Result<Vec<Header>> {
     let mut values = vec![system.webhook().await?.header];
     for _ in 0..rotations {
@@ -70,7 +70,7 @@ async fn rotated(system: &System, rotations: usize) -> Result<Vec<Header>> {
     Ok(values)
 }
 
-/// Plays one day after the other, and one more behind the end.
+/// Plays one day after the other until the rotations are over, and one more day after that.
 async fn busy_until(over: &AtomicBool, aura: &Aura, rate: u32) -> Result<()> {
     for seed in 1.. {
         let is_last = over.load(Ordering::Relaxed);
@@ -89,8 +89,8 @@ async fn busy_until(over: &AtomicBool, aura: &Aura, rate: u32) -> Result<()> {
     Ok(())
 }
 
-/// Uses up the readings that ingest makes for unknown values: a value of AURA's that came too early
-/// would be refused.
+/// Uses up the times that ingest reads its secret again for unknown values. So a new value that
+/// AURA sends too early would be refused.
 async fn forge_until(over: &AtomicBool, system: &System) -> Result<()> {
     let webhook = system.webhook().await?;
     let http = shared::http_client::build()?;
@@ -115,15 +115,14 @@ async fn post_with(webhook: &Webhook, value: &str, http: &reqwest::Client) -> Re
     Ok(webhook.post(http, body.into()).await?.status)
 }
 
-/// The values of the header that AURA was told, the oldest first; what it was told twice in a row
-/// is there once.
+/// The values of the header that AURA was told, the oldest first. Equal values in a row count once.
 async fn history(aura: &Aura) -> Result<Vec<String>> {
     let history = aura.registration().await?.history;
     let values = history
         .into_iter()
         .map(|mut its| its.headers.remove("authorization"));
     let values = values.collect::<Option<Vec<_>>>();
-    let mut values = values.context("a registration without the header")?;
+    let mut values = values.context("a registration has no authorization header")?;
     values.dedup();
     Ok(values)
 }
@@ -134,8 +133,8 @@ async fn assert_all_values_were_used(aura: &Aura, values: &[Header]) -> Result<(
     Ok(())
 }
 
-/// What is neither current nor previous is refused as soon as ingest has read the secret again,
-/// which an unknown value makes it do.
+/// Asserts that ingest refuses a value that is neither current nor previous as soon as it has read
+/// the secret again. An unknown value makes it read the secret.
 async fn only_the_last_two_are_valid(system: &System, values: &[Header]) -> Result<()> {
     tokio::time::sleep(REFRESH_INTERVAL).await;
     let webhook = system.webhook().await?;

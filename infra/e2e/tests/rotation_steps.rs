@@ -1,4 +1,5 @@
-//! The four steps of a rotation, one by one: what each does, and that it does it once.
+//! Tests of the four steps of a rotation, one by one: what each does, and that it does so only
+//! once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use uuid::Uuid;
 use crate::registrar_here::registrar;
 use crate::registration::trial::{Line, OF_INGEST, Trial};
 
-/// The step, of the stack's own secret.
+/// Takes a step for the stack's own secret.
 pub async fn take(
     registrar: &Registrar,
     step: RotationStep,
@@ -41,11 +42,14 @@ pub async fn version(stack: &Stack, stage: VersionStage) -> Result<(String, Stri
     let get = stack.account().secretsmanager().get_secret_value();
     let get = get.secret_id(stack.output("WebhookSecretArn")?);
     let got = get.version_stage(stage.label()).send().await?;
-    let value = got.secret_string.context("no value")?;
-    Ok((value, got.version_id.context("no version")?))
+    let value = got.secret_string.context("the secret has no value")?;
+    Ok((
+        value,
+        got.version_id.context("the secret has no version id")?,
+    ))
 }
 
-/// Makes a pending version, as who rotates by hand does.
+/// Makes a pending version, like a person who rotates by hand.
 pub async fn put_pending(stack: &Stack, value: &str) -> Result<String> {
     let token = Uuid::now_v7().to_string();
     let put = stack.account().secretsmanager().put_secret_value();
@@ -57,8 +61,8 @@ pub async fn put_pending(stack: &Stack, value: &str) -> Result<String> {
     Ok(token)
 }
 
-/// Begins a rotation while the stack changes, and returns its token. Secrets Manager gets no further than
-/// createSecret.
+/// Begins a rotation while the stack changes, and returns its token. Secrets Manager gets only as
+/// far as createSecret.
 async fn begun_while_the_stack_changes(
     trial: &Trial,
     stack: &Stack,
@@ -71,7 +75,7 @@ async fn begun_while_the_stack_changes(
         trial.until_hanging(TOKEN).await?;
         let token = start_rotation(trial, stack).await?;
         let refused = take(registrar, RotationStep::SetSecret, &token).await;
-        let told = refused.err().context("it was registered")?.to_string();
+        let told = refused.err().context("the step must fail")?.to_string();
         assert!(
             told.starts_with("the stack is UPDATE_IN_PROGRESS"),
             "{told}"
@@ -100,7 +104,7 @@ async fn each_step_can_be_taken_twice_and_none_while_the_stack_is_changed() -> R
         take(&registrar, RotationStep::CreateSecret, &token).await?;
         assert!(version(&stack, VersionStage::Pending).await? == (value.clone(), token.clone()));
     }
-    // AURA is busy, which is no reason to fail.
+    // A busy AURA is no reason to fail.
     for call in [TOKEN, REGISTER] {
         let busy = Reply {
             status: 429,
@@ -120,40 +124,45 @@ async fn each_step_can_be_taken_twice_and_none_while_the_stack_is_changed() -> R
     assert_eq!(registrations.len(), 6);
     for registration in &registrations[2..] {
         let header = &registration["headers"]["authorization"];
-        assert!(*header == format!("Bearer {value}"), "another header");
+        assert!(
+            *header == format!("Bearer {value}"),
+            "AURA doesn't have the new value"
+        );
     }
     for _ in 0..2 {
         take(&registrar, RotationStep::FinishSecret, &token).await?;
         assert!(version(&stack, VersionStage::Current).await? == (value.clone(), token.clone()));
         assert!(version(&stack, VersionStage::Previous).await? == (old_value.clone(), old.clone()));
     }
-    // What is over is not begun again.
+    // A step that is over isn't begun again.
     take(&registrar, RotationStep::SetSecret, &token).await?;
     assert_eq!(trial.registrations().await?.len(), 6);
     Ok(())
 }
 
-/// It registers the endpoint as it was then.
+/// A step that went on would register the endpoint from before the deployment.
 #[tokio::test]
 async fn a_step_that_was_begun_before_a_deployment_registers_nothing_after_it() -> Result<()> {
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[]).await?;
     let mut registrar = registrar(&stack)?;
-    // The deployment has to be over before the step goes on.
+    // The deployment must be over before the step goes on.
     let usual = shared::webhook::REFRESH_INTERVAL;
     let config = Arc::get_mut(&mut registrar).map(|registrar| &mut registrar.config);
-    config.context("it is shared")?.refresh_interval = usual;
+    config
+        .context("another part still uses the configuration")?
+        .refresh_interval = usual;
     let token = put_pending(&stack, "another-value").await?;
     let set = take(&registrar, RotationStep::SetSecret, &token);
     let changes = [("WebhookEvents", "NEW_CALLOUT")];
     let update = async {
-        // The step has begun by then, and waits for half a minute.
+        // By then the step has begun, and waits for half a minute.
         tokio::time::sleep(Duration::from_secs(1)).await;
         trial.deploy(&changes).await
     };
     let (refused, updated) = Box::pin(async { tokio::join!(set, update) }).await;
     updated?;
-    let told = refused.expect_err("it was registered").to_string();
+    let told = refused.expect_err("the step must fail").to_string();
     assert!(
         told.starts_with("the stack was CREATE_COMPLETE when this began and is UPDATE_COMPLETE"),
         "{told}"
@@ -162,12 +171,16 @@ async fn a_step_that_was_begun_before_a_deployment_registers_nothing_after_it() 
     Ok(())
 }
 
-/// Has Secrets Manager rotate, and waits until it has given up at setSecret.
+/// Has Secrets Manager start a rotation, and waits until it has given up at setSecret.
 async fn start_rotation(trial: &Trial, stack: &Stack) -> Result<String> {
     let rotate = stack.account().secretsmanager().rotate_secret();
     let rotate = rotate.secret_id(stack.output("WebhookSecretArn")?);
     let rotate = rotate.rotation_lambda_arn(stack.output("RegistrarFunctionArn")?);
-    let token = rotate.send().await?.version_id.context("no version")?;
+    let token = rotate
+        .send()
+        .await?
+        .version_id
+        .context("the rotation has no version id")?;
     let line = trial.until_line(stack, "setSecret").await?;
     assert_eq!(line.succeeded, 0);
     Ok(token)
@@ -209,7 +222,7 @@ async fn what_is_no_rotation_of_this_secret_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// As Secrets Manager tests the function when a rotation is configured.
+/// Secrets Manager tests the function in this way when a rotation is configured.
 #[tokio::test]
 async fn a_test_without_a_new_value_proves_the_current_one_and_registers_nothing() -> Result<()> {
     let trial = Trial::begin().await?;
@@ -246,14 +259,14 @@ async fn a_new_value_that_does_not_work_is_taken_back() -> Result<()> {
         .with_variables(OF_INGEST, &[variable])?;
     let stack = trial.deploy_from(&template, &[]).await?;
     let registrar = registrar(&stack)?;
-    // No instance of ingest will ever know it.
+    // No process of ingest ever reads the new value.
     secrets.down().await;
     let token = put_pending(&stack, "another-value").await?;
 
     let refusal = FaultyAnswer::refusal(400, "not now");
     trial.order(Fault::once(REGISTER, refusal)).await?;
     let failed = take(&registrar, RotationStep::TestSecret, &token).await;
-    let failed = failed.expect_err("it works");
+    let failed = failed.expect_err("the step must fail");
     assert!(
         matches!(failed, RotationError::NotTakenBack { .. }),
         "{failed}"
@@ -265,17 +278,21 @@ async fn a_new_value_that_does_not_work_is_taken_back() -> Result<()> {
     );
 
     let failed = take(&registrar, RotationStep::TestSecret, &token).await;
-    let failed = failed.expect_err("it works");
+    let failed = failed.expect_err("the step must fail");
     assert!(
         matches!(failed, RotationError::TakenBack { .. }),
         "{failed}"
     );
     assert!(!failed.to_string().contains("another-value"));
     let current = Webhook::of(&stack).await?.header;
-    let now = trial.registrations().await?.pop().context("none")?;
+    let now = trial
+        .registrations()
+        .await?
+        .pop()
+        .context("AURA has no registration")?;
     assert!(
         now["headers"][&current.name] == current.value.as_str(),
-        "another header"
+        "AURA doesn't have the current value"
     );
     assert_eq!(trial.registrations().await?.len(), 2);
     assert!(version(&stack, VersionStage::Pending).await?.1 == token);

@@ -1,4 +1,4 @@
-//! What must never be in a log, nor anywhere else that people look.
+//! Tests that no secret is in a log, or in another place where people look.
 
 use std::collections::HashSet;
 
@@ -50,7 +50,8 @@ async fn no_function_logs_a_secret_or_a_payload_at_any_level() -> Result<()> {
     let changes = [("WebhookEvents", "NOT_AN_EVENT")];
     assert!(local.update(&system.stack, &changes).await.is_err());
     reconcile(&system.stack, &aura).await?;
-    // AURA's four events, the two of ours that can be read, and what was found out.
+    // The published events are AURA's four, two readable ones of this test, and the opening that
+    // the reconciler found out.
     let published = all_published(&system.stack, &mut consumers).await?;
     assert_eq!(published.len(), 8);
 
@@ -70,8 +71,8 @@ async fn no_function_logs_a_secret_or_a_payload_at_any_level() -> Result<()> {
     Ok(())
 }
 
-/// Runs that find out an opening in AURA's list, and are refused the callouts themselves, in words
-/// that name somebody.
+/// Runs the reconciler so that it finds an opening in AURA's list. AURA refuses to answer about the
+/// callouts themselves, in words that name somebody.
 async fn reconcile(stack: &Stack, aura: &Aura) -> Result<()> {
     let created = "2024-04-20T14:45:00Z";
     let list = json!([
@@ -105,8 +106,8 @@ async fn reconcile(stack: &Stack, aura: &Aura) -> Result<()> {
     Ok(())
 }
 
-/// Neither of deployments, of which one fails and is told why by an AURA that repeats what it was
-/// sent, nor of a rotation.
+/// The test covers two deployments, of which one fails because AURA refuses and repeats what it was
+/// sent, and a rotation.
 #[tokio::test]
 async fn nothing_secret_is_in_a_log_an_event_an_output_or_the_resources_data() -> Result<()> {
     let trial = Trial::begin().await?;
@@ -128,7 +129,10 @@ async fn nothing_secret_is_in_a_log_an_event_an_output_or_the_resources_data() -
     let steps = ["Create", "setSecret", "testSecret", "Update"];
     for step in steps {
         let field = format!("\"Request\":\"{step}\"");
-        assert!(lines.iter().any(|line| line.contains(&field)), "no {step}");
+        assert!(
+            lines.iter().any(|line| line.contains(&field)),
+            "no line has a step {step}"
+        );
     }
     let stack = Stack::find(stack.account(), stack.name()).await?;
     assert!(stack.output("DataCanary")?.starts_with("published"));
@@ -141,7 +145,7 @@ async fn nothing_secret_is_in_a_log_an_event_an_output_or_the_resources_data() -
     Ok(())
 }
 
-/// Every event of the stack with all that CloudFormation says in it.
+/// Every event of the stack, with all that CloudFormation says in it.
 async fn all_events(stack: &Stack) -> Result<Vec<String>> {
     let client = aws_sdk_cloudformation::Client::new(stack.account().sdk_config());
     let events = client.describe_stack_events().stack_name(stack.name());
@@ -154,14 +158,14 @@ async fn all_events(stack: &Stack) -> Result<Vec<String>> {
     Ok(texts)
 }
 
-/// The values that the webhook's secret had, AURA's credentials, the tokens, and how the URLs for
-/// CloudFormation's answers begin.
+/// The secret texts: the values of the webhook's secret, AURA's credentials, the tokens, and the
+/// beginnings of the URLs for CloudFormation's answers.
 async fn secrets(aura: &Aura) -> Result<HashSet<String>> {
     let report = aura.registration().await?;
     let values = report.history.iter().flat_map(|its| its.headers.values());
     let values = values.filter_map(|value| value.split(' ').next_back());
     let tokens = aura.tokens().await?;
-    assert!(tokens.len() > 1, "the registrar had no token");
+    assert!(tokens.len() > 1, "AURA gave the registrar no token");
     let others = [
         aura_sim::CLIENT_ID,
         aura_sim::CLIENT_SECRET,
@@ -173,14 +177,15 @@ async fn secrets(aura: &Aura) -> Result<HashSet<String>> {
 
 fn assert_holds_no_secret(lines: &[String], secrets: &HashSet<String>) {
     for secret in secrets {
-        // The line isn't shown: it would log what must not be logged.
+        // The message doesn't show the line, because it would then log the secret.
         let found = lines.iter().any(|line| line.contains(secret.as_str()));
         assert!(!found, "a line holds {secret:.6}…");
     }
 }
 
-/// One line at least for a delivery accepted, quarantined and refused, for a batch, and for a
-/// registration that succeeded and one that failed: otherwise there was nothing to look at.
+/// Asserts that each function logged: a delivery accepted, quarantined and refused, a batch, and a
+/// registration that succeeded and one that failed. Without these lines the test would check
+/// nothing.
 fn assert_each_function_spoke(lines: &[String]) {
     let expected = [
         ("ingest", "\"Accepted\":1"),

@@ -1,4 +1,5 @@
-//! What else is on the machine: proxies, settings for AWS, other checkouts, web pages in a browser.
+//! Tests with other things on the machine: proxies, settings for AWS, other checkouts, web pages in
+//! a browser.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -22,13 +23,13 @@ use stack::workspace::Workspace;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-/// What `cargo local` runs.
+/// The program behind `cargo local`.
 async fn program() -> Result<PathBuf> {
     let built = package::build(&Workspace::here()?, Profile::Dev, &["aura-local"]).await?;
-    built.into_iter().next().context("nothing was built")
+    built.into_iter().next().context("cargo built no program")
 }
 
-/// A proxy that breaks off whatever it is asked, and the number of connections that came to it.
+/// A proxy that closes every connection, and the number of connections that it got.
 async fn counting_proxy() -> Result<(String, Arc<AtomicUsize>)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -42,7 +43,7 @@ async fn counting_proxy() -> Result<(String, Arc<AtomicUsize>)> {
     Ok((url, came))
 }
 
-/// The local stack reaches itself, whatever a company's network or another project has set.
+/// The local stack reaches its own parts, whatever a company's network or another project has set.
 #[tokio::test]
 async fn neither_a_proxy_nor_settings_for_aws_lead_astray() -> Result<()> {
     const NOBODY: &str = "http://127.0.0.1:9";
@@ -77,7 +78,12 @@ async fn neither_a_proxy_nor_settings_for_aws_lead_astray() -> Result<()> {
     let ran = demo.stdin(Stdio::null()).output().await?;
     ensure!(ran.status.success(), "{}", told(&ran));
     let counts = String::from_utf8_lossy(&ran.stdout);
-    let counts: Value = serde_json::from_str(counts.lines().last().context("no counts")?)?;
+    let counts: Value = serde_json::from_str(
+        counts
+            .lines()
+            .last()
+            .context("the program printed no counts")?,
+    )?;
     assert_eq!(counts["published"], counts["sent"], "{counts}");
     assert_eq!(counts["lost"], 0, "{counts}");
     assert_eq!(came.load(Ordering::Relaxed), 0, "the proxy was asked");
@@ -88,7 +94,7 @@ fn told(ran: &Output) -> String {
     String::from_utf8_lossy(&ran.stderr).into_owned()
 }
 
-/// A company's network lets nothing out but by its proxy.
+/// In a company's network, only the proxy reaches the internet.
 #[tokio::test]
 async fn downloads_go_by_the_users_proxy() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -119,7 +125,7 @@ async fn downloads_go_by_the_users_proxy() -> Result<()> {
     Ok(())
 }
 
-/// As much of a checkout as a program needs to find it, and to begin.
+/// Makes the smallest checkout in which a program can start.
 fn checkout(root: &Path) -> Result<()> {
     let here = Workspace::here()?;
     for file in [
@@ -129,13 +135,13 @@ fn checkout(root: &Path) -> Result<()> {
         "infra/stack/requirements.txt",
     ] {
         let copy = root.join(file);
-        fs::create_dir_all(copy.parent().context("no folder")?)?;
+        fs::create_dir_all(copy.parent().context("the path has no folder")?)?;
         fs::copy(here.root().join(file), copy)?;
     }
     Ok(())
 }
 
-/// A folder that was copied or renamed after a build has programs that were built elsewhere.
+/// A folder that was copied or renamed after a build holds programs that were built elsewhere.
 #[tokio::test]
 async fn a_program_works_in_the_checkout_that_it_is_run_in() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -153,7 +159,7 @@ async fn a_program_works_in_the_checkout_that_it_is_run_in() -> Result<()> {
     ensure!(ran.status.success(), "{}", told(&ran));
     assert!(moved.join("target/local/lock").exists());
 
-    // Renamed, and as cargo runs it: the current folder is the user's.
+    // Runs in a renamed checkout as cargo does it: the current folder is the user's.
     let renamed = folder.path().join("renamed");
     fs::rename(&moved, &renamed)?;
     let mut down = Command::new(renamed.join("aura-local"));
@@ -180,7 +186,7 @@ async fn outside_of_a_checkout_a_program_says_so() -> Result<()> {
     Ok(())
 }
 
-/// What a request says of where it comes from, and whether it gets in.
+/// The headers by which a request says where it comes from, and whether it is let in.
 const REQUESTS: [(&[(&str, &str)], bool); 11] = [
     (&[], true),
     (&[("origin", "http://localhost:3000")], true),
@@ -192,7 +198,7 @@ const REQUESTS: [(&[(&str, &str)], bool); 11] = [
     (&[("sec-fetch-site", "cross-site")], false),
     (&[("host", "evil.example:4566")], false),
     (&[("host", "127.0.0.1.evil.example")], false),
-    // Loaded from its own name, which has become one of this machine's since.
+    // A page whose host name was pointed at this machine after the page was loaded.
     (
         &[
             ("host", "evil.example"),
@@ -234,7 +240,7 @@ async fn web_pages_reach_neither_the_local_aws_nor_aura() -> Result<()> {
     Ok(())
 }
 
-/// The Runtime API of each function's process is a server of its own.
+/// Each function's process has a Runtime API, which is a server of its own.
 #[tokio::test]
 async fn web_pages_take_no_work_from_functions() -> Result<()> {
     let system = Local::shared().await?.system(&[]).await?;
@@ -257,7 +263,7 @@ async fn web_pages_take_no_work_from_functions() -> Result<()> {
     Ok(())
 }
 
-/// The status that is answered to a container, or to its page.
+/// The status of the answer to a container, or to a web page from it.
 async fn asked_by_bridge(url: &str, is_page: bool) -> Result<StatusCode> {
     let request = shared::http_client::build()?
         .get(url)
@@ -271,7 +277,7 @@ async fn asked_by_bridge(url: &str, is_page: bool) -> Result<StatusCode> {
 }
 
 #[tokio::test]
-async fn containers_come_by_the_bridge_that_was_named_alone() -> Result<()> {
+async fn containers_get_in_only_by_the_named_bridge() -> Result<()> {
     let bridge = Ipv4Addr::new(172, 17, 0, 1);
     let aura = AuraSim::start(Options::default()).await?;
     let calls = format!("{}/_sim/calls", aura.url());

@@ -19,7 +19,7 @@ use crate::{ledger, soak, torture};
 
 use self::help::{SOAK_JSON, TORTURE_JSON};
 
-/// Tries to make the system lose or double an event, and counts.
+/// Tries to make the system lose or double an event, and counts every event
 #[derive(Debug, Parser)]
 #[command(name = "cargo prove", bin_name = "cargo prove", max_term_width = 100)]
 pub struct Cli {
@@ -29,26 +29,34 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Kill the processor again and again on busy days, with the ledger and the bus failing, and count
+    /// Kill the processor again and again on busy days while the ledger and the bus fail, and count
     ///
-    /// Exits with 0 only if every event that AURA sent was published, and every copy beyond the first
-    /// of one is explained: the processor was killed, or the bus's answer kept from it, after the
-    /// publish and before the mark. The same seed makes the same events, the same kills in the same
-    /// order and the same series of faults; which call meets which fault, and which events die with
-    /// a processor, depends on timing and differs from run to run.
+    /// Exits with 0 only if every event that AURA sent was published, and every extra copy is
+    /// explained. Two things explain an extra copy: the processor was killed, or it never got the
+    /// bus's answer. Either must come after the publish and before the mark.
+    ///
+    /// The same seed makes the same events, the same kills in the same order and the same series of
+    /// faults. Which call meets which fault, and which events a processor holds when it dies,
+    /// depends on timing and differs from run to run.
     #[command(after_help = TORTURE_JSON)]
     Torture(Torture),
-    /// Play a long day at an AURA that is unreliable, and find out what it didn't tell
+    /// Play a long day with an unreliable AURA, and check what the system finds out by asking
     ///
-    /// Exits with 0 only if the opening and the closing of every callout is on the bus once, every
-    /// callout's last published state is AURA's, nothing that was delivered is missing, and nineteen
-    /// in twenty of the openings and closings that AURA told nobody of were found out within two
-    /// runs of the reconciler. The same seed makes the same events and the same faults; which run
-    /// finds out what, and what a killed one was at, depends on timing and differs.
+    /// Exits with 0 only if the system kept its promises. The opening and the closing of every
+    /// callout are on the bus once. The last published state of every callout is AURA's. No
+    /// delivery that ingest accepted is missing. Of the openings and closings that AURA did not
+    /// deliver, nineteen in twenty are recovered in time: an opening within two runs of the
+    /// reconciler, a closing within five.
+    ///
+    /// The same seed makes the same events and the same faults. Which run finds out what, and what
+    /// a run was doing when it was killed, depends on timing and differs from run to run.
     #[command(after_help = SOAK_JSON)]
     Soak(Soak),
-    /// Explore every order of events that workers, queue, ledger and bus can come to with two deliveries
-    /// of one event, by the real rules, and show that the checker finds what is wrong with other rules
+    /// Explore every order of events that workers, queue, ledger and bus can produce for two
+    /// deliveries of one event
+    ///
+    /// The model uses the real rules. The command also checks that the model checker catches each
+    /// design that is wrong on purpose.
     Ledger {
         /// Print one JSON object, with every counter-example in full
         #[arg(long)]
@@ -58,14 +66,14 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Torture {
-    /// What events, kills and faults are drawn from [default: another one each time]
+    /// Seed of the events, kills and faults [default: a random one]
     #[arg(long, value_name = "S")]
     seed: Option<u32>,
-    /// How often a processor dies
+    /// How often a processor is killed
     #[arg(long, default_value_t = 30, value_name = "N",
         value_parser = value_parser!(u32).range(1..=i64::from(MOST_KILLS)))]
     kills: u32,
-    /// How many distinct events AURA has, at least one for each kill; duplicates come on top
+    /// How many distinct events AURA has, at least one for each kill; duplicates are added to them
     #[arg(long, default_value_t = 1000, value_name = "M",
         value_parser = value_parser!(u64).range(1..=MOST_EVENTS))]
     events: u64,
@@ -76,23 +84,23 @@ struct Torture {
 
 #[derive(Debug, Args)]
 struct Soak {
-    /// What events, faults and kills are drawn from [default: another one each time]
+    /// Seed of the events, faults and kills [default: a random one]
     #[arg(long, value_name = "S")]
     seed: Option<u32>,
-    /// How long the day is; the end of it all comes about a minute later
+    /// How long the day lasts; the command ends about a minute later
     #[arg(long, default_value_t = 10, value_name = "N",
         value_parser = value_parser!(u32).range(1..=i64::from(MOST_MINUTES)))]
     minutes: u32,
-    /// A JSON file with what goes wrong meanwhile, as `POST /_sim/plan` of AURA's stand-in takes it
-    /// [default: a fifth of the deliveries dropped, a tenth doubled, a tenth out of order, and
-    /// nothing sent for two minutes in ten]
+    /// A JSON file with the faults to play, in the form that `POST /_sim/plan` of the AURA stand-in
+    /// takes [default: a fifth of the deliveries dropped, a tenth doubled, a tenth out of order,
+    /// and nothing sent for two minutes in ten]
     #[arg(long, value_name = "PLAN")]
     faults: Option<PathBuf>,
     /// Seconds from one run of the reconciler to the next
     #[arg(long, default_value_t = USUAL_SCHEDULE, value_name = "SECONDS",
         value_parser = value_parser!(u64).range(SHORTEST_SCHEDULE..=LONGEST_SCHEDULE))]
     schedule: u64,
-    /// How often the reconciler is killed, at most every second run
+    /// How often the reconciler is killed; at most every second run can be killed
     #[arg(long, default_value_t = 0, value_name = "K")]
     kills: u32,
     /// Print the result as one JSON object, the last line of standard output
@@ -113,7 +121,8 @@ impl Torture {
     fn campaign(&self) -> Result<Campaign> {
         ensure!(
             self.events >= u64::from(self.kills),
-            "--events must be at least --kills: each kill needs work to come into"
+            "--events must be at least --kills, because each kill needs an event to interrupt; raise \
+             --events or lower --kills"
         );
         let seed = self.seed.unwrap_or_else(rand::random);
         Ok(Campaign::new(seed, self.kills, self.events))
@@ -121,11 +130,11 @@ impl Torture {
 }
 
 impl Cli {
-    /// Does what the command line says.
+    /// Runs the command that the command line names.
     ///
     /// # Errors
     ///
-    /// A promise isn't kept, or something could not be tried;
+    /// Fails if a promise isn't kept or the test could not be carried out. Returns
     /// [`Interrupted`](stack::signals::Interrupted) if a signal ended it.
     pub async fn run(self) -> Result<()> {
         let progress = Progress::to_stderr();
@@ -142,7 +151,7 @@ impl Cli {
                 let soak = soak::soak(&workspace, &order, soak.json, progress);
                 signals.unless_one_comes(Box::pin(soak)).await
             }
-            // It leaves nothing behind, so a signal may end the process at once.
+            // The model checker leaves nothing behind, so a signal may end the process at once.
             Command::Ledger { json } => ledger::prove(json, progress),
         }
     }

@@ -1,5 +1,4 @@
-//! What consumers are promised, asked of every event that is read here: the schemas in
-//! `docs/schema`.
+//! Checks events against what consumers are promised: the schemas in `docs/schema`.
 
 use std::sync::LazyLock;
 
@@ -12,12 +11,13 @@ const DETAIL: &str = include_str!("../../../docs/schema/v1/detail.json");
 
 static CONTRACT: LazyLock<Result<Validator>> = LazyLock::new(read);
 
-/// Makes sure that an event is what `docs/schema` says, in the form in which EventBridge hands it
-/// to its targets.
+/// Checks an event, in the form in which EventBridge delivers it to its targets, against
+/// `docs/schema`.
 ///
 /// # Errors
 ///
-/// It isn't. The error says where and shows none of the event's values.
+/// Fails if the event breaks the schema. The error says where, and shows none of the event's
+/// values.
 pub fn check(event: &Value) -> Result<()> {
     let contract = CONTRACT.as_ref().map_err(|error| anyhow!("{error:#}"))?;
     let broken = contract.iter_errors(event).map(|error| {
@@ -26,14 +26,18 @@ pub fn check(event: &Value) -> Result<()> {
     });
     match broken.collect::<Vec<_>>().as_slice() {
         [] => Ok(()),
-        broken => Err(anyhow!("it breaks docs/schema: {}", broken.join("; "))),
+        broken => Err(anyhow!(
+            "the event breaks docs/schema: {}",
+            broken.join("; ")
+        )),
     }
 }
 
-/// Formats count: by itself, the draft takes them as remarks.
+/// Reads the schemas and turns on the check of formats, which the draft leaves off by default.
 fn read() -> Result<Validator> {
-    let event = serde_json::from_str(EVENT).context("docs/schema/v1/event.json")?;
-    let detail: Value = serde_json::from_str(DETAIL).context("docs/schema/v1/detail.json")?;
+    let event = serde_json::from_str(EVENT).context("cannot read docs/schema/v1/event.json")?;
+    let detail: Value =
+        serde_json::from_str(DETAIL).context("cannot read docs/schema/v1/detail.json")?;
     let name = detail.get("$id").and_then(Value::as_str);
     let name = name.context("docs/schema/v1/detail.json has no $id")?;
     let registry = Registry::new().add(name, &detail)?.prepare()?;
@@ -50,7 +54,7 @@ mod tests {
 
     use super::*;
 
-    /// The published examples, each in the frame of the event's.
+    /// The published examples; each detail is put into the example event.
     fn examples() -> Vec<Value> {
         let event: Value = serde_json::from_str(EVENT).unwrap();
         let detail: Value = serde_json::from_str(DETAIL).unwrap();
@@ -77,7 +81,7 @@ mod tests {
         event.pointer_mut(parent).unwrap()[name] = value;
     }
 
-    /// What the contract says of an example with another value at a place.
+    /// The error for an example with one value replaced, or `None` if it keeps the contract.
     fn broken(message: &str, place: &str, value: Value) -> Option<String> {
         let mut event = example(message);
         put(&mut event, place, value);
@@ -109,7 +113,7 @@ mod tests {
             ("/detail/message", json!("")),
             ("/detail/payload", json!("{}")),
             ("/detail/payload", json!({"callout": {"id": 5003}})),
-            // Nothing says why it is missing.
+            // The payload is missing, and no `payloadOmitted` gives the reason.
             ("/detail/payload", Value::Null),
             ("/source", json!("aws.s3")),
             ("/time", json!("noon")),
@@ -132,7 +136,7 @@ mod tests {
         put(&mut event, "/detail/payload", Value::Null);
         put(&mut event, "/detail/payloadOmitted", why("too-large"));
         check(&event).unwrap();
-        // There may be more reasons one day.
+        // Later versions may add reasons.
         put(&mut event, "/detail/payloadOmitted", why("another"));
         check(&event).unwrap();
         put(&mut event, "/detail/payloadOmitted/reason", json!(7));
@@ -140,13 +144,13 @@ mod tests {
     }
 
     #[test]
-    fn what_the_reconciler_tells_is_not_open() {
+    fn the_schema_of_the_reconcilers_payload_is_closed() {
         let broken_ones = [
             ("/detail/payload/observation", json!(0)),
             ("/detail/payload/gone", json!(false)),
             ("/detail/payload/message", json!("RESPONDER_COMPLETED")),
             ("/detail/payload/callout", json!({"status": "created"})),
-            // Without its number.
+            // A callout without its number.
             (
                 "/detail/payload",
                 json!({"message": "CALLOUT_OBSERVED", "callout": {"id": 5003}}),
@@ -159,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn auras_payload_is_open_and_so_are_the_names() {
+    fn the_schema_of_auras_payload_is_open_and_so_are_the_names() {
         let open = [
             ("/detail/payload/callout/incidentInformation", json!("none")),
             (
@@ -185,7 +189,7 @@ mod tests {
         assert!(!error.unwrap().contains("Jane"));
     }
 
-    /// What stands between two of these in a text, each time.
+    /// Each text in `text` that stands between `open` and `close`.
     fn between<'a>(text: &'a str, open: &'a str, close: &'a str) -> impl Iterator<Item = &'a str> {
         text.split(open)
             .skip(1)
@@ -193,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn every_output_that_asyncapi_names_is_one() {
+    fn every_output_that_asyncapi_names_is_in_the_template() {
         let document = include_str!("../../../docs/asyncapi.yaml");
         let template = include_str!("../../../template.yaml");
         let outputs = template.split_once("\nOutputs:\n").unwrap().1;

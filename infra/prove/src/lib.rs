@@ -1,12 +1,12 @@
-//! What proves the promises: `cargo prove`.
+//! Tests the system's promises with random campaigns and a model checker: `cargo prove`.
 //!
 //! | module | does |
 //! | --- | --- |
-//! | [`torture`] | kills the processor on busy days, and counts |
-//! | [`soak`] | plays a long day at an unreliable AURA, and draws up the loss ledger |
-//! | [`ledger`] | explores every order of events by a model checker |
-//! | [`contract`] | says whether an event is what consumers are promised |
-//! | [`cli`] | the command line |
+//! | [`torture`] | kills the processor on busy days, and counts every event |
+//! | [`soak`] | plays a long day with an unreliable AURA, and classes every event in the loss ledger |
+//! | [`ledger`] | explores every order of events with a model checker |
+//! | [`contract`] | checks that an event is what consumers are promised |
+//! | [`cli`] | reads the command line |
 
 pub mod cli;
 pub mod contract;

@@ -1,11 +1,13 @@
-//! `cargo prove soak`: a long day at an AURA that is unreliable, with the reconciler on a schedule
-//! of seconds, and then the loss ledger: what became of each event that happened at AURA.
+//! `cargo prove soak`: plays a long day with an unreliable AURA while the reconciler runs every few
+//! seconds. Then it makes the loss ledger: what became of each event that happened at AURA.
 //!
-//! What happened, and how each callout stands, is the stand-in's word; what consumers know is what
-//! they received. Neither knows anything of the other, and no word of the reconciler's is taken.
+//! The AURA stand-in says what happened and what state each callout is in. The consumers say what
+//! they received. Neither knows anything of the other, and nothing that the reconciler says is
+//! used.
 //!
-//! Nobody can find out what AURA has no call for: customers and subscriptions, and steps of a
-//! callout that the next one overtook before anybody asked. They are named, and no failure.
+//! Some losses cannot be found by asking, because AURA has no call for them: customers,
+//! subscriptions, and steps of a callout that the next step overtook before a run asked. The report
+//! names them and doesn't count them as failures.
 
 pub mod breaches;
 pub mod evidence;
@@ -46,23 +48,23 @@ use self::order::Order;
 use self::recovery::Recovery;
 use self::report::{Classes, Missed, Report};
 
-/// The account of the soak.
+/// Account of the soak.
 const ACCOUNT: &str = "000000000004";
-/// How often whoever waits is told how far it is, at most.
+/// The shortest time between two lines of progress.
 const NOTE_EVERY: Duration = Duration::from_secs(15);
-/// And how often over the whole of a long day.
+/// The most lines of progress over the whole of a long day.
 const NOTES: u32 = 40;
-/// How many runs have nothing to tell, after the longest silence, when nothing is left to find out.
-/// A killed run takes the next one along.
+/// How many runs in a row, after the longest silence, must tell nothing new before the day counts
+/// as settled. A killed run also blocks the next one.
 const QUIET_RUNS: u32 = 4;
-/// How many times as long that may take to come.
+/// The longest wait for that, as a multiple of the shortest.
 const MOST_QUIETS: u32 = 8;
 
-/// Brings everything up, runs the soak, counts, and takes everything down.
+/// Starts everything, runs the soak, counts, and stops everything.
 ///
 /// # Errors
 ///
-/// Something can't be brought up, or the report is no success.
+/// Fails if something can't be started, or if the report is no success.
 pub async fn soak(
     workspace: &Workspace,
     order: &Order,
@@ -87,22 +89,23 @@ pub async fn soak(
         .inspect_err(|_| progress.say(&log_line(&workspace.soak_log())))
 }
 
-/// Writes the loss ledger, and prints what came of it all.
+/// Writes the loss ledger to a file, and prints the result.
 fn conclude(report: &Report, ledger: &Path, out: Out) -> Result<()> {
     lines::write(&report.ledger, ledger)?;
     out.line("");
     out.line(&format!(
-        "The loss ledger, line by line: {}",
+        "The loss ledger, one line for each event: {}",
         ledger.display()
     ));
     out.conclude(report)
 }
 
-/// Runs a soak against a system that was deployed with its parameters, and counts.
+/// Runs a soak against a system that was deployed with the order's parameters, and counts.
 ///
 /// # Errors
 ///
-/// A kill doesn't come about, or something can't be counted. What was found is no error.
+/// Fails if a kill doesn't happen or something can't be counted. A broken promise is no error; the
+/// report has it.
 pub async fn run(system: &System, order: &Order, progress: Progress) -> Result<Report> {
     let began = Instant::now();
     let aura = system.aura().await?;
@@ -118,7 +121,7 @@ pub async fn run(system: &System, order: &Order, progress: Progress) -> Result<R
     let mut stage = progress.stage("playing the day");
     run.play(&mut schedule, &mut stage).await?;
     stage.done(&format!("{} events received", run.received.len()));
-    let stage = progress.stage("waiting until there is nothing more to tell");
+    let stage = progress.stage("waiting until the reconciler has nothing more to tell");
     let settled = run.settle(&mut schedule).await?;
     let runs = schedule.stop().await?;
     run.receive_the_rest().await?;
@@ -133,12 +136,12 @@ struct Run<'a> {
     aura: &'a Aura,
     consumers: Consumers,
     received: Vec<Received>,
-    /// How many events there were beside the day's.
+    /// Number of events that were added to the day's.
     added: u64,
 }
 
 impl Run<'_> {
-    /// The day and the kills, while AURA is as unreliable as ordered.
+    /// Plays the day and the kills, while AURA is as unreliable as ordered.
     async fn play(&mut self, schedule: &mut Schedule, stage: &mut Stage) -> Result<()> {
         let (aura, order, stack) = (self.aura, self.order, &self.system.stack);
         let (runs, began) = (schedule.runs(), Instant::now());
@@ -156,7 +159,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Receives what is published meanwhile: the time of each event is when a consumer has it.
+    /// Receives published events while `work` runs, so that each has the time at which a consumer
+    /// got it.
     async fn receive_during<T>(
         &mut self,
         work: impl Future<Output = Result<T>>,
@@ -185,14 +189,16 @@ impl Run<'_> {
     fn note(&self, sent: usize, runs: Runs, stage: &mut Stage) {
         let found_out = self.received.iter().filter(|copy| copy.is_found_out());
         stage.note(&format!(
-            "{sent} deliveries, {} runs of the reconciler, {} events received, {} of them from it",
+            "{sent} deliveries, {} runs of the reconciler, {} events received, {} of \
+             them from the reconciler",
             runs.begun,
             self.received.len(),
             found_out.count()
         ));
     }
 
-    /// Lets the reconciler find out what it can; whether it came to an end.
+    /// Lets the reconciler find out what it can. Returns whether it had nothing more to tell in the
+    /// end.
     async fn settle(&mut self, schedule: &mut Schedule) -> Result<bool> {
         let quiet = self.order.silence() + self.order.schedule * QUIET_RUNS;
         let deadline = Instant::now() + quiet * MOST_QUIETS;
@@ -247,8 +253,9 @@ impl Run<'_> {
     }
 }
 
-/// Raises one more callout, if AURA's list would stay as long as it is when it may be a page: what it
-/// lacks would count as closed only after an hour. How many events that makes.
+/// Opens one more callout if AURA's list would otherwise stay at a length that may be a full page:
+/// a callout missing from such a list counts as closed only after an hour. Returns the number of
+/// events added.
 async fn leave_no_page(aura: &Aura) -> Result<u64> {
     let callouts = aura.callouts().await?;
     let active = callouts.iter().filter(|callout| !callout.closed).count();
@@ -261,12 +268,12 @@ async fn leave_no_page(aura: &Aura) -> Result<u64> {
     Ok((aura.events().await?.len() - before) as u64)
 }
 
-/// As the reconciler has it.
+/// Whether a list of this length may be a page; the same rule as the reconciler's.
 fn may_be_a_page(length: usize) -> bool {
     length >= 10 && length.is_multiple_of(10)
 }
 
-/// How many deliveries AURA has made, when it is time to say so.
+/// Returns the number of deliveries that AURA has made, after a pause.
 async fn count_after(pause: Duration, aura: &Aura) -> Result<usize> {
     tokio::time::sleep(pause).await;
     Ok(aura.deliveries().await?.deliveries.len())

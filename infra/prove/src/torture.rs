@@ -1,12 +1,12 @@
 //! `cargo prove torture`: kills the processor again and again in the middle of busy days, while the
-//! ledger and the bus fail it, and then counts.
+//! ledger and the bus fail. Then it counts what became of every event.
 //!
-//! The counts come from programs that know nothing of each other, as in the demo: AURA's stand-in,
-//! the consumers' queues, the ledger table. What explains a double comes from the proxies between
-//! the processor and its services, and from who did the killing.
+//! As in the demo, the counts come from programs that know nothing of each other: the AURA
+//! stand-in, the consumers' queues, and the ledger table. The explanation of a double comes from
+//! the proxies between the processor and its services, and from the program that does the killing.
 //!
-//! The local AWS runs one batch of a FIFO queue at a time, so no two processors are alive at once
-//! here, and none meets another's claim that still holds. `cargo prove ledger` has that.
+//! The local AWS runs one batch of a FIFO queue at a time. So no two processors are alive at once
+//! here, and none meets a claim of another that still holds. `cargo prove ledger` covers that.
 
 pub mod campaign;
 pub mod journal;
@@ -43,22 +43,22 @@ use self::rig::{Kill, Rig};
 use self::verdict::{differences, doubles};
 use self::violations::violations;
 
-/// The account of the campaign.
+/// Account of the campaign.
 const ACCOUNT: &str = "000000000003";
-/// Whoever waits is told that many times how far it is.
+/// Number of progress lines over the whole campaign.
 const NOTES: usize = 20;
-/// The most deliveries that wait for the processor when the next kill is due: some of what AURA
-/// said last, and what earlier kills keep waiting. With ever more, the same events would die again
-/// and again, and later ones never.
+/// The most deliveries that may wait for the processor when the next kill is due: some of AURA's
+/// last ones, and those that earlier kills have delayed. If more and more waited, the same events
+/// would meet every kill and later events none.
 const MOST_WAITING: u64 = 200;
-/// Between two looks at them.
+/// Pause between two looks at the number of waiting deliveries.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Brings everything up, runs the campaign, counts, and takes everything down.
+/// Starts everything, runs the campaign, counts, and stops everything.
 ///
 /// # Errors
 ///
-/// Something can't be brought up, or the report is no success.
+/// Fails if something can't be started, or if the report is no success.
 pub async fn torture(
     workspace: &Workspace,
     campaign: &Campaign,
@@ -70,7 +70,7 @@ pub async fn torture(
     let options = Options {
         account: ACCOUNT,
         port: None,
-        // A release build has no failpoints.
+        // Release builds have no failpoints.
         profile: Profile::Dev,
         log: workspace.torture_log(),
         also_on: None,
@@ -86,11 +86,12 @@ pub async fn torture(
         .inspect_err(|_| progress.say(&log_line(&workspace.torture_log())))
 }
 
-/// Runs a campaign against a system that the rig is built into, and counts.
+/// Runs a campaign against a system deployed with the rig, and counts.
 ///
 /// # Errors
 ///
-/// A kill doesn't come about, or something can't be counted. What was found is no error.
+/// Fails if a kill doesn't happen or something can't be counted. A broken promise is no error; the
+/// report has it.
 pub async fn run(
     system: &System,
     rig: &Rig,
@@ -110,7 +111,7 @@ pub async fn run(
     let mut stage = progress.stage("killing");
     run.kill_all(campaign, &mut stage).await?;
     stage.done(&format!("{} kills", run.kills.len()));
-    let stage = progress.stage("waiting for what is still on its way");
+    let stage = progress.stage("waiting for the events that are still on their way");
     run.settle().await?;
     stage.done(&format!("{} events received", run.published.len()));
     run.report(campaign, began).await
@@ -127,8 +128,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// One kill after the other, each into its own share of the load, so that there is work at
-    /// every kill.
+    /// Kills the processor once for each step of the campaign. Each kill has its own share of the
+    /// load, so that the processor is at work.
     async fn kill_all(&mut self, campaign: &Campaign, stage: &mut Stage) -> Result<()> {
         let total = campaign.steps.len();
         self.rig.begin(campaign);
@@ -153,13 +154,16 @@ impl Run<'_> {
         let queue = Queue::new(stack.account().sqs(), stack.output("IngestQueueUrl")?);
         let deadline = Instant::now() + PATIENCE;
         while queue.depth().await? > MOST_WAITING {
-            ensure!(Instant::now() < deadline, "the processor doesn't keep up");
+            ensure!(
+                Instant::now() < deadline,
+                "the processor doesn't keep up: too many deliveries still wait for it"
+            );
             tokio::time::sleep(POLL).await;
         }
         Ok(())
     }
 
-    /// Lets the processor do its work in peace, until nothing more comes.
+    /// Lets the processor work undisturbed until no more events come.
     async fn settle(&mut self) -> Result<()> {
         self.rig.end();
         let rest = all_published(&self.system.stack, &mut self.consumers).await?;
@@ -201,7 +205,7 @@ impl Run<'_> {
     }
 }
 
-/// Plays days at once, until all that they have to say has been answered.
+/// Plays days at the same time, until every delivery has been answered.
 async fn play(aura: &Aura, days: &[Day]) -> Result<()> {
     let mut playing = JoinSet::new();
     for day in days {
@@ -209,7 +213,7 @@ async fn play(aura: &Aura, days: &[Day]) -> Result<()> {
         playing.spawn(async move { aura.play(&day).await });
     }
     while let Some(played) = playing.join_next().await {
-        played.context("a day broke off")??;
+        played.context("the task that plays a day ended before the day was over")??;
     }
     Ok(())
 }

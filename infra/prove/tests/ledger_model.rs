@@ -27,7 +27,10 @@ fn every_property_holds_whatever_one_trouble_comes() {
 #[test]
 fn without_the_fence_a_stale_worker_changes_what_another_one_holds() {
     let tried = try_mutant(&mutants::without_fence(), |_| ());
-    assert!(tried.as_expected, "survives");
+    assert!(
+        tried.as_expected,
+        "the checker didn't catch the design without the fence"
+    );
     let last = tried.counter_example.last().unwrap();
     assert!(last.contains("takes effect"), "{last}");
 }

@@ -1,9 +1,9 @@
-"""What the processor does, as it is usually done: Powertools for AWS Lambda (Python).
+"""Does the processor's work in the usual way: with Powertools for AWS Lambda (Python).
 
-Each event of a batch is claimed in DynamoDB, published on EventBridge and marked as published;
-its identity, what is published and for how long it is remembered are the processor's. A group
-stops at its first failure; what can't be read, and an event that comes again with another
-payload, are put aside.
+The handler claims each event of a batch in DynamoDB, publishes it on EventBridge and marks it as
+published. An event has the same identity, the same published form and the same retention as in the
+processor. A group stops at its first failure. The handler quarantines a record that can't be read,
+and an event that comes again with another payload.
 """
 
 import hashlib
@@ -101,13 +101,13 @@ def publish(identity, detail, time):
 
 
 def milliseconds(time):
-    """The time with three digits behind the point."""
+    """Returns the time with three digits after the point."""
     whole, _, fraction = time.rstrip("Z").partition(".")
     return f"{whole}.{fraction[:3]:0<3}Z"
 
 
 def received(envelope):
-    # The SDK sends whole seconds, and Python before 3.11 reads no "Z" and not every fraction.
+    # The SDK sends whole seconds. Python before 3.11 can't read "Z", nor every fraction.
     return datetime.fromisoformat(envelope["receivedAt"][:19] + "+00:00")
 
 

@@ -1,9 +1,9 @@
-//! The functions that `ingest` is measured against: `bench-empty` does what any function on
-//! `lambda_http` does, and `bench-sdk-call` one `SendMessage` on top of it, as `ingest` sends it.
-//! What `ingest` needs beyond the second is its own.
+//! Functions to compare `ingest` with. `bench-empty` does what every function on `lambda_http`
+//! does. `bench-sdk-call` also makes one `SendMessage` call, as `ingest` does. Everything that
+//! `ingest` needs beyond that is its own cost.
 //!
-//! A package of its own: they are built with the release profile, and the harness, with all the
-//! SDKs of the local stack behind it, need not be.
+//! The peers are a package of their own, because they are built with the release profile. The
+//! harness, which has all the SDKs of the local stack, isn't.
 
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Response};

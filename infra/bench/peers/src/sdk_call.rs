@@ -1,17 +1,18 @@
-//! A function that puts each request's body on the ingest queue, with the client that `ingest`
-//! has and with as many bytes around the body, and does nothing else.
+//! A function that only puts each request's body on the ingest queue. It uses `ingest`'s client,
+//! and adds as many bytes around the body as `ingest` does.
 
 use aws_sdk_sqs::Client;
 use bench_peers::accepted;
 use ingest::limits;
 use lambda_http::{Error, Request, RequestExt as _, service_fn};
 
-/// What the envelope puts before the payload: as long, and with as many quotes to escape.
+/// The part of the envelope before the payload: as long as the real one, with as many quotes to
+/// escape.
 const ENVELOPE: &str = concat!(
     r#"{"version":1,"deliveryId":"019abc00-0000-7000-8000-000000000000","#,
     r#""receivedAt":"2026-11-22T08:00:00.123456789Z","origin":"webhook","payload":"#
 );
-/// As long as that of `NEW_CALLOUT`s.
+/// A group id that is as long as a `NEW_CALLOUT`'s.
 const GROUP_ID: &str = "callout#1000000000";
 
 #[tokio::main(flavor = "current_thread")]

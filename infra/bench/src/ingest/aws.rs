@@ -1,4 +1,4 @@
-//! The AWS services that `ingest` calls: SQS and Secrets Manager.
+//! Stubs of the AWS services that `ingest` calls: SQS and Secrets Manager.
 
 use anyhow::{Result, ensure};
 use serde::Deserialize;
@@ -17,7 +17,7 @@ impl Services for IngestServices {
     fn answer(&self, operation: &str, body: &[u8]) -> Option<Answer> {
         match operation {
             SEND_MESSAGE => Some(Answer::ok(message_sent())),
-            // How ingest connects before the first delivery.
+            // `ingest` connects with this call before the first delivery.
             "AmazonSQS.GetQueueAttributes" => Some(Answer::ok(json!({"Attributes": {}}))),
             "secretsmanager.GetSecretValue" => Some(secret(body)),
             _ => None,
@@ -25,12 +25,11 @@ impl Services for IngestServices {
     }
 }
 
-/// Checks that `deliveries` messages were sent, each once, and nothing else was called that a
-/// delivery has no need of.
+/// Checks that each of `deliveries` messages was sent once, and that no unexpected call was made.
 ///
 /// # Errors
 ///
-/// Says what was called instead.
+/// Fails with the calls that were made instead.
 pub fn verify(aws: &Aws<IngestServices>, deliveries: u32) -> Result<()> {
     let sent = aws.calls().get(SEND_MESSAGE).copied().unwrap_or_default();
     ensure!(
@@ -40,7 +39,7 @@ pub fn verify(aws: &Aws<IngestServices>, deliveries: u32) -> Result<()> {
     aws.ensure_all_expected()
 }
 
-/// The SDK doesn't compare the digest, so any will do.
+/// An answer with any digest, because the SDK doesn't compare it.
 fn message_sent() -> Value {
     json!({
         "MD5OfMessageBody": "d41d8cd98f00b204e9800998ecf8427e",
@@ -49,7 +48,7 @@ fn message_sent() -> Value {
     })
 }
 
-/// The current value; no rotation is under way, so there is no other.
+/// The current value of the secret. No rotation is under way, so there is no other value.
 fn secret(body: &[u8]) -> Answer {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]

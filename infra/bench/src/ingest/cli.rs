@@ -14,11 +14,11 @@ use super::report::Report;
 use super::{start, warm};
 use crate::report::print;
 
-/// What ingest costs on this machine: start, time, instructions, memory and size of the release
-/// build, beside those of a function that does nothing.
+/// Measures what ingest costs on this machine: start, time, instructions, memory and size of the
+/// release build, beside those of a function that does nothing
 ///
-/// The first time takes some minutes, for the build. It is a benchmark: a bar that is missed is
-/// printed, and is not an error.
+/// The first run takes some minutes, because it builds the functions. This is a benchmark: a missed
+/// bar is printed and is not an error.
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo ingest-bench",
@@ -30,13 +30,14 @@ pub struct Cli {
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
-    /// Starts of each function
+    /// How often each function is started
     #[arg(long, default_value_t = 40, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     starts: u32,
-    /// Deliveries to each function, for times and memory
+    /// How many deliveries each function gets, for times and memory
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(200..))]
     deliveries: u32,
-    /// Deliveries over which instructions are counted; 0 leaves them out, and needs no valgrind
+    /// Over how many deliveries instructions are counted; with 0 they aren't counted, and valgrind
+    /// isn't needed
     #[arg(long, default_value_t = 500, value_name = "N")]
     counted: u32,
     /// Measure the binaries in this folder instead of building them
@@ -56,11 +57,11 @@ For a profile with names, build the functions with symbols, apart from the strip
   callgrind_annotate --inclusive=yes target/profile/ingest.1000.callgrind";
 
 impl Cli {
-    /// Measures and prints.
+    /// Measures, and prints the result.
     ///
     /// # Errors
     ///
-    /// Says what keeps it from measuring;
+    /// Fails if the measuring fails; the error says why. Returns
     /// [`Interrupted`](stack::signals::Interrupted) if a signal ended it.
     pub async fn run(self) -> Result<()> {
         print(self.measure(Progress::to_stderr()), self.json).await

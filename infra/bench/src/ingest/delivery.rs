@@ -1,15 +1,16 @@
-//! Deliveries as API Gateway hands them over: `NEW_CALLOUT`s of 2 KB, each of another callout.
+//! Makes deliveries in the form that API Gateway hands over: `NEW_CALLOUT`s of 2 KB, each about
+//! another callout.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::runtime_api::Invocation;
 
-/// The secret of the webhook.
+/// Secret of the webhook.
 pub const SECRET: &str = "WYq2mJ4s8Zc1uTnB7vXe0RkLfHd9PaGi3oMyNxQ5tVwCbUhS";
-/// Length of each body in bytes.
+/// Length of each body, in bytes.
 pub const BODY_BYTES: usize = 2048;
-/// Callouts are numbered from here: as long as AURA's, and all of one length.
+/// Id of the first callout: as long as AURA's, so that all ids have one length.
 const FIRST_ID: u32 = 1_000_000_000;
 
 /// An endless supply of deliveries.
@@ -32,7 +33,7 @@ impl Default for Deliveries {
 }
 
 impl Deliveries {
-    /// One more: an event of API Gateway, payload format 2.0.
+    /// Makes one more delivery: an event of API Gateway, payload format 2.0.
     pub fn make(&mut self) -> Invocation {
         let request_id = Uuid::now_v7();
         let body = format!("{}{}{}", self.before_id, self.id, self.after_id);
@@ -44,8 +45,8 @@ impl Deliveries {
     }
 }
 
-/// A body without its id. AURA tells an incident for each responder: there are as many as it takes
-/// to fill the body, and the last one's address fills the rest.
+/// A body without its id, in two parts. AURA lists an incident for each responder. The body has as
+/// many incidents as fit, and the address of the last one fills the rest.
 fn body_around_id() -> (String, String) {
     let before = r#"{"message":"NEW_CALLOUT","callout":{"id":"#.to_owned();
     let mut incidents = vec![incident("")];
@@ -65,13 +66,13 @@ fn body_around_id() -> (String, String) {
     (before, after)
 }
 
-/// All that comes after the id.
+/// The part of the body after the id.
 fn rest(incidents: &[Value]) -> String {
     let incidents = Value::from(incidents).to_string();
     format!(r#","calloutClassification":{{"value":"REAL"}},"incidentInformation":{incidents}}}}}"#)
 }
 
-/// An incident in the shape of real captures.
+/// An incident in the form of real ones.
 fn incident(address: &str) -> Value {
     json!({
         "predefinedLocationId": "99001",

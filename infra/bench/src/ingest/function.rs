@@ -1,4 +1,4 @@
-//! The functions that are measured, with the AWS services that each sees.
+//! The functions that are measured, each with AWS services of its own.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -19,19 +19,19 @@ use crate::runtime_api::Invocation;
 /// The functions that are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The one that it is about.
+    /// The function that the benchmark is about.
     Ingest,
-    /// A handler that answers 202.
+    /// A handler that only answers 202.
     Empty,
-    /// The same after one `SendMessage`.
+    /// A handler that answers 202 after one `SendMessage` call.
     SdkCall,
 }
 
 impl Kind {
-    /// All of them, in the order in which they take their turns.
+    /// All functions, in the order of their turns.
     pub const ALL: [Self; 3] = [Self::Ingest, Self::Empty, Self::SdkCall];
 
-    /// The name of the binary.
+    /// Name of the function's binary.
     #[must_use]
     pub fn binary(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl Kind {
         }
     }
 
-    /// How many messages it sends for a number of deliveries.
+    /// Number of messages that the function sends for `deliveries` deliveries.
     fn messages(self, deliveries: u32) -> u32 {
         match self {
             Self::Empty => 0,
@@ -50,39 +50,39 @@ impl Kind {
     }
 }
 
-/// Where the functions' binaries are.
+/// Paths of the functions' binaries.
 #[derive(Debug, Clone)]
 pub struct Binaries(HashMap<&'static str, PathBuf>);
 
 impl Binaries {
-    /// Binaries by the paths where cargo put them, in the order of [`Kind::ALL`].
+    /// The binaries that cargo built, in the order of [`Kind::ALL`].
     #[must_use]
     pub fn new(paths: Vec<PathBuf>) -> Self {
         Self(Kind::ALL.map(Kind::binary).into_iter().zip(paths).collect())
     }
 
-    /// The binaries in one folder.
+    /// The binaries in a folder.
     #[must_use]
     pub fn in_folder(folder: &Path) -> Self {
         Self::new(Kind::ALL.map(|kind| folder.join(kind.binary())).into())
     }
 
-    /// One of them.
+    /// Path of one function's binary.
     ///
     /// # Errors
     ///
-    /// It isn't there.
+    /// Fails if the binary doesn't exist.
     pub fn path(&self, kind: Kind) -> Result<&Path> {
         let path = self.0.get(kind.binary()).map(PathBuf::as_path);
         path.filter(|path| path.exists())
-            .with_context(|| format!("there is no binary {}", kind.binary()))
+            .with_context(|| format!("cannot find the binary {}", kind.binary()))
     }
 }
 
-/// A function that runs. Dropped, it ends.
+/// A running function. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Function {
-    // First, so that it is gone before what it talks to.
+    // This field is first, so that the process ends before the servers that it talks to.
     running: function::Function,
     kind: Kind,
     aws: Aws<IngestServices>,
@@ -95,22 +95,22 @@ impl Function {
     ///
     /// # Errors
     ///
-    /// It can't be started.
+    /// Fails if the function can't be started.
     pub async fn start(kind: Kind, binaries: &Binaries) -> Result<Self> {
         Self::start_as(kind, Command::new(binaries.path(kind)?)).await
     }
 
-    /// Starts a function by a command of its own.
+    /// Starts a function by the given command.
     ///
     /// # Errors
     ///
-    /// It can't be started.
+    /// Fails if the function can't be started.
     pub async fn start_as(kind: Kind, command: Command) -> Result<Self> {
         let aws = Aws::start(IngestServices).await?;
         let (say, own_times) = mpsc::unbounded_channel();
         let takes = move |line: &str| {
             let own_time = own_time(line);
-            // Nobody listens any more: the function is being ended.
+            // A send fails only if nobody listens any more, because the harness ends the function.
             own_time.map(|own_time| say.send(own_time)).is_some()
         };
         let environment = environment(&aws.endpoint());
@@ -123,17 +123,18 @@ impl Function {
         })
     }
 
-    /// Waits until it has started, and says how long that took.
+    /// Waits until the function has started, and returns how long that took.
     ///
     /// # Errors
     ///
-    /// It ended, reported an error, or took longer than a minute; so do the others.
+    /// Fails if the function ended, reported an error, or took longer than a minute. The other
+    /// methods fail for the same reasons.
     pub async fn started(&mut self) -> Result<Duration> {
         self.running.started().await
     }
 
-    /// Hands it a delivery, waits until it is ready for the next one, and says how long the
-    /// answer took. An answer other than 202 is an error.
+    /// Hands the function a delivery, and waits until it is ready for the next one. Returns how
+    /// long the answer took. An answer other than 202 is an error.
     pub async fn deliver(&mut self, delivery: Invocation) -> Result<Duration> {
         let answer = self.running.invoke(delivery).await?;
         ensure_accepted(&answer.body).context(self.kind.binary())?;
@@ -141,22 +142,22 @@ impl Function {
         Ok(answer.took)
     }
 
-    /// Time in the handler without the wait for the queue, for the next delivery by turn, as
-    /// `ingest` tells it.
+    /// Time in the handler without the wait for the queue, for the next delivery in order. `ingest`
+    /// reports it.
     pub async fn own_time(&mut self) -> Result<Duration> {
         let own_time = timeout(PATIENCE, self.own_times.recv()).await;
         own_time
             .ok()
             .flatten()
-            .context("a function wrote no line for a request")
+            .context("the function wrote no line for a request")
     }
 
-    /// Resident memory in KiB.
+    /// Resident memory of the function in KiB.
     pub fn resident_kib(&self) -> Result<u32> {
         self.running.memory_kib(Memory::Now)
     }
 
-    /// Ends it, and checks that it sent what it was given.
+    /// Ends the function, and checks that it sent what it was given.
     pub fn end(self) -> Result<()> {
         let Self {
             running,
@@ -166,8 +167,12 @@ impl Function {
             ..
         } = self;
         drop(running);
-        verify(&aws, kind.messages(delivered))
-            .with_context(|| format!("{} did something else", kind.binary()))
+        verify(&aws, kind.messages(delivered)).with_context(|| {
+            format!(
+                "{} made other calls than its deliveries need",
+                kind.binary()
+            )
+        })
     }
 }
 
@@ -180,12 +185,12 @@ fn ensure_accepted(answer: &str) -> Result<()> {
     let status = serde_json::from_str::<Answer>(answer).map(|answer| answer.status_code);
     ensure!(
         status.is_ok_and(|status| status == StatusCode::ACCEPTED.as_u16()),
-        "a delivery was answered {answer}"
+        "a delivery was not answered 202: {answer}"
     );
     Ok(())
 }
 
-/// All that template.yaml tells `ingest`.
+/// The environment variables that template.yaml gives to `ingest`.
 fn environment(endpoint: &str) -> Environment {
     vec![
         (
@@ -213,7 +218,7 @@ fn environment(endpoint: &str) -> Environment {
     ]
 }
 
-/// The line that `ingest` writes for a request, as far as it matters here; milliseconds.
+/// The part of `ingest`'s line for a request that is read here; times are in milliseconds.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct RequestLine {

@@ -1,7 +1,7 @@
-//! CPU instructions per delivery, counted by valgrind.
+//! Counts the CPU instructions per delivery with valgrind.
 //!
-//! Not by the processor's own counters: virtual machines seldom have them, and theirs differ from
-//! one processor to the next.
+//! The processor's own counters aren't used: virtual machines seldom have them, and they differ
+//! from one processor to the next.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -15,49 +15,50 @@ use tokio::process::Command;
 use super::delivery::Deliveries;
 use super::function::{Binaries, Function, Kind};
 
-/// How often a count is tried.
+/// How many times a count is tried.
 const TRIES: u32 = 4;
 
 /// Instructions in user space per delivery.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Instructions {
-    /// Over how many deliveries the slope was taken.
+    /// Number of deliveries that the difference is divided by.
     pub deliveries: u32,
-    /// `ingest`.
+    /// Instructions of `ingest`.
     pub ingest: u64,
-    /// The empty handler.
+    /// Instructions of the empty handler.
     pub empty: u64,
-    /// The handler with one `SendMessage`.
+    /// Instructions of the handler with one `SendMessage`.
     pub sdk_call: u64,
-    /// What `ingest` needs beyond the handler with one `SendMessage`.
+    /// Instructions that `ingest` needs beyond the handler with one `SendMessage`.
     pub beyond_sdk_call: u64,
 }
 
-/// Whether functions can be run under valgrind.
+/// Checks that functions can be run under valgrind.
 ///
 /// # Errors
 ///
-/// It isn't installed.
+/// Fails if valgrind isn't installed.
 pub async fn ensure_valgrind() -> Result<()> {
     let mut command = Command::new("valgrind");
     command.arg("--version").stdout(Stdio::null());
     let status = command.status().await;
     ensure!(
         status.is_ok_and(|status| status.success()),
-        "valgrind counts the instructions: install it, or leave them out with --counted 0"
+        "valgrind is not installed, and it counts the instructions: install it, or switch the \
+         count off with --counted 0"
     );
     Ok(())
 }
 
-/// A count of instructions, by functions that run under callgrind.
+/// Counts instructions of functions that run under callgrind.
 #[derive(Debug)]
 pub struct Counting<'a> {
-    /// The functions.
+    /// The functions' binaries.
     pub binaries: &'a Binaries,
-    /// Over how many deliveries the slope is taken.
+    /// Number of deliveries that the difference is divided by.
     pub deliveries: u32,
-    /// Where callgrind's files go.
+    /// Folder for callgrind's files.
     pub profiles: &'a Path,
 }
 
@@ -66,7 +67,7 @@ impl Counting<'_> {
     ///
     /// # Errors
     ///
-    /// A function doesn't do as it should.
+    /// Fails if a function ends or answers wrongly.
     pub async fn measure(&self, stage: &mut Stage) -> Result<Instructions> {
         let ingest = self.per_delivery(Kind::Ingest, stage).await?;
         let empty = self.per_delivery(Kind::Empty, stage).await?;
@@ -84,14 +85,14 @@ impl Counting<'_> {
         let once = self.count(kind, self.deliveries, stage).await?;
         let twice = self.count(kind, 2 * self.deliveries, stage).await?;
         let more = twice.checked_sub(once);
-        let more = more.context("twice the deliveries took fewer instructions")?;
+        let more = more.context("counting failed: twice the deliveries took fewer instructions")?;
         Ok(more / u64::from(self.deliveries))
     }
 
-    /// All instructions of a process that takes a number of deliveries.
+    /// All instructions of a process that gets `deliveries` deliveries.
     ///
-    /// Under valgrind and on a busy machine a function may run into its own limits of time: then
-    /// it makes a call again, or refuses. That is no fault but a wrong count, and is taken again.
+    /// Under valgrind and on a busy machine, a function may reach its own timeouts. Then it repeats
+    /// a call or refuses a delivery, so the count is wrong and is taken again.
     async fn count(&self, kind: Kind, deliveries: u32, stage: &mut Stage) -> Result<u64> {
         let what = format!("{}, {deliveries} deliveries", kind.binary());
         stage.note(&what);

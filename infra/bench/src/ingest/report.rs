@@ -1,4 +1,4 @@
-//! The figures, for people and for programs, and how they stand to their bars.
+//! The result, for people and for programs, compared with the bars.
 
 use std::fmt::{self, Display};
 
@@ -10,35 +10,35 @@ use super::start::{Start, Starts};
 use super::warm::{Memory, Warm};
 use crate::report::{self, Bars};
 
-/// Times the start of the empty handler.
+/// The most that the start may take, as a multiple of the empty handler's start.
 const START_BAR: f64 = 5.0;
-/// Microseconds.
+/// Bar of the time in the handler, in microseconds.
 const HANDLER_BAR: f64 = 100.0;
-/// KiB.
+/// Bar of the memory, in KiB.
 const MEMORY_BAR: u32 = 30 * 1024;
-/// Percent, from the thousandth delivery to the last.
+/// Bar of the memory's growth from the thousandth delivery to the last, in percent.
 const GROWTH_BAR: f64 = 5.0;
-/// Bytes.
+/// Bar of the zip's size, in bytes.
 const ZIP_BAR: usize = 6 * 1024 * 1024;
 
-/// All that was measured.
+/// Everything that was measured.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// Starts.
+    /// How long the functions take to start.
     pub start: Starts,
-    /// Times and memory.
+    /// Times and memory of the running functions.
     pub warm: Warm,
-    /// Left out if so told.
+    /// Instructions per delivery; `None` if they weren't counted.
     pub instructions: Option<Instructions>,
-    /// The size of `ingest`'s zip.
+    /// Size of `ingest`'s zip in bytes.
     pub zip_bytes: usize,
     /// Each bar, and whether it was met.
     pub bars: Bars,
 }
 
 impl Report {
-    /// Holds the figures against their bars.
+    /// Compares the figures with the bars.
     #[must_use]
     pub fn new(
         start: Starts,
@@ -71,7 +71,8 @@ fn peak(memory: &[Memory]) -> u32 {
     sizes.max().unwrap_or_default()
 }
 
-/// From the thousandth delivery to the last, in percent; `None` for fewer deliveries than that.
+/// Growth of the memory from the thousandth delivery to the last, in percent; `None` if there were
+/// fewer deliveries.
 fn growth(memory: &[Memory]) -> Option<f64> {
     let settled = memory.iter().find(|memory| memory.deliveries >= 1_000)?;
     let last = memory

@@ -1,4 +1,4 @@
-//! From before the process is started to its first `/next`, and the first delivery after that.
+//! Measures the start of a function to its first `/next`, and its first delivery after that.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -12,29 +12,29 @@ use crate::statistics::{Samples, milliseconds};
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Starts {
-    /// How often each was started.
+    /// How often each function was started.
     pub starts: u32,
-    /// `ingest`.
+    /// Start of `ingest`.
     pub ingest: Start,
-    /// The empty handler.
+    /// Start of the empty handler.
     pub empty: Start,
-    /// The handler with one `SendMessage`.
+    /// Start of the handler with one `SendMessage`.
     pub sdk_call: Start,
-    /// How many times the empty handler's start `ingest`'s is.
+    /// `ingest`'s time to the first `/next` divided by the empty handler's.
     pub ratio: f64,
 }
 
-/// Medians in milliseconds.
+/// Medians of a function's starts, in milliseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Start {
-    /// To the first `/next`.
+    /// Time to the first `/next`.
     pub next_ms: f64,
-    /// From there, the round trip of the first delivery.
+    /// Round trip of the first delivery after that.
     pub first_delivery_ms: f64,
 }
 
-/// One function's.
+/// Samples of one function's starts.
 struct Started {
     kind: Kind,
     next: Samples,
@@ -45,9 +45,9 @@ struct Started {
 ///
 /// # Errors
 ///
-/// A function doesn't start.
+/// Fails if a function doesn't start.
 pub async fn measure(binaries: &Binaries, starts: u32, stage: &mut Stage) -> Result<Starts> {
-    // Once in vain, so that the first of all doesn't wait for the disk alone.
+    // One start that isn't counted; otherwise the first function alone would wait for the disk.
     for kind in Kind::ALL {
         Started::new(kind).once_more(binaries).await?;
     }

@@ -1,4 +1,4 @@
-//! Time and memory of functions that are up.
+//! Measures time and memory of running functions.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -8,44 +8,44 @@ use super::delivery::Deliveries;
 use super::function::{Binaries, Function, Kind};
 use crate::statistics::{Samples, microseconds};
 
-/// The first deliveries grow caches and find cold code: they are not in the times.
+/// Number of first deliveries that aren't in the times, because they fill caches and run cold code.
 const WARM_UP: u32 = 100;
-/// After how many deliveries memory is looked at.
+/// Numbers of deliveries after which memory is measured.
 const MARKS: [u32; 4] = [100, 1_000, 5_000, 10_000];
 
-/// What the functions need while they take deliveries.
+/// Times and memory of the functions while they take deliveries.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Warm {
-    /// How many each was given.
+    /// Number of deliveries to each function.
     pub deliveries: u32,
     /// Time in the handler without the call to SQS.
     pub handler: Spread,
-    /// From the Runtime API and back.
+    /// Times from the Runtime API to the function and back.
     pub round_trip: RoundTrips,
-    /// Resident memory along the way.
+    /// Resident memory after some numbers of deliveries.
     pub memory: Vec<Memory>,
 }
 
-/// Microseconds.
+/// Percentiles in microseconds.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Spread {
-    /// Half of all take no longer.
+    /// Half of all times are at most this.
     pub p50_us: f64,
-    /// Nineteen of twenty take no longer.
+    /// Nineteen in twenty times are at most this.
     pub p95_us: f64,
 }
 
-/// From the answer to `/next` to the request to `/response`.
+/// Time from the answer to `/next` to the request to `/response`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RoundTrips {
-    /// `ingest`.
+    /// Round trips of `ingest`.
     pub ingest: Spread,
-    /// The empty handler.
+    /// Round trips of the empty handler.
     pub empty: Spread,
-    /// The handler with one `SendMessage`.
+    /// Round trips of the handler with one `SendMessage`.
     pub sdk_call: Spread,
 }
 
@@ -53,13 +53,13 @@ pub struct RoundTrips {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Memory {
-    /// After how many deliveries.
+    /// Number of deliveries before the measurement.
     pub deliveries: u32,
-    /// `ingest`.
+    /// Memory of `ingest`.
     pub ingest_kib: u32,
-    /// The empty handler.
+    /// Memory of the empty handler.
     pub empty_kib: u32,
-    /// The handler with one `SendMessage`.
+    /// Memory of the handler with one `SendMessage`.
     pub sdk_call_kib: u32,
 }
 
@@ -89,7 +89,7 @@ struct Timed {
 ///
 /// # Errors
 ///
-/// One was not accepted, or a function ended.
+/// Fails if a delivery was not accepted or a function ended.
 pub async fn measure(binaries: &Binaries, deliveries: u32, stage: &mut Stage) -> Result<Warm> {
     let mut running = Running::start(binaries).await?;
     let mut memory = Vec::new();
@@ -116,7 +116,7 @@ impl Running {
         })
     }
 
-    /// One delivery for each.
+    /// Gives each function one delivery.
     async fn turn(&mut self, counts: bool) -> Result<()> {
         for timed in [&mut self.ingest, &mut self.empty, &mut self.sdk_call] {
             let round_trip = timed.function.deliver(self.deliveries.make()).await?;

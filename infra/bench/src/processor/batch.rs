@@ -1,5 +1,5 @@
-//! Batches as Lambda takes them from the ingest queue: the samples of `infra/events` in envelopes,
-//! as `ingest` puts them there.
+//! Makes batches as Lambda takes them from the ingest queue: the samples of `infra/events` in
+//! envelopes, like `ingest`'s.
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
@@ -11,19 +11,19 @@ use uuid::Uuid;
 
 use crate::runtime_api::Invocation;
 
-/// What Lambda takes at most (template.yaml).
+/// The most records that Lambda takes in a batch (template.yaml).
 const RECORDS: usize = 10;
-/// Entities are numbered from here: as long as AURA's, and all of one length.
+/// Id of the first entity: as long as AURA's, so that all ids have one length.
 const FIRST_ID: u32 = 1_000_000_000;
-/// The queue's sequence numbers have 20 digits.
+/// The first sequence number; the queue's sequence numbers have 20 digits.
 const FIRST_SEQUENCE: u128 = 18_870_000_000_000_000_000;
 
 const NEW_CALLOUT: &str = include_str!("../../../events/new-callout.json");
 const CALLOUT_CLOSED: &str = include_str!("../../../events/callout-closed.json");
-/// What happens in the middle of a callout, as often as people write.
+/// An event in the middle of a callout: its event stream changed, for example by a chat message.
 const CALLOUT_EVENTS_CHANGED: &str = include_str!("../../../events/callout-events-changed.json");
 
-/// Events about one entity each: ten in a row are of ten groups.
+/// Samples that are each about another entity: ten in a row belong to ten groups.
 const SAMPLES: [&str; 8] = [
     NEW_CALLOUT,
     include_str!("../../../events/responder-arrived.json"),
@@ -35,22 +35,22 @@ const SAMPLES: [&str; 8] = [
     include_str!("../../../events/test-classification.json"),
 ];
 
-/// What a batch holds.
+/// Kind of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Case {
     /// Ten new events of ten entities.
     Groups,
-    /// Ten new events of one entity: each has to wait for the one before.
+    /// Ten new events of one entity: each must wait for the one before it.
     OneGroup,
     /// One new event.
     OneEvent,
-    /// Ten events, of which some, or all, came before.
+    /// Ten events of which some or all came before.
     Duplicates,
 }
 
 impl Case {
-    /// All of them, in the order in which they are measured.
+    /// All kinds, in the order in which they are measured.
     pub const ALL: [Self; 4] = [
         Self::Groups,
         Self::OneGroup,
@@ -59,19 +59,19 @@ impl Case {
     ];
 }
 
-/// One batch.
+/// A batch of records.
 #[derive(Debug)]
 pub struct Batch {
-    /// An event of SQS.
+    /// The event of SQS that holds the batch.
     pub event: String,
-    /// How many records it holds.
+    /// Number of records in the batch.
     pub records: u32,
-    /// How many of those are new.
+    /// Number of new records in the batch.
     pub new: usize,
 }
 
 impl Batch {
-    /// The batch as one more invocation.
+    /// Makes an invocation with the batch.
     #[must_use]
     pub fn invocation(&self) -> Invocation {
         Invocation {
@@ -86,7 +86,7 @@ impl Batch {
 pub struct Batches {
     entity_id: u32,
     sequence: u128,
-    /// Every record of [`Case::Groups`], for redeliveries, and which is next.
+    /// Every record of [`Case::Groups`], which is delivered again later, and the next one to take.
     delivered: Vec<Record>,
     redelivered: usize,
     share: Share,
@@ -101,7 +101,7 @@ struct Record {
 }
 
 impl Batches {
-    /// Batches in which `percent` of the records of [`Case::Duplicates`] came before.
+    /// Makes batches in which `percent` percent of the records of [`Case::Duplicates`] came before.
     #[must_use]
     pub fn new(percent: u32) -> Self {
         Self {
@@ -113,11 +113,11 @@ impl Batches {
         }
     }
 
-    /// One more.
+    /// Makes one more batch.
     ///
     /// # Errors
     ///
-    /// A sample can't be read.
+    /// Fails if a sample can't be read.
     pub fn make(&mut self, case: Case) -> Result<Batch> {
         match case {
             Case::Groups => {
@@ -141,7 +141,7 @@ impl Batches {
         (0..RECORDS).map(|_| self.of_another_entity()).collect()
     }
 
-    /// A callout's life.
+    /// Records of a whole callout.
     fn of_one_group(&mut self) -> Result<Vec<Record>> {
         self.entity_id += 1;
         let mut samples = [CALLOUT_EVENTS_CHANGED; RECORDS];
@@ -167,13 +167,15 @@ impl Batches {
         Ok(batch(&records, new))
     }
 
-    /// The record that waits longest for its redelivery: ten in a row are of ten entities.
+    /// The record that has waited longest for its redelivery; ten in a row are of ten entities.
     fn redelivery(&mut self) -> Result<Record> {
         let record = self
             .delivered
             .get(self.redelivered % self.delivered.len().max(1));
         self.redelivered += 1;
-        record.cloned().context("there is nothing to deliver again")
+        record
+            .cloned()
+            .context("no record was delivered before, so none can be delivered again")
     }
 
     fn of_another_entity(&mut self) -> Result<Record> {
@@ -183,7 +185,7 @@ impl Batches {
         self.record(sample)
     }
 
-    /// A sample's event about the current entity, delivered just now.
+    /// Makes a record from a sample, about the current entity and delivered just now.
     fn record(&mut self, sample: &str) -> Result<Record> {
         let payload = with_id(sample, self.entity_id).context("a sample has no id")?;
         let (event, payload) = event::parse(payload.as_bytes())?;
@@ -213,7 +215,7 @@ fn batch(records: &[Record], new: usize) -> Batch {
     }
 }
 
-/// Spreads a share evenly.
+/// Spreads a share of a whole evenly.
 #[derive(Debug)]
 struct Share {
     percent: u32,
@@ -231,7 +233,7 @@ impl Share {
     }
 }
 
-/// A sample with another id. The first `"id"` of each is the entity's.
+/// Replaces the id in a sample. The first `"id"` of each sample is the entity's.
 fn with_id(sample: &str, id: u32) -> Option<String> {
     let (before, rest) = sample.split_once(r#""id": "#)?;
     let rest = rest.get(rest.find([',', '}'])?..)?;
@@ -239,12 +241,12 @@ fn with_id(sample: &str, id: u32) -> Option<String> {
 }
 
 impl Record {
-    /// The message as Lambda hands it over.
+    /// The message in the form that Lambda hands over.
     fn message(&self) -> Value {
         let now = Timestamp::now().as_millisecond().to_string();
         json!({
             "messageId": Uuid::now_v7(),
-            // As long as a real one.
+            // As long as a real receipt handle.
             "receiptHandle": "AQEB".repeat(64),
             "body": self.body,
             "attributes": {

@@ -14,11 +14,11 @@ use super::report::Report;
 use super::stubbed::Measuring;
 use crate::report::print;
 
-/// What processor costs on this machine: CPU time, memory and calls of the release build, beside
-/// those of an equal handler in Python with Powertools for AWS Lambda.
+/// Measures what processor costs on this machine: CPU time, memory and calls of the release build,
+/// beside those of an equal handler in Python with Powertools for AWS Lambda
 ///
-/// The first time takes some minutes, for the build. It is a benchmark: a bar that is missed is
-/// printed, and is not an error; an event that failed is.
+/// The first run takes some minutes, because it builds the function. This is a benchmark: a missed
+/// bar is printed and is not an error; an event that failed is an error.
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo processor-bench",
@@ -29,26 +29,26 @@ pub struct Cli {
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
-    /// How often everything is measured, by functions that are started anew
+    /// How often everything is measured; each round starts the functions anew
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Batches of each kind in a round
+    /// How many batches of each kind a round has
     #[arg(long, default_value_t = 300, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batches: u32,
-    /// How much of the batches with duplicates is duplicates
+    /// How many percent of the events in batches with duplicates are duplicates
     #[arg(long, default_value_t = 100, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
     duplicates: u32,
-    /// Measure this binary of processor instead of building one
+    /// Measure this binary of processor instead of building it
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
 }
 
 impl Cli {
-    /// Measures and prints.
+    /// Measures, and prints the result.
     ///
     /// # Errors
     ///
-    /// Says what keeps it from measuring;
+    /// Fails if the measuring fails; the error says why. Returns
     /// [`Interrupted`](stack::signals::Interrupted) if a signal ended it.
     pub async fn run(self) -> Result<()> {
         print(self.measure(Progress::to_stderr()), self.json).await
@@ -74,13 +74,20 @@ impl Cli {
 
     async fn binary(&self, workspace: &Workspace, progress: Progress) -> Result<PathBuf> {
         if let Some(binary) = &self.binary {
-            ensure!(binary.exists(), "there is no {}", binary.display());
+            ensure!(
+                binary.exists(),
+                "cannot find the binary {}",
+                binary.display()
+            );
             return Ok(binary.clone());
         }
         let stage = progress.loud_stage("building processor");
         let built = package::build(workspace, Profile::Release, &["processor"]).await?;
         stage.done("built processor");
-        built.into_iter().next().context("cargo built nothing")
+        built
+            .into_iter()
+            .next()
+            .context("cargo built no binary of processor")
     }
 }
 

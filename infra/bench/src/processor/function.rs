@@ -15,26 +15,26 @@ use super::batch::Batch;
 use crate::function::{self, Environment, Memory};
 use crate::runtime_api::Answer;
 
-/// The Python of [`Side::Powertools`].
+/// The Python environment of [`Side::Powertools`].
 pub const POWERTOOLS: Recipe = Recipe {
     folder: "target/local/venv-powertools",
     requirements: "infra/bench/peers/powertools/requirements.txt",
 };
 const HANDLER_FOLDER: &str = "infra/bench/peers/powertools";
-/// The bus that both publish on.
+/// Name of the bus on which both sides publish.
 const BUS: &str = "events";
 
-/// Who does the work.
+/// One of the two functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The function that it is about.
+    /// The function that the benchmark is about.
     Processor,
     /// A handler in Python with Powertools for AWS Lambda.
     Powertools,
 }
 
 impl Side {
-    /// Its name.
+    /// Name of the side.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ impl Side {
         }
     }
 
-    /// The table in which it keeps what it knows: each has a layout of its own.
+    /// Name of the side's table; each side has its own layout of items.
     #[must_use]
     pub fn table(self) -> &'static str {
         match self {
@@ -53,18 +53,18 @@ impl Side {
     }
 }
 
-/// What [`Side::Powertools`] runs on: its figures are those of these versions.
+/// The versions with which [`Side::Powertools`] was measured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
-    /// The interpreter's.
+    /// Version of the Python interpreter.
     pub python: String,
-    /// Of Powertools for AWS Lambda.
+    /// Version of Powertools for AWS Lambda.
     pub powertools: String,
-    /// Of AWS's SDK.
+    /// Version of AWS's SDK.
     pub boto3: String,
 }
 
-/// Prints [`Versions`].
+/// Python program that prints [`Versions`].
 const VERSIONS: &str = "\
 import json, platform
 from importlib.metadata import version
@@ -74,7 +74,7 @@ print(json.dumps({
     'boto3': version('boto3'),
 }))";
 
-/// What the functions are started by.
+/// The programs that start the functions.
 #[derive(Debug)]
 pub struct Programs {
     /// The release binary of `processor`.
@@ -84,7 +84,7 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// A binary of `processor`, and a Python that has Powertools.
+    /// Makes them from a binary of `processor` and a Python that has Powertools.
     #[must_use]
     pub fn new(processor: PathBuf, venv: &Venv, workspace: &Workspace) -> Self {
         Self {
@@ -94,19 +94,23 @@ impl Programs {
         }
     }
 
-    /// What the peer runs on.
+    /// Finds out the versions of the peer.
     ///
     /// # Errors
     ///
-    /// Its Python doesn't start, or doesn't find them.
+    /// Fails if its Python doesn't start or doesn't find them.
     pub async fn versions(&self) -> Result<Versions> {
         let mut command = Command::new(&self.python);
         command.args(["-c", VERSIONS]).stdin(Stdio::null());
         let output = command.output().await;
         let output = output.with_context(|| format!("cannot start {}", self.python.display()))?;
         let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "Python can't say versions: {said}");
-        serde_json::from_slice(&output.stdout).context("Python said no versions")
+        ensure!(
+            output.status.success(),
+            "Python can't print the versions of the peer: {said}"
+        );
+        serde_json::from_slice(&output.stdout)
+            .context("cannot read the versions that Python printed")
     }
 
     fn command(&self, side: Side) -> Command {
@@ -123,21 +127,21 @@ impl Programs {
     }
 }
 
-/// A function that runs. Dropped, it ends.
+/// A running function. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Function {
     running: function::Function,
     side: Side,
-    /// How many new events it was given.
+    /// Number of new events that the function was given.
     new: usize,
 }
 
 impl Function {
-    /// Starts one side against the AWS at `endpoint`.
+    /// Starts one side against the stubs of AWS at `endpoint`.
     ///
     /// # Errors
     ///
-    /// It can't be started.
+    /// Fails if the function can't be started.
     pub async fn start(side: Side, programs: &Programs, endpoint: &str) -> Result<Self> {
         let environment = environment(side, endpoint);
         let command = programs.command(side);
@@ -149,17 +153,18 @@ impl Function {
         })
     }
 
-    /// Waits until it has started, and says how long that took.
+    /// Waits until the function has started, and returns how long that took.
     ///
     /// # Errors
     ///
-    /// It ended, reported an error, or took longer than a minute; so do the others.
+    /// Fails if the function ended, reported an error, or took longer than a minute. The other
+    /// methods fail for the same reasons.
     pub async fn started(&mut self) -> Result<Duration> {
         self.running.started().await
     }
 
-    /// Hands it a batch and waits until it is ready for the next one. A record that failed is an
-    /// error.
+    /// Hands the function a batch, and waits until it is ready for the next one. A failed record is
+    /// an error.
     pub async fn process(&mut self, batch: &Batch) -> Result<Answer> {
         let answer = self.running.invoke(batch.invocation()).await?;
         ensure_none_failed(&answer.body).context(self.side.name())?;
@@ -167,18 +172,18 @@ impl Function {
         Ok(answer)
     }
 
-    /// How many new events it was given.
+    /// Number of new events that the function was given.
     #[must_use]
     pub fn new_events(&self) -> usize {
         self.new
     }
 
-    /// Processor time since the start.
+    /// Processor time of the function since its start.
     pub fn cpu_time(&self) -> Result<Duration> {
         self.running.cpu_time()
     }
 
-    /// The most memory that it ever had, in KiB.
+    /// The most memory that the function ever had, in KiB.
     pub fn peak_kib(&self) -> Result<u32> {
         self.running.memory_kib(Memory::Peak)
     }
@@ -193,17 +198,18 @@ fn ensure_none_failed(answer: &str) -> Result<()> {
     let failures = serde_json::from_str::<Answer>(answer).map(|answer| answer.batch_item_failures);
     ensure!(
         failures.is_ok_and(|failures| failures.is_empty()),
-        "a batch was answered {answer}"
+        "the answer to a batch isn't an empty list of failed records: {answer}"
     );
     Ok(())
 }
 
-/// What `processor` writes for each batch: its metrics.
+/// Whether a line is the one with metrics that `processor` writes for each batch.
 fn is_batch_line(line: &str) -> bool {
     line.contains(r#""_aws":"#)
 }
 
-/// All that template.yaml tells `processor`, and what keeps Python's SDK from looking around.
+/// The environment variables that template.yaml gives to `processor`, and some that keep Python's
+/// SDK from looking for credentials elsewhere.
 fn environment(side: Side, endpoint: &str) -> Environment {
     vec![
         ("LEDGER_TABLE_NAME", side.table().into()),
@@ -223,7 +229,8 @@ fn environment(side: Side, endpoint: &str) -> Environment {
         ("AWS_ENDPOINT_URL", endpoint.to_owned()),
         ("AWS_CONFIG_FILE", "/dev/null".into()),
         ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".into()),
-        // The handler is part of the sources.
+        // Keeps Python from writing compiled files beside the handler, which is part of the
+        // sources.
         ("PYTHONDONTWRITEBYTECODE", "1".into()),
     ]
 }
@@ -240,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_line_of_a_batch_is_no_fault() {
+    fn only_the_line_of_a_batch_is_expected() {
         assert!(is_batch_line(r#"{"_aws":{"Timestamp":1},"Records":10}"#));
         assert!(!is_batch_line(r#"{"level":"ERROR"}"#));
     }

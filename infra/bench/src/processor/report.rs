@@ -1,4 +1,4 @@
-//! The figures, for people and for programs, and how they stand to their bars.
+//! The result, for people and for programs, compared with the bars.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Display};
@@ -11,14 +11,14 @@ use super::series::{Both, Times};
 use super::stubbed::{CaseFigures, Figures, Stubbed};
 use crate::report::{self, Bars};
 
-/// Times the peer's events per CPU second.
+/// The least ratio of `processor`'s events per CPU second to the peer's.
 const CPU_BAR: f64 = 10.0;
-/// The peer's memory by that of `processor`.
+/// The least ratio of the peer's memory to `processor`'s.
 const MEMORY_BAR: f64 = 5.0;
 
 const CPU: &str = "events per CPU second";
 
-/// The figure of [`CPU`] that has a bar: each kind of batch has its own.
+/// Name of the bar for [`CPU`]; each kind of batch has its own bar.
 fn cpu_bar(case: Case) -> &'static str {
     match case {
         Case::Groups => "events per CPU second: groups",
@@ -30,22 +30,22 @@ fn cpu_bar(case: Case) -> &'static str {
 
 const MEMORY: &str = "memory";
 
-/// All that was measured.
+/// Everything that was measured.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// What the peer runs on.
+    /// Versions of the peer.
     pub versions: Versions,
-    /// Against an AWS that answers at once.
+    /// Figures against stubs of AWS that answer at once.
     pub stubbed: Stubbed,
-    /// The peer's memory by that of `processor`.
+    /// Ratio of the peer's memory to `processor`'s.
     pub memory_ratio: f64,
     /// Each bar, and whether it was met.
     pub bars: Bars,
 }
 
 impl Report {
-    /// Holds the figures against their bars.
+    /// Compares the figures with the bars.
     #[must_use]
     pub fn new(versions: Versions, stubbed: Stubbed) -> Self {
         let memory_ratio = times_less(stubbed.peak_kib.map(f64::from));
@@ -77,7 +77,7 @@ impl Display for Report {
         )?;
         writeln!(
             f,
-            "No TLS on either side: it would cost both about the same, and lower the ratios"
+            "Neither side uses TLS: it would cost both about the same, and lower the ratios"
         )?;
         let Versions {
             python,
@@ -181,7 +181,7 @@ fn write_times(f: &mut fmt::Formatter<'_>, case: Case, times: Both<&Times>) -> f
     row(f, "  events per second, one instance", rate, whole, more)
 }
 
-/// The p99, or the slowest batch where there are too few for that.
+/// Writes the p99, or the slowest batch if there are too few batches for a p99.
 fn write_tail(f: &mut fmt::Formatter<'_>, what: &str, times: Both<&Times>) -> fmt::Result {
     let p99 = times.map(|times| times.p99_ms);
     let (name, tail) = match (p99.processor, p99.powertools) {
@@ -221,7 +221,7 @@ fn write_calls(f: &mut fmt::Formatter<'_>, figures: Both<&Figures>) -> fmt::Resu
     Ok(())
 }
 
-/// A figure of both sides, and by how much `processor`'s is better.
+/// Writes a figure of both sides, and how many times better `processor`'s is.
 fn row(
     f: &mut fmt::Formatter<'_>,
     name: &str,
@@ -236,7 +236,7 @@ fn row(
     report::row(f, name, [&processor, &powertools, &times(better)], "", "")
 }
 
-/// `UpdateItem` of `DynamoDB_20120810.UpdateItem`.
+/// The operation's name alone: `UpdateItem` of `DynamoDB_20120810.UpdateItem`.
 fn short(operation: &str) -> &str {
     operation.rsplit('.').next().unwrap_or(operation)
 }

@@ -1,4 +1,4 @@
-//! Batches for both functions, by turns, and what they took.
+//! Gives batches to both functions by turns, and measures them.
 
 use std::time::Duration;
 
@@ -9,33 +9,33 @@ use super::batch::{Batches, Case};
 use super::function::{Function, Side};
 use crate::statistics::{Samples, milliseconds};
 
-/// The first batches find cold code and connect: they are in no series.
+/// Number of first batches that are in no series, because they run cold code and connect.
 const WARM_UP: u32 = 20;
-/// Batches that one function gets before it is the other's turn. Few, so that what else the
-/// machine does meets both alike; and some, because a function that works for a living doesn't
-/// find its caches full of somebody else's before each batch.
+/// Number of batches that one function gets before the other one's turn. It is small, so that other
+/// work of the machine affects both alike. It isn't 1, because a function in production doesn't
+/// find the caches full of another function's data before each batch.
 const TURN: u32 = 10;
 
-/// Of fewer batches, the 99th percentile is the slowest one.
+/// The fewest samples for a p99: with fewer, the 99th percentile is the slowest one.
 const FEWEST_FOR_P99: usize = 101;
 
-/// The same of both sides.
+/// One value for each side.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
 pub struct Both<T> {
-    /// The function that it is about.
+    /// The value of the function that the benchmark is about.
     pub processor: T,
-    /// Its peer.
+    /// The value of its peer.
     pub powertools: T,
 }
 
-/// Who is who.
+/// The two sides themselves.
 pub const SIDES: Both<Side> = Both {
     processor: Side::Processor,
     powertools: Side::Powertools,
 };
 
 impl<T> Both<T> {
-    /// Both by their reference.
+    /// References to both values.
     pub fn as_ref(&self) -> Both<&T> {
         Both {
             processor: &self.processor,
@@ -43,7 +43,7 @@ impl<T> Both<T> {
         }
     }
 
-    /// Both, to be changed.
+    /// Mutable references to both values.
     pub fn as_mut(&mut self) -> Both<&mut T> {
         Both {
             processor: &mut self.processor,
@@ -51,7 +51,7 @@ impl<T> Both<T> {
         }
     }
 
-    /// Makes something of each.
+    /// Applies `make` to both values.
     pub fn map<U>(self, mut make: impl FnMut(T) -> U) -> Both<U> {
         Both {
             processor: make(self.processor),
@@ -59,11 +59,11 @@ impl<T> Both<T> {
         }
     }
 
-    /// Makes something of each, if it can be made.
+    /// Applies `make` to both values, until it fails.
     ///
     /// # Errors
     ///
-    /// Those of `make`.
+    /// Fails if `make` fails.
     pub fn try_map<U>(self, mut make: impl FnMut(T) -> Result<U>) -> Result<Both<U>> {
         Ok(Both {
             processor: make(self.processor)?,
@@ -71,12 +71,12 @@ impl<T> Both<T> {
         })
     }
 
-    /// One after the other, in the order in which they take their turns.
+    /// Both values, in the order of their turns.
     pub fn in_turn(self) -> [T; 2] {
         [self.processor, self.powertools]
     }
 
-    /// Each with its counterpart.
+    /// Pairs the values of each side.
     pub fn zip<U>(self, other: Both<U>) -> Both<(T, U)> {
         Both {
             processor: (self.processor, other.processor),
@@ -85,18 +85,18 @@ impl<T> Both<T> {
     }
 }
 
-/// What one side took for batches of one kind.
+/// Figures of one side for batches of one kind.
 #[derive(Debug, Default)]
 pub struct Series {
-    /// How many events there were in them.
+    /// Number of events in the batches.
     pub events: u32,
-    /// How many of those were new.
+    /// Number of new events among them.
     pub new: usize,
-    /// Processor time for all of them.
+    /// Processor time for all events.
     pub cpu: Duration,
-    /// How long each batch took.
+    /// Time of each batch.
     pub trips: Samples,
-    /// How long all of them took, each until the next could be taken.
+    /// Time for which all batches occupied the function, each until it could take the next one.
     pub busy: Duration,
 }
 
@@ -108,11 +108,11 @@ impl Series {
     }
 }
 
-/// Gives both the batches that nobody looks at.
+/// Gives both sides batches that aren't measured.
 ///
 /// # Errors
 ///
-/// An event failed, or a function ended.
+/// Fails if an event failed or a function ended.
 pub async fn warm_up(
     functions: &mut Both<Function>,
     batches: &mut Batches,
@@ -120,11 +120,11 @@ pub async fn warm_up(
     alternate(functions, batches, Case::Groups, WARM_UP).await
 }
 
-/// Gives both the same `count` batches, by turns.
+/// Gives both sides the same `count` batches, by turns.
 ///
 /// # Errors
 ///
-/// An event failed, or a function ended.
+/// Fails if an event failed or a function ended.
 pub async fn alternate(
     functions: &mut Both<Function>,
     batches: &mut Batches,
@@ -158,7 +158,7 @@ pub async fn alternate(
         }))
 }
 
-/// How long batches take, from the Runtime API and back.
+/// Times of batches, from the Runtime API and back.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Times {
@@ -169,12 +169,12 @@ pub struct Times {
     pub p99_ms: Option<f64>,
     /// Milliseconds of the slowest batch of all rounds.
     pub slowest_ms: f64,
-    /// Of one instance that is never idle.
+    /// Events per second of one instance that is never idle.
     pub events_per_second: f64,
 }
 
 impl Times {
-    /// The medians of some rounds.
+    /// Medians of the rounds.
     #[must_use]
     pub fn of<'a>(rounds: impl Iterator<Item = &'a Series>) -> Self {
         let mut p50 = Samples::default();
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn an_events_share_of_no_events_is_nothing() {
+    fn the_cpu_time_per_event_is_zero_without_events() {
         assert_eq!(series(0, &[]).cpu_per_event(), Duration::ZERO);
     }
 }

@@ -1,4 +1,4 @@
-//! The AWS services that `processor` and its peer call: DynamoDB, EventBridge and SQS.
+//! Stubs of the AWS services that `processor` and its peer call: DynamoDB, EventBridge and SQS.
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
@@ -12,24 +12,24 @@ use super::series::Both;
 use super::tables::Tables;
 use crate::aws::{Answer, Services};
 
-/// DynamoDB, EventBridge and, of SQS, what hides records while they are worked on: nothing is put
-/// aside here.
+/// Stubs of DynamoDB, EventBridge, and of SQS only the call that hides records in work: no record
+/// is quarantined here.
 #[derive(Debug, Default)]
 pub struct ProcessorServices {
     tables: Tables,
     bus: Mutex<Bus>,
 }
 
-/// What was published.
+/// The published entries.
 #[derive(Debug, Default)]
 struct Bus {
     events: usize,
-    /// Those that nobody asked for yet.
+    /// Entries that weren't taken yet.
     entries: Vec<Entry>,
 }
 
-/// An entry of `PutEvents`, but for its `Time`: that is a fraction of a second more exact on one side,
-/// and the detail has it in full.
+/// An entry of `PutEvents` without its `Time`: one side's is more exact by a fraction of a second,
+/// and the detail has the time in full.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
@@ -55,11 +55,11 @@ impl Services for ProcessorServices {
 }
 
 impl ProcessorServices {
-    /// Checks that `events` were published, each once, and all of them marked.
+    /// Checks that `events` events were published once each, and that all of them were marked.
     ///
     /// # Errors
     ///
-    /// Says how many were instead.
+    /// Fails with the numbers of events that were claimed, published and marked.
     pub fn verify(&self, events: usize) -> Result<()> {
         let published = self.with_bus(|bus| bus.events);
         let (items, marked) = self.tables.count();
@@ -70,11 +70,12 @@ impl ProcessorServices {
         Ok(())
     }
 
-    /// What was published since this was asked last: `events` events.
+    /// Takes what was published since the last call: `events` events.
     ///
     /// # Errors
     ///
-    /// It was another number of events, or one of them twice, or one can't be read.
+    /// Fails if the number of events is another one, if an event was published twice, or if one
+    /// can't be read.
     pub fn take_published(&self, events: usize) -> Result<Published> {
         let mut published = Published::new();
         for entry in self.with_bus(|bus| mem::take(&mut bus.entries)) {
@@ -118,11 +119,11 @@ impl ProcessorServices {
     }
 }
 
-/// Checks that both published the same: the same keys, and under each the same event.
+/// Checks that both sides published the same keys, and the same event under each key.
 ///
 /// # Errors
 ///
-/// Names an event that only one of them published, or that they published differently.
+/// Names an event that only one side published, or that they published differently.
 pub fn ensure_same(both: &Both<Published>) -> Result<()> {
     let Both {
         processor,
@@ -130,12 +131,12 @@ pub fn ensure_same(both: &Both<Published>) -> Result<()> {
     } = both;
     let mut keys = processor.keys().chain(powertools.keys());
     match keys.find(|key| processor.get(*key) != powertools.get(*key)) {
-        Some(key) => bail!("processor and powertools did not publish the same under {key}"),
+        Some(key) => bail!("processor and powertools did not publish the same event under {key}"),
         None => Ok(()),
     }
 }
 
-/// None of the notes that are looked up: no callout is known to be a drill.
+/// An answer without any of the notes that are looked up: no callout is known to be a drill.
 fn noted(body: &[u8]) -> Option<Answer> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]

@@ -1,4 +1,4 @@
-//! CPU, times, calls and memory against an AWS that answers at once.
+//! Measures CPU, times, calls and memory against stubs of AWS that answer at once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,71 +14,71 @@ use super::services::{ProcessorServices, ensure_same};
 use crate::aws::{Aws, Calls};
 use crate::statistics::{Samples, microseconds, milliseconds};
 
-/// What to measure.
+/// The measurement to make.
 #[derive(Debug)]
 pub struct Measuring<'a> {
-    /// The functions.
+    /// The programs of both functions.
     pub programs: &'a Programs,
-    /// How often everything is done, with functions that are started anew.
+    /// Number of rounds; each starts the functions anew.
     pub rounds: u32,
-    /// Batches of each kind in a round.
+    /// Number of batches of each kind in a round.
     pub batches: u32,
-    /// How many percent of [`Case::Duplicates`] are.
+    /// How many percent of the events in [`Case::Duplicates`] are duplicates.
     pub duplicates: u32,
 }
 
-/// What the functions need.
+/// Figures of both functions.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stubbed {
-    /// How often everything was done.
+    /// Number of rounds.
     pub rounds: u32,
-    /// Batches of each kind in a round.
+    /// Number of batches of each kind in a round.
     pub batches: u32,
-    /// How many percent of [`Case::Duplicates`] were.
+    /// How many percent of the events in [`Case::Duplicates`] were duplicates.
     pub duplicates_percent: u32,
-    /// By kind of batch, as in [`Case::ALL`].
+    /// Figures by kind of batch, in the order of [`Case::ALL`].
     pub cases: Vec<CaseFigures>,
-    /// The most of all rounds.
+    /// The most memory of all rounds.
     pub peak_kib: Both<u32>,
-    /// To the first `/next`.
+    /// Time from the start to the first `/next`.
     pub start_ms: Both<f64>,
 }
 
-/// What one kind of batch takes.
+/// Figures of both sides for one kind of batch.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CaseFigures {
-    /// What the batches held.
+    /// Kind of the batches.
     pub case: Case,
     /// Both sides' figures.
     #[serde(flatten)]
     pub figures: Both<Figures>,
-    /// How many times the peer's events per CPU second `processor`'s are.
+    /// Ratio of `processor`'s events per CPU second to the peer's.
     pub cpu_ratio: f64,
 }
 
-/// What one side takes for one kind of batch: medians of the rounds.
+/// Figures of one side for one kind of batch: medians of the rounds.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Figures {
-    /// User and system time.
+    /// Processor time per event, user and system, in microseconds.
     pub cpu_us_per_event: f64,
-    /// The inverse.
+    /// Events per second of processor time, the inverse of that.
     pub events_per_cpu_second: f64,
-    /// A batch's way there and back.
+    /// Times of a batch, from the Runtime API and back.
     #[serde(flatten)]
     pub times: Times,
-    /// By operation.
+    /// Number of calls per event, by operation.
     pub calls_per_event: BTreeMap<String, f64>,
 }
 
-/// One side in all rounds.
+/// Figures of one side in all rounds.
 #[derive(Debug, Default)]
 struct Rounds {
     starts: Samples,
     peak_kib: u32,
-    /// By kind of batch.
+    /// Figures by kind of batch.
     cases: Vec<Vec<Counted>>,
 }
 
@@ -88,22 +88,22 @@ struct Counted {
     calls: Calls,
 }
 
-/// One round's functions, and the AWS that each sees.
+/// The functions of one round, and the stubs of AWS that each calls.
 struct Running {
-    // First, so that they are gone before what they talk to.
+    // This field is first, so that the functions end before the servers that they talk to.
     functions: Both<Function>,
     aws: Both<Aws<ProcessorServices>>,
     starts: Both<Duration>,
 }
 
 impl Measuring<'_> {
-    /// Measures.
+    /// Measures both functions.
     ///
     /// # Errors
     ///
-    /// An event failed or was not published just once, or a function ended.
+    /// Fails if an event failed or was not published exactly once, or if a function ended.
     pub async fn measure(&self, stage: &mut Stage) -> Result<Stubbed> {
-        // Once in vain, so that the first of all doesn't wait for the disk alone.
+        // One start that isn't counted; otherwise the first function alone would wait for the disk.
         self.start().await?.end()?;
         let mut rounds = Both::<Rounds>::default();
         for round in 1..=self.rounds {
@@ -195,7 +195,8 @@ impl Running {
             .map(|(series, calls)| Counted { series, calls }))
     }
 
-    /// Checks that both published all new events of a series, each once, and both the same.
+    /// Checks that both sides published every new event of a series exactly once, and published the
+    /// same.
     fn ensure_same_published(&self, series: &Both<Series>) -> Result<()> {
         let new = series.as_ref().map(|series| series.new);
         let published = self
@@ -210,7 +211,7 @@ impl Running {
         ensure_same(&published)
     }
 
-    /// Ends the functions, and checks that they did what they were given.
+    /// Ends the functions, and checks that they handled what they were given.
     fn end(self) -> Result<()> {
         let Self { functions, aws, .. } = self;
         let events = functions.as_ref().map(Function::new_events);
@@ -232,7 +233,7 @@ impl Rounds {
     }
 }
 
-/// What was called beyond what had been called before.
+/// Subtracts the calls made before.
 fn since(mut after: Calls, before: &Calls) -> Calls {
     for (operation, calls) in before {
         if let Some(after) = after.get_mut(operation) {
@@ -311,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_told_by_event() {
+    fn calls_are_counted_per_event() {
         let round = |count| Counted {
             series: Series {
                 events: 10,

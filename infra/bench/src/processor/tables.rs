@@ -1,7 +1,8 @@
-//! The items that a function keeps in DynamoDB: each is claimed once, and changed from then on.
+//! The items that a function keeps in DynamoDB. A function claims each item once, and changes it
+//! from then on.
 //!
-//! Conditions are not evaluated. No lease runs out here and nothing expires, so a condition with
-//! `attribute_not_exists` holds where there is no item, and any other call needs an item.
+//! Conditions aren't evaluated. No lease runs out here and no item expires. So a condition with
+//! `attribute_not_exists` holds if there is no item, and any other call needs an item.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,11 +14,11 @@ use crate::aws::Answer;
 
 type Item = Map<String, Value>;
 
-/// The items of one function, by their keys.
+/// The items of one function, by key.
 #[derive(Debug, Default)]
 pub(crate) struct Tables(Mutex<HashMap<String, Item>>);
 
-/// `PutItem` or `UpdateItem`, as far as it matters here.
+/// The part of `PutItem` or `UpdateItem` that is read here.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Call {
@@ -31,10 +32,11 @@ struct Call {
 }
 
 impl Tables {
-    /// Answers `PutItem` or `UpdateItem`; `None` if the call isn't understood.
+    /// Answers `PutItem` or `UpdateItem`; returns `None` if the call can't be understood.
     pub(crate) fn write(&self, body: &[u8]) -> Option<Answer> {
         let call: Call = serde_json::from_slice(body).ok()?;
-        // An open callout, say, is noted beside the events: the key of every event's entity holds a `#`.
+        // Other items, for example of open callouts, stand beside the events' items: only the key
+        // of an event's entity holds a `#`.
         let partition = call.key.get("pk").and_then(|pk| pk.get("S")?.as_str());
         if partition.is_some_and(|partition| !partition.contains('#')) {
             return Some(Answer::ok(json!({})));
@@ -59,8 +61,8 @@ impl Tables {
         }))
     }
 
-    /// How many items there are, and how many of those say that their event is published, as
-    /// `processor` says it or as Powertools does.
+    /// Number of items, and number of items whose state says that the event is published, in
+    /// `processor`'s words or in Powertools'.
     pub(crate) fn count(&self) -> (usize, usize) {
         let items = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let says = |item: &Item, attribute, text| item.get(attribute) == Some(&json!({"S": text}));
@@ -79,8 +81,8 @@ fn refusal(item: Option<&Item>) -> Answer {
 }
 
 impl Call {
-    /// Changes an item by an expression like `SET a = :a, b = :b ADD c :c REMOVE d`, and returns what it
-    /// set; `None` if the expression has another form.
+    /// Changes an item by an expression like `SET a = :a, b = :b ADD c :c REMOVE d`, and returns
+    /// the attributes that it set. Returns `None` if the expression has another form.
     fn change(&self, item: &mut Item) -> Option<Item> {
         let names = &self.expression_attribute_names;
         let name = |name: &str| names.get(name).map_or(name, String::as_str).to_owned();
@@ -89,7 +91,8 @@ impl Call {
         let words: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
         for three in words.windows(3) {
             match *three {
-                // What is added to is a count, and an item is claimed once.
+                // An addition is to a counter, and an item is claimed only once, so the sum is the
+                // value.
                 [attribute, "=", value] | ["ADD", attribute, value] => {
                     let value = self.expression_attribute_values.get(value)?;
                     changed.insert(name(attribute), value.clone());

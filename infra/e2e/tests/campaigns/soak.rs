@@ -23,10 +23,10 @@ async fn what_an_unreliable_aura_did_not_tell_is_found_out_though_the_reconciler
     let system = Local::shared().await?.system(&parameters).await?;
     let report = soak::run(&system, &order, Progress::to_stderr()).await?;
     let mut shortcomings = report.shortcomings();
-    // How long it takes is no matter of a test, on a machine that does other things.
+    // This test doesn't judge the speed, because the machine runs other tests too.
     shortcomings.retain(|shortcoming| *shortcoming != Shortcoming::Slow);
     assert_eq!(shortcomings, [], "{:#?}", report.summary());
-    // Else nothing would have been there to find out, nor to survive.
+    // Otherwise the reconciler had nothing to find out, or no kill to survive.
     assert!(report.recovery.count > 0, "{:#?}", report.classes);
     assert!(report.runs.died > 0, "{:?}", report.runs);
     assert!(report.classes.duplicates > 0, "{:#?}", report.classes);

@@ -1,4 +1,4 @@
-//! A system to be tried, and the count of what became of every delivery to it.
+//! A system under test, and the count of what became of every delivery to it.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -19,18 +19,19 @@ use stack::system::{Answer, Header, Leftovers, System, Webhook};
 
 use crate::registration::trial::OF_INGEST;
 
-/// Longer than ingest takes for any answer, a cold start included, and than API Gateway waits.
+/// Longer than ingest takes for any answer, even with a cold start, and longer than API Gateway
+/// waits.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(20);
-/// What a delivery that can't be read begins with.
+/// First word of a delivery that can't be read.
 const UNREADABLE: &str = "unreadable ";
 
-/// A deployed system whose ingest, and nothing else, reaches AWS through proxies.
+/// A deployed system in which only ingest reaches AWS through proxies.
 pub struct Trial {
     system: System,
     consumers: Consumers,
     webhook: Webhook,
     http: reqwest::Client,
-    /// Messages that the processor got before.
+    /// Number of messages that the processor got before the trial.
     processed: usize,
     pub sqs: FaultProxy,
     pub dynamodb: FaultProxy,
@@ -44,20 +45,20 @@ pub struct Sent {
     pub answer: Answer,
 }
 
-/// What became of all deliveries, by their numbers.
+/// Numbers of deliveries, by what became of them.
 #[derive(Debug, Default)]
 pub struct Verdict {
-    /// Answered 202 `accepted`.
+    /// Deliveries answered 202 `accepted`.
     pub accepted: usize,
-    /// Answered 202 `quarantined`.
+    /// Deliveries answered 202 `quarantined`.
     pub quarantined: usize,
-    /// Answered 503.
+    /// Deliveries answered 503.
     pub refused: usize,
-    /// Of those, on the bus or in the quarantine all the same.
+    /// Refused deliveries that are on the bus or in the quarantine nevertheless.
     pub stored_unanswered: usize,
     /// Deliveries that waited in the spill.
     pub spilled: usize,
-    /// Of those, deliveries that their queue had too.
+    /// Spilled deliveries that are on their queue too.
     pub spilled_and_queued: usize,
     /// Messages that the processor got from the ingest queue.
     pub queued: usize,
@@ -95,7 +96,7 @@ impl Trial {
         })
     }
 
-    /// Posts the deliveries of these numbers, so many at once.
+    /// Posts the deliveries with these numbers, `at_once` at a time.
     pub async fn send(&self, numbers: Range<u32>, at_once: usize) -> Result<Vec<Sent>> {
         stream::iter(numbers)
             .map(|n| self.post(n))
@@ -104,7 +105,8 @@ impl Trial {
             .await
     }
 
-    /// Posts deliveries from number `first` on until `end`, by so many senders with a pause each.
+    /// Posts deliveries from number `first` on until `end`, by `senders` senders that pause after
+    /// each.
     pub async fn send_until(&self, end: Instant, first: u32, senders: usize) -> Result<Vec<Sent>> {
         let next = AtomicU32::new(first);
         let sender = async || {
@@ -124,7 +126,7 @@ impl Trial {
         Ok(Sent { n, answer })
     }
 
-    /// A delivery with another header value; nothing may come of it.
+    /// Posts a delivery with another header value; it must not be stored.
     pub async fn post_with(&self, value: &str) -> Result<Answer> {
         let header = Header {
             value: value.to_owned(),
@@ -140,7 +142,7 @@ impl Trial {
             .await
     }
 
-    /// How many deliveries ingest has refused without knowing whether their secret is wrong.
+    /// Number of deliveries that ingest has refused without knowing whether their secret is wrong.
     pub async fn undecided(&self) -> Result<usize> {
         let lines = logs::all_lines(&self.system.stack).await?;
         let undecided = lines
@@ -149,7 +151,7 @@ impl Trial {
         Ok(undecided.count())
     }
 
-    /// How often ingest has tried to put something on a queue.
+    /// Number of ingest's attempts to put a message on a queue.
     pub fn sends(&self) -> usize {
         let calls = self.sqs.calls();
         let sends = calls
@@ -158,13 +160,13 @@ impl Trial {
         sends.count()
     }
 
-    /// Kills ingest. The next one has read nothing yet.
+    /// Kills ingest. The next process has read no secret yet.
     pub async fn kill_ingest(&self) -> Result<()> {
         let killed = processes::kill(&self.system.stack, "IngestFunctionName")?;
         processes::gone(&killed).await
     }
 
-    /// Lets everything through, sends the spill again, and looks for each delivery.
+    /// Ends all faults, sends the spill again, and finds out what became of each delivery.
     pub async fn verdict(mut self, sent: &[Sent]) -> Result<Verdict> {
         self.sqs.set(Plan::Through);
         self.dynamodb.set(Plan::Through);
@@ -192,21 +194,23 @@ impl Trial {
         Ok(verdict)
     }
 
-    /// The numbers of what is in the quarantine.
+    /// The numbers of the deliveries in the quarantine.
     async fn quarantined(&self) -> Result<Vec<u32>> {
         let stack = &self.system.stack;
         let queue = Queue::new(stack.account().sqs(), stack.output("QuarantineQueueUrl")?);
         let mut numbers = Vec::new();
         while queue.depth().await? > 0 {
             for body in queue.receive().await? {
-                let number = body.strip_prefix(UNREADABLE).context("not ours")?;
+                let number = body
+                    .strip_prefix(UNREADABLE)
+                    .context("the quarantine holds a message that isn't from this test")?;
                 numbers.push(number.parse()?);
             }
         }
         Ok(numbers)
     }
 
-    /// One item for each event, marked as published, and nothing else; no dead letters.
+    /// Asserts that each event has one item, marked as published, and that nothing else is stored.
     async fn assert_ledger_holds(&self, events: usize) -> Result<()> {
         let items = ledger::items(&self.system.stack).await?;
         let states = items
@@ -223,7 +227,8 @@ impl Trial {
 impl Verdict {
     /// # Errors
     ///
-    /// A 202 was not kept, or something is on the bus twice, or was never sent.
+    /// Fails if a delivery that was answered 202 isn't stored, if an event is on the bus twice, or
+    /// if an event was never sent.
     fn of(sent: &[Sent], published: &[Published], quarantined: &[u32]) -> Result<Self> {
         let mut verdict = Self::default();
         let mut on_bus: HashMap<u32, Vec<&str>> = HashMap::new();
@@ -234,7 +239,7 @@ impl Verdict {
         let in_quarantine: HashSet<_> = quarantined.iter().copied().collect();
         ensure!(
             in_quarantine.len() == quarantined.len(),
-            "quarantined twice"
+            "a delivery is in the quarantine twice"
         );
         for sent in sent {
             let on_bus = on_bus.remove(&sent.n).unwrap_or_default();
@@ -246,32 +251,45 @@ impl Verdict {
         Ok(verdict)
     }
 
-    /// Counts one delivery: the ids under which it is on the bus, and whether it is in quarantine.
+    /// Counts one delivery. `on_bus` has the ids under which it is on the bus.
     fn count(&mut self, answer: &Answer, on_bus: &[&str], in_quarantine: bool) -> Result<()> {
         let field = |name: &str| answer.body.get(name).and_then(Value::as_str);
         match (answer.status, field("status"), field("detail")) {
             (202, Some("accepted"), None) => {
-                ensure!(on_bus.len() == 1, "not published once");
-                ensure!(on_bus.first().copied() == answer.delivery_id(), "another");
-                ensure!(!in_quarantine, "quarantined too");
+                ensure!(
+                    on_bus.len() == 1,
+                    "the delivery isn't published exactly once"
+                );
+                ensure!(
+                    on_bus.first().copied() == answer.delivery_id(),
+                    "the published delivery id isn't the answered one"
+                );
+                ensure!(!in_quarantine, "the delivery is also in the quarantine");
                 self.accepted += 1;
             }
             (202, Some("quarantined"), None) => {
-                ensure!(on_bus.is_empty() && in_quarantine, "not in quarantine");
+                ensure!(
+                    on_bus.is_empty() && in_quarantine,
+                    "the delivery isn't only in the quarantine"
+                );
                 self.quarantined += 1;
             }
             (503, None, Some(_)) => {
-                ensure!(on_bus.len() <= 1, "doubled");
+                ensure!(
+                    on_bus.len() <= 1,
+                    "the delivery is published more than once"
+                );
                 self.stored_unanswered += usize::from(in_quarantine || !on_bus.is_empty());
                 self.refused += 1;
             }
-            _ => bail!("no answer of ingest's"),
+            _ => bail!("the answer isn't one of ingest's"),
         }
         Ok(())
     }
 }
 
-/// Every tenth delivery can't be read. The others are events of 40 callouts, no two of them equal.
+/// Body of delivery `n`. Every tenth can't be read. The others are events of 40 callouts, and no
+/// two of them are equal.
 fn body(n: u32) -> String {
     if n % 10 == 9 {
         return format!("{UNREADABLE}{n}");
@@ -282,6 +300,6 @@ fn body(n: u32) -> String {
 
 fn number(event: &Published) -> Result<u32> {
     let n = event.detail.payload.pointer("/callout/n");
-    let n = n.and_then(Value::as_u64).context("an event without n")?;
+    let n = n.and_then(Value::as_u64).context("the event has no n")?;
     Ok(n.try_into()?)
 }

@@ -1,4 +1,4 @@
-//! What ingest needs to take a delivery, or to keep it elsewhere.
+//! Permissions that ingest needs to store a delivery on its queue or elsewhere.
 
 use anyhow::Result;
 use e2e::Local;
@@ -46,7 +46,7 @@ struct Trial {
 }
 
 impl super::Trial for Trial {
-    /// What comes of a readable delivery and of one that isn't, at a start of ingest, and what it
+    /// The answers to a readable and an unreadable delivery after ingest has started, and what it
     /// logs.
     async fn seen(&mut self, template: Template) -> Result<Vec<String>> {
         self.system.stack = self.local.update_to(&self.system.stack, template).await?;

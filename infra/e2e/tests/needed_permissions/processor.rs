@@ -1,4 +1,5 @@
-//! What the processor needs to publish an event, and to put aside what is none.
+//! Permissions that the processor needs to publish an event and to quarantine a message that is
+//! none.
 
 use std::time::{Duration, Instant};
 
@@ -58,7 +59,7 @@ pub const NEEDS: [Need; 11] = [
 pub const KEYS: [Key; 1] = [("[note/*]", "[open/*]", "readable: failed")];
 
 const LOG_GROUP: &str = "ProcessorLogGroupName";
-/// How long to wait for what takes a fraction of a second if it is permitted.
+/// How long to wait for a step that takes a fraction of a second if it is permitted.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Trial {
@@ -77,7 +78,7 @@ impl Trial {
         })
     }
 
-    /// Puts a message on the ingest queue; SQS's id of it.
+    /// Puts a message on the ingest queue; returns SQS's id of it.
     async fn send(&self, message: &Message) -> Result<String> {
         let stack = &self.system.stack;
         let send = stack.account().sqs().send_message();
@@ -88,14 +89,14 @@ impl Trial {
         answer.message_id.context("a message without an id")
     }
 
-    /// What the processor has logged behind its first lines.
+    /// The lines that the processor has logged after the first `before` lines.
     async fn lines(&self, before: usize) -> Result<Vec<String>> {
         let lines = function_logs::lines(&self.system.stack, LOG_GROUP).await?;
         Ok(lines.into_iter().skip(before).collect())
     }
 }
 
-/// What became of a message, by the lines of the processor's batches.
+/// Outcome of a message, from the processor's lines for its batches.
 fn outcome<'a>(lines: &'a [String], id: &str) -> Option<&'a str> {
     let outcome = lines
         .iter()
@@ -104,12 +105,13 @@ fn outcome<'a>(lines: &'a [String], id: &str) -> Option<&'a str> {
 }
 
 impl super::Trial for Trial {
-    /// What comes of an event and of a message that is none, at a start of the processor, and what
-    /// it logs.
+    /// The outcomes of an event and of a message that is no envelope after the processor has
+    /// started, and what it logs.
     async fn seen(&mut self, template: Template) -> Result<Vec<String>> {
         let sqs = self.system.stack.account().sqs();
         let url = self.system.stack.output("IngestQueueUrl")?.to_owned();
-        // What failed before would come back, and might just be at work when its process is killed.
+        // Messages that failed before would come back, and might be in work when the process is
+        // killed.
         sqs.purge_queue().queue_url(&url).send().await?;
         self.system.stack = self.local.update_to(&self.system.stack, template).await?;
         let stack = &self.system.stack;
@@ -153,7 +155,7 @@ impl super::Trial for Trial {
 
 #[tokio::test]
 async fn the_processor_needs_every_action_that_its_policy_has() -> Result<()> {
-    // Several at once: what is not permitted is waited for.
+    // Several run at once, because a step that isn't permitted is waited for.
     let needs = NEEDS.chunks(6).map(async |needs| {
         let mut trial = Trial::begin().await?;
         show(ROLE, needs, &mut trial).await

@@ -1,5 +1,5 @@
-//! What the reconciler needs to learn what AURA didn't tell, to put back what was spilled, and to
-//! have the endpoint registered again.
+//! Permissions that the reconciler needs to find out what AURA didn't send, to put spilled
+//! deliveries back, and to have the endpoint registered again.
 
 use anyhow::Result;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -48,7 +48,7 @@ pub const NEEDS: [Need; 10] = [
     need("WriteLogs", "logs:PutLogEvents", "nothing is logged"),
 ];
 
-/// Of the secret with AURA's credentials.
+/// Text for the secret with AURA's credentials.
 const NOT_READ: &str = "can't be read: refused: AccessDenied";
 pub const KEYS: [Key; 4] = [
     ("[reconciler, open/*]", "[open/*]", "ledger: refused"),
@@ -73,8 +73,8 @@ struct Trial {
 }
 
 impl Trial {
-    /// As if runs before had learned of changes, with no delivery in between; nor is what was
-    /// spilled one that came since.
+    /// Makes the line look down: earlier runs seem to have learned of changes without a delivery in
+    /// between, and the spilled delivery counts as older.
     async fn make_the_line_look_down(&self) -> Result<()> {
         let memory = json!({
             "beganAt": "2020-01-01T00:00:00Z",
@@ -94,7 +94,7 @@ impl Trial {
         Ok(())
     }
 
-    /// A callout that opens and closes, of which AURA tells everything: what is noted of it is done.
+    /// Delivers the opening and the closing of a callout, so that the ledger doesn't hold it open.
     async fn tell_of_a_callout(&mut self) -> Result<()> {
         self.callouts += 1;
         let webhook = self.reconciled.system.webhook().await?;
@@ -106,7 +106,8 @@ impl Trial {
         Ok(())
     }
 
-    /// Something that opens no callout: the run that puts it back may find what comes of it, or not.
+    /// Spills a delivery that opens no callout: it doesn't matter whether the run that puts it back
+    /// finds what it leads to.
     async fn spill(&self) -> Result<()> {
         let stack = self.reconciled.stack();
         let table = stack.output("LedgerTableName")?.to_owned();
@@ -123,8 +124,9 @@ impl Trial {
 }
 
 impl super::Trial for Trial {
-    /// How a run ends, at a start of the reconciler, and what it logs, when something was spilled, a
-    /// callout closed, and another opened that AURA didn't tell of.
+    /// The end of a run after the reconciler has started, and what it logs. Before the run, a
+    /// delivery was spilled, a callout closed, and another callout opened without AURA sending its
+    /// event.
     async fn seen(&mut self, template: Template) -> Result<Vec<String>> {
         let system = &mut self.reconciled.system;
         system.stack = self.local.update_to(&system.stack, template).await?;
@@ -136,7 +138,7 @@ impl super::Trial for Trial {
         self.spill().await?;
         self.reconciled.callout().await?;
         let stack = self.reconciled.stack();
-        // What runs before have put there, the next one finds done.
+        // Waits until the processor has handled what earlier runs put on the queue.
         drained(stack).await?;
         let before = function_logs::lines(stack, LOG_GROUP).await?.len();
         let run = invoke(stack).await?;
@@ -156,7 +158,7 @@ async fn the_reconciler_needs_every_action_that_its_policy_has() -> Result<()> {
     let changes = [
         ("SelfHeal", "true"),
         ("AuraLagSeconds", "0"),
-        // What is asked about is remembered.
+        // The reconciler remembers what it asks about.
         ("SilenceAfterCreated", "1"),
         ("AuraCredentialsKeyArn", KEY),
     ];

@@ -1,4 +1,5 @@
-//! What the registrar needs to prove and register an endpoint, and to rotate its secret.
+//! Permissions that the registrar needs to prove and register an endpoint, and to rotate its
+//! secret.
 
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::reregistration::{event, invoke};
 use crate::rotation_steps::put_pending;
 
 pub const ROLE: &str = "RegistrarRole";
-/// For the step of a rotation that makes a value.
+/// Permissions for the step of a rotation that makes a value.
 pub const TO_CREATE: [Need; 2] = [
     need(
         "ReadAndRotateWebhookSecret",
@@ -33,7 +34,7 @@ pub const TO_CREATE: [Need; 2] = [
         "Secrets Manager failed at PutSecretValue: refused: AccessDenied",
     ),
 ];
-/// For the one that makes it the current value.
+/// Permissions for the step that makes it the current value.
 pub const TO_FINISH: [Need; 5] = [
     need(
         "ReadAndRotateWebhookSecret",
@@ -53,7 +54,8 @@ pub const TO_FINISH: [Need; 5] = [
     need("WriteLogs", "logs:CreateLogStream", "nothing is logged"),
     need("WriteLogs", "logs:PutLogEvents", "nothing is logged"),
 ];
-/// To register. The registrar waits for these, for half a minute or as long as for a canary.
+/// Permissions to register. Without one, the registrar waits for half a minute, or as long as for a
+/// canary.
 pub const TO_REGISTER: [Need; 3] = [
     need(
         "ReadAuraCredentials",
@@ -99,7 +101,7 @@ impl Trial {
         Ok(&self.system.stack)
     }
 
-    /// The registrar's line of this request, when it is there.
+    /// The registrar's line for this request, once it is there.
     async fn line(&self, request_id: &str) -> Result<String> {
         let look = async {
             loop {
@@ -112,7 +114,7 @@ impl Trial {
             }
         };
         let line = tokio::time::timeout(PATIENCE, look).await;
-        line.with_context(|| format!("no line of {request_id}"))?
+        line.with_context(|| format!("the registrar logged no line for request {request_id}"))?
     }
 }
 
@@ -121,7 +123,7 @@ fn is_line_of(line: &str, request_id: &str) -> bool {
     line.is_ok_and(|line| line.get("RequestId").is_some_and(|its| its == request_id))
 }
 
-/// Ends a rotation that is under way, and takes its value back.
+/// Ends a rotation that is under way, and removes its value.
 async fn end_rotation(stack: &Stack) -> Result<()> {
     if !processes::pids(stack, FUNCTION)?.is_empty() {
         processes::gone(&processes::kill(stack, FUNCTION)?).await?;
@@ -143,14 +145,18 @@ async fn end_rotation(stack: &Stack) -> Result<()> {
 struct Creating(Trial);
 
 impl super::Trial for Creating {
-    /// What comes of the first step of a rotation.
+    /// The result of the first step of a rotation.
     async fn seen(&mut self, template: Template) -> Result<Vec<String>> {
         let stack = self.0.update(template).await?;
         end_rotation(stack).await?;
         let rotate = stack.account().secretsmanager().rotate_secret();
         let rotate = rotate.secret_id(stack.output("WebhookSecretArn")?);
         let rotate = rotate.rotation_lambda_arn(stack.output("RegistrarFunctionArn")?);
-        let token = rotate.send().await?.version_id.context("no version")?;
+        let token = rotate
+            .send()
+            .await?
+            .version_id
+            .context("the rotation has no version id")?;
         Ok(vec![self.0.line(&token).await?])
     }
 }
@@ -158,7 +164,7 @@ impl super::Trial for Creating {
 struct Finishing(Trial);
 
 impl super::Trial for Finishing {
-    /// What comes of the last step of a rotation.
+    /// The result of the last step of a rotation.
     async fn seen(&mut self, template: Template) -> Result<Vec<String>> {
         let stack = self.0.update(template).await?;
         end_rotation(stack).await?;
@@ -171,7 +177,10 @@ impl super::Trial for Finishing {
         let invoke = lambda.invoke().function_name(stack.output(FUNCTION)?);
         let invoke = invoke.payload(Blob::new(event.to_string()));
         let answer = Box::pin(invoke.send()).await?;
-        let answer = answer.payload.context("no answer")?.into_inner();
+        let answer = answer
+            .payload
+            .context("the registrar didn't answer")?
+            .into_inner();
         let lines = function_logs::lines(stack, LOG_GROUP).await?;
         let is_logged = lines.iter().any(|line| is_line_of(line, &token));
         let logged = if is_logged {
@@ -186,13 +195,16 @@ impl super::Trial for Finishing {
 struct Registering(Trial);
 
 impl super::Trial for Registering {
-    /// What comes of pointing AURA at the endpoint again. With the permission it takes a second.
+    /// The result of registering the endpoint with AURA again. With the permission it takes a
+    /// second.
     async fn seen(&mut self, template: Template) -> Result<Vec<String>> {
         let stack = self.0.update(impatient(&template, 20)?).await?;
         let event = event()?;
         invoke(stack, &event).await?;
         let id = event.pointer("/Reregister/requestId");
-        let id = id.and_then(Value::as_str).context("no id")?;
+        let id = id
+            .and_then(Value::as_str)
+            .context("the answer has no request id")?;
         Ok(vec![self.0.line(id).await?])
     }
 }

@@ -1,4 +1,5 @@
-//! A system to be tried whose processor reaches AWS through proxies, and what it says it did.
+//! A system under test whose processor reaches AWS through proxies, and what the processor says it
+//! did.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -23,9 +24,9 @@ use stack::system::System;
 use stack::template::Template;
 use uuid::Uuid;
 
-/// The line of the template that says where events are published.
+/// The line of the template that names the bus on which the processor publishes.
 const BUS: &str = "EVENT_BUS_NAME: !Ref EventBus";
-/// The lines that let the processor do so.
+/// The line of the template that permits the processor to publish there.
 const PERMITTED_BUS: &str = "Resource: !GetAtt EventBus.Arn";
 
 pub struct Trial {
@@ -36,26 +37,26 @@ pub struct Trial {
     template: Template,
     consumers: Consumers,
     ingest_queue: Queue,
-    /// Batches that the processor had before.
+    /// Number of batches that the processor had before the trial.
     batches: usize,
 }
 
-/// The line that the processor writes for each batch, as CloudWatch Logs has it.
+/// The processor's log line for a batch, as CloudWatch Logs has it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Batch {
     pub published: usize,
-    /// One value, or several with how often there was each.
+    /// One value, or several values with the count of each.
     pub arrival_to_publish: Option<Value>,
     outcomes: Vec<String>,
     #[serde(rename = "_aws")]
     pub definitions: Value,
 }
 
-/// A message that came.
+/// One receive of a message.
 #[derive(Debug)]
 pub struct Receive {
-    /// When work on its batch began.
+    /// When work on the message's batch began.
     pub at: Timestamp,
     pub outcome: String,
 }
@@ -66,7 +67,7 @@ impl Trial {
         Self::begin_with(&template, &[]).await
     }
 
-    /// With another template, and with more variables in the processor's environment.
+    /// Begins with another template, and with more variables in the processor's environment.
     pub async fn begin_with(template: &Template, variables: &[(&str, &str)]) -> Result<Self> {
         let local = Local::shared().await?;
         let proxy = || FaultProxy::before(local.endpoint());
@@ -94,7 +95,7 @@ impl Trial {
         Ok(trial)
     }
 
-    /// Leaves out of all counts what was so far.
+    /// Excludes everything so far from all counts.
     async fn begin_here(&mut self) -> Result<()> {
         drained(&self.system.stack).await?;
         self.batches += self.batches().await?.len();
@@ -104,12 +105,12 @@ impl Trial {
         Ok(())
     }
 
-    /// Updates the processor to publish on another bus.
+    /// Updates the processor so that it publishes on another bus.
     pub async fn point_at_bus(&mut self, name: &str) -> Result<()> {
         let text = self.template.text();
         ensure!(
             text.matches(BUS).count() == 1,
-            "the template has not one line {BUS}"
+            "the template must have exactly one line {BUS}"
         );
         let text = text.replace(BUS, &format!("EVENT_BUS_NAME: {name}"));
         let may = format!("Resource: arn:aws:events:*:*:event-bus/{name}");
@@ -125,19 +126,19 @@ impl Trial {
         Ok(())
     }
 
-    /// A delivery each for the events with this name of these callouts, all at once.
+    /// Sends a delivery of an event with this name for each of these callouts, all at once.
     pub async fn deliver(&self, name: &str, callouts: std::ops::Range<u32>) -> Result<()> {
         let send = async |callout| self.send(delivery(name, callout)?).await;
         try_join_all(callouts.map(send)).await?;
         Ok(())
     }
 
-    /// Everything that consumers get of what was queued so far, doubles included.
+    /// Everything that consumers receive of what was queued so far, doubles included.
     pub async fn published(&mut self) -> Result<Vec<Published>> {
         all_published(&self.system.stack, &mut self.consumers).await
     }
 
-    /// What the processor said so far.
+    /// The processor's lines for its batches so far.
     pub async fn batches(&self) -> Result<Vec<Batch>> {
         let lines = function_logs::lines(&self.system.stack, "ProcessorLogGroupName").await?;
         let batches = lines
@@ -146,14 +147,16 @@ impl Trial {
         Ok(batches.skip(self.batches).collect())
     }
 
-    /// Each message each time that it came, by SQS's ids.
+    /// All receives of each message, by SQS's message id.
     pub async fn receives(&self) -> Result<HashMap<String, Vec<Receive>>> {
         let mut receives: HashMap<_, Vec<_>> = HashMap::new();
         for batch in self.batches().await? {
             let at = batch.definitions.get("Timestamp").and_then(Value::as_i64);
-            let at = Timestamp::from_millisecond(at.context("no time")?)?;
+            let at = Timestamp::from_millisecond(at.context("a batch has no time")?)?;
             for outcome in batch.outcomes {
-                let (id, outcome) = outcome.split_once(' ').context("no outcome")?;
+                let (id, outcome) = outcome
+                    .split_once(' ')
+                    .context("an outcome has no text after the id")?;
                 let outcome = outcome.to_owned();
                 let its = receives.entry(id.to_owned()).or_default();
                 its.push(Receive { at, outcome });
@@ -162,7 +165,7 @@ impl Trial {
         Ok(receives)
     }
 
-    /// What became of each message each time that it came, by SQS's ids.
+    /// The outcome of each receive of each message, by SQS's message id.
     pub async fn outcomes(&self) -> Result<HashMap<String, Vec<String>>> {
         let receives = self.receives().await?.into_iter();
         let outcomes = |its: Vec<Receive>| its.into_iter().map(|receive| receive.outcome);
@@ -171,7 +174,7 @@ impl Trial {
             .collect())
     }
 
-    /// Waits until some message has come so often.
+    /// Waits until some message has been received `times` times.
     pub async fn until_received(&self, times: usize) -> Result<()> {
         let begin = Instant::now();
         loop {
@@ -181,7 +184,7 @@ impl Trial {
             }
             ensure!(
                 begin.elapsed() < PATIENCE,
-                "nothing came {times} times: {outcomes:?}"
+                "no message was received {times} times: {outcomes:?}"
             );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -189,7 +192,7 @@ impl Trial {
 }
 
 impl Batch {
-    /// How many values it has of [`Self::arrival_to_publish`].
+    /// Number of values in [`Self::arrival_to_publish`].
     pub fn latencies(&self) -> u64 {
         let counts = |metric: &Value| {
             let counts = metric.get("Counts")?.as_array()?.iter();
@@ -200,12 +203,12 @@ impl Batch {
     }
 }
 
-/// A new delivery of a callout's event.
+/// A new delivery of a callout's event, which arrives now.
 pub fn delivery(name: &str, callout: u32) -> Result<Message> {
     delivery_at(name, callout, Timestamp::now())
 }
 
-/// The same that arrived at some time.
+/// A new delivery of a callout's event that arrived at this time.
 pub fn delivery_at(name: &str, callout: u32, arrived: Timestamp) -> Result<Message> {
     let payload = format!(r#"{{"message":"{name}","callout":{{"id":{callout}}}}}"#);
     let payload = RawValue::from_string(payload)?;

@@ -1,4 +1,4 @@
-//! A system whose reconciler runs when a test says so, and whose AURA can be made to keep quiet.
+//! A system whose reconciler runs when a test says so, and whose AURA can be made not to deliver.
 
 use anyhow::{Context as _, Result, ensure};
 use aura_sim::client::{Aura, Controller};
@@ -15,7 +15,8 @@ use stack::settled::all_published;
 use stack::stack::Stack;
 use stack::system::{Leftovers, System};
 
-/// Nothing is silent for too long, and no answer is old, unless a test says so.
+/// With these parameters, no callout is silent for too long and no answer is old; a test may change
+/// them.
 const PATIENT: [(&str, &str); 8] = [
     ("ReconcilerTimeout", "10"),
     ("AuraCallsPerMinute", "60000"),
@@ -54,7 +55,7 @@ impl Trial {
         &self.system.stack
     }
 
-    /// What happens from now on, AURA tells nobody.
+    /// From now on, AURA delivers nothing of what happens.
     pub async fn deafen(&self) -> Result<()> {
         let deliveries = DeliveryFaults {
             drop: 1.0,
@@ -74,7 +75,7 @@ impl Trial {
         Ok(())
     }
 
-    /// Another customer's callout; its id.
+    /// Creates a callout of another customer; returns its id.
     pub async fn callout(&mut self) -> Result<String> {
         self.customers += 1;
         let mobile = format!("+2782000{:04}", self.customers);
@@ -82,11 +83,11 @@ impl Trial {
         self.aura.create_callout(&customer).await
     }
 
-    /// A callout whose opening is published.
+    /// Creates a callout and waits until its opening is published; returns its id.
     pub async fn told_callout(&mut self) -> Result<String> {
         let id = self.callout().await?;
         let mut published = self.published().await?;
-        // On a busy machine the queue may take too long for ingest.
+        // On a busy machine the queue may be too slow for ingest, so that the delivery is spilled.
         if Leftovers::count(self.stack()).await?.spill_depth > 0 {
             spill::redrive(self.stack()).await?;
             published.extend(self.published().await?);
@@ -96,7 +97,7 @@ impl Trial {
         Ok(id)
     }
 
-    /// Something happens to a callout that AURA tells nobody.
+    /// Plays steps of a callout that AURA doesn't deliver.
     pub async fn secretly(&self, id: &str, acts: &[Controller]) -> Result<()> {
         self.deafen().await?;
         for act in acts {
@@ -105,23 +106,26 @@ impl Trial {
         self.undeafen().await
     }
 
-    /// One run, which has to go well; its line.
+    /// Runs the reconciler, which must succeed; returns its log line.
     pub async fn run(&self) -> Result<Value> {
         let (run, line) = self.any_run().await?;
         ensure!(run == Run::Done, "{run:?}: {line}");
         Ok(line)
     }
 
-    /// One run, however it ends; its line.
+    /// Runs the reconciler, which may fail; returns how the run ended and its log line.
     pub async fn any_run(&self) -> Result<(Run, Value)> {
         let before = self.lines().await?.len();
         let run = reconciler::invoke(self.stack()).await?;
         let lines = self.lines().await?;
-        let line = lines.into_iter().nth(before).context("no line")?;
+        let line = lines
+            .into_iter()
+            .nth(before)
+            .context("the run logged no line")?;
         Ok((run, line))
     }
 
-    /// The lines of all runs so far.
+    /// The log lines of all runs so far.
     pub async fn lines(&self) -> Result<Vec<Value>> {
         let lines = function_logs::lines(self.stack(), "ReconcilerLogGroupName").await?;
         let lines = lines
@@ -131,15 +135,15 @@ impl Trial {
         Ok(lines.filter(is_runs).collect())
     }
 
-    /// What consumers got since the last look.
+    /// The events that consumers received since the last call.
     pub async fn published(&mut self) -> Result<Vec<Seen>> {
-        // What AURA has yet to send isn't queued yet.
+        // Deliveries that AURA still has to send aren't queued yet.
         self.aura.all_answered().await?;
         let published = all_published(&self.system.stack, &mut self.consumers).await?;
         Ok(published.into_iter().map(Seen).collect())
     }
 
-    /// The callouts that are noted as open.
+    /// The callouts that the ledger holds as open.
     pub async fn open(&self) -> Result<Vec<OpenCallout>> {
         let table = self.stack().output("LedgerTableName")?.to_owned();
         let open = OpenCallouts::new(self.stack().account().dynamodb(), table);
@@ -151,7 +155,7 @@ impl Trial {
     }
 }
 
-/// A published event, as these tests look at it.
+/// A published event, in the form that these tests need.
 #[derive(Debug, Clone)]
 pub struct Seen(pub Published);
 
@@ -160,7 +164,7 @@ impl Seen {
         &self.0.detail.message
     }
 
-    /// Its key, and who said so.
+    /// The event's key and its origin.
     pub fn told(&self) -> (&str, &str) {
         (&self.0.detail.key, &self.0.detail.origin)
     }

@@ -1,5 +1,5 @@
-//! A deployment to be tried: AURA's stand-in, which is there before the stack and after it, and
-//! what CloudFormation, AURA and the registrar say that happened.
+//! A deployment under test. Its AURA stand-in exists before and after the stack; CloudFormation,
+//! AURA and the registrar say what happened.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,18 +18,18 @@ use stack::system::{CREDENTIALS, STACK_NAME, Site};
 use stack::tally::Tally;
 use stack::template::Template;
 
-/// The resource that registers.
+/// The resource that registers the stack with AURA.
 pub const WEBHOOK: &str = "AuraWebhook";
-/// Between two looks.
+/// Pause between two checks.
 const POLL: Duration = Duration::from_millis(20);
 
-/// The line of the template that gives ingest its secret, first of all lines like it.
+/// The line of the template that gives ingest its secret; it is the first of several equal lines.
 pub const SECRET_OF_INGEST: &str = "WEBHOOK_SECRET_ARN: !GetAtt WebhookSecret.Id";
-/// A line of ingest's environment, and of no other function's.
+/// A line that only ingest's environment has.
 pub const OF_INGEST: &str =
     "ALLOWED_SOURCE_CIDRS: !If [AnyAddress, \"\", !Join [\",\", !Ref AllowedSourceCidrs]]";
 
-/// A line of the registrar's environment, and of no other function's.
+/// A line that only the registrar's environment has.
 const OF_REGISTRAR: &str = "STACK_ID: !Ref AWS::StackId";
 
 pub struct Trial {
@@ -38,7 +38,7 @@ pub struct Trial {
     pub aura: Aura,
 }
 
-/// The registrar's line for a request.
+/// The registrar's log line for a request.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Line {
@@ -59,7 +59,7 @@ impl Trial {
         Ok(Self { local, site, aura })
     }
 
-    /// Deploys the real template. `changes` are all the parameters that differ.
+    /// Deploys the template of the repository. `changes` are all the parameters that differ.
     pub async fn deploy(&self, changes: &[(&str, &str)]) -> Result<Stack, DeployError> {
         self.deploy_from(self.local.template(), changes).await
     }
@@ -73,7 +73,7 @@ impl Trial {
         self.local.deploy_at(&self.site, template, changes).await
     }
 
-    /// Stores other credentials for AURA.
+    /// Stores new credentials for AURA.
     pub async fn store_credentials(&self, credentials: &str) -> Result<()> {
         let secrets = self.site.account().secretsmanager();
         let put = secrets.put_secret_value().secret_id(CREDENTIALS);
@@ -81,30 +81,34 @@ impl Trial {
         Ok(())
     }
 
-    /// Lets a call of AURA's go wrong.
+    /// Makes a call to AURA go wrong.
     pub async fn order(&self, fault: Fault) -> Result<()> {
         self.aura.order(&fault).await
     }
 
-    /// All that was registered with AURA, in order; the times are left out.
+    /// All registrations with AURA, in order, without their times.
     pub async fn registrations(&self) -> Result<Vec<Value>> {
         let report = self.aura.registration().await?;
         let without_time = |registration| {
             let mut registration = serde_json::to_value(registration)?;
-            let fields = registration.as_object_mut().context("not an object")?;
-            fields.remove("registeredAt").context("no time")?;
+            let fields = registration
+                .as_object_mut()
+                .context("the registration is no JSON object")?;
+            fields
+                .remove("registeredAt")
+                .context("the registration has no registeredAt")?;
             Ok(registration)
         };
         report.history.iter().map(without_time).collect()
     }
 
-    /// How often AURA was asked to register.
+    /// Number of times that AURA was asked to register.
     pub async fn register_calls(&self) -> Result<usize> {
         let calls = self.aura.calls().await?;
         Ok(calls.iter().filter(|call| call.name == REGISTER).count())
     }
 
-    /// Waits for a call that isn't answered.
+    /// Waits until AURA has a call that it doesn't answer.
     pub async fn until_hanging(&self, name: &str) -> Result<()> {
         let hangs = |call: &Call| call.name == name && call.status.is_none();
         while !self.aura.calls().await?.iter().any(hangs) {
@@ -113,7 +117,7 @@ impl Trial {
         Ok(())
     }
 
-    /// Waits for the registrar's line for a request of this kind.
+    /// Waits for the registrar's log line for a request of this kind.
     pub async fn until_line(&self, stack: &Stack, request: &str) -> Result<Line> {
         loop {
             let lines = Line::all(stack).await?.into_iter();
@@ -124,7 +128,7 @@ impl Trial {
         }
     }
 
-    /// What CloudFormation says of the registration, each status with its reason.
+    /// CloudFormation's statuses of the registration, each with its reason.
     pub async fn statuses(&self) -> Result<Vec<(String, String)>> {
         let events = events_of(self.site.account(), STACK_NAME, WEBHOOK).await?;
         let pair = events
@@ -133,21 +137,21 @@ impl Trial {
         Ok(pair.collect())
     }
 
-    /// The same without reasons, of the whole stack.
+    /// CloudFormation's statuses of the whole stack, without reasons.
     pub async fn stack_statuses(&self) -> Result<Vec<String>> {
         let events = events_of(self.site.account(), STACK_NAME, STACK_NAME).await?;
         Ok(events.into_iter().map(|event| event.status).collect())
     }
 
-    /// Why the registration failed last, in CloudFormation's events.
+    /// The reason of the registration's last failure, from CloudFormation's events.
     pub async fn reason(&self) -> Result<String> {
         let mut statuses = self.statuses().await?.into_iter().rev();
         let failed = statuses.find(|(status, _)| status.ends_with("_FAILED"));
-        Ok(failed.context("it hasn't failed")?.1)
+        Ok(failed.context("the registration hasn't failed")?.1)
     }
 
-    /// Does `work` while AURA delivers, from before its begin until after its end. Every delivery
-    /// was accepted then, and is on the bus once.
+    /// Does `work` while AURA delivers, from before its beginning until after its end. Asserts that
+    /// every delivery was accepted and is on the bus once.
     pub async fn under_traffic<T>(
         &self,
         stack: &Stack,
@@ -167,13 +171,13 @@ impl Trial {
         let tally = Tally::of(&deliveries, &published);
         ensure!(
             tally.accepted == tally.sent && tally.is_each_once(),
-            "{tally:?}, refused {:?}",
+            "{tally:?}, not accepted: {:?}",
             refused(&deliveries)
         );
         Ok(done)
     }
 
-    /// And once more behind the end.
+    /// Plays days until `over`, and one more after that.
     async fn play_until(&self, over: &AtomicBool) -> Result<()> {
         for seed in 0.. {
             let is_last = over.load(Ordering::Relaxed);
@@ -193,7 +197,7 @@ impl Trial {
     }
 }
 
-/// What was not accepted: the numbers, and what was answered.
+/// The deliveries that were not accepted: number, status and error.
 fn refused(deliveries: &[Delivery]) -> Vec<(u64, Option<u16>, Option<&str>)> {
     let refused = deliveries
         .iter()
@@ -213,7 +217,7 @@ impl Line {
             .collect())
     }
 
-    /// What came of a step.
+    /// The result of a step.
     pub fn step(&self, name: &str) -> Option<&str> {
         let prefix = format!("{name}: ");
         self.steps
@@ -222,23 +226,22 @@ impl Line {
     }
 }
 
-/// The failure of a deployment that was rolled back.
+/// The failure of a deployment that must be rolled back.
 pub fn rolled_back(deployed: Result<Stack, DeployError>) -> Result<StackFailure> {
     match deployed {
         Err(DeployError::RolledBack(failure)) => Ok(failure),
         Err(other) => Err(other.into()),
-        Ok(_) => bail!("it was deployed"),
+        Ok(_) => bail!("the deployment must fail"),
     }
 }
 
-/// The template with a registrar that follows a canary for so many seconds: for a canary that doesn't
-/// come through.
+/// The template with a registrar that waits for a canary for only this many seconds.
 pub fn impatient(template: &Template, seconds: u32) -> Result<Template> {
     let patience = format!("\"{seconds}\"");
     template.with_variables(OF_REGISTRAR, &[("CANARY_PATIENCE_SECONDS", &patience)])
 }
 
-/// The template with one line replaced, where it comes first.
+/// The template with the first occurrence of a line replaced.
 pub fn patched(template: &Template, line: &str, other: &str) -> Result<Template> {
     ensure!(template.text().contains(line), "the template has no {line}");
     Ok(Template::from_text(
@@ -246,7 +249,7 @@ pub fn patched(template: &Template, line: &str, other: &str) -> Result<Template>
     ))
 }
 
-/// The template with one more resource, that comes after the registration and can't be made.
+/// The template with one more resource, which comes after the registration and can't be created.
 pub fn failing_at_last(template: &Template) -> Result<Template> {
     let resource = "\n  Failing:\n    Type: Custom::Failing\n    DependsOn: AuraWebhook\n    \
         Properties:\n      ServiceToken: arn:aws:lambda:us-east-1:000000000000:function:absent\n\n\

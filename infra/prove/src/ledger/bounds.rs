@@ -1,4 +1,4 @@
-//! How much the model holds: what keeps the graph of its states finite.
+//! Bounds of the model, which keep the graph of its states finite.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,41 +10,43 @@ use serde::Serialize;
 use crate::ledger::design::days;
 use crate::ledger::parties::{PerDelivery, PerWorker};
 
-/// How long the queue keeps a message, and how long the dead letters do, as template.yaml has it.
+/// Retention of the queue and of the dead letters, as in template.yaml.
 pub const QUEUE_RETENTION: SignedDuration = days(14);
 
-/// Before the retention of a message ends: what comes "as late as it can" comes then.
+/// Length of the last hour of a retention: a message that comes as late as it can comes in this
+/// hour.
 pub const LAST_HOUR: SignedDuration = SignedDuration::from_hours(1);
 
-/// How much later than the first delivery the second may arrive and still be recognised whatever
-/// happens to it: the ledger's 35 days less 14 in the queue and 14 among the dead letters, and a
-/// day for it to be received at last.
+/// Latest arrival of the second delivery, after the first, at which it is always recognised. It is
+/// the ledger's 35 days, less 14 in the queue, 14 among the dead letters, and one day for the
+/// message to be received.
 pub const LATEST_ARRIVAL: SignedDuration = days(6);
 
 /// What a run of the model can do.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// What each worker's clock is ahead.
+    /// How far each worker's clock is ahead.
     pub clocks: PerWorker<SignedDuration>,
-    /// The payload's digest of each delivery.
+    /// Digest of each delivery's payload.
     pub digests: PerDelivery<&'static str>,
-    /// When each delivery arrives, since the start: the earliest time at which it is received.
+    /// When each delivery arrives, counted from the start: the earliest time at which it can be
+    /// received.
     pub arrivals: PerDelivery<SignedDuration>,
-    /// Of a recurring event; `None` if the event happens once.
+    /// Repeat window of a recurring event; `None` if the event happens once.
     pub repeat_window: Option<Duration>,
-    /// The function's timeout.
+    /// Timeout of the function.
     pub timeout: Duration,
     /// How long a stalled worker may live beyond its deadline.
     pub overrun: Duration,
     /// How often a message is received before it goes to the dead letters.
     pub receives: u32,
-    /// What may go wrong, and how often in all.
+    /// Which troubles may come, and how many in all.
     pub adversities: Adversities,
 }
 
 impl Bounds {
-    /// Whether both deliveries are of one occurrence: then one of them is to be published, and else
-    /// both.
+    /// Whether both deliveries belong to one occurrence. If so, one of them must be published;
+    /// otherwise both.
     #[must_use]
     pub fn are_copies(&self) -> bool {
         let [first, second] = self.arrivals.0;
@@ -53,17 +55,17 @@ impl Bounds {
     }
 }
 
-/// A part of all that can happen. All of it at once would take for ever.
+/// A part of everything that can happen; exploring everything at once would take for ever.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
-    /// What it is about.
+    /// What the scenario is about.
     pub name: &'static str,
-    /// How much there is of it.
+    /// Bounds of the scenario.
     pub bounds: Bounds,
 }
 
 impl Scenario {
-    /// What every run of the command explores.
+    /// The scenarios that every run of the command explores.
     pub const ALL: [Self; 8] = [
         Self::CLOCKS_APART,
         Self::STALL,
@@ -75,7 +77,7 @@ impl Scenario {
         Self::COPIED,
     ];
 
-    /// Every worker's clock is another one.
+    /// Each worker's clock differs from the others.
     pub const CLOCKS_APART: Self = Self {
         name: "clocks that differ",
         bounds: Bounds {
@@ -88,7 +90,7 @@ impl Scenario {
         },
     };
 
-    /// Wakes up when others have taken over, whose clocks are as far off as may be.
+    /// A worker wakes up after others have taken over; the clocks are as far apart as allowed.
     pub const STALL: Self = Self {
         name: "a worker that sleeps, and clocks as far apart as may be",
         bounds: Bounds {
@@ -102,7 +104,7 @@ impl Scenario {
         },
     };
 
-    /// Clocks agree, and any two troubles come, the same one twice too.
+    /// The clocks agree, and any two troubles come; both may be the same one.
     pub const ANY_TWO: Self = Self {
         name: "any two troubles",
         bounds: Bounds {
@@ -131,7 +133,7 @@ impl Scenario {
         },
     };
 
-    /// The second delivery says something else.
+    /// The second delivery has another payload.
     pub const CONFLICT: Self = Self {
         name: "another payload",
         bounds: Bounds {
@@ -141,7 +143,7 @@ impl Scenario {
         },
     };
 
-    /// Weeks.
+    /// Outages and dead letters that last for weeks.
     pub const RETENTION: Self = Self {
         name: "outage, dead letters, and redrive at the last moment",
         bounds: Bounds {
@@ -159,7 +161,7 @@ impl Scenario {
         },
     };
 
-    /// The second delivery arrives behind the window: another occurrence of the same event.
+    /// The second delivery arrives after the window: it is another occurrence of the event.
     pub const REPEATED: Self = Self {
         name: "the event happens again",
         bounds: Bounds {
@@ -183,7 +185,7 @@ impl Scenario {
         },
     };
 
-    /// A death, and few receives.
+    /// A worker dies, and a message goes to the dead letters after few receives.
     pub const DEATH: Self = Self {
         name: "a death, and dead letters soon",
         bounds: Bounds {
@@ -197,7 +199,7 @@ impl Scenario {
         },
     };
 
-    /// One trouble, whose graph is explored in a moment.
+    /// Any one trouble; its graph is explored in a moment.
     pub const SMALL: Self = Self {
         name: "any one trouble, and clocks that differ",
         bounds: Bounds {
@@ -213,14 +215,14 @@ const BOUNDS: Bounds = Bounds {
     digests: PerDelivery(["a", "a"]),
     arrivals: PerDelivery([SignedDuration::ZERO; 2]),
     repeat_window: None,
-    // The shortest in which a wave is started at all, in whole seconds.
+    // The shortest timeout, in whole seconds, in which a worker starts a wave at all.
     timeout: Duration::from_secs(3),
     overrun: Duration::from_secs(6),
     receives: timing::MOST_RECEIVES,
     adversities: Adversities::none(0),
 };
 
-/// How long it is doesn't matter: what counts is on which side of it the second delivery is.
+/// The repeat window. Its length doesn't matter: only whether the second delivery is within it.
 const WINDOW: Duration = Duration::from_secs(2);
 
 const fn clocks(ahead: [i64; 3]) -> PerWorker<SignedDuration> {
@@ -232,31 +234,31 @@ const fn clocks(ahead: [i64; 3]) -> PerWorker<SignedDuration> {
     ])
 }
 
-/// What may go wrong, how often.
+/// Which troubles may come, and how often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Adversities {
-    /// So many of the following five together.
+    /// How many of the next five may come in all.
     pub troubles: u8,
-    /// A worker dies.
+    /// How often a worker dies.
     pub crashes: u8,
-    /// A worker sleeps for longer than its time, and may wake up.
+    /// How often a worker sleeps for longer than its time; it may wake up.
     pub stalls: u8,
-    /// A call to the ledger isn't answered: it takes effect at once, later, or never.
+    /// How often a call to the ledger isn't answered; it takes effect at once, later, or never.
     pub lost_calls: u8,
-    /// A call to the bus isn't answered, likewise.
+    /// How often a call to the bus isn't answered; it takes effect at once, later, or never.
     pub lost_publishes: u8,
-    /// The queue hands a message over that it should still hide.
+    /// How often the queue hands out a message that it should still hide.
     pub early_receives: u8,
-    /// All workers are away until the queue's retention is nearly over.
+    /// How often all workers are away until the queue's retention is nearly over.
     pub outages: u8,
-    /// The second delivery comes days after the first.
+    /// How often the second delivery comes days after the first.
     pub late_arrivals: u8,
-    /// Dead letters go back to the queue.
+    /// How often dead letters go back to the queue.
     pub redrives: u8,
 }
 
-/// What may go wrong at any moment.
+/// A trouble that may come at any moment.
 #[derive(Debug, Clone, Copy)]
 pub enum Trouble {
     /// A worker dies.
@@ -286,7 +288,7 @@ impl Adversities {
         }
     }
 
-    /// Each of them once, and so many in all.
+    /// Allows each trouble once, and `troubles` in all.
     const fn up_to(troubles: u8) -> Self {
         Self {
             crashes: 1,
@@ -298,13 +300,13 @@ impl Adversities {
         }
     }
 
-    /// Whether there may be one more of these.
+    /// Whether one more of this trouble may come.
     #[must_use]
     pub fn allow(mut self, trouble: Trouble) -> bool {
         self.troubles > 0 && *self.of(trouble) > 0
     }
 
-    /// Notes one.
+    /// Counts one trouble down.
     pub fn spend(&mut self, trouble: Trouble) {
         self.troubles = self.troubles.saturating_sub(1);
         let of_kind = self.of(trouble);

@@ -1,4 +1,4 @@
-//! What is checked: the rules and the processor's decisions, or ones that are wrong on purpose.
+//! The design that is checked: the rules and the processor's decisions, or wrong ones.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use processor::outcome::RecordOutcome;
 use processor::timing;
 use shared::ledger::{LedgerKey, Operand, RULES, Rules, Value};
 
-/// How long the ledger remembers an event, as template.yaml has it.
+/// How long the ledger remembers an event, as in template.yaml.
 pub const RETENTION: SignedDuration = days(35);
 
-/// Rules and decisions. [`REAL`](Design::REAL) has those that run; the mutants are made from it.
+/// The rules and decisions of a design. [`REAL`](Design::REAL) holds the production ones; the
+/// mutants are made from it.
 #[derive(Debug, Clone)]
 pub struct Design {
     /// What the ledger allows.
     pub rules: Rules,
-    /// Values of operands that the real steps don't have; only a mutant's rule names them.
+    /// Values of operands that only a mutant's rule names.
     pub given: Vec<(Operand, Value)>,
     /// When a lease ends that is taken until a deadline.
     pub lease_until: fn(Timestamp) -> Timestamp,
-    /// How much of the time until the deadline a worker publishes in.
+    /// How much of the time until its deadline a worker may publish in.
     pub publishing_time: fn(Duration) -> Duration,
-    /// What counts as the time of arrival of a delivery that arrived at one time and is processed at
-    /// another.
+    /// The time that counts as a delivery's arrival, from its times of arrival and of processing.
     pub arrival: fn(Timestamp, Timestamp) -> Timestamp,
     /// The key of an occurrence.
     pub key: fn(&LedgerKey, u32) -> LedgerKey,
@@ -33,7 +33,7 @@ pub struct Design {
 }
 
 impl Design {
-    /// What runs.
+    /// The production design.
     pub const REAL: Self = Self {
         rules: RULES,
         given: Vec::new(),

@@ -16,83 +16,83 @@ use crate::ledger::properties;
 use crate::ledger::state::State;
 use crate::ledger::story;
 
-/// Between two looks at how far the checker is.
+/// Pause between two looks at the checker's progress.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// What came of a scenario.
+/// Result of exploring a scenario.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explored {
-    /// The scenario.
+    /// The scenario that was explored.
     pub scenario: &'static str,
-    /// Its bounds, for people.
+    /// Bounds of the scenario, as text for people.
     pub bounds: String,
-    /// How large its graph is.
+    /// Size of the scenario's graph.
     pub size: Size,
-    /// Each property.
+    /// Verdict on each property.
     pub verdicts: Vec<Verdict>,
 }
 
-/// How much was explored.
+/// How much the checker explored.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Size {
-    /// Steps that were taken: states, and each as often as a step leads to it.
+    /// Steps taken: a state counts as often as a step leads to it.
     pub states: usize,
-    /// Different states.
+    /// Number of different states.
     pub unique_states: usize,
-    /// States on the longest path that was walked.
+    /// Number of states on the longest path walked.
     pub depth: usize,
-    /// How long it took.
+    /// Time the exploration took.
     pub seconds: f64,
 }
 
-/// What is known of a property.
+/// Verdict of the checker on a property.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
-    /// The property.
+    /// Name of the property.
     pub property: &'static str,
-    /// What is expected of it.
+    /// Whether the property must hold in every state or in some state.
     pub kind: Kind,
-    /// It is as expected.
+    /// Whether the property is as expected.
     pub holds: bool,
-    /// A path on which it fails, if it isn't.
+    /// A path on which the property fails; empty if it is as expected.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub counter_example: Vec<String>,
 }
 
-/// What is expected of a property.
+/// In which states a property must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// It holds in every state.
+    /// The property must hold in every state.
     Always,
-    /// It holds in some state.
+    /// The property must hold in at least one state.
     Sometimes,
 }
 
-/// What came of a mutant.
+/// Result of trying a mutant.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tried {
-    /// The difference to the real design.
+    /// The difference from the real design.
     pub mutant: &'static str,
-    /// The property that it must violate; without one, all must hold.
+    /// The property that the mutant must violate; `None` if all must hold.
     pub violates: Option<&'static str>,
-    /// It was as expected.
+    /// Whether the result is as expected.
     pub as_expected: bool,
-    /// How much was explored until that was known.
+    /// How much the checker explored until the result was known.
     pub size: Size,
-    /// How the property was violated.
+    /// The path on which the mutant violates its property.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub counter_example: Vec<String>,
 }
 
 type Discoveries = HashMap<&'static str, Path<State, Action>>;
 
-/// Explores all that the real design can do in a scenario. `note` hears how many states were
-/// seen so far.
+/// Explores everything that the real design can do in a scenario. `note` is called with the number
+/// of states seen so far.
 pub fn explore(scenario: &Scenario, note: impl FnMut(usize)) -> Explored {
     let model = LedgerModel::new(scenario.bounds, Design::REAL, properties::of);
     let (size, found) = search_all(model, note);
@@ -104,7 +104,7 @@ pub fn explore(scenario: &Scenario, note: impl FnMut(usize)) -> Explored {
     }
 }
 
-/// Tries a mutant: until its property is violated, or through all that it can do.
+/// Tries a mutant, either until its property is violated or through everything that it can do.
 pub fn try_mutant(mutant: &Mutant, note: impl FnMut(usize)) -> Tried {
     let bounds = &mutant.scenario.bounds;
     let model = LedgerModel::new(*bounds, mutant.design.clone(), properties::of);
@@ -130,13 +130,13 @@ pub fn try_mutant(mutant: &Mutant, note: impl FnMut(usize)) -> Tried {
     }
 }
 
-/// Depth first, which needs the least memory.
+/// Searches depth first, which needs the least memory.
 fn search_all(model: LedgerModel, note: impl FnMut(usize)) -> (Size, Discoveries) {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     watch(|| model.checker().threads(threads).spawn_dfs(), note)
 }
 
-/// Breadth first and by one thread, so that the path is short, and the same each time.
+/// Searches breadth first with one thread, so that the path is short and the same each time.
 fn search_for(
     model: LedgerModel,
     property: &'static str,

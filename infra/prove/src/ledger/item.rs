@@ -1,4 +1,4 @@
-//! The ledger of the model: one event's item, and the real rules for every call on it.
+//! The ledger of the model: the item of one event, and the real rules for every call on it.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -17,74 +17,74 @@ use uuid::Uuid;
 use crate::ledger::design::Design;
 use crate::ledger::parties::Delivery;
 
-/// What a worker asks of the ledger.
+/// A call of a worker to the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Call {
-    /// The right to publish.
+    /// Asks for the right to publish.
     Claim(ClaimCall),
-    /// To mark as published. When that was is noted and never asked for, so here it is always the
-    /// same.
+    /// Marks as published. The ledger stores the time of publishing but never reads it, so the
+    /// model always uses the same time.
     Complete(Claim),
-    /// To give the right back, at this time of the worker's clock.
+    /// Gives the right to publish back, at this time of the worker's clock.
     Release(Claim, Timestamp),
 }
 
-/// A call for a claim. Repeated by the SDK, it is the same to the letter.
+/// A call for a claim. The SDK repeats it unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClaimCall {
-    /// Fresh for each attempt.
+    /// Owner of the claim; each attempt has a new one.
     pub owner: Uuid,
-    /// The occurrence that is asked for.
+    /// The occurrence that the call asks for.
     pub occurrence: u32,
-    /// What counts as the delivery's time of arrival.
+    /// The time that counts as the delivery's arrival.
     pub received_at: Timestamp,
-    /// What is to be published.
+    /// The delivery to publish.
     pub delivery: Delivery,
-    /// The digest of its payload.
+    /// Digest of the delivery's payload.
     pub digest: &'static str,
-    /// The worker's clock when it made the call.
+    /// Time of the worker's clock when it made the call.
     pub now: Timestamp,
-    /// By the worker's clock.
+    /// End of the lease, by the worker's clock.
     pub lease_until: Timestamp,
 }
 
-/// What the ledger answers.
+/// Answer of the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// The right to publish is the caller's.
+    /// The caller has the right to publish.
     Granted(Claim),
-    /// It isn't, and that is what becomes of the record.
+    /// The caller doesn't have the right to publish; the record has this outcome.
     Refused(RecordOutcome),
-    /// It isn't, and this occurrence is to be asked for.
+    /// The caller must ask for this occurrence instead.
     Other(u32),
-    /// The item is marked.
+    /// The item is marked as published.
     Marked,
-    /// The claim was no longer the caller's, or the call was a release: nothing hangs on it.
+    /// The caller no longer had the claim, or the call was a release; the caller does nothing more.
     Over,
 }
 
-/// So many occurrences there can be at most: two, and one that only a wrong design makes.
+/// The most occurrences that there can be: two real ones, and one that only a wrong design makes.
 pub const MOST_OCCURRENCES: usize = 3;
 
-/// An item that has come about. It stands for the whole [`Occurrences`], which the [`Ledger`] keeps.
+/// An item that exists in the model. It stands for the whole [`Occurrences`], which the [`Ledger`]
+/// keeps.
 #[derive(Debug, Clone, Copy)]
 pub struct Known {
     number: usize,
-    /// Where each occurrence stands; `None` if there is none, or none that the processor
-    /// understands.
+    /// State of each occurrence; `None` if it doesn't exist or the processor doesn't understand it.
     states: [Option<State>; MOST_OCCURRENCES],
 }
 
-/// What a call does.
+/// Effect of a call.
 #[derive(Debug, Clone, Copy)]
 pub struct Applied {
-    /// The item afterwards; `None` if the call was refused.
+    /// The item after the call; `None` if the call was refused.
     pub changed: Option<Known>,
-    /// What the caller hears, if it hears it.
+    /// The answer to the caller, which may not arrive.
     pub answer: Answer,
 }
 
-/// The rules, and what they have said so far: they are asked once for each item and call.
+/// The rules and their results so far; the rules are asked once for each pair of item and call.
 #[derive(Debug)]
 pub struct Ledger {
     design: Design,
@@ -100,7 +100,7 @@ struct Memory {
 }
 
 impl Ledger {
-    /// The ledger of a design, for an event with that window.
+    /// Makes the ledger of a design, for an event with this repeat window.
     #[must_use]
     pub fn new(design: Design, repeat_window: Option<Duration>) -> Self {
         Self {
@@ -110,9 +110,9 @@ impl Ledger {
         }
     }
 
-    /// What `call` does to `item`.
+    /// Returns the effect of `call` on `item`.
     pub fn apply(&self, item: Option<Known>, call: Call) -> Applied {
-        // A thread that panicked leaves nothing half done here.
+        // A poisoned lock is safe to use: a thread that panicked leaves nothing half done here.
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(applied) = memory.applied.get(&(item, call)) {
             return *applied;
@@ -125,7 +125,7 @@ impl Ledger {
         applied
     }
 
-    /// Whether the TTL may have removed the item.
+    /// Whether the TTL may have removed the item by `now`.
     pub fn has_expired(&self, item: Known, now: Timestamp) -> bool {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let item = memory.items.get(item.number);
@@ -133,7 +133,7 @@ impl Ledger {
         items.any(|item| item.has_expired(now) == Ok(true))
     }
 
-    /// The same as the processor's adapter makes of DynamoDB's answer.
+    /// Answers like the processor's adapter, which reads DynamoDB's answer.
     fn ask(&self, item: Option<&Occurrences>, call: Call) -> (Option<Occurrences>, Answer) {
         let rules = &self.design.rules;
         let before = item.cloned().unwrap_or_default();
@@ -218,7 +218,7 @@ impl Memory {
     }
 }
 
-/// The event that all is about.
+/// Key of the event in the model.
 pub(crate) fn key() -> LedgerKey {
     LedgerKey {
         partition: "callout#5003".to_owned(),
@@ -243,7 +243,7 @@ fn outcome(refusal: &ClaimRefusal) -> RecordOutcome {
 }
 
 impl Call {
-    /// The occurrence that it is about.
+    /// Number of the occurrence that the call is about.
     #[must_use]
     pub fn occurrence(&self) -> u32 {
         match self {
@@ -254,25 +254,25 @@ impl Call {
 }
 
 impl Known {
-    /// Where an occurrence stands, by its number.
+    /// State of an occurrence, by its number.
     #[must_use]
     pub fn state(&self, occurrence: u32) -> Option<State> {
         let index = usize::try_from(occurrence).ok()?.checked_sub(1)?;
         *self.states.get(index)?
     }
 
-    /// Where each occurrence stands that there is.
+    /// State of each occurrence that exists.
     pub fn states(&self) -> impl Iterator<Item = State> {
         self.states.into_iter().flatten()
     }
 
-    /// The claim that was granted last for an occurrence.
+    /// The claim granted last for an occurrence.
     #[must_use]
     pub fn claim(&self, occurrence: u32) -> Option<Claim> {
         self.state(occurrence).map(|state| of(&state))
     }
 
-    /// The claim that was granted last for each occurrence.
+    /// The claim granted last for each occurrence.
     pub fn claims(&self) -> impl Iterator<Item = Claim> {
         self.states().map(|state| of(&state))
     }

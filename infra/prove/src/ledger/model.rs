@@ -1,4 +1,4 @@
-//! What can happen next, and what comes of it.
+//! The model's steps: what can happen next, and the state that follows.
 
 use std::time::Duration;
 
@@ -14,55 +14,55 @@ use crate::ledger::item::{self, Answer, Applied, Call, ClaimCall, Ledger, MOST_O
 use crate::ledger::parties::{Delivery, PerDelivery, Worker};
 use crate::ledger::state::{Message, Place, State, Step, UnderWay, Work, by_clock};
 
-/// Time goes on by that much at once while anybody works.
+/// Time goes on by this much at once while a worker is busy.
 const TICK: SignedDuration = SignedDuration::from_secs(1);
 
-/// Between two calls that happen in the same tick, one after the other.
+/// Time between two calls in the same tick.
 const INSTANT: SignedDuration = SignedDuration::from_millis(1);
 
-/// A message that has come back isn't left lying for longer while a worker has nothing to do.
+/// The longest time that a visible message waits while a worker has nothing to do.
 const PATIENCE: SignedDuration = TICK;
 
 /// The workers, two deliveries of one event, and everything that may go wrong with them.
 #[derive(Debug)]
 pub struct LedgerModel {
-    /// How much there is of it.
+    /// Bounds of what the model can do.
     pub bounds: Bounds,
     design: Design,
     ledger: Ledger,
-    /// The key of each occurrence, as the number of the first one that has it.
+    /// Key of each occurrence, as the number of the first occurrence that has that key.
     keys: [u32; MOST_OCCURRENCES],
-    /// What has to hold within the bounds.
+    /// Properties that must hold within the bounds.
     properties: fn(&Bounds) -> Vec<Property<Self>>,
 }
 
-/// Something that happens.
+/// One step of the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// A worker is handed a message.
+    /// A worker receives a message.
     Receive(Worker, Delivery),
-    /// A worker takes its next step. A call that belongs to it is answered at once, and one that
-    /// is being waited for is sent again and answered.
+    /// A worker takes its next step. A call that belongs to the step is answered at once; a call
+    /// that the worker waits for is sent again and answered.
     Take(Worker),
-    /// The same, but the answer doesn't come.
+    /// A worker takes its next step, but its call isn't answered.
     TakeUnanswered(Worker),
-    /// A worker stops waiting.
+    /// A worker stops waiting for an answer.
     GiveUp(Worker),
     /// A worker dies.
     Crash(Worker),
     /// A worker falls asleep for longer than its time.
     Stall(Worker),
-    /// Something under way takes effect.
+    /// A call under way takes effect.
     Arrive(UnderWay),
-    /// Time goes on, until then.
+    /// Time goes on until this time.
     Wait(Timestamp),
     /// A message is visible again before it should be.
     ShowEarly(Delivery),
-    /// A message was received too often.
+    /// A message was received too often and goes to the dead letters.
     Bury(Delivery),
     /// A dead letter goes back to the queue.
     Redrive(Delivery),
-    /// The same, in the last hour of its retention.
+    /// A dead letter goes back to the queue in the last hour of its retention.
     RedriveLate(Delivery),
     /// A dead letter's retention is over.
     Decay(Delivery),
@@ -75,7 +75,7 @@ pub enum Action {
 }
 
 impl LedgerModel {
-    /// The model of a design within bounds, with what has to hold.
+    /// Makes the model of a design within bounds, with the properties that must hold.
     #[must_use]
     pub fn new(
         bounds: Bounds,
@@ -91,12 +91,12 @@ impl LedgerModel {
         }
     }
 
-    /// A worker's clock.
+    /// The time of a worker's clock.
     fn clock(&self, state: &State, worker: Worker) -> Timestamp {
         by_clock(state.now, self.bounds.clocks[worker])
     }
 
-    /// Whether a worker has the time for what its next step would send.
+    /// Whether a worker has enough time left for what its next step would send.
     fn has_time(&self, work: &Work, now: Timestamp) -> bool {
         let time = (self.design.publishing_time)(work.left(now));
         match work.step {
@@ -138,7 +138,8 @@ impl LedgerModel {
         }
     }
 
-    /// Of idle workers whose clocks agree it doesn't matter which one receives.
+    /// Whether the worker is the first of the idle workers with the same clock: it doesn't matter
+    /// which of them receives.
     fn is_next_idle(&self, state: &State, worker: Worker) -> bool {
         let clock = |worker| self.bounds.clocks[worker];
         let mut idle = Worker::ALL
@@ -149,7 +150,8 @@ impl LedgerModel {
 
     fn is_receivable(&self, state: &State, delivery: Delivery) -> bool {
         let message = &state.messages[delivery];
-        // Which of two that arrive at once is the first to be received is a matter of names.
+        // Of two deliveries that arrive at once, the first is received first: the other order
+        // differs only in names.
         let has_arrived = if self.bounds.repeat_window.is_none() {
             delivery == Delivery::First || state.messages[Delivery::First].was_received()
         } else {
@@ -165,7 +167,7 @@ impl LedgerModel {
     fn actions_of_message(&self, state: &State, delivery: Delivery, actions: &mut Vec<Action>) {
         let message = &state.messages[delivery];
         let nobody_works = state.at_work().next().is_none();
-        // What is left to lie until its retention is over is lost, and no design can help it.
+        // A message that stays until its retention is over is lost, and no design can prevent that.
         let can_jump = |to: Timestamp| {
             let mut ends = state
                 .messages
@@ -174,12 +176,13 @@ impl LedgerModel {
                 .filter_map(Message::end_of_retention);
             nobody_works && to > state.now && ends.all(|end| to < end)
         };
-        // A second delivery comes within days of the first, or is another matter.
+        // The second delivery comes within days of the first; a later one is another matter.
         let has_second = state.messages[Delivery::Second].place != Place::Awaited;
         let can_jump_far = |since: Timestamp| has_second && can_jump(last_hour(since));
-        // Without an outage, what is in the queue doesn't stay there for days.
+        // Without an outage, a message doesn't stay in the queue for days.
         let is_empty = !state.messages.0.iter().any(Message::is_queued);
-        // The ledger's memory outlasts one time in the queue and one among the dead letters.
+        // The ledger remembers an event for longer than one time in the queue plus one among the
+        // dead letters.
         let is_new = |message: &Message| !message.is_queued() || message.redrives == 0;
         match message.place {
             Place::Queued { visible, since } => {
@@ -211,8 +214,8 @@ impl LedgerModel {
         }
     }
 
-    /// Until when time may go on. It doesn't where that would be a failure: a worker that runs
-    /// out of its time without being stalled, or a message that nobody receives.
+    /// The time until which time may go on. Time stops where going on would be a failure: a worker
+    /// would run out of time without being stalled, or a visible message would stay unreceived.
     fn wait(&self, state: &State) -> Option<Timestamp> {
         let until = if state.at_work().next().is_some() {
             next_tick(state.now)
@@ -238,7 +241,7 @@ impl LedgerModel {
 
     fn can_wait(&self, work: &Work, now: Timestamp, until: Timestamp) -> bool {
         let in_time = until < work.deadline && self.has_time(work, until);
-        // Where its time is over already, it needn't hurry.
+        // A worker whose time is over already needn't hurry.
         let is_over = now >= work.deadline || !self.has_time(work, now);
         let is_done = matches!(work.step, Step::Done(_));
         work.stalled || (!is_done && (in_time || (is_over && until < work.deadline)))
@@ -314,8 +317,8 @@ impl LedgerModel {
         });
     }
 
-    /// Time goes on. What the bus hasn't done by then it won't do, and the platform has ended
-    /// workers whose time has long been over.
+    /// Moves time on to `until`. A publish that hasn't taken effect by its limit never will, and
+    /// the platform has ended workers whose time has long been over.
     fn pass(&self, state: &mut State, until: Timestamp) {
         state.now = state.now.max(until);
         let now = state.now;
@@ -399,7 +402,7 @@ impl LedgerModel {
         }
     }
 
-    /// Makes a call to the ledger; its answer, unless that doesn't come.
+    /// Makes a call to the ledger and returns its answer, or `None` if the answer doesn't come.
     fn call(&self, state: &mut State, call: Call, answered: bool) -> Option<Answer> {
         if answered {
             return Some(self.apply(state, call));
@@ -420,7 +423,7 @@ impl LedgerModel {
         }
     }
 
-    /// What a call does to the item, by the rules.
+    /// Applies a call to the item by the rules, and notes each breach.
     fn apply(&self, state: &mut State, call: Call) -> Answer {
         let before = state.item;
         let Applied { changed, answer } = self.ledger.apply(before, call);
@@ -450,7 +453,8 @@ impl LedgerModel {
         answer
     }
 
-    /// Of one occurrence all copies have one key, and of two none has the other's.
+    /// Notes a breach of the keys: all copies of one occurrence have one key, and two occurrences
+    /// have different keys.
     fn note_key(&self, state: &mut State, delivery: Delivery, claim: Claim) {
         if self.bounds.repeat_window.is_none() {
             return;
@@ -465,7 +469,7 @@ impl LedgerModel {
         state.keys[delivery] = key;
     }
 
-    /// What isn't settled comes back when the processor says.
+    /// Ends the worker's record. A record that isn't settled comes back when the processor says.
     fn report(&self, state: &mut State, worker: Worker, work: &Work, outcome: RecordOutcome) {
         state.workers[worker] = None;
         let now = self.clock(state, worker);
@@ -476,7 +480,8 @@ impl LedgerModel {
         if (self.design.is_settled)(outcome) {
             message.forget(outcome == RecordOutcome::Conflict);
         } else if message.receives == work.receipt {
-            // The shortest of the pauses that it may choose: nobody has to come at once.
+            // Takes the shortest pause that the processor may choose: a worker may receive the
+            // message later.
             let pause = timing::pause(outcome, message.receives, now, 1.0);
             message.hide(state.now, pause);
         }
@@ -555,7 +560,7 @@ fn publish(state: &mut State, worker: Worker, work: &Work, claim: Claim, answere
     Step::Publishing(claim)
 }
 
-/// The key of each occurrence, as the number of the first one that has it.
+/// Key of each occurrence, as the number of the first occurrence that has that key.
 fn keys(design: &Design) -> [u32; MOST_OCCURRENCES] {
     let event = item::key();
     let key = |occurrence| (design.key)(&event, occurrence).to_string();
@@ -567,7 +572,7 @@ fn keys(design: &Design) -> [u32; MOST_OCCURRENCES] {
     })
 }
 
-/// What belongs to an occurrence, by its number.
+/// The element that belongs to an occurrence, by its number.
 fn of_occurrence<T>(all: &mut [T; MOST_OCCURRENCES], occurrence: u32) -> Option<&mut T> {
     all.get_mut(usize::try_from(occurrence).ok()?.checked_sub(1)?)
 }
@@ -601,18 +606,18 @@ fn hidden_until(message: &Message) -> Option<Timestamp> {
     }
 }
 
-/// The begin of its hour: retentions needn't be counted by the second.
+/// The beginning of the hour: retentions needn't be counted by the second.
 fn hour_of(now: Timestamp) -> Timestamp {
     let into_the_hour = now.as_millisecond().rem_euclid(LAST_HOUR.as_secs() * 1000);
     now - SignedDuration::from_millis(into_the_hour)
 }
 
-/// When the last hour of a retention begins.
+/// The time when the last hour of a retention begins.
 fn last_hour(since: Timestamp) -> Timestamp {
     since + QUEUE_RETENTION - LAST_HOUR
 }
 
-/// The begin of the next tick.
+/// The beginning of the next tick.
 fn next_tick(now: Timestamp) -> Timestamp {
     let into_the_tick = now.duration_since(Timestamp::UNIX_EPOCH).as_millis() % TICK.as_millis();
     let into_the_tick = i64::try_from(into_the_tick).unwrap_or_default();
@@ -668,7 +673,7 @@ impl Message {
         }
     }
 
-    /// Hides it for this time; SQS takes whole seconds, and the processor rounds up.
+    /// Hides the message for this time; SQS takes whole seconds, and the processor rounds up.
     fn hide(&mut self, now: Timestamp, time: Duration) {
         if let Place::Queued { visible, .. } = &mut self.place {
             let up = u64::from(time.subsec_nanos() > 0);

@@ -1,5 +1,6 @@
-//! Rules and decisions that are wrong on purpose, each with what the checker must find; and ones
-//! that leave out a part which another part makes good, where it must find nothing.
+//! Mutants: designs that differ from the real one in one point. Most are wrong on purpose, and each
+//! names the property that the checker must find violated. The others omit a part that another part
+//! makes up for, and the checker must find nothing.
 
 use std::time::Duration;
 
@@ -17,13 +18,14 @@ use crate::ledger::properties::{
 /// A design that differs from the real one in one point.
 #[derive(Debug, Clone)]
 pub struct Mutant {
-    /// The difference.
+    /// The difference from the real design.
     pub name: &'static str,
-    /// What is explored.
+    /// The design to explore.
     pub design: Design,
-    /// Where the difference shows.
+    /// The scenario in which the difference shows.
     pub scenario: Scenario,
-    /// The property that it violates; `None` if the rest of the design is safe without this part.
+    /// The property that the mutant violates; `None` if the design is safe without the missing
+    /// part.
     pub violates: Option<&'static str>,
 }
 
@@ -34,7 +36,7 @@ const ATTEMPT: Condition =
 const ABSENT: Condition = Condition::Missing(ItemAttribute::State);
 const RUN_OUT: Condition = Condition::AtMost(ItemAttribute::LeaseUntil, Operand::Now);
 
-/// The fence is out: no completion and no release asks whose the claim is.
+/// Removes the fence: completions and releases don't ask whose the claim is.
 #[must_use]
 pub fn without_fence() -> Mutant {
     caught(
@@ -45,7 +47,7 @@ pub fn without_fence() -> Mutant {
     )
 }
 
-/// All of them, [`without_fence`] first.
+/// All mutants, [`without_fence`] first.
 #[must_use]
 pub fn all() -> Vec<Mutant> {
     let wrong = [
@@ -180,7 +182,7 @@ fn wrong_times() -> Vec<Mutant> {
     ]
 }
 
-/// Wrong answers to what is another occurrence of the event, and to what is settled.
+/// Wrong decisions about what another occurrence is, and about what is settled.
 fn wrong_occurrences() -> Vec<Mutant> {
     vec![
         caught(
@@ -224,7 +226,7 @@ fn wrong_occurrences() -> Vec<Mutant> {
     ]
 }
 
-/// What is there twice.
+/// Designs that omit one of two safeguards for the same thing; the other safeguard is enough.
 fn second_lines() -> Vec<Mutant> {
     vec![
         safe(
@@ -271,7 +273,7 @@ const COMPLETE_WITH_LEASE: Rule = Rule {
     ..RULES.complete
 };
 
-/// Sets the attempt to what it is given, instead of counting it up.
+/// Sets the attempt to the given value instead of counting it up.
 const CLAIM_UNCOUNTED: Rule = Rule {
     then: &[
         Effect::Set(ItemAttribute::State, Operand::Claimed),
@@ -329,7 +331,7 @@ fn with_release(release: Rule) -> Design {
     with_rules(Rules { release, ..RULES })
 }
 
-/// Completions and releases ask for that.
+/// The real rules with other conditions for completions and releases.
 fn with_fence(when: &'static [&'static [Condition]]) -> Design {
     with_rules(Rules {
         complete: Rule {

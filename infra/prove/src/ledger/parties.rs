@@ -7,36 +7,36 @@ use uuid::Uuid;
 /// A delivery of the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Delivery {
-    /// The one that arrives at the beginning.
+    /// The delivery that arrives at the beginning.
     First,
-    /// The one that arrives at any time from then on.
+    /// The delivery that arrives at the beginning or at any later time.
     Second,
 }
 
 /// A worker: one of the function's execution environments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Worker {
-    #[expect(missing_docs, reason = "it is called that")]
+    #[expect(missing_docs, reason = "the variant is only a name")]
     A,
-    #[expect(missing_docs, reason = "it is called that")]
+    #[expect(missing_docs, reason = "the variant is only a name")]
     B,
-    #[expect(missing_docs, reason = "it is called that")]
+    #[expect(missing_docs, reason = "the variant is only a name")]
     C,
 }
 
-/// One of each for the deliveries.
+/// One value for each delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PerDelivery<T>(pub [T; 2]);
 
-/// One of each for the workers.
+/// One value for each worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PerWorker<T>(pub [T; 3]);
 
 impl Delivery {
-    /// Both.
+    /// Both deliveries.
     pub const ALL: [Self; 2] = [Self::First, Self::Second];
 
-    /// As the ledger knows it.
+    /// Id of the delivery, as the ledger stores it.
     #[must_use]
     pub fn id(self) -> Uuid {
         Uuid::from_u128(match self {
@@ -47,7 +47,7 @@ impl Delivery {
 }
 
 impl Worker {
-    /// All.
+    /// All workers.
     pub const ALL: [Self; 3] = [Self::A, Self::B, Self::C];
 }
 

@@ -1,4 +1,4 @@
-//! What must always hold, and what the model must be able to show.
+//! Properties of the model: what must always hold, and what the model must be able to reach.
 
 use processor::outcome::RecordOutcome;
 use shared::ledger::{Claim, State as ItemState};
@@ -12,36 +12,36 @@ use crate::ledger::state::{Place, State, Step, UnderWay};
 
 type Condition = fn(&LedgerModel, &State) -> bool;
 
-/// What the queue has forgotten is on the bus; or it is in the quarantine as a conflict, and the
-/// other payload is on the bus.
+/// An event that the queue has forgotten is on the bus. Or it is in the quarantine as a conflict,
+/// and the other payload is on the bus.
 pub const NOTHING_LOST: &str = "what the queue has forgotten is on the bus, or in conflict with it";
-/// Whatever happens, something more can happen until both messages have come to their end. No
-/// path is endless, since the graph is finite and time only goes on: so each ends there.
+/// In every state something more can happen, until both messages have come to their end. The graph
+/// is finite and time only goes on, so no path is endless, and each ends there.
 pub const NOTHING_HANGS: &str = "it ends, and only with both messages settled";
-/// A marked item is neither claimed again nor changed until its TTL.
+/// Until its TTL, a marked item is neither claimed again nor changed.
 pub const PUBLISHED_STAYS: &str = "what is marked as published never changes";
-/// A call under a claim that has passed on changes nothing.
+/// A call under a claim that another worker has taken over changes nothing.
 pub const STALE_CHANGES_NOTHING: &str = "a stale worker changes nothing";
-/// Each grant counts one more than the one before it.
+/// Each grant counts one more than the grant before it.
 pub const ATTEMPTS_COUNT: &str = "attempts count up by one";
 /// A call that is applied twice is granted once.
 pub const GRANTED_ONCE: &str = "one call is granted once";
-/// What a worker has claimed stays its own until its deadline, or until it gives it back.
+/// A worker's claim stays its own until its deadline, or until the worker gives it back.
 pub const EXCLUSIVE: &str = "within its time, a worker's claim stays its own";
-/// Whoever publishes holds the claim at that moment.
+/// A worker that publishes holds the claim at that moment.
 pub const ONLY_THE_HOLDER: &str = "only who holds the claim publishes";
-/// No copy is sent once one has been marked: not while the ledger knows, nor ever after.
+/// No copy is sent after one has been marked, even after the ledger has forgotten the event.
 pub const NOT_AFTER_MARK: &str = "nothing is published after it was marked";
-/// No copy is sent while the sender of an earlier one has still the time to mark it. So who sent
-/// that one has died, has never heard the bus's or the ledger's answer, or has slept past its
-/// time, between publishing and marking: the one stated window.
+/// No copy is sent while the sender of an earlier copy still has the time to mark it. So something
+/// happened to that sender between publishing and marking: it died, it never got the bus's or the
+/// ledger's answer, or it slept past its time. This is the one documented window.
 pub const ONLY_IN_THE_WINDOW: &str =
     "a further copy only if the one before can't be marked in time";
 
-/// The copies of one occurrence have one key, and another occurrence has another one.
+/// The copies of one occurrence have one key; another occurrence has another key.
 pub const ONE_KEY: &str = "each occurrence has a key of its own";
 
-/// What must hold at each moment.
+/// Properties that must hold in every state.
 const ALWAYS: [(&str, Condition); 11] = [
     (NOTHING_LOST, nothing_lost),
     (NOTHING_HANGS, nothing_hangs),
@@ -66,8 +66,8 @@ const ALWAYS: [(&str, Condition); 11] = [
     (ONE_KEY, |_, state| !state.breaches.key_confused),
 ];
 
-/// The properties of a run within `bounds`: what must hold, and what must be reached so that it
-/// doesn't hold for want of trouble.
+/// The properties of a run within `bounds`: those that must always hold, and states that must be
+/// reached, which shows that the run had enough trouble.
 #[must_use]
 pub fn of(bounds: &Bounds) -> Vec<Property<LedgerModel>> {
     let left = &bounds.adversities;
@@ -159,7 +159,7 @@ fn exclusive(_: &LedgerModel, state: &State) -> bool {
     })
 }
 
-/// Whether an occurrence stands as it does under this claim.
+/// Whether the item's state belongs to this claim.
 fn is_its(state: &State, claim: &Claim) -> bool {
     let its = state.item.and_then(|item| item.claim(claim.occurrence));
     its == Some(*claim)

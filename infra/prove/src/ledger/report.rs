@@ -1,4 +1,4 @@
-//! All that was found, for people and for programs.
+//! The result of all scenarios and mutants, for people and for programs.
 
 use std::fmt::{self, Display};
 
@@ -6,22 +6,22 @@ use serde::Serialize;
 
 use crate::ledger::explore::{Explored, Kind, Size, Tried};
 
-/// All that was found.
+/// The result of all scenarios and mutants.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// Every property holds, and every mutant is as expected.
+    /// Whether every property holds and every mutant is as expected.
     pub proven: bool,
-    /// All scenarios together; the depth is the greatest.
+    /// Sum of all scenarios; the depth is the greatest of theirs.
     pub total: Size,
-    /// The real design.
+    /// Results of the real design, by scenario.
     pub scenarios: Vec<Explored>,
-    /// The others.
+    /// Results of the mutants.
     pub mutants: Vec<Tried>,
 }
 
 impl Report {
-    /// Draws the sum.
+    /// Adds up the results.
     #[must_use]
     pub fn new(scenarios: Vec<Explored>, mutants: Vec<Tried>) -> Self {
         let mut verdicts = scenarios.iter().flat_map(|scenario| &scenario.verdicts);
@@ -91,7 +91,10 @@ impl Display for Report {
         for (index, mutant) in self.wrong().enumerate() {
             write_wrong(f, mutant, index == 0)?;
         }
-        writeln!(f, "\nThere twice: the rest holds without it")?;
+        writeln!(
+            f,
+            "\nSafe on purpose: another part makes up for the missing one"
+        )?;
         for mutant in self
             .mutants
             .iter()
@@ -146,7 +149,7 @@ fn write_wrong(f: &mut fmt::Formatter<'_>, mutant: &Tried, in_full: bool) -> fmt
     writeln!(f, "  {} {}", sign(mutant.as_expected), mutant.mutant)?;
     let property = mutant.violates.unwrap_or_default();
     if !mutant.as_expected {
-        return writeln!(f, "      SURVIVES, and should violate \"{property}\"");
+        return writeln!(f, "      NOT CAUGHT: it should violate \"{property}\"");
     }
     let steps = mutant.counter_example.len();
     writeln!(f, "      violates \"{property}\" in {steps} steps")?;
@@ -166,7 +169,7 @@ fn sign(is_good: bool) -> char {
     if is_good { '✓' } else { '✗' }
 }
 
-/// With a comma between thousands.
+/// Formats a number with a comma between thousands.
 #[must_use]
 pub fn thousands(number: usize) -> String {
     let digits = number.to_string();

@@ -1,4 +1,5 @@
-//! One moment of the system: the ledger's item, the messages, the workers, the calls under way.
+//! State of the whole system at one moment: the ledger's item, the messages, the workers, and the
+//! calls under way.
 
 use std::time::Duration;
 
@@ -11,129 +12,132 @@ use crate::ledger::bounds::{Adversities, Bounds};
 use crate::ledger::item::{Call, ClaimCall, Known, MOST_OCCURRENCES};
 use crate::ledger::parties::{Delivery, PerDelivery, PerWorker, Worker};
 
-/// Everything.
+/// State of the whole system at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct State {
-    /// True time; each worker's clock has its own idea of it.
+    /// True time; each worker's clock differs from it by a fixed amount.
     pub now: Timestamp,
     /// The event's item in the ledger.
     pub item: Option<Known>,
     /// The messages, one for each delivery.
     pub messages: PerDelivery<Message>,
-    /// What each worker does, if anything.
+    /// Work of each worker; `None` if it is idle.
     pub workers: PerWorker<Option<Work>>,
-    /// What was sent and hasn't taken effect. It may at any time, whatever became of its sender,
-    /// or never; nobody hears its answer.
+    /// Calls that were sent and haven't taken effect. Each may take effect at any time or never,
+    /// whatever became of its sender; nobody gets its answer.
     pub under_way: Vec<UnderWay>,
-    /// The owners that were granted a claim.
+    /// Owners that were granted a claim.
     pub granted: Vec<Uuid>,
-    /// How many copies are on the bus with each delivery's payload.
+    /// Number of copies on the bus with each delivery's payload.
     pub copies: PerDelivery<u8>,
-    /// Each occurrence has been marked as published, though the ledger may have forgotten it since.
+    /// Whether each occurrence has been marked as published; the ledger may have forgotten it
+    /// since.
     pub was_marked: [bool; MOST_OCCURRENCES],
-    /// The key under which the occurrence of each delivery was sent to the bus, as the number of
-    /// the first occurrence that has it.
+    /// Key under which the occurrence of each delivery was sent to the bus, as the number of the
+    /// first occurrence that has that key.
     pub keys: PerDelivery<Option<u32>>,
-    /// What may still go wrong.
+    /// Troubles that may still come.
     pub left: Adversities,
-    /// What happened that must not.
+    /// Breaches that were noticed.
     pub breaches: Breaches,
 }
 
 /// A delivery on its way through the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Message {
-    /// Where it is.
+    /// Place of the message.
     pub place: Place,
-    /// How often it was received, since it is where it is.
+    /// How often the message was received since it came to this place.
     pub receives: u32,
-    /// How often it came back from the dead letters.
+    /// How often the message came back from the dead letters.
     pub redrives: u8,
 }
 
 /// Where a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
-    /// Still to arrive.
+    /// The message still has to arrive.
     Awaited,
-    /// In the queue.
+    /// The message is in the queue.
     Queued {
-        /// Its retention counts from here.
+        /// Start of the message's retention.
         since: Timestamp,
-        /// From then on any worker may receive it.
+        /// From this time on any worker may receive the message.
         visible: Timestamp,
     },
-    /// Among the dead letters.
+    /// The message is among the dead letters.
     Dead {
-        /// Its retention counts from here.
+        /// Start of the message's retention.
         since: Timestamp,
     },
-    /// The queue knows it no more.
+    /// The queue has forgotten the message.
     Forgotten {
-        /// It is in the quarantine as a conflict.
+        /// Whether the message is in the quarantine as a conflict.
         quarantined: bool,
     },
 }
 
-/// What a worker does.
+/// Work of a busy worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Work {
-    /// What it received.
+    /// The delivery that the worker received.
     pub delivery: Delivery,
-    /// That message's count of receives: SQS takes orders only from its last receiver.
+    /// The message's number of receives at that time; SQS takes commands only from the last
+    /// receiver.
     pub receipt: u32,
-    /// That message's count of redrives.
+    /// The message's number of redrives at that time.
     pub redrives: u8,
-    /// When its time ends, in true time.
+    /// When the worker's time ends, in true time.
     pub deadline: Timestamp,
-    /// It may sleep for longer than its time.
+    /// Whether the worker may sleep for longer than its time.
     pub stalled: bool,
-    /// How far it is.
+    /// How far the worker is.
     pub step: Step,
 }
 
-/// How far a worker is. What is waited for was sent and hasn't been answered.
+/// How far a worker is. A worker that waits has sent a call and got no answer yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// It has its message.
+    /// The worker has its message.
     Received,
-    /// Waits for its claim.
+    /// The worker waits for its claim.
     Claiming(ClaimCall),
-    /// It was refused one occurrence, and has still to ask for this one.
+    /// The worker was refused one occurrence and must ask for this one.
     Refused(ClaimCall),
-    /// It may publish.
+    /// The worker may publish.
     Claimed(Claim),
-    /// Waits for the bus.
+    /// The worker waits for the bus.
     Publishing(Claim),
     /// The bus has answered.
     Published(Claim),
-    /// Waits for its mark.
+    /// The worker waits for the answer to its mark.
     Marking(Claim),
-    /// It hasn't published, as far as it knows.
+    /// The worker gives its claim back: as far as it knows, it hasn't published.
     GivingBack(Claim),
-    /// Waits for its release, which it asked for at this time of its clock.
+    /// The worker waits for the answer to its release, which it asked for at this time of its
+    /// clock.
     Releasing(Claim, Timestamp),
-    /// Has still to report this.
+    /// The worker must report this outcome.
     Done(RecordOutcome),
 }
 
-/// What was sent and hasn't taken effect.
+/// A call that was sent and hasn't taken effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UnderWay {
-    /// To the ledger.
+    /// A call to the ledger.
     Call(Call),
-    /// To the bus.
+    /// A call to the bus.
     Publish {
-        /// Whose payload it is.
+        /// The delivery whose payload is sent.
         delivery: Delivery,
-        /// Under which claim it was sent.
+        /// The claim under which it was sent.
         claim: Claim,
-        /// It takes effect before that, if at all.
+        /// It takes effect before this time or never.
         before: Timestamp,
     },
 }
 
-/// What must never happen, noticed when it does.
+/// Breaches: what must never happen, noted when it happens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a property")]
 pub struct Breaches {
@@ -141,22 +145,23 @@ pub struct Breaches {
     pub published_changed: bool,
     /// A completion or a release changed an item that was no longer its caller's.
     pub stale_changed: bool,
-    /// A grant didn't count one more than the one before.
+    /// A grant didn't count one more than the grant before it.
     pub miscounted: bool,
     /// One call was granted twice.
     pub granted_twice: bool,
-    /// Somebody published without holding the claim.
+    /// A worker published without holding the claim.
     pub published_unclaimed: bool,
-    /// Somebody published what had been marked as published before.
+    /// A worker published an event that had been marked as published before.
     pub published_after_mark: bool,
-    /// A copy was sent under another key than the one before, or under that of another occurrence.
+    /// A copy was sent under another key than the copy before it, or under the key of another
+    /// occurrence.
     pub key_confused: bool,
-    /// Somebody published while another one was between publishing and marking, and in its time.
+    /// A worker published while another one was between publishing and marking and still had time.
     pub published_beside: bool,
 }
 
 impl State {
-    /// The first delivery is in the queue, and nothing has happened.
+    /// The state at the start: the first delivery is in the queue, and nothing has happened.
     #[must_use]
     pub fn start(bounds: &Bounds) -> Self {
         let now = Timestamp::UNIX_EPOCH;
@@ -184,21 +189,21 @@ impl State {
         }
     }
 
-    /// The workers that do something, and what.
+    /// The busy workers and their work.
     pub fn at_work(&self) -> impl Iterator<Item = (Worker, &Work)> {
         Worker::ALL
             .into_iter()
             .filter_map(|worker| Some((worker, self.workers[worker].as_ref()?)))
     }
 
-    /// The queue has forgotten both messages and no worker does anything.
+    /// Whether the queue has forgotten both messages and no worker is busy.
     #[must_use]
     pub fn is_over(&self) -> bool {
         let is_forgotten = |message: &Message| matches!(message.place, Place::Forgotten { .. });
         self.messages.0.iter().all(is_forgotten) && self.at_work().next().is_none()
     }
 
-    /// An owner that nobody knows: what tells owners apart is all that counts.
+    /// An owner that nobody has: owners only need to differ.
     #[must_use]
     pub fn fresh_owner(&self) -> Uuid {
         let is_fresh = |owner: &Uuid| !self.owners().any(|known| known == *owner);
@@ -206,7 +211,8 @@ impl State {
         owners.find(is_fresh).unwrap_or_default()
     }
 
-    /// Forgets of whom nobody else knows; such an owner's number is fresh again.
+    /// Forgets the granted owners that nobody has any more, so that their numbers can be used
+    /// again.
     pub fn forget_granted(&mut self) {
         let mut granted = std::mem::take(&mut self.granted);
         granted.retain(|owner| self.owners().any(|known| known == *owner));
@@ -214,7 +220,7 @@ impl State {
         self.granted = granted;
     }
 
-    /// All owners that the item, a worker or a request knows.
+    /// All owners that the item, a worker or a call under way has.
     fn owners(&self) -> impl Iterator<Item = Uuid> {
         let of_item = self.item.into_iter().flat_map(|item| {
             let owners: Vec<_> = item.claims().map(|claim| claim.owner).collect();
@@ -225,7 +231,7 @@ impl State {
         of_item.chain(of_work).chain(of_requests)
     }
 
-    /// Adds a request to those under way; their order means nothing.
+    /// Adds a call to those under way; their order means nothing.
     pub fn send(&mut self, request: UnderWay) {
         self.under_way.push(request);
         self.under_way.sort_by_key(UnderWay::order);
@@ -233,7 +239,7 @@ impl State {
 }
 
 impl Message {
-    /// Whether a worker could be handed the message now.
+    /// Whether a worker could receive the message now.
     #[must_use]
     pub fn is_visible(&self, now: Timestamp) -> bool {
         match self.place {
@@ -245,14 +251,14 @@ impl Message {
 }
 
 impl Work {
-    /// What is left until its deadline, which its own clock shows as well as any: it tells the
-    /// deadline by that clock too.
+    /// Time left until the worker's deadline. The worker's clock may be off, but its deadline is
+    /// told by the same clock, so the difference is right.
     #[must_use]
     pub fn left(&self, now: Timestamp) -> Duration {
         Duration::try_from(self.deadline.duration_since(now)).unwrap_or_default()
     }
 
-    /// The claim by which it may publish or mark; none once it gives that back.
+    /// The claim by which the worker may publish or mark; `None` once it gives the claim back.
     #[must_use]
     pub fn holds(&self) -> Option<Claim> {
         match self.step {
@@ -264,7 +270,7 @@ impl Work {
         }
     }
 
-    /// Whether it has published and not marked yet.
+    /// Whether the worker has published and not marked yet.
     #[must_use]
     pub fn is_between(&self) -> bool {
         matches!(
@@ -309,7 +315,7 @@ impl UnderWay {
     }
 }
 
-/// The time of a worker's clock.
+/// The time that a worker's clock shows at a true time.
 #[must_use]
 pub fn by_clock(time: Timestamp, clock: SignedDuration) -> Timestamp {
     time + clock

@@ -1,4 +1,4 @@
-//! A path through the model, told step by step.
+//! Describes a path through the model step by step.
 
 use jiff::{SignedDuration, Timestamp};
 use processor::outcome::RecordOutcome;
@@ -11,7 +11,7 @@ use crate::ledger::model::Action;
 use crate::ledger::parties::{Delivery, Worker};
 use crate::ledger::state::{State, Step, UnderWay};
 
-/// One line for each step: when, what, and what the ledger says then, if that changed.
+/// One line for each step: the time, what happens, and the ledger's item if it changed.
 #[must_use]
 pub fn tell(bounds: &Bounds, path: &Path<State, Action>) -> Vec<String> {
     let moments = path.clone().into_vec();
@@ -86,7 +86,7 @@ fn describe(bounds: &Bounds, before: &State, action: Action, after: &State) -> S
     }
 }
 
-/// What a worker's step came to, of which all calls were answered.
+/// Describes the result of a worker's step whose calls were all answered.
 fn taken(before: &State, worker: Worker, after: &State) -> String {
     let Some(was) = step(before, worker) else {
         return String::new();

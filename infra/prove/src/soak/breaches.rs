@@ -1,5 +1,5 @@
-//! What must not be: openings and closings that aren't on the bus exactly once, doubles, events
-//! that never happened, and callouts of which the bus says something else in the end than AURA.
+//! Breaches of the promises: openings and closings that aren't on the bus exactly once, doubles,
+//! events that never happened, and callouts whose last state on the bus isn't AURA's.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -12,7 +12,7 @@ use crate::soak::states;
 use aura_sim::client::Delivery;
 use stack::consumers::Detail;
 
-/// All of it, a sentence each.
+/// All breaches, each as a sentence.
 #[must_use]
 pub fn breaches(evidence: &Evidence, ledger: &[Entry]) -> Vec<String> {
     [
@@ -27,7 +27,7 @@ pub fn breaches(evidence: &Evidence, ledger: &[Entry]) -> Vec<String> {
     .concat()
 }
 
-/// Openings and closings that aren't on the bus exactly once, whoever told of them.
+/// Openings and closings that aren't on the bus exactly once, whoever reported them.
 fn not_once(evidence: &Evidence) -> Vec<String> {
     let bus = Bus::of(&evidence.received);
     let landmarks = evidence.happened.iter();
@@ -46,7 +46,7 @@ fn not_once(evidence: &Evidence) -> Vec<String> {
         .collect()
 }
 
-/// What ingest accepted, and nobody received.
+/// Deliveries that ingest accepted and no consumer received.
 fn lost(ledger: &[Entry]) -> Vec<String> {
     let missing = ledger.iter().filter(|entry| entry.class == Class::Missing);
     missing
@@ -58,7 +58,7 @@ fn lost(ledger: &[Entry]) -> Vec<String> {
         .collect()
 }
 
-/// Keys that came more than once.
+/// Keys that consumers received more than once.
 fn doubled(evidence: &Evidence) -> Vec<String> {
     let mut copies: BTreeMap<&str, usize> = BTreeMap::new();
     for copy in &evidence.received {
@@ -70,8 +70,8 @@ fn doubled(evidence: &Evidence) -> Vec<String> {
         .collect()
 }
 
-/// Events whose deliveries are on the bus under keys of their own, but for signals, of which each
-/// delivery counts.
+/// Events whose deliveries are on the bus under different keys. Signals are excepted, because each
+/// of their deliveries counts.
 fn under_more_keys(evidence: &Evidence) -> Vec<String> {
     let bus = Bus::of(&evidence.received);
     let deliveries = by_number(&evidence.deliveries);
@@ -98,7 +98,7 @@ fn by_number(deliveries: &[Delivery]) -> HashMap<u64, &Delivery> {
     deliveries.map(|delivery| (delivery.n, delivery)).collect()
 }
 
-/// What came as AURA's, and AURA never sent.
+/// Events that say they come from AURA's webhooks and that AURA never sent.
 fn never_sent(evidence: &Evidence) -> Vec<String> {
     let deliveries = evidence.deliveries.iter();
     let sent: HashSet<&str> = deliveries.filter_map(Delivery::delivery_id).collect();
@@ -112,7 +112,7 @@ fn never_sent(evidence: &Evidence) -> Vec<String> {
         .collect()
 }
 
-/// What the reconciler told, and hadn't happened when a consumer received it.
+/// Events from the reconciler that hadn't happened yet when a consumer received them.
 fn never_happened(evidence: &Evidence) -> Vec<String> {
     let happened: HashMap<_, Timestamp> = evidence
         .happened

@@ -1,4 +1,5 @@
-//! What AURA's stand-in and the consumers say, side by side. They know nothing of each other.
+//! The evidence: what the AURA stand-in says and what the consumers received. Neither knows of the
+//! other.
 
 use std::collections::HashMap;
 
@@ -7,73 +8,73 @@ use jiff::Timestamp;
 use aura_sim::client::{CalloutState, Delivery, Entity, EventName, Kind, LoggedEvent};
 use stack::consumers::{self, Detail, Published};
 
-/// The `origin` of what the reconciler found out.
+/// The `origin` of an event that the reconciler reported.
 const RECONCILER: &str = "reconciler";
 
-/// All that was said.
+/// The evidence of both sides.
 #[derive(Debug, Default)]
 pub struct Evidence {
-    /// Every event at AURA.
+    /// Every event that happened at AURA.
     pub happened: Vec<LoggedEvent>,
-    /// What AURA sent of them.
+    /// The deliveries that AURA made of them.
     pub deliveries: Vec<Delivery>,
-    /// AURA's callouts, as they are.
+    /// AURA's callouts in their last state.
     pub callouts: Vec<CalloutState>,
-    /// What consumers received.
+    /// The copies that consumers received.
     pub received: Vec<Received>,
 }
 
 /// A copy of an event, as a consumer received it.
 #[derive(Debug, Clone)]
 pub struct Received {
-    /// When.
+    /// When the consumer received it.
     pub at: Timestamp,
-    /// The copy.
+    /// The copy itself.
     pub event: Published,
 }
 
 impl Received {
-    /// One that has just come.
+    /// Makes a copy that a consumer receives at this moment.
     #[must_use]
     pub fn now(event: Published) -> Self {
         let at = Timestamp::now();
         Self { at, event }
     }
 
-    /// What it says.
+    /// The event's detail.
     #[must_use]
     pub fn detail(&self) -> &Detail {
         &self.event.detail
     }
 
-    /// Whether AURA was asked for it.
+    /// Whether the reconciler found it out by asking AURA.
     #[must_use]
     pub fn is_found_out(&self) -> bool {
         self.detail().origin == RECONCILER
     }
 }
 
-/// Whether it is about a callout.
+/// Whether an entity is a callout.
 #[must_use]
 pub fn is_callout(entity: Entity) -> bool {
     entity.kind == Kind::Callout
 }
 
-/// For messages.
+/// Name of an event in messages.
 #[must_use]
 pub fn name(message: EventName, entity: Entity) -> String {
     format!("{message} of {} {}", entity.kind, entity.id)
 }
 
-/// What consumers received, by what it is looked up by.
+/// The copies that consumers received, indexed by entity.
 pub struct Bus<'a> {
     by_delivery: HashMap<&'a str, Vec<&'a Received>>,
-    /// By kind and id.
+    /// Copies by the entity's kind and id.
     by_entity: HashMap<&'a str, HashMap<&'a str, Vec<&'a Received>>>,
 }
 
 impl<'a> Bus<'a> {
-    /// Sorts it.
+    /// Builds the index.
     #[must_use]
     pub fn of(received: &'a [Received]) -> Self {
         let mut bus = Self {
@@ -101,7 +102,7 @@ impl<'a> Bus<'a> {
             .map_or(&[], Vec::as_slice)
     }
 
-    /// Everything about one entity, in the order of arrival.
+    /// All copies about one entity, in the order of arrival.
     #[must_use]
     pub fn about(&self, entity: Entity) -> &[&'a Received] {
         let entity = consumers::Entity::from(entity);

@@ -1,4 +1,4 @@
-//! Kills the reconciler while it is at work.
+//! Kills the reconciler while it runs.
 
 use std::time::{Duration, Instant};
 
@@ -9,28 +9,29 @@ use stack::processes;
 use stack::reconciler::{FUNCTION, Runs};
 use stack::stack::Stack;
 
-/// How long a run takes before one has been seen.
+/// The assumed length of a run until one has been measured.
 const USUAL_RUN: Duration = Duration::from_millis(200);
-/// How long a process may take to be started.
+/// How long a process may take to start.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Between two looks for it.
+/// Pause between two looks for the process.
 const POLL: Duration = Duration::from_millis(2);
 
-/// A kill that is to come.
+/// A kill that is planned.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Strike {
-    /// It hits the first run that begins so long after the start, or the next but one.
+    /// Earliest time of the kill since the start. It hits the first run that begins then, or the
+    /// next but one.
     pub after: Duration,
-    /// How much of a run's usual time has passed then, from 0 to 1.
+    /// The part of a run's usual time, from 0 to 1, that passes before the kill.
     pub share: f64,
 }
 
-/// Kills the reconciler again and again, by the time since `start`, but never two runs in a row: a
-/// system whose runs all die finds out nothing.
+/// Kills the reconciler again and again, at the strikes' times since `start`. It never kills two
+/// runs in a row, because a system whose runs all die finds out nothing.
 ///
 /// # Errors
 ///
-/// The schedule has ended, or no process can be killed.
+/// Fails if the schedule has ended or no process can be killed.
 pub async fn kill_all(
     stack: &Stack,
     strikes: &[Strike],
@@ -42,7 +43,7 @@ pub async fn kill_all(
         tokio::time::sleep_until((start + strike.after).into()).await;
         let earlier = runs.borrow().begun.max(struck.map_or(0, |run| run + 1));
         let next = runs.wait_for(|runs| runs.begun > earlier).await;
-        let next = *next.context("the schedule has ended")?;
+        let next = *next.context("the schedule ended before every kill had happened")?;
         let usual = next.took.unwrap_or(USUAL_RUN);
         kill(stack, usual.mul_f64(strike.share)).await?;
         struck = Some(next.begun);
@@ -50,12 +51,15 @@ pub async fn kill_all(
     Ok(())
 }
 
-/// Kills what runs the reconciler, when it has had so much time.
+/// Kills the process that runs the reconciler, after a pause.
 async fn kill(stack: &Stack, pause: Duration) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    // After a kill, the next process may be yet to start.
+    // After a kill, the next process may still have to start.
     while processes::pids(stack, FUNCTION)?.is_empty() {
-        ensure!(Instant::now() < deadline, "no process runs the reconciler");
+        ensure!(
+            Instant::now() < deadline,
+            "no process of the reconciler started in time to be killed"
+        );
         tokio::time::sleep(POLL).await;
     }
     tokio::time::sleep(pause).await;

@@ -1,4 +1,4 @@
-//! The loss ledger as a file, for whoever wants to know what became of one event.
+//! Writes the loss ledger to a file, so that a person can look up what became of one event.
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -12,7 +12,7 @@ use crate::soak::loss::{Class, Entry};
 use aura_sim::client::{EventName, Fate};
 use stack::consumers::Entity;
 
-/// A line: an event, or the repeat of a delivery.
+/// A line of the file: an event, or the repeat of a delivery.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Line {
@@ -28,11 +28,11 @@ struct Line {
     recovered_after_seconds: Option<f64>,
 }
 
-/// Writes it, one JSON object a line.
+/// Writes the loss ledger, one JSON object a line.
 ///
 /// # Errors
 ///
-/// The file can't be written.
+/// Fails if the file can't be written.
 pub fn write(ledger: &[Entry], path: &Path) -> Result<()> {
     let cannot_write = || format!("cannot write {}", path.display());
     let mut file = BufWriter::new(File::create(path).with_context(cannot_write)?);

@@ -1,4 +1,4 @@
-//! The loss ledger: each event at AURA, and each repeat of a delivery, in exactly one class.
+//! The loss ledger: the one class of each event at AURA and of each repeat of a delivery.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,49 +9,49 @@ use shared::catalogue::{CALLOUT_CLOSED, CALLOUT_OBSERVED, NEW_CALLOUT};
 use crate::soak::evidence::{Bus, Evidence, Received, is_callout};
 use aura_sim::client::{Delivery, Entity, EventName, Fate, LoggedEvent};
 
-/// What became of an event, or of a repeat.
+/// Class of an event or of a repeat: what became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// Its own delivery is on the bus.
     Published,
-    /// It was delivered, and is not on the bus because another delivery of the same event is, or
-    /// because the reconciler was faster.
+    /// It was delivered and isn't on the bus: another delivery of the same event is, or the
+    /// reconciler was faster.
     Duplicate,
-    /// It was delivered, and can't be understood.
+    /// It was delivered and can't be understood.
     Quarantined,
-    /// It was never delivered, and asking found it out.
+    /// It was never delivered, and the reconciler found it out by asking.
     Recovered {
-        /// How long after it happened a consumer knew.
+        /// Time from the event until a consumer knew.
         after: Duration,
     },
-    /// None of these.
+    /// No other class fits.
     Missing,
 }
 
-/// One line of the ledger.
+/// One entry of the loss ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The event's number.
+    /// Number of the event.
     pub n: u64,
-    /// The event's name.
+    /// Name of the event.
     pub message: EventName,
-    /// What it is about.
+    /// The entity that the event is about.
     pub entity: Entity,
-    /// When it happened.
+    /// When the event happened.
     pub at: Timestamp,
-    /// What AURA did with it.
+    /// What AURA did with the event.
     pub fate: Fate,
-    /// The delivery's number, if this is about a repeat.
+    /// Number of the delivery if this entry is about a repeat.
     pub repeat: Option<u64>,
-    /// Whether ingest accepted it, or this repeat of it.
+    /// Whether ingest accepted the event's delivery, or this repeat.
     pub is_accepted: bool,
-    /// What became of it.
+    /// Class of the event or repeat.
     pub class: Class,
 }
 
 impl Entry {
-    /// Whether it must not be missing: what ingest accepted may never be, and openings and closings
-    /// of callouts are found out if nobody tells.
+    /// Whether it must not be missing. That holds for whatever ingest accepted, and for openings
+    /// and closings of callouts, which the reconciler finds out.
     #[must_use]
     pub fn is_owed(&self) -> bool {
         self.is_accepted || is_landmark(&self.message.to_string())
@@ -64,7 +64,7 @@ pub fn is_landmark(message: &str) -> bool {
     [NEW_CALLOUT, CALLOUT_CLOSED].contains(&message)
 }
 
-/// The loss ledger, in the order in which things happened.
+/// The loss ledger, in the order in which the events happened.
 #[must_use]
 pub fn ledger(evidence: &Evidence) -> Vec<Entry> {
     let bus = Bus::of(&evidence.received);
@@ -77,10 +77,10 @@ pub fn ledger(evidence: &Evidence) -> Vec<Entry> {
         .collect()
 }
 
-/// One event, and all that bears on it.
+/// One event with its deliveries and the copies that consumers received.
 struct Case<'a> {
     event: &'a LoggedEvent,
-    /// Its first delivery, and then its repeats.
+    /// The first delivery, then its repeats.
     deliveries: Vec<&'a Delivery>,
     bus: &'a Bus<'a>,
 }
@@ -133,7 +133,8 @@ impl<'a> Case<'a> {
         } else if was_answered("quarantined") {
             Class::Quarantined
         } else if was_answered("accepted") {
-            // Nothing else makes up for what was accepted: what was observed later is another event.
+            // A delivery that was accepted must be on the bus itself: a later observation is
+            // another event.
             let is_told =
                 is_landmark(&self.event.message.to_string()) && self.found_out().is_some();
             if is_told {
@@ -151,8 +152,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// What the reconciler told of it first: of an opening or a closing the event itself, of
-    /// anything else about a callout what was so afterwards.
+    /// The first copy by which the reconciler reported the event. For an opening or a closing, that
+    /// is the event itself; for any other event of a callout, the callout's state after it.
     fn found_out(&self) -> Option<&Received> {
         let (message, entity) = (self.event.message.to_string(), self.event.entity);
         if !is_callout(entity) {
@@ -167,7 +168,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// By the time at which it was queued: what a consumer gets afterwards may be from before.
+    /// Whether a copy was queued after the event. A consumer may receive a copy later that was
+    /// queued before.
     fn is_from_afterwards(&self, copy: &Received) -> bool {
         let told = copy.detail().received_at.parse::<Timestamp>();
         told.is_ok_and(|told| self.event.at <= told)

@@ -1,4 +1,4 @@
-//! What is going to happen, all of it drawn from one seed.
+//! Draws what a soak does from one seed.
 
 use std::fs;
 use std::path::Path;
@@ -13,31 +13,32 @@ use aura_sim::client::Day;
 use aura_sim::plan::{Dark, DeliveryFaults, Plan};
 use stack::stack::Parameters;
 
-/// The longest soak, in minutes: the stand-in can play that as one day.
+/// The longest soak, in minutes; the stand-in can play that as one day.
 pub const MOST_MINUTES: u32 = 720;
-/// The shortest time between two runs of the reconciler, in seconds. A run that is killed keeps
-/// others out until 2 s after its deadline, which has to be over when the next one begins.
+/// The shortest time between two runs of the reconciler, in seconds. A killed run blocks other runs
+/// until 2 s after its deadline, so the next one must begin later than that.
 pub const SHORTEST_SCHEDULE: u64 = TIMEOUT + 3;
-/// The usual one.
+/// The default time between two runs, in seconds.
 pub const USUAL_SCHEDULE: u64 = SHORTEST_SCHEDULE;
-/// The longest, so that there are some runs in a minute.
+/// The longest time between two runs, in seconds, so that there are some runs in a minute.
 pub const LONGEST_SCHEDULE: u64 = 20;
 
-/// After how many seconds a run is ended: the template's shortest.
+/// Timeout of a run, in seconds: the shortest that the template allows.
 const TIMEOUT: u64 = 3;
-/// How many seconds AURA's answers may be behind its events. The stand-in's never are; but what it
-/// has just sent is on its way.
+/// How many seconds AURA's answers may be behind its events. The stand-in's answers never are, but
+/// a delivery that it has just sent is still on its way.
 const LAG: u64 = 1;
 /// Events a second.
 const PER_SECOND: u32 = 2;
-/// How many calls a run may make to AURA: the template's default in the template's minute.
+/// How many calls a run may make to AURA: the template's default, for the template's run of a
+/// minute.
 const CALLS_OF_A_RUN: u64 = 300;
-/// How many runs see a callout open, at least: one that opens and closes between two runs, with both
-/// events lost, can't be found by asking.
+/// How many runs at least see a callout open. A callout that opens and closes between two runs,
+/// with both events lost, can't be found by asking.
 const RUNS_IN_A_LIFE: u32 = 4;
-/// After how many runs' time a callout is asked about that nothing is heard of.
+/// Number of runs without an event of a callout after which the reconciler asks about it.
 const RUNS_OF_SILENCE: u32 = 2;
-/// The template's parameters with that time, one for each stage of a callout.
+/// The template's parameters for that time, one for each stage of a callout.
 const SILENCES: [&str; 5] = [
     "SilenceAfterCreated",
     "SilenceAfterDispatched",
@@ -45,34 +46,34 @@ const SILENCES: [&str; 5] = [
     "SilenceAfterCompleted",
     "SilenceAfterCancelled",
 ];
-/// From one dark window to the next.
+/// Time from one dark window to the next.
 const DARK_EVERY: Duration = Duration::from_mins(10);
-/// So many times as long as a dark window.
+/// That time divided by the length of a dark window.
 const DARK_PART: u32 = 5;
 
 /// A soak: a day of emergencies, what goes wrong meanwhile, and how often AURA is asked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Order {
-    /// What it is drawn from.
+    /// Seed of the order.
     pub seed: u32,
     /// How long the day is.
     pub length: Duration,
-    /// From one run of the reconciler to the next.
+    /// Time from one run of the reconciler to the next.
     pub schedule: Duration,
-    /// How unreliable AURA is meanwhile.
+    /// The faults of AURA during the day.
     pub plan: Plan,
     /// When the reconciler is killed.
     pub strikes: Vec<Strike>,
 }
 
 impl Order {
-    /// Draws it. Without a plan of one's own it is the one that the system has to bear: a fifth of
-    /// the deliveries dropped, a tenth doubled, a tenth out of order, and the line dark for two
+    /// Draws an order. Without a plan, AURA has the faults that the system must bear: a fifth of
+    /// the deliveries dropped, a tenth doubled, a tenth out of order, and nothing sent for two
     /// minutes in ten, or for a fifth of a shorter day.
     ///
     /// # Errors
     ///
-    /// There are too many kills: between two of them there must be time for a run.
+    /// Fails if there are too many kills: between two of them there must be time for a run.
     pub fn new(
         seed: u32,
         minutes: u32,
@@ -84,7 +85,8 @@ impl Order {
         let most = length.as_secs() / (2 * schedule.as_secs()).max(1);
         ensure!(
             u64::from(kills) <= most,
-            "in {minutes} min with a run every {} s the reconciler can be killed {most} times at most",
+            "--kills is too high: in {minutes} min with a run every {} s the reconciler can be \
+             killed {most} times at most",
             schedule.as_secs()
         );
         Ok(Self {
@@ -96,13 +98,13 @@ impl Order {
         })
     }
 
-    /// How many events the day has.
+    /// Number of events of the day.
     #[must_use]
     pub fn events(&self) -> u64 {
         self.length.as_secs() * u64::from(PER_SECOND)
     }
 
-    /// The day.
+    /// The day as the stand-in plays it.
     #[must_use]
     pub fn day(&self) -> Day {
         let life = self.schedule * RUNS_IN_A_LIFE;
@@ -110,19 +112,19 @@ impl Order {
             seed: self.seed,
             events: self.events(),
             per_second: PER_SECOND.into(),
-            // Those are the plan's.
+            // The plan makes the duplicates.
             duplicates: 0.0,
             closing_after: life.as_secs() * u64::from(PER_SECOND),
         }
     }
 
-    /// How long nothing is heard of a callout before it is asked about.
+    /// How long nothing is heard of a callout before the reconciler asks about it.
     #[must_use]
     pub fn silence(&self) -> Duration {
         self.schedule * RUNS_OF_SILENCE
     }
 
-    /// The template's parameters, fit for a schedule of seconds.
+    /// The template's parameters for a schedule of seconds.
     #[must_use]
     pub fn parameters(&self) -> Parameters {
         let silence = self.silence().as_secs();
@@ -139,17 +141,18 @@ impl Order {
     }
 }
 
-/// Reads a plan of one's own.
+/// Reads a plan from a file.
 ///
 /// # Errors
 ///
-/// There is no such file, it holds no plan, or a plan that cannot be.
+/// Fails if the file can't be read, holds no plan, or holds a plan that is impossible.
 pub fn read_plan(path: &Path) -> Result<Plan> {
     let name = path.display();
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
-    let plan: Plan = serde_json::from_str(&text).with_context(|| format!("{name} is no plan"))?;
+    let plan: Plan =
+        serde_json::from_str(&text).with_context(|| format!("{name} is not a plan of faults"))?;
     plan.check()
-        .with_context(|| format!("{name} is no plan that can be"))?;
+        .with_context(|| format!("{name} is a plan that can't be played"))?;
     Ok(plan)
 }
 
@@ -167,14 +170,14 @@ fn usual_plan(seed: u32, length: Duration) -> Plan {
         dark: Some(Dark {
             every_seconds: Some(every.as_secs_f64()),
             for_seconds: dark.as_secs_f64(),
-            // In the middle.
+            // The dark window is in the middle.
             first_after_seconds: (dark * (DARK_PART / 2)).as_secs_f64(),
         }),
         ..Plan::default()
     }
 }
 
-/// One kill in each of so many equal parts of the day.
+/// Draws the kills: one in each of `kills` equal parts of the day.
 fn strikes(seed: u32, kills: u32, length: Duration) -> Vec<Strike> {
     let mut random = ChaCha8Rng::seed_from_u64(seed.into());
     let part = length / kills.max(1);

@@ -1,4 +1,4 @@
-//! How long it took to find out openings and closings that nobody was told of.
+//! How long the reconciler took to find out openings and closings that were not delivered.
 
 use std::time::Duration;
 
@@ -10,50 +10,51 @@ use stack::report::percentile;
 use crate::soak::evidence::name;
 use crate::soak::loss::{Class, Entry, is_landmark};
 
-/// How many of the slowest are named.
+/// How many of the slowest are listed.
 const SLOWEST: usize = 10;
-/// Runs of the schedule within which nineteen in twenty have to be found out.
+/// Number of runs within which nineteen in twenty openings must be found out.
 const RUNS: u32 = 2;
-/// The same for a closing. What AURA's list lacks is no sign of one while the list may be a page of a
-/// longer one, so a run whose list has ten callouts, or twenty, leaves closings to a later run.
+/// Number of runs for nineteen in twenty closings. While AURA's list may be a page of a longer one,
+/// a callout missing from it doesn't count as closed. So a run whose list has ten callouts, or
+/// twenty, leaves closings to a later run.
 const RUNS_FOR_A_CLOSING: u32 = 5;
 
-/// The figures. Delays are from the event to a consumer, in seconds.
+/// The figures of the recovery. Delays are seconds from the event until a consumer knew.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Recovery {
-    /// How many were found out.
+    /// Number of openings and closings that were found out.
     pub count: usize,
-    /// Half of them took no longer; 0 if there are none.
+    /// Half of the delays are at most this; 0 if there are none.
     pub p50: f64,
-    /// Nineteen in twenty took no longer.
+    /// Nineteen in twenty of the delays are at most this.
     pub p95: f64,
-    /// None took longer.
+    /// The longest delay.
     pub max: f64,
-    /// What all but one in twenty have to be below, if they are openings.
+    /// The limit that nineteen in twenty openings must stay below.
     pub limit: f64,
-    /// The same for closings.
+    /// The limit that nineteen in twenty closings must stay below.
     pub limit_for_closings: f64,
-    /// How many were not below their limit.
+    /// Number of delays that reached their limit.
     pub late: usize,
-    /// The slowest, first.
+    /// The slowest ones, slowest first.
     pub slowest: Vec<Slow>,
 }
 
-/// An opening or a closing, and how long it took.
+/// An opening or a closing, and how long it took to find out.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Slow {
-    /// Which.
+    /// Name of the event.
     pub event: String,
-    /// When it happened.
+    /// When the event happened.
     pub at: Timestamp,
-    /// After how many seconds a consumer knew.
+    /// Seconds until a consumer knew.
     pub seconds: f64,
 }
 
 impl Recovery {
-    /// The figures of a loss ledger, where AURA was asked so often.
+    /// The figures of a loss ledger, with the reconciler's schedule.
     #[must_use]
     pub fn of(ledger: &[Entry], schedule: Duration) -> Self {
         let events = ledger.iter().filter(|entry| entry.repeat.is_none());
@@ -90,7 +91,7 @@ impl Recovery {
         }
     }
 
-    /// Whether it was fast enough. Where nothing was to be found out, nothing was slow.
+    /// Whether the reconciler was fast enough. If there was nothing to find out, it was.
     #[must_use]
     pub fn is_in_time(&self) -> bool {
         self.late * 20 <= self.count
@@ -116,7 +117,7 @@ mod tests {
 
     const SCHEDULE: Duration = Duration::from_secs(5);
 
-    /// Events of which the `n`th was found out after `delays[n]` seconds.
+    /// The recovery of events, of which the `n`th was found out after `delays[n]` seconds.
     fn recovery(message: &str, delays: &[i64]) -> Recovery {
         let mut evidence = Evidence::default();
         for (n, delay) in (1..).zip(delays) {

@@ -1,4 +1,4 @@
-//! What a soak came to, for people and for programs.
+//! The result of a soak, for people and for programs.
 
 use std::collections::BTreeMap;
 
@@ -13,45 +13,45 @@ use aura_sim::plan::Plan;
 use stack::reconciler::Runs;
 use stack::system::Leftovers;
 
-/// What a soak came to. `--json` prints it.
+/// The result of a soak, which `--json` prints.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// What the day and the kills were drawn from.
+    /// Seed of the day and the kills.
     pub seed: u32,
-    /// What went wrong meanwhile.
+    /// Faults of AURA during the day.
     pub plan: Plan,
-    /// From one run of the reconciler to the next, in seconds.
+    /// Seconds from one run of the reconciler to the next.
     pub schedule: u64,
-    /// Events that the day has.
+    /// Number of events of the day.
     pub planned: u64,
-    /// Events that happened at AURA.
+    /// Number of events that happened at AURA.
     pub events: u64,
-    /// Deliveries that AURA made of them, repeats included.
+    /// Number of deliveries that AURA made, repeats included.
     pub sent: usize,
-    /// Deliveries that ingest accepted.
+    /// Number of deliveries that ingest accepted.
     pub accepted: usize,
-    /// What became of events and repeats.
+    /// Number of events and repeats in each class.
     #[serde(flatten)]
     pub classes: Classes,
-    /// Of openings and closings that nobody was told of.
+    /// How long it took to find out openings and closings that were not delivered.
     pub recovery: Recovery,
     /// The reconciler's runs.
     pub runs: Runs,
-    /// How often it was to be killed.
+    /// Number of planned kills.
     pub kills: usize,
-    /// Whether it had nothing more to tell at the end.
+    /// Whether the reconciler had nothing more to tell at the end.
     pub settled: bool,
-    /// What was left in queues that should be empty.
+    /// Messages left in queues that should be empty.
     #[serde(flatten)]
     pub leftovers: Leftovers,
-    /// What must not be.
+    /// Breaches of the promises, each as a sentence.
     pub breaches: Vec<String>,
     /// Every event that consumers never heard of.
     pub missed: Vec<Missed>,
-    /// How long it took, from the first event to the last count.
+    /// Seconds from the first event to the last count.
     pub seconds: f64,
-    /// Every event and repeat, with what became of it.
+    /// The loss ledger: every event and repeat with its class.
     #[serde(skip)]
     pub ledger: Vec<Entry>,
 }
@@ -60,17 +60,17 @@ pub struct Report {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Classes {
-    /// How many there are.
+    /// Number of events and repeats.
     pub entries: usize,
-    /// See [`Class`].
+    /// Number in [`Class::Published`].
     pub published: usize,
-    /// See [`Class`].
+    /// Number in [`Class::Duplicate`].
     pub duplicates: usize,
-    /// See [`Class`].
+    /// Number in [`Class::Quarantined`].
     pub quarantined: usize,
-    /// See [`Class`].
+    /// Number in [`Class::Recovered`].
     pub recovered: usize,
-    /// See [`Class`].
+    /// Number in [`Class::Missing`].
     pub missing: usize,
 }
 
@@ -78,51 +78,51 @@ pub struct Classes {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Missed {
-    /// Which.
+    /// Name of the event.
     pub event: String,
-    /// When it happened.
+    /// When the event happened.
     pub at: Timestamp,
-    /// What AURA did with it.
+    /// What AURA did with the event.
     pub fate: Fate,
-    /// Whether it must not be missing.
+    /// Whether the event must not be missing.
     pub owed: bool,
 }
 
-/// Why a soak is no success.
+/// A reason why a soak is no success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shortcoming {
-    /// AURA had other events than planned, or none.
+    /// AURA didn't have the events that were planned, or had none.
     OtherDay,
-    /// Something is missing that must not be.
+    /// An event is missing that must not be.
     Missing,
-    /// Something is that must not be.
+    /// A breach of the promises was found.
     Breaches,
-    /// Something can't be understood.
+    /// A delivery was quarantined.
     Quarantined,
-    /// Something is left in a queue that should be empty.
+    /// A message is left in a queue that should be empty.
     Leftovers,
-    /// It had no end.
+    /// The reconciler always had more to tell.
     Unsettled,
-    /// What was to be found out was found out too late.
+    /// Openings or closings were found out too late.
     Slow,
 }
 
 impl Shortcoming {
     fn told(self) -> &'static str {
         match self {
-            Self::OtherDay => "the day was another than planned",
-            Self::Missing => "something is missing that must not be",
-            Self::Breaches => "the breaches above",
-            Self::Quarantined => "something was quarantined",
-            Self::Leftovers => "something is left in queues",
-            Self::Unsettled => "it never came to an end",
-            Self::Slow => "it took too long to find out",
+            Self::OtherDay => "AURA's events were not the planned ones",
+            Self::Missing => "an event is missing that must not be",
+            Self::Breaches => "there are breaches, listed above",
+            Self::Quarantined => "a delivery was quarantined",
+            Self::Leftovers => "messages are left in queues",
+            Self::Unsettled => "the reconciler always had more to tell",
+            Self::Slow => "openings or closings were found out too late",
         }
     }
 }
 
 impl Classes {
-    /// Counts.
+    /// Counts a loss ledger by class.
     #[must_use]
     pub fn of(ledger: &[Entry]) -> Self {
         let mut classes = Self {
@@ -143,7 +143,7 @@ impl Classes {
 }
 
 impl Missed {
-    /// Those of a loss ledger.
+    /// The missing events of a loss ledger.
     #[must_use]
     pub fn of(ledger: &[Entry]) -> Vec<Self> {
         let missing = ledger.iter().filter(|entry| entry.class == Class::Missing);
@@ -157,7 +157,7 @@ impl Missed {
             .collect()
     }
 
-    /// The event's name alone.
+    /// Name of the event without its entity.
     fn message(&self) -> &str {
         self.event.split(' ').next().unwrap_or(&self.event)
     }
@@ -166,13 +166,13 @@ impl Missed {
 impl stack::report::Report for Report {
     const FAILURE: &'static str = "the system did not keep its promises";
 
-    /// True if every opening and closing is on the bus once, every callout is there as AURA has it,
-    /// what was to be found out was found out in time, and nothing else happened.
+    /// True if the soak has no shortcoming: every opening and closing is on the bus once, every
+    /// callout's last state is AURA's, and what had to be found out was found out in time.
     fn is_success(&self) -> bool {
         self.shortcomings().is_empty()
     }
 
-    /// What must not be, the counts, and the verdict.
+    /// The breaches, the counts, and the verdict.
     fn summary(&self) -> Vec<String> {
         let mut lines: Vec<String> = self
             .breaches
@@ -186,7 +186,7 @@ impl stack::report::Report for Report {
 }
 
 impl Report {
-    /// What keeps it from being a success.
+    /// The reasons why the soak is no success; empty if it is one.
     #[must_use]
     pub fn shortcomings(&self) -> Vec<Shortcoming> {
         let owed = self.missed.iter().any(|missed| missed.owed);
@@ -260,16 +260,16 @@ impl Report {
         } = self.recovery;
         format!(
             "{count} openings and closings were recovered: half of them within {p50:.1} s, nineteen \
-             in twenty within {p95:.1} s, all within {max:.1} s. {late} took too long: {limit:.1} s \
-             for an opening or {limit_for_closings:.1} s for a closing (one in twenty may)."
+             in twenty within {p95:.1} s, all within {max:.1} s. {late} reached the limit: \
+             {limit:.1} s for an opening or {limit_for_closings:.1} s for a closing (one in twenty may)."
         )
     }
 
     fn end(&self) -> String {
         let end = if self.settled {
-            "At the end there was nothing more to tell"
+            "At the end the reconciler had nothing more to tell"
         } else {
-            "At the end there was ALWAYS MORE to tell"
+            "At the end the reconciler ALWAYS HAD MORE to tell"
         };
         format!("{end}, after {:.0} s.", self.seconds)
     }
@@ -277,8 +277,8 @@ impl Report {
     fn verdict(&self) -> String {
         let shortcomings = self.shortcomings();
         if shortcomings.is_empty() {
-            return "Every opening and closing is on the bus once, and every callout is there as \
-                    AURA has it."
+            return "Every opening and closing is on the bus once, and every callout's last \
+                    published state is AURA's."
                 .to_owned();
         }
         let told: Vec<_> = shortcomings.into_iter().map(Shortcoming::told).collect();

@@ -1,5 +1,5 @@
-//! Events, deliveries and copies for tests. Callout `c`'s events happen at second `n`; what AURA
-//! sends of event `n` is delivery `n`, and on the bus under one key however often it comes.
+//! Sample events, deliveries and copies for tests. The events of callout `c` happen at second `n`.
+//! AURA's delivery of event `n` is delivery `n`; on the bus it always has the same key.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -12,7 +12,7 @@ pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-/// Event `n`, at second `n`, with these deliveries.
+/// Makes event `n` at second `n`, with these deliveries.
 pub(super) fn happened(n: u64, message: &str, callout: &str, deliveries: &[u64]) -> LoggedEvent {
     serde_json::from_value(json!({
         "n": n, "message": message, "entity": {"kind": "callout", "id": number(callout)},
@@ -22,12 +22,12 @@ pub(super) fn happened(n: u64, message: &str, callout: &str, deliveries: &[u64])
     .unwrap()
 }
 
-/// Delivery `n`, which was accepted.
+/// Makes delivery `n`, which ingest accepted.
 pub(super) fn sent(n: u64, message: &str, callout: &str, duplicate_of: Option<u64>) -> Delivery {
     answered(n, message, callout, duplicate_of, "accepted")
 }
 
-/// Delivery `n`, with this answer.
+/// Makes delivery `n` with this answer of ingest.
 pub(super) fn answered(
     n: u64,
     message: &str,
@@ -44,7 +44,7 @@ pub(super) fn answered(
     .unwrap()
 }
 
-/// A copy of a delivery, received at that second.
+/// Makes a copy of a delivery, received at that second.
 pub(super) fn told(delivery: &Delivery, second: i64) -> Received {
     copy(
         &delivery.message.to_string(),
@@ -55,7 +55,7 @@ pub(super) fn told(delivery: &Delivery, second: i64) -> Received {
     )
 }
 
-/// What the reconciler told, queued and received at that second.
+/// Makes an event of the reconciler, queued and received at that second.
 pub(super) fn found_out(message: &str, callout: &str, second: i64) -> Received {
     copy(
         message,
@@ -66,12 +66,12 @@ pub(super) fn found_out(message: &str, callout: &str, second: i64) -> Received {
     )
 }
 
-/// A callout's id as AURA writes it.
+/// The id of a callout in AURA's form.
 fn number(callout: &str) -> u64 {
     callout.parse().unwrap()
 }
 
-/// A callout as AURA has it.
+/// Makes a callout as AURA has it.
 pub(super) fn callout(id: &str, status: &str) -> CalloutState {
     serde_json::from_value(json!({
         "id": number(id), "status": status, "closed": status == "closed", "createdAt": at(0),

@@ -1,14 +1,14 @@
-//! What consumers believe of a callout in the end, and whether AURA says the same.
+//! Compares the last state of each callout on the bus with AURA's.
 
 use shared::catalogue::{CALLOUT_CLOSED, CALLOUT_OBSERVED, NEW_CALLOUT};
 
 use crate::soak::evidence::{Bus, Evidence, Received};
 use aura_sim::client::{CalloutState, Entity, Kind};
 
-/// What the stand-in says of a callout that is over.
+/// The stand-in's status of a callout that is over.
 const CLOSED: &str = "closed";
 
-/// Callouts of which the bus says something else in the end than AURA.
+/// Callouts whose last state on the bus isn't AURA's.
 #[must_use]
 pub fn differences(evidence: &Evidence) -> Vec<String> {
     let bus = Bus::of(&evidence.received);
@@ -35,7 +35,7 @@ fn difference(callout: &CalloutState, bus: &Bus) -> Option<String> {
     }
 }
 
-/// The last state by sequence; what comes behind a closing changes nothing any more.
+/// The last state by sequence; events after a closing change nothing.
 fn last<'a>(copies: &[&'a Received]) -> Option<&'a str> {
     let mut copies = copies.to_vec();
     copies.sort_by_key(|copy| copy.detail().place());
@@ -44,7 +44,7 @@ fn last<'a>(copies: &[&'a Received]) -> Option<&'a str> {
     closing.or(states.last()).copied()
 }
 
-/// The status after an event, in the stand-in's words; `None` if it says nothing of that.
+/// The status after an event, in the stand-in's words; `None` if the event has no status.
 fn state(copy: &Received) -> Option<&str> {
     match copy.detail().message.as_str() {
         CALLOUT_CLOSED => Some(CLOSED),
@@ -62,7 +62,7 @@ fn state(copy: &Received) -> Option<&str> {
     }
 }
 
-/// What AURA answered.
+/// The status that AURA answered to the reconciler.
 fn observed(copy: &Received) -> Option<&str> {
     copy.detail().payload.pointer("/callout/status")?.as_str()
 }
@@ -80,7 +80,7 @@ mod tests {
         })
     }
 
-    /// AURA's own message, as the `sequence`th of callout 1.
+    /// Makes one of AURA's own messages about callout 1, with this sequence.
     fn message(message: &str, sequence: u32) -> Received {
         let mut copy = told(&sent(sequence.into(), message, "1", None), 0);
         copy.event.detail.sequence = sequence.to_string();
@@ -104,7 +104,7 @@ mod tests {
             ("CALLOUT_CLOSED", "closed"),
         ];
         for (name, status) in states {
-            // Neither of the two behind it says a state.
+            // The two copies after it have no status.
             let copies = vec![
                 message(name, 9),
                 message("CALLOUT_OWNED", 10),

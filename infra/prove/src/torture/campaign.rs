@@ -1,4 +1,4 @@
-//! What is going to happen, all of it drawn from one seed.
+//! Draws what a campaign does from one seed.
 
 use std::time::Duration;
 
@@ -14,33 +14,32 @@ use stack::proxy::{Fault, Plan};
 pub const MOST_KILLS: u32 = 1_000;
 /// The most events of one campaign.
 pub const MOST_EVENTS: u64 = 100_000;
-/// Duplicates that AURA sends on top, as a share of the events.
+/// Share of events of which AURA sends a duplicate too.
 const DUPLICATES: f64 = 0.2;
-/// Days that AURA has at once, at most: more entities are alive than one batch holds.
+/// The most days that AURA plays at once; they have more entities than one batch holds.
 const DAYS_AT_ONCE: u64 = 4;
-/// A day with fewer events has hardly begun.
+/// The fewest events of a day; a shorter day has hardly begun.
 const EVENTS_PER_DAY: u64 = 8;
-/// Deliveries a second of a day: all at once, and as fast as AURA ever is in earnest.
+/// Deliveries a second of a day: all at once, or as fast as AURA is at its busiest.
 const PACES: [f64; 3] = [10_000.0, 200.0, 50.0];
-/// How long after the processor was seen at work a kill at a random moment may come: somewhat
-/// longer than it takes for a batch.
+/// The longest time from when the processor is seen at work to a kill at a random moment. It is
+/// somewhat longer than a batch takes.
 const LONGEST_PAUSE: Duration = Duration::from_millis(150);
-/// How many of the processor's calls to the ledger go wrong. Some batches make dozens of them.
+/// Share of the processor's calls to the ledger that fail. Some batches make dozens of calls.
 const LEDGER_FAULTS: f64 = 0.05;
-/// How many of its calls to the bus, once a wave, begin to go wrong, and how many do so in a row at
-/// most. From three on, a wave fails for good, and its events come back.
+/// Share of the processor's calls to the bus, one a wave, at which a series of failures begins.
 const BUS_FAULTS: f64 = 0.05;
-/// See [`BUS_FAULTS`].
+/// The longest series of failing calls to the bus. From three failures in a row on, a wave fails
+/// for good, and its events come back.
 const LONGEST_OUTAGE: usize = 8;
-/// What goes wrong with the ledger.
+/// Faults of the ledger.
 const LEDGER_KINDS: [Fault; 4] = [
     Fault::Throttled,
     Fault::InternalError,
     Fault::ResetBefore,
     Fault::ResetAfter,
 ];
-/// What goes wrong with the bus, one as often as the other. An answer that is lost leads to a
-/// double for sure, so it is rare.
+/// Faults of the bus, all equally likely. A lost answer always leads to a double, so it is rare.
 const BUS_KINDS: [Fault; 10] = [
     Fault::Throttled,
     Fault::Throttled,
@@ -54,22 +53,22 @@ const BUS_KINDS: [Fault; 10] = [
     Fault::ResetAfter,
 ];
 
-/// When a processor is killed.
+/// Moment at which a processor is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Moment {
-    /// At some moment, by SIGKILL from outside.
+    /// A random moment, by SIGKILL from outside.
     Random,
-    /// A claim is granted, and its event not published.
+    /// After a claim was granted, before its event is published.
     AfterClaim,
-    /// The bus has answered, and nothing is marked.
+    /// After the bus has answered, before anything is marked.
     AfterPublish,
-    /// An event is about to be marked; others that were published with it may be.
+    /// Before an event is marked; others that were published with it may be marked already.
     BeforeComplete,
 }
 
 impl Moment {
-    /// All there are.
+    /// All moments.
     pub const ALL: [Self; 4] = [
         Self::Random,
         Self::AfterClaim,
@@ -77,7 +76,8 @@ impl Moment {
         Self::BeforeComplete,
     ];
 
-    /// Its name in reports. That of a named step is also its failpoint's in the processor.
+    /// Name of the moment in reports. For a named step of the processor it is also the name of its
+    /// failpoint.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -89,31 +89,31 @@ impl Moment {
     }
 }
 
-/// One kill, and the load that it comes into.
+/// One kill, and the load during which it comes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// When the processor dies.
+    /// When the processor is killed.
     pub moment: Moment,
-    /// For a random moment: how long after the processor was seen at work.
+    /// For a random moment: the time from when the processor is seen at work to the kill.
     pub pause: Duration,
-    /// What AURA has to say meanwhile.
+    /// The days that AURA plays meanwhile.
     pub days: Vec<Day>,
 }
 
 /// A campaign: kills one after the other, each with its share of the load.
 ///
 /// The same seed makes the same events, the same kills in the same order and the same series of
-/// faults. Which call meets which fault, and which events a processor holds when it dies, is up to
-/// the order in which things happen, and differs from run to run.
+/// faults. Which call meets which fault, and which events a processor holds when it dies, depends
+/// on timing and differs from run to run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Campaign {
-    /// What it is drawn from.
+    /// Seed of the campaign.
     pub seed: u32,
-    /// The kills.
+    /// The kills, in order.
     pub steps: Vec<Step>,
-    /// What the faults of the ledger are drawn from.
+    /// Seed of the ledger's faults.
     ledger_seed: u64,
-    /// And those of the bus.
+    /// Seed of the bus's faults.
     bus_seed: u64,
 }
 
@@ -140,27 +140,27 @@ impl Campaign {
         }
     }
 
-    /// How many distinct events AURA has in it.
+    /// Number of distinct events of the campaign.
     #[must_use]
     pub fn events(&self) -> u64 {
         let days = self.steps.iter().flat_map(|step| &step.days);
         days.map(|day| day.events).sum()
     }
 
-    /// What happens to calls to the ledger.
+    /// Plan of the faults of the ledger.
     #[must_use]
     pub fn ledger_faults(&self) -> Plan {
         Plan::share(LEDGER_FAULTS, &LEDGER_KINDS, self.ledger_seed)
     }
 
-    /// What happens to calls to the bus.
+    /// Plan of the faults of the bus.
     #[must_use]
     pub fn bus_faults(&self) -> Plan {
         Plan::bursts(BUS_FAULTS, LONGEST_OUTAGE, &BUS_KINDS, self.bus_seed)
     }
 }
 
-/// The moments of so many kills: each as often as the others, in random order.
+/// Draws the moments of the kills: each moment about as often as the others, in random order.
 fn moments(random: &mut ChaCha8Rng, kills: u32) -> Vec<Moment> {
     let mut moments = Vec::new();
     for _ in 0..kills.div_ceil(4) {
@@ -171,12 +171,12 @@ fn moments(random: &mut ChaCha8Rng, kills: u32) -> Vec<Moment> {
     moments.into_iter().take(kills as usize).collect()
 }
 
-/// `total` in `parts` parts that differ by one at most, the greater ones first.
+/// Splits `total` into `parts` parts that differ by one at most, the greater ones first.
 fn shares(total: u64, parts: u64) -> impl Iterator<Item = u64> {
     (0..parts).map(move |part| total / parts + u64::from(part < total % parts))
 }
 
-/// Makes days. AURA's stand-in can play each seed once.
+/// Makes days, each with its own seed: the AURA stand-in plays each seed only once.
 struct Days {
     next_seed: u32,
 }
@@ -186,7 +186,7 @@ impl Days {
         Self { next_seed }
     }
 
-    /// Days with so many events together, to be played at once.
+    /// Makes days with `events` events together, to be played at once.
     fn with(&mut self, events: u64, random: &mut ChaCha8Rng) -> Vec<Day> {
         let count = (events / EVENTS_PER_DAY).clamp(1, DAYS_AT_ONCE);
         let days = shares(events, count).map(|events| {

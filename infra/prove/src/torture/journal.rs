@@ -1,4 +1,4 @@
-//! What the processor did, as the proxies saw it.
+//! The journal: what the processor did, as the proxies saw it.
 
 use std::collections::HashMap;
 
@@ -12,66 +12,68 @@ use stack::proxy::{Answer, Call, Fault};
 const UPDATE: &str = "DynamoDB_20120810.UpdateItem";
 const PUT_EVENTS: &str = "AWSEvents.PutEvents";
 
-/// Every step that reached a service, in the order of arrival.
+/// Every step of the processor that reached a service, in the order of arrival.
 #[derive(Debug, Default)]
 pub struct Journal {
-    /// When claims were asked for, whether or not they were granted.
+    /// When the processor asked for claims, granted or not.
     pub claims: Vec<Timestamp>,
     /// Calls that put events on the bus.
     pub publishes: Vec<Publish>,
-    /// Marks that the ledger took.
+    /// Marks that the ledger accepted.
     pub marks: Vec<Mark>,
 }
 
 /// A call that put events on the bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publish {
-    /// When it came.
+    /// When the call arrived.
     pub arrived: Timestamp,
-    /// Whether its answer was kept from the processor.
+    /// Whether the processor never got the answer.
     pub answer_lost: bool,
-    /// The events that the bus took.
+    /// The events that the bus accepted.
     pub entries: Vec<Entry>,
 }
 
-/// One event on the bus.
+/// An event that the bus accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The event's key.
     pub key: String,
-    /// The bus's id of this copy.
+    /// The bus's id of this copy of the event.
     pub bus_event_id: String,
 }
 
-/// A mark that the ledger took.
+/// A mark as published that the ledger accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     /// The event's key.
     pub key: String,
-    /// When.
+    /// When the mark arrived.
     pub arrived: Timestamp,
 }
 
 impl Journal {
-    /// Reads what went through the proxies.
+    /// Reads the calls that went through the proxies.
     ///
     /// # Errors
     ///
-    /// A call has another form than the processor's: then nothing here would be right.
+    /// Fails if a call doesn't have the processor's form: then the journal would be wrong.
     pub fn read(ledger: &[Call], bus: &[Call]) -> Result<Self> {
         let mut journal = Self::default();
         for call in ledger.iter().filter(|call| call.operation == UPDATE) {
-            let context = "a call to the ledger has another form";
+            let context = "cannot read a call to the ledger: it doesn't have the processor's form";
             journal.note_update(call).context(context)?;
         }
         for call in bus.iter().filter(|call| call.operation == PUT_EVENTS) {
-            let publish = publish(call).context("a call to the bus has another form")?;
+            let publish = publish(call)
+                .context("cannot read a call to the bus: it doesn't have the processor's form")?;
             journal.publishes.extend(publish);
         }
         Ok(journal)
     }
 
-    /// An update is a claim if it sets an owner, a mark if it sets the bus's id, or else a release.
+    /// Notes an update. It is a claim if it sets an owner, a mark if it sets the bus's id, and a
+    /// release otherwise.
     fn note_update(&mut self, call: &Call) -> Result<()> {
         let update: Update = serde_json::from_slice(&call.request)?;
         let arrived = call.arrived;
@@ -85,7 +87,7 @@ impl Journal {
     }
 }
 
-/// The answer of a call that the service acted upon.
+/// The answer of a call that the service carried out.
 fn took(call: &Call) -> Option<&Answer> {
     call.answer.as_ref().filter(|answer| answer.status == 200)
 }
@@ -136,7 +138,7 @@ struct Text {
 }
 
 impl Update {
-    /// What it sets an attribute to.
+    /// The value to which the update sets an attribute.
     fn sets(&self, attribute: &str) -> Option<&Value> {
         let tokens = self.expression.split([',', ' ']);
         let tokens: Vec<&str> = tokens.filter(|token| !token.is_empty()).collect();

@@ -1,4 +1,4 @@
-//! What a campaign came to, for people and for programs.
+//! The result of a campaign, for people and for programs.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -10,42 +10,42 @@ use stack::report::Report as _;
 use stack::system::Leftovers;
 use stack::tally::Tally;
 
-/// What a campaign came to. `--json` prints it.
+/// The result of a campaign, which `--json` prints.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// What the campaign was drawn from.
+    /// Seed of the campaign.
     pub seed: u32,
-    /// Distinct events that the campaign has.
+    /// Number of distinct events of the campaign.
     pub planned: u64,
-    /// Distinct events that AURA sent.
+    /// Number of distinct events that AURA sent.
     pub events: u64,
-    /// Kills, by where they hit the processor.
+    /// Number of kills, by moment.
     pub kills: BTreeMap<&'static str, usize>,
-    /// Calls to the ledger and to the bus that went wrong.
+    /// Number of calls to the ledger and the bus that failed.
     pub faults: usize,
-    /// What became of AURA's deliveries.
+    /// Counts of AURA's deliveries by what became of them.
     #[serde(flatten)]
     pub tally: Tally,
-    /// What was left in queues that should be empty.
+    /// Messages left in queues that should be empty.
     #[serde(flatten)]
     pub leftovers: Leftovers,
-    /// Every copy beyond the first of its event.
+    /// Every copy of an event beyond its first.
     pub doubles: Vec<Double>,
-    /// How many of them nothing explains.
+    /// Number of doubles that nothing explains.
     pub unexplained: usize,
-    /// Where the ledger and the consumers differ.
+    /// Differences between the ledger and what consumers received.
     pub differences: Vec<String>,
-    /// Where consumers didn't get what AURA sent, or not in its order.
+    /// Violations: consumers received something else than AURA sent, or in another order.
     pub violations: Vec<String>,
-    /// How long it took, from the first event to the last count.
+    /// Seconds from the first event to the last count.
     pub seconds: f64,
 }
 
 impl stack::report::Report for Report {
     const FAILURE: &'static str = "the system did not keep its promises";
 
-    /// True if every event was published, every double is explained, and nothing else happened.
+    /// True if every event was published, every double is explained, and nothing else is wrong.
     fn is_success(&self) -> bool {
         let Tally {
             sent,

@@ -1,5 +1,5 @@
-//! What stands around the processor to hurt it: a proxy in front of the ledger and one in front of
-//! the bus, and the failpoints that a debug build of it has.
+//! The rig that hurts the processor: a proxy in front of the ledger, a proxy in front of the bus,
+//! and the failpoints of the processor's debug build.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -17,18 +17,19 @@ use stack::stack::Stack;
 use stack::template::Template;
 use stack::workspace::Workspace;
 
-/// The template's output with the processor's name.
+/// Output of the template that holds the processor's name.
 const PROCESSOR: &str = "ProcessorFunctionName";
-/// Between two looks at a failpoint.
+/// Pause between two looks at a failpoint.
 const POLL: Duration = Duration::from_millis(5);
-/// By how much a file's time may be behind the clock.
+/// How far a file's time may be behind the clock.
 const FILE_TICK: Duration = Duration::from_millis(10);
 
-/// Proxies and failpoints for one stack. Dropped, it leaves nothing behind.
+/// Proxies and failpoints for one stack. They are removed when it is dropped.
 pub struct Rig {
     ledger: FaultProxy,
     bus: FaultProxy,
-    /// What the processor takes a file away from when it reaches the step of that name, to die.
+    /// Folder of the failpoints. A processor that reaches the step of a file's name removes the
+    /// file and dies.
     failpoints: PathBuf,
     _folder: RunFolder,
 }
@@ -36,18 +37,18 @@ pub struct Rig {
 /// A kill that happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kill {
-    /// Where it hit the processor.
+    /// Where the kill hit the processor.
     pub moment: Moment,
-    /// When it was, to some milliseconds.
+    /// When the kill hit it, to some milliseconds.
     pub at: Timestamp,
 }
 
 impl Rig {
-    /// Sets it up in front of the local AWS at `endpoint`.
+    /// Makes the rig in front of the local AWS at `endpoint`.
     ///
     /// # Errors
     ///
-    /// No port is free, or the folder can't be made.
+    /// Fails if no port is free or the folder can't be made.
     pub fn before(endpoint: &str, workspace: &Workspace) -> Result<Self> {
         let folder = RunFolder::create(workspace)?;
         let failpoints = folder.path().join("failpoints");
@@ -60,18 +61,18 @@ impl Rig {
         })
     }
 
-    /// The template with the processor in it.
+    /// Changes the template so that its processor uses the rig.
     ///
     /// # Errors
     ///
-    /// The template has changed too much.
+    /// Fails if the template doesn't have the expected parts.
     pub fn around_the_processor(&self, template: &Template) -> Result<Template> {
         let proxies = [("DYNAMODB", &self.ledger), ("EVENTBRIDGE", &self.bus)];
         let failpoints = self.failpoints.display().to_string();
         template.with_processor_behind(&proxies, &[("FAILPOINTS", &failpoints)])
     }
 
-    /// Faults from now on. What the deployment did is no part of the campaign.
+    /// Starts the faults. Calls of the deployment don't count as part of the campaign.
     pub fn begin(&self, campaign: &Campaign) {
         self.ledger.forget();
         self.bus.forget();
@@ -79,29 +80,29 @@ impl Rig {
         self.bus.set(campaign.bus_faults());
     }
 
-    /// No faults any more.
+    /// Stops the faults.
     pub fn end(&self) {
         self.ledger.set(Plan::Through);
         self.bus.set(Plan::Through);
     }
 
-    /// All calls to the ledger since the campaign began.
+    /// Returns all calls to the ledger since the campaign began.
     #[must_use]
     pub fn ledger_calls(&self) -> Vec<Call> {
         self.ledger.calls()
     }
 
-    /// All calls to the bus since the campaign began.
+    /// Returns all calls to the bus since the campaign began.
     #[must_use]
     pub fn bus_calls(&self) -> Vec<Call> {
         self.bus.calls()
     }
 
-    /// Kills the processor as the step says. There has to be work for it.
+    /// Kills the processor as the step says. The processor must have work.
     ///
     /// # Errors
     ///
-    /// It doesn't come to the step, or does not die of it.
+    /// Fails if the processor doesn't reach the step, or reaches it and doesn't die.
     pub async fn kill(&self, stack: &Stack, step: &Step) -> Result<Kill> {
         let moment = step.moment;
         let at = match moment {
@@ -120,36 +121,45 @@ impl Rig {
         Ok(at)
     }
 
-    /// Arms a failpoint, and waits until a processor has come to it, taken it along and died.
+    /// Sets a failpoint, and waits until a processor has reached it, removed its file and died.
     async fn kill_at(&self, stack: &Stack, failpoint: &str) -> Result<Timestamp> {
         let path = self.failpoints.join(failpoint);
         let mut alive = processes::pids(stack, PROCESSOR)?;
-        File::create(&path).context("cannot arm a failpoint")?;
+        File::create(&path).context("cannot create the file of a failpoint")?;
         let deadline = Instant::now() + PATIENCE;
-        while fs::exists(&path).context("cannot look at a failpoint")? {
+        while fs::exists(&path).context("cannot check the file of a failpoint")? {
             if Instant::now() > deadline {
-                bail!("no processor came to {failpoint}: was it built with failpoints?");
+                bail!(
+                    "no processor reached the failpoint {failpoint}: check that it has work and \
+                     is a debug build"
+                );
             }
             tokio::time::sleep(POLL).await;
-            // After the last kill, the next process may be yet to start.
+            // After the last kill, the next process may still have to start.
             if alive.is_empty() {
                 alive = processes::pids(stack, PROCESSOR)?;
             }
         }
         let seen = Timestamp::now();
         let at = seen.min(self.last_taken()? + FILE_TICK);
-        // If none was ever seen, what took the file came and went between two looks.
+        // If no process was ever seen, the one that removed the file started and died between two
+        // looks.
         if !alive.is_empty() {
             let died = processes::one_gone(&alive).await;
-            died.with_context(|| format!("{failpoint} was reached, and killed nothing"))?;
+            died.with_context(|| {
+                format!("a processor reached the failpoint {failpoint} and didn't die")
+            })?;
         }
         Ok(at)
     }
 
-    /// When a file was last taken out of the folder. On a busy machine it is seen later.
+    /// The time when a file was last removed from the folder. On a busy machine the removal is seen
+    /// later.
     fn last_taken(&self) -> Result<Timestamp> {
         let changed = fs::metadata(&self.failpoints).and_then(|folder| folder.modified());
-        let changed = changed.context("cannot tell when a failpoint was reached")?;
-        Timestamp::try_from(changed).context("this machine's clock is off")
+        let changed = changed.context("cannot read when the folder of failpoints last changed")?;
+        Timestamp::try_from(changed).context(
+            "the folder of failpoints has a time that can't be used: check this machine's clock",
+        )
     }
 }

@@ -1,8 +1,11 @@
-//! Why there are doubles, one by one, and whether the ledger says what consumers saw.
+//! Explains each double, and compares the ledger with what consumers received.
 //!
 //! No system can close the window between a publish and its mark. So a double is explained only if
-//! the processor was in that window, by evidence that is not the processor's own: the earlier call
-//! to the bus was acted upon, no mark of the event was before the later one came, and something
+//! the processor was in that window, by evidence that isn't the processor's own:
+//!
+//! - the bus carried out the earlier call;
+//! - no mark of the event came before the later call;
+//! - something was done to the processor in between that kept it from marking.
 //! that was done to the processor in between kept it from marking.
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,8 +21,8 @@ use crate::torture::rig::Kill;
 use stack::consumers::Published;
 use stack::system::PROCESSOR_TIMEOUT;
 
-/// Until what a process sent before it died has surely arrived, on a busy machine too. The local
-/// AWS waits for a second before it starts the next one.
+/// The time within which everything that a process sent before it died has arrived, even on a busy
+/// machine. The local AWS waits for a second before it starts the next process.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A copy of an event beyond its first.
@@ -28,11 +31,11 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub struct Double {
     /// The event's key.
     pub key: String,
-    /// When the copy before was published.
+    /// When the copy before it was published.
     pub published: Option<Timestamp>,
-    /// When this one was.
+    /// When this copy was published.
     pub again: Option<Timestamp>,
-    /// Why.
+    /// Why the event was published again.
     #[serde(flatten)]
     pub reason: Reason,
 }
@@ -43,16 +46,16 @@ pub struct Double {
 pub enum Reason {
     /// The processor was killed between publish and mark.
     Killed {
-        /// Where.
+        /// The moment of the kill.
         moment: Moment,
-        /// When.
+        /// The time of the kill.
         at: Timestamp,
     },
-    /// The bus took the event, and its answer was kept from the processor.
+    /// The bus took the event, and the processor never got its answer.
     AnswerLost,
-    /// It was marked before, and must not have been published again.
+    /// The event was marked before, and must not have been published again.
     Marked {
-        /// When.
+        /// When it was marked.
         at: Timestamp,
     },
     /// No call of the processor's put this copy on the bus.
@@ -64,13 +67,13 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Whether it is one of the two that no system can do anything about.
+    /// Whether it is one of the two reasons that no system can prevent.
     #[must_use]
     pub fn explains(self) -> bool {
         matches!(self, Self::Killed { .. } | Self::AnswerLost)
     }
 
-    /// For totals.
+    /// Name of the reason, for totals.
     #[must_use]
     pub fn name(self) -> String {
         match self {
@@ -84,7 +87,7 @@ impl Reason {
 }
 
 impl Double {
-    /// One line for people.
+    /// The double as one line for people.
     #[must_use]
     pub fn told(&self) -> String {
         let time = |time: Timestamp| time.strftime("%T%.3f").to_string();
@@ -95,14 +98,14 @@ impl Double {
             Reason::Marked { at } => format!("UNEXPLAINED: it was marked at {}", time(at)),
             Reason::NotPublished => "UNEXPLAINED: no call published this copy".to_owned(),
             Reason::ReceivedTwice => "UNEXPLAINED: it is one copy, received twice".to_owned(),
-            Reason::Unexplained => "UNEXPLAINED: no kill, no lost answer in between".to_owned(),
+            Reason::Unexplained => "UNEXPLAINED: no kill and no lost answer in between".to_owned(),
         };
         let (first, again) = (published(self.published), published(self.again));
         format!("{} published at {first} and {again}: {reason}", self.key)
     }
 }
 
-/// All doubles, in the order of their keys.
+/// Explains all doubles, in the order of their keys.
 #[must_use]
 pub fn doubles(published: &[Published], journal: &Journal, kills: &[Kill]) -> Vec<Double> {
     let evidence = Evidence::of(journal, kills);
@@ -112,7 +115,7 @@ pub fn doubles(published: &[Published], journal: &Journal, kills: &[Kill]) -> Ve
         .collect()
 }
 
-/// The ids of each event's copies.
+/// Ids of each event's copies.
 fn by_key(published: &[Published]) -> BTreeMap<&str, Vec<&str>> {
     let mut copies: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for event in published {
@@ -124,7 +127,7 @@ fn by_key(published: &[Published]) -> BTreeMap<&str, Vec<&str>> {
 struct Evidence<'a> {
     journal: &'a Journal,
     kills: &'a [Kill],
-    /// The calls that put events on the bus, by the events' ids there.
+    /// Calls that put events on the bus, by the bus's ids of these events.
     calls: HashMap<&'a str, &'a Publish>,
 }
 
@@ -145,7 +148,7 @@ impl<'a> Evidence<'a> {
         let call = |id: &str| self.calls.get(id).copied();
         let arrived = |id: &str| call(id).map(|call| call.arrived);
         let mut copies = copies.to_vec();
-        // What is one copy comes side by side.
+        // Copies with the same id come next to each other.
         copies.sort_by_key(|id| (arrived(id), *id));
         let pairs = copies.iter().zip(copies.iter().skip(1));
         pairs
@@ -185,9 +188,10 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Whether a kill hit what published an event before it was through with marking it. It marks a
-    /// wave before it claims the next one, and each invocation begins by claiming: so nothing was
-    /// claimed in between. And no invocation outlives its timeout.
+    /// Whether a kill hit the invocation that published an event before it had marked it. An
+    /// invocation marks a wave before it claims the next one, and begins with a claim. So it was
+    /// still in that wave if nothing was claimed in between. And no invocation outlives its
+    /// timeout.
     fn hit(&self, kill: &Kill, publish: &Publish) -> bool {
         let between = publish.arrived..=kill.at + LAST_WORDS;
         let claims = &self.journal.claims;
@@ -217,8 +221,8 @@ impl From<HashMap<String, AttributeValue>> for Item {
     }
 }
 
-/// Where the ledger and the consumers differ: each published event has one item, which is marked
-/// as published with the id of a copy that consumers have.
+/// Differences between the ledger and the consumers. Each published event must have one item, which
+/// is marked as published with the id of a copy that consumers received.
 #[must_use]
 pub fn differences(items: &[Item], published: &[Published]) -> Vec<String> {
     let copies = by_key(published);

@@ -1,4 +1,4 @@
-//! Whether consumers received what AURA sent, under one identity and in its order.
+//! Checks that consumers received what AURA sent, under one key an event and in AURA's order.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -7,9 +7,9 @@ use aura_sim::client::Delivery;
 use stack::consumers::{Detail, Entity, Published};
 use stack::tally::originals;
 
-/// What consumers received against what AURA says of the same deliveries: each event has one key,
-/// each copy has its delivery's message and entity and was sent by a call of the processor's, and an
-/// entity's events were first sent in the order of their sequence.
+/// Violations in what consumers received, compared with AURA's deliveries. Each event must have one
+/// key. Each copy must have its delivery's message and entity, and a call of the processor must
+/// have sent it. An entity's events must first have been sent in the order of their sequence.
 #[must_use]
 pub fn violations(
     deliveries: &[Delivery],
@@ -29,7 +29,7 @@ fn by_id(deliveries: &[Delivery]) -> HashMap<&str, &Delivery> {
         .collect()
 }
 
-/// Events that have more keys than one.
+/// Events that have more than one key.
 fn under_more_keys(deliveries: &[Delivery], published: &[Published]) -> Vec<String> {
     let (originals, sent) = (originals(deliveries), by_id(deliveries));
     let mut keys: BTreeMap<u64, &str> = BTreeMap::new();
@@ -50,7 +50,7 @@ fn under_more_keys(deliveries: &[Delivery], published: &[Published]) -> Vec<Stri
     found
 }
 
-/// Copies with another message or entity than AURA's.
+/// Copies whose message or entity isn't AURA's.
 fn changed(deliveries: &[Delivery], published: &[Published]) -> Vec<String> {
     let sent = by_id(deliveries);
     let is_changed = |detail: &Detail| {
@@ -70,7 +70,7 @@ fn changed(deliveries: &[Delivery], published: &[Published]) -> Vec<String> {
         .collect()
 }
 
-/// Copies that no call put on the bus: of their order nothing is known.
+/// Copies that no call put on the bus; nothing is known about their order.
 fn sent_by_nobody(published: &[Published], journal: &Journal) -> Vec<String> {
     let sent = journal.publishes.iter().flat_map(|call| &call.entries);
     let sent: HashSet<&str> = sent.map(|entry| entry.bus_event_id.as_str()).collect();
@@ -82,7 +82,7 @@ fn sent_by_nobody(published: &[Published], journal: &Journal) -> Vec<String> {
         .collect()
 }
 
-/// Events that were first sent after one of the same entity with a higher sequence.
+/// Events that were first sent after an event of the same entity with a higher sequence.
 fn out_of_order(published: &[Published], journal: &Journal) -> Vec<String> {
     let mut last: HashMap<(&str, &str), &Detail> = HashMap::new();
     let mut found = Vec::new();
@@ -100,7 +100,7 @@ fn out_of_order(published: &[Published], journal: &Journal) -> Vec<String> {
     found
 }
 
-/// The first copy of each event, in the order in which they were sent to the bus.
+/// The first copy of each event, in the order of sending to the bus.
 fn first_copies<'a>(
     published: &'a [Published],
     journal: &'a Journal,
@@ -146,7 +146,7 @@ mod tests {
         .unwrap()
     }
 
-    /// What AURA sent: an event, its repeat, and a second event.
+    /// AURA's deliveries: an event, its repeat, and a second event.
     fn sent() -> [Delivery; 3] {
         [
             delivery(1, "NEW_CALLOUT", None),
@@ -155,13 +155,13 @@ mod tests {
         ]
     }
 
-    /// One call to the bus for each copy.
+    /// A journal with one call to the bus for each copy.
     fn journal(ids: &[&str]) -> Journal {
         let publish = |id: &&str| Publish {
             arrived: Timestamp::UNIX_EPOCH,
             answer_lost: false,
             entries: vec![Entry {
-                key: "of no account here".to_owned(),
+                key: "any key".to_owned(),
                 bus_event_id: (*id).to_owned(),
             }],
         };
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn what_aura_sent_in_its_order_violates_nothing() {
-        // Consumers may receive them in any order, and a first copy may come again later.
+        // Consumers may receive the copies in any order, and a first copy may come again later.
         let copies = [
             copy("b", 3, "CALLOUT_CLOSED", "10"),
             copy("c", 1, "NEW_CALLOUT", "9"),

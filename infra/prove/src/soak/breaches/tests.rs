@@ -4,8 +4,8 @@ use super::*;
 use crate::soak::loss;
 use crate::soak::samples::{callout, found_out, happened, sent, told};
 
-/// A callout that is opened, owned and closed: the opening dropped and found out, the others
-/// delivered, the closing twice.
+/// Evidence without a breach: a callout that is opened, owned and closed. The opening was dropped
+/// and found out; the other events were delivered, the closing twice.
 fn good() -> Evidence {
     let deliveries = vec![
         sent(1, "CALLOUT_OWNED", "1", None),
@@ -32,7 +32,7 @@ fn found(evidence: &Evidence) -> Vec<String> {
     breaches(evidence, &loss::ledger(evidence))
 }
 
-/// What is found after something was changed.
+/// The breaches found after `change` has changed the good evidence.
 fn after(change: fn(&mut Evidence)) -> Vec<String> {
     let mut evidence = good();
     change(&mut evidence);
@@ -40,18 +40,18 @@ fn after(change: fn(&mut Evidence)) -> Vec<String> {
 }
 
 #[test]
-fn a_callout_of_which_everything_is_told_or_found_out_breaks_nothing() {
+fn a_callout_whose_events_are_all_delivered_or_found_out_has_no_breach() {
     assert_eq!(found(&good()), [""; 0]);
 }
 
 #[test]
-fn an_opening_that_nobody_told_of_is_a_breach() {
+fn an_opening_that_is_not_on_the_bus_is_a_breach() {
     let found = after(|evidence| drop(evidence.received.remove(1)));
     assert_eq!(found, ["NEW_CALLOUT of callout 1 is not on the bus"]);
 }
 
 #[test]
-fn an_opening_that_both_told_of_is_a_breach_whatever_its_key() {
+fn an_opening_that_is_on_the_bus_twice_is_a_breach_whatever_its_key() {
     let found = after(|evidence| {
         let late = sent(4, NEW_CALLOUT, "1", None);
         let mut copy = told(&late, 12);
@@ -71,7 +71,7 @@ fn what_was_accepted_and_is_missing_is_a_breach() {
 }
 
 #[test]
-fn what_was_dropped_and_is_missing_is_none_if_it_is_no_opening_or_closing() {
+fn a_dropped_event_that_is_missing_is_a_breach_only_if_it_is_an_opening_or_closing() {
     let found = after(|evidence| {
         evidence.received.remove(0);
         evidence.happened[1].deliveries.clear();

@@ -3,13 +3,13 @@ use aura_sim::client::Kind;
 use super::*;
 use crate::soak::samples::{answered, found_out, happened, sent, told};
 
-/// The class of each line, repeats behind their event.
+/// The class of each entry; repeats come after their event.
 fn classes(evidence: &Evidence) -> Vec<Class> {
     let entries = ledger(evidence).into_iter();
     entries.map(|entry| entry.class).collect()
 }
 
-/// One event of callout 1 with these deliveries, and what consumers received.
+/// Evidence with one event of callout 1, these deliveries, and these copies at consumers.
 fn case(message: &str, deliveries: Vec<Delivery>, received: Vec<Received>) -> Evidence {
     let numbers: Vec<u64> = deliveries.iter().map(|delivery| delivery.n).collect();
     Evidence {
@@ -60,7 +60,7 @@ fn a_repeat_is_a_line_of_its_own_with_its_number() {
     let entries = ledger(&case("CALLOUT_EVENTS_CHANGED", deliveries, received));
     let lines: Vec<_> = entries.iter().map(|it| (it.n, it.repeat)).collect();
     assert_eq!(lines, [(10, None), (10, Some(5))]);
-    // Of a signal, each delivery counts.
+    // Each delivery of a signal counts.
     assert!(entries.iter().all(|it| it.class == Class::Published));
 }
 
@@ -131,7 +131,7 @@ fn what_was_queued_before_an_event_recovers_it_no_more_if_it_is_received_late() 
 }
 
 #[test]
-fn a_delivery_that_failed_was_none() {
+fn a_failed_delivery_counts_as_not_delivered() {
     let mut delivery = sent(1, NEW_CALLOUT, "1", None);
     (delivery.status, delivery.answer) = (Some(503), None);
     let found = vec![found_out(NEW_CALLOUT, "1", 13)];

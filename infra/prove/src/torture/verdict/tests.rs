@@ -22,7 +22,7 @@ fn copy(key: &str, id: &str) -> Published {
     .unwrap()
 }
 
-/// An event is claimed, and published a bit later.
+/// Notes that an event is claimed, and published a bit later.
 fn published(journal: &mut Journal, key: &str, id: &str, claimed: i64) {
     journal.claims.push(at(claimed));
     journal.publishes.push(Publish {
@@ -49,7 +49,7 @@ fn killed(millisecond: i64) -> Kill {
     }
 }
 
-/// Published at 1010, and again at 9010.
+/// A journal of an event that was published at 1010, and again at 9010.
 fn doubled() -> Journal {
     let mut journal = Journal::default();
     published(&mut journal, KEY, "a", 1000);
@@ -58,9 +58,9 @@ fn doubled() -> Journal {
     journal
 }
 
-/// The reasons for what consumers received, `a` and `b`.
+/// The reasons for the doubles if consumers received the copies `a` and `b`.
 fn reasons(journal: &Journal, kills: &[Kill]) -> Vec<Reason> {
-    // Consumers may receive them in any order.
+    // Consumers may receive the copies in any order.
     let doubles = doubles(&[copy(KEY, "b"), copy(KEY, "a")], journal, kills);
     assert!(doubles.iter().all(|double| double.key == KEY));
     doubles.into_iter().map(|double| double.reason).collect()
@@ -122,7 +122,7 @@ fn what_was_marked_must_not_be_published_again_whatever_happened() {
     let expected = Reason::Marked { at: at(1015) };
     assert_eq!(reason(&journal, &[killed(1020)]), expected);
     assert!(!expected.explains());
-    // Another event's mark is no mark of this one.
+    // The mark of another event doesn't count.
     let mut journal = doubled();
     marked(&mut journal, OTHER, 1015);
     assert!(reason(&journal, &[killed(1020)]).explains());
@@ -134,7 +134,7 @@ fn a_lost_answer_explains_a_double() {
     journal.publishes[0].answer_lost = true;
     assert_eq!(reason(&journal, &[]), Reason::AnswerLost);
     assert!(Reason::AnswerLost.explains());
-    // The answer to the second has nothing to do with it.
+    // The lost answer of the second publish explains nothing.
     let mut journal = doubled();
     journal.publishes[1].answer_lost = true;
     assert_eq!(reason(&journal, &[]), Reason::Unexplained);
