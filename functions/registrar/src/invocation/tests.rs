@@ -176,7 +176,7 @@ async fn properties_that_can_not_be_used_are_answered() {
     let properties = config(wrong).resource_properties();
     let reason_given = reason(&handler, "Create", properties).await;
     assert!(
-        reason_given.starts_with("WebhookUrl is no URL"),
+        reason_given.starts_with("WebhookUrl is not a URL"),
         "{reason_given}"
     );
 }
