@@ -107,8 +107,8 @@ impl CustomResourceHandler<'_> {
             }
             RequestType::Delete => {
                 tracing::warn!(
-                    "stack resource deleted without a call to AURA, because no registration is \
-                     known. If AURA delivers to this stack, ask AURA to remove the webhook"
+                    "no registration is known for this resource, so AURA was not called. If AURA \
+                     delivers to this stack, ask AURA to remove the webhook"
                 );
                 Ok(())
             }
