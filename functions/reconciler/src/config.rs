@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::verdict::Patience;
 
-/// The function's configuration; template.yaml sets all of it.
+/// The function's configuration. template.yaml sets all of it.
 #[derive(Debug)]
 pub struct ReconcilerConfig {
     /// `AURA_BASE_URL`: base URL of the AURA system.

@@ -89,7 +89,12 @@ impl Redrive {
                         }
                     }
                     Spilled::Unreadable { sort_key, error } => {
-                        tracing::error!(%error, sort_key, shard, "unreadable item stays in the spill");
+                        tracing::error!(
+                            %error,
+                            sort_key,
+                            shard,
+                            "spilled item can't be read, stays in the spill"
+                        );
                         done.unreadable += 1;
                     }
                 }
@@ -114,14 +119,22 @@ impl Redrive {
         };
         let delivery_id = delivery.delivery_id;
         if let Err(error) = queue.send(&delivery.message).await {
-            tracing::error!(%error, %delivery_id, "delivery not sent to its queue, stays in the spill");
+            tracing::error!(
+                %error,
+                %delivery_id,
+                "spilled delivery not sent to its queue, stays in the spill"
+            );
             done.failed = true;
             stuck.insert(group.clone());
             return false;
         }
         // A later run may send it again. Then SQS or the ledger drops the second copy.
         if let Err(error) = self.spill.remove(&delivery).await {
-            tracing::error!(%error, %delivery_id, "delivery sent to its queue but not removed from the spill");
+            tracing::error!(
+                %error,
+                %delivery_id,
+                "spilled delivery sent to its queue, but not removed from the spill"
+            );
             done.failed = true;
             return false;
         }

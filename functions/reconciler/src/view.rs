@@ -57,7 +57,7 @@ pub struct LastEvent {
 /// Stage of the response to a callout, as AURA's events tell it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CalloutStage {
-    /// No event says that somebody is on the way.
+    /// No event says that a responder is on the way.
     #[default]
     Created,
     /// A responder is on the way.
@@ -134,7 +134,7 @@ impl CalloutView {
         view
     }
 
-    /// Sort key of [`last`](Self::last).
+    /// Sort key of the last published event that carries a name of AURA's.
     pub fn last_sort(&self) -> Option<&str> {
         self.last.as_ref().map(|last| last.sort.as_str())
     }

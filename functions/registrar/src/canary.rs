@@ -122,7 +122,7 @@ impl CanarySender<'_> {
             }
             status if status.is_server_error() => "see the log of ingest",
             status if status.is_redirection() => {
-                "WebhookUrl is a redirect, and AURA may not follow redirects"
+                "WebhookUrl is a redirect, and AURA does not say that it follows redirects"
             }
             _ => "WebhookUrl does not lead to this stack",
         };

@@ -159,7 +159,9 @@ async fn guarded<E: Error + Send + 'static>(
     match ended {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(with_causes(&error)),
-        Err(ended) if ended.is_panic() => Err("the registrar panicked; see its log".to_owned()),
+        Err(ended) if ended.is_panic() => {
+            Err("the registrar panicked; its log names the place".to_owned())
+        }
         Err(_aborted) => {
             let step = journal
                 .under_way()

@@ -258,7 +258,7 @@ impl RotationHandler<'_> {
             .with_total_delay(Some(VALUE_PATIENCE));
         read.retry(pauses)
             .when(|error| matches!(error, RotationError::NoValue(_)))
-            .notify(|error, _| tracing::info!(%error, "new secret value not visible yet, reading again"))
+            .notify(|error, _| tracing::info!(%error, "new value not visible yet, reading again"))
             .await
     }
 

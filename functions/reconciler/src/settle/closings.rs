@@ -73,8 +73,8 @@ impl Settler<'_> {
         learned.knows_none = knows_none(learned.knows_none, has_begun, &second, &closings);
         if learned.knows_none == Some(true) && self.run_state.are_gone_lately(Timestamp::now()) {
             tracing::error!(
-                "AURA knows none of the open callouts, so their closings are held back: check \
-                 that the credentials are the right ones"
+                "AURA knows no open callout, so their closings are held back: check that the \
+                 credentials are the right ones"
             );
             *metrics.held.get_or_insert_default() += closings.len();
             return;

@@ -133,7 +133,11 @@ impl CustomResourceResponse {
         loop {
             match put(http, url, body.clone()).await {
                 Err(error) if attempt < ATTEMPTS => {
-                    tracing::warn!(attempt, %error, "response to CloudFormation not sent, trying again");
+                    tracing::warn!(
+                        attempt,
+                        %error,
+                        "response to CloudFormation not sent, trying again"
+                    );
                 }
                 settled => return settled,
             }
