@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_about_one_callout_stops_no_other() {
+    async fn an_error_about_one_callout_does_not_stop_other_calls() {
         const CALL: &str = "Get a callout";
         let counts = |aura: &Aura| {
             let counts = aura.counts();

@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_callouts_the_first_listed_are_remembered() {
+    fn of_too_many_callouts_those_listed_first_are_kept() {
         let mut state = RunState::default();
         for n in 0..MOST_REMEMBERED + 10 {
             let second = i64::try_from(n).unwrap();

@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_tells_what_was_done_and_what_hangs() {
+    async fn the_journal_has_finished_steps_and_the_step_that_hangs() {
         let journal = Journal::default();
         let done = async { Ok::<_, Infallible>(2) };
         let told = |attempts: &u32| format!("done in {attempts} attempts");

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_says_what_may_be_registered() {
+    fn a_status_decides_which_requests_are_allowed() {
         // Columns: status; whether a deployment's request is allowed; whether any other request is
         // allowed; whether it is a rollback; whether the stack is being deleted.
         let cases = [

@@ -202,7 +202,7 @@ impl AuraSim {
 async fn listen(port: u16) -> anyhow::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
-        .with_context(|| format!("Failed to listen on 127.0.0.1:{port}"))
+        .with_context(|| format!("cannot listen on 127.0.0.1:{port}; choose a free port"))
 }
 
 async fn serve(listener: TcpListener, sim: Arc<Sim>) {

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_usable_is_taken() {
+    fn usable_properties_are_accepted() {
         let mut properties = properties();
         assert!(Endpoint::check(&properties).is_ok());
         properties.webhook_url = "http://api.execute-api.localhost:4566/aura/events".into();

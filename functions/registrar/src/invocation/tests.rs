@@ -273,7 +273,7 @@ async fn a_resource_keeps_its_id_unless_it_was_never_made() {
 }
 
 #[tokio::test]
-async fn a_delete_asks_nobody_where_there_is_nothing_to_hand_back() {
+async fn a_delete_makes_no_call_if_there_is_nothing_to_hand_back() {
     let handler = handler(NOWHERE);
     let id = PHYSICAL_RESOURCE_ID;
     let deleted = answer(&handler, "Delete", id, properties(), ENOUGH).await;

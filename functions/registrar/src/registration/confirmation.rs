@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn another_url_alone_is_an_error() {
+    fn only_another_url_is_an_error() {
         for other in [
             "https://example.com/other",
             "https://example.org/aura/events",

@@ -17,7 +17,7 @@ pub(crate) fn client() -> anyhow::Result<Client> {
     http_client::builder()
         .timeout(PATIENCE)
         .build()
-        .context("Failed to build the HTTP client for deliveries")
+        .context("cannot build the HTTP client for deliveries")
 }
 
 /// A delivery that is being sent.
