@@ -50,8 +50,8 @@ impl StackState {
         }
         let (before, now) = (&self.status, now.status);
         Err(StackError(format!(
-            "the stack was {before} when this request began and is {now}: nothing was registered, \
-             because the newer operation on the stack counts"
+            "the stack was {before} when this began and is {now}: nothing was registered, because \
+             the newer operation on the stack counts"
         )))
     }
 

@@ -154,8 +154,10 @@ async fn a_step_that_was_begun_before_a_deployment_registers_nothing_after_it() 
     let (refused, updated) = Box::pin(async { tokio::join!(set, update) }).await;
     updated?;
     let told = refused.expect_err("it was registered").to_string();
-    let states = "the stack was CREATE_COMPLETE when this request began and is UPDATE_COMPLETE";
-    assert!(told.starts_with(states), "{told}");
+    assert!(
+        told.starts_with("the stack was CREATE_COMPLETE when this began and is UPDATE_COMPLETE"),
+        "{told}"
+    );
     assert_eq!(trial.register_calls().await?, 2);
     Ok(())
 }
