@@ -1,6 +1,9 @@
-//! Client of AURA that the reconciler asks. It limits the calls at once and in a minute, tries
-//! again after a pause where AURA may recover (as long as AURA wishes, if the run has so much
-//! time), and asks no more once AURA has refused.
+//! The reconciler's client of AURA:
+//!
+//! - It limits the calls at once and in a minute.
+//! - It repeats a failed call after a pause if the error may go away. The pause is as long as AURA
+//!   demands, if the run has enough time.
+//! - It makes no more calls in a run after AURA has refused the credentials.
 
 pub mod connector;
 mod rate_limit;
@@ -17,15 +20,15 @@ use tokio::time::{Instant, sleep, timeout_at};
 use self::rate_limit::{CallKind, RateLimiter};
 use crate::config::AuraLimits;
 
-/// How often a call that failed is tried again, and the first pause. The next pause is twice as
-/// long; both have jitter.
+/// Number of retries of a failed call, and the first pause. The second pause is twice as long. Both
+/// have jitter.
 const TIMES_AGAIN: usize = 2;
 const PAUSE: Duration = Duration::from_millis(250);
-/// After so many calls in a row that failed, each tried again as above, AURA isn't asked about
-/// single callouts until the next run.
+/// Number of calls in a row, each with its retries, that may fail. After that, this run makes no
+/// more calls about single callouts.
 const MOST_IN_A_ROW: u64 = 3;
 
-/// A client of AURA. It is kept across runs, and its token with it.
+/// A client of AURA. It is kept across runs, together with its token.
 #[derive(Debug)]
 pub struct Aura {
     api: PanicApi,
@@ -34,20 +37,20 @@ pub struct Aura {
     counts: Mutex<AuraCounts>,
 }
 
-/// What came of a run's calls to AURA.
+/// Results of a run's calls to AURA.
 #[derive(Debug, Default)]
 pub struct AuraCounts {
-    /// Number of calls that have failed.
+    /// Number of calls that have failed. Retries count too.
     pub failures: u64,
-    /// Number of calls that have failed in a row, each tried again.
+    /// Number of calls in a row that have failed after all retries.
     failures_in_a_row: u64,
     /// Number of calls about single callouts that AURA has answered with 403.
     pub forbidden: u64,
-    /// Whether AURA has refused who asks.
+    /// Whether AURA has refused the credentials.
     pub has_refused: bool,
 }
 
-/// Why AURA has not answered.
+/// Why there is no answer from AURA.
 #[derive(Debug, thiserror::Error)]
 pub enum AuraError {
     /// The credentials can't be read.
@@ -59,22 +62,22 @@ pub enum AuraError {
          {{\"clientId\": \"…\", \"clientSecret\": \"…\"}}"
     )]
     Credentials(#[from] MalformedCredentials),
-    /// AURA refuses who asks: no further call can do better.
-    #[error("AURA refuses: {0}")]
+    /// AURA refuses the credentials. Another call would fail too.
+    #[error("AURA refuses to answer the reconciler: {0}")]
     Refused(PanicApiError),
     /// AURA failed, or can't be reached.
     #[error(transparent)]
     Failed(#[from] PanicApiError),
-    /// AURA isn't asked, because it has refused or failed too often in this run.
+    /// The call was not made, because AURA has refused or failed too often in this run.
     #[error("AURA refused, or failed too often in a row; the next run asks again")]
     GivenUp,
-    /// Time is over.
-    #[error("no time was left to ask AURA; the next run goes on")]
+    /// The time ran out.
+    #[error("no time was left to ask AURA; the next run continues")]
     OutOfTime,
 }
 
 impl Aura {
-    /// Wraps a client of the Panic API, within these limits.
+    /// Wraps a client of the Panic API and sets the limits of its calls.
     #[must_use]
     pub fn new(api: PanicApi, limits: AuraLimits) -> Self {
         Self {
@@ -85,23 +88,23 @@ impl Aura {
         }
     }
 
-    /// Sets the counts of the run before to zero.
+    /// Begins a run: sets all counts to zero.
     pub fn begin_run(&self) {
         *self.counts() = AuraCounts::default();
     }
 
-    /// What came of this run's calls so far.
+    /// Returns the results of this run's calls so far.
     pub fn counts(&self) -> MutexGuard<'_, AuraCounts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Number of calls so far in all runs, those for a token included.
+    /// Number of calls so far in all runs. Calls for a token count too.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.api.calls()
     }
 
-    /// Whether AURA isn't asked about single callouts until the next run.
+    /// Whether this run makes no more calls about single callouts.
     #[must_use]
     pub fn is_given_up(&self) -> bool {
         let counts = self.counts();
@@ -127,7 +130,7 @@ impl Aura {
             .unwrap_or(Err(AuraError::OutOfTime))
     }
 
-    /// Makes a call, and makes it again where that may help and there is time.
+    /// Makes a call, and repeats it if that may help and the time permits.
     async fn ask<T, F>(
         &self,
         kind: CallKind,
@@ -155,7 +158,7 @@ impl Aura {
                 self.counts().has_refused = true;
                 return Err(AuraError::Refused(error));
             }
-            // AURA may ask for more patience than the run has.
+            // AURA may demand a longer pause than the run has time for.
             let has_time = |pause: &Duration| *pause < deadline.duration_since(Instant::now());
             let pause = pauses.next().filter(|_| error.is_transient());
             let pause = pause.map(|own| error.pause(own)).filter(has_time);
@@ -163,13 +166,13 @@ impl Aura {
                 self.count_in_a_row(&error);
                 return Err(error.into());
             };
-            tracing::info!(%error, "asking AURA again");
+            tracing::info!(%error, "call to AURA failed, trying again");
             sleep(pause).await;
         }
     }
 
-    /// Counts a call that isn't tried again. A failure that doesn't pass is AURA's answer to one
-    /// call, and says nothing of the next.
+    /// Counts a failed call that is not repeated. A permanent error is AURA's answer to this call,
+    /// and says nothing about other calls.
     fn count_in_a_row(&self, error: &PanicApiError) {
         let mut counts = self.counts();
         if error.is_transient() {
@@ -190,10 +193,10 @@ impl Aura {
     where
         F: Future<Output = Result<T, PanicApiError>>,
     {
-        // The semaphore is never closed.
+        // Acquiring can't fail, because the semaphore is never closed.
         let _permit = self.at_once.acquire().await;
         self.rate.call(kind).await;
-        // While this call waited, another may have been refused.
+        // While this call waited, AURA may have refused another.
         if self.counts().has_refused {
             return Err(AuraError::GivenUp);
         }
@@ -201,8 +204,8 @@ impl Aura {
     }
 }
 
-/// Whether AURA refuses who asks: 401, or 403 for the token or the list. A single callout's 403 is
-/// [`PanicApiError::Forbidden`].
+/// Whether AURA refuses the credentials: by 401, or by 403 for the token or the list. A 403 for a
+/// single callout is [`PanicApiError::Forbidden`].
 fn is_refusal(error: &PanicApiError) -> bool {
     match error {
         PanicApiError::CredentialsRefused { .. } => true,
@@ -243,7 +246,7 @@ mod tests {
         }
     }
 
-    /// Asks about so many callouts, each with this answer.
+    /// Makes this number of calls about single callouts, each with this answer.
     async fn asked(times: u32, answer: impl Fn() -> PanicApiError) -> Aura {
         let aura = aura();
         for _ in 0..times {
@@ -256,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_about_one_callout_stops_no_other() {
+    async fn an_error_about_one_callout_does_not_stop_other_calls() {
         const CALL: &str = "Get a callout";
         let counts = |aura: &Aura| {
             let counts = aura.counts();

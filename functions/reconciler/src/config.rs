@@ -8,21 +8,21 @@ use url::Url;
 
 use crate::verdict::Patience;
 
-/// The function's configuration; template.yaml sets all of it.
+/// The function's configuration. template.yaml sets all of it.
 #[derive(Debug)]
 pub struct ReconcilerConfig {
-    /// `AURA_BASE_URL`: the AURA system.
+    /// `AURA_BASE_URL`: base URL of the AURA system.
     pub aura_base_url: Url,
     /// `AURA_CREDENTIALS_SECRET_ARN`: the secret with `{"clientId": "…", "clientSecret": "…"}`.
     pub aura_credentials_secret_arn: String,
     /// `LEDGER_TABLE_NAME`: the ledger, with the spill and the open callouts.
     pub ledger_table: String,
-    /// `INGEST_QUEUE_URL`: where missed events are put.
+    /// `INGEST_QUEUE_URL`: the queue that gets missed events and spilled deliveries.
     pub ingest_queue_url: String,
-    /// `QUARANTINE_QUEUE_URL`: where deliveries in the spill go that can't be understood.
+    /// `QUARANTINE_QUEUE_URL`: the queue that gets spilled deliveries that can't be understood.
     pub quarantine_queue_url: String,
-    /// `HEALING_FUNCTION_NAME`: the function that registers the endpoint again; none if it is
-    /// empty.
+    /// `HEALING_FUNCTION_NAME`: the function that registers the endpoint again. If the variable is
+    /// empty, the reconciler doesn't ask for that.
     pub healing_function: Option<String>,
     /// `AURA_CALLS_AT_ONCE` and `AURA_CALLS_PER_MINUTE`: limits of the calls to AURA.
     pub limits: AuraLimits,

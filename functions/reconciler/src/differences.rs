@@ -1,5 +1,5 @@
-//! Compares AURA's list with the callouts that are noted as open: which differences a run has to
-//! settle, and in which order. Pure.
+//! Compares AURA's list with the callouts that are noted as open. The result is the differences
+//! that a run has to settle, in order. The functions here are pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,41 +11,43 @@ use shared::panic_api::{ActiveCallouts, Callout};
 use crate::run_state::RunState;
 use crate::verdict::{LastCheck, is_due};
 
-/// So many callouts may vanish from AURA's list at once, or half of those that are open, and be
-/// taken for closed. When more do, something else may be wrong: the credentials may belong to
-/// another customer source, whose list is empty and who knows none of ours.
+/// Number of callouts that may vanish from AURA's list at once and count as closed. Half of the
+/// open callouts may vanish too, if that is more. When more vanish, something else may be wrong:
+/// the credentials may belong to another customer source, whose list has none of our callouts.
 const MOST_AT_ONCE: usize = 10;
-/// Vanished callouts that are too many count as closed only after this long.
+/// Time after which vanished callouts count as closed if too many vanished at once.
 const HOLD: SignedDuration = SignedDuration::from_hours(1);
 
 /// A callout that AURA and the ledger may disagree about.
 #[derive(Debug)]
 pub enum Difference {
-    /// The callout is active at AURA, and not noted as open.
+    /// The callout is active at AURA and not noted as open.
     Unknown {
         /// Id of the callout.
         id: String,
         /// The callout's entry in AURA's list.
         listed: Callout,
-        /// When AURA says that it was created; where that can't be read, when a run first saw it.
+        /// Time of creation in AURA's list. If it can't be read, the time when a run first saw the
+        /// callout.
         created_at: Timestamp,
     },
-    /// The callout is noted as open, and not in AURA's list.
+    /// The callout is noted as open and not in AURA's list.
     Vanished(NotedCallout),
-    /// The callout is open at both, and something may have changed, or should have.
+    /// The callout is active at AURA and noted as open, and something may have changed, or should
+    /// have changed.
     Open {
         /// The note.
         noted: NotedCallout,
         /// The callout's entry in AURA's list.
         listed: Callout,
     },
-    /// The callout is noted as closed, and not in AURA's list.
+    /// The callout is noted as closed and not in AURA's list.
     Closed {
         /// The note.
         noted: NotedCallout,
-        /// When its closing arrived.
+        /// When the callout's closing arrived.
         closed_at: Timestamp,
-        /// Whether its opening arrived, too.
+        /// Whether the callout's opening arrived too.
         was_opened: bool,
     },
 }
@@ -53,20 +55,21 @@ pub enum Difference {
 /// The differences that a run has to settle.
 #[derive(Debug, Default)]
 pub struct Differences {
-    /// Openings and closings, taking turns.
+    /// Openings and closings, in turns.
     pub urgent: Vec<Difference>,
-    /// Callouts that are open at both.
+    /// Callouts that are active at AURA and noted as open.
     pub changes: Vec<Difference>,
-    /// Number of vanished callouts that are skipped because AURA's list could not be read whole.
+    /// Number of vanished callouts that this run skips, because an entry of AURA's list can't be
+    /// read.
     pub left: usize,
     /// Number of vanished callouts that are held back because too many disappeared at once.
     pub held: usize,
-    /// Since when too many callouts have vanished.
+    /// Time since which AURA's list lacks too many callouts at once.
     pub vanished_since: Option<Timestamp>,
-    /// Whether AURA may know none of the open callouts, which would be a reason for doubt: its list
-    /// is empty, and two or more callouts have vanished.
+    /// Whether AURA may know no open callout: its list is empty, and two or more callouts have
+    /// vanished.
     pub may_all_be_gone: bool,
-    /// When runs first saw those unknown callouts whose time of creation can't be read.
+    /// Times when runs first saw unknown callouts whose time of creation can't be read.
     pub first_listed: BTreeMap<String, Timestamp>,
 }
 
@@ -75,15 +78,15 @@ pub struct Differences {
 pub struct NotedCallout {
     /// Id of the callout.
     pub id: String,
-    /// When its opening arrived; or its closing, if that is all that arrived.
+    /// When the callout's opening arrived. If only its closing arrived, the time of the closing.
     pub opened_at: Timestamp,
-    /// What the last run that looked at it has remembered.
+    /// State that the last check of the callout has saved.
     pub last_check: Option<LastCheck>,
 }
 
 impl NotedCallout {
-    /// Reads what is remembered, if anything is. A callout is looked at anew if that has another
-    /// version's form.
+    /// Makes a noted callout. `seen` is the saved state as JSON. If another version has written it
+    /// in a form that can't be read, the callout has no saved state.
     pub fn new(id: String, opened_at: Timestamp, seen: Option<String>) -> Self {
         Self {
             id,
@@ -104,7 +107,7 @@ impl Difference {
         }
     }
 
-    /// Kind of work that the difference takes. Each kind has a cursor.
+    /// Kind of work that the difference needs. Each kind has a cursor.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unknown { .. } => "openings",
@@ -115,7 +118,8 @@ impl Difference {
     }
 }
 
-/// When a callout was created, if its entry in the list says so. A time without an offset is UTC.
+/// Reads a callout's time of creation from its entry in AURA's list, if the entry has one. A time
+/// without an offset counts as UTC.
 pub fn created_at(listed: &Callout) -> Option<Timestamp> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -128,8 +132,8 @@ pub fn created_at(listed: &Callout) -> Option<Timestamp> {
     with_offset.or_else(|_| format!("{text}Z").parse()).ok()
 }
 
-/// Compares the notes with AURA's list. Of each kind, the differences behind its cursor come first,
-/// so that those that a run had no time for get their turn.
+/// Compares the notes with AURA's list. In each kind, the differences behind the cursor come first,
+/// so that the next run begins with those for which a run had no time.
 pub fn differences(
     noted: Vec<OpenCallout>,
     active: ActiveCallouts,
@@ -172,8 +176,8 @@ pub fn differences(
     all
 }
 
-/// Splits the notes into callouts that are open, by id, and those that are closed and not listed. A
-/// callout that is listed, and whose opening was never told, is neither: it is unknown.
+/// Splits the notes into open callouts (by id), and closed callouts that AURA doesn't list. A
+/// listed callout whose opening never arrived is in neither part, because it counts as unknown.
 fn open_and_closed(
     noted: Vec<OpenCallout>,
     listed: &BTreeMap<String, Callout>,
@@ -199,8 +203,8 @@ fn open_and_closed(
 }
 
 impl Differences {
-    /// When an unknown callout was created; where AURA's list doesn't say so, when it was listed
-    /// first, which is noted.
+    /// Returns an unknown callout's time of creation. If AURA's list doesn't give it, this returns
+    /// and records the time when a run first saw the callout.
     fn creation(
         &mut self,
         id: &str,
@@ -215,8 +219,8 @@ impl Differences {
         })
     }
 
-    /// Returns the vanished callouts if they may be taken for closed; else counts them as left or
-    /// held.
+    /// Returns the vanished callouts if they may count as closed. Otherwise it counts them as left
+    /// or held, and returns none.
     fn believable(
         &mut self,
         vanished: Vec<Difference>,
@@ -227,8 +231,8 @@ impl Differences {
     ) -> Vec<Difference> {
         let count = vanished.len();
         let are_too_many = count > MOST_AT_ONCE && 2 * count > open;
-        // A list that could not be read whole may hold what it seems to lack: it starts no clock,
-        // and stops none.
+        // A list with an unreadable entry may hold a callout that it seems to lack. So it doesn't
+        // start or stop the waiting time.
         let began_at = state.vanished_since.or(is_complete.then_some(now));
         self.vanished_since = began_at.filter(|_| are_too_many);
         let is_young = |at| now.duration_since(at) < HOLD;
@@ -241,9 +245,12 @@ impl Differences {
     }
 }
 
-/// Moves the cursors to where the next run goes on. `order` has kind and id of this run's
-/// differences, `begun` the numbers of those that were begun. A cursor moves to the last of its
-/// kind that was begun, stays where it is if none was, and goes away if all were.
+/// Moves the cursors, so that the next run continues behind them. `order` has the kind and id of
+/// each difference of this run, and `begun` has the indexes of those that the run began with.
+///
+/// - If the run began with all differences of a kind, the kind's cursor is removed.
+/// - If it began with some, the cursor moves to the last of them.
+/// - If it began with none, the cursor stays.
 pub fn move_cursors(
     cursors: &mut BTreeMap<String, String>,
     order: &[(&'static str, String)],
@@ -264,7 +271,8 @@ pub fn move_cursors(
     }
 }
 
-/// Sorts differences of one kind by id, from behind the cursor on and around.
+/// Sorts the differences of one kind by id, and rotates them so that the first behind the cursor
+/// comes first.
 fn rotated(
     mut differences: Vec<Difference>,
     cursors: &BTreeMap<String, String>,
@@ -280,7 +288,7 @@ fn rotated(
     differences
 }
 
-/// Takes one difference of each kind in turn.
+/// Merges the kinds: takes one difference of each kind in turn.
 fn in_turns(kinds: [Vec<Difference>; 3]) -> Vec<Difference> {
     let mut kinds = kinds.map(Vec::into_iter);
     let mut differences = Vec::new();
@@ -333,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_or_is_due_has_to_be_looked_at() {
+    fn only_callouts_that_differ_or_are_due_are_differences() {
         let last_check = LastCheck {
             status: Some("created".to_owned()),
             look_at: Some(Timestamp::MAX),
@@ -352,7 +360,7 @@ mod tests {
             closed("reopened"),
             OpenCallout {
                 opened_at: None,
-                ..closed("reopened, and its opening not told")
+                ..closed("reopened, without an opening")
             },
             open("changed", Some(&last_check)),
             open("due", Some(&due)),
@@ -363,7 +371,7 @@ mod tests {
         let list = active(vec![
             listed("changed", "Responder Dispatched"),
             listed("reopened", "created"),
-            listed("reopened, and its opening not told", "created"),
+            listed("reopened, without an opening", "created"),
             listed("due", "created"),
             listed("new", "created"),
             listed("quiet", "created"),
@@ -371,7 +379,7 @@ mod tests {
             listed("unknown", "created"),
         ]);
         let expected = [
-            ("openings", "reopened, and its opening not told"),
+            ("openings", "reopened, without an opening"),
             ("closed", "closed"),
             ("closings", "vanished"),
             ("openings", "unknown"),
@@ -387,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_vanished_from_a_list_that_could_not_be_read_whole() {
+    fn no_callout_counts_as_vanished_from_a_list_with_an_unreadable_entry() {
         let list = ActiveCallouts {
             callouts: Vec::new(),
             unreadable: 1,
@@ -398,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn when_most_of_many_vanish_at_once_none_counts_as_closed_for_a_while() {
+    fn when_most_of_many_callouts_vanish_at_once_they_are_held_for_an_hour() {
         let with = |vanished: usize, left: usize, state: &RunState, now| {
             let ids = (0..vanished + left).map(|n| n.to_string());
             let noted = ids.map(|id| open(&id, None)).collect();
@@ -423,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_run_goes_on_behind_the_cursor_and_comes_around() {
+    fn a_run_continues_behind_the_cursor_and_wraps_around() {
         let noted = ["v1", "v2"].map(|id| open(id, None)).into();
         let list = active(["a", "b", "c"].map(|id| listed(id, "created")).into());
         let state = RunState {
@@ -436,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_of_which_all_were_begun_has_no_cursor() {
+    fn a_kind_whose_differences_were_all_begun_has_no_cursor() {
         let place = |kind, id: &str| (kind, id.to_owned());
         let order = [
             place("openings", "b"),
@@ -457,7 +465,7 @@ mod tests {
         };
         assert_eq!(after(&[0, 1, 2]), ["changes y", "openings c"]);
         assert_eq!(after(&[0, 1, 2, 3]), ["changes y"]);
-        // What a run had no time to begin with is gone on with where it was.
+        // The run began with nothing, so every cursor stays.
         assert_eq!(after(&[]), ["changes y", "closings z", "openings x"]);
     }
 
@@ -537,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_empty_list_and_two_that_are_missing_ask_whether_aura_knows_any() {
+    fn all_may_be_gone_only_if_the_list_is_empty_and_two_callouts_vanished() {
         let doubts = |ids: &[&str], list: ActiveCallouts| {
             let noted = ids.iter().map(|id| open(id, None)).collect();
             differences(noted, list, &RunState::default(), NOW).may_all_be_gone
@@ -553,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_could_not_be_read_whole_starts_no_clock_and_stops_none() {
+    fn a_list_with_an_unreadable_entry_does_not_start_or_stop_the_waiting_time() {
         let since = |state: &RunState, unreadable| {
             let noted = (0..11).map(|n| open(&n.to_string(), None)).collect();
             let list = ActiveCallouts {

@@ -1,18 +1,21 @@
-//! Reconciler: finds out what AURA didn't tell, and puts back what was spilled.
+//! Reconciler: finds the events that AURA didn't send, and puts spilled deliveries back on their
+//! queue.
 //!
-//! AURA sends each event once, and keeps no ledger to read back. It does answer which callouts are
-//! active, and how one of them stands. So a [`run`] compares AURA's list with the callouts that are
-//! noted as open (`differences`), passes a `verdict` on each difference, from the callout's
-//! `view` in the ledger, and puts missed events on the ingest queue (`settle`, `payload`):
-//! the processor publishes them like deliveries, once, whichever comes first. A run also puts the
-//! spill back ([`redrive`]), and watches the [`webhook_health`].
+//! AURA sends each event once, and keeps no ledger to read back. But it answers which callouts are
+//! active, and what the state of one callout is. So a [`run`] does this:
 //!
-//! One run works at a time. The next run finds whatever a run that was killed had put on the queue
-//! in the ledger, and whatever it had not is still missing there. [`aura`] limits how much AURA is
-//! asked.
+//! 1. It compares AURA's list with the callouts that are noted as open (`differences`).
+//! 2. It decides each difference with a `verdict`, from the callout's `view` in the ledger.
+//! 3. It puts missed events on the ingest queue (`settle`, `payload`). The processor publishes such
+//!    an event like a delivery. If AURA's delivery also comes, the event is still published once.
+//! 4. It puts the spill back ([`redrive`]), and watches the [`webhook_health`].
 //!
-//! A callout that is opened and closed between two runs, with neither told, leaves no trace. The
-//! same goes for customers and subscriptions: no known call lists them.
+//! One run works at a time. If a run is killed, the next run finds in the ledger the events that
+//! the killed run had put on the queue. The other events are still missing there, so it finds them
+//! again. [`aura`] limits the calls to AURA.
+//!
+//! The reconciler can't find a callout that opens and closes between two runs if AURA sends neither
+//! event. It can't find customers or subscriptions either, because no known call lists them.
 
 pub mod aura;
 pub mod config;

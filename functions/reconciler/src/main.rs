@@ -21,7 +21,7 @@ use shared::queue::Queue;
 use shared::{aws, http_client, invocation, telemetry};
 use tokio::sync::Mutex;
 
-/// A list of ten thousand callouts has some megabytes.
+/// Time limit of a call to AURA. A list of ten thousand callouts has some megabytes.
 const LIST_TIME: Duration = Duration::from_secs(20);
 
 #[tokio::main(flavor = "current_thread")]

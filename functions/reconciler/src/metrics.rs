@@ -1,4 +1,4 @@
-//! The log line of a run, with its metrics.
+//! The log line and the metrics of a run.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::aura::AuraCounts;
 use crate::payload::MissedEvent;
 use crate::redrive::Redriven;
 
-/// One run: its log line and its metrics. Numbers count callouts unless their description says
+/// The log line and the metrics of one run. Numbers count callouts unless their description says
 /// otherwise.
 #[metrics(rename_all = "PascalCase")]
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub struct RunMetrics {
     #[metrics(timestamp)]
     timestamp: timers::Timestamp,
     function: &'static str,
-    /// Number of the run; none if it did nothing because another run was under way.
+    /// Number of the run; absent if another run was under way, so that this one did nothing.
     pub run: Option<u32>,
     /// 1 if the run did nothing because another run was under way.
     pub skipped: u32,
@@ -28,7 +28,7 @@ pub struct RunMetrics {
     pub active: Option<usize>,
     /// Number of entries of AURA's list that could not be read.
     pub unreadable: usize,
-    /// Callouts that are noted as open, or only as closed.
+    /// Callouts that are noted as open, and callouts of which only the closing is noted.
     pub open: usize,
     /// Callouts that AURA was asked about.
     pub checked: usize,
@@ -36,45 +36,45 @@ pub struct RunMetrics {
     pub openings_recovered: usize,
     /// Callouts whose closing was put on the queue.
     pub closings_recovered: usize,
-    /// Callouts whose state was put on the queue.
+    /// Callouts whose description by AURA was put on the queue.
     pub observed: usize,
-    /// Callouts that are left to the next run, because AURA or AWS failed, time ran out, or AURA's
-    /// list can't be believed. Absent if AURA gave no list.
+    /// Callouts that the next run must check, because AURA or AWS failed, the time ran out, or an
+    /// entry of AURA's list could not be read. Absent if AURA gave no list.
     pub unsettled: Option<usize>,
-    /// Callouts that aren't taken for closed, because AURA's list lacks too many. Absent if AURA
-    /// gave no list.
+    /// Callouts whose closings are held back, because AURA's list lacks too many at once or AURA
+    /// knows no open callout. Absent if AURA gave no list.
     pub held: Option<usize>,
     /// Number of deliveries that went from the spill to their queue.
     pub spill_redriven: usize,
     /// Number of items of the spill that can't be read.
     pub spill_unreadable: usize,
-    /// Age of the oldest delivery that is left in the spill.
+    /// Age of the oldest delivery that is still in the spill.
     #[metrics(unit = Second)]
     pub oldest_spill: Option<Duration>,
-    /// Number of calls to AURA, those for a token included.
+    /// Number of calls to AURA. Calls for a token count too.
     pub aura_calls: u64,
     /// Number of calls to AURA that failed.
     pub aura_failures: u64,
-    /// Number of calls about single callouts that AURA answered with 403; absent if there were
-    /// none. A metric costs something in each hour in which it is sent.
+    /// Number of calls about single callouts that AURA answered with 403. Absent instead of 0,
+    /// because a metric has a cost in each hour in which it is sent.
     pub forbidden: Option<u64>,
-    /// 1 if AURA refuses who asks; absent if it wasn't asked.
+    /// 1 if AURA refuses the credentials; absent if the run made no call.
     pub aura_refuses: Option<u32>,
-    /// Time since AURA's last delivery arrived; absent if none ever did.
+    /// Time since AURA's last delivery arrived; absent if no delivery ever arrived.
     #[metrics(unit = Second)]
     pub since_delivery: Option<Duration>,
-    /// 1 if AURA told changes only when it was asked, twice in a row.
+    /// 1 if two runs found changes only by asking AURA, with no delivery in between.
     pub webhook_down: Option<u32>,
-    /// 1 if the endpoint is being registered again.
+    /// 1 if the run asked the registrar to register the endpoint again.
     pub healing: u32,
-    /// What failed, if anything did.
+    /// Text of the run's error, if it failed.
     pub failure: Option<String>,
     #[metrics(unit = Millisecond)]
     time: timers::Timer,
 }
 
 impl RunMetrics {
-    /// Starts the clock.
+    /// Starts the record of a run, and its clock.
     pub fn start() -> Self {
         Self {
             function: "reconciler",
@@ -82,14 +82,14 @@ impl RunMetrics {
         }
     }
 
-    /// Notes what is compared: the number of noted callouts, and AURA's list.
+    /// Records what the run compares: the number of noted callouts, and AURA's list.
     pub fn compared(&mut self, noted: usize, active: &ActiveCallouts) {
         self.open = noted;
         self.active = Some(active.callouts.len());
         self.unreadable = active.unreadable;
     }
 
-    /// Notes what came of so many calls to AURA.
+    /// Records the number of calls to AURA and their results.
     pub fn asked(&mut self, calls: u64, counts: &AuraCounts) {
         self.aura_calls = calls;
         self.aura_failures = counts.failures;
@@ -106,12 +106,12 @@ impl RunMetrics {
         }
     }
 
-    /// Counts callouts that are left to the next run.
+    /// Counts callouts that the next run must check.
     pub fn leave(&mut self, callouts: usize) {
         *self.unsettled.get_or_insert_default() += callouts;
     }
 
-    /// Notes what came of the spill.
+    /// Records the result of the redrive.
     pub fn redriven(&mut self, redriven: Redriven, now: Timestamp) {
         self.spill_redriven = redriven.sent;
         self.spill_unreadable = redriven.unreadable;

@@ -1,5 +1,5 @@
-//! Payloads of the events that the reconciler puts on the queue: AURA's whole answer, under an
-//! event's name.
+//! Payloads of the events that the reconciler puts on the queue. A payload has an event's name and
+//! AURA's whole answer.
 
 use std::collections::BTreeMap;
 
@@ -8,21 +8,21 @@ use shared::aws;
 use shared::catalogue::{CALLOUT_CLOSED, CALLOUT_OBSERVED, NEW_CALLOUT};
 use shared::event::{self, Entity};
 
-/// An event of a callout that was missed.
+/// A missed event of a callout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissedEvent {
     /// The callout was created.
     Opened,
     /// The callout was closed.
     Closed {
-        /// AURA answered 404.
+        /// Whether AURA answered 404.
         gone: bool,
     },
-    /// AURA says this of the callout.
+    /// AURA described the callout when asked.
     Observed {
-        /// Number of the answer, from 1: an answer that comes back is another event.
+        /// Number of the answer, from 1. It makes a later answer with equal content another event.
         number: u32,
-        /// AURA answered 404.
+        /// Whether AURA answered 404.
         gone: bool,
     },
 }
@@ -37,15 +37,17 @@ impl MissedEvent {
         }
     }
 
-    /// Payload with AURA's own description of the callout, byte for byte, if there is one that is
-    /// about this callout and fits into a queue's message. Else it holds only the id: an opening
-    /// without a description is better than none. `None` if not even the id can be sent.
+    /// Makes the payload. It has AURA's description of the callout, byte for byte, if the
+    /// description is about this callout and fits into a queue's message. Otherwise it has only the
+    /// id, because an opening without a description is better than no opening. Returns `None` if
+    /// not even the id can be sent.
     pub fn payload(self, id: &str, described: Option<&RawValue>) -> Option<Box<RawValue>> {
         let whole = described.and_then(|described| self.about(id, &with_id(id, described)?));
         whole.or_else(|| self.about(id, &format!(r#"{{"id":{}}}"#, json_id(id))))
     }
 
-    /// Payload with this description of the callout, if the processor reads it as meant.
+    /// Makes the payload with this description. Returns `None` if the payload is too large, or if
+    /// the processor would read it as another event.
     fn about(self, id: &str, callout: &str) -> Option<Box<RawValue>> {
         let message = self.message();
         let number = match self {
@@ -66,7 +68,7 @@ impl MissedEvent {
     }
 }
 
-/// Puts the id into a description, whose nested form may lack it.
+/// Adds the id to a description that lacks it, as AURA's nested form may.
 fn with_id(id: &str, described: &RawValue) -> Option<String> {
     let body = described.get().strip_prefix('{')?;
     let fields: BTreeMap<String, &RawValue> = serde_json::from_str(described.get()).ok()?;
@@ -79,7 +81,7 @@ fn with_id(id: &str, described: &RawValue) -> Option<String> {
     })
 }
 
-/// Writes an id as AURA does: a number if it is one, else a string.
+/// Writes an id as AURA does: as a number if it is one, otherwise as a string.
 fn json_id(id: &str) -> String {
     match id.parse::<u64>() {
         Ok(number) if number.to_string() == id => id.to_owned(),
@@ -104,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn auras_words_are_kept_byte_for_byte() {
+    fn auras_description_is_kept_byte_for_byte() {
         let described = r#"{ "id":5003,"latitude":-33.90 }"#;
         assert_eq!(
             payload(MissedEvent::Opened, "5003", Some(described)),
@@ -124,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_aura_leaves_out_is_put_in() {
+    fn an_id_that_is_missing_in_auras_description_is_added() {
         let closed = MissedEvent::Closed { gone: false };
         assert_eq!(
             payload(closed, "5003", Some(r#"{"status":"x"}"#)),
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_put_on_the_queue_as_it_is_goes_with_the_id_alone() {
+    fn a_description_that_cannot_be_queued_is_replaced_by_the_id() {
         let large = format!(r#"{{"id":7,"a":"{}"}}"#, "x".repeat(2 << 20));
         for described in [None, Some(r#"{"id":8}"#), Some("[]"), Some(large.as_str())] {
             assert_eq!(
@@ -149,14 +151,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_callout_that_aura_may_name_can_be_told_of(id in ".{1,40}", text in ".*") {
+        fn every_callout_with_a_queueable_id_has_a_payload(id in ".{1,40}", text in ".*") {
             let described = serde_json::json!({"status": text}).to_string();
             let described = raw(&described);
             if let Some(payload) = MissedEvent::Opened.payload(&id, Some(&described)) {
                 let event = event::parse_payload(&payload).unwrap();
                 prop_assert_eq!(event.entity, Entity::callout(&id));
             } else {
-                // SQS takes no control characters but tab and line ends, even escaped? They are.
+                // Only an id with characters that SQS refuses has no payload.
                 prop_assert!(!aws::is_queueable(&id));
             }
         }

@@ -1,6 +1,7 @@
-//! Puts spilled deliveries on their queues, oldest first. A delivery leaves the spill when SQS has
-//! confirmed it. It keeps its deduplication id: a message that SQS had all along, or that a run
-//! sent before it died, stays one message; after five minutes the ledger drops the second.
+//! Puts spilled deliveries back on their queues, oldest first. A delivery leaves the spill when SQS
+//! has confirmed it. The message keeps its deduplication id. So if SQS has the message already
+//! (from `ingest`, or from a run that was killed), SQS drops the second copy. After five minutes,
+//! the ledger drops it.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,36 +14,37 @@ use shared::ledger::spill::{Spill, Spilled};
 use shared::queue::{Destination, Outgoing, Queue};
 use tokio::time::{Instant, timeout_at};
 
-/// Number of deliveries of a shard that are read at once: with the largest bodies, 16 MiB.
+/// Number of deliveries of a shard that are read at once. With the largest bodies, they have 16
+/// MiB.
 const AT_ONCE: usize = 16;
 
-/// Puts back what was spilled.
+/// Puts spilled deliveries back on their queues.
 #[derive(Debug)]
 pub struct Redrive {
-    /// Where deliveries wait.
+    /// The spill, where deliveries wait.
     pub spill: Spill,
-    /// Where events go.
+    /// The ingest queue.
     pub ingest: Queue,
-    /// Where deliveries go that can't be understood.
+    /// The quarantine, for deliveries that can't be understood.
     pub quarantine: Queue,
 }
 
-/// What came of the spill.
+/// The result of a redrive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Redriven {
-    /// Number of deliveries that their queue has now.
+    /// Number of deliveries that went from the spill to their queue.
     pub sent: usize,
-    /// Number of items that can't be read. They stay.
+    /// Number of items that can't be read. They stay in the spill.
     pub unreadable: usize,
-    /// When the oldest delivery arrived that is left.
+    /// Arrival time of the oldest delivery that is still in the spill.
     pub oldest: Option<Timestamp>,
     /// Whether a call to AWS failed.
     pub failed: bool,
 }
 
 impl Redrive {
-    /// Goes through all shards side by side, until nothing is left that can be sent, or time is
-    /// over.
+    /// Works through all shards in parallel, until it has sent everything that can be sent or
+    /// reaches the deadline.
     pub async fn run(&self, deadline: Instant) -> Redriven {
         let shards = join_all((0..SHARDS).map(|shard| self.of_shard(shard, deadline))).await;
         shards.into_iter().fold(Redriven::default(), Redriven::with)
@@ -56,13 +58,15 @@ impl Redrive {
                 tracing::error!(%error, shard, "the spill can't be read");
                 done.failed = true;
             }
-            Err(_elapsed) => tracing::warn!(shard, "the next run goes on with the spill"),
+            Err(_elapsed) => {
+                tracing::warn!(shard, "no time left for the spill, the next run continues");
+            }
         }
         done
     }
 
-    /// Empties a shard. A delivery that can't be sent keeps the later ones of its message group
-    /// waiting, and no others.
+    /// Empties a shard. If a delivery can't be sent, the later deliveries of its message group
+    /// wait. Other groups go on.
     async fn drain(&self, shard: u8, done: &mut Redriven) -> Result<(), CallError> {
         let mut stuck = HashSet::new();
         let mut after = None;
@@ -73,7 +77,8 @@ impl Redrive {
             };
             after = Some(last.place());
             for spilled in page {
-                // A delivery counts as left until it is gone: a run may end here at any time.
+                // A delivery counts as waiting until it is removed, because the deadline may end
+                // this at any time.
                 let before = done.oldest;
                 done.oldest = [before, spilled.arrived_at()].into_iter().flatten().min();
                 match spilled {
@@ -84,7 +89,12 @@ impl Redrive {
                         }
                     }
                     Spilled::Unreadable { sort_key, error } => {
-                        tracing::error!(%error, sort_key, shard, "left in the spill");
+                        tracing::error!(
+                            %error,
+                            sort_key,
+                            shard,
+                            "spilled item can't be read, stays in the spill"
+                        );
                         done.unreadable += 1;
                     }
                 }
@@ -92,7 +102,7 @@ impl Redrive {
         }
     }
 
-    /// Puts a delivery on its queue and takes it out of the spill; says whether both are done.
+    /// Puts a delivery on its queue and removes it from the spill. Returns whether both are done.
     async fn settle(
         &self,
         delivery: Outgoing,
@@ -109,14 +119,22 @@ impl Redrive {
         };
         let delivery_id = delivery.delivery_id;
         if let Err(error) = queue.send(&delivery.message).await {
-            tracing::error!(%error, %delivery_id, "can't be put back, stays in the spill");
+            tracing::error!(
+                %error,
+                %delivery_id,
+                "spilled delivery not sent to its queue, stays in the spill"
+            );
             done.failed = true;
             stuck.insert(group.clone());
             return false;
         }
-        // A later run may send it once more: then it is one message, or a duplicate.
+        // A later run may send it again. Then SQS or the ledger drops the second copy.
         if let Err(error) = self.spill.remove(&delivery).await {
-            tracing::error!(%error, %delivery_id, "put back, and still in the spill");
+            tracing::error!(
+                %error,
+                %delivery_id,
+                "spilled delivery sent to its queue, but not removed from the spill"
+            );
             done.failed = true;
             return false;
         }
@@ -134,7 +152,7 @@ impl Redriven {
         }
     }
 
-    /// Age of the oldest delivery that is left.
+    /// Age of the oldest delivery that is still in the spill; zero if there is none.
     #[must_use]
     pub fn oldest_age(&self, now: Timestamp) -> Duration {
         let age = self.oldest.map(|at| now.duration_since(at));

@@ -1,6 +1,10 @@
-//! One run. It reads from top to bottom: [`Reconciler::run`] writes the log line, takes the lock,
-//! puts back what was spilled while it compares AURA's list with the ledger, watches the webhook's
-//! health, and hands its state on to the next run.
+//! One run of the reconciler. [`Reconciler::run`] does these steps:
+//!
+//! 1. It takes the lock.
+//! 2. It puts the spill back. At the same time, it compares AURA's list with the ledger and settles
+//!    the differences.
+//! 3. It checks the webhook's health, and writes the state for the next run.
+//! 4. It writes the run's log line.
 
 mod deadlines;
 mod lock;
@@ -28,60 +32,60 @@ use crate::settle::settler::Settler;
 use crate::verdict::{Patience, may_be_a_page};
 use crate::webhook_health::healing::Healing;
 
-/// Everything that a run takes.
+/// Does runs. Holds the clients and settings that a run needs.
 #[derive(Debug)]
 pub struct Reconciler {
     /// The ledger with the events and the lock.
     pub ledger: EventLedger,
     /// The callouts that are noted as open.
     pub open: OpenCallouts,
-    /// When AURA delivered last.
+    /// The time of AURA's last delivery.
     pub last_delivery: LastDelivery,
-    /// What runs hand on.
+    /// The state that runs write for the next one.
     pub run_state: RunStateItem,
     /// The spill and the queues.
     pub redrive: Redrive,
-    /// How AURA is reached.
+    /// The connection to AURA.
     pub aura: AuraConnector,
-    /// Who registers the endpoint again, if anybody does.
+    /// Asks the registrar to register the endpoint again. `None` if healing is switched off.
     pub healing: Option<Healing>,
     /// Waiting times of the verdicts.
     pub patience: Patience,
-    /// Where each run's log line goes.
+    /// Sink for each run's log line and metrics.
     pub metrics: BoxEntrySink,
 }
 
-/// A run that didn't do all that it should have. What it did is done, and the next goes on.
+/// Why a run didn't do all of its work. The finished part stays done, and the next run continues.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The lock can't be taken.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The run's state, the notes of open callouts or the time of AURA's last delivery can't be
-    /// read or written, or the registrar can't be asked.
+    /// A call to AWS failed for the run's state, the notes of open callouts, the time of AURA's
+    /// last delivery or the registrar.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The ledger's callouts are those of another AURA than the one that would be asked.
+    /// The ledger holds the callouts of another AURA system than the configured one.
     #[error(
-        "AURA isn't asked: this ledger belongs to another AURA system than AuraBaseUrl and \
-         AuraCredentialsSecretArn name, and ids of two would collide. Put the old values of both \
-         back, and deploy a second stack for the other system"
+        "AURA was not asked: this ledger belongs to another AURA system than the one in \
+         AuraBaseUrl and AuraCredentialsSecretArn, and ids of two systems would collide. Set both \
+         parameters to their old values, and deploy a second stack for the other system"
     )]
     AnotherAura,
-    /// AURA can't be asked, or has not answered.
+    /// The call to AURA failed or could not be made.
     #[error(transparent)]
     Aura(#[from] AuraError),
-    /// A queue or the table failed at a part of the spill.
-    #[error("not all of the spill could be put back")]
+    /// A part of the spill could not be read, sent or removed.
+    #[error("some spilled deliveries could not be put back; the next run tries again")]
     Spill,
-    /// Time ran out before AURA could be asked, or a later run has begun since.
-    #[error("no time was left")]
+    /// The time ran out before AURA could be asked, or a later run has begun since.
+    #[error("the run had no time left, or a later run has begun; the next run continues")]
     OutOfTime,
 }
 
 impl Reconciler {
-    /// Does a run that has to end by `deadline`. The first of its failures stands in its log line,
-    /// too.
+    /// Does a run that must end by `deadline`. The returned error also stands in the run's log
+    /// line.
     pub async fn run(&self, deadline: Timestamp) -> Result<(), RunError> {
         let deadlines = Deadlines::until(deadline);
         let mut metrics = RunMetrics::start().append_on_drop(self.metrics.clone());
@@ -98,7 +102,7 @@ impl Reconciler {
     ) -> Result<(), RunError> {
         let Some(claim) = lock::take(&self.ledger, deadlines.began_at, deadlines.lambda).await?
         else {
-            tracing::info!("another run is under way");
+            tracing::info!("run skipped, because another run is under way");
             metrics.skipped = 1;
             return Ok(());
         };
@@ -107,13 +111,13 @@ impl Reconciler {
         let done = timeout_at(deadlines.release, work).await;
         let release = lock::release(&self.ledger, &claim);
         if timeout_at(deadlines.over, release).await.is_err() {
-            tracing::warn!("the lock is not given back: its lease runs out");
+            tracing::warn!("lock not released in time, its lease will expire");
         }
         done.unwrap_or(Err(RunError::OutOfTime))
     }
 
-    /// Puts back what was spilled and reconciles, side by side; then comes to the end, whatever
-    /// failed.
+    /// Puts the spill back and reconciles at the same time. Then it ends the run, even if one of
+    /// them failed.
     async fn work(
         &self,
         run: u32,
@@ -133,7 +137,7 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Asks AURA, if the ledger is that AURA's, and counts the calls.
+    /// Asks AURA if the ledger belongs to it, settles the differences, and counts the calls.
     async fn reconcile(
         &self,
         run: u32,
@@ -161,14 +165,14 @@ impl Reconciler {
         let has_refused = aura.counts().has_refused;
         metrics.asked(aura.calls() - calls_before, &aura.counts());
         if has_refused {
-            // The credentials may be others by now.
+            // The secret may hold new credentials, so the next run reads it again.
             self.aura.disconnect().await;
         }
         learned
     }
 
-    /// Makes sure that the ledger belongs to the AURA that is about to be asked. That is written
-    /// before AURA hears anything.
+    /// Makes sure that the ledger belongs to the configured AURA system. The id of the system is
+    /// written before the first call to AURA.
     async fn own_ledger(&self, run: u32, state: &mut RunState) -> Result<(), RunError> {
         let aura = self.aura.system_id();
         if state.aura.as_ref() == Some(&aura) {
@@ -182,22 +186,22 @@ impl Reconciler {
             return Err(RunError::OutOfTime);
         }
         if state.aura.is_some() {
-            // All clocks were the other's.
+            // All times in the state belong to the other system.
             *state = RunState::default();
         }
         state.aura = Some(aura);
         Ok(())
     }
 
-    /// Compares AURA's list with the notes, and settles the differences: openings and closings
+    /// Compares AURA's list with the notes and settles the differences. Openings and closings come
     /// first.
     async fn compare(
         &self,
         mut settler: Settler<'_>,
         metrics: &mut RunMetrics,
     ) -> Result<Learned, RunError> {
-        // The notes are read first: a callout that is opened before AURA answers is in AURA's list
-        // alone, and the ledger knows it.
+        // The notes are read first. If a callout opens between the two readings, only AURA's list
+        // has it, and the ledger then shows that its opening is not missed.
         let noted = timeout_at(settler.deadline, self.noted_callouts()).await;
         let noted = noted.map_err(|_elapsed| RunError::OutOfTime)??;
         let (active, first) = ListCall::make(settler.aura, settler.deadline).await?;
@@ -210,7 +214,7 @@ impl Reconciler {
             let held = differences.held;
             tracing::error!(
                 held,
-                "too many callouts have vanished at once: none counts as closed"
+                "too many callouts vanished from AURA's list at once, their closings are held back"
             );
         }
         let mut learned = Learned {
@@ -237,7 +241,7 @@ impl Reconciler {
         Ok(try_join_all(shards).await?.into_iter().flatten().collect())
     }
 
-    /// Watches the webhook, and hands the state on to the next run, whatever fails.
+    /// Checks the webhook's health, and writes the state for the next run even if the check fails.
     async fn end(
         &self,
         run: u32,
@@ -250,12 +254,13 @@ impl Reconciler {
         let watched = self.watch(&mut state, changes, now, metrics).await;
         hand_on(&mut state, learned, now);
         if !self.run_state.write(&state, run).await? {
-            tracing::warn!("a later run has begun: what this one would hand on is left out");
+            tracing::warn!("state of this run not saved, because a later run has begun");
         }
         watched
     }
 
-    /// Finds out whether AURA still delivers here, and has the endpoint registered again if not.
+    /// Checks whether AURA still delivers here. If not, it asks the registrar to register the
+    /// endpoint again.
     async fn watch(
         &self,
         state: &mut RunState,
@@ -270,7 +275,7 @@ impl Reconciler {
         *health = health.after_run(changes, delivered_at);
         metrics.webhook_down = Some(health.is_down().into());
         if health.is_down() {
-            tracing::error!("callouts change, and AURA tells nothing of it: the webhook is down");
+            tracing::error!("the webhook is down: callouts change, but AURA sends no deliveries");
         }
         if let Some(healing) = &self.healing
             && health.is_to_be_healed(changes, now)

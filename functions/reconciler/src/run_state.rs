@@ -1,4 +1,4 @@
-//! State that a run hands on to the next, in an item of its own beside the lock.
+//! State that a run writes for the next one, in an item of its own beside the lock.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,25 +15,26 @@ use crate::webhook_health::WebhookHealth;
 /// Partition of the lock and of the state.
 pub const PARTITION: &str = "reconciler";
 /// Name of the state in errors.
-const ABOUT: &str = "memory";
+const ABOUT: &str = "run state";
 /// Sort key of the state.
 const SORT: &str = "memory";
-/// Attribute with what one run tells the next.
+/// Attribute with the state as JSON.
 const STATE: &str = "memory";
-/// Attribute that says whose ledger it is. No other version's state can overwrite it.
+/// Attribute with the id of the AURA system that the ledger belongs to. It is separate from the
+/// state, so that no other version's state can overwrite it.
 const AURA: &str = "aura";
 
-/// An opening or closing that was put on the queue is on its way for this long: no run puts it
-/// there again. If the ledger doesn't have it after that, AURA is asked once more.
+/// Time during which an opening or closing that was put on the queue counts as on its way. No run
+/// puts it there again meanwhile. If the ledger doesn't have it after that, a run asks AURA again.
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_mins(5);
-/// While AURA's list is empty, two or more callouts that AURA doesn't know when asked count as
-/// closed only after this long.
+/// Time after which two or more callouts that AURA doesn't know when asked count as closed while
+/// AURA's list is empty.
 const GONE_HOLD: SignedDuration = SignedDuration::from_mins(10);
-/// Largest number of events on their way that are remembered, and of callouts whose creation AURA
-/// doesn't tell. The item stays far below DynamoDB's 400 KB.
+/// Largest number of events on their way in the state, and of callouts whose time of creation AURA
+/// doesn't give. With it, the item stays far below DynamoDB's limit of 400 KB.
 const MOST_REMEMBERED: usize = 2000;
 
-/// State that a run hands on to the next.
+/// State that a run writes for the next one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RunState {
@@ -44,18 +45,19 @@ pub struct RunState {
     /// Whether AURA still delivers here.
     #[serde(rename = "line")]
     pub webhook_health: WebhookHealth,
-    /// The last callout that was begun, for each kind of work: the next run goes on behind it.
+    /// Id of the last callout that a run began with, by kind of work. The next run continues behind
+    /// it.
     pub cursors: BTreeMap<String, String>,
     /// When the first run ended.
     pub began_at: Option<Timestamp>,
-    /// Since when AURA's list lacks too many callouts at once.
+    /// Time since which AURA's list lacks too many callouts at once.
     pub vanished_since: Option<Timestamp>,
-    /// Since when AURA's list is empty and AURA knows none of the open callouts when asked.
+    /// Time since which AURA's list is empty and AURA knows no open callout when asked.
     pub gone_since: Option<Timestamp>,
-    /// When a run first saw those callouts in AURA's list that aren't noted here, and whose time of
-    /// creation can't be read.
+    /// Times when runs first saw a callout in AURA's list that is not noted here and whose time of
+    /// creation can't be read, by callout id.
     pub first_listed: BTreeMap<String, Timestamp>,
-    /// Openings and closings that were put on the queue, by their keys in the ledger, and when.
+    /// Times when openings and closings were put on the queue, by their keys in the ledger.
     pub on_their_way: BTreeMap<String, Timestamp>,
 }
 
@@ -69,8 +71,8 @@ pub struct RunStateItem {
 }
 
 impl RunState {
-    /// Whether this AURA system may be asked: ids of two systems would collide in one ledger. A
-    /// ledger that holds nothing of the first may still become another's.
+    /// Whether the reconciler may ask this AURA system: ids of two systems would collide in one
+    /// ledger. While the ledger holds nothing of the first system, it may become another system's.
     #[must_use]
     pub fn may_ask(&self, aura: &str, noted: usize, delivered_at: Option<Timestamp>) -> bool {
         let holds_nothing = noted == 0
@@ -81,15 +83,15 @@ impl RunState {
         self.aura.as_ref().is_none_or(is_same) || holds_nothing
     }
 
-    /// Whether the opening or closing with this key was put on the queue lately.
+    /// Whether a run has put the opening or closing with this key on the queue in the last minutes.
     #[must_use]
     pub fn is_on_its_way(&self, key: &str, now: Timestamp) -> bool {
         let sent = self.on_their_way.get(key);
         sent.is_some_and(|at| now.duration_since(*at) < ON_ITS_WAY)
     }
 
-    /// Whether AURA has known none of the open callouts only for a while. The time when too many of
-    /// them vanished counts, too.
+    /// Whether the time since AURA knows no open callout is still short. The time since too many of
+    /// them vanished counts too.
     #[must_use]
     pub fn are_gone_lately(&self, now: Timestamp) -> bool {
         let since = [self.gone_since, self.vanished_since].into_iter().flatten();
@@ -98,7 +100,7 @@ impl RunState {
             .is_none_or(|at| now.duration_since(at) < GONE_HOLD)
     }
 
-    /// Forgets what is no longer on its way, and what is too much to remember.
+    /// Removes events that are no longer on their way, and entries beyond the largest number.
     pub fn tidy(&mut self, now: Timestamp) {
         let is_late = |at: &Timestamp| now.duration_since(*at) >= ON_ITS_WAY;
         self.on_their_way.retain(|_, at| !is_late(at));
@@ -109,7 +111,7 @@ impl RunState {
             };
             self.on_their_way.remove(&oldest);
         }
-        // The oldest stay: they are the next that are told.
+        // Keeps the oldest entries, because their openings are the next that are due.
         if self.first_listed.len() > MOST_REMEMBERED {
             let mut listed: Vec<_> = std::mem::take(&mut self.first_listed).into_iter().collect();
             listed.sort_by_key(|(_, at)| *at);
@@ -120,14 +122,14 @@ impl RunState {
 }
 
 impl RunStateItem {
-    /// Names the ledger table.
+    /// Makes a handle on the item in this ledger table.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
     }
 
-    /// Reads the state. If it has another version's form it is begun anew, because runs find out
-    /// again whatever it says; only whose the ledger is stays known.
+    /// Reads the state. If another version has written it in a form that can't be read, the state
+    /// starts empty, because runs find its content again. Only the id of the AURA system is kept.
     pub async fn read(&self) -> Result<RunState, CallError> {
         let answer = self
             .client
@@ -141,14 +143,15 @@ impl RunStateItem {
         Ok(state_of(&answer.item.unwrap_or_default()))
     }
 
-    /// Writes the state, unless a later run has; says whether it did.
+    /// Writes the state, unless a later run has written one. Returns whether it was written.
     pub async fn write(&self, state: &RunState, run: u32) -> Result<bool, CallError> {
         let not_written = CallError::of::<UpdateItemError, ()>(ABOUT, "UpdateItem");
         let state = serde_json::to_string(state).map_err(SdkError::construction_failure);
         self.set(STATE, state.map_err(not_written)?, run).await
     }
 
-    /// Writes whose the ledger is, unless a later run has begun; says whether it did.
+    /// Writes the id of the AURA system that the ledger belongs to, unless a later run has written.
+    /// Returns whether it was written.
     pub async fn belong_to(&self, aura: &str, run: u32) -> Result<bool, CallError> {
         self.set(AURA, aura.to_owned(), run).await
     }
@@ -182,7 +185,7 @@ fn state_of(item: &Item) -> RunState {
     let text = |name| item.get(name).and_then(|value| value.as_s().ok());
     let state = text(STATE).map_or_else(RunState::default, |text| {
         serde_json::from_str(text).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the last run's memory is begun anew");
+            tracing::warn!(%error, "the last run's state can't be read, starting without it");
             RunState::default()
         })
     });
@@ -219,14 +222,14 @@ mod tests {
             on_their_way: [("a".to_owned(), at(0))].into(),
             ..of(Some("first"))
         };
-        // A callout that nobody told of was found, and its closing, too.
+        // A run found a callout without a delivery, and its closing.
         let found = RunState {
             webhook_health: WebhookHealth::default().after_run(1, None),
             ..of(Some("first"))
         };
         let table = [
             (of(None), "first", 0, None, true),
-            // As before this was remembered.
+            // An item of an older version has no id of the AURA system.
             (of(None), "first", 3, Some(at(1)), true),
             (of(Some("first")), "first", 3, Some(at(1)), true),
             (on_its_way.clone(), "first", 0, None, true),
@@ -243,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_the_ledger_is_stays_known_whatever_else_cannot_be_read() {
+    fn the_id_of_the_aura_system_is_kept_when_the_state_cannot_be_read() {
         let text = |value: &str| AttributeValue::S(value.to_owned());
         let item = |state: &str| {
             let aura = (AURA.to_owned(), text("first"));
@@ -261,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn that_aura_knows_none_is_believed_after_ten_minutes_or_if_too_many_vanished_before() {
+    fn closings_of_gone_callouts_are_held_for_ten_minutes_from_the_first_doubt() {
         let state = |gone: Option<i64>, vanished: Option<i64>| RunState {
             gone_since: gone.map(at),
             vanished_since: vanished.map(at),
@@ -275,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_callouts_the_first_listed_are_remembered() {
+    fn of_too_many_callouts_those_listed_first_are_kept() {
         let mut state = RunState::default();
         for n in 0..MOST_REMEMBERED + 10 {
             let second = i64::try_from(n).unwrap();
@@ -289,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_on_the_queue_is_on_its_way_for_a_while() {
+    fn an_event_that_was_put_on_the_queue_is_on_its_way_for_five_minutes() {
         let mut state = RunState::default();
         state.on_their_way.insert("a".to_owned(), at(0));
         assert!(state.is_on_its_way("a", at(299)) && !state.is_on_its_way("a", at(300)));
@@ -301,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_of_too_many_is_forgotten() {
+    fn the_oldest_of_too_many_events_on_their_way_is_removed() {
         let mut state = RunState::default();
         for n in 0..=MOST_REMEMBERED {
             let at = at(i64::from(u32::try_from(n).unwrap()) % 200);

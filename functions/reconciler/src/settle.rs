@@ -1,4 +1,4 @@
-//! Settles the differences of a run side by side.
+//! Settles the differences of a run in parallel.
 
 pub mod closings;
 pub mod learned;
@@ -17,19 +17,19 @@ use crate::metrics::RunMetrics;
 /// Why a difference isn't settled.
 #[derive(Debug, thiserror::Error)]
 enum NotSettled {
-    /// It was left to the next run, which begins with it.
-    #[error("not begun")]
+    /// This run did not begin with the difference. The next run begins with it.
+    #[error("this run did not begin with the callout")]
     NotBegun,
-    /// Time ran out in the middle of it.
-    #[error("out of time")]
+    /// The time ran out before the difference was settled.
+    #[error("the time ran out while the callout was being checked")]
     OutOfTime,
-    /// Settling it failed.
+    /// Settling the difference failed.
     #[error(transparent)]
     Failed(#[from] Unsettled),
 }
 
-/// Settles differences side by side, until the settler's deadline. Returns the closings that are
-/// still to be confirmed.
+/// Settles differences in parallel, until the settler's deadline. Returns the closings that AURA's
+/// second list must still confirm.
 pub async fn settle_all(
     settler: &Settler<'_>,
     differences: Vec<Difference>,
@@ -56,7 +56,7 @@ pub async fn settle_all(
                 closings.extend(settled.closing);
             }
             Err(error) => {
-                tracing::debug!(%error, "left for the next run");
+                tracing::debug!(%error, "callout left to the next run");
                 metrics.leave(1);
             }
         }
@@ -69,17 +69,16 @@ async fn settle_in_time(
     settler: &Settler<'_>,
     difference: Difference,
 ) -> Result<Settled, NotSettled> {
-    // An opening can be told without AURA's further help.
+    // A missed opening can go on the queue without another call to AURA.
     let needs_aura = !matches!(difference, Difference::Unknown { .. });
     if (needs_aura && settler.aura.is_given_up()) || Instant::now() >= settler.deadline {
         return Err(NotSettled::NotBegun);
     }
-    // Boxed: there are many, and the SDKs' futures are large.
+    // The future is boxed because the SDK's futures are large, and there are many of them.
     let settling = Box::pin(settler.settle(difference));
     match timeout_at(settler.deadline, settling).await {
-        Ok(settled) => {
-            Ok(settled.inspect_err(|error| tracing::warn!(%error, "left for the next run"))?)
-        }
+        Ok(settled) => Ok(settled
+            .inspect_err(|error| tracing::warn!(%error, "callout not settled in this run"))?),
         Err(_elapsed) => Err(NotSettled::OutOfTime),
     }
 }

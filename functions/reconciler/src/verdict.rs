@@ -1,22 +1,22 @@
-//! Verdicts on callouts: what is to be done, from what the ledger knows, what AURA says and what
-//! time it is. Plain functions over plain data.
+//! Decides what to do about a callout, from the ledger, AURA's answers and the time. These are
+//! plain functions over plain data.
 //!
-//! AURA's `status` is free text of which three words are documented. No verdict follows from any
-//! other word. A *change* of the status counts, when no event explains it.
+//! AURA's `status` is free text, and AURA documents three values of it. The verdicts interpret only
+//! these three. Any other value matters only if it *changes* and no event explains the change.
 //!
-//! | at AURA | here | verdict |
+//! | at AURA | in the ledger | verdict |
 //! | --- | --- | --- |
-//! | active | unknown | its opening was missed ([`Facts::on_unknown`]) |
-//! | not active | open | its closing was missed ([`Facts::on_vanished`], [`Facts::is_over`]) |
-//! | not active | closed | its opening may have been missed; if not, it is forgotten ([`Facts::on_closed`]) |
-//! | active | closed | published as AURA describes it, once that answer isn't old, and again when it is over |
-//! | active | open | AURA is asked about it if its status contradicts the last event, has changed without an event, or the callout has been silent for too long ([`Facts::on_open`]) |
+//! | active | unknown | The opening was missed ([`Facts::on_unknown`]). |
+//! | not active | open | The closing was missed ([`Facts::on_vanished`], [`Facts::is_over`]). |
+//! | not active | closed | The opening may have been missed. If not, the note is removed ([`Facts::on_closed`]). |
+//! | active | closed | AURA's description is published when it can't be older than the closing, and again when the callout is over. |
+//! | active | open | The reconciler asks AURA about the callout if its status contradicts the last event, if its status has changed without an event, or if the callout has been silent for too long ([`Facts::on_open`]). |
 //!
-//! AURA's list may be one page of a longer one, if its length says so ([`may_be_a_page`]): for an
-//! hour, a callout that such a list lacks doesn't count as closed.
+//! If the length of AURA's list is that of a page, the list may be one page of a longer one
+//! ([`may_be_a_page`]). A callout that such a list lacks counts as closed only after an hour.
 //!
-//! AURA's answers may lag behind its events: nothing is concluded from an answer that contradicts
-//! an event younger than [`Patience::lag`].
+//! AURA's answers may lag behind its events. So a verdict ignores an answer that contradicts an
+//! event younger than [`Patience::lag`].
 
 use std::time::Duration;
 
@@ -25,103 +25,106 @@ use serde::{Deserialize, Serialize};
 
 use crate::view::{CalloutStage, CalloutView, Presence};
 
-/// AURA is asked ever more rarely about a callout that doesn't change: the pause doubles at most
-/// this many times.
+/// Largest number of times that the pause between two calls about an unchanged callout doubles.
 const MOST_DOUBLINGS: u32 = 5;
 
-/// A callout that AURA's list lacks counts as over only after this long, if AURA calls it active
-/// when asked (one of the two is wrong, and nobody knows which), or if the list may be a page.
+/// Time after which a callout that AURA's list lacks counts as over in these cases:
+///
+/// - AURA calls it active when asked about it (one of the two answers is wrong, and it is unknown
+///   which);
+/// - the list may be a page of a longer one.
 const LONG_HOLD: Duration = Duration::from_hours(1);
 
-/// A page has ten entries, or a multiple of ten.
+/// The length of a page of AURA's list is assumed to be a multiple of this.
 const PAGE: usize = 10;
 
-/// An event that was put on the queue is published after this long, or an alarm says why not.
+/// Time within which an event on the queue is published. If it takes longer, an alarm reports it.
 const STILL_TO_COME: Duration = Duration::from_mins(5);
 
 /// Waiting times of the verdicts.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// Longest time by which AURA's answers may be behind its events.
+    /// Longest time by which AURA's answers may lag behind its events.
     pub lag: Duration,
-    /// Longest silence until somebody is dispatched.
+    /// Longest silence until a responder is dispatched.
     pub created: Duration,
     /// Longest silence until a responder arrives.
     pub dispatched: Duration,
     /// Longest silence until a responder is done.
     pub arrived: Duration,
-    /// Longest silence between a responder's being done and the closing.
+    /// Longest silence between a responder's completion and the closing.
     pub completed: Duration,
-    /// Longest silence between the calling off and the closing.
+    /// Longest silence between the cancellation and the closing.
     pub cancelled: Duration,
 }
 
-/// What the last run that checked an open callout remembers of it.
+/// State of an open callout that the last run which checked it has saved.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LastCheck {
-    /// Status in AURA's list. AURA's answer about the callout may lack one, or have a newer one.
+    /// Status in AURA's list. AURA's answer about the single callout may have no status or a newer
+    /// one.
     pub status: Option<String>,
-    /// Sort key of AURA's last event that was published then.
+    /// Sort key of the last event of AURA's that was published before the check.
     pub last: Option<String>,
-    /// When the ledger has to be read again, at the latest.
+    /// Latest time of the next reading of the ledger.
     pub look_at: Option<Timestamp>,
-    /// When AURA has to be asked about the callout, if nothing happens before.
+    /// Time of the next call to AURA about the callout, if nothing happens before.
     pub ask_at: Option<Timestamp>,
-    /// Number of times that AURA was asked since something happened.
+    /// Number of calls to AURA about the callout since something happened.
     pub asked: u32,
-    /// Number of AURA's answers that were published.
+    /// Number of AURA's answers that were put on the queue as events.
     pub observations: u32,
-    /// Digest of the last answer that was published.
+    /// Digest of the last answer that was put on the queue.
     pub observed: Option<String>,
-    /// Since when AURA's list lacks the callout, although AURA has it when asked, and it doesn't
-    /// count as over.
+    /// Time since which AURA's list lacks the callout, while AURA still has it when asked and the
+    /// callout doesn't count as over.
     pub missing_since: Option<Timestamp>,
 }
 
-/// What is to be done about a callout before AURA is asked.
+/// The next step for a callout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Do nothing yet: it is too early to say, or the processor is at it.
+    /// Does nothing yet: it is too early to decide, or the processor is publishing an event.
     Wait,
-    /// Remember this, and do nothing else.
+    /// Saves this state of the callout, and does nothing else.
     Remember(LastCheck),
-    /// Ask AURA.
+    /// Asks AURA about the callout.
     Ask(AskReason),
-    /// Note it as open: only the note is missing.
+    /// Notes the callout as open: the ledger has the opening, and only the note is missing.
     Adopt {
-        /// When its opening was published.
+        /// When the opening was published.
         opened_at: Timestamp,
     },
-    /// Remove its note: it is closed.
+    /// Removes the callout's note: the callout is closed.
     Forget,
 }
 
-/// Why AURA is asked about a callout.
+/// Why the reconciler asks AURA about a callout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AskReason {
-    /// Its opening was missed.
+    /// The callout's opening was missed.
     Opening,
-    /// Its closing seems to have been missed.
+    /// The callout's closing seems to be missed.
     Closing,
-    /// It is active, though its closing is published.
+    /// The callout is active, but its closing is published.
     Reopened,
-    /// It is over again, after it was active though its closing was published.
+    /// The callout was active after its closing was published, and now it is over.
     ClosedAgain,
-    /// Its status contradicts the events.
+    /// The callout's status contradicts the events.
     Change,
-    /// Consumers may have AURA's last answer and an event in the wrong order.
+    /// Consumers may have got AURA's last answer and an event in the wrong order.
     Overtaken,
-    /// It has been silent for too long.
+    /// The callout has been silent for too long.
     Silence,
 }
 
-/// What a verdict on a callout follows from, beside AURA's list.
+/// The facts about a callout that a verdict depends on, besides AURA's list.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
-    /// What the ledger knows of the callout.
+    /// The callout's events in the ledger.
     pub view: &'a CalloutView,
-    /// What the last check remembers of it, if there was one.
+    /// The state that the last check has saved, if there was a check.
     pub last_check: Option<&'a LastCheck>,
     /// Waiting times of the verdicts.
     pub patience: &'a Patience,
@@ -129,7 +132,7 @@ pub struct Facts<'a> {
     pub now: Timestamp,
 }
 
-/// A documented word of a status.
+/// A documented value of the status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StatusWord {
     Created,
@@ -138,7 +141,7 @@ enum StatusWord {
 }
 
 impl Patience {
-    /// Shortest of all silences.
+    /// Shortest of the silences of all stages.
     fn shortest(&self) -> Duration {
         let others = [self.dispatched, self.arrived, self.completed];
         let shortest = self.created.min(self.cancelled);
@@ -167,8 +170,9 @@ impl StatusWord {
         }
     }
 
-    /// Whether AURA may say this in a stage. The word for an arrival, a completion or a soft
-    /// cancellation isn't documented: it may be an earlier one.
+    /// Whether AURA may give this status in a stage. AURA doesn't document the status for an
+    /// arrival, a completion or a soft cancellation, so the status of an earlier stage is possible
+    /// too.
     fn is_explained_by(self, stage: CalloutStage) -> bool {
         use CalloutStage::{Arrived, Cancelled, Completed, Created, Dispatched};
         match self {
@@ -179,8 +183,8 @@ impl StatusWord {
     }
 }
 
-/// Whether the ledger has to be read about an open callout that AURA lists. If not, nothing has
-/// changed since the last check.
+/// Whether an open callout that AURA lists needs a check of its timeline in the ledger. If not,
+/// nothing has changed since the last check.
 pub fn is_due(last_check: Option<&LastCheck>, status: Option<&str>, now: Timestamp) -> bool {
     last_check.is_none_or(|last_check| {
         last_check.status.as_deref() != status
@@ -189,19 +193,19 @@ pub fn is_due(last_check: Option<&LastCheck>, status: Option<&str>, now: Timesta
     })
 }
 
-/// Whether a list of this length may be one page of a longer one. AURA documents no pages, and its
-/// answer would not say so.
+/// Whether a list of this length may be one page of a longer list. AURA documents no pages, and its
+/// answer doesn't tell whether more entries follow.
 pub fn may_be_a_page(length: usize) -> bool {
     length >= PAGE && length.is_multiple_of(PAGE)
 }
 
 impl Facts<'_> {
-    /// Verdict on a callout that is active at AURA and open here.
+    /// Verdict on a callout that is active at AURA and noted as open.
     pub fn on_open(&self, opened_at: Timestamp, status: Option<&str>) -> Verdict {
         let Self { view, now, .. } = *self;
         match view.closing {
             Presence::Claimed => return Verdict::Wait,
-            // AURA's list may be from before the closing, unless the callout was seen active since.
+            // The callout was not observed since the closing, so AURA's list may be older than it.
             Presence::Published(at) if view.observed_at < Some(at) => {
                 return self.unless_young(at, AskReason::Reopened);
             }
@@ -210,7 +214,8 @@ impl Facts<'_> {
         if view.opening == Presence::Abandoned {
             return Verdict::Ask(AskReason::Opening);
         }
-        // The status can't contradict an event that says nothing of it, like a chat message.
+        // Only an event that leads to a stage counts. Others, like a chat message, can't contradict
+        // the status.
         if self.is_young(view.staged_at.unwrap_or(opened_at)) {
             return Verdict::Wait;
         }
@@ -238,14 +243,15 @@ impl Facts<'_> {
         })
     }
 
-    /// Verdict on a callout that is active at AURA, and not noted as open here. AURA created it at
-    /// `created_at`, or a run first saw it then.
+    /// Verdict on a callout that is active at AURA and not noted as open. `created_at` is the time
+    /// when AURA created it, or when a run first saw it.
     pub fn on_unknown(&self, created_at: Timestamp) -> Verdict {
         let age = self.now.duration_since(created_at).unsigned_abs();
         match (self.view.closing, self.view.opening) {
             (Presence::Claimed, _) | (_, Presence::Claimed) => Verdict::Wait,
             (Presence::Published(at), _) if self.is_young(at) => Verdict::Wait,
-            // Its event may be on the way. AURA's clock may be ahead of ours.
+            // AURA's event may still be on the way. The absolute value of the age is used because
+            // AURA's clock may be ahead of ours.
             (_, Presence::Unknown) if age < self.patience.lag => Verdict::Wait,
             (_, Presence::Unknown | Presence::Abandoned) => Verdict::Ask(AskReason::Opening),
             (Presence::Published(_), Presence::Published(_)) => Verdict::Ask(AskReason::Reopened),
@@ -253,8 +259,8 @@ impl Facts<'_> {
         }
     }
 
-    /// Verdict on a callout that is noted as closed, and not in AURA's list. `was_opened` tells an
-    /// opening that has expired in the ledger from one that was never told.
+    /// Verdict on a callout that is noted as closed and not in AURA's list. `was_opened` tells
+    /// whether an opening that the ledger doesn't have has expired there or never arrived.
     pub fn on_closed(&self, was_opened: bool, closed_at: Timestamp) -> Verdict {
         let view = self.view;
         let is_opening_missed = match view.opening {
@@ -262,7 +268,7 @@ impl Facts<'_> {
             Presence::Abandoned => true,
             Presence::Claimed | Presence::Published(_) => false,
         };
-        // An answer of AURA's from before the closing may be published after it.
+        // An answer of AURA that is older than the closing may be published after it.
         let has_answer_on_its_way = self.observations() > view.observations;
         match (view.opening, view.closing) {
             (Presence::Claimed, _) | (_, Presence::Claimed) => Verdict::Wait,
@@ -280,7 +286,7 @@ impl Facts<'_> {
         }
     }
 
-    /// Verdict on a callout that is open here, and not in AURA's list.
+    /// Verdict on a callout that is noted as open and not in AURA's list.
     pub fn on_vanished(&self, opened_at: Timestamp) -> Verdict {
         match self.view.closing {
             Presence::Claimed => Verdict::Wait,
@@ -292,10 +298,14 @@ impl Facts<'_> {
         }
     }
 
-    /// Whether a callout that AURA's list lacks, and that AURA has when asked, is over. If its
-    /// status is documented for callouts under way, it isn't, for an hour or as long as it may be
-    /// silent; then the list decides. A list that may be a page decides after an hour, unless AURA
-    /// has told the closing itself.
+    /// Whether a callout is over that AURA's list lacks and that AURA still has when asked.
+    ///
+    /// - If its status is one that AURA documents for a callout under way, the callout is over only
+    ///   after it was missing for an hour, or for the longest silence of its stage if that is
+    ///   longer.
+    /// - Otherwise, if the list may be a page, it is over only after it was missing for an hour.
+    ///   This wait doesn't apply if the ledger has an abandoned claim of the closing.
+    /// - Otherwise it is over at once.
     pub fn is_over(&self, status: Option<&str>, may_be_a_page: bool) -> bool {
         let is_under_way = matches!(
             status.and_then(StatusWord::of),
@@ -313,8 +323,8 @@ impl Facts<'_> {
         missing_since.is_some_and(|at| after(at, hold) <= self.now)
     }
 
-    /// What is remembered of a callout after AURA was asked. `observed` is the digest of the
-    /// answer, if that is published.
+    /// Makes the state to save after a call to AURA about the callout. `observed` is the digest of
+    /// AURA's answer if it is put on the queue.
     pub fn asked(&self, status: Option<&str>, observed: Option<String>) -> LastCheck {
         let before = self.last_check.cloned().unwrap_or_default();
         let is_unchanged = observed.is_none() && before.last.as_deref() == self.view.last_sort();
@@ -332,8 +342,9 @@ impl Facts<'_> {
         }
     }
 
-    /// Number of AURA's answers that were published. Only the last check knows of one that was just
-    /// put on the queue; without a last check, the ledger says.
+    /// Number of AURA's answers that were put on the queue. It comes from the last check, because
+    /// the ledger doesn't yet have an answer that was just put there. Without a last check, it
+    /// comes from the ledger.
     pub fn observations(&self) -> u32 {
         let last_check = self.last_check;
         last_check.map_or(self.view.observations, |last| last.observations)
@@ -342,7 +353,7 @@ impl Facts<'_> {
     /// Whether a status contradicts the events.
     pub fn is_unexplained(&self, status: Option<&str>) -> bool {
         match self.last_check {
-            // No event was published since the last check: then the status may not have changed.
+            // No event was published since the last check, so no event explains a changed status.
             Some(last) if self.is_last_event_unchanged() => last.status.as_deref() != status,
             _ => status
                 .and_then(StatusWord::of)
@@ -350,9 +361,12 @@ impl Facts<'_> {
         }
     }
 
-    /// Whether consumers may have AURA's answer and an event in the wrong order: the answer was
-    /// published after an event that it may not have known, or an event after the answer, and the
-    /// status has not changed as that event says.
+    /// Whether consumers may have got AURA's answer and an event in the wrong order. This is so in
+    /// two cases:
+    ///
+    /// - The answer was published after an event that AURA may not have known when it answered.
+    /// - An event that leads to a stage was published after the answer, and the status has not
+    ///   changed.
     fn is_overtaken(&self, status: Option<&str>) -> bool {
         let (Some(last_check), Some(event)) = (self.last_check, &self.view.last) else {
             return false;
@@ -377,13 +391,13 @@ impl Facts<'_> {
         }
     }
 
-    /// Whether AURA's answers may be older than this time.
+    /// Whether AURA's answers may still lag behind an event of this time.
     fn is_young(&self, at: Timestamp) -> bool {
         self.now < after(at, self.patience.lag)
     }
 }
 
-/// Adds a pause to a time; the largest time if the sum is larger.
+/// Adds a pause to a time. Returns the largest time if the sum overflows.
 fn after(at: Timestamp, pause: Duration) -> Timestamp {
     at.checked_add(pause).unwrap_or(Timestamp::MAX)
 }

@@ -1,44 +1,45 @@
-//! View of one callout: its timeline in the ledger, read into what a verdict needs.
+//! View of one callout: the facts from its timeline in the ledger that a verdict needs.
 
 use jiff::{SignedDuration, Timestamp};
 use shared::catalogue::{CALLOUT_CLOSED, CALLOUT_OBSERVED, NEW_CALLOUT};
 use shared::ledger::{Item, State};
 
-/// A claim whose lease ended so long ago is abandoned. The processor's fifty tries take an hour and
-/// a half at most.
+/// Time after the end of its lease when a claim counts as abandoned. The processor's fifty attempts
+/// take an hour and a half at most.
 const ABANDONED_AFTER: SignedDuration = SignedDuration::from_hours(2);
 
-/// What is published of a callout, and what is about to be.
+/// The events of a callout that are published, and its opening and closing if they are claimed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CalloutView {
-    /// Where its opening stands.
+    /// State of the callout's opening in the ledger.
     pub opening: Presence,
-    /// Where its closing stands.
+    /// State of the callout's closing in the ledger.
     pub closing: Presence,
-    /// The last published event that AURA told itself.
+    /// The last published event that carries a name of AURA's: every event except
+    /// `CALLOUT_OBSERVED`.
     pub last: Option<LastEvent>,
-    /// Number of AURA's answers that were published.
+    /// Number of published `CALLOUT_OBSERVED` events. Each carries an answer of AURA.
     pub observations: u32,
-    /// Stage of the response, by the last event that says so.
+    /// Stage of the response, from the last event that has one.
     pub stage: CalloutStage,
-    /// When that event was published.
+    /// When the event that led to `stage` was published.
     pub staged_at: Option<Timestamp>,
-    /// When an answer of AURA's was published last.
+    /// When the last `CALLOUT_OBSERVED` event was published.
     pub observed_at: Option<Timestamp>,
 }
 
-/// Where an event that happens once stands.
+/// State in the ledger of an event that happens once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Presence {
-    /// The ledger has never heard of it.
+    /// The ledger has no item of the event.
     #[default]
     Unknown,
-    /// The processor is about to publish it.
+    /// The processor has claimed the event and is about to publish it.
     Claimed,
-    /// The processor was about to publish it long ago. It is among the dead letters, or published
-    /// and not marked.
+    /// The processor claimed the event long ago. The event is among the dead letters, or it was
+    /// published and not marked.
     Abandoned,
-    /// The time when it was published.
+    /// The event was published at this time.
     Published(Timestamp),
 }
 
@@ -49,14 +50,14 @@ pub struct LastEvent {
     pub sort: String,
     /// When the event was published.
     pub at: Timestamp,
-    /// Whether the event says how far the response is.
+    /// Whether the event leads to a stage of the response.
     pub has_stage: bool,
 }
 
 /// Stage of the response to a callout, as AURA's events tell it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CalloutStage {
-    /// No event says that somebody is on the way.
+    /// No event says that a responder is on the way.
     #[default]
     Created,
     /// A responder is on the way.
@@ -70,7 +71,7 @@ pub enum CalloutStage {
 }
 
 impl CalloutStage {
-    /// Stage that an event leads to; `None` if it says nothing of that.
+    /// Stage that an event leads to; `None` if the event says nothing about the stage.
     pub fn after(message: &str) -> Option<Self> {
         match message {
             "RESPONDER_MANUALLY_DISPATCHED"
@@ -87,8 +88,9 @@ impl CalloutStage {
 }
 
 impl CalloutView {
-    /// Reads a callout's timeline, in any order. An item that this version can't read counts as
-    /// claimed: the processor quarantines its event, and an alarm says so.
+    /// Makes the view from a callout's timeline, which may have any order. An item that this
+    /// version can't read counts as claimed: the processor quarantines its event, and an alarm
+    /// reports that.
     pub fn of(timeline: &[(String, Item)], now: Timestamp) -> Self {
         let mut view = Self::default();
         let mut staged = None;
@@ -108,7 +110,8 @@ impl CalloutView {
                 view.observed_at = view.observed_at.max(Some(at));
                 continue;
             }
-            // The sort key decides between two that were published at once, always in the same way.
+            // If two events were published at the same time, the sort key decides, so that the
+            // result doesn't depend on the order.
             let is_later = view
                 .last
                 .as_ref()
@@ -131,7 +134,7 @@ impl CalloutView {
         view
     }
 
-    /// Sort key of the last published event that AURA told itself.
+    /// Sort key of the last published event that carries a name of AURA's.
     pub fn last_sort(&self) -> Option<&str> {
         self.last.as_ref().map(|last| last.sort.as_str())
     }
@@ -191,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeline_says_what_was_published_last_and_how_far_the_response_is() {
+    fn a_timeline_gives_the_last_published_event_and_the_stage_of_the_response() {
         let mut timeline = vec![
             published("NEW_CALLOUT", 1),
             published("RESPONDER_ACKNOWLEDGED_CALLOUT#a", 2),
@@ -221,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_somebodys_until_long_after_its_lease() {
+    fn a_claim_counts_as_abandoned_only_long_after_its_lease() {
         let closing = |second| CalloutView::of(&[claimed("CALLOUT_CLOSED")], at(second)).closing;
         let end = 10 + ABANDONED_AFTER.as_secs();
         assert_eq!(closing(0), Presence::Claimed);
@@ -230,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn an_opening_that_comes_late_takes_nothing_back() {
+    fn an_opening_that_comes_late_does_not_reset_the_stage() {
         let timeline = [
             published("RESPONDER_ACKNOWLEDGED_CALLOUT#a", 2),
             published("NEW_CALLOUT", 3),

@@ -1,33 +1,34 @@
-//! Health of the webhook: whether AURA still delivers here. Registering another endpoint, in AURA's
-//! portal for example, replaces the webhook without a word, and no call tells what is registered.
+//! Health of the webhook: whether AURA still delivers here. A registration of another endpoint, for
+//! example in AURA's portal, replaces the webhook without notice, and no call returns the
+//! registered endpoint.
 
 pub mod healing;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// So many runs that learned of changes only by asking, with no delivery in between, mean that the
-/// webhook is down.
+/// Number of runs after which the webhook counts as down, if they learned of changes only by asking
+/// and no delivery arrived in between.
 const RUNS_UNTIL_DOWN: u32 = 2;
-/// The endpoint isn't registered again for this long: deliveries may take a while to come, and two
-/// that register in turn must not fight all day.
+/// Shortest time between two healings. Deliveries may take a while to come, and two systems that
+/// both register must not replace each other all day.
 const HEALING_PAUSE: SignedDuration = SignedDuration::from_mins(10);
 
-/// What is known of the webhook, from run to run.
+/// State of the webhook, saved from run to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WebhookHealth {
-    /// When the last delivery arrived that a run knew of.
+    /// Arrival time of the last delivery that a run has seen.
     pub delivered_at: Option<Timestamp>,
-    /// Number of runs that have learned of changes only by asking since then.
+    /// Number of runs since then that have learned of changes only by asking.
     pub deaf_runs: u32,
     /// When the registrar was last asked to register the endpoint again.
     pub healed_at: Option<Timestamp>,
 }
 
 impl WebhookHealth {
-    /// Health after a run that learned of so many `changes` only by asking, when the last delivery
-    /// had arrived at `delivered_at`.
+    /// Returns the health after a run that learned of this number of `changes` only by asking.
+    /// `delivered_at` is the arrival time of the last delivery.
     #[must_use]
     pub fn after_run(&self, changes: usize, delivered_at: Option<Timestamp>) -> Self {
         let was_heard = delivered_at > self.delivered_at;
@@ -43,14 +44,14 @@ impl WebhookHealth {
         }
     }
 
-    /// Whether AURA seems to deliver elsewhere, or nowhere.
+    /// Whether AURA seems to deliver elsewhere or nowhere.
     #[must_use]
     pub fn is_down(&self) -> bool {
         self.deaf_runs >= RUNS_UNTIL_DOWN
     }
 
-    /// Whether the endpoint should be registered again now, after a run that learned of so many
-    /// `changes` only by asking. While nothing changes there is nothing that AURA could deliver.
+    /// Whether the endpoint should be registered again after a run that learned of this number of
+    /// `changes` only by asking. Without changes, AURA has nothing to deliver.
     #[must_use]
     pub fn is_to_be_healed(&self, changes: usize, now: Timestamp) -> bool {
         let paused = self
@@ -77,20 +78,20 @@ mod tests {
     }
 
     #[test]
-    fn changes_learned_by_asking_alone_twice_in_a_row_mean_that_the_line_is_down() {
+    fn the_webhook_is_down_if_two_runs_learn_of_changes_only_by_asking() {
         assert!(!after(&[(0, 1), (1, 1)]).is_down());
         assert!(after(&[(0, 1), (1, 1), (3, 1)]).is_down());
-        // A run that learns nothing says nothing.
+        // A run that learns of no change doesn't count.
         assert!(after(&[(0, 1), (1, 1), (0, 1), (0, 1), (1, 1)]).is_down());
         assert!(after(&[(0, 1), (1, 1), (1, 1), (0, 1)]).is_down());
     }
 
     #[test]
-    fn one_delivery_says_that_the_line_is_up() {
+    fn one_delivery_shows_that_the_webhook_works() {
         assert!(!after(&[(0, 1), (1, 1), (1, 2)]).is_down());
         assert!(!after(&[(0, 1), (1, 1), (1, 1), (1, 2), (1, 2)]).is_down());
         assert!(after(&[(0, 1), (1, 1), (1, 2), (1, 2), (1, 2)]).is_down());
-        // What came before the first run came.
+        // The first run counts the delivery that arrived before it.
         assert!(!after(&[(1, 1), (1, 1)]).is_down());
         let never = WebhookHealth::default()
             .after_run(1, None)
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_healed_once_in_a_while() {
+    fn the_webhook_is_healed_at_most_every_ten_minutes() {
         let mut health = after(&[(0, 1), (1, 1), (1, 1)]);
         assert!(health.is_to_be_healed(1, at(20)));
         assert!(!health.is_to_be_healed(0, at(20)));

@@ -1,5 +1,5 @@
-//! The proof that an endpoint works: a canary, sent through the public URL with the very header
-//! that AURA is to send, and followed in the ledger until it is published.
+//! Proves that an endpoint works: sends a canary through the public URL, with the same header that
+//! AURA will send, and follows it in the ledger until it is published.
 
 use std::time::{Duration, Instant};
 
@@ -12,21 +12,22 @@ use shared::panic_api::Registration;
 use shared::{aws, canary};
 use uuid::Uuid;
 
-/// How long a proof may take in all.
+/// Time limit of a whole proof.
 pub const PATIENCE: Duration = Duration::from_mins(1);
-/// How long a proof may take in a rollback, whose endpoint is registered in any case.
+/// Time limit of a proof in a rollback. There, the endpoint is registered in any case.
 pub const PATIENCE_IN_ROLLBACK: Duration = Duration::from_secs(20);
-/// How long the endpoint is asked again: a new route or a changed function takes some seconds to
-/// be everywhere.
+/// Time during which a failed post of the canary is repeated. A new route or a changed function
+/// needs some seconds until it works everywhere.
 const SENDING_PATIENCE: Duration = Duration::from_secs(15);
-/// The first pause between two tries, and the longest.
+/// The first and the longest pause between two attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
-/// Time for one answer of the endpoint: `ingest` takes 5 s at most, and Lambda has to start it.
+/// Time limit of one answer. `ingest` needs 5 s at most, and Lambda may have to start it first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time after which a canary that the processor doesn't get is sent again: `ingest` may have
-/// spilled it, say before it was permitted to send to its queue. The ledger counts both as one.
+/// Time after which the canary is sent again if the processor hasn't claimed it. `ingest` may have
+/// spilled it, for example because it was not yet permitted to send to its queue. For the ledger,
+/// both deliveries are one event.
 const SEND_AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// The pause between two looks at the ledger.
+/// The pause between two reads of the ledger.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Sends canaries.
@@ -36,17 +37,17 @@ pub struct CanarySender<'a> {
     pub http: &'a reqwest::Client,
     /// Reads the ledger.
     pub dynamodb: &'a aws_sdk_dynamodb::Client,
-    /// The ledger's table.
+    /// Name of the ledger's table.
     pub table: &'a str,
 }
 
-/// Why an endpoint isn't proven. The message becomes CloudFormation's `Reason`.
+/// Why a proof failed. The message becomes CloudFormation's `Reason`.
 #[derive(Debug, thiserror::Error)]
 pub enum CanaryError {
     /// The endpoint gave no answer.
     #[error("the endpoint could not be reached: {0}")]
     Unreachable(&'static str),
-    /// The secret isn't the one that the function knows.
+    /// The endpoint doesn't accept the secret.
     #[error(
         "the endpoint answered 401: the function and the registrar read different secrets, or the \
          function looks for another header"
@@ -55,32 +56,33 @@ pub enum CanaryError {
     /// The endpoint gave another answer than 202.
     #[error("the endpoint answered {status} to the canary: {hint}")]
     Refused {
-        /// The status.
+        /// The HTTP status.
         status: StatusCode,
-        /// Where to look.
+        /// Where to look for the cause.
         hint: &'static str,
     },
-    /// The canary was accepted, and the processor never had it.
+    /// The endpoint accepted the canary, but the processor didn't claim it.
     #[error(
-        "the endpoint accepted the canary, but the processor did not get it within {0} s: see \
-         whether ingest may send to its queue (its log says `queue not reached`), and whether the \
-         processor runs"
+        "the endpoint accepted the canary, but the processor did not get it within {0} s: check \
+         whether ingest may send to its queue (if not, its log says `queue not reached`), and \
+         whether the processor runs"
     )]
     NotClaimed(u64),
-    /// The processor had the canary and didn't publish it.
+    /// The processor claimed the canary, but didn't publish it.
     #[error(
-        "the processor claimed the canary, but did not publish it within {0} s: its log says why"
+        "the processor claimed the canary, but did not publish it within {0} s: see the \
+         processor's log"
     )]
     NotPublished(u64),
-    /// The canary can't be followed.
+    /// The ledger can't be read.
     #[error("the ledger can't be read: {0}")]
     LedgerUnreadable(String),
 }
 
 impl CanarySender<'_> {
-    /// Sends a canary to where AURA is to deliver, as AURA would, and returns when it is published:
-    /// within `patience` and the time of one answer. The error says how far it came, after all
-    /// tries.
+    /// Sends a canary to the endpoint as AURA would, and returns when the canary is published. This
+    /// takes at most `patience` plus the time limit of one answer. After all attempts, the error
+    /// says how far the canary came.
     pub async fn send(
         &self,
         registration: &Registration,
@@ -97,7 +99,7 @@ impl CanarySender<'_> {
         (|| self.post(registration, id))
             .retry(pauses)
             .when(|_| begun.elapsed() < patience.min(SENDING_PATIENCE))
-            .notify(|error, _| tracing::info!(%error, "canary not accepted yet"))
+            .notify(|error, _| tracing::info!(%error, "canary not accepted yet, trying again"))
             .await?;
         self.follow(registration, id, begun, patience).await
     }
@@ -114,23 +116,22 @@ impl CanarySender<'_> {
         let hint = match answer.status() {
             StatusCode::ACCEPTED => return Ok(()),
             StatusCode::UNAUTHORIZED => return Err(CanaryError::Unauthorized),
-            StatusCode::FORBIDDEN => "something before the function keeps it out",
+            StatusCode::FORBIDDEN => "something in front of the function refuses the request",
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
-                "WebhookUrl is not this stack's, or its route is missing"
+                "WebhookUrl does not lead to this stack, or its route is missing"
             }
-            status if status.is_server_error() => "the log of ingest says why",
+            status if status.is_server_error() => "see the log of ingest",
             status if status.is_redirection() => {
-                "WebhookUrl is a redirect, and AURA is not known \
-                to follow any"
+                "WebhookUrl is a redirect, and AURA does not say that it follows redirects"
             }
-            _ => "WebhookUrl is not this stack's",
+            _ => "WebhookUrl does not lead to this stack",
         };
         let status = answer.status();
         Err(CanaryError::Refused { status, hint })
     }
 
-    /// Waits until the canary is published. A queue that was just connected may be polled a while
-    /// later.
+    /// Waits until the canary is published. Lambda may start to poll a newly connected queue with a
+    /// delay.
     async fn follow(
         &self,
         registration: &Registration,
@@ -152,7 +153,7 @@ impl CanarySender<'_> {
             }
             if matches!(not_yet, CanaryError::NotClaimed(_)) && sent.elapsed() > SEND_AGAIN_AFTER {
                 if let Err(error) = self.post(registration, id).await {
-                    tracing::info!(%error, "canary not accepted again");
+                    tracing::info!(%error, "repeated canary not accepted");
                 }
                 sent = Instant::now();
             }
@@ -184,6 +185,6 @@ fn unreachable(error: &reqwest::Error) -> CanaryError {
     } else if error.is_connect() {
         "no connection"
     } else {
-        "the connection broke"
+        "the connection was lost"
     })
 }

@@ -13,44 +13,46 @@ pub use endpoint::{Endpoint, EndpointProperties};
 
 mod endpoint;
 
-/// The properties that say which AURA system a stack belongs to.
+/// The properties that identify a stack's AURA system.
 const WHICH_AURA: [&str; 2] = ["AuraBaseUrl", "AuraCredentialsSecretArn"];
 
-/// The function's configuration; template.yaml sets all of it but the two times.
+/// The function's configuration. template.yaml sets everything except the two times.
 #[derive(Debug)]
 pub struct RegistrarConfig {
     /// `WEBHOOK_SECRET_ARN`: the secret that AURA is told to send in the header.
     pub webhook_secret_arn: String,
     /// `AURA_CREDENTIALS_SECRET_ARN`: `{"clientId": "…", "clientSecret": "…"}`.
     pub aura_credentials_secret_arn: String,
-    /// `LEDGER_TABLE_NAME`: where canaries are followed.
+    /// `LEDGER_TABLE_NAME`: the table in which the registrar follows canaries.
     pub ledger_table_name: String,
     /// `STACK_ID`: the stack that the function belongs to.
     pub stack_id: String,
-    /// How often `ingest` reads the secret for values that are unknown; see [`refresh_interval`].
+    /// Shortest time between two readings of the secret that `ingest` makes because of unknown
+    /// values; see [`refresh_interval`].
     pub refresh_interval: SignedDuration,
-    /// `CANARY_PATIENCE_SECONDS`, which only tests set: the longest that a proof may take.
+    /// `CANARY_PATIENCE_SECONDS`, which only tests set: the time limit of a proof.
     pub canary_patience: Duration,
-    /// `AURA_BASE_URL`, `WEBHOOK_URL`, `WEBHOOK_EVENTS` (with commas between),
-    /// `WEBHOOK_HEADER_NAME`, `WEBHOOK_HEADER_SCHEME` and `HAND_BACK_URL`: all that is ever
-    /// registered, whoever asks. They are not checked here, so that CloudFormation can be told what
-    /// is wrong with them.
+    /// `AURA_BASE_URL`, `WEBHOOK_URL`, `WEBHOOK_EVENTS` (separated by commas),
+    /// `WEBHOOK_HEADER_NAME`, `WEBHOOK_HEADER_SCHEME` and `HAND_BACK_URL`. The registrar registers
+    /// nothing else, whoever asks. [`Endpoint::check`] checks them later, so that the answer to
+    /// CloudFormation can say what is wrong.
     pub deployed: EndpointProperties,
 }
 
-/// A property that can't be used, and why. Of a URL no more is shown than is never secret.
+/// A property that can't be used, and why. The text shows a URL's scheme and host at most, because
+/// the rest may be secret.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct PropertyError(String);
 
 impl PropertyError {
-    /// The error for a request that asks for something else than is deployed.
+    /// Makes the error for a request whose properties differ from the deployed ones.
     #[must_use]
     pub fn not_deployed(differing: &[&str]) -> Self {
         Self(format!(
             "the request and this function's own configuration differ in {}, and nothing was sent \
-             anywhere: the function acts only on what it was deployed with. A deployment gives it \
-             that before it asks, so deploy again if you did",
+             to AURA or the endpoint: the function uses only the configuration that it was \
+             deployed with. If the request came from a deployment of yours, deploy again",
             differing.join(", ")
         ))
     }
@@ -80,8 +82,8 @@ impl RegistrarConfig {
         })
     }
 
-    /// The custom resource's properties that go with this configuration. It may have others: they
-    /// only make CloudFormation ask.
+    /// The custom resource's properties that belong to this configuration. The resource may have
+    /// more properties: they only make CloudFormation send a request.
     #[must_use]
     pub fn resource_properties(&self) -> Value {
         let deployed = &self.deployed;
@@ -97,11 +99,12 @@ impl RegistrarConfig {
         })
     }
 
-    /// Expects that a request is for what this function was deployed with, as a deployment's is:
-    /// CloudFormation updates the function, or puts it back, before it asks. Anybody else may send
-    /// anything, and would have the credentials and the secret sent to a place of their choice.
+    /// Returns an error if a request's properties differ from the deployed ones. The properties of
+    /// a deployment's request are equal, because CloudFormation updates the function, or rolls it
+    /// back, before it sends the request. Another caller could send any properties, and would
+    /// otherwise choose where the credentials and the secret go.
     pub fn expect_deployed(&self, asked: &Value) -> Result<(), PropertyError> {
-        // What is not there is empty.
+        // An absent property counts as empty.
         const ABSENT: Value = Value::String(String::new());
         let deployed = self.resource_properties();
         let differing: Vec<_> = deployed
@@ -117,7 +120,7 @@ impl RegistrarConfig {
         Err(PropertyError::not_deployed(&differing))
     }
 
-    /// Expects that what was registered before belongs to the same AURA system.
+    /// Returns an error if the endpoint that was registered before belongs to another AURA system.
     pub fn expect_same_aura(&self, before: &Value) -> Result<(), PropertyError> {
         let deployed = self.resource_properties();
         let differs = |name: &&str| {
@@ -129,8 +132,8 @@ impl RegistrarConfig {
             Err(PropertyError(format!(
                 "{name} of a registered stack can't be changed, and nothing was registered: ids of \
                  two AURA systems would collide in one ledger, and the old system would go on \
-                 delivering here. Deploy a second stack for the other one. New credentials of the \
-                 same system belong into the secret that the stack has"
+                 delivering here. Deploy a second stack for the other system. Store new \
+                 credentials of the same system in the secret that the stack has"
             )))
         })
     }

@@ -1,16 +1,17 @@
-//! A request of CloudFormation, and the response to it.
+//! Handles a request of CloudFormation and responds to it.
 //!
-//! | request | does |
+//! | request | what the function does |
 //! | --- | --- |
-//! | Create, Update | proves the endpoint that the function is deployed with, and registers it |
-//! | Update of what is registered, to another AURA system | nothing: it is refused |
-//! | Update, while the stack rolls back | proves and registers; but the endpoint is registered even if its canary fails, since it was the last known good |
-//! | Delete, while the stack goes away | registers `HandBackUrl`, if there is one: AURA has no call to unregister |
-//! | Delete after a Create that never asked AURA, was refused by it, or was killed | nothing |
-//! | any of them, with other properties than the function was deployed with | nothing: it is refused |
+//! | Create, Update | proves the deployed endpoint and registers it |
+//! | Update of a registered endpoint to another AURA system | refuses the request |
+//! | Update while the stack rolls back | proves the endpoint, and registers it even if the canary fails, because it is the last known good |
+//! | Delete while the stack is being deleted | registers `HandBackUrl` if it is set: AURA has no call to unregister |
+//! | Delete after a Create that never called AURA, was refused by AURA, or was killed | nothing |
+//! | any request whose properties differ from the deployed ones | refuses the request |
 //!
-//! Whoever may invoke the function can send it requests. So a request only says when to act, and
-//! never on what: its properties have to be the ones of the function's own environment.
+//! Everybody who may invoke the function can send it requests. So a request decides only when the
+//! function acts. What it registers comes from its own environment, and the request's properties
+//! must be equal to it.
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -27,20 +28,21 @@ pub use response::{CustomResourceResponse, NOT_REGISTERED, PHYSICAL_RESOURCE_ID,
 
 mod response;
 
-/// The property that says where AURA is to deliver when the stack is deleted.
+/// The property with the URL to which AURA shall deliver after the stack is deleted.
 const HAND_BACK_URL: &str = "HandBackUrl";
 
-/// What CloudFormation sends. The properties are read later, so that wrong ones are answered.
+/// A request of CloudFormation. Its properties are checked later, so that CloudFormation gets an
+/// answer to wrong ones too.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CustomResourceRequest {
-    /// What CloudFormation does with the resource.
+    /// The kind of request.
     #[serde(rename = "RequestType")]
     pub kind: RequestType,
-    /// Where the response goes. Whoever has it can answer in our name.
+    /// URL to which the response goes. It is a secret: whoever has it can respond in our name.
     #[serde(rename = "ResponseURL")]
     pub response_url: SecretString,
-    /// What the response has to repeat.
+    /// The ids that the response must repeat.
     #[serde(flatten)]
     pub ids: RequestIds,
     physical_resource_id: Option<String>,
@@ -50,28 +52,28 @@ pub struct CustomResourceRequest {
     old_resource_properties: Value,
 }
 
-/// What CloudFormation does with the resource.
+/// The kind of a request: what CloudFormation does with the resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum RequestType {
-    /// It makes the resource.
+    /// CloudFormation creates the resource.
     Create,
-    /// It changes the resource, or changes it back.
+    /// CloudFormation changes the resource, or rolls a change back.
     Update,
-    /// It deletes the resource.
+    /// CloudFormation deletes the resource.
     Delete,
 }
 
-/// Does what CloudFormation asks for.
+/// Handles requests of CloudFormation.
 #[derive(Debug, Clone, Copy)]
 pub struct CustomResourceHandler<'a> {
-    /// Proves and registers.
+    /// Proves and registers the endpoint.
     pub registrar: &'a Registrar,
-    /// Where the steps are noted.
+    /// Journal of the steps.
     pub journal: &'a Journal,
 }
 
 impl RequestType {
-    /// The name that CloudFormation gives it.
+    /// CloudFormation's name of the kind.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -83,14 +85,14 @@ impl RequestType {
 }
 
 impl CustomResourceRequest {
-    /// Whether the request is about a resource for which AURA was asked.
+    /// Whether AURA was asked to register the endpoint of this resource.
     fn is_made(&self) -> bool {
         self.physical_resource_id.as_deref() == Some(PHYSICAL_RESOURCE_ID)
     }
 }
 
 impl CustomResourceHandler<'_> {
-    /// Does what a request asks for. The error becomes CloudFormation's `Reason`.
+    /// Handles a request. The error becomes CloudFormation's `Reason`.
     pub async fn handle(self, request: &CustomResourceRequest) -> Result<(), RegistrationError> {
         match request.kind {
             RequestType::Create => self.deploy(&request.resource_properties, None).await,
@@ -105,30 +107,30 @@ impl CustomResourceHandler<'_> {
             }
             RequestType::Delete => {
                 tracing::warn!(
-                    "the endpoint was not registered, as far as is known: AURA is left alone. \
-                     Should it deliver here, ask AURA to remove the webhook"
+                    "no registration is known for this resource, so AURA was not called. If AURA \
+                     delivers to this stack, ask AURA to remove the webhook"
                 );
                 Ok(())
             }
         }
     }
 
-    /// Proves and registers what the function is deployed with, if that is what it is asked for.
-    /// `registered` are the properties of what is registered already.
+    /// Proves and registers the deployed endpoint, if the requested properties are the deployed
+    /// ones. `registered` holds the properties of the endpoint that is registered already.
     async fn deploy(
         self,
         asked: &Value,
         registered: Option<&Value>,
     ) -> Result<(), RegistrationError> {
         let (registrar, journal) = (self.registrar, self.journal);
-        // In a rollback CloudFormation has put the function back before it asks. So this also
-        // refuses a late request of the update that is being taken back.
+        // In a rollback, CloudFormation restores the function before it sends the request. So this
+        // also refuses a late request of the update that is being rolled back.
         registrar.config.expect_deployed(asked)?;
         let endpoint = registrar.endpoint()?;
         let stack = self.stack().await?;
         stack.expect_in_progress()?;
         let is_rollback = stack.is_rolling_back();
-        // A rollback goes back to the stack's own AURA system.
+        // A rollback always returns to the stack's own AURA system.
         if let Some(registered) = registered.filter(|_| !is_rollback) {
             registrar.config.expect_same_aura(registered)?;
         }
@@ -147,7 +149,8 @@ impl CustomResourceHandler<'_> {
         match registrar.prove(&registration, patience, journal).await {
             Err(error) if is_rollback => tracing::warn!(
                 %error,
-                "the stack is rolling back: registered all the same, as the last known good"
+                "canary failed during a rollback: registering the endpoint anyway, because it is \
+                 the last known good"
             ),
             proven => proven?,
         }
@@ -156,8 +159,8 @@ impl CustomResourceHandler<'_> {
             .await
     }
 
-    /// Registers where AURA is to deliver from now on, if the template says where and the stack
-    /// goes away. Looks at nothing else first, so that nothing keeps a stack from being deleted.
+    /// Registers `HandBackUrl` if it is set and the whole stack is being deleted. It checks nothing
+    /// else before, so that other errors don't prevent the deletion of a stack.
     async fn hand_back(self, asked: &Value) -> Result<(), RegistrationError> {
         let (registrar, journal) = (self.registrar, self.journal);
         let deployed = &registrar.config.deployed;
@@ -165,14 +168,14 @@ impl CustomResourceHandler<'_> {
         let is_deployed = asked.unwrap_or_default() == deployed.hand_back_url;
         if is_deployed && !deployed.is_handed_back() {
             tracing::warn!(
-                "the endpoint goes away, but AURA has no call to unregister it: ask AURA to remove \
-                 the webhook, or register another one; what is delivered until then is lost"
+                "the endpoint is being deleted, but AURA has no call to unregister it: ask AURA to \
+                 remove the webhook, or register another one. Every delivery until then is lost"
             );
             return Ok(());
         }
         let stack = self.stack().await?;
         if !stack.is_going_away() {
-            tracing::info!("the stack stays: not handed back");
+            tracing::info!("the stack is not being deleted: HandBackUrl was not registered");
             return Ok(());
         }
         if !is_deployed {

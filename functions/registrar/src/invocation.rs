@@ -1,8 +1,8 @@
-//! One invocation of the function: by CloudFormation, Secrets Manager, or the reconciler.
+//! Handles one invocation of the function by CloudFormation, Secrets Manager or the reconciler.
 //!
-//! CloudFormation waits for an answer up to the resource's `ServiceTimeout`; until then the whole
-//! stack stands still. So all work is guarded: an error, a panic and a hang all end before Lambda
-//! ends the function, and CloudFormation is answered on every path.
+//! CloudFormation waits for a response until the resource's `ServiceTimeout`, and the whole stack
+//! waits with it. So all work is guarded: errors, panics and hangs all end before Lambda's timeout,
+//! and CloudFormation gets a response on every path.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -21,44 +21,45 @@ use crate::registration::Registrar;
 use crate::reregistration::ReregistrationHandler;
 use crate::rotation::{RotationHandler, RotationRequest};
 
-/// What the reconciler asks for, as it stands in its event and in the log line.
+/// The key of the reconciler's request in its event, and the request's name in the log line.
 const REREGISTER: &str = "Reregister";
-/// Time kept back at the end of an invocation that answers nobody, so that it fails with its own
+/// Time reserved at the end of an invocation without a response, so that it fails with its own
 /// error and not with Lambda's timeout.
 const ENDING: Duration = Duration::from_secs(2);
-/// Time kept back at the end of an invocation to answer CloudFormation, all attempts included.
+/// Time reserved at the end of an invocation for the response to CloudFormation, with all attempts.
 const ANSWERING_TIME: Duration = Duration::from_secs(10);
 
-/// An invocation that failed, for its caller and for the function's error metric.
+/// Why an invocation failed. The caller gets this error, and the function's error metric counts it.
 #[derive(Debug, thiserror::Error)]
 pub enum InvocationError {
-    /// None of the three callers sends such a payload. It isn't shown: it may be half a request.
+    /// The payload is not a request of any of the three callers. The message doesn't show it,
+    /// because it may hold secret parts of a request.
     #[error(
-        "neither a request of CloudFormation's, nor a rotation of Secrets Manager's, nor an event \
-         of the reconciler's"
+        "the payload is not a request of CloudFormation, of Secrets Manager's rotation or of the \
+         reconciler"
     )]
     Unknown,
-    /// CloudFormation didn't take the answer.
-    #[error("CloudFormation was not answered: {0}")]
+    /// CloudFormation didn't accept the response.
+    #[error("the response to CloudFormation could not be sent: {0}")]
     NotAnswered(#[source] lambda_runtime::Error),
-    /// A step of a rotation failed, and Secrets Manager goes by that; or AURA could not be pointed
-    /// at the endpoint again, and the function's error metric tells.
+    /// A step of a rotation failed, and Secrets Manager acts on the error. Or a reregistration
+    /// failed, and the function's error metric shows it.
     #[error("{0}")]
     Failed(String),
 }
 
-/// The function, as its three callers see it.
+/// Handles the requests of all three callers.
 #[derive(Debug)]
 pub struct Handler {
-    /// Proves and registers.
+    /// Proves and registers the endpoint.
     pub registrar: Arc<Registrar>,
-    /// Where each request's line goes.
+    /// Sink for each request's log line and metrics.
     pub metrics: BoxEntrySink,
 }
 
 impl Handler {
-    /// Does what the payload asks for. `time_left` is until Lambda ends the invocation. A failure
-    /// that CloudFormation is told of is no error.
+    /// Handles a payload. `time_left` is the time until Lambda ends the invocation. A failure that
+    /// was reported to CloudFormation is not an error here.
     pub async fn handle(&self, payload: Value, time_left: Duration) -> Result<(), InvocationError> {
         if payload.get("Step").is_some() {
             let request: RotationRequest = read(payload)?;
@@ -83,7 +84,7 @@ impl Handler {
         self.answer_cloudformation(read(payload)?, time_left).await
     }
 
-    /// Does what CloudFormation asks for and answers it.
+    /// Handles a request of CloudFormation and sends the response.
     async fn answer_cloudformation(
         &self,
         request: CustomResourceRequest,
@@ -112,7 +113,7 @@ impl Handler {
         Ok(())
     }
 
-    /// Does work whose caller waits for no answer.
+    /// Does work for a caller that needs no response.
     async fn work<E, F>(
         &self,
         line: RegistrarMetrics,
@@ -137,8 +138,9 @@ fn read<T: DeserializeOwned>(payload: Value) -> Result<T, InvocationError> {
     serde_json::from_value(payload).map_err(|_| InvocationError::Unknown)
 }
 
-/// Does the work in a task of its own, for at most so long. An error, a panic and a hang all end in
-/// one line in time: the error with its causes, that the work panicked, or the step that hangs.
+/// Does the work in its own task, for at most `time`. An error, a panic and a hang each become one
+/// line of text: the error with its causes, the fact that the work panicked, or the step that
+/// hangs.
 async fn guarded<E: Error + Send + 'static>(
     time: Duration,
     journal: &Journal,
@@ -150,7 +152,7 @@ async fn guarded<E: Error + Send + 'static>(
         Ok(ended) => ended,
         Err(_elapsed) => {
             work.abort();
-            // The journal tells how far the work came only when it has ended.
+            // Waits for the end of the task, because only then the journal is final.
             work.await
         }
     };
@@ -158,7 +160,7 @@ async fn guarded<E: Error + Send + 'static>(
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(with_causes(&error)),
         Err(ended) if ended.is_panic() => {
-            Err("the registrar panicked; its log says where".to_owned())
+            Err("the registrar panicked; its log names the place".to_owned())
         }
         Err(_aborted) => {
             let step = journal
@@ -166,19 +168,19 @@ async fn guarded<E: Error + Send + 'static>(
                 .map_or("Preparation", RegistrationStep::name);
             let seconds = time.as_secs();
             Err(format!(
-                "not done in {seconds} s: {step} was still under way; try again later"
+                "the work was not done in {seconds} s: {step} was still under way; try again later"
             ))
         }
     }
 }
 
-/// An error and its causes, in one line.
+/// Describes an error and its causes in one line.
 fn with_causes(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        // Transparent errors repeat their source.
+        // A transparent error has the same text as its source.
         if !line.contains(&text) {
             line.push_str(": ");
             line.push_str(&text);

@@ -1,5 +1,5 @@
-//! The steps of one request, with outcomes and times: for the log, for CloudFormation's `Data`, and
-//! to name the step that was under way when the time was over.
+//! Records the steps of one request, with outcomes and times. The journal goes to the log and to
+//! CloudFormation's `Data`, and it names the step that was under way when the time ran out.
 
 use std::fmt::{self, Display, Formatter};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 /// A step of a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RegistrationStep {
-    /// AURA takes the credentials.
+    /// Checks that AURA accepts the credentials.
     Token,
-    /// Every instance of `ingest` may know a new value of the secret.
+    /// Waits until every instance of `ingest` knows a new value of the secret, or may read it.
     Wait,
-    /// The endpoint publishes a canary.
+    /// Sends a canary and waits until it is published.
     Canary,
-    /// AURA is asked to deliver there.
+    /// Asks AURA to deliver to the endpoint.
     Registration,
-    /// AURA's answer is compared with what was asked.
+    /// Compares AURA's answer with the request.
     Confirmation,
 }
 
 impl RegistrationStep {
-    /// All of them, in order.
+    /// All steps, in order.
     pub const ALL: [Self; 5] = [
         Self::Token,
         Self::Wait,
@@ -43,7 +43,8 @@ impl RegistrationStep {
     }
 }
 
-/// The steps of one request. Clones are one journal, so that it can be read while a step hangs.
+/// The steps of one request. All clones share one journal, so that it can be read while a step
+/// hangs.
 #[derive(Debug, Clone, Default)]
 pub struct Journal(Arc<Mutex<Notes>>);
 
@@ -54,18 +55,18 @@ struct Notes {
     aura_may_have_changed: bool,
 }
 
-/// A step that was begun, and what came of it.
+/// A step that has begun, and its outcome.
 #[derive(Debug, Clone)]
 pub struct JournalEntry {
-    /// Which step.
+    /// The step.
     pub step: RegistrationStep,
     begun: Instant,
-    /// How the step ended and after which time; nothing while it is under way.
+    /// The outcome and the step's duration; `None` while the step is under way.
     ended: Option<(String, Duration)>,
 }
 
 impl JournalEntry {
-    /// The step's outcome, and how long it took.
+    /// Describes the step's outcome and its duration.
     #[must_use]
     pub fn told(&self) -> String {
         match &self.ended {
@@ -82,8 +83,8 @@ impl Display for JournalEntry {
 }
 
 impl Journal {
-    /// Does a step and notes what came of it; `told` says it in a word or two. The error is the
-    /// work's own.
+    /// Does a step and records its outcome. `told` describes a success in a word or two. Returns
+    /// the result of the work.
     pub async fn step<T, E: Display>(
         &self,
         step: RegistrationStep,
@@ -106,12 +107,13 @@ impl Journal {
         outcome
     }
 
-    /// Notes how much time there is for all steps.
+    /// Sets the time that is left for all steps.
     pub fn ends_in(&self, time: Duration) {
         self.notes().ends_at = Instant::now().checked_add(time);
     }
 
-    /// How much time is left for all steps; no limit, if none was noted.
+    /// Time that is left for all steps. It is unlimited if [`ends_in`](Self::ends_in) was not
+    /// called.
     #[must_use]
     pub fn time_left(&self) -> Duration {
         let ends_at = self.notes().ends_at;
@@ -120,7 +122,7 @@ impl Journal {
         })
     }
 
-    /// The steps that were begun so far, in order.
+    /// The steps that have begun so far, in order.
     #[must_use]
     pub fn entries(&self) -> Vec<JournalEntry> {
         self.notes().entries.clone()
@@ -134,12 +136,12 @@ impl Journal {
         last.map(|entry| entry.step)
     }
 
-    /// Notes that AURA did what it was asked for, or may have.
+    /// Records that AURA has changed its registration, or may have changed it.
     pub fn note_that_aura_may_have_changed(&self) {
         self.notes().aura_may_have_changed = true;
     }
 
-    /// Whether AURA's registration may be another one than before.
+    /// Whether AURA may have changed its registration.
     #[must_use]
     pub fn aura_may_have_changed(&self) -> bool {
         self.under_way() == Some(RegistrationStep::Registration)
@@ -159,7 +161,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_tells_what_was_done_and_what_hangs() {
+    async fn the_journal_has_finished_steps_and_the_step_that_hangs() {
         let journal = Journal::default();
         let done = async { Ok::<_, Infallible>(2) };
         let told = |attempts: &u32| format!("done in {attempts} attempts");

@@ -1,11 +1,15 @@
 //! Registrar: points AURA at the deployed endpoint, and rotates the secret that AURA sends.
 //!
-//! Registering replaces what was registered, at once and for all events, and nothing takes it
-//! back. So nothing is registered that wasn't proven: [`registration`] has the steps and compares
-//! AURA's answer with what it was asked for, [`canary`] has the proof. Three others ask for it:
-//! CloudFormation, as a custom resource that comes last in a deployment ([`custom_resource`]),
-//! Secrets Manager ([`rotation`]), and the reconciler, when AURA no longer delivers here
-//! ([`reregistration`]); [`invocation`] tells them apart.
+//! A registration replaces the one before, at once and for all events, and AURA has no call to undo
+//! it. So the registrar proves an endpoint before it registers it: [`registration`] has the steps
+//! and compares AURA's answer with the request; [`canary`] has the proof.
+//!
+//! The function has three callers, and [`invocation`] tells them apart:
+//!
+//! - CloudFormation, through a custom resource that comes last in a deployment
+//!   ([`custom_resource`]);
+//! - Secrets Manager ([`rotation`]);
+//! - the reconciler, when AURA no longer delivers here ([`reregistration`]).
 
 pub mod canary;
 pub mod config;

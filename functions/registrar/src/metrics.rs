@@ -1,4 +1,4 @@
-//! The log line of each request, whoever sends it.
+//! The log line and the metrics of one request. Every caller's request gets one.
 
 use std::time::SystemTime;
 
@@ -9,7 +9,7 @@ use metrique::unit_of_work::metrics;
 
 use crate::journal::Journal;
 
-/// One request: its log line and its metrics.
+/// The log line and the metrics of one request.
 #[metrics(rename_all = "PascalCase")]
 #[derive(Debug)]
 pub struct RegistrarMetrics {
@@ -18,22 +18,22 @@ pub struct RegistrarMetrics {
     function: &'static str,
     /// `Create`, `Update` or `Delete`; the step of a rotation; or `Reregister`.
     request: &'static str,
-    /// CloudFormation's or the reconciler's id of the request; or the version of the secret.
+    /// CloudFormation's or the reconciler's id of the request, or the version id of the secret.
     request_id: String,
-    /// What was done, with times.
+    /// The steps, with outcomes and durations.
     steps: Vec<String>,
     succeeded: bool,
     failed: bool,
-    /// Why it failed.
+    /// Why the request failed.
     reason: Option<String>,
-    /// Whether CloudFormation took the answer.
+    /// Whether CloudFormation accepted the response.
     answered: bool,
     #[metrics(unit = Millisecond)]
     time: Timer,
 }
 
 impl RegistrarMetrics {
-    /// Starts the clock.
+    /// Starts the record of a request, and its clock.
     #[must_use]
     pub fn start(request: &'static str, request_id: &str) -> Self {
         Self {
@@ -50,7 +50,7 @@ impl RegistrarMetrics {
         }
     }
 
-    /// Notes what was done, and why it failed, if it did.
+    /// Records the steps and, after a failure, its reason.
     pub fn ended(&mut self, journal: &Journal, failure: Option<&String>) {
         self.steps = journal.entries().iter().map(ToString::to_string).collect();
         self.succeeded = failure.is_none();
@@ -58,7 +58,7 @@ impl RegistrarMetrics {
         self.reason = failure.cloned();
     }
 
-    /// Notes that CloudFormation has the answer.
+    /// Records that CloudFormation has accepted the response.
     pub fn answered(&mut self) {
         self.answered = true;
     }

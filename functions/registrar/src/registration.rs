@@ -1,15 +1,16 @@
-//! Proving an endpoint and pointing AURA at it, in four steps:
+//! Proves an endpoint and points AURA at it, in four steps:
 //!
-//! 1. the token: AURA takes the credentials;
-//! 2. the canary: the endpoint publishes what comes with the very header that is to be registered;
-//! 3. the registration: from the moment AURA answers, all events go there;
-//! 4. the confirmation: AURA's answer doesn't say that it delivers elsewhere.
+//! 1. Token: AURA accepts the credentials.
+//! 2. Canary: the endpoint publishes a delivery that carries the same header as the registration.
+//! 3. Registration: from the moment AURA answers, it sends all events to the endpoint.
+//! 4. Confirmation: AURA's answer doesn't say that it delivers elsewhere.
 //!
-//! A failure before the third step leaves AURA's registration as it was. So does a stack that has
-//! moved on since the first step: a late registration would undo what came after it.
+//! A failure before the third step leaves AURA's registration as it was. If the stack has changed
+//! since the first step, the registrar stops before the third, because a late registration would
+//! undo the newer one.
 //!
-//! When AURA answers "not now" (408, 429, 5xx, or nothing), it is asked again after a pause. The
-//! pause is as long as AURA wishes, if enough time is left.
+//! When AURA answers "not now" (408, 429, 5xx, or no answer), the registrar asks again after a
+//! pause. The pause is as long as AURA demands, if enough time is left.
 
 use std::time::Duration;
 
@@ -34,44 +35,44 @@ pub use confirmation::{Confirmation, RegisteredElsewhere};
 
 mod confirmation;
 
-/// How often AURA is asked again, and the first pause. Each pause is twice as long as the one
+/// Number of retries of a call to AURA, and the first pause. Each pause is twice as long as the one
 /// before, with jitter.
 const TIMES_AGAIN: usize = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Time that must be left after a wait for AURA: a canary and a registration take so long.
+/// Time that must be left after a pause: a canary and a registration need it.
 const TIME_FOR_THE_REST: Duration = Duration::from_secs(10);
 
 /// How long IAM may take to apply a changed role everywhere, and the longest pause between two
-/// tries.
+/// attempts.
 const ROLE_PATIENCE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// The part that all services' codes for IAM's refusals have in common: `AccessDenied` and
+/// The text that every service's error code for a missing permission contains: `AccessDenied` and
 /// `AccessDeniedException`.
 const NOT_PERMITTED: &str = "AccessDenied";
 
-/// What proves and registers: the clients and the configuration.
+/// Proves endpoints and registers them. Holds the clients and the configuration.
 #[derive(Debug)]
 pub struct Registrar {
     /// Reads and rotates the secrets.
     pub secrets_manager: SecretsManager,
-    /// Says what the stack is doing.
+    /// Reads the stack's status.
     pub cloudformation: CloudFormation,
-    /// Shows how far a canary came.
+    /// Reads from the ledger how far a canary came.
     pub dynamodb: DynamoDb,
-    /// Calls AURA, and the endpoint.
+    /// Calls AURA and the endpoint.
     pub http: reqwest::Client,
-    /// Which secrets, which stack, and what is deployed.
+    /// The secrets, the stack, and the deployed endpoint.
     pub config: RegistrarConfig,
 }
 
 /// Why AURA doesn't deliver to the endpoint. The message becomes CloudFormation's `Reason`.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistrationError {
-    /// The template passes something that can't be used.
+    /// The template passes a value that can't be used.
     #[error(transparent)]
     Properties(#[from] PropertyError),
-    /// The secret can't stand in a header.
+    /// The secret has characters that a header can't hold.
     #[error(transparent)]
     HeaderValue(#[from] IllegalHeaderValue),
     /// A secret can't be read.
@@ -83,16 +84,16 @@ pub enum RegistrationError {
          {{\"clientId\": \"…\", \"clientSecret\": \"…\"}}"
     )]
     Credentials(#[from] MalformedCredentials),
-    /// The endpoint doesn't work.
+    /// The canary has failed.
     #[error(transparent)]
     Canary(#[from] CanaryError),
-    /// AURA didn't register it.
+    /// A call to AURA has failed.
     #[error(transparent)]
     Aura(#[from] PanicApiError),
-    /// AURA registered another URL.
+    /// AURA has registered another URL.
     #[error(transparent)]
     RegisteredElsewhere(#[from] RegisteredElsewhere),
-    /// The stack is not in a state to register anything for.
+    /// The stack's state doesn't permit a registration, or can't be read.
     #[error(transparent)]
     Stack(#[from] StackError),
 }
@@ -110,7 +111,7 @@ impl Registrar {
         }
     }
 
-    /// Makes a client of AURA whose credentials AURA takes: the first step.
+    /// Makes a client of AURA and checks that AURA accepts its credentials: the first step.
     pub async fn aura(
         &self,
         base_url: &Url,
@@ -132,7 +133,8 @@ impl Registrar {
             .await
     }
 
-    /// Proves that the endpoint works which AURA is to be asked for: the second step.
+    /// Proves that the endpoint of this registration works: the second step. `patience` limits the
+    /// time.
     pub async fn prove(
         &self,
         registration: &Registration,
@@ -151,8 +153,9 @@ impl Registrar {
             .await
     }
 
-    /// Points AURA at the endpoint and compares its answer: the third and the fourth step. `stack`
-    /// is how the stack was when the work began; if it has changed since, AURA is not asked.
+    /// Points AURA at the endpoint and compares its answer with the request: the third and the
+    /// fourth step. `stack` is the stack's state when the work began. If the state has changed
+    /// since then, this returns an error and doesn't call AURA.
     pub async fn register(
         &self,
         aura: &PanicApi,
@@ -183,32 +186,32 @@ impl Registrar {
             .step(RegistrationStep::Confirmation, compared, told)
             .await?;
         if confirmation != Confirmation::default() {
-            tracing::warn!(%confirmation, "AURA's answer is not quite what it was asked for");
+            tracing::warn!(%confirmation, "AURA's answer differs from the registration request");
         }
         Ok(())
     }
 
-    /// The stack's state, for a registration outside a deployment: it is an error while the stack
-    /// is being changed. Then the environment may hold what is yet to be rolled back.
+    /// Reads the stack's state for a registration outside a deployment. Returns an error while the
+    /// stack is being changed, because a rollback may still replace the function's environment.
     pub async fn settled_stack(&self) -> Result<StackState, RegistrationError> {
         let stack = self.stack().await?;
         stack.expect_settled()?;
         Ok(stack)
     }
 
-    /// Asks CloudFormation what it is doing with the stack.
+    /// Reads the stack's state from CloudFormation.
     pub async fn stack(&self) -> Result<StackState, RegistrationError> {
         Ok(StackState::take(&self.cloudformation, &self.config.stack_id).await?)
     }
 
-    /// Checks the endpoint that is deployed.
+    /// Checks the properties of the deployed endpoint.
     pub fn endpoint(&self) -> Result<Endpoint, PropertyError> {
         Endpoint::check(&self.config.deployed)
     }
 }
 
-/// Calls AWS, and calls again for half a minute while this function's role doesn't permit it: a
-/// deployment may have changed the role seconds ago, and IAM hasn't applied it everywhere yet.
+/// Calls AWS, and repeats the call for half a minute while this function's role doesn't permit it:
+/// a deployment may have changed the role seconds ago, and IAM may not have applied it everywhere.
 pub async fn once_permitted<T, F>(call: impl FnMut() -> F) -> Result<T, RegistrationError>
 where
     F: Future<Output = Result<T, RegistrationError>>,
@@ -220,12 +223,12 @@ where
         .with_total_delay(Some(ROLE_PATIENCE));
     call.retry(pauses)
         .when(|error| error.to_string().contains(NOT_PERMITTED))
-        .notify(|error, _| tracing::info!(%error, "not permitted yet"))
+        .notify(|error, _| tracing::info!(%error, "call to AWS is not permitted yet, trying again"))
         .await
 }
 
-/// Calls AURA, and calls again after a pause while AURA may recover and there is time for it. Each
-/// of the calls may be made twice.
+/// Calls AURA, and repeats the call after a pause if the error may go away and enough time is left.
+/// Each call must be safe to repeat.
 async fn again<T, F>(journal: &Journal, call: impl FnMut() -> F) -> Result<T, RegistrationError>
 where
     F: Future<Output = Result<T, RegistrationError>>,
@@ -244,6 +247,6 @@ where
             let most = journal.time_left().saturating_sub(TIME_FOR_THE_REST);
             (pause <= most).then_some(pause)
         })
-        .notify(|error, pause| tracing::warn!(%error, ?pause, "trying again"))
+        .notify(|error, pause| tracing::warn!(%error, ?pause, "call to AURA failed, trying again"))
         .await
 }

@@ -1,14 +1,14 @@
-//! Pointing AURA at the deployed endpoint again, when the reconciler asks for it: AURA no longer
-//! delivers here, because another registration has replaced ours, or because AURA has lost it.
+//! Points AURA at the deployed endpoint again when the reconciler asks for it. Then AURA no longer
+//! delivers here, because another registration has replaced ours or because AURA has lost it.
 //!
-//! While a rotation is under way, AURA is given the pending value, after the wait that `setSecret`
-//! makes for it: the current one would be the previous one as soon as `finishSecret` is done, and
-//! `ingest` takes that only until the next rotation. Should the endpoint refuse the pending value,
-//! AURA is given the current one, as by `testSecret`.
+//! During a rotation, AURA gets the pending value, after the same wait as in `setSecret`. The
+//! current value would become the previous one with `finishSecret`, and `ingest` accepts the
+//! previous value only until the next rotation. If the endpoint refuses the pending value, AURA
+//! gets the current one, as in `testSecret`.
 //!
-//! A rotation may go on meanwhile, in an invocation of its own. So the secret's values are read
-//! once more before AURA is asked and when it has answered. If they have changed, all is done again
-//! with the new ones.
+//! A rotation may continue meanwhile in another invocation. So this reads the secret's values again
+//! before it calls AURA, and again after AURA's answer. If they have changed, it starts over with
+//! the new values.
 
 use jiff::Timestamp;
 use reqwest::StatusCode;
@@ -19,17 +19,18 @@ use crate::journal::Journal;
 use crate::registration::{Registrar, RegistrationError};
 use crate::secret::{RegistrationCandidates, WebhookSecret, until_known};
 
-/// Registers again when the reconciler asks for it.
+/// Handles the reconciler's request to register the endpoint again.
 #[derive(Debug, Clone, Copy)]
 pub struct ReregistrationHandler<'a> {
-    /// Proves and registers.
+    /// Proves and registers the endpoint.
     pub registrar: &'a Registrar,
-    /// Where the steps are noted.
+    /// Journal of the steps.
     pub journal: &'a Journal,
 }
 
 impl ReregistrationHandler<'_> {
-    /// Proves the deployed endpoint and registers it, with the value that AURA should send now.
+    /// Proves and registers the deployed endpoint, with the value of the secret that AURA should
+    /// send.
     pub async fn handle(self) -> Result<(), RegistrationError> {
         let registrar = self.registrar;
         let stack = registrar.settled_stack().await?;
@@ -53,8 +54,8 @@ impl ReregistrationHandler<'_> {
         }
     }
 
-    /// Picks the registration that AURA should be asked for, once a canary has shown that `ingest`
-    /// takes its value.
+    /// Picks the registration to send to AURA: the first whose value `ingest` has accepted with a
+    /// canary.
     async fn proven(
         self,
         candidates: &RegistrationCandidates,
@@ -66,11 +67,11 @@ impl ReregistrationHandler<'_> {
             self.prove(current).await?;
             return Ok(current);
         };
-        // Not by the version's age, as in a rotation.
+        // The wait doesn't depend on the version's age, as in a rotation.
         let interval = self.registrar.config.refresh_interval;
         until_known(interval, Timestamp::now(), self.journal).await;
         match self.prove(pending).await {
-            // 503: `ingest` doesn't know the value, and can't ask Secrets Manager.
+            // 503: `ingest` doesn't know the value, and can't read it from Secrets Manager.
             Err(
                 CanaryError::Unauthorized
                 | CanaryError::Refused {
@@ -78,7 +79,9 @@ impl ReregistrationHandler<'_> {
                     ..
                 },
             ) => {
-                tracing::warn!("the pending value is refused: the current one is tried");
+                tracing::warn!(
+                    "the endpoint refused the pending secret value, trying the current one"
+                );
                 self.prove(current).await?;
                 Ok(current)
             }

@@ -1,27 +1,28 @@
-//! The four steps of Secrets Manager's rotation, each of which may be asked for again.
+//! The four steps of Secrets Manager's rotation. Secrets Manager may repeat each of them.
 //!
-//! | step | does |
+//! | step | what the function does |
 //! | --- | --- |
 //! | `createSecret` | makes a new random value, `AWSPENDING` |
-//! | `setSecret` | waits until `ingest` may know it, proves it with a canary, registers it with AURA |
-//! | `testSecret` | proves and registers it once more; if it doesn't work, registers the current one |
-//! | `finishSecret` | makes it `AWSCURRENT`; what was current is `AWSPREVIOUS` |
+//! | `setSecret` | waits until every instance of `ingest` knows the value or may read it, proves it with a canary, registers it with AURA |
+//! | `testSecret` | proves and registers the new value again; if it doesn't work, registers the current value |
+//! | `finishSecret` | makes the new value `AWSCURRENT`; the old value becomes `AWSPREVIOUS` |
 //!
-//! No delivery is refused at any instant while Secrets Manager answers, because `ingest` takes the
-//! pending, the current and the previous value, and AURA never sends one that `ingest` doesn't know
-//! and may not look up:
+//! While Secrets Manager answers, `ingest` refuses no delivery during a rotation. `ingest` accepts
+//! the pending, the current and the previous value, and AURA never sends a value that an instance
+//! of `ingest` neither knows nor may read:
 //!
 //! - An instance that started after `createSecret` has read the pending value at its start.
-//! - Any other reads the secret again when it meets a value that it doesn't know, unless it has
-//!   done so less than [`REFRESH_INTERVAL`](shared::webhook::REFRESH_INTERVAL) ago (a forger can see
-//!   to that). So `setSecret` waits for longer than that before it tells AURA: a reading that came
-//!   before the value is then long enough ago, and one that came after it has seen it.
-//! - A delivery that was under way with the old value carries the current one until
-//!   `finishSecret`, and the previous one until the end of the next rotation.
+//! - Any other instance reads the secret again when a delivery has an unknown value, unless its
+//!   last reading was less than [`REFRESH_INTERVAL`](shared::webhook::REFRESH_INTERVAL) ago (a
+//!   forger can cause such a reading). So `setSecret` waits longer than this interval before it
+//!   tells AURA. After the wait, a reading from before the value is old enough to be repeated, and
+//!   a reading from after the value has found it.
+//! - A delivery that was under way with the old value carries the current value until
+//!   `finishSecret`, and the previous value until the end of the next rotation.
 //!
-//! A rotation registers the endpoint that the function is deployed with. So none registers
-//! anything unless the stack is settled, and the same as when the step began. A deployment between
-//! two steps registers the current value; `testSecret` therefore registers the pending one again.
+//! A rotation registers the deployed endpoint. So it registers only if the stack is settled and has
+//! not changed since the step began. A deployment between two steps registers the current value, so
+//! `testSecret` registers the pending value again.
 
 use std::time::Duration;
 
@@ -43,24 +44,24 @@ use crate::registration::{Registrar, RegistrationError};
 use crate::secret::{WebhookSecret, until_known};
 use crate::stack::StackState;
 
-/// Length of a value in letters and digits: 285 bits of chance.
+/// Length of a value in letters and digits: 285 random bits.
 const VALUE_LENGTH: usize = 48;
 
-/// How long Secrets Manager is asked for a value that it doesn't show yet, the first pause between
-/// two readings, and the longest.
+/// Time during which the function asks again for a value that Secrets Manager doesn't show yet, and
+/// the first and the longest pause between two readings.
 const VALUE_PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// A step of a rotation, as Secrets Manager asks for it.
+/// Secrets Manager's request for one step of a rotation.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RotationRequest {
-    /// Which step.
+    /// The step.
     pub step: RotationStep,
     /// The secret's ARN.
     pub secret_id: String,
-    /// The version that is to become current.
+    /// Id of the version that shall become current.
     pub client_request_token: String,
 }
 
@@ -72,22 +73,22 @@ pub enum RotationStep {
     CreateSecret,
     /// Gives the new value to AURA.
     SetSecret,
-    /// Sees whether the new value works.
+    /// Tests whether the new value works.
     TestSecret,
     /// Makes the new value the current one.
     FinishSecret,
 }
 
-/// Why a step failed. Secrets Manager repeats the rotation later, with the same version.
+/// Why a step failed. Secrets Manager repeats the rotation later with the same version.
 #[derive(Debug, thiserror::Error)]
 pub enum RotationError {
-    /// Another secret's rotation was pointed at this function.
+    /// The request is for another secret than the webhook's.
     #[error("this function rotates the webhook's secret and no other")]
     OtherSecret,
-    /// The version is not one that Secrets Manager rotates to.
+    /// Secrets Manager is not rotating to this version.
     #[error("version {0} of the secret is not staged for rotation: start one with RotateSecret")]
     NotStaged(String),
-    /// A step before this one didn't happen.
+    /// The version has no value, so `createSecret` has not been done.
     #[error("version {0} of the secret has no value yet: createSecret makes it")]
     NoValue(String),
     /// The secret has no current version.
@@ -96,7 +97,7 @@ pub enum RotationError {
     /// A call to Secrets Manager failed.
     #[error("Secrets Manager failed at {call}: {reason}")]
     SecretsManager {
-        /// Which call.
+        /// Name of the call.
         call: &'static str,
         /// The kind of failure and the service's code.
         reason: String,
@@ -113,7 +114,7 @@ pub enum RotationError {
     /// The new value doesn't work, so AURA was given the current one again.
     #[error("the new value does not work ({failed}); AURA has the current one again")]
     TakenBack {
-        /// Why its canary failed.
+        /// Why the new value's canary failed.
         failed: CanaryError,
     },
     /// The new value doesn't work, and AURA couldn't be given the current one.
@@ -122,7 +123,7 @@ pub enum RotationError {
          ({again}): it may send the new one"
     )]
     NotTakenBack {
-        /// Why its canary failed.
+        /// Why the new value's canary failed.
         failed: CanaryError,
         /// Why the registration of the current value failed.
         again: Box<RegistrationError>,
@@ -132,23 +133,23 @@ pub enum RotationError {
 /// Does the steps of a rotation.
 #[derive(Debug, Clone, Copy)]
 pub struct RotationHandler<'a> {
-    /// Proves and registers.
+    /// Proves and registers the endpoint.
     pub registrar: &'a Registrar,
-    /// Where the steps are noted.
+    /// Journal of the steps.
     pub journal: &'a Journal,
 }
 
-/// How far the rotation to a version is.
+/// Progress of the rotation to a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Progress {
-    /// The version is the current one: all is done.
+    /// The version is the current one, so the rotation is complete.
     Finished,
-    /// The version is `AWSPENDING`, and another one is the current one.
+    /// The version is `AWSPENDING`, and `current` is the id of the current version.
     Pending { current: String },
 }
 
 impl RotationStep {
-    /// The name that Secrets Manager gives it.
+    /// Secrets Manager's name of the step.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -161,7 +162,7 @@ impl RotationStep {
 }
 
 impl RotationHandler<'_> {
-    /// Does one step of a rotation. What is done already is not done again.
+    /// Does one step of a rotation. Does nothing if the rotation is complete.
     pub async fn handle(self, request: &RotationRequest) -> Result<(), RotationError> {
         let token = request.client_request_token.as_str();
         if request.secret_id != self.secret().arn {
@@ -221,7 +222,7 @@ impl RotationHandler<'_> {
             .await;
         match stored {
             Ok(_) => Ok(()),
-            // The version has another value, which wasn't shown yet.
+            // The version has a value already, which Secrets Manager didn't show yet.
             Err(error) if is_stored_already(&error) => Ok(()),
             Err(error) => Err(failed("PutSecretValue", &error)),
         }
@@ -230,7 +231,8 @@ impl RotationHandler<'_> {
     async fn set_value(self, token: &str) -> Result<(), RotationError> {
         let stack = self.registrar.settled_stack().await?;
         let value = self.stored_value(token).await?;
-        // Not by the version's age: RotateSecret makes it, and createSecret gives it its value.
+        // The wait can't depend on the version's age: RotateSecret makes the version, and
+        // createSecret stores the value later.
         let interval = self.registrar.config.refresh_interval;
         until_known(interval, Timestamp::now(), self.journal).await;
         let endpoint = self.registrar.endpoint()?;
@@ -242,8 +244,8 @@ impl RotationHandler<'_> {
             .await?)
     }
 
-    /// Reads the value that createSecret has stored. Secrets Manager may not show it yet, so it is
-    /// asked again for some seconds.
+    /// Reads the value that createSecret has stored. Secrets Manager may not show it yet, so this
+    /// repeats the reading for some seconds.
     pub(crate) async fn stored_value(self, token: &str) -> Result<SecretString, RotationError> {
         let read = async || {
             let value = self.secret().pending().await?;
@@ -256,15 +258,15 @@ impl RotationHandler<'_> {
             .with_total_delay(Some(VALUE_PATIENCE));
         read.retry(pauses)
             .when(|error| matches!(error, RotationError::NoValue(_)))
-            .notify(|error, _| tracing::info!(%error, "asking for the new value again"))
+            .notify(|error, _| tracing::info!(%error, "new value not visible yet, reading again"))
             .await
     }
 
-    /// Proves and registers the new value once more; if it doesn't work, registers the current one.
+    /// Proves and registers the new value again. If it doesn't work, registers the current value.
     ///
-    /// Secrets Manager also asks for this step alone when a rotation is configured, to see whether
-    /// the function works. Then there is no new value, however long it is waited for; AURA has the
-    /// current one and is left alone.
+    /// Secrets Manager also asks for this step alone when a rotation is configured, to test the
+    /// function. Then there is never a new value. AURA has the current value, so this only proves
+    /// it and doesn't call AURA.
     async fn test_value(self, token: &str) -> Result<(), RotationError> {
         let endpoint = self.registrar.endpoint()?;
         let pending = match self.stored_value(token).await {
@@ -301,7 +303,8 @@ impl RotationHandler<'_> {
     }
 
     async fn make_current(self, token: &str, current: &str) -> Result<(), RotationError> {
-        // A deployment under way may have read the value that is about to be the previous one.
+        // A deployment that is under way may have read the value that is about to become the
+        // previous one.
         self.registrar.settled_stack().await?;
         let WebhookSecret { client, arn, .. } = self.secret();
         let moved = client
@@ -315,7 +318,7 @@ impl RotationHandler<'_> {
         let Err(error) = moved else {
             return Ok(());
         };
-        // Refused because it was done: an answer was lost, and the SDK has repeated the call.
+        // If the SDK has repeated a call whose answer was lost, the refusal means success.
         match self.progress(token).await {
             Ok(Progress::Finished) => Ok(()),
             _ => Err(failed("UpdateSecretVersionStage", &error)),

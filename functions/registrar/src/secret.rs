@@ -1,6 +1,6 @@
-//! The webhook's secret: the values that AURA may be told to send, which are the current one and,
-//! during a rotation, the one that is to be the next; and when `ingest` takes a new value, because
-//! AURA must not be told of it before.
+//! The webhook's secret. AURA may be told to send the current value or, during a rotation, the
+//! pending value. This module also waits until `ingest` accepts a new value, because AURA must not
+//! get the value before.
 
 use std::convert::Infallible;
 
@@ -14,35 +14,38 @@ use crate::config::Endpoint;
 use crate::journal::{Journal, RegistrationStep};
 use crate::registration::{Registrar, RegistrationError};
 
-/// Time added to the [interval](shared::webhook::refresh_interval) of `ingest`: for the reading itself, for the time until all readers of
-/// Secrets Manager see a new value, and because a value's age is told in whole seconds.
+/// Time added to the [interval](shared::webhook::refresh_interval) of `ingest`. It covers the
+/// reading itself, the time until all readers of Secrets Manager see a new value, and the rounding
+/// of a value's age to whole seconds.
 const MARGIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// The webhook's secret in Secrets Manager.
 #[derive(Debug, Clone, Copy)]
 pub struct WebhookSecret<'a> {
-    /// The client that reads and rotates it.
+    /// Client that reads and rotates the secret.
     pub client: &'a SecretsManager,
-    /// Its ARN.
+    /// ARN of the secret.
     pub arn: &'a str,
-    /// How often `ingest` reads it for values that are unknown.
+    /// Shortest time between two readings of the secret that `ingest` makes because of unknown
+    /// values.
     pub refresh_interval: SignedDuration,
 }
 
-/// What AURA may be asked for: the deployed endpoint, with each value that AURA may be told to
-/// send.
+/// The registrations that may be sent to AURA: the deployed endpoint with each value of the secret
+/// that AURA may send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistrationCandidates {
     /// The registration with the current value.
     pub current: Registration,
-    /// When the current value was made; nothing if Secrets Manager doesn't say.
+    /// When the current value was made; `None` if Secrets Manager doesn't say.
     pub current_made_at: Option<Timestamp>,
-    /// The registration with the pending value, if there is one that isn't the current one by now.
+    /// The registration with the pending value, if there is a pending value that differs from the
+    /// current one.
     pub pending: Option<Registration>,
 }
 
 impl<'a> WebhookSecret<'a> {
-    /// The secret of a registrar's stack.
+    /// Makes a handle on the secret of the registrar's stack.
     #[must_use]
     pub fn of(registrar: &'a Registrar) -> Self {
         Self {
@@ -63,17 +66,17 @@ impl<'a> WebhookSecret<'a> {
         Ok(version.map(|version| version.value))
     }
 
-    /// Reads what AURA may be asked for.
+    /// Reads the secret and makes the registrations that may be sent to AURA.
     pub async fn candidates(
         self,
         endpoint: &Endpoint,
     ) -> Result<RegistrationCandidates, RegistrationError> {
-        // In the order in which a rotation moves a value on, so that it doesn't slip through.
+        // A rotation moves a value from pending to current. Reading in this order can't miss it.
         let pending = self.pending().await?;
         self.candidates_with(pending, endpoint).await
     }
 
-    /// Reads what AURA may be asked for, after the pending value was read.
+    /// Like [`candidates`](Self::candidates), for a caller that has read the pending value already.
     pub async fn candidates_with(
         self,
         pending: Option<SecretString>,
@@ -90,8 +93,9 @@ impl<'a> WebhookSecret<'a> {
         })
     }
 
-    /// Waits until every instance of `ingest` takes the current value, which was made at that time.
-    /// The first value is older than the functions; another one may be too new for them.
+    /// Waits until every instance of `ingest` accepts the current value, which was made at
+    /// `made_at`. There is no wait for the secret's first value, because it is older than the
+    /// functions. A later value may be too new for them.
     pub async fn until_current_is_known(
         self,
         made_at: Option<Timestamp>,
@@ -106,7 +110,7 @@ impl<'a> WebhookSecret<'a> {
     }
 }
 
-/// Waits until every instance of `ingest` knows a value that was made at that time, or may read it.
+/// Waits until every instance of `ingest` knows a value that was made at `made_at`, or may read it.
 pub async fn until_known(interval: SignedDuration, made_at: Timestamp, journal: &Journal) {
     let wait = wait(interval, made_at, Timestamp::now()).unsigned_abs();
     let work = async {
@@ -117,7 +121,7 @@ pub async fn until_known(interval: SignedDuration, made_at: Timestamp, journal: 
     let _ = journal.step(RegistrationStep::Wait, work, told).await;
 }
 
-/// How long to wait: no longer than for a value of this moment, whatever the clocks say.
+/// Time to wait. Even if the clocks differ, it is at most the time for a value that was made now.
 fn wait(interval: SignedDuration, made_at: Timestamp, now: Timestamp) -> SignedDuration {
     let whole = interval + MARGIN;
     (whole - now.duration_since(made_at)).clamp(SignedDuration::ZERO, whole)

@@ -1,26 +1,27 @@
-//! What CloudFormation is doing with this function's stack. A registration belongs to the state
-//! that it was begun in: when the stack has moved on meanwhile, it would undo what came after it.
+//! The state of this function's stack, as CloudFormation reports it. A registration is valid only
+//! for the stack state in which it began: if the stack has changed since then, the registration
+//! would undo a newer one.
 
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::primitives::DateTime;
 use aws_sdk_cloudformation::types::StackStatus;
 use shared::aws;
 
-/// What CloudFormation was doing with a stack at one time.
+/// The state of a stack at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StackState {
     status: String,
-    /// When the last update began; nothing before the first.
+    /// When the last update began; `None` before the first update.
     updated_at: Option<DateTime>,
 }
 
-/// Why nothing may be registered for a stack now.
+/// Why a registration is not allowed in the stack's state, or why the state can't be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StackError(String);
 
 impl StackState {
-    /// Asks CloudFormation what it is doing.
+    /// Reads the stack's state from CloudFormation.
     pub async fn take(client: &Client, stack_id: &str) -> Result<Self, StackError> {
         let answer = client.describe_stacks().stack_name(stack_id).send().await;
         let unknown = |reason| StackError(format!("the stack's status can't be read: {reason}"));
@@ -29,7 +30,7 @@ impl StackState {
         let stack = stack.ok_or_else(|| unknown("no such stack".to_owned()))?;
         let status = stack.stack_status.as_ref().map(StackStatus::as_str);
         let status = status.unwrap_or_default();
-        // While what an update has replaced is being deleted, the update is in force.
+        // During the cleanup, CloudFormation deletes replaced resources. The update is in force.
         let status = status.trim_end_matches("_CLEANUP_IN_PROGRESS");
         Ok(Self {
             status: status.to_owned(),
@@ -37,7 +38,7 @@ impl StackState {
         })
     }
 
-    /// Expects that nothing has begun or ended since this was taken.
+    /// Reads the state again and returns an error if it has changed.
     pub async fn expect_unchanged(
         &self,
         client: &Client,
@@ -50,12 +51,12 @@ impl StackState {
         let (before, now) = (&self.status, now.status);
         Err(StackError(format!(
             "the stack was {before} when this began and is {now}: nothing was registered, because \
-             what came after it counts"
+             the newer operation on the stack counts"
         )))
     }
 
-    /// Expects that CloudFormation is creating the stack, updating it or rolling an update back:
-    /// then it waits for a response.
+    /// Returns an error unless CloudFormation creates the stack, updates it, or rolls an update
+    /// back. Only in these states does it wait for a response.
     pub fn expect_in_progress(&self) -> Result<(), StackError> {
         match self.status.as_str() {
             "CREATE_IN_PROGRESS" | "UPDATE_IN_PROGRESS" => Ok(()),
@@ -66,7 +67,7 @@ impl StackState {
         }
     }
 
-    /// Expects that what is deployed is there to stay.
+    /// Returns an error unless the last operation on the stack has succeeded or was rolled back.
     pub fn expect_settled(&self) -> Result<(), StackError> {
         match self.status.as_str() {
             "CREATE_COMPLETE"
@@ -81,13 +82,13 @@ impl StackState {
         }
     }
 
-    /// Whether an update is being rolled back.
+    /// Whether CloudFormation rolls an update back.
     #[must_use]
     pub fn is_rolling_back(&self) -> bool {
         self.status == "UPDATE_ROLLBACK_IN_PROGRESS"
     }
 
-    /// Whether the whole stack is being deleted, and not a resource alone.
+    /// Whether the whole stack is being deleted, not only a resource.
     #[must_use]
     pub fn is_going_away(&self) -> bool {
         matches!(
@@ -102,8 +103,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_says_what_may_be_registered() {
-        // Status; a deployment's request may be done, any other; it is a rollback, the end.
+    fn a_status_decides_which_requests_are_allowed() {
+        // Columns: status; whether a deployment's request is allowed; whether any other request is
+        // allowed; whether it is a rollback; whether the stack is being deleted.
         let cases = [
             ("CREATE_IN_PROGRESS", true, false, false, false),
             ("UPDATE_IN_PROGRESS", true, false, false, false),

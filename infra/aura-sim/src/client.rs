@@ -1,6 +1,7 @@
-//! A typed client of the stand-in: AURA's API as a partner calls it, and the control room's side.
+//! A typed client of the stand-in. It calls AURA's API as a partner does, and the control room's
+//! API.
 //!
-//! It reads and writes the stand-in's own types, so the two can't differ.
+//! The client reads and writes the stand-in's own types, so the two can't differ.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -42,18 +43,18 @@ use crate::{
     },
 };
 
-/// A day is answered when it is over.
+/// Time limit of a day, whose call is answered when the day is over.
 const LONGEST_DAY: Duration = Duration::from_hours(24);
-/// The list of ten thousand deliveries takes its time to be written and read.
+/// Time limit of a list, which may have ten thousand deliveries.
 const LONGEST_LIST: Duration = Duration::from_mins(1);
-/// The pause between two looks at the list.
+/// The pause between two readings of the list of deliveries.
 const POLL: Duration = Duration::from_millis(20);
 /// When a customer's subscription begins: 2026-01-01T00:00:00Z.
 const VALID_FROM: Timestamp = Timestamp::constant(1_767_225_600, 0);
-/// When it ends: 2099-01-01T00:00:00Z.
+/// When a customer's subscription ends: 2099-01-01T00:00:00Z.
 const VALID_TO: Timestamp = Timestamp::constant(4_070_908_800, 0);
 
-/// What the project's ingest answers, as far as it is read here.
+/// The fields of the answer of this project's ingest that the client reads.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct IngestAnswer<'a> {
@@ -69,13 +70,13 @@ impl Delivery {
             .unwrap_or_default()
     }
 
-    /// The id that ingest gave it.
+    /// The id that ingest gave the delivery.
     #[must_use]
     pub fn delivery_id(&self) -> Option<&str> {
         self.ingest_answer().delivery_id
     }
 
-    /// How long the answer took.
+    /// Time between the delivery and its answer.
     #[must_use]
     pub fn took(&self) -> Option<Duration> {
         let (sent, answered) = (self.sent_at?, self.answered_at?);
@@ -89,8 +90,8 @@ impl Delivery {
     }
 }
 
-/// A client with a token. Every call fails if the stand-in is out of reach, refuses, or answers in
-/// another form: a fault can make it so.
+/// A client with a token. A call fails if the stand-in can't be reached, refuses, or answers in an
+/// unexpected form. A fault can cause each of these.
 #[derive(Debug, Clone)]
 pub struct Aura {
     base: String,
@@ -99,7 +100,7 @@ pub struct Aura {
 }
 
 impl Aura {
-    /// Gets a token from the stand-in at `base`, which has [the usual
+    /// Gets a token from the stand-in at `base`, which must have [the default
     /// credentials](crate::Options::default).
     pub async fn connect(base: &str) -> Result<Self> {
         let mut aura = Self {
@@ -141,12 +142,12 @@ impl Aura {
         Ok(created.customer.id.to_string())
     }
 
-    /// Presses the customer's panic button: raises a callout, and returns its id.
+    /// Raises a callout for a customer, as the panic button does, and returns the callout's id.
     pub async fn create_callout(&self, customer: &str) -> Result<String> {
         self.raise(customer, Emergency::REAL).await
     }
 
-    /// Raises a callout that AURA marks as a test, and returns its id.
+    /// Raises a callout that AURA marks as a test, and returns the callout's id.
     pub async fn create_drill(&self, customer: &str) -> Result<String> {
         self.raise(customer, Emergency::TEST).await
     }
@@ -173,8 +174,8 @@ impl Aura {
         send(request).await.map(drop)
     }
 
-    /// Registers a webhook in place of the one in force, as somebody else with the same account
-    /// would.
+    /// Registers a webhook in place of the one in force, as another user of the same account may
+    /// do.
     pub async fn register(
         &self,
         url: &str,
@@ -199,18 +200,18 @@ impl Aura {
         send(request).await.map(drop)
     }
 
-    /// Does what a controller does.
+    /// Does an act of the control room on a callout.
     pub async fn control(&self, callout: &str, act: Controller) -> Result<()> {
         let request = self.sim(Method::POST, &format!("/callouts/{callout}/{act}"));
         send(request).await.map(drop)
     }
 
-    /// What was sent so far, and what was answered.
+    /// Lists the deliveries so far, with their answers.
     pub async fn deliveries(&self) -> Result<DeliveryReport> {
         self.list("/deliveries").await
     }
 
-    /// All deliveries, when none waits for its answer any more.
+    /// Waits until every delivery has been answered, and lists them.
     pub async fn all_answered(&self) -> Result<Vec<Delivery>> {
         loop {
             let sent = self.deliveries().await?;
@@ -233,12 +234,12 @@ impl Aura {
         send(request.json(day)).await.map(drop)
     }
 
-    /// The webhook that is registered, and those before it.
+    /// Reads the registration in force, and all earlier ones.
     pub async fn registration(&self) -> Result<RegistrationReport> {
         read(self.sim(Method::GET, "/registration")).await
     }
 
-    /// The tokens that the stand-in gave out.
+    /// Lists the tokens that the stand-in has issued.
     pub async fn tokens(&self) -> Result<Vec<String>> {
         read(self.sim(Method::GET, "/tokens")).await
     }
@@ -249,49 +250,51 @@ impl Aura {
         send(request).await.map(drop)
     }
 
-    /// Forgets the faults that have not happened yet, and returns how many orders that were.
+    /// Removes the faults that have not happened yet, and returns their number.
     pub async fn forget_faults(&self) -> Result<usize> {
         let ended: ForgottenFaults = read(self.sim(Method::DELETE, "/faults")).await?;
         Ok(ended.forgotten)
     }
 
-    /// Ends every token that was given out, this client's too: from now on it can only do what
-    /// needs none. Returns how many were good.
+    /// Ends every issued token, this client's too. After that, this client can only make calls that
+    /// need no token. Returns the number of tokens that were valid.
     pub async fn expire_tokens(&self) -> Result<usize> {
         let ended: ExpiredTokens = read(self.sim(Method::DELETE, "/tokens")).await?;
         Ok(ended.expired)
     }
 
-    /// Every call of AURA's API so far, this client's own too, oldest first.
+    /// Lists every call of AURA's API so far, oldest first. This client's own calls are in the list
+    /// too.
     pub async fn calls(&self) -> Result<Vec<Call>> {
         read(self.sim(Method::GET, "/calls")).await
     }
 
-    /// Makes AURA as unreliable as the plan says, in place of the plan before, and returns when it
-    /// began.
+    /// Puts a plan of unreliability in force in place of the one before. Returns the time of its
+    /// start.
     pub async fn plan(&self, plan: &Plan) -> Result<Timestamp> {
         let started: StartedPlan = read(self.sim(Method::POST, "/plan").json(plan)).await?;
         Ok(started.started_at)
     }
 
-    /// Makes AURA reliable again, and returns how many deliveries were held back until now.
+    /// Ends the plan, so that AURA is reliable again. Returns the number of deliveries that the
+    /// plan held back.
     pub async fn end_plan(&self) -> Result<usize> {
         let ended: EndedPlan = read(self.sim(Method::DELETE, "/plan")).await?;
         Ok(ended.held_back)
     }
 
-    /// Every event that happened at AURA so far, oldest first, also those that nobody was told.
+    /// Lists every event that happened at AURA so far, oldest first, also those without a delivery.
     pub async fn events(&self) -> Result<Vec<LoggedEvent>> {
         self.list("/events").await
     }
 
-    /// Every callout as it is now, closed ones too. An unreliable AURA tells the truth here.
+    /// Lists every callout in its current state, closed ones too. No plan changes this answer.
     pub async fn callouts(&self) -> Result<Vec<CalloutState>> {
         self.list("/callouts").await
     }
 
-    /// Raises so many callouts at once, of which nobody is told: they stand for those that were
-    /// there before.
+    /// Raises this number of callouts at once, without events. They play callouts that are older
+    /// than the stand-in.
     pub async fn crowd(&self, callouts: u64) -> Result<()> {
         let request = self.sim(Method::POST, "/crowd");
         send(request.json(&CrowdOrder { callouts })).await.map(drop)
@@ -311,7 +314,7 @@ impl Aura {
             .request(method, format!("{}/_sim{path}", self.base))
     }
 
-    /// A list of the stand-in's that can be long.
+    /// Reads a list that may be long.
     async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         read(self.sim(Method::GET, path).timeout(LONGEST_LIST)).await
     }
@@ -319,12 +322,12 @@ impl Aura {
 
 async fn read<T: DeserializeOwned>(request: RequestBuilder) -> Result<T> {
     let body = send(request).await?;
-    serde_json::from_str(&body).context("AURA's answer has another form")
+    serde_json::from_str(&body).context("AURA's answer has an unexpected form")
 }
 
-/// Sends a request, and returns the body of an answer that is a success.
+/// Sends a request, and returns the body of a successful answer.
 async fn send(request: RequestBuilder) -> Result<String> {
-    let answer = request.send().await.context("AURA is out of reach")?;
+    let answer = request.send().await.context("cannot reach AURA")?;
     let (status, path) = (answer.status(), answer.url().path().to_owned());
     let body = answer
         .text()

@@ -1,4 +1,4 @@
-//! The way of an event to the webhook: what happened, what is sent of it, and what is held back.
+//! The path of an event to the webhook: the events, the deliveries, and those that are held back.
 
 pub(crate) mod events;
 pub(crate) mod held;

@@ -1,4 +1,4 @@
-//! What goes wrong: with calls on order, and with calls and deliveries by a plan.
+//! Faults: of calls by order, and of calls and deliveries by a plan.
 
 pub(crate) mod calls;
 pub(crate) mod in_force;

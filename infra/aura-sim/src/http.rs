@@ -1,4 +1,4 @@
-//! The HTTP side: AURA's own API, the control room's, and what stands in front of both.
+//! The HTTP side: AURA's own API, the control room's, and the layers in front of both.
 
 pub(crate) mod api;
 pub(crate) mod calls;

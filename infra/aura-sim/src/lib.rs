@@ -1,22 +1,22 @@
 //! A stand-in for AURA: its Panic API, its webhooks, and its control room.
 //!
-//! AURA cannot be run on one machine, and its staging sends almost no webhooks. This crate plays
-//! its part for the local stack and the tests. It is driven over HTTP alone, so that a stand-in
-//! inside a test and the binary of the same name behave alike:
+//! AURA can't run on a developer's machine, and its staging system sends almost no webhooks. This
+//! crate takes its place for the local stack and the tests. All control goes over HTTP, so that a
+//! stand-in inside a test and the binary of the same name behave alike:
 //!
-//! - `/panic-api/v2` is AURA's own API, with its rules: tokens, the webhook registration,
-//!   customers, callouts.
-//! - `/_sim` is what partners don't see: the control room that dispatches, owns and closes, and
-//!   the reports of what was registered, sent and answered. Faults are ordered there too.
+//! - `/panic-api/v2` is AURA's own API, with its rules for tokens, the webhook registration,
+//!   customers and callouts.
+//! - `/_sim` is the part that partners don't see. The control room dispatches, owns and closes
+//!   here. Reports show what was registered, sent and answered. Tests order faults here too.
 //!
-//! Every change sends its events once, in the background, to the webhook that is registered:
-//! one attempt, no retry. What AURA's documentation doesn't say is chosen plainly, and the place
-//! where it is chosen says so.
+//! Every change sends its events once, in the background, to the registered webhook: one attempt,
+//! no retry. Where AURA's documentation says nothing, the stand-in makes a simple choice, and the
+//! code comments say so.
 //!
 //! # Faults
 //!
-//! `POST /_sim/faults` orders what goes wrong with the next calls of one kind, in the order of the
-//! orders; `DELETE` forgets what has not happened yet:
+//! `POST /_sim/faults` orders a fault for the next calls of one kind. Faults of one call happen in
+//! the order in which they were ordered. `DELETE` removes all faults that have not happened yet:
 //!
 //! ```json
 //! {"call": "POST /notifiers/webhooks", "times": 2, "done": true, "answer": "hangUp"}
@@ -24,30 +24,30 @@
 //!
 //! - `call` is the method and the path below `/panic-api/v2`, as the routes write it:
 //!   `POST /oauth/token`, `GET /callouts/{id}`.
-//! - `times` is how many calls; 1 if it isn't said.
-//! - `done` says whether the call is done although its answer is another: with `hangUp` that is a
-//!   lost answer. A call that isn't done isn't even asked for its token.
+//! - `times` is the number of calls; 1 if it is absent.
+//! - `done` says whether the stand-in still does the call. With `hangUp`, that is a lost answer.
+//!   For a call that is not done, the stand-in doesn't check the token either.
 //! - `answer` is one of these:
 //!
 //! | answer | the caller gets |
 //! | --- | --- |
-//! | `{"reply": {"status": 500, "headers": {}, "body": {}}}` | this; a `body` that is a string goes as it is, so it need not be JSON |
-//! | `{"patch": {"expires_in": null}}` | the stand-in's own answer to the call, which is done, changed by a JSON merge patch (RFC 7396) |
-//! | `"breakOff"` | half of the stand-in's own answer to the call, which is done |
-//! | `"hang"` | nothing, until it gives up |
-//! | `"hangUp"` | nothing: the connection is closed |
+//! | `{"reply": {"status": 500, "headers": {}, "body": {}}}` | this reply. A `body` that is a string is sent as plain text, so it need not be JSON |
+//! | `{"patch": {"expires_in": null}}` | the stand-in's own answer, changed by a JSON merge patch (RFC 7396). The call is done |
+//! | `"breakOff"` | half of the stand-in's own answer. The call is done |
+//! | `"hang"` | nothing, until the caller gives up |
+//! | `"hangUp"` | nothing: the stand-in closes the connection |
 //!
-//! A `reply` of 429 with the header `retry-after` is AURA when it is called too often.
+//! A `reply` of 429 with the header `retry-after` plays an AURA that is called too often.
 //!
-//! `DELETE /_sim/tokens` ends every token that was given out, as an hour would. `GET /_sim/calls`
-//! tells every call that came, and the status that was answered. `PUT /_sim/registration` registers
-//! a webhook as it was possible before an event name was deprecated: such registrations still work,
-//! but a new one that asks for that name is refused.
+//! `DELETE /_sim/tokens` ends every issued token, as the end of its hour does. `GET /_sim/calls`
+//! lists every received call with the status of its answer. `PUT /_sim/registration` registers a
+//! webhook by the rules from before an event name was deprecated. Such registrations still work,
+//! but AURA refuses a new one with that name.
 //!
 //! # Plans
 //!
-//! `POST /_sim/plan` makes AURA unreliable for as long as nobody ends it; a second plan replaces
-//! the first. What isn't said never happens, and only the `seed` must be said:
+//! `POST /_sim/plan` makes AURA unreliable until the plan ends. A second plan replaces the first. A
+//! fault that the plan doesn't name never happens. Only the `seed` is required:
 //!
 //! ```json
 //! {
@@ -60,44 +60,54 @@
 //! }
 //! ```
 //!
-//! - `deliveries`: the share of the events that are never sent (`drop`), and of the others those
-//!   that are sent twice (`duplicate`), that go out only behind a later delivery of their entity
-//!   or after `mostMs` (`reorder`), that go out late (`delay`), and those status events (any event
-//!   of a callout but `NEW_CALLOUT`) that carry only `message` and the callout's `id` (`bare`).
-//!   A repeat goes with its original. What AURA answers when it is asked about a callout stays whole.
-//! - `dark`: in these windows, measured from the plan's start, nothing is sent. What happens in one
-//!   never is; what waited when it began goes out when it ends.
-//! - `loseRegistrationAfterSeconds`: then the registration in force is replaced, by one of the same
-//!   events to a place where nobody listens. Without one, nothing is lost.
-//! - `polls`: the share of the calls that read callouts which is answered 429, 500, 502 or 503
-//!   (`fail`), and of the others the share that is told what was so up to `mostMs` earlier (`stale`),
-//!   when a callout may not have been there yet. Faults that were ordered come first.
+//! - `deliveries` has shares of the events. `drop` is the share that is never sent. The others are
+//!   shares of the events that are not dropped:
+//!   - - `duplicate`: the event is sent twice. The repeat goes out together with its original.
+//!   - - `reorder`: the event goes out only behind a later delivery of its entity, or after
+//!     `mostMs`.
+//!   - - `delay`: the event goes out late.
+//!   - - `bare`: a status event (any callout event except `NEW_CALLOUT`) carries only `message` and
+//!     the callout's `id`. AURA's answers about a callout stay whole.
+//! - `dark` has windows, measured from the plan's start, in which AURA sends nothing. An event that
+//!   happens in a window is never sent. A delivery that waits when a window begins goes out when it
+//!   ends.
+//! - `loseRegistrationAfterSeconds` is the time after which another registration replaces the one
+//!   in force. It has the same events, and a URL where nothing listens. If there is no
+//!   registration, nothing happens.
+//! - `polls` has shares of the calls that read callouts. `fail` is the share that is answered 429,
+//!   500, 502 or 503. `stale` is the share of the other calls that get an answer from up to
+//!   `mostMs` earlier, when a callout may not have existed yet. Ordered faults come before the
+//!   plan.
 //!
-//! Each decision is drawn from the seed and the number of what it is about: of the event, or of the
-//! call in the log of calls. So the timing of one changes nothing for another.
+//! Each decision follows from the seed and a number: the number of the event, or of the call in the
+//! log of calls. So the timing of one event or call doesn't change the decision about another.
 //!
-//! `DELETE /_sim/plan` ends the plan, and what it held back goes out at once. `POST /_sim/resend`
-//! and a day's duplicates are nobody's plan: they only wait for the end of the dark.
+//! `DELETE /_sim/plan` ends the plan, and the deliveries that it held back go out at once. The plan
+//! doesn't change a delivery of `POST /_sim/resend` or a day's duplicate. They only wait for the
+//! end of a dark window.
 //!
-//! What came of it: `GET /_sim/events` tells every event, also those that nobody was told, with its
-//! `fate` (`sent`, `dropped`, `dark`, `unregistered`: there was no webhook, `unlisted`: it didn't
-//! ask for this one) and the numbers of its deliveries. What is sent to somebody else's registration
-//! is `sent`; its delivery names the URL. `GET /_sim/callouts` tells every callout as it is.
-//! `POST /_sim/crowd` with `{"callouts": 10000}` raises so many without an event: they stand for
-//! those that were there before.
+//! These calls show the result:
+//!
+//! - `GET /_sim/events` lists every event, also those without a delivery, with the numbers of its
+//!   deliveries and its `fate`: `sent`, `dropped`, `dark`, `unregistered` (there was no webhook) or
+//!   `unlisted` (the registration doesn't list this event). An event that goes to another's
+//!   registration is `sent`, and its delivery has the URL.
+//! - `GET /_sim/callouts` lists every callout in its true state.
+//! - `POST /_sim/crowd` with `{"callouts": 10000}` raises this number of callouts without an event.
+//!   They play callouts that are older than the stand-in.
 //!
 //! # Inside
 //!
-//! Each room uses only those below it:
+//! Each module uses only those below it:
 //!
-//! | room | has |
+//! | module | has |
 //! | --- | --- |
-//! | [`client`] | the typed client that tests and tools drive a stand-in with, over HTTP |
-//! | `http` | AURA's API (`api`) and the control room's (`control`); `pages` keeps web pages out, and `calls` lets calls go wrong |
+//! | [`client`] | the typed client with which tests and tools drive a stand-in over HTTP |
+//! | `http` | AURA's API (`api`) and the control room's (`control`). `pages` keeps web pages out, and `calls` applies faults to calls |
 //! | `play` | a day, sent at its pace |
-//! | `sim`, `state` | the running stand-in: its state behind a lock, and the way from a change to its deliveries |
-//! | `faults` | what goes wrong: `ordered`, and by the `plan` that is `in_force` |
-//! | `deliveries` | the logs of events and of deliveries, what is `held` back, and the `sender` |
+//! | `sim`, `state` | the running stand-in: its state behind a lock, and the path from a change to its deliveries |
+//! | `faults` | the faults: those that were `ordered`, and those by the `plan` that is `in_force` |
+//! | `deliveries` | the logs of events and of deliveries, the deliveries that are `held` back, and the `sender` |
 //! | `world` | the rules: pure functions from a request to a change and its events |
 
 pub mod client;
@@ -130,11 +140,11 @@ use crate::{
     world::refusal::Refusal,
 };
 
-/// How long a shutdown waits for requests that are being answered. Connections on which no
-/// request ever came would keep it waiting for ever.
+/// Longest time that a shutdown waits for requests that are being answered. Without a limit, a
+/// connection without a request would make it wait forever.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// A running stand-in, on 127.0.0.1 only. Dropping it ends it too, without waiting.
+/// A running stand-in that listens only on 127.0.0.1. A drop ends it without waiting.
 pub struct AuraSim {
     address: SocketAddr,
     sim: Arc<Sim>,
@@ -144,11 +154,11 @@ pub struct AuraSim {
 }
 
 impl AuraSim {
-    /// Starts a stand-in; it listens when this returns.
+    /// Starts a stand-in. It listens when this returns.
     ///
     /// # Errors
     ///
-    /// When the port cannot be had: the error names it.
+    /// The stand-in can't listen on the port. The error names the port.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         let listener = listen(options.port).await?;
         let address = listener.local_addr()?;
@@ -167,23 +177,23 @@ impl AuraSim {
         })
     }
 
-    /// Where the stand-in listens: `http://127.0.0.1:PORT`.
+    /// URL on which the stand-in listens: `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Takes calls by this address, too: that of a bridge, by which containers come. A second one
-    /// changes nothing.
+    /// Accepts calls to this address too: the address of a bridge through which containers call.
+    /// Only the first address counts.
     pub fn also_on(&self, address: Ipv4Addr) {
         self.sim.also_on.get_or_init(|| address);
     }
 
-    /// Ends the stand-in: requests that are being answered are finished, a day breaks off, and
-    /// deliveries that have not been sent are dropped.
+    /// Ends the stand-in. It still answers the requests that have begun, breaks off a day, and
+    /// drops the deliveries that have not been sent.
     pub async fn shutdown(self) {
         drop(self.stop);
-        // A task that panicked has ended too, which is all that is asked here.
+        // A task that panicked has ended too, so its error doesn't matter here.
         let _ = timeout(FAREWELL, self.server).await;
         let _ = self.sender.await;
     }
@@ -192,7 +202,7 @@ impl AuraSim {
 async fn listen(port: u16) -> anyhow::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
-        .with_context(|| format!("Failed to listen on 127.0.0.1:{port}"))
+        .with_context(|| format!("cannot listen on 127.0.0.1:{port}; choose a free port"))
 }
 
 async fn serve(listener: TcpListener, sim: Arc<Sim>) {
@@ -200,7 +210,7 @@ async fn serve(listener: TcpListener, sim: Arc<Sim>) {
     let served = axum::serve(listener, router(sim))
         .with_graceful_shutdown(stop.cancelled_owned())
         .await;
-    // `axum::serve` never fails once it listens; its type only says that it might.
+    // `axum::serve` never fails after it listens. Its result type is only a formality.
     drop(served);
 }
 

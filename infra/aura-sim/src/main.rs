@@ -1,4 +1,5 @@
-//! The stand-in for AURA as a program: see the library's documentation for what it does.
+//! The program `aura-sim`: runs the stand-in for AURA. The library's documentation says what it
+//! does.
 
 use aura_sim::{AuraSim, Options};
 use clap::Parser;
@@ -8,16 +9,16 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// The port to listen on; 0 is any free one
+    /// Port to listen on; 0 picks a free one
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// The client id that the token call knows
+    /// Client id that the token call accepts
     #[arg(long)]
     client_id: String,
-    /// The client secret that goes with it
+    /// Client secret that the token call accepts
     #[arg(long, env = "AURA_SIM_CLIENT_SECRET", hide_env_values = true)]
     client_secret: String,
-    /// Let a webhook be registered with an http URL when its host is this machine
+    /// Accept http URLs for webhooks on this machine
     #[arg(long)]
     allow_http_loopback: bool,
 }

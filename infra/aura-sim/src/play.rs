@@ -1,4 +1,4 @@
-//! Plays a day to the receiver: at a given rate, with duplicates.
+//! Plays a day to the receiver, at a given rate and with duplicates.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::{
     world::refusal::Refusal,
 };
 
-/// What came of a day. `accepted` and `failed` count deliveries, duplicates among them.
+/// The result of a day. `accepted` and `failed` count deliveries, and duplicates count too.
 #[derive(Serialize)]
 pub(crate) struct DayReport {
     events: u64,
@@ -24,18 +24,18 @@ pub(crate) struct DayReport {
     seconds: f64,
 }
 
-/// Duplicates: which deliveries come again, and when.
+/// Decides which deliveries are duplicated, and when.
 struct Repeats {
     rng: ChaCha8Rng,
     share: f64,
-    /// How many duplicates are due. Half of one counts as one, so that over a whole day their
-    /// number is the share of the events, rounded.
+    /// Number of duplicates that are due. Half a duplicate counts as one, so that the duplicates of
+    /// a whole day are the rounded share of its events.
     due: f64,
-    /// The numbers of the deliveries that may come again.
+    /// The numbers of the deliveries that may be duplicated.
     originals: Vec<u64>,
 }
 
-/// A day on the air.
+/// A day that is being sent.
 struct Broadcast<'a> {
     sim: &'a Sim,
     pace: Interval,
@@ -46,10 +46,10 @@ struct Broadcast<'a> {
     duplicates: u64,
 }
 
-/// Plays the whole day and waits until all of it has been answered.
+/// Plays the whole day and waits until all of its deliveries have been answered.
 ///
-/// Events that the registration doesn't list or the plan keeps from being sent happen, but are not
-/// reported; nor are the plan's repeats.
+/// The report doesn't count events that have no delivery, because the registration doesn't list
+/// them or the plan prevents it. It doesn't count the plan's repeats either.
 pub(crate) async fn play(sim: &Sim, order: &Day) -> Result<DayReport, Refusal> {
     order.check()?;
     let day = open(&mut sim.state(), order)?;
@@ -66,7 +66,8 @@ pub(crate) async fn play(sim: &Sim, order: &Day) -> Result<DayReport, Refusal> {
     })
 }
 
-/// A day can be played once: its events would not be distinct from those of the first time.
+/// Begins a day. A day can be played only once, because a second time it would have the same
+/// events.
 fn open(state: &mut SimState, order: &Day) -> Result<DayRun, Refusal> {
     if state.registrations.current().is_none() {
         return Err(Refusal::Conflict("no webhook is registered".to_owned()));
@@ -135,7 +136,8 @@ impl<'a> Broadcast<'a> {
 
 impl Repeats {
     fn new(order: &Day) -> Self {
-        // Another stream than the day's own, so that the share of duplicates changes no event.
+        // This is another random stream than the day's own, so that the share of duplicates doesn't
+        // change the events.
         let mut rng = ChaCha8Rng::seed_from_u64(order.seed.into());
         rng.set_stream(1);
         Self {
@@ -146,8 +148,8 @@ impl Repeats {
         }
     }
 
-    /// Counts an event. `CALLOUT_EVENTS_CHANGED` never comes again: a duplicate of it cannot be
-    /// told from a second signal.
+    /// Counts an event. `CALLOUT_EVENTS_CHANGED` is never duplicated, because a duplicate looks
+    /// like a second signal.
     fn add(&mut self, n: u64, message: EventName) {
         self.due += self.share;
         if message != EventName::CalloutEventsChanged {
@@ -155,7 +157,8 @@ impl Repeats {
         }
     }
 
-    /// The delivery to send again now, any of those before: AURA gives no bound either.
+    /// Picks the delivery to send again now. It may be any earlier one, because AURA documents no
+    /// limit.
     fn next_due(&mut self) -> Option<u64> {
         if self.due < 0.5 {
             return None;

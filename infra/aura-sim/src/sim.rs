@@ -1,4 +1,4 @@
-//! The running stand-in: its state behind a lock, and who waits for what becomes of it.
+//! The running stand-in: its state behind a lock, and the tasks that wait for changes of the state.
 
 use std::{
     future::pending,
@@ -26,16 +26,16 @@ use crate::{
 
 /// The client id of [`Options::default`].
 pub const CLIENT_ID: &str = "local-client";
-/// The secret that goes with [`CLIENT_ID`].
+/// The client secret of [`Options::default`].
 pub const CLIENT_SECRET: &str = "local-secret";
 
-/// How a stand-in is set up.
+/// Options of a stand-in.
 pub struct Options {
-    /// The port to listen on; 0 is any free one.
+    /// The port to listen on; 0 picks a free one.
     pub port: u16,
-    /// The client id that the token call knows.
+    /// The client id that the token call accepts.
     pub client_id: String,
-    /// The secret that goes with it.
+    /// The client secret that the token call accepts.
     pub client_secret: String,
     /// Whether a webhook may be registered with an `http` URL when its host is this machine:
     /// `127.0.0.0/8`, `::1` or `localhost`. AURA itself never allows it.
@@ -43,7 +43,7 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Any free port, the credentials that [`client::Aura`](crate::client::Aura) has, and plain HTTP
+    /// Picks a free port, the credentials of [`client::Aura`](crate::client::Aura), and plain HTTP
     /// for webhooks on this machine.
     fn default() -> Self {
         Self {
@@ -55,12 +55,12 @@ impl Default for Options {
     }
 }
 
-/// What the HTTP handlers, the sender and a day share.
+/// The state that the HTTP handlers, the sender and a day share.
 pub(crate) struct Sim {
     pub(crate) options: Options,
     /// Cancelled when the stand-in shuts down.
     pub(crate) stop: CancellationToken,
-    /// An address of this machine by which containers come, if they are to.
+    /// An address of this machine through which containers call, if any.
     pub(crate) also_on: OnceLock<Ipv4Addr>,
     state: Mutex<SimState>,
     queued: Notify,
@@ -79,14 +79,14 @@ impl Sim {
         }
     }
 
-    /// The state, for as long as the guard is held. A handler that panicked with it has failed
-    /// alone: the others go on with what it left.
+    /// Locks the state. After a panic of a handler that held the lock, the others continue with the
+    /// state that it left.
     pub(crate) fn state(&self) -> MutexGuard<'_, SimState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Applies a change to the world and queues its events. They are sent in the background:
-    /// no caller waits for a delivery.
+    /// Applies a change to the world and queues its events. They are sent in the background, so no
+    /// caller waits for a delivery.
     pub(crate) fn change<T>(
         &self,
         change: impl FnOnce(&mut World, &mut Moment<'_>) -> Outcome<T>,
@@ -110,14 +110,14 @@ impl Sim {
         told
     }
 
-    /// Queues delivery `n` again, and answers the number of the duplicate.
+    /// Queues delivery `n` again, and returns the number of the duplicate.
     pub(crate) fn tell_again(&self, n: u64) -> Result<u64, Refusal> {
         let told = self.state().tell_again(n);
         self.queued.notify_one();
         told
     }
 
-    /// Puts a plan in force, in place of the one before, and answers when it began.
+    /// Puts a plan in force in place of the one before, and returns the time of its start.
     pub(crate) fn begin_plan(&self, plan: Plan) -> Timestamp {
         let now = Timestamp::now();
         self.state().plan = Some(PlanInForce::begin(plan, now));
@@ -125,14 +125,16 @@ impl Sim {
         now
     }
 
-    /// Ends the plan, if there is one: what was held back goes, and its number is answered.
+    /// Ends the plan, if there is one. The deliveries that were held back go out. Returns their
+    /// number.
     pub(crate) fn end_plan(&self) -> usize {
         let held_back = self.state().end_plan();
         self.queued.notify_one();
         held_back
     }
 
-    /// Sends what is queued, in the order and the number at once that the log allows, for ever.
+    /// Sends the queued deliveries forever. The log decides their order and how many are under way
+    /// at once.
     pub(crate) async fn send_all(&self, client: Client) {
         let mut under_way = FuturesUnordered::new();
         loop {
@@ -147,25 +149,25 @@ impl Sim {
         }
     }
 
-    /// The next delivery that may go.
+    /// Takes the next delivery that may go out.
     fn start_next(&self) -> Option<Outgoing> {
         self.state().start_next(Timestamp::now())
     }
 
-    /// Writes down what came of delivery `n`.
+    /// Records the result of delivery `n`.
     fn finish(&self, n: u64, answer: Attempt) {
         let now = Timestamp::now();
         self.state().deliveries.finish(n, answer, now);
         self.answered.notify_waiters();
     }
 
-    /// Waits until something that waits for its time may go.
+    /// Waits until the clock lets a waiting delivery go out.
     async fn until_due(&self) {
         let now = Timestamp::now();
         let due = self.state().next_due(now);
         match due {
             Some(due) => {
-                // A time that is over is no duration of the standard library's.
+                // A time in the past gives a negative duration, which is an error here.
                 let wait = Duration::try_from(due.duration_since(now)).unwrap_or_default();
                 sleep(wait).await;
             }
@@ -173,10 +175,10 @@ impl Sim {
         }
     }
 
-    /// Waits until delivery `n` has been answered, and says whether the receiver took it.
+    /// Waits until delivery `n` has been answered. Returns whether the receiver accepted it.
     pub(crate) async fn until_answered(&self, n: u64) -> bool {
         loop {
-            // Made before the look at the log, so that an answer in between is not missed.
+            // This future is made before the log is read, so that no answer in between is missed.
             let answered = self.answered.notified();
             if let Some(accepted) = self.taken(n) {
                 return accepted;
@@ -185,7 +187,7 @@ impl Sim {
         }
     }
 
-    /// Whether the receiver took delivery `n`; `None` while it has not been answered.
+    /// Whether the receiver accepted delivery `n`; `None` until it has been answered.
     fn taken(&self, n: u64) -> Option<bool> {
         let state = self.state();
         let delivery = state.deliveries.get(n)?;

@@ -1,4 +1,4 @@
-//! The stand-in's state, and the way from a change to its deliveries.
+//! The stand-in's state, and the path from a change to its deliveries.
 
 use std::{collections::BTreeSet, iter};
 
@@ -26,7 +26,7 @@ const FIRST_ID: u64 = 5001;
 pub(crate) struct SimState {
     pub(crate) world: World,
     pub(crate) ids: Ids,
-    /// Every callout's versions. The API reads callouts here.
+    /// The versions of every callout. The API reads callouts from here.
     pub(crate) history: History,
     pub(crate) tokens: Tokens,
     pub(crate) registrations: Registrations,
@@ -35,15 +35,15 @@ pub(crate) struct SimState {
     pub(crate) calls: CallLog,
     pub(crate) faults: Faults,
     pub(crate) plan: Option<PlanInForce>,
-    /// The seeds of the days that were played.
+    /// The seeds of all days that were played.
     pub(crate) days: BTreeSet<u32>,
 }
 
-/// What goes wrong with a call.
+/// The fault of a call.
 pub(crate) enum Trouble {
     /// A fault that was ordered. It comes before the plan.
     Ordered(Fault),
-    /// What the plan decides.
+    /// A fault that the plan has decided.
     Planned(PollFate),
 }
 
@@ -64,9 +64,9 @@ impl SimState {
         }
     }
 
-    /// Writes an event down and what its callout looks like now, and lets it be sent if the
-    /// registration in force lists it and the plan lets it. Answers the number of its delivery:
-    /// an event that nobody asked for is never sent, so it is never a delivery.
+    /// Records an event and the current version of its callout. Sends the event if the registration
+    /// in force lists it and the plan allows it. Returns the number of its delivery, or `None` if
+    /// there is no delivery.
     pub(crate) fn tell(&mut self, event: Event, now: Timestamp) -> Result<Option<u64>, Refusal> {
         self.advance(now);
         self.keep(&event, now);
@@ -85,7 +85,7 @@ impl SimState {
         }
     }
 
-    /// Lets delivery `n` be sent again, whatever the plan says of its event.
+    /// Sends delivery `n` again, even if the plan dropped or delayed other deliveries of its event.
     pub(crate) fn tell_again(&mut self, n: u64) -> Result<u64, Refusal> {
         let repeat = self.deliveries.enter_again(n)?;
         if let Some(delivery) = self.deliveries.get(repeat) {
@@ -95,7 +95,7 @@ impl SimState {
         Ok(repeat)
     }
 
-    /// Raises a crowd, and answers how many they are.
+    /// Raises a crowd, and returns the number of its callouts.
     pub(crate) fn crowd(&mut self, size: u64, now: Timestamp) -> Result<usize, Refusal> {
         let ids = &mut self.ids;
         let crowd = self.world.raise_crowd(size, &mut Moment { now, ids })?;
@@ -107,7 +107,7 @@ impl SimState {
         Ok(crowd.len())
     }
 
-    /// Writes a call down, and answers its place in the log and what goes wrong with it.
+    /// Records a call. Returns its index in the log, and its fault if it has one.
     pub(crate) fn begin_call(&mut self, call: String, now: Timestamp) -> (usize, Option<Trouble>) {
         let fault = self.faults.take(&call).map(Trouble::Ordered);
         let is_poll = POLLS.contains(&call.as_str());
@@ -117,14 +117,14 @@ impl SimState {
         (n, trouble)
     }
 
-    /// Ends the plan, and returns how many deliveries it held back. They go now.
+    /// Ends the plan and releases the deliveries that it held back. Returns their number.
     pub(crate) fn end_plan(&mut self) -> usize {
         self.plan = None;
         self.deliveries.release_all()
     }
 
-    /// The next delivery that may go. It goes to the registration in force now, not to the one
-    /// that was when the event happened: registering replaces at once.
+    /// Takes the next delivery that may go out. It goes to the registration that is in force now,
+    /// not when the event happened, because a registration replaces the one before at once.
     pub(crate) fn start_next(&mut self, now: Timestamp) -> Option<Outgoing> {
         self.advance(now);
         if self.is_dark(now) {
@@ -140,14 +140,15 @@ impl SimState {
         })
     }
 
-    /// The time at which the clock alone next lets something go. Nothing goes before the dark ends.
+    /// The next time at which the clock lets a delivery go out. Nothing goes out before a dark
+    /// window ends.
     pub(crate) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
         let turn = self.plan.as_ref().and_then(|plan| plan.next_turn(now));
         let held = self.deliveries.next_due().filter(|_| !self.is_dark(now));
         turn.into_iter().chain(held).min()
     }
 
-    /// Does what is due by the clock.
+    /// Does everything that is due at this time.
     fn advance(&mut self, now: Timestamp) {
         if let Some(plan) = &mut self.plan
             && plan.loses_registration(now)
@@ -171,7 +172,7 @@ impl SimState {
         }
     }
 
-    /// Decides under which name the next event is sent and how, or why it is not sent.
+    /// Decides the name and the manner in which the next event is sent, or why it is not sent.
     fn judge(&self, message: EventName, now: Timestamp) -> Result<(EventName, Manner), Fate> {
         let registration = self.registrations.current().ok_or(Fate::Unregistered)?;
         let name = registration.name_for(message).ok_or(Fate::Unlisted)?;

@@ -1,9 +1,9 @@
-//! AURA's world and its rules: customers, callouts, the webhook registration, and the events that
-//! changes make.
+//! AURA's world and its rules: customers, callouts, the webhook registration, and the events of
+//! changes.
 //!
-//! Every change is a pure function of the world, a request and a
-//! [`Moment`](change::Moment): nothing here knows of HTTP or of deliveries, and time and ids come
-//! in from outside. So the API, the control room and a seeded day follow the same rules.
+//! Every change is a pure function of the world, a request and a [`Moment`](change::Moment).
+//! Nothing here knows HTTP or deliveries, and the caller passes the time and the ids. So the API,
+//! the control room and a seeded day follow the same rules.
 
 pub(crate) mod callout;
 pub(crate) mod callouts;

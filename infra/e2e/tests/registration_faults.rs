@@ -102,9 +102,9 @@ async fn an_answer_that_differs_harmlessly_is_told_and_the_first_deployment_stay
     let changes = [("WebhookEvents", "NEW_CALLOUT,CALLOUT_CLOSED")];
     let stack = trial.deploy(&changes).await?;
     let told = stack.output("Registration")?;
-    let expected = "Confirmation: WARNING, not as asked: the method in other letters, without the \
-        events CALLOUT_CLOSED, without the header authorization, 1 headers that were not asked \
-        for, 1 fields that AURA doesn't document; and not told: url (";
+    let expected = "Confirmation: WARNING, not as asked: the method in another letter case, \
+        without the events CALLOUT_CLOSED, without the header authorization, 1 headers that were \
+        not asked for, 1 fields that AURA doesn't document; and not told: url (";
     assert!(told.contains(expected), "{told}");
     let log = function_logs::lines(&stack, "RegistrarLogGroupName").await?;
     let warns = |line: &String| line.contains("WARN") && line.contains("CALLOUT_CLOSED");

@@ -1,4 +1,5 @@
-//! Connection to AURA: the client is made when a run first needs it, and kept with its token.
+//! Connection to AURA. The connector makes the client when a run first needs it, and keeps it
+//! together with its token.
 
 use std::sync::Arc;
 
@@ -12,33 +13,33 @@ use url::Url;
 use super::{Aura, AuraError};
 use crate::config::AuraLimits;
 
-/// Makes the client of AURA, and keeps it.
+/// Makes the client of AURA and keeps it.
 #[derive(Debug)]
 pub struct AuraConnector {
     /// Client of Secrets Manager, which holds AURA's credentials.
     pub secrets_manager: Client,
     /// ARN of the secret with the credentials.
     pub credentials_arn: String,
-    /// The AURA system.
+    /// Base URL of the AURA system.
     pub base_url: Url,
     /// HTTP client for the calls to AURA.
     pub http: reqwest::Client,
     /// Limits of the calls to AURA.
     pub limits: AuraLimits,
-    /// The client of AURA, once it is made.
+    /// The client of AURA; `None` until the first run needs it.
     pub kept: Mutex<Option<Arc<Aura>>>,
 }
 
 impl AuraConnector {
-    /// Id of the AURA system that is asked: a digest of its URL and the secret's ARN. New
-    /// credentials in the same secret are those of the same system.
+    /// Id of this AURA system: a digest of its URL and the secret's ARN. New credentials in the
+    /// same secret don't change the id.
     #[must_use]
     pub fn system_id(&self) -> String {
         let (url, arn) = (&self.base_url, &self.credentials_arn);
         hex::encode(Sha256::digest(format!("{url}\n{arn}")))
     }
 
-    /// Returns the client of AURA, and makes it if there is none.
+    /// Returns the client of AURA. Makes it if there is no client yet.
     pub async fn connect(&self) -> Result<Arc<Aura>, AuraError> {
         let mut kept = self.kept.lock().await;
         if let Some(aura) = kept.as_ref() {

@@ -1,5 +1,5 @@
-//! Limit of the calls in any minute: all at once if need be, and then none until the first of them
-//! is a minute old. A new instance of the function counts anew.
+//! Limits the calls to AURA in any minute. All of them may come at once. Then the next call waits
+//! until the first of them is a minute old. A new instance of the function starts from zero.
 
 use std::collections::VecDeque;
 use std::num::NonZero;
@@ -10,10 +10,10 @@ use tokio::time::{Instant, sleep_until};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// So many of the calls are for lists alone: closings need a list to be confirmed.
+/// Number of the calls that are reserved for lists, because closings need a list to confirm them.
 const FOR_LISTS: usize = 2;
 
-/// What a call asks for.
+/// Kind of a call to AURA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallKind {
     /// The list of active callouts.
@@ -30,7 +30,7 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// Allows so many calls in a minute.
+    /// Makes a limiter that allows `per_minute` calls in any minute.
     pub fn new(per_minute: NonZero<u16>) -> Self {
         Self {
             most: per_minute.get().into(),
@@ -48,7 +48,7 @@ impl RateLimiter {
             let mut calls = self.calls.lock().await;
             let is_over = |at: &Instant| at.elapsed() >= MINUTE;
             while calls.pop_front_if(|at| is_over(at)).is_some() {}
-            // The call whose end makes room for this one.
+            // This call may start when the call in the way is a minute old.
             let Some(in_the_way) = calls.len().checked_sub(most).and_then(|n| calls.get(n)) else {
                 calls.push_back(Instant::now());
                 return;
@@ -67,7 +67,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn in_no_minute_are_more_calls_than_allowed() {
+    async fn no_minute_has_more_calls_than_allowed() {
         let rate = RateLimiter::new(NonZero::new(3).unwrap());
         let began = Instant::now();
         let mut calls = Vec::new();
@@ -90,7 +90,7 @@ mod tests {
         rate.call(CallKind::List).await;
         let list = tokio::time::timeout(SECOND, rate.call(CallKind::List));
         assert!(list.await.is_err());
-        // A caller that gave up waiting has made no call.
+        // A caller that gave up waiting doesn't count as a call.
         let began = Instant::now();
         rate.call(CallKind::List).await;
         assert_eq!(began.elapsed(), SECOND * 58);

@@ -1,32 +1,33 @@
-//! Time of a run: when each of its parts has to be over.
+//! Deadlines of the parts of a run.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// Kept back from a run's time for its end (the webhook's health, the run's state, the lock): no
-/// more than this, and no more than a quarter.
+/// Limits of the time that is reserved for the end of a run (the webhook's health, the run's state,
+/// the lock): a duration, and a share of the run's time. The smaller one counts.
 const MOST_ENDING: Duration = Duration::from_secs(5);
 const ENDING_SHARE: f64 = 0.25;
-/// Kept back for the lock alone: no more than this, and no more than a tenth.
+/// Limits of the time that is reserved for the lock's release: a duration, and a share of the run's
+/// time. The smaller one counts.
 const MOST_RELEASING: Duration = Duration::from_secs(1);
 const RELEASING_SHARE: f64 = 0.1;
-/// Kept back for the run's log line.
+/// Time that is reserved for the run's log line.
 const TELLING: Duration = Duration::from_millis(100);
 
-/// When the parts of a run have to be over.
+/// Deadlines of the parts of a run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadlines {
     /// When the run began.
     pub began_at: Timestamp,
     /// When Lambda ends the run.
     pub lambda: Timestamp,
-    /// When the run has to come to its end.
+    /// When the main work must stop and the end of the run begins.
     pub end: Instant,
-    /// When the lock has to be given back.
+    /// When the run must release the lock.
     pub release: Instant,
-    /// When the run has to be over.
+    /// When the run must be over.
     pub over: Instant,
 }
 

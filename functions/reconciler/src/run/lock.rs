@@ -1,6 +1,6 @@
-//! Lock that lets one run work at a time: a claim in the ledger, by the ledger's own rules, that is
-//! never completed. Its attempt is the number of the run, which fences off a run that stalled past
-//! its lease.
+//! Lock that lets one run work at a time. It is a claim in the ledger, by the ledger's own rules,
+//! that is never completed. The claim's attempt is the number of the run. It fences off a run that
+//! stalled past its lease.
 
 use jiff::{SignedDuration, Timestamp};
 use shared::envelope::Origin;
@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use crate::run_state::PARTITION;
 
-/// Time between the deadline and the end of the lease, for clocks that don't agree.
+/// Time between the deadline and the end of the lease, because clocks may differ.
 const SKEW: SignedDuration = SignedDuration::from_secs(2);
-/// After so long without a run, the ledger forgets how many there were. Nothing that runs remember
-/// is older.
+/// Time without a run after which the ledger loses the number of the last run. All state of runs is
+/// younger.
 const RETENTION: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
 
 fn key() -> LedgerKey {
@@ -22,7 +22,7 @@ fn key() -> LedgerKey {
     }
 }
 
-/// Takes the lock until a little after `deadline`; `None` if another run has it.
+/// Takes the lock until a little after `deadline`. Returns `None` if another run has it.
 pub(super) async fn take(
     ledger: &EventLedger,
     now: Timestamp,
@@ -41,13 +41,13 @@ pub(super) async fn take(
         lease_until: deadline + SKEW,
         expires_at: now + RETENTION,
     };
-    // The claim is never completed, so a refusal says that another run holds it.
+    // The claim is never completed, so a refusal means that another run holds it.
     Ok(ledger.claim(&request).await?.ok())
 }
 
-/// Gives the lock back. If that fails, its lease runs out.
+/// Releases the lock. If that fails, the lock's lease expires later.
 pub(super) async fn release(ledger: &EventLedger, claim: &Claim) {
     if let Err(error) = ledger.release(&key(), claim, Timestamp::now()).await {
-        tracing::warn!(%error, "the lock is not given back");
+        tracing::warn!(%error, "lock not released, its lease will expire");
     }
 }

@@ -1,5 +1,5 @@
-//! Confirms closings by a second list of AURA's: its answers may come from places that don't know
-//! the same.
+//! Confirms closings by a second list of AURA. Two answers of AURA may come from servers with
+//! different data.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::differences::Difference;
 use crate::metrics::RunMetrics;
 use crate::verdict::may_be_a_page;
 
-/// If there are closings to confirm, openings and closings may take so much of the time. The rest
-/// is for the list that confirms them, and for changes.
+/// Share of the time for openings and closings if there are closings to confirm. The rest is for
+/// the list that confirms them, and for changes.
 const URGENT_SHARE: f64 = 0.6;
 
-/// When AURA's list was asked for, and how long the answer took.
+/// Time and duration of a call for AURA's list.
 #[derive(Debug, Clone, Copy)]
 pub struct ListCall {
     asked_at: Instant,
@@ -38,7 +38,8 @@ impl ListCall {
 }
 
 impl Settler<'_> {
-    /// Leaves time for the list that confirms closings, if there may be any.
+    /// Makes a settler with an earlier deadline, which leaves time for the list that confirms
+    /// closings. The deadline stays the same if there are only openings.
     pub fn leaving_time_to_confirm(&self, urgent: &[Difference], first: ListCall) -> Self {
         let is_opening = |its: &Difference| matches!(its, Difference::Unknown { .. });
         if urgent.iter().all(is_opening) {
@@ -53,7 +54,7 @@ impl Settler<'_> {
         }
     }
 
-    /// Puts those closings on the queue whose callouts AURA's second list lacks, too.
+    /// Puts a closing on the queue if AURA's second list lacks its callout too.
     pub async fn confirm(
         &self,
         closings: Vec<UnconfirmedClosing>,
@@ -71,16 +72,22 @@ impl Settler<'_> {
         let has_begun = self.run_state.gone_since.is_some();
         learned.knows_none = knows_none(learned.knows_none, has_begun, &second, &closings);
         if learned.knows_none == Some(true) && self.run_state.are_gone_lately(Timestamp::now()) {
-            tracing::error!("AURA knows no open callout: are these the right credentials?");
+            tracing::error!(
+                "AURA knows no open callout, so their closings are held back: check that the \
+                 credentials are the right ones"
+            );
             *metrics.held.get_or_insert_default() += closings.len();
             return;
         }
         self.put_confirmed(closings, second, learned, metrics).await;
     }
 
-    /// Asks AURA for its list once more; `None` if it doesn't answer with the whole list. Unless
-    /// AURA has told all of the closings when asked, this waits until the first list is as old as
-    /// AURA's answers may be, if there is time.
+    /// Asks AURA for its list again. Returns `None` if AURA doesn't answer, or if an entry of the
+    /// list can't be read.
+    ///
+    /// If AURA has confirmed every closing when asked about its callout, this asks at once.
+    /// Otherwise it waits until AURA's lag has passed since the first list, as far as the time
+    /// permits.
     async fn second_list(
         &self,
         closings: &[UnconfirmedClosing],
@@ -94,7 +101,7 @@ impl Settler<'_> {
         match self.aura.active_callouts(self.deadline).await {
             Ok(active) => Some(active).filter(|active| active.unreadable == 0),
             Err(error) => {
-                tracing::warn!(%error, "closings are left for the next run");
+                tracing::warn!(%error, "closings not confirmed, the next run tries again");
                 None
             }
         }
@@ -119,7 +126,7 @@ impl Settler<'_> {
             match put {
                 Ok(Ok(recovered)) => learned.recovered.extend(recovered),
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, "a closing is left for the next run");
+                    tracing::warn!(%error, "closing not recovered, the next run tries again");
                     metrics.leave(1);
                 }
                 Err(_elapsed) => metrics.leave(1),
@@ -128,10 +135,11 @@ impl Settler<'_> {
     }
 }
 
-/// Whether AURA knows none of the open callouts: by what was known of that `before`, its second
-/// list, and the callouts that it doesn't call active when asked. Credentials of another customer
-/// source see none of ours. One callout alone is no sign of that, unless it `has_begun` to look
-/// like it in an earlier run.
+/// Whether AURA knows no open callout, as with the credentials of another customer source.
+///
+/// The result follows from three facts: the result `before`, AURA's second list, and AURA's answers
+/// about the callouts of the closings. A single callout is not enough (then the result is `None`),
+/// unless an earlier run has begun to suspect this (`has_begun`).
 fn knows_none(
     before: Option<bool>,
     has_begun: bool,
@@ -169,7 +177,7 @@ mod tests {
         assert_eq!(knows(None, false, &[gone()]), None);
         assert_eq!(knows(None, true, &[gone()]), Some(true));
         assert_eq!(knows(None, true, &[gone(), closed()]), Some(false));
-        // AURA has one of them, or had a list.
+        // AURA knows one of the callouts, or its first list was not empty.
         assert_eq!(knows(Some(false), true, &[gone(), gone()]), Some(false));
     }
 }

@@ -1,4 +1,4 @@
-//! What a run has learned from AURA, and what it hands on of that to the next.
+//! Results of a run's calls to AURA, and the part of them that the next run gets.
 
 use std::collections::BTreeMap;
 
@@ -8,29 +8,29 @@ use super::settler::{Recovered, key_of};
 use crate::payload::MissedEvent;
 use crate::run_state::RunState;
 
-/// What a run has learned from AURA.
+/// Results of a run's calls to AURA.
 #[derive(Debug, Default)]
 pub struct Learned {
-    /// The missed events that are on the queue.
+    /// The missed events that this run has put on the queue.
     pub recovered: Vec<Recovered>,
-    /// Where the next run goes on, by kind of work.
+    /// Id of the callout behind which the next run continues, by kind of work.
     pub cursors: BTreeMap<String, String>,
-    /// Since when too many callouts have vanished.
+    /// Time since which AURA's list lacks too many callouts at once.
     pub vanished_since: Option<Timestamp>,
-    /// Whether AURA knows none of the open callouts; `None` if that was not found out.
+    /// Whether AURA knows no open callout; `None` if this run did not find out.
     pub knows_none: Option<bool>,
-    /// When runs first saw those unknown callouts whose time of creation can't be read.
+    /// Times when runs first saw unknown callouts whose time of creation can't be read.
     pub first_listed: BTreeMap<String, Timestamp>,
 }
 
 impl Learned {
-    /// Number of changes that AURA told only when it was asked.
+    /// Number of changes that the run found only by asking AURA.
     pub fn changes(&self) -> usize {
         let recovered = self.recovered.iter();
         recovered.filter(|recovered| recovered.is_change).count()
     }
 
-    /// Openings and closings that are on the queue now.
+    /// Keys of the openings and closings that this run has put on the queue, with the time `now`.
     fn on_their_way(&self, now: Timestamp) -> impl Iterator<Item = (String, Timestamp)> {
         let once = |its: &&Recovered| !matches!(its.event, MissedEvent::Observed { .. });
         let once = self.recovered.iter().filter(once);
@@ -38,8 +38,8 @@ impl Learned {
     }
 }
 
-/// Changes the state at the end of a run. What the run has not found out stays as it is: a run that
-/// learned nothing from AURA, because it failed, leaves all clocks running.
+/// Updates the state at the end of a run. Values that the run did not find out stay unchanged. So
+/// after a failed run, which learned nothing from AURA, all waiting times go on.
 pub fn hand_on(state: &mut RunState, learned: Option<&Learned>, now: Timestamp) {
     if let Some(learned) = learned {
         state.began_at = state.began_at.or(Some(now));
@@ -64,7 +64,7 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    /// What earlier runs have handed on.
+    /// A state that earlier runs have written.
     fn state() -> RunState {
         RunState {
             aura: Some("first".to_owned()),
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_fails_leaves_every_clock_running() {
+    fn after_a_run_that_fails_every_waiting_time_goes_on() {
         let mut after = state();
         hand_on(&mut after, None, at(10_000));
         assert_eq!(after, state());
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_of_gone_callouts_goes_on_until_aura_is_seen_to_know_one() {
+    fn the_waiting_time_of_gone_callouts_goes_on_until_aura_knows_one() {
         let gone_since = |before: Option<i64>, knows_none| {
             let mut state = RunState {
                 gone_since: before.map(at),
@@ -118,7 +118,7 @@ mod tests {
             (None, None, None),
             (None, Some(false), None),
             (None, Some(true), Some(at(100))),
-            // AURA failed when it was asked.
+            // The run did not find out, because AURA failed.
             (Some(3), None, Some(at(3))),
             (Some(3), Some(true), Some(at(3))),
             (Some(3), Some(false), None),

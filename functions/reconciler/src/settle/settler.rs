@@ -1,5 +1,5 @@
-//! Settles one difference: reads the ledger, passes a verdict, asks AURA if the verdict says so,
-//! and puts what was missed on the queue.
+//! Settles one difference: reads the ledger, makes a verdict, asks AURA if the verdict requires it,
+//! and puts a missed event on the queue.
 
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -20,42 +20,43 @@ use crate::run_state::RunState;
 use crate::verdict::{AskReason, Facts, LastCheck, Patience, Verdict};
 use crate::view::CalloutView;
 
-/// How much is settled at once. AURA has a limit of its own.
+/// Number of differences that are settled at once. The calls to AURA have a limit of their own.
 pub(super) const AT_ONCE: usize = 16;
 
-/// What the differences of one run are settled with.
+/// Settles the differences of one run.
 #[derive(Debug, Clone, Copy)]
 pub struct Settler<'a> {
     /// The ledger with the events.
     pub ledger: &'a EventLedger,
     /// The callouts that are noted as open.
     pub open: &'a OpenCallouts,
-    /// The ingest queue, where missed events are put.
+    /// The ingest queue, which gets the missed events.
     pub queue: &'a Queue,
     /// The client of AURA.
     pub aura: &'a Aura,
     /// Waiting times of the verdicts.
     pub patience: &'a Patience,
-    /// What earlier runs handed on.
+    /// The state that earlier runs have written.
     pub run_state: &'a RunState,
-    /// Whether AURA's list may be a page of a longer one.
+    /// Whether AURA's list may be one page of a longer list.
     pub may_be_a_page: bool,
     /// Number of the run.
     pub run: u32,
-    /// When settling has to end.
+    /// Time by which settling must end.
     pub deadline: Instant,
 }
 
-/// What came of a difference.
+/// Result of settling a difference.
 #[derive(Debug, Default)]
 pub struct Settled {
     /// Whether AURA was asked about the callout.
     pub was_asked: bool,
     /// The missed event that was put on the queue.
     pub recovered: Option<Recovered>,
-    /// A closing that AURA's list has yet to confirm.
+    /// A closing that AURA's second list must still confirm.
     pub closing: Option<UnconfirmedClosing>,
-    /// Whether AURA has a callout that its list lacks, and that isn't over.
+    /// Whether AURA still has the callout when asked, although its list lacks it, and the callout
+    /// doesn't count as over.
     pub is_known: bool,
 }
 
@@ -64,22 +65,23 @@ pub struct Settled {
 pub struct Recovered {
     /// The missed event.
     pub event: MissedEvent,
-    /// Id of its callout.
+    /// Id of the callout.
     pub id: String,
-    /// Whether something had changed, and nothing else told of it.
+    /// Whether the event shows a change for which AURA has sent no delivery.
     pub is_change: bool,
 }
 
-/// A closing that AURA's list has yet to confirm.
+/// A closing that AURA's second list must still confirm.
 #[derive(Debug)]
 pub struct UnconfirmedClosing {
     /// Id of the callout.
     pub id: String,
-    /// The event that would be told.
+    /// The event that goes on the queue after the confirmation.
     pub event: MissedEvent,
-    /// The callout as AURA answers it; none if AURA itself says that it is over.
+    /// The callout in AURA's answer; `None` if AURA answered that the callout is closed or unknown.
     pub described: Option<Box<RawValue>>,
-    /// What is remembered of the callout if all that confirms the closing is a page.
+    /// The state to save instead if the second list may be a page and no other answer confirms the
+    /// closing.
     pub unless_a_page: Option<Box<LastCheck>>,
 }
 
@@ -89,38 +91,38 @@ pub enum Unsettled {
     /// The ledger can't be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The note of an open callout can't be changed, or the queue has not confirmed the event.
+    /// The note of an open callout can't be changed, or the queue didn't confirm the event.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// AURA has not answered.
+    /// The call to AURA failed.
     #[error(transparent)]
     Aura(#[from] AuraError),
-    /// An event of the callout was published while AURA was asked: the answer may be older.
-    #[error("something was told meanwhile")]
+    /// An event of the callout was published during the call to AURA, so the answer may be older.
+    #[error("an event of the callout was published while AURA was asked about it")]
     MovedOn,
-    /// AURA answers about another callout than it was asked for.
-    #[error("AURA's answer is about another callout")]
+    /// AURA's answer is about another callout than the requested one.
+    #[error("AURA's answer is about another callout than the requested one")]
     AnotherCallout,
     /// The callout's id has characters that SQS does not allow.
-    #[error("nothing can be said of a callout with this id")]
+    #[error("the callout's id has characters that SQS does not allow, so no event can be sent")]
     Unsayable,
-    /// What is to be remembered can't be written as JSON.
+    /// The state to save can't be written as JSON.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
 }
 
-/// Key under which a run remembers that an opening or closing is on its way.
+/// Key of an opening or closing among the events that are on their way.
 pub fn key_of(id: &str, event: MissedEvent) -> String {
     format!("{}/{}", Entity::callout(id).key(), event.message())
 }
 
 impl UnconfirmedClosing {
-    /// Whether the only sign of it is that AURA doesn't know the callout.
+    /// Whether AURA answered that it doesn't know the callout.
     pub fn is_gone(&self) -> bool {
         self.event == (MissedEvent::Closed { gone: true })
     }
 
-    /// Whether AURA has told it when asked.
+    /// Whether AURA answered that the callout is closed, or that it doesn't know the callout.
     pub fn is_told(&self) -> bool {
         self.described.is_none()
     }
@@ -144,7 +146,7 @@ impl Settler<'_> {
             } => {
                 let noted = NotedCallout::new(id, Timestamp::now(), None);
                 if verdict == Verdict::Ask(AskReason::Reopened) {
-                    // A later run forgets the note if the callout turns out to be closed.
+                    // If the callout is closed after all, a later run removes the note.
                     self.open.opened(&noted.id, noted.opened_at).await?;
                 }
                 (noted, Some(listed), Some(created_at))
@@ -200,8 +202,9 @@ impl Settler<'_> {
         Ok(Settled::default())
     }
 
-    /// Puts a missed opening on the queue, unless a run did so lately. AURA's list has the callout
-    /// in its flat form, which is told where AURA doesn't say more when asked.
+    /// Puts a missed opening on the queue, unless a run did so in the last minutes. The payload is
+    /// AURA's answer about the callout. If there is no such answer, it is the shorter entry in
+    /// AURA's list.
     async fn recover_opening(
         &self,
         id: String,
@@ -216,14 +219,17 @@ impl Settler<'_> {
             (Ok(Lookup::Found(callout)), _) => Some(callout),
             (Ok(Lookup::Gone | Lookup::Closed), listed) => listed,
             (Err(error), Some(listed)) => {
-                tracing::warn!(%error, "an opening is told as AURA's list has it");
+                tracing::warn!(
+                    %error,
+                    "AURA did not describe a callout, its opening is published from AURA's list"
+                );
                 Some(listed)
             }
             (Err(error), None) => return Err(error),
         };
         let described = described.map(|callout| callout.whole);
         self.put(&id, event, described.as_deref()).await?;
-        // A callout that was open before the first run says nothing of the webhook.
+        // A callout that was created before the first run says nothing about the webhook.
         let began_at = self.run_state.began_at;
         let is_change = began_at.is_some_and(|began| created_at.is_none_or(|at| at >= began));
         Ok(Settled {
@@ -237,7 +243,7 @@ impl Settler<'_> {
         })
     }
 
-    /// Asks AURA whether a callout that its list lacks is over.
+    /// Asks AURA whether a callout is over that AURA's list lacks.
     async fn look_for_closing(
         &self,
         noted: NotedCallout,
@@ -278,7 +284,7 @@ impl Settler<'_> {
     }
 
     /// Puts a closing on the queue that AURA's second list has confirmed. If that list may be a
-    /// page, and is all that says so, the closing begins to wait instead.
+    /// page and no other answer confirms the closing, the closing starts to wait instead.
     pub async fn settle_closing(
         &self,
         closing: UnconfirmedClosing,
@@ -297,8 +303,8 @@ impl Settler<'_> {
         }))
     }
 
-    /// Publishes what AURA says of a callout, unless that was published and nothing else since.
-    /// `listed` is its status in AURA's list.
+    /// Puts AURA's answer about a callout on the queue, unless the same answer was published
+    /// already and no event since. `listed` is the callout's status in AURA's list.
     async fn observe(
         &self,
         noted: &NotedCallout,
@@ -314,7 +320,7 @@ impl Settler<'_> {
             Lookup::Found(callout) => (false, Some(callout.whole), callout.status),
             Lookup::Gone if reason == AskReason::ClosedAgain => (true, None, None),
             Lookup::Closed if reason == AskReason::ClosedAgain => (false, None, None),
-            // AURA's list has it: one of the two answers is old.
+            // AURA's list has the callout, so one of the two answers is out of date.
             Lookup::Gone | Lookup::Closed => return Ok(settled),
         };
         if self.view(&noted.id).await? != *view {
@@ -328,7 +334,7 @@ impl Settler<'_> {
             before.last.as_deref() == view.last_sort()
                 && before.observed.as_deref() == Some(&digest)
         });
-        // AURA's list was behind AURA's own answer.
+        // AURA's list was older than AURA's answer, and the answer fits the events.
         let was_old = reason == AskReason::Change
             && status.is_some()
             && !self
@@ -382,12 +388,14 @@ impl Settler<'_> {
     async fn remember(&self, id: &str, last_check: &LastCheck) -> Result<(), Unsettled> {
         let text = serde_json::to_string(last_check)?;
         if !self.open.remember(id, &text, self.run).await? {
-            tracing::info!("forgotten meanwhile, or remembered by a later run");
+            tracing::info!(
+                "state of a callout not saved: its note was removed, or a later run has saved it"
+            );
         }
         Ok(())
     }
 
-    /// Puts an event on the queue. When this returns, SQS has it.
+    /// Puts an event on the queue. When this returns without an error, SQS has stored it.
     async fn put(
         &self,
         id: &str,
@@ -399,7 +407,7 @@ impl Settler<'_> {
         let envelope = Envelope::new(delivery_id, now, Origin::Reconciler, payload);
         let message = envelope.message(&Entity::callout(id));
         self.queue.send(&message).await?;
-        tracing::info!(event = event.message(), %delivery_id, "put on the queue");
+        tracing::info!(event = event.message(), %delivery_id, "missed event put on the queue");
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ const PATIENCE: Patience = Patience {
     cancelled: Duration::from_secs(500),
 };
 
-/// The documented words, in some of the cases that they may come in, and others.
+/// The documented status values in several letter cases, and other values.
 const STATUSES: [Option<&str>; 8] = [
     None,
     Some("created"),
@@ -32,7 +32,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-/// A callout whose last event, of this stage, was published at second 0.
+/// Makes the view of a callout whose last event led to this stage and was published at second 0.
 fn view(stage: CalloutStage) -> CalloutView {
     CalloutView {
         opening: Presence::Published(at(0)),
@@ -47,12 +47,12 @@ fn view(stage: CalloutStage) -> CalloutView {
     }
 }
 
-/// As a run has left it that found this status after that event.
+/// Makes the state that a run saves at second 50 if it finds this status after the event `last`.
 fn last_check(status: Option<&str>, last: &str) -> LastCheck {
     LastCheck {
         status: status.map(str::to_owned),
         last: Some(last.to_owned()),
-        // As it is found to be at second 50.
+        // Second 50 plus the shortest silence.
         look_at: Some(at(150)),
         ask_at: Some(at(1000)),
         ..LastCheck::default()
@@ -83,7 +83,8 @@ fn open_at(
 
 #[test]
 fn a_documented_status_is_compared_with_the_last_event() {
-    // For each stage: whether "created", "Responder Dispatched" and "Responder Cancelled" differ.
+    // Columns: the stage; whether "created", "Responder Dispatched" and "Responder Cancelled"
+    // contradict it.
     let table = [
         (Created, [false, true, true]),
         (Dispatched, [true, false, true]),
@@ -149,14 +150,14 @@ fn nothing_is_concluded_from_an_answer_that_may_be_older_than_the_last_event() {
     assert_eq!(vanished(9), Verdict::Wait);
     assert_eq!(vanished(10), Verdict::Ask(AskReason::Closing));
     let unknown = |second| facts(&CalloutView::default(), None, at(second)).on_unknown(at(0));
-    // By a clock that isn't ours.
+    // AURA's clock is ahead of ours.
     assert_eq!(unknown(-9), Verdict::Wait);
     assert_eq!(unknown(9), Verdict::Wait);
     assert_eq!(unknown(10), Verdict::Ask(AskReason::Opening));
 }
 
 #[test]
-fn what_the_ledger_knows_of_an_unknown_callout_decides() {
+fn the_verdict_on_an_unknown_callout_follows_from_the_ledger() {
     use Presence::{Abandoned, Claimed, Published, Unknown};
     let old = Published(at(0));
     let young = Published(at(95));
@@ -189,7 +190,7 @@ fn what_the_ledger_knows_of_an_unknown_callout_decides() {
 }
 
 #[test]
-fn what_the_ledger_knows_of_a_vanished_callout_decides() {
+fn the_verdict_on_a_vanished_callout_follows_from_the_ledger() {
     use Presence::{Abandoned, Claimed, Published, Unknown};
     let table = [
         (Unknown, None, Verdict::Ask(AskReason::Closing)),
@@ -215,7 +216,7 @@ fn what_the_ledger_knows_of_a_vanished_callout_decides() {
 }
 
 #[test]
-fn a_callout_that_is_active_though_its_closing_is_published_is_told_of_once() {
+fn a_callout_that_is_active_after_its_closing_is_observed_once() {
     let closed = CalloutView {
         closing: Presence::Published(at(50)),
         ..view(Created)
@@ -257,12 +258,12 @@ fn a_list_whose_length_is_a_multiple_of_ten_may_be_a_page() {
 }
 
 #[test]
-fn what_a_page_lacks_is_over_after_an_hour() {
+fn a_callout_that_a_page_lacks_is_over_after_an_hour() {
     use Presence::{Abandoned, Unknown};
     let word = Some("Responder Arrived");
     let minute = |minutes: i64| at(minutes * 60);
-    // What the ledger knows of the closing, AURA's status, since when a list has lacked it; whether
-    // it is over after an hour less a second, and after an hour. Seconds count from 0.
+    // Columns: the closing's state in the ledger; AURA's status; the second since which AURA's list
+    // lacks the callout; whether it is over one second before the hour, and after the hour.
     let table = [
         (Unknown, word, None, [false, false]),
         (Unknown, word, Some(0), [false, true]),
@@ -293,8 +294,8 @@ fn what_a_page_lacks_is_over_after_an_hour() {
             "{closing:?} {status:?} {missing:?}"
         );
     }
-    // A stage that may be silent for longer than an hour holds what AURA calls active, and no
-    // other.
+    // If the silence of a stage is longer than an hour, it holds a callout that AURA calls active.
+    // It holds no other callout.
     let patience = Patience {
         arrived: Duration::from_hours(2),
         ..PATIENCE
@@ -314,7 +315,7 @@ fn what_a_page_lacks_is_over_after_an_hour() {
 }
 
 #[test]
-fn an_opening_that_was_never_told_is_recovered_though_its_closing_was() {
+fn a_missed_opening_is_recovered_even_if_the_closing_was_delivered() {
     use Presence::{Abandoned, Claimed, Published, Unknown};
     let verdict = |opening, second| {
         let view = CalloutView {
@@ -329,7 +330,8 @@ fn an_opening_that_was_never_told_is_recovered_though_its_closing_was() {
     assert_eq!(verdict(Abandoned, 10), Verdict::Ask(AskReason::Opening));
     assert_eq!(verdict(Claimed, 10), Verdict::Wait);
     assert_eq!(verdict(Published(at(1)), 10), Verdict::Forget);
-    // Noted as opened, and no longer in the ledger: it was published long ago.
+    // The callout is noted as opened, but the ledger no longer has the opening: it was published
+    // long ago.
     let forgotten = CalloutView {
         closing: Published(at(0)),
         ..CalloutView::default()
@@ -366,7 +368,7 @@ fn a_closed_callout_is_not_forgotten_while_an_answer_of_auras_is_on_its_way() {
 }
 
 #[test]
-fn an_opening_that_was_given_up_is_recovered_while_the_callout_is_open() {
+fn an_abandoned_opening_is_recovered_while_the_callout_is_open() {
     let view = CalloutView {
         opening: Presence::Abandoned,
         ..view(Created)
@@ -376,7 +378,7 @@ fn an_opening_that_was_given_up_is_recovered_while_the_callout_is_open() {
 }
 
 #[test]
-fn an_answer_and_an_event_that_may_be_in_the_wrong_order_are_told_again() {
+fn an_answer_and_an_event_that_may_be_in_the_wrong_order_are_observed_again() {
     let told = |status, last| LastCheck {
         observations: 1,
         observed: Some("d".to_owned()),
@@ -385,7 +387,7 @@ fn an_answer_and_an_event_that_may_be_in_the_wrong_order_are_told_again() {
     let status = Some("Responder Arrived");
     let verdict =
         |view: &CalloutView, last_check: &LastCheck| open_at(view, Some(last_check), status, 50);
-    // The answer came behind an event that it may not have known.
+    // The answer was published after an event that AURA may not have known when it answered.
     let behind = CalloutView {
         observed_at: Some(at(1)),
         ..view(Arrived)
@@ -393,10 +395,10 @@ fn an_answer_and_an_event_that_may_be_in_the_wrong_order_are_told_again() {
     let overtaken = Verdict::Ask(AskReason::Overtaken);
     let before = told(Some("Responder Dispatched"), "an earlier one");
     assert_eq!(verdict(&behind, &before), overtaken);
-    // The event came behind the answer, and has changed nothing.
+    // The event was published after the answer, and the status did not change.
     let late = view(Dispatched);
     assert_eq!(verdict(&late, &told(status, "an earlier one")), overtaken);
-    // It has; or it isn't one that would.
+    // The status did change; or the event leads to no stage, so the status need not change.
     assert!(matches!(verdict(&late, &before), Verdict::Remember(_)));
     let mut idle = view(Dispatched);
     idle.last.as_mut().unwrap().has_stage = false;
@@ -405,7 +407,7 @@ fn an_answer_and_an_event_that_may_be_in_the_wrong_order_are_told_again() {
 }
 
 #[test]
-fn a_callout_that_stays_as_it_is_is_asked_about_ever_more_rarely() {
+fn the_pause_between_calls_about_an_unchanged_callout_doubles_up_to_a_limit() {
     let view = view(Created);
     let mut now = at(100);
     let mut last_check = facts(&view, None, now).asked(None, Some("d".to_owned()));
@@ -422,7 +424,7 @@ fn a_callout_that_stays_as_it_is_is_asked_about_ever_more_rarely() {
         (last_check.observations, last_check.observed.as_deref()),
         (1, Some("d"))
     );
-    // Something happens, and the patience is the first again.
+    // After a change, the pause is the first one again.
     let told = facts(&view, Some(&last_check), now).asked(None, Some("e".to_owned()));
     assert_eq!(told.ask_at, Some(now + SignedDuration::from_secs(100)));
     assert_eq!(told.observations, 2);
@@ -477,10 +479,10 @@ fn last_checks() -> impl Strategy<Value = Option<LastCheck>> {
 }
 
 proptest! {
-    /// Two words that AURA doesn't document are the same word to every verdict, as long as it
-    /// doesn't change.
+    /// Two undocumented status values lead to the same verdict, as long as the value doesn't
+    /// change.
     #[test]
-    fn no_verdict_hangs_on_a_word_that_is_not_documented(
+    fn no_verdict_depends_on_an_undocumented_status_value(
         view in views(), word in "[d-z]{1,12}", other in "[d-z]{1,12}", second in 0..1000_i64,
     ) {
         let verdict = |word: &str| {
@@ -495,10 +497,11 @@ proptest! {
         prop_assert!(over(&word) && over(&other));
     }
 
-    /// Whatever AURA says of it, a callout that a page lacks waits an hour for its closing, and no
-    /// longer than without the page if AURA calls it active. Only what AURA has told doesn't wait.
+    /// A callout that a page lacks waits an hour for its closing, whatever its status is. If AURA
+    /// calls it active, it waits no longer than without the page. If the ledger has a closing,
+    /// there is no wait because of the page.
     #[test]
-    fn a_page_ends_nothing_within_an_hour_and_holds_nothing_that_a_whole_list_would(
+    fn a_page_closes_no_callout_within_an_hour_and_adds_no_wait_after_it(
         view in views(), word in "[a-z]{0,12}", status in select(&STATUSES[..]), any in any::<bool>(),
         missing in 0..10_000_i64, second in 0..10_000_i64,
     ) {
@@ -521,7 +524,7 @@ proptest! {
         prop_assert!(!facts(&view, None, at(second)).is_over(status, true) || is_told);
     }
 
-    /// What is claimed is somebody's: nobody else acts on it.
+    /// While the processor has a claim on the closing, the reconciler does nothing.
     #[test]
     fn nothing_is_asked_about_a_callout_whose_closing_is_claimed(
         view in views(), last_check in last_checks(), status in select(&STATUSES[..]),
@@ -534,10 +537,10 @@ proptest! {
         prop_assert_eq!(facts(&view, None, now).on_vanished(at(0)), Verdict::Wait);
     }
 
-    /// An opening and a closing are recovered only if the ledger has never heard of them, or
-    /// somebody gave up on them long ago.
+    /// An opening or a closing is recovered only if the ledger has no item of it, or only an
+    /// abandoned claim.
     #[test]
-    fn nothing_that_the_ledger_knows_is_recovered(view in views(), second in 0..1000_i64) {
+    fn no_claimed_or_published_event_is_recovered(view in views(), second in 0..1000_i64) {
         let now = at(second);
         let is_told = |presence| matches!(presence, Presence::Claimed | Presence::Published(_));
         let opening = Verdict::Ask(AskReason::Opening);
@@ -552,9 +555,10 @@ proptest! {
         }
     }
 
-    /// What a run has remembered needs no second look until something changes or its time comes.
+    /// After a check, a callout isn't due again until something changes or the time of the next
+    /// check comes.
     #[test]
-    fn what_is_remembered_is_not_due_again_and_stays_as_it_is(
+    fn a_checked_callout_is_not_due_again_and_its_state_stays_the_same(
         view in views(), last_check in last_checks(), status in select(&STATUSES[..]),
         second in 0..1000_i64,
     ) {
@@ -565,7 +569,7 @@ proptest! {
         }
     }
 
-    /// A silent callout is asked about in the end, whatever else is so.
+    /// The reconciler asks AURA about every silent callout in the end.
     #[test]
     fn every_open_callout_is_asked_about_in_the_end(
         view in views(), last_check in last_checks(), status in select(&STATUSES[..]),

@@ -1,4 +1,4 @@
-//! Healing of the webhook: asks the registrar to register the endpoint with AURA again.
+//! Heals the webhook: asks the registrar to register the endpoint with AURA again.
 
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::error::SdkError;
@@ -22,8 +22,8 @@ pub struct Healing {
 const ABOUT: &str = "the registrar can't be asked to register the endpoint again";
 
 impl Healing {
-    /// Asks, and doesn't wait: the registrar proves the endpoint first, and its own log and alarm
-    /// tell what came of it.
+    /// Asks the registrar and doesn't wait for the result. The registrar proves the endpoint first,
+    /// and its own log and alarm report the result.
     pub async fn begin(&self) -> Result<(), CallError> {
         let request_id = Uuid::now_v7();
         let not_built = CallError::of::<InvokeError, ()>(ABOUT, "Invoke");
@@ -39,7 +39,7 @@ impl Healing {
             .send()
             .await
             .map_err(CallError::of(ABOUT, "Invoke"))?;
-        tracing::warn!(%request_id, "the endpoint is to be registered again");
+        tracing::warn!(%request_id, "asked the registrar to register the endpoint again");
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The endpoint that AURA is to deliver to, checked before anybody is asked.
+//! The endpoint to which AURA shall deliver. Its properties are checked before any call.
 
 use http::HeaderName;
 use http::header;
@@ -14,10 +14,10 @@ use super::PropertyError;
 /// The only method that AURA documents.
 const METHOD: &str = "webhook";
 
-/// The name that stands for every documented event, so that a new version registers new events too.
+/// The name that means every documented event, so that a new version also registers new events.
 const ALL_EVENTS: &str = "ALL";
 
-/// Headers that HTTP itself sets or reads: none of them can carry a secret.
+/// Headers that HTTP itself sets or reads. They can't carry a secret.
 const HTTPS_OWN: [HeaderName; 7] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -28,40 +28,41 @@ const HTTPS_OWN: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
-/// The endpoint as the template describes it, in the function's environment.
+/// The unchecked properties of the endpoint, as the template passes them in the function's
+/// environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EndpointProperties {
-    /// The AURA environment.
+    /// Base URL of the AURA environment.
     pub aura_base_url: String,
-    /// Where AURA is to deliver.
+    /// URL to which AURA shall deliver.
     pub webhook_url: String,
     /// The event names to deliver, or `ALL` alone.
     pub events: Vec<String>,
     /// The header that carries the secret.
     pub header_name: String,
-    /// The word before the secret in the header; empty for none.
+    /// The word before the secret in the header. It may be empty.
     pub header_scheme: String,
-    /// Where AURA is to deliver when the stack is deleted; empty for nowhere.
+    /// URL to which AURA shall deliver after the stack is deleted. Empty if there is no such URL.
     pub hand_back_url: String,
 }
 
-/// The checked endpoint: where AURA is to deliver which events, and with which header.
+/// The checked endpoint: its URL, its events, and the header that carries the secret.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// The AURA environment.
+    /// Base URL of the AURA environment.
     pub aura_base_url: Url,
-    /// Where AURA is to deliver.
+    /// URL to which AURA shall deliver.
     pub url: Url,
-    /// The names of the events to deliver, each as AURA registers it today.
+    /// The names of the events to deliver. Deprecated names are replaced by the current ones.
     pub events: Vec<String>,
     /// The header that carries the secret.
     pub header: WebhookHeader,
-    /// Where AURA is to deliver when the stack is deleted.
+    /// URL to which AURA shall deliver after the stack is deleted.
     pub hand_back_url: Option<Url>,
 }
 
 impl EndpointProperties {
-    /// Whether the template says where AURA is to deliver when the stack is deleted.
+    /// Whether the template has a URL to which AURA shall deliver after the stack is deleted.
     #[must_use]
     pub fn is_handed_back(&self) -> bool {
         !self.hand_back_url.is_empty()
@@ -69,8 +70,8 @@ impl EndpointProperties {
 }
 
 impl Endpoint {
-    /// Checks what the template says. The error names the property that can't be used, and its
-    /// value unless that may be secret.
+    /// Checks the properties. The error names the property that can't be used. It shows the value
+    /// unless the value may be secret.
     pub fn check(properties: &EndpointProperties) -> Result<Self, PropertyError> {
         let hand_back_url = properties
             .is_handed_back()
@@ -89,8 +90,8 @@ impl Endpoint {
         })
     }
 
-    /// What AURA is asked for, with this value of the secret. An error says that no header takes
-    /// the value.
+    /// Makes the registration to send to AURA, with this value of the secret. Returns an error if a
+    /// header can't hold the value.
     pub fn registration(&self, secret: &SecretString) -> Result<Registration, IllegalHeaderValue> {
         let header = (self.header.name.clone(), self.header.value(secret)?);
         Ok(Registration {
@@ -106,16 +107,16 @@ fn checked_url(property: &str, text: &str) -> Result<Url, PropertyError> {
     let refused = |reason: String| Err(PropertyError(format!("{property} {reason}")));
     let url: Url = match text.parse() {
         Ok(url) => url,
-        Err(error) => return refused(format!("is no URL: {error}")),
+        Err(error) => return refused(format!("is not a URL: {error}")),
     };
     let is_http_here = url.scheme() == "http" && is_loopback(&url);
     if url.scheme() != "https" && !is_http_here {
         let (scheme, host) = (url.scheme(), url.host_str().unwrap_or_default());
         return refused(format!(
-            "must be https (http is for this machine alone), but is {scheme}://{host}"
+            "must be https (http is allowed for loopback addresses only), but is {scheme}://{host}"
         ));
     }
-    // It would be in logs.
+    // They would appear in logs.
     if !url.username().is_empty() || url.password().is_some() {
         return refused("must not hold a user name or password".to_owned());
     }
@@ -131,13 +132,13 @@ fn checked_events(names: &[String]) -> Result<Vec<String>, PropertyError> {
         return Ok(names_to_register().map(ToOwned::to_owned).collect());
     }
     if names.iter().any(|name| name == ALL_EVENTS) {
-        let reason = "holds ALL and other names: leave it at ALL, or name each event without it";
+        let reason = "holds ALL and other names: use ALL alone, or name each event without ALL";
         return refused(reason.to_owned());
     }
     let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     for (index, name) in names.iter().enumerate() {
         if name.is_empty() || !name.bytes().all(is_legal) {
-            let rule = "event names are letters, digits and underscores";
+            let rule = "event names consist of letters, digits and underscores";
             return refused(format!("holds {name:?}: {rule}"));
         }
         if names.iter().take(index).any(|before| before == name) {
@@ -159,7 +160,7 @@ fn checked_header_name(text: &str) -> Result<HeaderName, PropertyError> {
     let name = HeaderName::try_from(text)
         .map_err(|_| refused(format!("{text:?} is not a legal HTTP header name")))?;
     if HTTPS_OWN.contains(&name) {
-        let reason = "is a header of HTTP's own: name one that can carry a secret";
+        let reason = "is reserved by HTTP: name a header that can carry a secret";
         return Err(refused(format!("{name} {reason}")));
     }
     Ok(name)
@@ -189,7 +190,7 @@ mod tests {
         }
     }
 
-    /// What is said to properties with one thing changed.
+    /// The error for properties with one change.
     fn refused(change: impl FnOnce(&mut EndpointProperties)) -> String {
         let mut properties = properties();
         change(&mut properties);
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_usable_is_taken() {
+    fn usable_properties_are_accepted() {
         let mut properties = properties();
         assert!(Endpoint::check(&properties).is_ok());
         properties.webhook_url = "http://[::1]:4566/aura/events".into();
@@ -211,9 +212,9 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_is_none_or_not_safe_is_named() {
+    fn an_invalid_or_unsafe_url_is_refused_by_name() {
         let told = refused(|properties| properties.webhook_url = "no URL".into());
-        assert!(told.starts_with("WebhookUrl is no URL"), "{told}");
+        assert!(told.starts_with("WebhookUrl is not a URL"), "{told}");
         let told = refused(|properties| properties.aura_base_url = "http://example.com/a?b".into());
         assert!(told.starts_with("AuraBaseUrl must be https"), "{told}");
         assert!(told.ends_with("http://example.com"), "{told}");
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn event_names_that_are_none_or_doubled_are_named() {
+    fn missing_invalid_and_repeated_event_names_are_refused_by_name() {
         assert!(with_events(&[]).contains("empty"));
         assert!(with_events(&["NEW_CALLOUT", ""]).contains("\"\""));
         assert!(with_events(&["NEW_CALLOUT", " CALLOUT_CLOSED"]).contains("\" CALLOUT_CLOSED\""));

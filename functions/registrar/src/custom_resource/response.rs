@@ -1,4 +1,4 @@
-//! The response to CloudFormation, and how it is sent.
+//! Makes the response to CloudFormation and sends it.
 
 use std::time::Duration;
 
@@ -11,33 +11,34 @@ use serde_json::Value;
 use super::{CustomResourceRequest, RequestType};
 use crate::journal::{Journal, JournalEntry, RegistrationStep};
 
-/// The resource's id. It never changes: another id would make CloudFormation delete the old
-/// resource after an update.
+/// The physical id of a registered resource. It never changes: another id would make CloudFormation
+/// delete the old resource after an update.
 pub const PHYSICAL_RESOURCE_ID: &str = "aura-webhook";
 
-/// The id of a resource that was never made, because AURA was not asked or has refused: its
-/// deletion has nothing to take back.
+/// The physical id of a resource that was never registered, because the registrar didn't call AURA
+/// or AURA refused. There is nothing to undo when it is deleted.
 pub const NOT_REGISTERED: &str = "aura-webhook-not-registered";
 
 /// Advice for a deployment that failed after AURA may have changed its registration.
-const CHANGED_HINT: &str = "AURA may deliver to this endpoint now: see whether it still does when \
-    the deployment has been rolled back";
+const CHANGED_HINT: &str = "AURA may deliver to this endpoint now: after the rollback of the \
+    deployment, check whether it still does";
 
-/// Advice for a stack that can't be deleted.
+/// Advice for a failed deletion of the stack.
 const DELETE_HINT: &str = "AURA still delivers to this stack. Mend the cause and delete the stack \
     again, or delete it with --retain-resources AuraWebhook and tell AURA";
 
-/// CloudFormation takes a response of 4,096 bytes. So a reason is cut, as JSON, and so is what is
-/// told of each step and of all of them together: AURA may have had to say a lot.
+/// Limits, in bytes of JSON, of the reason, of each step's outcome, and of the summary of all
+/// steps. CloudFormation accepts a response of at most 4,096 bytes, and AURA's error texts may be
+/// long.
 const MAX_REASON_BYTES: usize = 2400;
 const MAX_STEP_BYTES: usize = 300;
 const MAX_SUMMARY_BYTES: usize = 1200;
 
-/// How often sending is tried, and the first pause. Without a response CloudFormation waits in
-/// vain.
+/// Number of attempts to send the response, and the first pause. Without a response, CloudFormation
+/// waits until its timeout.
 const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(200);
-/// Time for one attempt.
+/// Time limit of one attempt.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The response's body, as CloudFormation documents it.
@@ -61,20 +62,20 @@ enum Status {
     Failed,
 }
 
-/// Which request a response is for.
+/// The ids that tell CloudFormation which request a response answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RequestIds {
-    /// The stack.
+    /// ARN of the stack.
     pub stack_id: String,
-    /// The request.
+    /// Id of the request.
     pub request_id: String,
     /// The resource's name in the template.
     pub logical_resource_id: String,
 }
 
 impl CustomResourceRequest {
-    /// Adds advice to the reason why the request failed.
+    /// Adds advice to the reason of a failure.
     #[must_use]
     pub fn with_hints(&self, reason: String, journal: &Journal) -> String {
         match self.kind {
@@ -84,7 +85,8 @@ impl CustomResourceRequest {
         }
     }
 
-    /// Makes the response when the work has ended: how each step went, or the reason why it failed.
+    /// Makes the response after the work has ended. It holds each step's outcome, or the reason of
+    /// the failure.
     #[must_use]
     pub fn response(
         &self,
@@ -104,7 +106,7 @@ impl CustomResourceRequest {
 }
 
 impl CustomResourceResponse {
-    /// Makes a response of the resource's id, and its data or the reason why the request failed.
+    /// Makes a response with the resource's id, and with its data or the reason of the failure.
     fn new(ids: RequestIds, physical_resource_id: &str, outcome: Result<Value, String>) -> Self {
         let (status, reason, data) = match outcome {
             Ok(data) => (Status::Success, None, data),
@@ -122,8 +124,8 @@ impl CustomResourceResponse {
         }
     }
 
-    /// Sends the response to the request's `ResponseURL`, several times if need be. The error is
-    /// the last attempt's; the URL is a secret and is not in it.
+    /// Sends the response to the request's `ResponseURL`, with retries. Returns the error of the
+    /// last attempt. The error doesn't contain the URL, which is a secret.
     pub async fn send(&self, http: &Client, request: &CustomResourceRequest) -> Result<(), Error> {
         let body = serde_json::to_vec(self)?;
         let url = request.response_url.expose_secret();
@@ -131,7 +133,11 @@ impl CustomResourceResponse {
         loop {
             match put(http, url, body.clone()).await {
                 Err(error) if attempt < ATTEMPTS => {
-                    tracing::warn!(attempt, %error, "answer not sent, trying again");
+                    tracing::warn!(
+                        attempt,
+                        %error,
+                        "response to CloudFormation not sent, trying again"
+                    );
                 }
                 settled => return settled,
             }
@@ -141,8 +147,8 @@ impl CustomResourceResponse {
     }
 }
 
-/// The resource's attributes: how each step went. All of them are always there, because asking
-/// for one that isn't fails the stack.
+/// Makes the resource's attributes: the outcome of each step. Every attribute is always present,
+/// because a `GetAtt` of a missing one fails the stack.
 fn data(journal: &Journal) -> Value {
     let entries = journal.entries();
     let each = RegistrationStep::ALL.map(|step| {
@@ -157,13 +163,13 @@ fn data(journal: &Journal) -> Value {
     Value::Object(each.into_iter().chain([summary]).collect())
 }
 
-/// Cuts a text to its beginning that has at most so many bytes as JSON.
+/// Cuts a text after at most `most` bytes, counted as JSON.
 fn cut(text: &str, most: usize) -> &str {
     let mut bytes = 0;
     let too_long = text.char_indices().find(|(_, character)| {
         bytes += match character {
             '"' | '\\' => 2,
-            // As JSON writes them: \u001f.
+            // JSON writes them as \u001f.
             control if control.is_control() => 6,
             other => other.len_utf8(),
         };
@@ -174,11 +180,11 @@ fn cut(text: &str, most: usize) -> &str {
 }
 
 async fn put(http: &Client, url: &str, body: Vec<u8>) -> Result<(), Error> {
-    // The URL is presigned for no content type, so none may be sent.
+    // The URL is presigned without a content type, so the request must not send one.
     let sent = http.put(url).timeout(TIMEOUT).body(body).send().await;
     match sent.map_err(reqwest::Error::without_url)?.status() {
         status if status.is_success() => Ok(()),
-        status => Err(format!("CloudFormation refused the answer with {status}").into()),
+        status => Err(format!("CloudFormation refused the response with {status}").into()),
     }
 }
 

@@ -17,12 +17,12 @@ use super::*;
 use crate::config::{EndpointProperties, RegistrarConfig};
 use crate::custom_resource::{NOT_REGISTERED, PHYSICAL_RESOURCE_ID};
 
-/// A handler whose AWS is at `endpoint`.
+/// Makes a handler that calls AWS at `endpoint`.
 fn handler(endpoint: &str) -> Handler {
     handler_of(endpoint, deployed())
 }
 
-/// The same, deployed with other properties.
+/// Makes a handler that calls AWS at `endpoint` and is deployed with these properties.
 fn handler_of(endpoint: &str, deployed: EndpointProperties) -> Handler {
     let sdk = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -61,8 +61,8 @@ fn deployed() -> EndpointProperties {
     }
 }
 
-/// An AWS that gives these answers, one after the other, and then the last one for ever: a status
-/// and a body.
+/// Starts a server that plays AWS, and returns its URL. It gives these answers (status and body)
+/// one after the other, and then repeats the last one.
 async fn aws(answers: Vec<(u16, String)>) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -76,7 +76,8 @@ async fn aws(answers: Vec<(u16, String)>) -> String {
     url
 }
 
-/// Answers one request with a body of known length: its head in small letters, and its body.
+/// Answers one request whose body has a known length. Returns the request's head in lower case, and
+/// its body.
 async fn answer_one(listener: &TcpListener, status: u16, answer: &str) -> (String, String) {
     let (mut connection, _) = listener.accept().await.unwrap();
     let mut request = Vec::new();
@@ -102,7 +103,7 @@ async fn answer_one(listener: &TcpListener, status: u16, answer: &str) -> (Strin
     (head, body)
 }
 
-/// CloudFormation's answer about a stack.
+/// Makes CloudFormation's answer about a stack with this status.
 fn stack_that_is(status: &str) -> (u16, String) {
     let stack = format!(
         "<StackName>s</StackName><CreationTime>2026-01-01T00:00:00Z</CreationTime>\
@@ -115,16 +116,16 @@ fn stack_that_is(status: &str) -> (u16, String) {
     (200, body)
 }
 
-/// Takes one PUT and answers 200: CloudFormation's side of the answer. The JSON that came.
+/// Plays CloudFormation: accepts one PUT, answers 200, and returns the JSON that was sent.
 async fn cloudformation(listener: TcpListener) -> Value {
     let (head, body) = answer_one(&listener, 200, "").await;
     assert!(head.starts_with("put /answer?signature=secret "), "{head}");
-    let presigned_for_none = !head.contains("content-type");
-    assert!(presigned_for_none, "{head}");
+    let has_no_content_type = !head.contains("content-type");
+    assert!(has_no_content_type, "{head}");
     serde_json::from_str(&body).unwrap()
 }
 
-/// What CloudFormation is answered to a request, with `time_left` to go.
+/// Sends a request with `time_left`, and returns the response that CloudFormation gets.
 async fn answer(
     handler: &Handler,
     request_type: &str,
@@ -149,7 +150,7 @@ async fn answer(
     answer
 }
 
-/// Why a request failed.
+/// Sends a request that fails, and returns the reason.
 async fn reason(handler: &Handler, request_type: &str, properties: Value) -> String {
     let id = PHYSICAL_RESOURCE_ID;
     let answer = answer(handler, request_type, id, properties, ENOUGH).await;
@@ -157,13 +158,13 @@ async fn reason(handler: &Handler, request_type: &str, properties: Value) -> Str
     answer["Reason"].as_str().unwrap().to_owned()
 }
 
-/// What goes with [`deployed`].
+/// The resource properties that belong to [`deployed`].
 fn properties() -> Value {
     config(deployed()).resource_properties()
 }
 
 const ENOUGH: Duration = Duration::from_mins(1);
-/// Where nobody listens.
+/// URL at which nothing listens.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 #[tokio::test]
@@ -176,13 +177,13 @@ async fn properties_that_can_not_be_used_are_answered() {
     let properties = config(wrong).resource_properties();
     let reason_given = reason(&handler, "Create", properties).await;
     assert!(
-        reason_given.starts_with("WebhookUrl is no URL"),
+        reason_given.starts_with("WebhookUrl is not a URL"),
         "{reason_given}"
     );
 }
 
 #[tokio::test]
-async fn what_was_not_deployed_is_refused_by_name_before_anybody_is_asked() {
+async fn properties_that_differ_from_the_deployed_ones_are_refused_by_name_before_any_call() {
     let handler = handler(NOWHERE);
     let names = properties();
     let names: Vec<_> = names.as_object().unwrap().keys().collect();
@@ -205,9 +206,9 @@ async fn what_was_not_deployed_is_refused_by_name_before_anybody_is_asked() {
     );
 }
 
-/// That is what CloudFormation sends of it.
+/// CloudFormation doesn't send a property that is unset in the template.
 #[tokio::test]
-async fn what_is_not_in_a_request_is_empty() {
+async fn a_property_that_is_missing_in_a_request_counts_as_empty() {
     let without = EndpointProperties {
         header_scheme: String::new(),
         ..deployed()
@@ -224,7 +225,7 @@ async fn what_is_not_in_a_request_is_empty() {
 fn a_registered_stack_stays_with_its_aura() {
     let config = config(deployed());
     config.expect_same_aura(&properties()).unwrap();
-    // What an older template didn't say is not held against it.
+    // An older template may lack these properties.
     config.expect_same_aura(&json!({})).unwrap();
     for name in ["AuraBaseUrl", "AuraCredentialsSecretArn"] {
         let mut before = properties();
@@ -240,7 +241,7 @@ fn a_registered_stack_stays_with_its_aura() {
 }
 
 #[tokio::test]
-async fn what_aws_does_not_answer_is_named() {
+async fn a_failed_call_to_aws_is_named() {
     let reason_given = reason(&handler(NOWHERE), "Update", properties()).await;
     assert!(
         reason_given.contains("the stack's status can't be read"),
@@ -272,7 +273,7 @@ async fn a_resource_keeps_its_id_unless_it_was_never_made() {
 }
 
 #[tokio::test]
-async fn a_delete_asks_nobody_where_there_is_nothing_to_hand_back() {
+async fn a_delete_makes_no_call_if_there_is_nothing_to_hand_back() {
     let handler = handler(NOWHERE);
     let id = PHYSICAL_RESOURCE_ID;
     let deleted = answer(&handler, "Delete", id, properties(), ENOUGH).await;
@@ -287,7 +288,7 @@ async fn a_delete_asks_nobody_where_there_is_nothing_to_hand_back() {
     let id = NOT_REGISTERED;
     let never_made = answer(&handler, "Delete", id, properties.clone(), ENOUGH).await;
     assert_eq!(never_made["Status"], "SUCCESS");
-    // Here it would be handed back, if AWS could be asked.
+    // Here the function would register `HandBackUrl`, but it can't reach AWS.
     let reason = reason(&handler, "Delete", properties).await;
     assert!(reason.contains("the stack's status"), "{reason}");
     assert!(
@@ -297,7 +298,7 @@ async fn a_delete_asks_nobody_where_there_is_nothing_to_hand_back() {
 }
 
 #[tokio::test]
-async fn a_stack_that_goes_is_handed_back_to_where_it_was_deployed_with_and_nowhere_else() {
+async fn a_deleted_stack_hands_back_only_to_the_url_that_it_was_deployed_with() {
     let handed_back = EndpointProperties {
         hand_back_url: "https://example.com/before".into(),
         ..deployed()
@@ -322,7 +323,7 @@ async fn a_stack_that_goes_is_handed_back_to_where_it_was_deployed_with_and_nowh
 }
 
 #[tokio::test]
-async fn what_is_no_request_of_any_caller_is_refused_unshown() {
+async fn a_payload_of_no_known_caller_is_refused_and_not_shown() {
     let handler = handler(NOWHERE);
     let payloads = [
         json!({}),
@@ -355,19 +356,19 @@ async fn a_rotation_that_fails_is_an_error_of_the_function() {
     assert!(error.contains("DescribeSecret"), "{error}");
 }
 
-/// Secrets Manager's answer for a version that it doesn't show.
+/// Makes Secrets Manager's answer for a version that it doesn't show.
 fn not_found() -> (u16, String) {
     let body = r#"{"__type": "ResourceNotFoundException", "message": "no such version"}"#;
     (400, body.to_owned())
 }
 
-/// Its answer for a secret that is being rotated to version `t`.
+/// Makes Secrets Manager's answer about a secret that is being rotated to version `t`.
 fn staged() -> (u16, String) {
     let stages = json!({"VersionIdsToStages": {"t": ["AWSPENDING"], "c": ["AWSCURRENT"]}});
     (200, stages.to_string())
 }
 
-/// A step of that rotation.
+/// Makes a request for a step of the rotation to version `t`.
 fn step(name: &str) -> Value {
     json!({"Step": name, "SecretId": "arn:webhook", "ClientRequestToken": "t"})
 }
@@ -383,8 +384,8 @@ async fn a_new_value_that_does_not_show_yet_is_waited_for() {
     assert_eq!(value.expose_secret(), "another-value");
 }
 
-/// Otherwise the current value is proven, and finishSecret makes one current that nobody has
-/// tested.
+/// Otherwise the step would prove the current value, and finishSecret would make a value current
+/// that was never tested.
 #[tokio::test]
 async fn the_test_waits_for_the_new_value_and_does_not_take_the_current_one_for_it() {
     let secret = |value| (200, json!({"SecretString": value}).to_string());
@@ -398,12 +399,12 @@ async fn the_test_waits_for_the_new_value_and_does_not_take_the_current_one_for_
     ];
     let handler = handler(&aws(answers).await);
     let error = handler.handle(step("testSecret"), ENOUGH).await;
-    // The stack is asked only for a new value.
+    // The function reads the stack's state only if there is a new value.
     let told = error.unwrap_err().to_string();
     assert!(told.contains("the stack is UPDATE_IN_PROGRESS"), "{told}");
 }
 
-/// createSecret was asked for twice, and the first value doesn't show yet.
+/// Secrets Manager has asked for createSecret twice, and doesn't show the first value yet.
 #[tokio::test]
 async fn a_value_that_is_stored_already_is_not_made_again() {
     let exists = json!({"__type": "ResourceExistsException", "message": "another value"});
@@ -428,7 +429,7 @@ async fn a_reregistration_that_fails_is_an_error_of_the_function() {
 }
 
 #[tokio::test]
-async fn a_reregistration_that_hangs_comes_to_words_before_the_function_ends() {
+async fn a_reregistration_that_hangs_ends_with_its_own_error_before_the_function_ends() {
     // Takes connections and never answers.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let handler = handler(&format!("http://{}", silent.local_addr().unwrap()));
@@ -439,7 +440,7 @@ async fn a_reregistration_that_hangs_comes_to_words_before_the_function_ends() {
     assert!(told.contains("not done in"), "{told}");
 }
 
-/// The line in which work ends.
+/// Runs work that fails, and returns the line of text that the failure becomes.
 async fn ending(
     time: Duration,
     work: impl Future<Output = Result<(), Infallible>> + Send + 'static,
@@ -455,14 +456,14 @@ async fn ending(
 }
 
 #[tokio::test]
-async fn a_panic_comes_to_words_without_its_own() {
+async fn a_panic_is_reported_without_its_message() {
     let told = ending(ENOUGH, async { panic!("marker") }).await;
     assert!(told.contains("panicked"), "{told}");
     assert!(!told.contains("marker"), "{told}");
 }
 
 #[tokio::test]
-async fn a_hang_comes_to_the_step_that_hangs() {
+async fn a_hang_is_reported_with_the_step_that_hangs() {
     let told = ending(Duration::from_millis(10), future::pending()).await;
     assert!(told.contains("Canary was still under way"), "{told}");
 }

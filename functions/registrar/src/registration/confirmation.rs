@@ -1,8 +1,8 @@
-//! What AURA says that it registered, compared with what it was asked for.
+//! Compares AURA's answer to a registration with the request.
 //!
-//! By the time AURA answers, it delivers to the new URL. If the deployment failed then for a
-//! harmless difference, its rollback would remove the endpoint to which AURA delivers. So only
-//! another URL is an error: then AURA delivers elsewhere. Every other difference is logged.
+//! When AURA answers, it delivers to the new URL already. If a harmless difference failed the
+//! deployment, the rollback would remove the endpoint to which AURA delivers. So only another URL
+//! is an error: then AURA delivers elsewhere. Every other difference is logged.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -10,17 +10,17 @@ use shared::catalogue::current_name;
 use shared::panic_api::{RegisteredWebhook, Registration};
 use url::Url;
 
-/// How AURA's answer compares with what it was asked for. Nothing here says that AURA delivers
+/// Differences between AURA's answer and the request that do no harm: AURA doesn't deliver
 /// elsewhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Confirmation {
-    /// The differences between the answer and what AURA was asked for.
+    /// What the answer says differently, in words.
     pub differences: Vec<String>,
     /// The fields that the answer lacks.
     pub not_told: Vec<&'static str>,
 }
 
-/// AURA registered another URL than it was asked for, and delivers there.
+/// AURA has registered another URL than the requested one, and delivers there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("AURA registered another URL than it was asked for, and delivers there: ask AURA why")]
 pub struct RegisteredElsewhere;
@@ -30,7 +30,7 @@ impl Display for Confirmation {
         f.write_str(
             match (self.differences.is_empty(), self.not_told.is_empty()) {
                 (true, true) => return f.write_str("as asked"),
-                (true, false) => "nothing else than asked, ",
+                (true, false) => "no difference found, ",
                 (false, _) => "WARNING, not as asked: ",
             },
         )?;
@@ -47,11 +47,11 @@ impl Display for Confirmation {
     }
 }
 
-/// Compares AURA's answer with what it was asked for.
+/// Compares AURA's answer with the request.
 ///
-/// AURA's documentation doesn't say how complete the answer is: its example has no header in it. So
-/// a missing field is no difference. It is an error if the answer names URLs and ours is not among
-/// them.
+/// AURA's documentation doesn't say how complete the answer is: the answer in its example has no
+/// headers. So a missing field is not a difference. It is an error if the answer names URLs and
+/// ours is not among them.
 pub fn compare(
     asked: &Registration,
     registered: &[RegisteredWebhook],
@@ -65,7 +65,7 @@ pub fn compare(
     match (&webhook.url, url_of(webhook)) {
         (_, Some(url)) if url == asked.url => {}
         (_, Some(_)) => return Err(RegisteredElsewhere),
-        (Some(_), None) => found.differences.push("a url that is none".to_owned()),
+        (Some(_), None) => found.differences.push("an invalid url".to_owned()),
         (None, None) => found.not_told.push("url"),
     }
     match &webhook.method {
@@ -74,7 +74,7 @@ pub fn compare(
         Some(method) if method.eq_ignore_ascii_case(&asked.method) => {
             found
                 .differences
-                .push("the method in other letters".to_owned());
+                .push("the method in another letter case".to_owned());
         }
         Some(_) => found.differences.push("another method".to_owned()),
     }
@@ -95,7 +95,7 @@ fn url_of(webhook: &RegisteredWebhook) -> Option<Url> {
 }
 
 impl Confirmation {
-    /// Compares the events, in whichever order. A deprecated name is the same as the current one.
+    /// Compares the events in any order. A deprecated name equals the current one.
     fn compare_events(&mut self, asked: &[String], registered: &[String]) {
         let has = |names: &[String], name: &str| {
             let mut names = names.iter().map(|name| current_name(name));
@@ -128,7 +128,7 @@ impl Confirmation {
         self.note_more(more, "headers that were not asked for");
     }
 
-    /// Notes how many names AURA added. The names are not repeated: they may hold anything.
+    /// Notes how many names AURA added. It doesn't repeat the names: they may hold anything.
     fn note_more(&mut self, count: usize, of_what: &str) {
         if count > 0 {
             self.differences.push(format!("{count} {of_what}"));
@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    /// What is told of an answer with one thing changed.
+    /// The confirmation, in words, of an answer with one change.
     fn told(change: impl FnOnce(&mut RegisteredWebhook)) -> String {
         let mut registered = registered();
         change(&mut registered);
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let nothing = compare(&asked(), &[]).unwrap().to_string();
-        let prefix = "nothing else than asked, but not told: ";
+        let prefix = "no difference found, but not told: ";
         assert_eq!(nothing, format!("{prefix}all of it"));
         assert_eq!(told(|its| its.url = None), format!("{prefix}url"));
         let documented = told(|its| its.header_names = Some(Vec::new()));
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn another_url_alone_is_an_error() {
+    fn only_another_url_is_an_error() {
         for other in [
             "https://example.com/other",
             "https://example.org/aura/events",
@@ -214,10 +214,10 @@ mod tests {
     #[test]
     fn what_differs_and_does_no_harm_is_named() {
         let cases: [(Change, &str); 8] = [
-            (|its| its.url = Some("***".into()), "a url that is none"),
+            (|its| its.url = Some("***".into()), "an invalid url"),
             (
                 |its| its.method = Some("WEBHOOK".into()),
-                "the method in other letters",
+                "the method in another letter case",
             ),
             (|its| its.method = Some("mail".into()), "another method"),
             (

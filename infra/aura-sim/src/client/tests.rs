@@ -13,11 +13,11 @@ async fn start() -> AuraSim {
     AuraSim::start(Options::default()).await.unwrap()
 }
 
-/// Nobody can listen on port 0.
+/// URL where nothing listens, because of port 0.
 const NOWHERE: &str = "http://127.0.0.1:0/aura/events";
 
 #[tokio::test]
-async fn a_plan_is_begun_refused_and_ended() {
+async fn a_plan_can_be_begun_refused_and_ended() {
     let sim = start().await;
     let aura = Aura::connect(&sim.url()).await.unwrap();
     let deliveries = DeliveryFaults {
@@ -47,7 +47,7 @@ async fn a_plan_is_begun_refused_and_ended() {
 }
 
 #[tokio::test]
-async fn the_world_is_told_as_the_stand_in_has_it() {
+async fn the_client_reads_events_and_callouts_as_the_stand_in_has_them() {
     let sim = start().await;
     let aura = Aura::connect(&sim.url()).await.unwrap();
     let customer = aura.create_customer("1").await.unwrap();
@@ -106,7 +106,7 @@ async fn a_days_callouts_stay_open_for_as_long_as_the_day_says() {
 }
 
 #[tokio::test]
-async fn faults_are_ordered_and_calls_told_as_the_stand_in_has_them() {
+async fn the_client_orders_faults_and_reads_the_log_of_calls() {
     let sim = start().await;
     let aura = Aura::connect(&sim.url()).await.unwrap();
     let reply = Reply {

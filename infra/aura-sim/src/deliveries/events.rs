@@ -1,24 +1,25 @@
-//! The log of events: it has each event that happened, even if no webhook was told of it.
+//! The log of events. It has every event that happened, also those without a delivery.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::world::event::{Entity, Event, EventName};
 
-/// An event that happened at AURA, even if no webhook was told of it.
+/// An event that happened at AURA, with or without a delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoggedEvent {
-    /// Its number; the first event is 1.
+    /// Number of the event; the first event is 1.
     pub n: u64,
-    /// Its name.
+    /// Name of the event.
     pub message: EventName,
-    /// The thing that it is about.
+    /// The entity that the event is about.
     pub entity: Entity,
-    /// When it happened by the wall clock. What a seeded day sends has the day's own time.
+    /// When the event happened by the wall clock. The times in a seeded day's events follow the
+    /// day's own clock.
     pub at: Timestamp,
-    /// What AURA did with it.
+    /// What AURA did with the event.
     pub fate: Fate,
-    /// The numbers of its deliveries, repeats included.
+    /// The numbers of the event's deliveries. Repeats count too.
     pub deliveries: Vec<u64>,
 }
 
@@ -26,15 +27,15 @@ pub struct LoggedEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fate {
-    /// It has a delivery, to whatever is registered when that goes out.
+    /// The event has a delivery, to the registration that is in force when the delivery goes out.
     Sent,
-    /// The plan dropped it.
+    /// The plan dropped the event.
     Dropped,
-    /// It happened while nothing was sent.
+    /// The event happened in a dark window, in which AURA sends nothing.
     Dark,
     /// No webhook was registered.
     Unregistered,
-    /// The registration in force didn't list it.
+    /// The registration in force didn't list the event.
     Unlisted,
 }
 
@@ -49,12 +50,12 @@ impl EventLog {
         &self.log
     }
 
-    /// The number that the next event gets.
+    /// Number of the next event.
     pub(crate) fn next(&self) -> u64 {
         self.log.len() as u64 + 1
     }
 
-    /// Writes an event down, and answers its number.
+    /// Records an event, and returns its number.
     pub(crate) fn add(&mut self, event: &Event, at: Timestamp, fate: Fate) -> u64 {
         let n = self.next();
         self.log.push(LoggedEvent {
@@ -68,7 +69,7 @@ impl EventLog {
         n
     }
 
-    /// Writes down that event `n` has this delivery.
+    /// Records that event `n` has this delivery.
     pub(crate) fn add_delivery(&mut self, n: u64, delivery: u64) {
         let place = usize::try_from(n).ok().and_then(|n| n.checked_sub(1));
         if let Some(event) = place.and_then(|place| self.log.get_mut(place)) {

@@ -1,4 +1,4 @@
-//! Deliveries that are held back: until a time comes, or until a later one overtakes them.
+//! Deliveries that are held back until a time, or until a later delivery overtakes them.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use crate::world::event::Entity;
 /// The terms on which a delivery is held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hold {
-    /// The time at which it goes at the latest.
+    /// Latest time at which the delivery goes out.
     pub(crate) until: Timestamp,
-    /// Whether it goes earlier, right behind a later delivery of its entity.
+    /// Whether the delivery goes out earlier, right behind a later delivery of its entity.
     pub(crate) behind: bool,
 }
 
@@ -26,7 +26,7 @@ impl HeldDeliveries {
         self.waiting.insert(n, (entity, hold));
     }
 
-    /// Releases the deliveries of this entity that waited for delivery `by`, or for one as late.
+    /// Releases the deliveries of this entity that delivery `by` overtakes.
     pub(crate) fn overtaken(&mut self, entity: Entity, by: u64) -> Vec<u64> {
         self.let_go(|n, of, hold| hold.behind && of == entity && n < by)
     }
@@ -41,7 +41,7 @@ impl HeldDeliveries {
         self.let_go(|_, _, _| true)
     }
 
-    /// The time at which the next delivery goes.
+    /// The time at which the next delivery goes out.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         self.waiting.values().map(|(_, hold)| hold.until).min()
     }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_behind_waits_for_a_later_one_of_its_own_entity() {
+    fn a_reordered_delivery_waits_for_a_later_one_of_its_own_entity() {
         let mut held = HeldDeliveries::default();
         held.add(1, callout(1), hold(9, true));
         held.add(2, callout(2), hold(9, true));

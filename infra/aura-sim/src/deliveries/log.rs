@@ -1,8 +1,8 @@
-//! The log of deliveries, and which of them may be sent next.
+//! The log of deliveries, and the order in which they are sent.
 //!
 //! A delivery waits in the lane of its entity, unless it is held back first. A lane has at most one
-//! delivery under way, so what is said about one callout arrives in the order in which it happened.
-//! Lanes don't wait for one another, up to [`MOST_AT_ONCE`].
+//! delivery under way, so the events of one callout arrive in the order in which they happened. Up
+//! to [`MOST_AT_ONCE`] lanes have a delivery under way at once.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -15,36 +15,36 @@ use crate::{
     world::refusal::Refusal,
 };
 
-/// How many deliveries are under way at most.
+/// Largest number of deliveries under way.
 const MOST_AT_ONCE: usize = 16;
 
-/// One POST to the webhook: what is to be sent, and later what the receiver answered.
+/// One POST to the webhook, and later the receiver's answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Delivery {
-    /// Its number; the first delivery is 1.
+    /// Number of the delivery; the first delivery is 1.
     pub n: u64,
     /// The event's name.
     pub message: EventName,
-    /// What the event is about.
+    /// The entity that the event is about.
     pub entity: Entity,
-    /// When it was sent; `None` while it waits.
+    /// When the delivery was sent; `None` while it waits.
     pub sent_at: Option<Timestamp>,
-    /// When it was answered, or failed.
+    /// When the delivery was answered, or failed.
     pub answered_at: Option<Timestamp>,
-    /// The URL that was registered when it was sent.
+    /// The URL that was registered when the delivery was sent.
     pub url: Option<String>,
     /// The answer's HTTP status.
     pub status: Option<u16>,
-    /// Why there was no answer, or only a part of one.
+    /// Why there was no answer, or only a part of an answer.
     pub error: Option<String>,
     /// The answer's body.
     pub answer: Option<String>,
-    /// The number of the delivery that this one repeats.
+    /// Number of the delivery that this one repeats.
     pub duplicate_of: Option<u64>,
-    /// What is sent, byte for byte.
+    /// The delivery's body, byte for byte.
     pub body: String,
-    /// The number of the event that it tells.
+    /// Number of the event.
     #[serde(skip)]
     event: u64,
 }
@@ -52,21 +52,21 @@ pub struct Delivery {
 /// The answer of `GET /_sim/deliveries`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeliveryReport<D = Delivery> {
-    /// How many have not been answered.
+    /// Number of deliveries that have not been answered.
     pub pending: usize,
     /// Every delivery so far, in the order of their numbers.
     pub deliveries: Vec<D>,
 }
 
-/// The result of the one attempt to send a delivery. A status without a body is an answer that broke
-/// off.
+/// The result of the one attempt to send a delivery. A status without a body means that the answer
+/// broke off.
 pub(crate) struct Attempt {
     pub(crate) status: Option<u16>,
     pub(crate) body: Option<String>,
     pub(crate) error: Option<String>,
 }
 
-/// The log of deliveries by their numbers, and the deliveries that wait.
+/// The log of deliveries by number, and the deliveries that wait.
 #[derive(Default)]
 pub(crate) struct DeliveryLog {
     log: BTreeMap<u64, Delivery>,
@@ -75,17 +75,17 @@ pub(crate) struct DeliveryLog {
     lanes: Lanes,
 }
 
-/// The lanes that hold a delivery, waiting or under way.
+/// The lanes that have a delivery, waiting or under way.
 #[derive(Default)]
 struct Lanes {
     waiting: HashMap<Entity, VecDeque<u64>>,
-    /// The lanes with nothing under way, the one that has waited longest first.
+    /// The lanes without a delivery under way. The lane that has waited longest is first.
     idle: VecDeque<Entity>,
     under_way: usize,
 }
 
 impl Delivery {
-    /// The number of the event that it tells.
+    /// Number of the event.
     pub(crate) fn event(&self) -> u64 {
         self.event
     }
@@ -94,7 +94,7 @@ impl Delivery {
         self.answered_at.is_some()
     }
 
-    /// Whether the receiver answered that it has it (2xx).
+    /// Whether the receiver accepted the delivery (2xx).
     pub(crate) fn is_accepted(&self) -> bool {
         self.status
             .is_some_and(|status| (200..300).contains(&status))
@@ -102,8 +102,8 @@ impl Delivery {
 }
 
 impl DeliveryLog {
-    /// Enters event number `event` in the log, and answers the number of its delivery, which is
-    /// then to be sent or held back.
+    /// Records a delivery of event number `event`, and returns the delivery's number. The caller
+    /// then sends it or holds it back.
     pub(crate) fn enter(&mut self, told: &Event, event: u64) -> Result<u64, Refusal> {
         let n = self.next();
         let delivery = Delivery {
@@ -123,7 +123,7 @@ impl DeliveryLog {
         Ok(self.append(delivery))
     }
 
-    /// Enters delivery `n` again, byte for byte.
+    /// Records a repeat of delivery `n`, byte for byte, and returns its number.
     pub(crate) fn enter_again(&mut self, n: u64) -> Result<u64, Refusal> {
         let original = self
             .get(n)
@@ -142,7 +142,7 @@ impl DeliveryLog {
         Ok(self.append(repeat))
     }
 
-    /// Lets delivery `n` go when its lane is free, and behind it those that it overtakes.
+    /// Queues delivery `n` in its lane, and behind it the deliveries that it overtakes.
     pub(crate) fn send(&mut self, n: u64) {
         let Some(entity) = self.get(n).map(|delivery| delivery.entity) else {
             return;
@@ -176,12 +176,13 @@ impl DeliveryLog {
         held.len()
     }
 
-    /// The time at which the next held delivery goes.
+    /// The time at which the next held delivery goes out.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         self.held.next_due()
     }
 
-    /// The number and the body of the delivery to send next to `url`, if one may be sent now.
+    /// Takes the next delivery to send to `url`, if one may be sent now. Returns its number and
+    /// body.
     pub(crate) fn start(&mut self, url: &str, now: Timestamp) -> Option<(u64, String)> {
         let n = self.lanes.start()?;
         let delivery = self.log.get_mut(&n)?;
@@ -190,7 +191,7 @@ impl DeliveryLog {
         Some((n, delivery.body.clone()))
     }
 
-    /// Writes down what came of delivery `n`, and lets the next of its lane go.
+    /// Records the result of delivery `n`, and frees its lane for the next one.
     pub(crate) fn finish(&mut self, n: u64, answer: Attempt, now: Timestamp) {
         let Some(delivery) = self.log.get_mut(&n) else {
             return;
@@ -207,7 +208,7 @@ impl DeliveryLog {
         self.log.get(&n)
     }
 
-    /// How many have not been answered.
+    /// Number of deliveries that have not been answered.
     pub(crate) fn pending(&self) -> usize {
         self.pending
     }

@@ -1,4 +1,4 @@
-//! Sends deliveries as AURA does: one attempt each, no retry, no redirect followed.
+//! Sends deliveries as AURA does: with one attempt each. It doesn't retry or follow redirects.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use shared::http_client;
 
 use crate::deliveries::log::Attempt;
 
-/// How long a receiver may take to answer. AURA's own patience isn't documented.
+/// Time limit of an answer. AURA doesn't document its own limit.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The client for deliveries: they go straight to what was registered.
+/// Makes the HTTP client for deliveries.
 pub(crate) fn client() -> anyhow::Result<Client> {
     http_client::builder()
         .timeout(PATIENCE)
         .build()
-        .context("Failed to build the HTTP client for deliveries")
+        .context("cannot build the HTTP client for deliveries")
 }
 
-/// A delivery on its way out.
+/// A delivery that is being sent.
 pub(crate) struct Outgoing {
     pub(crate) n: u64,
     pub(crate) url: String,
@@ -28,7 +28,7 @@ pub(crate) struct Outgoing {
     pub(crate) body: String,
 }
 
-/// Sends a delivery, and answers its number and what came of it.
+/// Sends a delivery, and returns its number and the result.
 pub(crate) async fn send(client: &Client, outgoing: Outgoing) -> (u64, Attempt) {
     let mut headers = outgoing.headers;
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -60,7 +60,7 @@ async fn read(response: reqwest::Response) -> Attempt {
     }
 }
 
-/// The error with all its causes: "connection refused" stands only in the last of them.
+/// Describes an error with all its causes, because only the last one says "connection refused".
 fn describe(error: reqwest::Error) -> String {
     format!("{:#}", anyhow::Error::from(error))
 }

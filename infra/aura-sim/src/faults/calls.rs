@@ -1,16 +1,16 @@
-//! The calls of AURA's API: how they are named, and which came.
+//! The calls of AURA's API: their names, and the log of received calls.
 
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The call for a token, as faults and the log of calls name it.
+/// Name of the call for a token, in faults and in the log of calls.
 pub const TOKEN: &str = "POST /oauth/token";
 
-/// The registration of the webhook, as faults and the log of calls name it.
+/// Name of the call that registers a webhook, in faults and in the log of calls.
 pub const REGISTER: &str = "POST /notifiers/webhooks";
 
-/// The calls, as faults and the log of calls name them.
+/// Names of all calls, in faults and in the log of calls.
 pub(crate) const CALLS: [&str; 10] = [
     TOKEN,
     REGISTER,
@@ -24,22 +24,22 @@ pub(crate) const CALLS: [&str; 10] = [
     "POST /callouts/{id}/events",
 ];
 
-/// The calls that read callouts.
+/// Names of the calls that read callouts.
 pub(crate) const POLLS: [&str; 3] = [
     "GET /callouts/activeCallouts",
     "GET /callouts/{id}",
     "GET /callouts/{id}/events",
 ];
 
-/// A call of AURA's API that the stand-in received. Its headers and its body are not kept.
+/// A call of AURA's API that the stand-in received, without its headers and its body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
-    /// Method and path below `/panic-api/v2`: the route's pattern, if there is a route.
+    /// Method and path below `/panic-api/v2`. If there is a route, the path is the route's pattern.
     #[serde(rename = "call")]
     pub name: String,
-    /// When it arrived.
+    /// When the call arrived.
     pub at: Timestamp,
-    /// The status that was answered; `None` if nothing was.
+    /// Status of the answer; `None` if there was no answer.
     pub status: Option<u16>,
 }
 
@@ -54,7 +54,7 @@ impl CallLog {
         &self.log
     }
 
-    /// Writes a call down, and answers its place in the log.
+    /// Records a call, and returns its index in the log.
     pub(crate) fn begin(&mut self, name: String, at: Timestamp) -> usize {
         let status = None;
         self.log.push(Call { name, at, status });

@@ -1,8 +1,8 @@
-//! A plan in force: what it decides about each event and each call.
+//! A plan in force: its decisions about each event and each call.
 //!
-//! Every decision is drawn from the seed and the number of what it is about, and all draws of one
-//! number are made whether they are needed or not. So neither the order in which things happen nor
-//! another share changes what was decided.
+//! Every decision is drawn from the seed and the number of the event or call. All draws of one
+//! number are always made, even if they are not needed. So a decision depends neither on the order
+//! of events and calls nor on the other shares.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::{
     faults::plan::{Dark, Late, Plan},
 };
 
-/// How long a delivery waits to be overtaken when the plan doesn't say how late one may be.
+/// Longest time that a delivery waits to be overtaken if the plan has no `delay.mostMs`.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
-/// The statuses of a call that the plan lets fail.
+/// The statuses of calls that the plan makes fail.
 const FAILURES: [StatusCode; 4] = [
     StatusCode::TOO_MANY_REQUESTS,
     StatusCode::INTERNAL_SERVER_ERROR,
@@ -27,39 +27,39 @@ const FAILURES: [StatusCode; 4] = [
     StatusCode::SERVICE_UNAVAILABLE,
 ];
 
-/// A plan, and when it began.
+/// A plan that is in force, with the time of its start.
 pub(crate) struct PlanInForce {
     plan: Plan,
     since: Timestamp,
     registration_lost: bool,
 }
 
-/// The way in which an event is sent.
+/// The manner in which an event is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Manner {
     pub(crate) twice: bool,
-    /// Whether it has no more than its name and an id, if it is a status event.
+    /// Whether the event has only its name and an id, if it is a status event.
     pub(crate) bare: bool,
     pub(crate) hold: Option<Hold>,
 }
 
-/// What goes wrong with a call that reads callouts.
+/// The plan's fault of a call that reads callouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PollFate {
-    /// It is answered this.
+    /// The call fails with this status.
     Fails(StatusCode),
-    /// Its answer is what the world was then.
+    /// The answer shows the world at this earlier time.
     Stale(Timestamp),
 }
 
-/// What a decision is about: each kind has numbers of its own.
+/// The kind of thing that a decision is about. Each kind has numbers of its own.
 #[derive(Clone, Copy)]
 enum About {
     Event = 0,
     Call = 1,
 }
 
-/// The draws of one number, each between 0 and 1.
+/// The random draws for one event or call, each between 0 and 1.
 struct Dice(ChaCha8Rng);
 
 impl Dice {
@@ -86,7 +86,7 @@ impl PlanInForce {
         }
     }
 
-    /// How event `n` is sent, if it is.
+    /// Decides how event `n` is sent, or returns why it isn't.
     pub(crate) fn manner(&self, n: u64, now: Timestamp) -> Result<Manner, Fate> {
         if self.is_dark(now) {
             return Err(Fate::Dark);
@@ -113,7 +113,7 @@ impl PlanInForce {
         Ok(Manner { twice, bare, hold })
     }
 
-    /// What goes wrong with call `n`, one that reads callouts.
+    /// Decides the fault of call `n`, which reads callouts, if it has one.
     pub(crate) fn poll(&self, n: u64, now: Timestamp) -> Option<PollFate> {
         let shares = &self.plan.polls;
         let mut dice = self.dice(About::Call, n);
@@ -125,20 +125,20 @@ impl PlanInForce {
         late.map(|late| PollFate::Stale(now - late))
     }
 
-    /// Whether nothing is sent now.
+    /// Whether `now` is in a dark window, in which AURA sends nothing.
     pub(crate) fn is_dark(&self, now: Timestamp) -> bool {
         self.dark_until(now).is_some()
     }
 
-    /// Whether somebody replaces the registration now: that happens once.
+    /// Whether another registration replaces ours now. This returns true only once.
     pub(crate) fn loses_registration(&mut self, now: Timestamp) -> bool {
         let lost = self.registration_loss().is_some_and(|at| at <= now);
         self.registration_lost |= lost;
         lost
     }
 
-    /// The time at which the plan next changes something: the end of a dark window, or the loss of the
-    /// registration.
+    /// The next time at which the plan changes something: the end of a dark window, or the loss of
+    /// the registration.
     pub(crate) fn next_turn(&self, now: Timestamp) -> Option<Timestamp> {
         let turns = [self.dark_until(now), self.registration_loss()];
         turns.into_iter().flatten().min()
@@ -170,7 +170,8 @@ fn longest_wait(delay: &Late) -> Duration {
     }
 }
 
-/// How many seconds of a dark window are left, if it is dark when so much of the plan is over.
+/// Number of seconds that are left of a dark window when the plan has been in force for `over`.
+/// Returns `None` outside of the windows.
 fn left(dark: &Dark, over: SignedDuration) -> Option<f64> {
     let since_first = over.as_secs_f64() - dark.first_after_seconds;
     let phase = match dark.every_seconds {
@@ -223,7 +224,7 @@ mod tests {
         (1..=EVENTS).map(|n| plan.poll(n, at(0))).collect()
     }
 
-    /// Within five standard deviations of so many draws.
+    /// Whether the share of hits is within five standard deviations of the expected share.
     fn is_about(share: f64, hits: usize, draws: usize) -> bool {
         let draws = f64::from(u32::try_from(draws).unwrap());
         let hits = f64::from(u32::try_from(hits).unwrap());
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_decides_and_neither_time_nor_order_does() {
+    fn decisions_depend_on_the_seed_and_not_on_time_or_order() {
         assert_eq!(manners(stormy(1)), manners(stormy(1)));
         assert_ne!(manners(stormy(1)), manners(stormy(2)));
         assert_eq!(polls(stormy(1)), polls(stormy(1)));
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn all_and_nothing_are_exact() {
+    fn shares_of_zero_and_one_are_exact() {
         let mut plan = Plan::default();
         let at_once = Ok(Manner::default());
         assert!(manners(plan.clone()).iter().all(|one| *one == at_once));

@@ -1,4 +1,4 @@
-//! Faults to order: what goes wrong with the next calls of AURA's API.
+//! Faults that are ordered for the next calls of AURA's API.
 
 use std::collections::BTreeMap;
 
@@ -18,50 +18,50 @@ use crate::{
 /// The message for an order that can't be read.
 const SHAPE: &str = r#"a fault is {"call": "POST /customers", "times": 1, "done": false, "answer": …}, where the answer is {"reply": {"status": 500, "headers": {}, "body": {}}}, {"patch": {}}, "breakOff", "hang" or "hangUp""#;
 
-/// What goes wrong with the next calls of one kind. Faults of one call happen in the order in which
-/// they were ordered.
+/// A fault of the next calls of one kind. Faults of one call happen in the order in which they were
+/// ordered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
     /// Method and path below `/panic-api/v2`, as the routes write it, such as
     /// [`REGISTER`](super::REGISTER) or `GET /callouts/{id}`.
     pub call: String,
-    /// How many calls it happens to.
+    /// Number of calls that have the fault.
     #[serde(default = "once")]
     pub times: u32,
-    /// Whether the call is done although its answer is another.
+    /// Whether the stand-in still does the call.
     #[serde(default)]
     pub done: bool,
-    /// What the caller gets.
+    /// The answer that the caller gets.
     pub answer: FaultyAnswer,
 }
 
-/// What is answered to a call that goes wrong.
+/// The answer to a call with a fault.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum FaultyAnswer {
-    /// This, in place of the stand-in's own answer.
+    /// Sends this reply in place of the stand-in's own answer.
     Reply(Reply),
-    /// The stand-in's own answer, changed by a JSON merge patch (RFC 7396). The call is done.
+    /// Sends the stand-in's own answer, changed by a JSON merge patch (RFC 7396). The call is done.
     Patch(Value),
-    /// The first half of the stand-in's own answer. The call is done.
+    /// Sends the first half of the stand-in's own answer. The call is done.
     BreakOff,
-    /// Nothing, for as long as the caller waits.
+    /// Sends nothing for as long as the caller waits.
     Hang,
-    /// Nothing: the connection is closed.
+    /// Closes the connection without an answer.
     HangUp,
 }
 
-/// An answer of the test's choice.
+/// An answer that the test chooses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reply {
-    /// From 200 to 999.
+    /// HTTP status, from 200 to 999.
     pub status: u16,
-    /// Headers that go with it, such as `location`.
+    /// HTTP headers, such as `location`.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Text goes as it is, so that it need not be JSON; `null` is no body.
+    /// The body. A string is sent as plain text, so it need not be JSON. `null` means no body.
     #[serde(default)]
     pub body: Value,
 }
@@ -77,7 +77,7 @@ fn once() -> u32 {
 }
 
 impl Fault {
-    /// A fault for the next call: it is answered like this, and not done.
+    /// Makes a fault for the next call: it is not done, and gets this answer.
     #[must_use]
     pub fn once(call: &str, answer: FaultyAnswer) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl Fault {
         }
     }
 
-    /// A fault for the next call: it is done, and its answer is lost.
+    /// Makes a fault for the next call: it is done, and its answer is lost.
     #[must_use]
     pub fn lost_answer(call: &str) -> Self {
         Self {
@@ -97,7 +97,7 @@ impl Fault {
         }
     }
 
-    /// Reads and checks an order; a refusal says what is allowed.
+    /// Reads and checks an order. A refusal says what is allowed.
     pub(crate) fn read(order: Value) -> Result<Self, Refusal> {
         let fault: Self = serde_json::from_value(order)
             .map_err(|error| Refusal::Malformed(format!("{error}: {SHAPE}")))?;
@@ -115,7 +115,7 @@ impl Fault {
         Ok(fault)
     }
 
-    /// Whether the call is done all the same. It is whenever its own answer is needed.
+    /// Whether the stand-in still does the call. It does so if it needs its own answer.
     pub(crate) fn is_done(&self) -> bool {
         let own = matches!(self.answer, FaultyAnswer::Patch(_) | FaultyAnswer::BreakOff);
         self.done || own
@@ -123,7 +123,7 @@ impl Fault {
 }
 
 impl FaultyAnswer {
-    /// AURA's form of a refusal: a status and a `message`.
+    /// Makes a refusal in AURA's form: a status and a `message`.
     #[must_use]
     pub fn refusal(status: u16, message: &str) -> Self {
         Self::Reply(Reply {
@@ -135,11 +135,11 @@ impl FaultyAnswer {
 }
 
 impl Reply {
-    /// The answer as it goes out; a refusal names what HTTP can't carry.
+    /// Makes the HTTP response. A refusal names the part that HTTP can't carry.
     pub(crate) fn response(self) -> Result<Response, Refusal> {
         let status = StatusCode::from_u16(self.status)
             .ok()
-            // What is below is never a call's last answer.
+            // A status below 200 is never the final answer of a call.
             .filter(|status| status.as_u16() >= 200)
             .ok_or_else(|| Refusal::Malformed("status is 200 to 999".to_owned()))?;
         let mut response = match self.body {
@@ -171,12 +171,12 @@ impl Faults {
         Some(fault.clone())
     }
 
-    /// Forgets every fault, and returns how many there were.
+    /// Removes every fault, and returns their number.
     pub(crate) fn clear(&mut self) -> usize {
         self.waiting.drain(..).count()
     }
 
-    /// The number of faults that wait.
+    /// Number of faults that wait.
     pub(crate) fn count(&self) -> usize {
         self.waiting.len()
     }

@@ -1,5 +1,5 @@
-//! A plan of unreliability, as it is ordered: what `POST /_sim/plan` takes. The crate's
-//! documentation says what comes of it.
+//! A plan of unreliability: the body of `POST /_sim/plan`. The crate's documentation describes its
+//! effects.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,28 +8,28 @@ use crate::world::history::REACH_MS;
 /// The longest time that a plan may name, in seconds: a week.
 const MOST_SECONDS: f64 = 604_800.0;
 
-/// How unreliable AURA is to be. A fault that the plan does not name never happens. All decisions
-/// except times follow from the seed.
+/// A plan that makes AURA unreliable. A fault that the plan doesn't name never happens. All
+/// decisions except times follow from the seed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Plan {
     /// The seed of all decisions.
     pub seed: u64,
-    /// What becomes of the deliveries.
+    /// Faults of the deliveries.
     #[serde(default)]
     pub deliveries: DeliveryFaults,
-    /// When nothing is sent.
+    /// Windows of time in which AURA sends nothing.
     pub dark: Option<Dark>,
-    /// When, in seconds after the plan's start, somebody else's registration replaces the one in
+    /// Time after the plan's start, in seconds, when another registration replaces the one in
     /// force.
     pub lose_registration_after_seconds: Option<f64>,
-    /// What becomes of the calls that read callouts.
+    /// Faults of the calls that read callouts.
     #[serde(default)]
     pub polls: PollFaults,
 }
 
-/// What becomes of the deliveries. Every share is drawn by itself, and is one of those that are
-/// not dropped; one that is reordered isn't delayed besides.
+/// Faults of the deliveries. Each share is drawn independently. All shares except `drop` are shares
+/// of the events that are not dropped. An event that is reordered isn't delayed too.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DeliveryFaults {
@@ -37,51 +37,50 @@ pub struct DeliveryFaults {
     pub drop: f64,
     /// The share that is sent twice.
     pub duplicate: f64,
-    /// The share that goes out only behind a later delivery of its entity, or when it has waited
-    /// for as long as `delay` allows; for three seconds if that doesn't say.
+    /// The share that goes out only behind a later delivery of its entity. It waits at most for the
+    /// longest time of `delay`, or for three seconds if `delay` has no time.
     pub reorder: f64,
     /// The share that goes out late.
     pub delay: Late,
-    /// The share that carries no more than `message` and the callout's `id`, if it is a status event:
-    /// any of a callout's but `NEW_CALLOUT`.
+    /// The share that carries only `message` and the callout's `id`, if it is a status event: any
+    /// callout event except `NEW_CALLOUT`.
     pub bare: f64,
 }
 
-/// A share that is late, and by how much.
+/// A share that is late, and the longest lateness.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Late {
-    /// From 0 to 1.
+    /// The share, from 0 to 1.
     pub share: f64,
-    /// By how many milliseconds at most: up to 600,000, ten minutes.
+    /// The longest lateness in milliseconds: at most 600,000 (ten minutes).
     pub most_ms: u64,
 }
 
-/// Windows of time in which nothing is sent. What happens in one is never sent; what waited when
-/// it began goes out when it ends.
+/// Windows of time in which AURA sends nothing. An event that happens in a window is never sent. A
+/// delivery that waits when a window begins goes out when the window ends.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Dark {
-    /// From the start of one window to the start of the next; `None` is one window alone.
+    /// Time from the start of one window to the start of the next; `None` means only one window.
     pub every_seconds: Option<f64>,
-    /// How long a window lasts.
+    /// Length of a window.
     pub for_seconds: f64,
-    /// When the first begins, from the plan's start.
+    /// Time from the plan's start to the first window.
     pub first_after_seconds: f64,
 }
 
-/// What becomes of `GET /callouts/{id}`, `GET /callouts/activeCallouts` and
-/// `GET /callouts/{id}/events`.
+/// Faults of `GET /callouts/{id}`, `GET /callouts/activeCallouts` and `GET /callouts/{id}/events`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PollFaults {
     /// The share that is answered 429, 500, 502 or 503.
     pub fail: f64,
-    /// The share whose answer is what the world was earlier, and by how much at most.
+    /// The share whose answer shows the world at an earlier time.
     pub stale: Late,
 }
 
-/// The error of a plan that is not possible: it names the member and its rule.
+/// The error of an impossible plan. It names the member and its rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{member} must be {rule}")]
 pub struct WrongPlan {
@@ -90,11 +89,11 @@ pub struct WrongPlan {
 }
 
 impl Plan {
-    /// Refuses a plan that is not possible.
+    /// Checks the plan.
     ///
     /// # Errors
     ///
-    /// The first member that is wrong, by its name.
+    /// A member is wrong. The error names the first one.
     pub fn check(&self) -> Result<(), WrongPlan> {
         self.deliveries.check()?;
         if let Some(dark) = &self.dark {
@@ -121,7 +120,8 @@ impl DeliveryFaults {
 }
 
 impl Dark {
-    /// Windows have time between them: what waits for the end of one goes out there.
+    /// Checks the windows. There must be time between two of them, in which waiting deliveries go
+    /// out.
     fn check(&self) -> Result<(), WrongPlan> {
         check_seconds("dark.forSeconds", self.for_seconds)?;
         check_seconds("dark.firstAfterSeconds", self.first_after_seconds)?;
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_plan_does_not_say_never_happens() {
+    fn a_fault_that_a_plan_does_not_name_never_happens() {
         let plan: Plan = serde_json::from_value(json!({"seed": 7})).unwrap();
         let silent = Plan {
             seed: 7,

@@ -1,7 +1,7 @@
 //! AURA's own API, as partners call it.
 //!
-//! Where the documentation doesn't give an answer's shape, it is the plainest that fits beside
-//! those it does give: a `message`, and the thing under its name, with status 200.
+//! Where the documentation doesn't give an answer's shape, the stand-in uses the simplest one that
+//! fits the documented ones: status 200, a `message`, and the object under its name.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -25,7 +25,7 @@ use crate::{
     world::tokens,
 };
 
-/// The path that every call has.
+/// Path prefix of every call.
 pub(crate) const PREFIX: &str = "/panic-api/v2";
 
 /// The body of the token call.
@@ -36,7 +36,7 @@ pub(crate) struct Credentials {
     pub(crate) client_secret: String,
 }
 
-/// The token call's answer.
+/// The answer of the token call.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct IssuedToken {
     pub(crate) access_token: String,
@@ -44,7 +44,7 @@ pub(crate) struct IssuedToken {
     expires_in: i64,
 }
 
-/// A `message` beside what was asked for.
+/// The answer of a call: a `message`, and the content.
 #[derive(Serialize)]
 struct ApiAnswer<T> {
     message: &'static str,
@@ -78,9 +78,9 @@ fn answer<T>(message: &'static str, content: T) -> Json<ApiAnswer<T>> {
     Json(ApiAnswer { message, content })
 }
 
-/// The routes. The documentation gives the token call without its prefix, in a table that also
-/// names the prefix of the API: whether the one includes the other can be read either way, so
-/// the call is served at both paths.
+/// Makes the routes. The documentation gives the token call without the prefix, in a table that
+/// also names the API's prefix. It is not clear whether the prefix applies to the token call, so
+/// the stand-in serves that call at both paths.
 pub(crate) fn routes(sim: &Arc<Sim>) -> Router<Arc<Sim>> {
     let token = Router::new().route("/oauth/token", post(issue_token));
     let authenticated = Router::new()
@@ -110,7 +110,7 @@ async fn issue_token(
     if given.client_id != options.client_id || given.client_secret != options.client_secret {
         return Err(Refusal::Unauthorized("the client's credentials are wrong"));
     }
-    // Never the same after a restart: a client that holds on to an old token finds out.
+    // The token is random, so that an old token is not valid after a restart.
     let access_token = format!("{:032x}", rand::random::<u128>());
     sim.state()
         .tokens

@@ -1,7 +1,7 @@
-//! The log of API calls, and what goes wrong with them on order or by the plan.
+//! Writes the log of API calls, and applies the faults of calls, ordered or by the plan.
 //!
-//! Everything but `/_sim` passes through [`attend`], also what no route or no token is for: so a
-//! test can say that AURA was never called.
+//! Every request except those to `/_sim` passes through [`attend`], also without a route or a
+//! token. So a test can prove that AURA was never called.
 
 use std::{io, sync::Arc};
 
@@ -28,7 +28,7 @@ use crate::{
     world::refusal::Refusal,
 };
 
-/// Writes an API call down, and lets it go wrong if a fault waits for it or the plan has it so.
+/// Records an API call, and applies its fault if one was ordered or the plan decides one.
 pub(crate) async fn attend(State(sim): State<Arc<Sim>>, request: Request, next: Next) -> Response {
     if request.uri().path().starts_with("/_sim/") {
         return next.run(request).await;
@@ -46,7 +46,7 @@ pub(crate) async fn attend(State(sim): State<Arc<Sim>>, request: Request, next: 
     answer
 }
 
-/// Does the call as the plan has it.
+/// Applies the plan's fault to a call.
 async fn meet(fate: PollFate, mut request: Request, next: Next) -> Response {
     match fate {
         PollFate::Fails(status) => Refusal::OutOfOrder(status).into_response(),
@@ -57,7 +57,7 @@ async fn meet(fate: PollFate, mut request: Request, next: Next) -> Response {
     }
 }
 
-/// How a call is named in faults and in the log.
+/// Name of a call in faults and in the log.
 fn name(request: &Request) -> String {
     let matched = request.extensions().get::<MatchedPath>();
     let path = matched.map_or(request.uri().path(), MatchedPath::as_str);
@@ -65,7 +65,8 @@ fn name(request: &Request) -> String {
     format!("{} {below}", request.method())
 }
 
-/// Does the call, if the fault lets it be done, and answers as the fault says: `None` is nothing.
+/// Applies an ordered fault to a call. Does the call if the fault allows it. Returns the fault's
+/// answer, or `None` for no answer.
 async fn go_wrong(sim: &Sim, fault: Fault, request: Request, next: Next) -> Option<Response> {
     let own = if fault.is_done() {
         Some(next.run(request).await)
@@ -77,7 +78,7 @@ async fn go_wrong(sim: &Sim, fault: Fault, request: Request, next: Next) -> Opti
         FaultyAnswer::Patch(patch) => Some(patched(own?, &patch).await.into_response()),
         FaultyAnswer::BreakOff => Some(broken_off(own?).await),
         FaultyAnswer::Hang => {
-            // Ends early when the caller hangs up.
+            // This ends early when the caller closes the connection.
             sim.stop.cancelled().await;
             None
         }
@@ -99,7 +100,7 @@ async fn broken_off(own: Response) -> Response {
     parts.headers.insert(CONTENT_LENGTH, whole);
     half.truncate(half.len() / 2);
     let end = async {
-        // The server sends what it has while it waits.
+        // During this wait, the server sends the first half.
         yield_now().await;
         Err(io::Error::from(io::ErrorKind::ConnectionAborted))
     };
@@ -107,13 +108,13 @@ async fn broken_off(own: Response) -> Response {
     Response::from_parts(parts, Body::from_stream(body))
 }
 
-/// The stand-in's own answers lie in memory: reading them never fails, and their number of bytes
-/// is no matter.
+/// Reads the body of the stand-in's own answer. It is in memory, so reading never fails and needs
+/// no size limit.
 async fn bytes_of(body: Body) -> Bytes {
     to_bytes(body, usize::MAX).await.unwrap_or_default()
 }
 
-/// Closes the connection without a byte: the server drops an answer whose body fails at once.
+/// Closes the connection without an answer: the server drops an answer whose body fails at once.
 fn hang_up() -> Response {
     let error = io::Error::from(io::ErrorKind::ConnectionAborted);
     let body = stream::once(async { Err::<Bytes, _>(error) });

@@ -1,6 +1,6 @@
-//! The side that partners don't see: what AURA's control room does, and what a test or a tool
-//! wants to know of the stand-in. All under `/_sim`, without a token: the stand-in listens on
-//! loopback alone.
+//! The API that partners don't see: the acts of AURA's control room, and the reports for tests and
+//! tools. All of it is under `/_sim`, and needs no token, because the stand-in listens only on
+//! loopback.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -30,8 +30,8 @@ use crate::{
     world::registration::{Registration, RegistrationReport, RegistrationRequest},
 };
 
-/// What a plan that can't be read is told.
-const PLAN_SHAPE: &str = r#"a plan is {"seed": 1, "deliveries": {"drop": 0.1, "duplicate": 0.1, "reorder": 0.1, "delay": {"share": 0.1, "mostMs": 3000}, "bare": 0.5}, "dark": {"everySeconds": 600, "forSeconds": 120, "firstAfterSeconds": 60}, "loseRegistrationAfterSeconds": 90, "polls": {"fail": 0.1, "stale": {"share": 0.1, "mostMs": 2000}}}, where all but the seed can be left out"#;
+/// The hint for a plan that can't be read.
+const PLAN_SHAPE: &str = r#"a plan is {"seed": 1, "deliveries": {"drop": 0.1, "duplicate": 0.1, "reorder": 0.1, "delay": {"share": 0.1, "mostMs": 3000}, "bare": 0.5}, "dark": {"everySeconds": 600, "forSeconds": 120, "firstAfterSeconds": 60}, "loseRegistrationAfterSeconds": 90, "polls": {"fail": 0.1, "stale": {"share": 0.1, "mostMs": 2000}}}, where only the seed is required"#;
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct ForgottenFaults {
@@ -49,14 +49,14 @@ pub(crate) struct StartedPlan {
     pub(crate) started_at: Timestamp,
 }
 
-/// How many deliveries were held back until the plan's end.
+/// The answer to the end of a plan: the number of deliveries that it held back.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct EndedPlan {
     pub(crate) held_back: usize,
 }
 
-/// The routes.
+/// Makes the routes of the control room's API.
 pub(crate) fn routes() -> Router<Arc<Sim>> {
     let routes = Router::new()
         .route("/callouts", get(callouts))
@@ -84,14 +84,14 @@ async fn control(
     Ok(Json(CalloutContent { callout }))
 }
 
-/// Every callout, whatever a plan makes of the answers to partners.
+/// Lists every callout in its true state, also if a plan changes the answers to partners.
 async fn callouts(State(sim): State<Arc<Sim>>) -> Json<Vec<CalloutState>> {
     let state = sim.state();
     let callouts = state.world.callouts.values();
     Json(callouts.map(CalloutState::of).collect())
 }
 
-/// Every event so far, also those that nobody was told.
+/// Lists every event so far, also those without a delivery.
 async fn events(State(sim): State<Arc<Sim>>) -> Response {
     Json(sim.state().events.all()).into_response()
 }
@@ -122,12 +122,12 @@ async fn raise_crowd(
     Ok(Json(json!({ "raised": raised })))
 }
 
-/// The tokens that were given out, for a test that looks where they must not be.
+/// Lists the issued tokens, for a test that searches places where they must not be.
 async fn tokens(State(sim): State<Arc<Sim>>) -> Response {
     Json(sim.state().tokens.all().collect::<Vec<_>>()).into_response()
 }
 
-/// Ends every token's life now.
+/// Ends every valid token.
 async fn expire_tokens(State(sim): State<Arc<Sim>>) -> Json<ExpiredTokens> {
     let expired = sim.state().tokens.expire(Timestamp::now());
     Json(ExpiredTokens { expired })
@@ -149,7 +149,7 @@ async fn forget_faults(State(sim): State<Arc<Sim>>) -> Json<ForgottenFaults> {
     Json(ForgottenFaults { forgotten })
 }
 
-/// Every call of AURA's API so far, without its headers and its body.
+/// Lists every call of AURA's API so far, without headers and bodies.
 async fn calls(State(sim): State<Arc<Sim>>) -> Response {
     Json(sim.state().calls.all()).into_response()
 }
@@ -163,7 +163,7 @@ async fn registration(State(sim): State<Arc<Sim>>) -> Response {
     .into_response()
 }
 
-/// Registers as was possible before a name was deprecated.
+/// Registers a webhook by the rules from before an event name was deprecated.
 async fn put_old_registration(
     State(sim): State<Arc<Sim>>,
     JsonBody(request): JsonBody<RegistrationRequest>,
@@ -207,7 +207,8 @@ async fn put_location(
     Ok(Json(location))
 }
 
-/// Plays a day to its end. Hanging up ends it early, and so does a shutdown.
+/// Plays a day to its end. It ends early if the caller closes the connection or the stand-in shuts
+/// down.
 async fn play_day(
     State(sim): State<Arc<Sim>>,
     JsonBody(order): JsonBody<Day>,

@@ -1,5 +1,5 @@
-//! What stands between a request and its handler: the body, the path, and the bearer token.
-//! Each is refused in AURA's words: JSON with a `message`.
+//! Reads and checks the parts of a request for its handler: the body, the path, and the bearer
+//! token. A refusal has AURA's form: JSON with a `message`.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{sim::Sim, world::refusal::Refusal};
 
-/// A JSON object as the body. An absent one reads as `{}`, for the calls whose every field is
+/// A JSON object in the body. An absent body counts as `{}`, for calls whose fields are all
 /// optional.
 pub(crate) struct JsonBody<T>(pub(crate) T);
 
@@ -27,7 +27,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
             .await
             .map_err(|error| Refusal::Malformed(error.body_text()))?;
         let json: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        // By its own rules, serde would read a list as a struct's fields in order.
+        // Without this check, serde would read a list as the fields of a struct in order.
         if json.trim_ascii_start().first() == Some(&b'[') {
             return Err(Refusal::Malformed("the body is not an object".to_owned()));
         }
@@ -37,8 +37,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     }
 }
 
-/// Says where a body is wrong. The parser's own words would repeat values out of it, and those
-/// may be secret.
+/// Makes the refusal that says where a body is wrong. It doesn't use the parser's message, which
+/// may repeat secret values from the body.
 fn malformed(error: &serde_json::Error) -> Refusal {
     let what = if error.is_data() {
         "a field is missing or has the wrong type"
@@ -51,7 +51,8 @@ fn malformed(error: &serde_json::Error) -> Refusal {
     ))
 }
 
-/// What a path names. What cannot be read is unknown: an id that is no number belongs to nothing.
+/// The values in a path. A value that can't be read, such as an id that is not a number, counts as
+/// unknown.
 pub(crate) struct Segments<T>(pub(crate) T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segments<T> {
@@ -65,7 +66,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment
     }
 }
 
-/// The moment whose world an answer tells: the last one, unless the plan has it be earlier.
+/// The time whose world an answer shows: the latest, unless the plan decides an earlier one.
 #[derive(Clone, Copy)]
 pub(crate) struct AsOf(pub(crate) Timestamp);
 
@@ -78,7 +79,7 @@ impl<S: Send + Sync> FromRequestParts<S> for AsOf {
     }
 }
 
-/// Lets a request through that carries a good token.
+/// Lets only requests with a valid token through.
 pub(crate) async fn require_bearer(
     State(sim): State<Arc<Sim>>,
     request: Request,

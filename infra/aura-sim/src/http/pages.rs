@@ -1,10 +1,14 @@
 //! Keeps out web pages that are open in a browser on this machine.
 //!
-//! A browser lets any page send requests to 127.0.0.1, and only keeps the answers from it. With a name
-//! that its owner points at 127.0.0.1 after the page has been loaded (DNS rebinding) not even that.
-//! So a request is taken only if it asks for this machine by a name that nobody else can own, and if
-//! no browser says that it comes from elsewhere. What is no browser says nothing, and gets in. The
-//! local AWS has the same rules, in `infra/stack/ministack/patches/web_pages.py`.
+//! A browser lets any page send requests to 127.0.0.1, and only hides the answers from the page. If
+//! the page's domain name is changed to 127.0.0.1 after the page was loaded (DNS rebinding), the
+//! page also gets the answers. So the stand-in accepts a request only if both of these hold:
+//!
+//! - The request names this machine by a host name that nobody else can own.
+//! - No browser header says that the request comes from another site. Other programs send no such
+//!   header, so they are accepted.
+//!
+//! The local AWS has the same rules, in `infra/stack/ministack/patches/web_pages.py`.
 
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -22,12 +26,12 @@ use url::{Host, Url};
 
 use crate::{sim::Sim, world::refusal::Refusal};
 
-/// Where a browser says how the page and this server stand to each other.
+/// Header in which a browser gives the relation between the page's site and this server.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// What containers call the machine that they run on.
+/// Name by which containers call the machine that they run on.
 const FROM_CONTAINERS: &str = "host.docker.internal";
 
-/// Refuses what is foreign.
+/// Refuses requests of foreign pages and for other host names.
 pub(crate) async fn keep_out(
     State(sim): State<Arc<Sim>>,
     request: Request,
@@ -39,8 +43,8 @@ pub(crate) async fn keep_out(
     next.run(request).await
 }
 
-/// Whether a request is a foreign page's, or asks for another machine than this one. `also_on` is the
-/// address of a bridge by which containers come.
+/// Whether a request comes from a foreign page, or names another machine than this one. `also_on`
+/// is the address of a bridge through which containers call.
 fn is_foreign(headers: &HeaderMap, also_on: Option<Ipv4Addr>) -> bool {
     let mut hosts = headers.get_all(HOST).iter().peekable();
     let has_host = hosts.peek().is_some();
@@ -65,13 +69,14 @@ fn is_own_host(host: &HeaderValue, also_on: Option<Ipv4Addr>) -> bool {
         }
 }
 
-/// A page of this machine's own, such as a developer's; `null` is one that won't say.
+/// Whether an origin is this machine, as for a page under development. An origin of `null` hides
+/// where the page comes from, so it counts as foreign.
 fn is_own_origin(origin: &HeaderValue) -> bool {
     let origin = origin.to_str().unwrap_or_default();
     url_of(origin).is_some_and(|url| is_loopback(&url))
 }
 
-/// A URL of a scheme, a host and maybe a port.
+/// Parses a URL that has only a scheme, a host and maybe a port.
 fn url_of(text: &str) -> Option<Url> {
     let (_, host) = text.split_once("://")?;
     let is_plain = !host.contains(['/', '\\', '@', '?', '#']);
@@ -99,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_is_asked_for_by_names_that_nobody_else_can_own() {
+    fn only_host_names_that_nobody_else_can_own_are_accepted() {
         for own in [
             "127.0.0.1:4566",
             "127.8.9.10",
@@ -136,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn only_this_machines_own_pages_get_in() {
+    fn of_web_pages_only_those_of_this_machine_are_accepted() {
         let from = |name, value| foreign(&[("host", "localhost:4566"), (name, value)]);
         for own in [
             "http://localhost:3000",

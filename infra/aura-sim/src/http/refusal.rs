@@ -1,4 +1,4 @@
-//! How a refusal is answered: AURA's status for it, and a `message` for people.
+//! Answers a refusal: with AURA's status, and a `message` for people.
 
 use axum::{
     Json,

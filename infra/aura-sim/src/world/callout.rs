@@ -1,7 +1,7 @@
-//! Callouts: the requests that concern them, and the state of each.
+//! Callouts: their requests and their state.
 //!
 //! A callout is active until it is closed. The documentation doesn't say whether a cancelled
-//! callout still counts as active; here it does, because only `CALLOUT_CLOSED` says the end.
+//! callout still counts as active. Here it does, because only `CALLOUT_CLOSED` announces the end.
 
 use std::{borrow::Cow, fmt};
 
@@ -18,8 +18,8 @@ pub(crate) struct NewCallout {
     pub(crate) emergency: Emergency,
 }
 
-/// What kind of help is asked for. It is all that the body of
-/// `POST /predefinedLocations/externalRef/{ref}/callouts` may say, and an absent number is 1.
+/// The kind of help that a callout needs. The body of `POST
+/// /predefinedLocations/externalRef/{ref}/callouts` has only these members. An absent number is 1.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Emergency {
@@ -34,9 +34,9 @@ fn first() -> u64 {
 }
 
 impl Emergency {
-    /// The usual classification.
+    /// The classification of a real emergency.
     pub(crate) const REAL: u64 = 1;
-    /// The classification that is a test here; every other number is a real emergency.
+    /// The classification of a test. Here, every other number is a real emergency.
     pub(crate) const TEST: u64 = 2;
 
     pub(crate) fn is_test(self) -> bool {
@@ -67,32 +67,32 @@ pub(crate) struct StreamEntry {
     pub(crate) created_at: Timestamp,
 }
 
-/// What the control room can do with a callout.
+/// An act of the control room on a callout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Controller {
     /// Dispatches a responder by hand.
     Dispatch,
-    /// A responder acknowledges, with an estimated time of arrival.
+    /// Records that a responder acknowledges, with an estimated time of arrival.
     Acknowledge,
-    /// A responder arrives on the scene.
+    /// Records that a responder arrives on the scene.
     Arrive,
-    /// A responder is done.
+    /// Records that a responder is done.
     Complete,
-    /// Takes ownership.
+    /// Takes ownership of the callout.
     Own,
     /// Closes the callout.
     Close,
 }
 
-/// The name in the path of the call.
+/// Writes the name in the path of the call.
 impl fmt::Display for Controller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
     }
 }
 
-/// A responder on one callout, and how far the response is.
+/// A responder on one callout, and the responder's progress.
 #[derive(Clone)]
 pub(crate) struct Responder {
     pub(crate) id: u64,
@@ -111,7 +111,7 @@ pub(crate) struct Callout {
     pub(crate) position: Position,
     pub(crate) emergency: Emergency,
     pub(crate) created_at: Timestamp,
-    /// The responders; the one who acted last stands last.
+    /// The responders. The one who acted last is last.
     pub(crate) responders: Vec<Responder>,
     pub(crate) owner: Option<u64>,
     pub(crate) cancelled: bool,
@@ -131,8 +131,8 @@ impl Responder {
 }
 
 impl Callout {
-    /// AURA's free text. `created`, `Responder Dispatched` and `Responder Cancelled` are
-    /// documented; the others exist there too, under names that are not known.
+    /// AURA's `status`, which is free text. `created`, `Responder Dispatched` and `Responder
+    /// Cancelled` are documented. AURA has others too, but their texts are unknown.
     pub(crate) fn status(&self) -> &'static str {
         match self.responders.last() {
             _ if self.closed => "closed",
@@ -146,17 +146,17 @@ impl Callout {
     }
 }
 
-/// The state of a callout in few words. No plan changes it.
+/// A short form of a callout's state. No plan changes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CalloutState {
-    /// Its id.
+    /// Id of the callout.
     pub id: u64,
-    /// AURA's free text.
+    /// AURA's `status`, which is free text.
     pub status: Cow<'static, str>,
-    /// Whether it is over.
+    /// Whether the callout is closed.
     pub closed: bool,
-    /// When it was raised: a day's callouts follow the day's own clock.
+    /// When the callout was raised. For a day's callouts, it is a time of the day's own clock.
     pub created_at: Timestamp,
 }
 

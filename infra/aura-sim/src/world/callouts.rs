@@ -1,4 +1,4 @@
-//! The rules for callouts: raising, cancelling, remarking, and what the control room does.
+//! The rules for callouts: raising, cancelling, remarks, and the acts of the control room.
 
 use jiff::SignedDuration;
 
@@ -13,7 +13,7 @@ use crate::world::{
     refusal::Refusal,
 };
 
-/// How long a responder who acknowledges says that it will take.
+/// Travel time that an acknowledging responder estimates.
 const ESTIMATED_TRAVEL: SignedDuration = SignedDuration::from_mins(8);
 
 impl Responder {
@@ -49,7 +49,7 @@ impl Callout {
         Event::about_callout(message, CalloutPayload::with_incident(self, None))
     }
 
-    /// The control room's act, and the event that tells of it.
+    /// Does an act of the control room, and returns its event.
     fn act(&mut self, act: Controller, moment: &mut Moment<'_>) -> Event {
         match act {
             Controller::Dispatch => {
@@ -83,16 +83,16 @@ impl Callout {
         }
     }
 
-    /// Puts the responder who acted last, and tells of that one alone: so the second arrival on
-    /// one callout is another payload than the first.
+    /// Makes the event of a responder's act, and puts the responder last. The event describes only
+    /// this responder, so the second arrival at a callout has another payload than the first.
     fn tell_of(&mut self, responder: Responder, message: EventName) -> Event {
         let payload = CalloutPayload::with_incident(self, Some(&responder));
         self.responders.push(responder);
         Event::about_callout(message, payload)
     }
 
-    /// The responder whom an act concerns: the first for whom it is due, else a new one.
-    /// So nobody can arrive twice, and an arrival without a dispatch is somebody's arrival.
+    /// Takes the responder of an act: the first for whom the act is due, or otherwise a new one. So
+    /// no responder arrives twice, and an arrival without a dispatch has a responder too.
     fn take_responder(
         &mut self,
         due: &[fn(&Responder) -> bool],
@@ -114,8 +114,8 @@ impl Callout {
 }
 
 impl World {
-    /// Raises a callout for a customer. One who has an active callout gets that one back, which
-    /// is no change and makes no event.
+    /// Raises a callout for a customer. If the customer has an active callout, this returns that
+    /// one, without a change and without an event.
     pub(crate) fn raise_callout(
         &mut self,
         customer_id: u64,
@@ -143,8 +143,8 @@ impl World {
         Ok(self.enter(callout))
     }
 
-    /// Raises a callout at a predefined location. Only customers have the rule of one active
-    /// callout in the documentation: a location can have several.
+    /// Raises a callout at a predefined location. The documentation limits only customers to one
+    /// active callout, so a location can have several.
     pub(crate) fn raise_callout_at_location(
         &mut self,
         reference: &str,
@@ -159,9 +159,9 @@ impl World {
         Ok(self.enter(callout))
     }
 
-    /// Cancels for the customer. While nobody responds that is a soft cancel; once there is a
-    /// responder to stand down, the callout no longer requires a response. Either way the control
-    /// room closes it, and it is cancelled once: a second time is a conflict.
+    /// Cancels a callout for the customer. Without a responder, this is a soft cancellation. With a
+    /// responder, the callout no longer requires a response. In both cases, the control room closes
+    /// the callout later. A second cancellation is a conflict.
     pub(crate) fn cancel(&mut self, id: u64, request: &Cancellation) -> Outcome<NestedCallout> {
         self.check_safe_code(id, request.safe_code.as_deref())?;
         let callout = self.open_callout(id)?;
@@ -180,7 +180,7 @@ impl World {
         Ok((NestedCallout::of(callout), vec![event]))
     }
 
-    /// Adds to a callout's event stream.
+    /// Adds a remark to a callout's event stream.
     pub(crate) fn remark(
         &mut self,
         id: u64,
@@ -200,7 +200,7 @@ impl World {
         Ok((entry, vec![event]))
     }
 
-    /// What the control room does with a callout.
+    /// Does an act of the control room on a callout.
     pub(crate) fn control(
         &mut self,
         id: u64,
@@ -238,8 +238,8 @@ impl World {
         Ok(callout)
     }
 
-    /// A safe code, where one is given, is the last four digits of the customer's mobile. The
-    /// documentation doesn't say how AURA refuses a wrong one; "not permitted" fits.
+    /// Checks the safe code, if there is one: the last four digits of the customer's mobile number.
+    /// The documentation doesn't say how AURA refuses a wrong one. "Not permitted" fits best.
     fn check_safe_code(&self, id: u64, given: Option<&str>) -> Result<(), Refusal> {
         let callout = self.known_callout(id)?;
         let Some(given) = given else { return Ok(()) };
@@ -262,7 +262,7 @@ mod tests {
     use crate::world::change::Ids;
     use jiff::Timestamp;
 
-    /// A world with one callout at a predefined location, and that callout's id.
+    /// Makes a world with one callout at a predefined location. Returns the callout's id too.
     fn world_with_callout(ids: &mut Ids) -> (World, u64) {
         let mut world = World::new();
         let emergency = serde_json::from_value(json!({})).unwrap();
@@ -277,7 +277,7 @@ mod tests {
         Moment { now, ids }
     }
 
-    /// Does the acts one after the other, and answers their events.
+    /// Does the acts one after the other. Returns the world, the callout's id, and the events.
     fn play(acts: &[Controller]) -> (World, u64, Vec<Value>) {
         let ids = &mut Ids::starting_at(1);
         let (mut world, id) = world_with_callout(ids);

@@ -1,4 +1,4 @@
-//! The world, and what a change to it needs and returns.
+//! The world, and the input and the result of a change to it.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use crate::{
     world::refusal::Refusal,
 };
 
-/// The result of a change: its answer, and the events that it makes, in order.
+/// The result of a change: the answer, and the events of the change in order.
 pub(crate) type Outcome<T> = Result<(T, Vec<Event>), Refusal>;
 
-/// The source of ids. Ids are integers, and no two things of one stand-in share one.
+/// The source of ids. Ids are integers, and each is unique in a stand-in.
 pub(crate) struct Ids {
     next: u64,
 }
@@ -41,15 +41,16 @@ pub(crate) struct Moment<'a> {
 /// The customers, subscriptions, callouts and predefined locations that AURA has.
 pub(crate) struct World {
     pub(crate) customers: BTreeMap<u64, Customer>,
-    /// Subscriptions by their customer's id.
+    /// Subscriptions by the customer's id.
     pub(crate) subscriptions: BTreeMap<u64, Subscription>,
     pub(crate) callouts: BTreeMap<u64, Callout>,
-    /// Locations by their external reference.
+    /// Predefined locations by external reference.
     pub(crate) locations: BTreeMap<String, PredefinedLocation>,
 }
 
 impl World {
-    /// A world without people, and with two predefined locations: `head-office` and `warehouse`.
+    /// Makes a world without customers, with the predefined locations `head-office` and
+    /// `warehouse`.
     pub(crate) fn new() -> Self {
         let location = |id, latitude, longitude| PredefinedLocation {
             id,
@@ -69,7 +70,8 @@ impl World {
         }
     }
 
-    /// Makes a location known under `reference`, in place of the one that had it.
+    /// Adds a predefined location under `reference`. It replaces the location that had this
+    /// reference.
     pub(crate) fn put_location(
         &mut self,
         reference: String,

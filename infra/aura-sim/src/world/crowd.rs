@@ -1,4 +1,4 @@
-//! A crowd: callouts that were there before anybody looked.
+//! A crowd: callouts that are older than the stand-in.
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -13,10 +13,10 @@ use crate::{
 /// The external reference of the crowd's own predefined location.
 const LOCATION: &str = "crowd";
 
-/// How long ago its callouts were raised: a week.
+/// Age of a crowd's callouts: a week.
 const AGE: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// The largest crowd.
+/// Largest number of callouts in a crowd.
 const MOST: u64 = 100_000;
 
 /// The body of `POST /_sim/crowd`.
@@ -26,7 +26,7 @@ pub(crate) struct CrowdOrder {
 }
 
 impl CrowdOrder {
-    /// Refuses what cannot be raised.
+    /// Refuses a number of callouts that is not possible.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
         if (1..=MOST).contains(&self.callouts) {
             return Ok(());
@@ -37,8 +37,8 @@ impl CrowdOrder {
 }
 
 impl World {
-    /// Raises so many callouts long ago, and answers their ids. Their events are history too:
-    /// nobody is told.
+    /// Raises `size` callouts in the past, and returns their ids. It drops their events, because
+    /// they belong to the past too.
     pub(crate) fn raise_crowd(
         &mut self,
         size: u64,

@@ -10,7 +10,7 @@ pub(crate) struct NewCustomer {
     pub(crate) subscription: Option<Terms>,
 }
 
-/// Who a customer is.
+/// The personal data of a customer.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Person {
     pub(crate) name: String,
@@ -18,10 +18,10 @@ pub(crate) struct Person {
     pub(crate) mobile: String,
 }
 
-/// What a subscription covers, and when.
+/// Type and time of a subscription.
 ///
-/// The documentation doesn't say how the two bounds are written: a time (RFC 3339) and a plain
-/// date (its midnight in UTC) are both read, and a bound that is absent doesn't bound.
+/// The documentation doesn't give the form of the two bounds. The stand-in reads a time (RFC 3339)
+/// and a plain date (midnight in UTC). An absent bound sets no limit.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Terms {
@@ -32,7 +32,7 @@ pub(crate) struct Terms {
     pub(crate) valid_to: Option<Timestamp>,
 }
 
-/// A customer as AURA tells of it.
+/// A customer in AURA's form.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Customer {
     pub(crate) id: u64,
@@ -40,7 +40,7 @@ pub(crate) struct Customer {
     pub(crate) person: Person,
 }
 
-/// A subscription as AURA tells of it.
+/// A subscription in AURA's form.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Subscription {
@@ -50,7 +50,7 @@ pub(crate) struct Subscription {
     pub(crate) terms: Terms,
 }
 
-/// What `POST /customers` made.
+/// The customer and the subscription that `POST /customers` has created.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct CreatedCustomer {
     pub(crate) customer: Customer,
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subscription_covers_its_time_and_not_its_end() {
+    fn a_subscription_covers_its_time_without_the_end() {
         let terms = json!({"subscriptionTypeId": 1, "validFrom": "2026-01-01",
             "validTo": "2026-02-01T10:00:00+02:00"});
         let terms: Terms = serde_json::from_value(terms).unwrap();
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_that_is_absent_does_not_bound() {
+    fn an_absent_bound_sets_no_limit() {
         let terms: Terms = serde_json::from_value(json!({"subscriptionTypeId": 1})).unwrap();
         assert!(terms.cover(Timestamp::MIN) && terms.cover(Timestamp::MAX));
     }

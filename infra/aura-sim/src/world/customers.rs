@@ -1,4 +1,4 @@
-//! The rules for customers: AURA creates one, with a subscription when one is asked for.
+//! The rules for customers: creation, and the subscription.
 
 use jiff::Timestamp;
 
@@ -10,8 +10,8 @@ use crate::world::{
 };
 
 impl World {
-    /// Creates a customer, with a subscription when one is asked for. A mobile number belongs to
-    /// one customer: a second one is AURA's 409.
+    /// Creates a customer, with a subscription if the request has one. A mobile number belongs to
+    /// one customer, so AURA refuses a second one with 409.
     pub(crate) fn create_customer(
         &mut self,
         new: NewCustomer,

@@ -1,9 +1,9 @@
-//! A seeded random day of emergencies: who raises them, and how each goes on.
+//! A seeded random day of emergencies: who raises them, and how each continues.
 //!
-//! Several emergencies are alive at any time and each is a short story; a step of the day
-//! either begins one or tells the next part of one that is alive. The day drives the same world
-//! as the API, so that its callouts can be read there. Its clock and its ids are its own and
-//! follow from the seed alone: the same seed makes the same events, byte for byte.
+//! Each emergency is a short story, and several are alive at any time. A step of the day begins a
+//! new story or does the next part of one that is alive. The day changes the same world as the API,
+//! so that the API shows its callouts. The day has its own clock and its own ids, which follow from
+//! the seed alone: the same seed makes the same events, byte for byte.
 
 use std::collections::VecDeque;
 
@@ -20,33 +20,32 @@ use crate::{
     world::refusal::Refusal,
 };
 
-/// When every day begins, by its own clock: 2026-03-01T06:00:00Z.
+/// Start of every day by the day's own clock: 2026-03-01T06:00:00Z.
 const MORNING: Timestamp = Timestamp::constant(1_772_344_800, 0);
 
-/// How many ids a day has to itself. It uses fewer than three for an event.
+/// Number of ids that are reserved for a day. An event needs fewer than three.
 const IDS_PER_DAY: u64 = 1_000_000;
 
-/// The longest day: its ids fit.
+/// Largest number of events of a day, for which the day's ids are enough.
 const MOST_EVENTS: u64 = 100_000;
 
-/// How many emergencies are alive at a time at most.
+/// Largest number of emergencies that are alive at one time.
 const MOST_ALIVE: usize = 12;
 
-/// A random day of emergencies, as it is ordered: the body of `POST /_sim/day`.
+/// A random day of emergencies: the body of `POST /_sim/day`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Day {
-    /// The seed of the day: the same seed makes the same events. A seed can be played once.
+    /// The seed of the day. The same seed makes the same events. A seed can be played only once.
     pub seed: u32,
-    /// How many distinct events the day has.
+    /// Number of distinct events of the day.
     pub events: u64,
-    /// How many deliveries are queued each second, duplicates among them.
+    /// Number of deliveries that are queued each second. Duplicates count too.
     pub per_second: f64,
-    /// How many duplicates come on top, as a share of `events`.
+    /// Number of additional duplicates, as a share of `events`.
     #[serde(default)]
     pub duplicates: f64,
-    /// How many more events of the day happen at least between the raising of a callout and its
-    /// closing.
+    /// Smallest number of other events of the day between the raising of a callout and its closing.
     #[serde(default)]
     pub closing_after: u64,
 }
@@ -66,8 +65,8 @@ const COMPLETE: StoryPart = StoryPart::Control(Controller::Complete);
 const DISPATCH: StoryPart = StoryPart::Control(Controller::Dispatch);
 const OWN: StoryPart = StoryPart::Control(Controller::Own);
 
-/// How emergencies go: with one responder, by hand, with two responders, with a handover in the
-/// control room, called off while somebody is on the way, and a false alarm.
+/// The possible courses of an emergency: one responder; a dispatch by hand; two responders; a
+/// handover in the control room; a cancellation while a responder is on the way; a false alarm.
 const STORIES: [&[StoryPart]; 6] = [
     &[ACKNOWLEDGE, ARRIVE, COMPLETE, CLOSE],
     &[OWN, DISPATCH, ARRIVE, COMPLETE, CLOSE],
@@ -86,16 +85,16 @@ const STORIES: [&[StoryPart]; 6] = [
     &[StoryPart::Cancel, CLOSE],
 ];
 
-/// An emergency under way, and what is still to come of it.
+/// An emergency under way, and the parts that are still to come.
 struct Story {
     stage: Stage,
     to_come: VecDeque<StoryPart>,
-    /// How many events of the day have happened before it may end.
+    /// Number of events of the day that must happen before the story may end.
     may_end_at: u64,
 }
 
 enum Stage {
-    /// A customer who has not raised the callout yet.
+    /// The customer has not raised the callout yet.
     Customer(u64),
     Callout(u64),
 }
@@ -105,19 +104,19 @@ pub(crate) struct DayRun {
     rng: ChaCha8Rng,
     ids: Ids,
     now: Timestamp,
-    /// The external reference of the day's own predefined location.
+    /// External reference of the day's own predefined location.
     location: String,
     alive: Vec<Story>,
-    /// The stories that only have their end to come, and may not end yet. The day goes on with others,
-    /// so these don't count as alive.
+    /// Stories whose next part is their end, but that may not end yet. They don't count as alive,
+    /// so that the day goes on with others.
     waiting: Vec<Story>,
     closing_after: u64,
-    /// How many events have happened so far.
+    /// Number of events that have happened so far.
     happened: u64,
 }
 
 impl Day {
-    /// Refuses what cannot be played.
+    /// Refuses a day that is not possible.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
         let problem = if !(1..=MOST_EVENTS).contains(&self.events) {
             format!("events must be between 1 and {MOST_EVENTS}")
@@ -133,7 +132,7 @@ impl Day {
 }
 
 impl Story {
-    /// Whether the next thing to come is its end, and it may not end yet.
+    /// Whether the next part is the story's end, and the story may not end yet.
     fn is_early(&self, happened: u64) -> bool {
         let end_is_next = matches!(
             self.to_come.front(),
@@ -144,12 +143,12 @@ impl Story {
 }
 
 impl DayRun {
-    /// The morning of the day with this seed.
+    /// Begins a day.
     pub(crate) fn begin(order: &Day, world: &mut World) -> Self {
         let seed = order.seed;
         let mut day = Self {
             rng: ChaCha8Rng::seed_from_u64(seed.into()),
-            // Far above the ids that the API gives out, and another range for every seed.
+            // Every seed has its own range of ids, far above those that the API gives out.
             ids: Ids::starting_at((u64::from(seed) + 1) * IDS_PER_DAY),
             now: MORNING,
             location: format!("day-{seed}"),
@@ -163,7 +162,7 @@ impl DayRun {
         day
     }
 
-    /// The next thing that happens: one event, or two when there is `room` for them.
+    /// Does the next step, which makes one event, or two if there is `room` for them.
     pub(crate) fn step(&mut self, world: &mut World, room: u64) -> Result<Vec<Event>, Refusal> {
         self.now += SignedDuration::from_secs(self.rng.random_range(5..90));
         self.let_end();
@@ -177,14 +176,14 @@ impl DayRun {
         Ok(events)
     }
 
-    /// Brings those stories back that may end now.
+    /// Makes those waiting stories alive again that may end now.
     fn let_end(&mut self) {
         let happened = self.happened;
         let ready = |story: &mut Story| story.may_end_at <= happened;
         self.alive.extend(self.waiting.extract_if(.., ready));
     }
 
-    /// An emergency begins with a new customer, or, one time in five, at the fixed location.
+    /// Begins an emergency: with a new customer or, one time in five, at the predefined location.
     fn begin_story(&mut self, world: &mut World, room: u64) -> Result<Vec<Event>, Refusal> {
         let (stage, events) = if self.rng.random_bool(0.2) {
             self.raise_at_location(world)?
@@ -200,7 +199,7 @@ impl DayRun {
         Ok(events)
     }
 
-    /// Tells the next part of a story that is alive; after its last part it is over.
+    /// Does the next part of a story that is alive. The story is over after its last part.
     fn go_on(&mut self, world: &mut World) -> Result<Vec<Event>, Refusal> {
         let index = self.rng.random_range(0..self.alive.len());
         let mut story = self.alive.swap_remove(index);
@@ -224,14 +223,15 @@ impl DayRun {
         Ok(events)
     }
 
-    /// When a callout that is raised now may be closed: so many events after its own.
+    /// Number of events after which a callout that is raised now may be closed.
     fn first_end(&self) -> u64 {
         self.happened + 1 + self.closing_after
     }
 
-    /// The day's very last event may be a customer without a subscription, who raises nothing.
+    /// Creates a customer. The day's last event may be a customer without a subscription, who
+    /// raises no callout.
     fn create_customer(&mut self, world: &mut World, subscribed: bool) -> Outcome<Stage> {
-        // Nobody's number, and no other customer's of any day: it is made of an id.
+        // The mobile number is made from an id. So it is unique on all days, and not a real number.
         let number = self.ids.take();
         let new = NewCustomer {
             customer: Person {
@@ -282,7 +282,7 @@ impl DayRun {
         Ok(events)
     }
 
-    /// One of the stories, with up to two remarks anywhere before its end.
+    /// Picks one of the stories, and adds up to two remarks before its end.
     fn plot(&mut self) -> VecDeque<StoryPart> {
         let story = STORIES.choose(&mut self.rng).copied().unwrap_or_default();
         let mut acts: VecDeque<_> = story.iter().copied().collect();
@@ -293,7 +293,7 @@ impl DayRun {
         acts
     }
 
-    /// One emergency in twenty is a test.
+    /// Picks the kind of an emergency. One in twenty is a test.
     fn emergency(&mut self) -> Emergency {
         Emergency {
             response_type_id: self.rng.random_range(1..=3),
@@ -337,7 +337,7 @@ mod tests {
         }
     }
 
-    /// The day's events as they would be posted.
+    /// Plays a day, and returns its events.
     fn events(order: &Day) -> Vec<Event> {
         let mut world = World::new();
         let mut day = DayRun::begin(order, &mut world);
@@ -351,7 +351,7 @@ mod tests {
         told
     }
 
-    /// The bodies of the day's events, signals left out.
+    /// Plays a day, and returns the bodies of its events without the signals.
     fn bodies(seed: u32, number: u64) -> Vec<String> {
         events(&order(seed, number, 0))
             .iter()
@@ -361,15 +361,15 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_makes_the_day() {
+    fn the_same_seed_makes_the_same_day() {
         assert_eq!(bodies(7, 300), bodies(7, 300));
         assert_ne!(bodies(7, 300), bodies(8, 300));
     }
 
-    /// Who notes a seed wants the same day of it ever after. All that came before has its part in
-    /// the ids and the times of a day's last event.
+    /// Whoever notes a seed expects the same day from it in later versions. The ids and times of a
+    /// day's last event depend on all events before.
     #[test]
-    fn a_day_stays_what_it_was() {
+    fn a_seed_makes_the_same_day_in_every_version() {
         let bodies = bodies(7, 300);
         assert_eq!(bodies.len(), 266);
         assert_eq!(
@@ -389,7 +389,7 @@ mod tests {
         );
     }
 
-    /// How many events lie between the raising and the closing of each callout that is closed.
+    /// Counts the events between the raising and the closing of each closed callout.
     fn spans(events: &[Event]) -> Vec<usize> {
         let place = |message, of: &Event| {
             let is_it = |event: &Event| event.message == message && event.entity() == of.entity();
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn no_callout_is_closed_before_so_many_events_and_the_day_goes_on() {
+    fn no_callout_is_closed_before_closing_after_events_and_the_day_goes_on() {
         for (seed, closing_after) in [(1, 0), (2, 1), (3, 50), (4, 300)] {
             let events = events(&order(seed, 2_000, closing_after));
             let spans = spans(&events);
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn closing_later_is_as_sure_as_the_seed() {
+    fn a_day_with_closing_after_follows_from_the_seed_too() {
         let day = |closing_after| {
             let events = events(&order(7, 500, closing_after));
             serde_json::to_string(&events).unwrap()
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_played_is_refused() {
+    fn an_impossible_day_is_refused() {
         let order = |events, per_second, duplicates| Day {
             seed: 1,
             events,

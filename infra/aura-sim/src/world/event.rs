@@ -1,6 +1,6 @@
-//! AURA's events: their names, the entities they concern, and what is posted about them.
+//! AURA's events: their names, their entities, and their payloads.
 //!
-//! The names stand here a second time, beside the catalogue of the client under test, on
+//! The names stand here a second time, beside the catalogue of the client under test. This is on
 //! purpose: a stand-in that shared the client's list could not find a mistake in it.
 
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::{
     world::payload::CalloutPayload,
 };
 
-/// Every event name that AURA documents, spelled on the wire in capitals.
+/// Every event name that AURA documents. On the wire, names are in capitals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[expect(missing_docs, reason = "AURA's documentation says what each means")]
@@ -39,34 +39,34 @@ pub enum EventName {
 }
 
 impl EventName {
-    /// The event of this name, or `None` for a name that AURA doesn't list.
+    /// Reads an event name. Returns `None` for a name that AURA doesn't list.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let name: value::StrDeserializer<'_, value::Error> = name.into_deserializer();
         Self::deserialize(name).ok()
     }
 
-    /// Whether it is the old name of another one. A new registration must not ask for it.
+    /// Whether this is the old name of another event name. AURA refuses it in a new registration.
     pub(crate) fn is_deprecated(self) -> bool {
         self == Self::ResponderAcknowledgedCalloutWithEta
     }
 }
 
-/// The name on the wire.
+/// Writes the name on the wire.
 impl fmt::Display for EventName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
     }
 }
 
-/// The name on the wire.
+/// Writes the name on the wire.
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
     }
 }
 
-/// One thing that happened, in the shape in which it is posted:
-/// `{"message": "…", "callout": {…}}`, or `customer`, or `subscription`.
+/// An event in the shape in which AURA posts it: `{"message": "…", "callout": {…}}`, with
+/// `customer` or `subscription` for the other kinds.
 #[derive(Clone, Serialize)]
 pub(crate) struct Event {
     pub(crate) message: EventName,
@@ -74,7 +74,7 @@ pub(crate) struct Event {
     pub(crate) subject: Subject,
 }
 
-/// What an event is about, and all that it says about it.
+/// The entity of an event, with all its data.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Subject {
@@ -83,7 +83,7 @@ pub(crate) enum Subject {
     Subscription(Subscription),
 }
 
-/// The kinds of things that have events.
+/// The kinds of entities that have events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "AURA names them")]
@@ -93,12 +93,12 @@ pub enum Kind {
     Subscription,
 }
 
-/// The thing an event is about. Deliveries about one entity keep their order.
+/// The entity that an event is about. Deliveries about one entity keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Entity {
-    /// What kind of thing it is.
+    /// Kind of the entity.
     pub kind: Kind,
-    /// Its id at AURA.
+    /// Id of the entity at AURA.
     pub id: u64,
 }
 
@@ -110,8 +110,8 @@ impl Event {
         }
     }
 
-    /// The event with no more than its name and its callout's id, if it is a status event: one about
-    /// a callout that exists already.
+    /// Reduces a status event, which is about an existing callout, to its name and the callout's
+    /// id. Returns any other event unchanged.
     pub(crate) fn bare(self) -> Self {
         match &self.subject {
             Subject::Callout(callout) if self.message != EventName::NewCallout => {
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_aura_spells_them() {
+    fn only_auras_spelling_of_a_name_is_read() {
         assert_eq!(
             EventName::parse("RESPONDER_ACKNOWLEDGED_CALLOUT_WITH_ETA"),
             Some(EventName::ResponderAcknowledgedCalloutWithEta)

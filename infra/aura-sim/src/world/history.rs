@@ -1,6 +1,6 @@
 //! Earlier versions of each callout, for answers that are out of date.
 //!
-//! Versions have the time of the wall clock, as the calls do; a seeded day has its own clock.
+//! Versions have times of the wall clock, as the calls do, and not of a seeded day's own clock.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,16 +12,16 @@ use crate::{
     world::refusal::Refusal,
 };
 
-/// How far an answer about a callout can look back, in milliseconds: ten minutes.
+/// Largest age of an answer about a callout, in milliseconds: ten minutes.
 pub(crate) const REACH_MS: u64 = 600_000;
 
-/// One version of a callout, from this time on.
+/// One version of a callout, which holds from `since` on.
 struct Version {
     since: Timestamp,
     callout: Callout,
 }
 
-/// The versions of every callout, oldest first, as far back as an answer can reach.
+/// The versions of every callout, oldest first, as far back as an answer may show them.
 #[derive(Default)]
 pub(crate) struct History {
     versions: BTreeMap<u64, VecDeque<Version>>,
@@ -34,7 +34,7 @@ pub(crate) struct Past<'a> {
 }
 
 impl History {
-    /// Adds the version of a callout that holds from `now` on.
+    /// Adds a version of a callout that holds from `now` on.
     pub(crate) fn keep(&mut self, callout: Callout, now: Timestamp) {
         let versions = self.versions.entry(callout.id).or_default();
         let since = now;
@@ -42,7 +42,7 @@ impl History {
         forget(versions, now);
     }
 
-    /// Adds a callout that has never been otherwise.
+    /// Adds a callout whose version holds from the beginning of time.
     pub(crate) fn keep_as_ever(&mut self, callout: Callout) {
         self.keep(callout, Timestamp::MIN);
     }
@@ -52,7 +52,7 @@ impl History {
     }
 }
 
-/// Forgets the versions that no answer can reach: those before the one at the furthest moment.
+/// Removes the versions that no answer may show: those older than the version ten minutes ago.
 fn forget(versions: &mut VecDeque<Version>, now: Timestamp) {
     let reach = SignedDuration::from_millis(REACH_MS.cast_signed());
     let Ok(furthest) = now.checked_sub(reach) else {
@@ -67,7 +67,7 @@ fn forget(versions: &mut VecDeque<Version>, now: Timestamp) {
 }
 
 impl Past<'_> {
-    /// The answer of Get a callout.
+    /// The callout as the call "Get a callout" answers it.
     pub(crate) fn callout(&self, id: u64) -> Result<NestedCallout, Refusal> {
         self.known_callout(id).map(NestedCallout::of)
     }
@@ -77,7 +77,7 @@ impl Past<'_> {
         Ok(self.known_callout(id)?.stream.clone())
     }
 
-    /// Every callout that was active, in the order in which they were raised.
+    /// Every callout that was active at that time, in the order in which they were raised.
     pub(crate) fn active_callouts(&self) -> Vec<FlatCallout> {
         self.history
             .versions
@@ -95,7 +95,7 @@ impl Past<'_> {
             .ok_or_else(|| Refusal::unknown_callout(id))
     }
 
-    /// The version at that time; `None` if the callout wasn't there yet.
+    /// The version at that time; `None` if the callout didn't exist yet.
     fn look<'a>(&self, versions: &'a VecDeque<Version>) -> Option<&'a Callout> {
         let mut earlier = versions.iter().rev();
         earlier
@@ -130,12 +130,13 @@ mod tests {
         ids.map(|callout| callout["id"].clone()).collect()
     }
 
-    /// One that is raised at second 1000, remarked upon at 1010, and closed at 1020.
+    /// Makes the history of a callout that is raised at second 1000, gets a remark at 1010, and is
+    /// closed at 1020.
     fn a_story() -> (History, u64) {
         let (mut world, mut history) = (World::new(), History::default());
         let ids = &mut Ids::starting_at(1);
         let emergency = serde_json::from_value(json!({})).unwrap();
-        // The world's own clock may be another, and it doesn't matter here.
+        // The world's clock doesn't matter here.
         let mut moment = Moment { now: at(0), ids };
         let (raised, _) = world
             .raise_callout_at_location("warehouse", emergency, &mut moment)
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_callout_is_what_it_was_at_the_time() {
+    fn a_past_callout_has_the_version_of_that_time() {
         let (history, id) = a_story();
         assert_eq!(status(&history, id, 999), None);
         assert_eq!(status(&history, id, 1000).as_deref(), Some("created"));
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_and_the_stream_are_what_they_were_at_the_time() {
+    fn the_past_list_and_stream_have_the_versions_of_that_time() {
         let (history, id) = a_story();
         assert_eq!(active(&history, 999), Vec::<Value>::new());
         assert_eq!(active(&history, 1000), [json!(id)]);
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_answer_can_reach_is_forgotten_and_no_more() {
+    fn only_versions_that_no_answer_may_show_are_removed() {
         let (mut history, id) = a_story();
         let reach = i64::try_from(REACH_MS / 1000).unwrap();
         let last = history.at(at(1020)).known_callout(id).unwrap().clone();
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_there_as_ever_was_there_before_it_changed() {
+    fn a_callout_that_is_kept_as_ever_exists_at_every_earlier_time() {
         let (story, id) = a_story();
         let callout = story.at(at(1000)).known_callout(id).unwrap().clone();
         let mut history = History::default();

@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A point on the map. A request's `accuracy` is ignored: no answer shows it.
+/// A point on the map. The stand-in ignores a request's `accuracy`, because no answer shows it.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Position {
     pub(crate) latitude: f64,
     pub(crate) longitude: f64,
 }
 
-/// A fixed place from which callouts can be raised by its partner's own reference.
+/// A fixed place from which callouts can be raised, by the partner's own reference.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PredefinedLocation {

@@ -1,18 +1,18 @@
-//! What AURA says about a callout: in the events that it posts, and in the answers of its API.
+//! AURA's descriptions of a callout, in events and in answers of the API.
 //!
-//! Real captures show `incidentInformation` as an array inside `callout`, coordinates as
-//! strings, `predefinedLocationId` as a string, and the category under either of two spellings.
-//! The documentation adds that responder events tell the responder, the supplier and the times
-//! of dispatch, arrival and completion, but not under which names: `responder`, `supplier`,
-//! `dispatchedAt`, `estimatedArrivalAt`, `arrivedAt`, `completedAt` and `owner` are this
-//! stand-in's own, as is a category that is plain text.
+//! Real captures show `incidentInformation` as an array inside `callout`, coordinates as strings,
+//! `predefinedLocationId` as a string, and the category under one of two spellings. The
+//! documentation adds that responder events have the responder, the supplier, and the times of
+//! dispatch, arrival and completion. It doesn't give their names. So `responder`, `supplier`,
+//! `dispatchedAt`, `estimatedArrivalAt`, `arrivedAt`, `completedAt` and `owner` are this stand-in's
+//! own names. A category as plain text is its own choice too.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::world::callout::{Callout, Responder};
 
-/// `{"value": "…"}`, as AURA writes its enumerations.
+/// The form of AURA's enumerations: `{"value": "…"}`.
 #[derive(Clone, Serialize)]
 pub(crate) struct EnumValue {
     value: &'static str,
@@ -61,8 +61,8 @@ struct Incident {
     response: Option<ResponderDetails>,
 }
 
-/// The category of an incident. Both spellings occur in real captures, and nothing says when:
-/// here a callout with an even id has the one, and with an odd id the other.
+/// The category of an incident. Both spellings occur in real captures, and AURA documents no rule.
+/// Here a callout with an even id has the one, and a callout with an odd id has the other.
 #[derive(Clone, Serialize)]
 enum Category {
     #[serde(rename = "incidentCategory")]
@@ -71,7 +71,7 @@ enum Category {
     Lower(&'static str),
 }
 
-/// The part of an incident that tells of one responder.
+/// The part of an incident that describes one responder.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ResponderDetails {
@@ -86,7 +86,7 @@ struct ResponderDetails {
     completed_at: Option<Timestamp>,
 }
 
-/// What stands under `callout` in an event.
+/// The member `callout` of an event.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CalloutPayload {
@@ -97,7 +97,7 @@ pub(crate) struct CalloutPayload {
     callout_classification: Option<EnumValue>,
 }
 
-/// What stands under `callout` in the answer of Get a callout.
+/// The member `callout` in the answer of the call "Get a callout".
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct NestedCallout {
@@ -109,7 +109,7 @@ pub(crate) struct NestedCallout {
     callout: CalloutPayload,
 }
 
-/// A callout in the flat form of the list of active callouts.
+/// A callout in the flat form, as in the list of active callouts.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FlatCallout {
@@ -127,13 +127,14 @@ pub(crate) struct FlatCallout {
 }
 
 impl CalloutPayload {
-    /// The callout and its one incident; with a responder, the incident tells of that one.
+    /// Makes the payload with one incident. If there is a responder, the incident describes that
+    /// responder.
     pub(crate) fn with_incident(callout: &Callout, responder: Option<&Responder>) -> Self {
         Self::with_incidents(callout, vec![Incident::of(callout, responder)])
     }
 
-    /// Nothing but the id: all that AURA says when the event stream changes, and now and then in
-    /// any event but the first.
+    /// Makes the payload with only the id. AURA sends this when the event stream changes, and at
+    /// times in any event except the first.
     pub(crate) fn bare(id: u64) -> Self {
         Self {
             id,
@@ -156,7 +157,8 @@ impl NestedCallout {
         self.callout.id
     }
 
-    /// The callout as it stands, with an incident per responder, or one while there is none.
+    /// Makes the nested form of a callout, with one incident for each responder. Without a
+    /// responder, it has one incident.
     pub(crate) fn of(callout: &Callout) -> Self {
         let mut incidents: Vec<_> = callout
             .responders
@@ -211,7 +213,8 @@ impl Incident {
 }
 
 impl CurrentLocation {
-    /// A stand-in has no map to look an address up in: the coordinates are the address.
+    /// Makes the location of a callout. The coordinates are the address, because the stand-in has
+    /// no map.
     fn of(callout: &Callout) -> Self {
         let latitude = callout.position.latitude.to_string();
         let longitude = callout.position.longitude.to_string();
@@ -252,9 +255,9 @@ impl ResponderDetails {
     }
 }
 
-/// The words that go with a response type. AURA responds with armed guards, medics and roadside
-/// help; which number is which isn't documented. Here 2 is medical, 3 is roadside, and every
-/// other number is security.
+/// The texts of a response type. AURA responds with armed guards, medics and roadside help, and
+/// doesn't document their numbers. Here 2 is medical, 3 is roadside, and every other number is
+/// security.
 struct Nature {
     response: &'static str,
     description: &'static str,
@@ -276,7 +279,8 @@ impl Nature {
     }
 }
 
-/// `REAL` or `TEST`, the two values seen. Which numbers they have isn't documented.
+/// Classification of a callout: `REAL` or `TEST`, the two values in real captures. AURA doesn't
+/// document their numbers.
 fn classification(callout: &Callout) -> EnumValue {
     EnumValue {
         value: if callout.emergency.is_test() {

@@ -1,9 +1,9 @@
-//! Why a request is refused.
+//! Reasons to refuse a request.
 
 use axum::http::StatusCode;
 
-/// Why a request was not done. The text is the `message` of AURA's error answer: it names the
-/// thing that is wrong, and never repeats a secret or a value out of a person's data.
+/// Why a request was not done. The text is the `message` of AURA's error answer. It names the thing
+/// that is wrong, and never repeats a secret or personal data.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("{0}")]
@@ -17,13 +17,14 @@ pub(crate) enum Refusal {
     #[error("{0}")]
     Conflict(String),
     #[error(
-        "web pages, and names of other machines, are not let in: see `pages` in infra/aura-sim"
+        "requests of web pages and for names of other machines are refused: see `pages` in \
+         infra/aura-sim"
     )]
     Foreign,
     #[error("this method is not allowed here")]
     MethodNotAllowed,
-    /// A server's error that the plan has.
-    #[error("AURA is out of order for the moment")]
+    /// A server error that the plan has decided.
+    #[error("AURA fails because of a plan")]
     OutOfOrder(StatusCode),
     #[error("the stand-in is shutting down")]
     ShuttingDown,
@@ -32,7 +33,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// The answer to anything about a callout that does not exist.
+    /// Makes the refusal for a callout that does not exist.
     pub(crate) fn unknown_callout(id: u64) -> Self {
         Self::Unknown(format!("callout {id} is unknown"))
     }

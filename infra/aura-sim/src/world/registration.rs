@@ -1,4 +1,4 @@
-//! The webhook registration: AURA's rules for one, and the history of all.
+//! The webhook registration: AURA's rules for it, and the history of all registrations.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use url::Url;
 
 use crate::{world::event::EventName, world::refusal::Refusal};
 
-/// The URL that somebody else registers: nobody can listen on port 0.
+/// The URL of the registration that replaces ours in a plan. Nothing can listen on port 0.
 const ELSEWHERE: &str = "https://127.0.0.1:0/registered-in-the-portal";
 
-/// The one method that the documentation names, and the default.
+/// The only method that the documentation names, and the default.
 const METHOD: &str = "webhook";
 
 /// The body of `POST /notifiers/webhooks`.
@@ -26,20 +26,20 @@ pub(crate) struct RegistrationRequest {
     pub(crate) headers: BTreeMap<String, String>,
 }
 
-/// A registration that AURA accepted. Serialized, it shows the values of its headers: that is
-/// for `GET /_sim/registration` alone.
+/// A registration that AURA accepted. Its serialized form shows the values of its headers, so only
+/// `GET /_sim/registration` may return it.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Registration {
-    /// Where deliveries go.
+    /// URL to which deliveries go.
     pub url: String,
-    /// The events that are delivered.
+    /// Names of the events that are delivered.
     pub events: Vec<EventName>,
-    /// How they are delivered: always `webhook`.
+    /// Method of the delivery: always `webhook`.
     pub method: String,
-    /// The headers that go with every delivery. Their values are secret.
+    /// The headers of every delivery. Their values are secret.
     pub headers: BTreeMap<String, String>,
-    /// When it was accepted.
+    /// When AURA accepted the registration.
     pub registered_at: Timestamp,
     #[serde(skip)]
     sent_headers: HeaderMap,
@@ -50,13 +50,13 @@ pub struct Registration {
 pub struct RegistrationReport<R = Registration> {
     /// The registration in force.
     pub current: Option<R>,
-    /// Every registration so far, the one in force included, oldest first.
+    /// Every registration so far, oldest first. The one in force is last.
     pub history: Vec<R>,
 }
 
 /// A registration in the shape of AURA's answer. The documentation shows `headers` there as an
-/// empty map and doesn't say whether values come back: here the names do, each with its value
-/// hidden, so that a client can compare the names and nothing secret travels.
+/// empty map, and doesn't say whether the answer has names and values. Here it has the names with
+/// hidden values, so that a client can compare the names and no secret travels.
 #[derive(Serialize)]
 pub(crate) struct NotifierConfig {
     url: String,
@@ -65,7 +65,7 @@ pub(crate) struct NotifierConfig {
     headers: BTreeMap<String, &'static str>,
 }
 
-/// Every registration so far, oldest first. The last one is in force: registering replaces.
+/// Every registration so far, oldest first. Only the last one is in force.
 #[derive(Default)]
 pub(crate) struct Registrations {
     accepted: Vec<Registration>,
@@ -74,8 +74,8 @@ pub(crate) struct Registrations {
 impl Registration {
     /// Checks a request by AURA's rules.
     ///
-    /// A method other than `webhook` and a header that HTTP cannot carry are refused too: the
-    /// documentation names no other method, and such a header could never be sent.
+    /// It also refuses a method other than `webhook`, because the documentation names no other, and
+    /// a header that HTTP can't carry.
     pub(crate) fn check(
         request: RegistrationRequest,
         allow_http_loopback: bool,
@@ -90,7 +90,7 @@ impl Registration {
         Self::check_old(request, allow_http_loopback, now)
     }
 
-    /// Checks a request by the rules of the time when no name was deprecated.
+    /// Checks a request by the rules from before an event name was deprecated.
     pub(crate) fn check_old(
         request: RegistrationRequest,
         allow_http_loopback: bool,
@@ -110,15 +110,16 @@ impl Registration {
         })
     }
 
-    /// The headers that go with every delivery.
+    /// The headers of every delivery.
     pub(crate) fn headers(&self) -> &HeaderMap {
         &self.sent_headers
     }
 
-    /// The name under which an event is delivered, if it is listed.
+    /// The name under which an event is delivered, if the registration lists it.
     ///
-    /// An old registration that lists only the deprecated twin of `RESPONDER_ACKNOWLEDGED_CALLOUT`
-    /// still works, so it gets the event under that name; one that lists both gets it once.
+    /// An old registration that lists only the deprecated name of `RESPONDER_ACKNOWLEDGED_CALLOUT`
+    /// still works, so it gets the event under that name. A registration that lists both names gets
+    /// the event once.
     pub(crate) fn name_for(&self, message: EventName) -> Option<EventName> {
         let twin = (message == EventName::ResponderAcknowledgedCallout)
             .then_some(EventName::ResponderAcknowledgedCalloutWithEta);
@@ -151,8 +152,8 @@ impl Registrations {
         &self.accepted
     }
 
-    /// What happens when somebody registers another URL in AURA's portal: the registration in
-    /// force is replaced, by one for the same events.
+    /// Replaces the registration in force by one of the same events with another URL, as when
+    /// somebody registers another URL in AURA's portal.
     pub(crate) fn lose(&mut self, now: Timestamp) {
         let Some(current) = self.current() else {
             return;
@@ -195,7 +196,7 @@ fn checked_events(names: &[String]) -> Result<Vec<EventName>, Refusal> {
         .collect()
 }
 
-/// A map of strings as HTTP's headers; a refusal names the header and not its value.
+/// Makes HTTP headers of a map of strings. A refusal names the header and not its value.
 pub(crate) fn checked_headers(headers: &BTreeMap<String, String>) -> Result<HeaderMap, Refusal> {
     headers
         .iter()
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn http_is_for_loopback_alone_and_only_when_allowed() {
+    fn http_is_accepted_only_for_loopback_and_only_when_allowed() {
         let refused = Err("url must be HTTPS".to_owned());
         let url_of = |url, allowed| {
             checked_url(Some(str::to_owned(url)), allowed).map_err(|e| e.to_string())
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn in_an_old_registration_a_deprecated_name_works_where_it_stands_alone() {
+    fn an_old_registration_with_only_the_deprecated_name_gets_events_under_it() {
         use EventName::{
             NewCallout, ResponderAcknowledgedCallout as Current,
             ResponderAcknowledgedCalloutWithEta as Deprecated,

@@ -1,25 +1,25 @@
-//! Bearer tokens: each is good for an hour.
+//! Bearer tokens. Each is valid for an hour.
 
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// How long a token is good for.
+/// Time for which a token is valid.
 pub(crate) const LIFETIME: SignedDuration = SignedDuration::from_hours(1);
 
-/// The tokens that have been given out, each with the end of its life.
+/// The issued tokens, each with the end of its validity.
 #[derive(Default)]
 pub(crate) struct Tokens {
     ends: HashMap<String, Timestamp>,
 }
 
 impl Tokens {
-    /// Makes `token` good from `now` on.
+    /// Makes `token` valid from `now` on.
     pub(crate) fn issue(&mut self, token: String, now: Timestamp) {
         self.ends.insert(token, now + LIFETIME);
     }
 
-    /// Ends every token that is good, and says how many they were.
+    /// Ends every valid token, and returns their number.
     pub(crate) fn expire(&mut self, now: Timestamp) -> usize {
         let mut expired = 0;
         for end in self.ends.values_mut().filter(|end| now < **end) {
@@ -29,12 +29,12 @@ impl Tokens {
         expired
     }
 
-    /// All that are good or have been.
+    /// All issued tokens, valid or not.
     pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
         self.ends.keys().map(String::as_str)
     }
 
-    /// Whether `token` is good.
+    /// Whether `token` is valid.
     pub(crate) fn accept(&self, token: &str, now: Timestamp) -> bool {
         self.ends.get(token).is_some_and(|end| now < *end)
     }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_good_for_an_hour() {
+    fn a_token_is_valid_for_an_hour() {
         let start = Timestamp::UNIX_EPOCH;
         let mut tokens = Tokens::default();
         tokens.issue("a".to_owned(), start);
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_token_is_remembered_and_no_longer_good() {
+    fn an_ended_token_is_still_listed_and_no_longer_valid() {
         let start = Timestamp::UNIX_EPOCH;
         let mut tokens = Tokens::default();
         tokens.issue("a".to_owned(), start);

@@ -1,4 +1,4 @@
-//! AURA's own API and its rules.
+//! Tests of AURA's own API and its rules.
 
 use anyhow::Result;
 use aura_sim::{AuraSim, CLIENT_ID, CLIENT_SECRET, Options};
@@ -33,7 +33,7 @@ async fn a_token_needs_the_right_credentials_in_the_right_shape() -> Result<()> 
 }
 
 #[tokio::test]
-async fn every_other_call_needs_a_good_token() -> Result<()> {
+async fn every_other_call_needs_a_valid_token() -> Result<()> {
     let partner = Partner::new().await?;
     let url = format!("{}/panic-api/v2/callouts/activeCallouts", partner.sim.url());
     let none = partner.client.get(&url).send().await?;
@@ -46,7 +46,7 @@ async fn every_other_call_needs_a_good_token() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_registration_is_held_to_auras_rules() -> Result<()> {
+async fn a_registration_that_breaks_auras_rules_is_refused() -> Result<()> {
     let partner = Partner::new().await?;
     let refusals = [
         (json!({"events": EVENTS}), "url is required"),
@@ -112,7 +112,7 @@ async fn a_registration_of_other_types_is_refused_in_json_and_repeats_nothing() 
             request
         })
         .collect();
-    // In the order of the fields, too.
+    // A list with the fields in order is refused too.
     let listed = ["url", "events", "method", "headers"].map(|field| good[field].clone());
     requests.extend([json!(listed), json!([good]), json!("4711"), Value::Null]);
     for request in requests {
@@ -269,7 +269,7 @@ async fn a_wrong_safe_code_cancels_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_refused_in_json() -> Result<()> {
+async fn unknown_paths_and_things_are_refused_in_json() -> Result<()> {
     let partner = Partner::new().await?;
     let closed = partner.callout().await?;
     partner.act(closed, "close").await?;

@@ -1,4 +1,4 @@
-//! The seeded day.
+//! Tests of the seeded day.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ fn order(seed: u32) -> Value {
     json!({"seed": seed, "events": 500, "perSecond": 5000, "duplicates": 0.2})
 }
 
-/// What a day with this seed sends, in order: number, original and body.
+/// Plays a day with this seed. Lists number, original and body of its deliveries in order.
 async fn day(seed: u32) -> Result<Vec<(u64, Option<u64>, String)>> {
     let receiver = Receiver::new().await?;
     let partner = Partner::registered_at(&receiver).await?;
@@ -80,7 +80,7 @@ async fn a_days_callouts_are_alive_in_the_api() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_day_is_played_once_and_to_somebody() -> Result<()> {
+async fn a_day_needs_a_registration_and_is_played_only_once() -> Result<()> {
     let partner = Partner::new().await?;
     assert_eq!(partner.control("/day", order(1)).await?.0, 409);
     let receiver = Receiver::new().await?;
@@ -92,7 +92,7 @@ async fn a_day_is_played_once_and_to_somebody() -> Result<()> {
 }
 
 #[tokio::test]
-async fn callouts_of_a_day_can_stay_open_for_so_many_events() -> Result<()> {
+async fn callouts_of_a_day_can_stay_open_for_a_number_of_events() -> Result<()> {
     let receiver = Receiver::new().await?;
     let partner = Partner::registered_at(&receiver).await?;
     let mut order = order(1);

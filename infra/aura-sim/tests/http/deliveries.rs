@@ -1,4 +1,5 @@
-//! What is delivered, how often, in which order, and what is remembered of it.
+//! Tests of deliveries: which events are delivered, how often, in which order, and what the log
+//! has.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{EVENTS, Partner, Receiver};
 
-/// A customer raises a callout twice, and the control room sees it through.
+/// Plays a whole emergency: a customer raises a callout twice, and the control room does every act.
 async fn see_an_emergency_through(partner: &Partner) -> Result<()> {
     let member = partner.customer("+27820004567", true).await?;
     let panic_button = json!({"responseTypeId": 1, "calloutClassificationId": 1,
@@ -29,7 +30,7 @@ async fn see_an_emergency_through(partner: &Partner) -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_emergency_is_told_once_in_order_and_with_the_header() -> Result<()> {
+async fn an_emergency_is_delivered_once_in_order_and_with_the_header() -> Result<()> {
     let receiver = Receiver::new().await?;
     let partner = Partner::registered_at(&receiver).await?;
     see_an_emergency_through(&partner).await?;
@@ -82,7 +83,7 @@ async fn an_emergency_is_told_once_in_order_and_with_the_header() -> Result<()> 
 }
 
 #[tokio::test]
-async fn only_what_is_listed_is_sent() -> Result<()> {
+async fn only_listed_events_are_sent() -> Result<()> {
     let receiver = Receiver::new().await?;
     let partner = Partner::new().await?;
     let unheard = partner.callout().await?;
@@ -97,7 +98,7 @@ async fn only_what_is_listed_is_sent() -> Result<()> {
 }
 
 #[tokio::test]
-async fn one_entity_waits_for_its_own_answers_and_for_nobody_elses() -> Result<()> {
+async fn a_delivery_waits_only_for_answers_about_its_own_entity() -> Result<()> {
     let receiver = Receiver::closed().await?;
     let partner = Partner::registered_at(&receiver).await?;
     let callouts = [partner.callout().await?, partner.callout().await?];
@@ -119,10 +120,10 @@ async fn one_entity_waits_for_its_own_answers_and_for_nobody_elses() -> Result<(
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_down_costs_the_event() -> Result<()> {
+async fn an_event_is_lost_if_the_receiver_is_down() -> Result<()> {
     let receiver = Receiver::new().await?;
     let partner = Partner::registered_at(&receiver).await?;
-    // Nobody can listen on port 0, so nobody answers there.
+    // Nothing can listen on port 0, so there is no answer.
     let nowhere = json!({"url": "http://127.0.0.1:0/", "events": EVENTS});
     partner.post("/notifiers/webhooks", nowhere).await?;
     partner.callout().await?;

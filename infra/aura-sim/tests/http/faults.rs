@@ -1,4 +1,4 @@
-//! Faults to order, tokens that end, and the log of calls.
+//! Tests of ordered faults, ended tokens, and the log of calls.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::harness::Partner;
 
 const REGISTER: &str = "/notifiers/webhooks";
 
-/// Every call by its name, and a path of its kind.
+/// The name of every call, with an example path.
 const CALLS: [(&str, &str); 10] = [
     ("POST /oauth/token", "/oauth/token"),
     ("POST /notifiers/webhooks", REGISTER),
@@ -43,7 +43,7 @@ async fn order(partner: &Partner, fault: Value) -> Result<()> {
     Ok(())
 }
 
-/// Name and status of every call so far.
+/// Lists the name and status of every call so far.
 async fn calls(partner: &Partner) -> Result<Vec<(String, Option<u16>)>> {
     let calls = partner.aura.calls().await?;
     assert!(calls.is_sorted_by_key(|call| call.at));
@@ -51,7 +51,7 @@ async fn calls(partner: &Partner) -> Result<Vec<(String, Option<u16>)>> {
     Ok(calls.collect())
 }
 
-/// How many registrations were done.
+/// Number of registrations that were done.
 async fn registered(partner: &Partner) -> Result<usize> {
     Ok(partner.aura.registration().await?.history.len())
 }
@@ -83,7 +83,7 @@ async fn every_call_can_fail_and_is_logged_under_its_name() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_order_that_cannot_be_is_told_what_can() -> Result<()> {
+async fn an_impossible_order_is_refused_with_the_possible_ones() -> Result<()> {
     let partner = Partner::new().await?;
     let names = CALLS.map(|(name, _)| name).join(", ");
     let call = "POST /customers";
@@ -132,7 +132,7 @@ async fn an_order_that_cannot_be_is_told_what_can() -> Result<()> {
 }
 
 #[tokio::test]
-async fn faults_that_have_not_happened_can_be_forgotten() -> Result<()> {
+async fn faults_that_have_not_happened_can_be_removed() -> Result<()> {
     let partner = Partner::new().await?;
     for times in [1, 2] {
         let fault = json!({"call": "POST /customers", "times": times, "answer": "hangUp"});
@@ -152,7 +152,7 @@ async fn a_reply_goes_out_as_it_was_ordered_and_nothing_is_done() -> Result<()> 
     let fault = json!({"call": "POST /notifiers/webhooks", "answer": {"reply": reply}});
     order(&partner, fault).await?;
     let url = format!("{}/panic-api/v2{REGISTER}", partner.sim.url());
-    // Without a token, which a call that isn't done isn't asked for.
+    // The request has no token, because the stand-in doesn't check it for a call that is not done.
     let request = partner.client.post(url).json(&registration());
     let answer = request.send().await?;
     assert_eq!(answer.status().as_u16(), 285);
@@ -164,7 +164,7 @@ async fn a_reply_goes_out_as_it_was_ordered_and_nothing_is_done() -> Result<()> 
 }
 
 #[tokio::test]
-async fn what_is_done_is_done_whatever_is_answered() -> Result<()> {
+async fn a_fault_that_is_done_does_the_call_whatever_its_answer_is() -> Result<()> {
     let partner = Partner::new().await?;
     let patch = json!({"notifier": {"config": [{"url": "https://elsewhere.example/"}]}});
     let answers = [
@@ -178,7 +178,7 @@ async fn what_is_done_is_done_whatever_is_answered() -> Result<()> {
         order(&partner, fault).await?;
         let told = partner.post(REGISTER, registration()).await;
         match n {
-            // An answer without a body is no JSON.
+            // An answer without a body is not JSON.
             0 | 1 | 3 => assert!(told.is_err()),
             _ => {
                 let (status, told) = told?;
@@ -248,14 +248,14 @@ async fn a_hang_lasts_until_the_caller_gives_up_and_does_not_keep_a_shutdown_wai
     );
     let started = Instant::now();
     partner.sim.shutdown().await;
-    // As long as it waits for a request that is being answered.
+    // The shutdown waits at most this long for a request that is being answered.
     assert!(started.elapsed() < Duration::from_secs(2));
     assert!(hanging.await?.is_err());
     Ok(())
 }
 
 #[tokio::test]
-async fn a_token_can_come_without_its_life_and_is_good() -> Result<()> {
+async fn a_token_without_expires_in_is_valid() -> Result<()> {
     let mut partner = Partner::new().await?;
     let patch = json!({"patch": {"expires_in": null}});
     order(
@@ -287,7 +287,7 @@ async fn every_token_can_be_ended() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_log_has_every_call_and_nothing_that_it_carried() -> Result<()> {
+async fn the_log_has_every_call_without_its_headers_and_body() -> Result<()> {
     let partner = Partner::new().await?;
     partner.post(REGISTER, registration()).await?;
     partner.get("/callouts/4711?safeCode=s3cret").await?;

@@ -1,4 +1,4 @@
-//! What every test needs: a stand-in, a client that speaks to it, and a receiver of webhooks.
+//! Helpers of all tests: a stand-in, a client that calls it, and a receiver of webhooks.
 
 use std::{
     collections::VecDeque,
@@ -29,7 +29,7 @@ use tokio::{
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Every name that AURA lists for new registrations.
+/// Every event name that AURA lists for new registrations.
 pub const EVENTS: [&str; 15] = [
     "NEW_CALLOUT",
     "RESPONDER_MANUALLY_DISPATCHED",
@@ -51,9 +51,9 @@ pub const EVENTS: [&str; 15] = [
 /// A stand-in, and a partner who has a token.
 pub struct Partner {
     pub sim: AuraSim,
-    /// For what succeeds.
+    /// Client for calls that succeed.
     pub aura: Aura,
-    /// For what is refused, and for what goes over the wire.
+    /// Client for calls that are refused, and for checks of the raw HTTP.
     pub client: Client,
     pub token: String,
 }
@@ -73,7 +73,7 @@ impl Partner {
         })
     }
 
-    /// A partner whose webhook is `receiver`, for every event.
+    /// Makes a partner whose webhook is `receiver`, registered for every event.
     pub async fn registered_at(receiver: &Receiver) -> Result<Self> {
         let partner = Self::new().await?;
         let registration = json!({"url": receiver.url, "events": EVENTS,
@@ -101,7 +101,7 @@ impl Partner {
             .await
     }
 
-    /// What the stand-in tells of itself.
+    /// Reads a report of the stand-in.
     pub async fn told(&self, path: &str) -> Result<Value> {
         let (status, told) = self
             .call(Method::GET, &format!("/_sim{path}"), None)
@@ -117,7 +117,7 @@ impl Partner {
         Ok(answer)
     }
 
-    /// Every event's name, fate and deliveries.
+    /// Lists the name, fate and deliveries of every event.
     pub async fn fates(&self) -> Result<Vec<(EventName, Fate, Vec<u64>)>> {
         let events = self.aura.events().await?.into_iter();
         Ok(events
@@ -135,7 +135,7 @@ impl Partner {
         Ok((response.status().as_u16(), response.json().await?))
     }
 
-    /// A new customer's id.
+    /// Creates a customer, and returns the customer's id.
     pub async fn customer(&self, mobile: &str, subscribed: bool) -> Result<u64> {
         let person = json!({"name": "Thandi", "surname": "M", "mobile": mobile});
         let mut body = json!({ "customer": person });
@@ -148,7 +148,7 @@ impl Partner {
         created["customer"]["id"].as_u64().context("no id")
     }
 
-    /// A new callout's id, at a predefined location.
+    /// Raises a callout at a predefined location, and returns its id.
     pub async fn callout(&self) -> Result<u64> {
         let path = "/predefinedLocations/externalRef/head-office/callouts";
         let (status, raised) = self.post(path, json!({})).await?;
@@ -156,13 +156,13 @@ impl Partner {
         raised["callout"]["id"].as_u64().context("no id")
     }
 
-    /// The control room acts.
+    /// Does an act of the control room on a callout.
     pub async fn act(&self, callout: u64, act: &str) -> Result<Reply> {
         self.control(&format!("/callouts/{callout}/{act}"), Value::Null)
             .await
     }
 
-    /// Every delivery, once all are answered.
+    /// Waits until every delivery is answered, and lists them.
     pub async fn deliveries(&self) -> Result<Vec<Delivery>> {
         timeout(PATIENCE, self.aura.all_answered()).await?
     }
@@ -184,24 +184,24 @@ pub struct Receiver {
 
 struct Inner {
     received: Mutex<Vec<Received>>,
-    /// The statuses to answer with, in order; then 202 for ever.
+    /// The statuses of the first answers, in order. All later answers are 202.
     statuses: VecDeque<u16>,
-    /// How many deliveries may be answered.
+    /// Number of deliveries that may be answered.
     gate: Semaphore,
 }
 
 impl Receiver {
-    /// One that accepts everything.
+    /// Makes a receiver that accepts everything.
     pub async fn new() -> Result<Self> {
         Self::start([], Semaphore::MAX_PERMITS).await
     }
 
-    /// One that answers with these statuses first.
+    /// Makes a receiver that answers with these statuses first.
     pub async fn answering<const N: usize>(statuses: [u16; N]) -> Result<Self> {
         Self::start(statuses, Semaphore::MAX_PERMITS).await
     }
 
-    /// One that answers nothing until [`Receiver::open`].
+    /// Makes a receiver that doesn't answer until [`Receiver::open`].
     pub async fn closed() -> Result<Self> {
         Self::start([], 0).await
     }
@@ -231,12 +231,12 @@ impl Receiver {
         self.inner.gate.add_permits(Semaphore::MAX_PERMITS);
     }
 
-    /// What came so far, in the order in which it came.
+    /// Lists the received webhooks in the order of their arrival.
     pub fn received(&self) -> Vec<Received> {
         self.inner.lock().clone()
     }
 
-    /// Waits until `count` deliveries have come.
+    /// Waits until `count` deliveries have arrived.
     pub async fn until_received(&self, count: usize) -> Result<()> {
         let arrival = async {
             while self.inner.lock().len() < count {
@@ -252,7 +252,7 @@ impl Inner {
         self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes a delivery down, and says what to answer.
+    /// Records a delivery, and returns the status to answer with.
     fn note(&self, received: Received) -> StatusCode {
         let mut all = self.lock();
         let status = self.statuses.get(all.len()).copied().unwrap_or(202);

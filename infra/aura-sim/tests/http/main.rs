@@ -1,7 +1,7 @@
-//! The stand-in over real HTTP, the way its users drive it.
+//! Tests of the stand-in over real HTTP, as its users drive it.
 #![expect(
     clippy::indexing_slicing,
-    reason = "the lint spares test functions, but not what they share; a panic fails the test"
+    reason = "the lint skips test functions, but not their helpers; a panic fails the test"
 )]
 
 mod api;

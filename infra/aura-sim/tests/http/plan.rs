@@ -1,4 +1,4 @@
-//! Plans of unreliability: what is sent, when and how often, and what polls are answered.
+//! Tests of plans: which events are sent, when and how often, and how polls are answered.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +17,7 @@ fn time(value: &Value) -> Result<Timestamp> {
     Ok(value.as_str().context("no time")?.parse()?)
 }
 
-/// The numbers of the deliveries in the order in which they came.
+/// Lists the numbers of the deliveries in the order of their arrival.
 fn arrivals(deliveries: &[Delivery], receiver: &Receiver) -> Vec<u64> {
     let numbers: BTreeMap<_, _> = deliveries
         .iter()
@@ -29,7 +29,7 @@ fn arrivals(deliveries: &[Delivery], receiver: &Receiver) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn a_plan_that_cannot_be_is_refused_by_its_member_and_changes_nothing() -> Result<()> {
+async fn an_impossible_plan_is_refused_by_its_member_and_changes_nothing() -> Result<()> {
     let receiver = Receiver::new().await?;
     let partner = Partner::registered_at(&receiver).await?;
     partner
@@ -71,7 +71,7 @@ async fn a_plan_that_cannot_be_is_refused_by_its_member_and_changes_nothing() ->
 }
 
 #[tokio::test]
-async fn what_is_dropped_is_an_event_and_no_delivery_until_the_plan_ends() -> Result<()> {
+async fn a_dropped_event_is_logged_without_a_delivery_until_the_plan_ends() -> Result<()> {
     let receiver = Receiver::new().await?;
     let partner = Partner::registered_at(&receiver).await?;
     let begun = Timestamp::now();
@@ -97,7 +97,8 @@ async fn what_is_dropped_is_an_event_and_no_delivery_until_the_plan_ends() -> Re
 }
 
 #[tokio::test]
-async fn what_is_bare_says_what_happened_to_which_callout_and_an_opening_says_all() -> Result<()> {
+async fn a_bare_event_has_only_its_name_and_the_callouts_id_and_an_opening_is_whole() -> Result<()>
+{
     let receiver = Receiver::new().await?;
     let partner = Partner::registered_at(&receiver).await?;
     partner
@@ -124,7 +125,7 @@ async fn what_is_bare_says_what_happened_to_which_callout_and_an_opening_says_al
 }
 
 #[tokio::test]
-async fn what_is_doubled_is_one_event_and_comes_twice_to_the_byte() -> Result<()> {
+async fn a_duplicated_event_is_one_event_with_two_equal_deliveries() -> Result<()> {
     let receiver = Receiver::new().await?;
     let partner = Partner::registered_at(&receiver).await?;
     partner
@@ -153,7 +154,7 @@ async fn what_is_doubled_is_one_event_and_comes_twice_to_the_byte() -> Result<()
 }
 
 #[tokio::test]
-async fn what_is_reordered_comes_behind_a_later_one_and_at_the_end_of_the_plan() -> Result<()> {
+async fn a_reordered_delivery_arrives_behind_a_later_one_or_at_the_end_of_the_plan() -> Result<()> {
     let receiver = Receiver::new().await?;
     let partner = Partner::registered_at(&receiver).await?;
     let delay = json!({"mostMs": 600_000});
@@ -168,7 +169,7 @@ async fn what_is_reordered_comes_behind_a_later_one_and_at_the_end_of_the_plan()
     let arrived = arrivals(&partner.deliveries().await?, &receiver);
     assert_eq!(arrived.len(), 30);
     assert!(!arrived.is_sorted());
-    // Each that overtakes is followed by all that it overtook, the oldest first.
+    // Behind each delivery that overtakes, those that it overtook arrive, the oldest first.
     let mut expected = Vec::new();
     let mut highest = 0;
     for &n in &arrived {
@@ -179,7 +180,7 @@ async fn what_is_reordered_comes_behind_a_later_one_and_at_the_end_of_the_plan()
         }
     }
     assert_eq!(arrived, expected);
-    // What nothing overtook waited for the end of the plan.
+    // Deliveries that were not overtaken wait for the end of the plan.
     assert!(held_back > 0);
     let last: Vec<_> = (1..=30).skip(30 - held_back).collect();
     assert!(arrived.ends_with(&last), "{arrived:?}");
@@ -187,7 +188,7 @@ async fn what_is_reordered_comes_behind_a_later_one_and_at_the_end_of_the_plan()
 }
 
 #[tokio::test]
-async fn what_is_held_back_comes_by_itself_in_time() -> Result<()> {
+async fn a_held_delivery_goes_out_by_itself_at_its_time() -> Result<()> {
     for shares in [
         json!({"delay": {"share": 1, "mostMs": 400}}),
         json!({"reorder": 1, "delay": {"mostMs": 400}}),
@@ -217,7 +218,7 @@ async fn what_is_held_back_comes_by_itself_in_time() -> Result<()> {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_in_the_dark_and_what_waited_goes_when_it_ends() -> Result<()> {
+async fn nothing_is_sent_in_a_dark_window_and_waiting_deliveries_go_out_at_its_end() -> Result<()> {
     let receiver = Receiver::new().await?;
     let partner = Partner::registered_at(&receiver).await?;
     let id = partner.callout().await?;
@@ -240,7 +241,7 @@ async fn nothing_is_sent_in_the_dark_and_what_waited_goes_when_it_ends() -> Resu
 }
 
 #[tokio::test]
-async fn the_registration_is_replaced_behind_its_owners_back_once() -> Result<()> {
+async fn a_plan_replaces_the_registration_once() -> Result<()> {
     let receiver = Receiver::new().await?;
     let partner = Partner::registered_at(&receiver).await?;
     partner
@@ -278,7 +279,7 @@ async fn the_registration_is_replaced_behind_its_owners_back_once() -> Result<()
 }
 
 #[tokio::test]
-async fn polls_alone_fail_and_an_ordered_fault_comes_first() -> Result<()> {
+async fn only_polls_fail_by_plan_and_an_ordered_fault_comes_first() -> Result<()> {
     let partner = Partner::new().await?;
     partner
         .plan(json!({"seed": 1, "polls": {"fail": 1}}))
@@ -295,10 +296,7 @@ async fn polls_alone_fail_and_an_ordered_fault_comes_first() -> Result<()> {
     let mut statuses = BTreeSet::new();
     for path in [&path, "/callouts/activeCallouts", &stream].repeat(10) {
         let (status, answer) = partner.get(path).await?;
-        assert_eq!(
-            answer,
-            json!({"message": "AURA is out of order for the moment"})
-        );
+        assert_eq!(answer, json!({"message": "AURA fails because of a plan"}));
         statuses.insert(status);
     }
     assert_eq!(statuses, BTreeSet::from([429, 500, 502, 503]));
@@ -312,7 +310,7 @@ async fn polls_alone_fail_and_an_ordered_fault_comes_first() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_stale_poll_is_told_what_the_world_was() -> Result<()> {
+async fn a_stale_poll_gets_the_world_of_an_earlier_time() -> Result<()> {
     let partner = Partner::new().await?;
     let id = partner.callout().await?;
     let path = format!("/callouts/{id}");
@@ -320,7 +318,7 @@ async fn a_stale_poll_is_told_what_the_world_was() -> Result<()> {
     let stale = json!({"share": 1, "mostMs": 600_000});
     let plan = json!({"seed": 1, "polls": {"stale": stale}});
     partner.plan(plan.clone()).await?;
-    // Seconds ago it wasn't there, and nearly every moment is longer ago than that.
+    // The callout is younger than nearly every time that the plan picks, so it doesn't exist there.
     assert_eq!(partner.get(&path).await?.0, 404);
     assert_eq!(partner.get(&stream).await?.0, 404);
     let (_, active) = partner.get("/callouts/activeCallouts").await?;
@@ -328,7 +326,7 @@ async fn a_stale_poll_is_told_what_the_world_was() -> Result<()> {
     partner.aura.end_plan().await?;
     assert_eq!(partner.get(&path).await?.0, 200);
 
-    // Within a second and a half it is now what it was before, and then no more.
+    // For a second and a half, answers may show the state before the change. Then they don't.
     partner
         .plan(json!({"seed": 1, "polls": {"stale": {"share": 1, "mostMs": 1500}}}))
         .await?;
@@ -348,7 +346,7 @@ async fn a_stale_poll_is_told_what_the_world_was() -> Result<()> {
     Ok(())
 }
 
-/// What becomes of each event of a day under a plan, and of how many deliveries.
+/// Plays a day under a plan. Lists the name, fate and deliveries of each event.
 async fn day(plan_seed: u64, per_second: u32) -> Result<Vec<(EventName, Fate, Vec<u64>)>> {
     let receiver = Receiver::new().await?;
     let partner = Partner::registered_at(&receiver).await?;
@@ -371,7 +369,7 @@ async fn day(plan_seed: u64, per_second: u32) -> Result<Vec<(EventName, Fate, Ve
 }
 
 #[tokio::test]
-async fn the_same_plan_has_the_same_in_store_for_the_same_day_at_any_pace() -> Result<()> {
+async fn the_same_plan_decides_the_same_for_the_same_day_at_any_pace() -> Result<()> {
     let first = day(1, 5000).await?;
     assert_eq!(first.len(), 300);
     assert_eq!(first, day(1, 500).await?);

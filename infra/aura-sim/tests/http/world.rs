@@ -1,4 +1,4 @@
-//! What the stand-in tells of its world: events, callouts, and a crowd of them.
+//! Tests of the stand-in's reports: events, callouts, and a crowd of callouts.
 
 use anyhow::Result;
 use aura_sim::client::{EventName, Fate};
@@ -22,20 +22,20 @@ struct Entry {
 }
 
 #[tokio::test]
-async fn every_event_is_told_with_its_fate_and_its_deliveries() -> Result<()> {
+async fn every_event_is_listed_with_its_fate_and_its_deliveries() -> Result<()> {
     let receiver = Receiver::new().await?;
     let partner = Partner::new().await?;
     let begun = Timestamp::now();
     let id = partner.callout().await?;
     let registration = json!({"url": receiver.url,
         "events": ["CALLOUT_CLOSED", "RESPONDER_ACKNOWLEDGED_CALLOUT_WITH_ETA"]});
-    // From the time before it was deprecated.
+    // This registration is from before the name was deprecated.
     let path = "/_sim/registration";
     partner.call(Method::PUT, path, Some(registration)).await?;
     for act in ["own", "acknowledge", "close"] {
         partner.act(id, act).await?;
     }
-    // The closing again, and then that repeat once more.
+    // Sends the closing again, and then the repeat again.
     for n in [2, 3] {
         partner.control(&format!("/resend/{n}"), json!({})).await?;
     }
@@ -64,7 +64,7 @@ async fn every_event_is_told_with_its_fate_and_its_deliveries() -> Result<()> {
 }
 
 #[tokio::test]
-async fn every_callout_is_told_as_it_is_whatever_partners_are_answered() -> Result<()> {
+async fn every_callout_is_listed_in_its_true_state_also_under_a_plan() -> Result<()> {
     let partner = Partner::new().await?;
     let (open, closed) = (partner.callout().await?, partner.callout().await?);
     partner
@@ -87,10 +87,10 @@ async fn every_callout_is_told_as_it_is_whatever_partners_are_answered() -> Resu
 }
 
 #[tokio::test]
-async fn a_crowd_is_active_long_since_and_nobody_was_told() -> Result<()> {
+async fn a_crowd_is_active_for_a_long_time_and_has_no_events() -> Result<()> {
     let receiver = Receiver::new().await?;
     let partner = Partner::registered_at(&receiver).await?;
-    // It was there before anything that a plan can look back to.
+    // The crowd is older than any time that a plan can look back to.
     let stale = json!({"share": 1, "mostMs": 600_000});
     partner
         .plan(json!({"seed": 1, "polls": {"stale": stale}}))

@@ -26,18 +26,18 @@ pub const NEEDS: [Need; 10] = [
         NOT_READ,
     ),
     need("DecryptCredentials", "kms:Decrypt", NOT_READ),
-    need("ReadTheLedger", "dynamodb:GetItem", "memory: refused"),
+    need("ReadTheLedger", "dynamodb:GetItem", "run state: refused"),
     need("ReadTheLedger", "dynamodb:Query", "the spill can't be read"),
     need("RememberRuns", "dynamodb:UpdateItem", "ledger: refused"),
     need(
         "ForgetWhatIsDone",
         "dynamodb:DeleteItem",
-        "put back, and still in the spill",
+        "not removed from the spill",
     ),
     need(
         "QueueWhatWasMissed",
         "sqs:SendMessage",
-        "can't be put back, stays in the spill",
+        "not sent to its queue, stays in the spill",
     ),
     need(
         "HaveTheEndpointRegistered",
@@ -61,7 +61,7 @@ pub const KEYS: [Key; 4] = [
     (
         "[open/*, spill/*]",
         "[open/*]",
-        "put back, and still in the spill",
+        "not removed from the spill",
     ),
 ];
 const LOG_GROUP: &str = "ReconcilerLogGroupName";
