@@ -133,7 +133,10 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
         let Err(error) = self.store.spill(outgoing).await else {
             return Ok(true);
         };
-        tracing::error!(%delivery_id, queue, %error, "neither queue nor spill confirmed the delivery");
+        tracing::error!(
+            %delivery_id, queue, %error,
+            "neither queue nor spill confirmed the delivery"
+        );
         Err(Refusal::StoreUnavailable)
     }
 }

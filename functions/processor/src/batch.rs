@@ -215,7 +215,9 @@ async fn hide_failed<S: Services>(
     };
     let time = processor.time_until(deadline).saturating_sub(RESERVE);
     if timeout(time, hide).await.is_err() {
-        tracing::warn!("failed records may come back later than they should: SQS did not answer in time");
+        tracing::warn!(
+            "failed records may come back later than they should: SQS did not answer in time"
+        );
     }
 }
 

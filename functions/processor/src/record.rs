@@ -80,7 +80,10 @@ impl<S: Services> Processor<S> {
         let record = claimed.record;
         let message_id = &record.message_id;
         let omit = async {
-            tracing::warn!(message_id, %error, "the event bus refuses this event with its payload; it is published without");
+            tracing::warn!(
+                message_id, %error,
+                "the event bus refuses this event with its payload; it is published without"
+            );
             let omitted = claimed.omit_payload(Omission::Refused);
             omitted.map_err(|error| failed(record, &error))?;
             self.keep_omitted_payload(claimed).await
@@ -212,7 +215,10 @@ impl<S: Services> Processor<S> {
             Ok(Ok(claim)) => Ok(claim),
             Ok(Err(refusal)) => Err(self.refused(record, incoming, refusal).await),
             Err(error @ LedgerError::Malformed(_)) => {
-                tracing::error!(message_id = record.message_id, %error, "the event's item in the ledger is malformed; its payload goes to the quarantine");
+                tracing::error!(
+                    message_id = record.message_id, %error,
+                    "the event's item in the ledger is malformed; its payload goes to the quarantine"
+                );
                 let item = incoming.to_quarantine("ledger-item-malformed");
                 let outcome = RecordOutcome::Quarantined;
                 Err(self.put_aside(record, &item, outcome).await)
@@ -281,7 +287,10 @@ impl<S: Services> Processor<S> {
         let expires_at = after((self.now)(), self.retention);
         if let Err(error) = self.services.note(&kept, expires_at).await {
             let message_id = &claimed.record.message_id;
-            tracing::warn!(message_id, %error, "the omitted payload may be stored twice in the quarantine: it could not be noted");
+            tracing::warn!(
+                message_id, %error,
+                "the omitted payload may be stored twice in the quarantine: it could not be noted"
+            );
         }
         Ok(())
     }
@@ -296,7 +305,10 @@ impl<S: Services> Processor<S> {
             Ok(noted) => noted.is_noted(kept) == Some(true),
             Err(error) => {
                 let message_id = &claimed.record.message_id;
-                tracing::warn!(message_id, %error, "the omitted payload may be stored twice in the quarantine: its note could not be read");
+                tracing::warn!(
+                    message_id, %error,
+                    "the omitted payload may be stored twice in the quarantine: its note could not be read"
+                );
                 false
             }
         }
@@ -317,7 +329,10 @@ impl<S: Services> Processor<S> {
         let marked = isolated(mark, self.time_until(end)).await.unwrap_or(false);
         if !marked {
             let message_id = &claimed.record.message_id;
-            tracing::error!(message_id, "event is published, but could not be marked in the ledger");
+            tracing::error!(
+                message_id,
+                "event is published, but could not be marked in the ledger"
+            );
         }
         RecordOutcome::Published(Publication {
             latency,
@@ -339,7 +354,10 @@ impl<S: Services> Processor<S> {
                 return true;
             };
             let message_id = &claimed.record.message_id;
-            tracing::warn!(message_id, %error, "event is published, but an attempt to mark it in the ledger failed");
+            tracing::warn!(
+                message_id, %error,
+                "event is published, but an attempt to mark it in the ledger failed"
+            );
             if matches!(error, LedgerError::Stale) {
                 return false;
             }
@@ -356,7 +374,10 @@ impl<S: Services> Processor<S> {
         if !error.is_permanent() {
             return failed(record, error);
         }
-        tracing::error!(message_id = record.message_id, %error, "the event bus will never accept this event; its payload goes to the quarantine");
+        tracing::error!(
+            message_id = record.message_id, %error,
+            "the event bus will never accept this event; its payload goes to the quarantine"
+        );
         let item = claimed.incoming.to_quarantine("unpublishable");
         self.put_aside(record, &item, RecordOutcome::Quarantined)
             .await
@@ -368,7 +389,10 @@ impl<S: Services> Processor<S> {
         let released = self.services.release(key, claim, (self.now)()).await;
         if let Err(error) = released {
             let message_id = &claimed.record.message_id;
-            tracing::warn!(message_id, %error, "claim could not be released; its lease ends by itself");
+            tracing::warn!(
+                message_id, %error,
+                "claim could not be released; its lease ends by itself"
+            );
         }
     }
 

@@ -112,8 +112,15 @@ impl AwsServices {
         let (bus, ledger) = join(bus, ledger).await;
         match bus {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the event bus is not confirmed at start: nothing can be published yet"),
-            Err(_elapsed) => tracing::error!("the event bus is not confirmed at start: no answer in time"),
+            Ok(Err(error)) => {
+                tracing::error!(
+                    %error,
+                    "the event bus is not confirmed at start: nothing can be published yet"
+                );
+            }
+            Err(_elapsed) => {
+                tracing::error!("the event bus is not confirmed at start: no answer in time");
+            }
         }
         match ledger {
             Ok(Ok(())) => {}

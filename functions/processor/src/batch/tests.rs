@@ -214,7 +214,10 @@ async fn a_payload_that_the_bus_cannot_take_is_omitted_and_kept_under_the_delive
             id: delivery_id,
             body: payload,
         };
-        assert!(aside == [expected], "{reason}: the payload is not kept unchanged");
+        assert!(
+            aside == [expected],
+            "{reason}: the payload is not kept unchanged"
+        );
     }
 }
 
