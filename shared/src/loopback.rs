@@ -1,8 +1,9 @@
-//! Names and addresses of this very machine.
+//! Names and addresses of this machine.
 //!
-//! RFC 6761 reserves `localhost` and everything under it for loopback, but most systems'
-//! resolvers know only the bare name. The local AWS gives an HTTP API a name under it
-//! (`abc123.execute-api.localhost`), so whoever sends to such a name resolves it by itself.
+//! RFC 6761 reserves `localhost` and everything under it for loopback, but most systems' resolvers
+//! know only the bare name. The local AWS gives an HTTP API a name under it
+//! (`abc123.execute-api.localhost`). So a client that sends to such a name has to resolve it by
+//! itself.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -25,7 +26,7 @@ fn is_loopback_name(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-/// A resolver that answers loopback names itself and asks the system for every other.
+/// A resolver that resolves loopback names itself, and asks the system for all other names.
 #[derive(Debug, Clone, Copy)]
 pub struct LoopbackResolver;
 
@@ -43,7 +44,7 @@ impl Resolve for LoopbackResolver {
     }
 }
 
-/// Port 0 stands for the port in the URL.
+/// The loopback addresses. Port 0 stands for the port in the URL.
 fn loopback_addresses() -> [SocketAddr; 2] {
     [
         IpAddr::from(Ipv4Addr::LOCALHOST),
