@@ -89,7 +89,7 @@ impl Store for FakeStore {
 }
 
 fn down(about: &'static str, operation: &'static str) -> CallError {
-    let error = aws_sdk_sqs::error::BuildError::other("down, as told");
+    let error = aws_sdk_sqs::error::BuildError::other("down, as the test orders");
     CallError::not_built(about, operation)(error)
 }
 
@@ -158,7 +158,7 @@ impl SecretSource for FakeSecret {
         if lock(&self.0.unreadable).contains(&stage) {
             return Err(SecretError::Unreadable {
                 arn: "the secret".into(),
-                reason: "down, as told".into(),
+                reason: "down, as the test orders".into(),
             });
         }
         let values = lock(&self.0.values);

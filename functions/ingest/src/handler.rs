@@ -94,7 +94,7 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
         Ok(answer)
     }
 
-    /// Decides whether a request is a delivery of AURA's, before its body is read.
+    /// Decides whether a request is a delivery from AURA, before its body is read.
     async fn admit(
         &self,
         request: UnverifiedRequest,

@@ -6,9 +6,9 @@
 //! | a cold start: reading the secret, connecting to SQS | [`START`] | |
 //! | reading the secret again, for a value that isn't known | [`SECRET_WAIT`] | |
 //! | the end of reading it again, because it is old | [`REFRESH_WAIT`] | after the queue, and never after the spill |
-//! | the queue | [`QUEUE`]`.call` | up to three attempts of at most `.attempt`, `.connect` of it to connect |
-//! | the spill, if the queue has not confirmed | [`SPILL`]`.call` | likewise |
-//! | all else | what remains | parsing a body of 1 MiB takes some milliseconds |
+//! | the queue | [`QUEUE`]`.call` | up to three attempts of at most `.attempt`, each with at most `.connect` to connect |
+//! | the spill, if the queue has not confirmed | [`SPILL`]`.call` | the same with the spill's limits |
+//! | everything else | what remains | parsing a body of 1 MiB takes some milliseconds |
 //!
 //! Lambda's own time to start a process comes on top.
 

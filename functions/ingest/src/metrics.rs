@@ -84,7 +84,7 @@ impl IngestMetrics {
         }
     }
 
-    /// Notes what came in.
+    /// Notes the request's size and dropped headers.
     pub fn request(&mut self, request: &UnverifiedRequest) {
         self.size = request.body.len();
         self.dropped_headers = request.dropped_headers;

@@ -232,8 +232,8 @@ impl EventBridge {
         }
     }
 
-    /// Makes a call for each entry. If two entries fail without being at fault themselves, the bus
-    /// is at fault, and the other entries fail too.
+    /// Makes a call for each entry. If two entries fail for reasons that don't lie in the entries,
+    /// the bus has failed, and the other entries fail too.
     async fn put_each(
         &self,
         entries: &[&BusEntry],

@@ -111,7 +111,10 @@ impl OpenCallouts {
             match read(&item) {
                 Ok(callout) => open.push(callout),
                 Err(error) => {
-                    tracing::error!(%error, shard, "an open callout in the ledger could not be read and was skipped");
+                    tracing::error!(
+                        %error, shard,
+                        "an open callout in the ledger could not be read and was skipped"
+                    );
                 }
             }
         }

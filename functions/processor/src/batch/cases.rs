@@ -44,9 +44,9 @@ enum Kind {
     Unclaimed,
     /// The bus throttles it.
     Throttled,
-    /// The bus will never take it.
+    /// The bus will never accept it.
     Refused,
-    /// The bus will never take it with its payload.
+    /// The bus will never accept it with its payload.
     Choking,
     /// It is published, and its claim has passed on before it is marked.
     Unmarked,
@@ -205,7 +205,7 @@ async fn play(records: &[(&str, Kind)]) -> Vec<Line> {
     records.iter().enumerate().map(line).collect()
 }
 
-/// The line of a record's event, as the ledger and the bus know it.
+/// The line of a record, as far as the ledger and the bus know it.
 fn on_the_way(services: &Fakes, id: usize, group: &str, kind: Kind) -> Line {
     let calls = services.calls.lock().unwrap();
     let is_its = |detail: &serde_json::Value| key_of(detail) == key(id);

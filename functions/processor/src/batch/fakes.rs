@@ -220,7 +220,7 @@ impl Services for Fakes {
             Some(LedgerFault::ClaimFails) => {
                 return Err(told().into());
             }
-            Some(LedgerFault::ClaimPanics) => panic!("as told"),
+            Some(LedgerFault::ClaimPanics) => panic!("as the test orders"),
             Some(LedgerFault::Stall(time)) => CLOCK.set(CLOCK.get() + time),
             _ => {}
         }
@@ -236,7 +236,7 @@ impl Services for Fakes {
     ) -> Result<(), LedgerError> {
         match self.fault(key) {
             Some(LedgerFault::MarkIsStale) => return Err(LedgerError::Stale),
-            Some(LedgerFault::MarkPanics) => panic!("as told"),
+            Some(LedgerFault::MarkPanics) => panic!("as the test orders"),
             Some(LedgerFault::MarkHangs) => pending().await,
             _ => {}
         }
@@ -288,7 +288,7 @@ impl Services for Fakes {
         match self.service_fault {
             Some(ServiceFault::LookUpFails) => return Err(told()),
             Some(ServiceFault::LookUpHangs) => pending().await,
-            Some(ServiceFault::LookUpPanics) => panic!("as told"),
+            Some(ServiceFault::LookUpPanics) => panic!("as the test orders"),
             _ => {}
         }
         let there = self.noted.lock().unwrap();
@@ -304,7 +304,7 @@ impl Services for Fakes {
         time: Duration,
     ) -> Vec<Result<String, BusError>> {
         match self.service_fault {
-            Some(ServiceFault::BusPanics) => panic!("as told"),
+            Some(ServiceFault::BusPanics) => panic!("as the test orders"),
             Some(ServiceFault::BusHangs) => {
                 tokio::time::sleep(time).await;
                 return vec![Err(BusError::TimedOut); entries.len()];
