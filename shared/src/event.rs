@@ -166,7 +166,7 @@ pub enum Unreadable {
     /// The entity's `id` is missing.
     #[error("entity-id-missing")]
     EntityIdMissing,
-    /// The entity's `id` is not an integer or a non-empty string, or it is too long.
+    /// The entity's `id` is neither an integer nor a non-empty string, or it is too long.
     #[error("entity-id-invalid")]
     EntityIdInvalid,
 }

@@ -14,8 +14,7 @@ use crate::store::Store;
 /// Answers requests until the process ends.
 ///
 /// `lambda_http::run` isn't used. It first turns the event into an HTTP request. That fails or
-/// panics if a header, the host, the query or the body is malformed, and API Gateway then answers
-/// 502.
+/// panics if a header, the host, the query or the body is malformed. API Gateway then answers 502.
 pub async fn run<V: SecretSource, S: Store + 'static>(ingest: Ingest<V, S>) -> Result<(), Error> {
     let ingest = Arc::new(ingest);
     let service = service_fn(move |event: LambdaEvent<GatewayEvent>| {

@@ -14,8 +14,8 @@ pub struct ProcessorConfig {
     /// a message that is redriven late is published again.
     pub ledger_retention: Duration,
     /// `REPEAT_WINDOW_SECONDS`, 300 if it is missing. Two deliveries of a recurring event with the
-    /// same content are copies if both arrived within this time. Otherwise, the second is another
-    /// occurrence. If it is `None`, written as 0, they are always copies.
+    /// same content are copies if they arrived within this time of each other. Otherwise, the
+    /// second is another occurrence. If it is `None`, written as 0, they are always copies.
     pub repeat_window: Option<Duration>,
     /// `EVENT_BUS_NAME`: where events are published.
     pub event_bus: String,

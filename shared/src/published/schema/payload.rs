@@ -161,8 +161,8 @@ struct Subscription {
 pub(super) struct FoundOut {
     /// The name of the event that was found out.
     message: FoundOutName,
-    /// Present in a `CALLOUT_OBSERVED`. It counts the published observations of this callout, from
-    /// 1. So a state that comes back is another event than its first occurrence.
+    /// Present in a `CALLOUT_OBSERVED`. It numbers the published observations of this callout,
+    /// from 1. So a state that comes back is another event than its first occurrence.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u32", range(min = 1))]
     observation: Option<u32>,
