@@ -1,4 +1,5 @@
-//! How every function calls AWS: one HTTP client, time limits of our own, errors without content.
+//! How every function calls AWS: with one HTTP client, with our own time limits, and with errors
+//! that hold no content.
 
 use std::error::Error;
 use std::fmt;
@@ -20,18 +21,18 @@ use aws_smithy_runtime_api::client::result::SdkError;
 /// How long a call may take. The SDK's own defaults limit only the time to connect.
 #[derive(Debug, Clone, Copy)]
 pub struct CallLimits {
-    /// To connect to the service.
+    /// The time to connect to the service.
     pub connect: Duration,
-    /// One attempt, connecting included.
+    /// The time of one attempt, including the time to connect.
     pub attempt: Duration,
-    /// The whole call: up to three attempts, and the pauses between them.
+    /// The time of the whole call: up to three attempts, and the pauses between them.
     pub call: Duration,
     /// The longest first pause between attempts. Pauses have jitter, and later ones are longer.
     pub pause: Duration,
 }
 
-/// The limits unless a function sets its own. They are less than the shortest function timeout (5 s). A
-/// function that makes several calls has to watch its deadline itself.
+/// The limits of a function that sets no limits of its own. They are below the shortest function
+/// timeout (5 s). A function that makes several calls has to watch its deadline itself.
 const DEFAULT_LIMITS: CallLimits = CallLimits {
     connect: Duration::from_secs(1),
     attempt: Duration::from_secs(2),
@@ -64,10 +65,10 @@ pub fn http_client() -> SharedHttpClient {
         .build_https()
 }
 
-/// Reads region, credentials and endpoint from the function's environment, and sets limits of our own.
+/// Reads region, credentials and endpoint from the function's environment, and sets our own limits.
 pub async fn sdk_config() -> SdkConfig {
-    // Lambda sets all of it in the environment. If something is missing there, that is an error: files
-    // and the machine's metadata service are not asked.
+    // Lambda sets all of it in the environment. If something is missing there, that is an error.
+    // Files and the machine's metadata service are not asked.
     let sdk = aws_config::defaults(BehaviorVersion::latest())
         .credentials_provider(EnvironmentVariableCredentialsProvider::new())
         .region(EnvironmentVariableRegionProvider::new())
@@ -97,7 +98,7 @@ pub fn describe<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
     }
 }
 
-/// A call to AWS that failed. It may have been done all the same, if only the answer was lost.
+/// A call to AWS that failed. It may have taken effect, if only the answer was lost.
 ///
 /// Its text, such as `ledger: timed out (UpdateItem)`, holds nothing of the request; see [`describe`].
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +129,7 @@ impl CallError {
         }
     }
 
-    /// Likewise for a call that was not made, because a value is missing.
+    /// Makes the error of a call that was not made, because a value is missing.
     pub fn not_built(
         about: &'static str,
         operation: &'static str,
@@ -142,16 +143,16 @@ impl CallError {
     }
 }
 
-/// Largest text in bytes that is sent to a queue. SQS takes 1 MiB in all. The rest is for an envelope
-/// (about 150 bytes), or for the quarantine's attributes.
+/// The largest text that is sent to a queue, in bytes. SQS accepts 1 MiB in all. The rest is for an
+/// envelope (about 150 bytes), or for the quarantine's attributes.
 pub const MAX_QUEUED_BYTES: usize = 1024 * 1024 - 1024;
 
-/// Whether SQS takes a text as a message. Its API reference allows all characters but U+FFFE, U+FFFF and
-/// control characters other than tab and line ends.
+/// Whether SQS accepts a text as a message. Its API reference allows all characters except U+FFFE,
+/// U+FFFF and control characters other than tab and line ends.
 #[must_use]
 pub fn is_queueable(text: &str) -> bool {
     let is_control = |byte: u8| byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r');
-    // A loop without an early end lets the compiler look at many bytes at once.
+    // A loop without an early end lets the compiler check many bytes at once.
     let controls = text
         .bytes()
         .fold(false, |found, byte| found | is_control(byte));
@@ -164,7 +165,7 @@ pub fn is_queueable(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Word for word what the API reference of `SendMessage` says.
+    /// The rule of `SendMessage`, word for word from its API reference.
     fn is_allowed(character: char) -> bool {
         matches!(character, '\u{9}' | '\u{A}' | '\u{D}' | '\u{20}'..='\u{D7FF}'
             | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..='\u{10FFFF}')

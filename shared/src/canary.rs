@@ -1,19 +1,20 @@
-//! The canary: a delivery of our own that goes the way of AURA's, from the public URL to the bus.
+//! The canary: a delivery of our own that takes the same way as AURA's, from the public URL to the
+//! bus.
 //!
-//! The registrar sends one before it points AURA at an endpoint. `ingest` knows it by its body and
-//! gives it the origin `canary`, which no rule of the template matches: so it proves the path and
-//! reaches no consumer. It needs the secret like any delivery. What isn't asked of it is an address
-//! that AURA sends from, because it comes from elsewhere.
+//! The registrar sends one before it points AURA at an endpoint. `ingest` recognises it by its
+//! body, and gives it the origin `canary`, which no rule of the template matches. So it proves the
+//! path and reaches no consumer. It needs the secret, like any delivery. It doesn't need an address
+//! of AURA's, because it comes from elsewhere.
 
 use uuid::Uuid;
 
 use crate::event::{self, Entity, Event};
 
-/// Its event name. AURA has none like it.
+/// The canary's event name. AURA has no such name.
 const MESSAGE: &str = "AURA_WEBHOOKS_CANARY";
-/// The kind of its entity.
+/// The kind of the canary's entity.
 const KIND: &str = "canary";
-/// Longest body that can be one's, in bytes.
+/// The longest body of a canary, in bytes.
 const MAX_BYTES: usize = 256;
 
 /// The body of the canary with this id. Its event is the only one of its entity.
@@ -22,7 +23,7 @@ pub fn body(id: Uuid) -> String {
     format!(r#"{{"message":"{MESSAGE}","{KIND}":{{"id":"{id}"}}}}"#)
 }
 
-/// The ledger's partition of the canary with this id: its item is the only one there.
+/// The ledger's partition of the canary with this id. It holds only the canary's item.
 #[must_use]
 pub fn partition(id: Uuid) -> String {
     let entity = Entity {
@@ -59,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn what_aura_might_send_is_none() {
+    fn what_aura_might_send_is_not_a_canary() {
         let others = [
             r#"{"message":"NEW_CALLOUT","canary":{"id":"1"}}"#,
             r#"{"message":"AURA_WEBHOOKS_CANARY","callout":{"id":"1"}}"#,

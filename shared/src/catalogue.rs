@@ -1,32 +1,33 @@
 //! AURA's event names, from its public documentation.
 //!
-//! The catalogue is open: AURA's list goes on beyond what could be read, so a name that is not
-//! here is carried like any other and counts as [`Recurrence::Recurring`].
+//! The catalogue is open, because not all of AURA's list could be read. A name that is not here is
+//! carried like any other, and counts as [`Recurrence::Recurring`].
 
 /// A callout was created.
 pub const NEW_CALLOUT: &str = "NEW_CALLOUT";
 /// A callout was closed.
 pub const CALLOUT_CLOSED: &str = "CALLOUT_CLOSED";
-/// Ours and not AURA's: what AURA says of a callout when the reconciler asks. Its payload is the
-/// callout as AURA answers it, and the number of the observation, so that a state that comes back
-/// is another event than when it was there first.
+/// A name of ours, not AURA's: what AURA answers about a callout when the reconciler asks. The
+/// payload is AURA's answer and the number of the observation. So a state that comes back is
+/// another event than its first occurrence.
 pub const CALLOUT_OBSERVED: &str = "CALLOUT_OBSERVED";
 
-/// How often one event name may occur for one entity, and with it what makes two deliveries
-/// the same event.
+/// How often one event name may occur for one entity. This decides when two deliveries are the same
+/// event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recurrence {
-    /// Happens once in an entity's life: name and entity are its identity.
+    /// The event happens once in an entity's life. Name and entity are its identity.
     Once,
-    /// May happen again with other content: the payload's digest belongs to its identity.
+    /// The event may happen again with other content. The payload's digest is part of its identity.
     Recurring,
-    /// Says "go and look" and carries nothing else: two of them may be equal to the byte and
-    /// still be two, so each delivery is an event of its own.
+    /// The event says "go and look" and carries nothing else. Two such events may be equal to the
+    /// byte, so each delivery is an event of its own.
     Signal,
 }
 
-/// Every event name that AURA documents: what may be received. `RESPONDER_ACKNOWLEDGED_CALLOUT_WITH_ETA`
-/// is the deprecated name of `RESPONDER_ACKNOWLEDGED_CALLOUT`: old registrations still receive it.
+/// Every event name that AURA documents and that may be received.
+/// `RESPONDER_ACKNOWLEDGED_CALLOUT_WITH_ETA` is the deprecated name of
+/// `RESPONDER_ACKNOWLEDGED_CALLOUT`. Old registrations still receive it.
 pub const EVENT_NAMES: [&str; 16] = [
     "NEW_CALLOUT",
     "RESPONDER_MANUALLY_DISPATCHED",
@@ -46,14 +47,14 @@ pub const EVENT_NAMES: [&str; 16] = [
     "CREATED_CUSTOMER",
 ];
 
-/// Every documented event name that a new registration may ask for: AURA answers 400 to a
-/// deprecated one.
+/// Every documented event name that a new registration may ask for. AURA answers 400 to a
+/// deprecated name.
 pub fn names_to_register() -> impl Iterator<Item = &'static str> {
     let is_current = |name: &&str| current_name(name) == *name;
     EVENT_NAMES.into_iter().filter(is_current)
 }
 
-/// The name that AURA documents today for an event: another one for a deprecated name alone.
+/// The name that AURA documents today for an event. It differs only for a deprecated name.
 #[must_use]
 pub fn current_name(name: &str) -> &str {
     match name {
@@ -62,8 +63,8 @@ pub fn current_name(name: &str) -> &str {
     }
 }
 
-/// The recurrence of an event name; [`Recurrence::Recurring`] for a name that is not documented,
-/// because dropping a second event that differs would lose it for ever.
+/// The recurrence of an event name. A name that is not documented is [`Recurrence::Recurring`],
+/// because a different second event would otherwise be dropped and lost.
 #[must_use]
 pub fn recurrence(message: &str) -> Recurrence {
     match message {
@@ -75,8 +76,8 @@ pub fn recurrence(message: &str) -> Recurrence {
     }
 }
 
-/// The documented name equal to `message`, or `"other"`: what may be logged of a name, since a
-/// name that is not documented is payload content.
+/// The documented name that equals `message`, or `"other"`. Only this may be logged, because a name
+/// that is not documented is payload content.
 #[must_use]
 pub fn loggable_name(message: &str) -> &'static str {
     EVENT_NAMES

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 /// The environment that a function is configured from.
 ///
-/// The process's own in `main`; a map in tests, so that no test changes its process.
+/// In `main`, it is the process's environment. In tests, it is a map, so that no test changes its
+/// process.
 #[derive(Clone)]
 pub struct Environment(HashMap<String, String>);
 
 impl fmt::Debug for Environment {
-    /// Names alone: among the values are the function's AWS credentials.
+    /// Shows only names, because the values include the function's AWS credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
@@ -21,13 +22,14 @@ impl fmt::Debug for Environment {
 /// An environment variable that keeps the function from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Not set, or empty.
+    /// The variable is not set, or is empty.
     #[error("environment variable {name} is not set; template.yaml sets it on deploy")]
     Missing {
         /// The variable.
         name: &'static str,
     },
-    /// Set to something that can't be used. The value isn't shown: it might be a secret.
+    /// The variable has a value that can't be used. The value isn't shown, because it might be a
+    /// secret.
     #[error("environment variable {name} is wrong: {reason}")]
     Invalid {
         /// The variable.
@@ -50,7 +52,7 @@ impl Environment {
         )
     }
 
-    /// Reads a variable that may be absent or empty; `None` stands for both.
+    /// Reads a variable that may be absent or empty. `None` stands for both.
     #[must_use]
     pub fn optional(&self, name: &str) -> Option<&str> {
         self.0
@@ -68,7 +70,7 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Missing`], or [`ConfigError::Invalid`] with what `T` says of it.
+    /// [`ConfigError::Missing`], or [`ConfigError::Invalid`] with the error of `T`.
     pub fn parsed<T>(&self, name: &'static str) -> Result<T, ConfigError>
     where
         T: FromStr<Err: Display>,
@@ -81,11 +83,11 @@ impl Environment {
             })
     }
 
-    /// A time in whole seconds, or `default` when the variable is absent or empty.
+    /// Reads a time in whole seconds. Returns `default` if the variable is absent or empty.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Invalid`] when it is set to anything but a whole number.
+    /// [`ConfigError::Invalid`] if the value is not a whole number.
     pub fn seconds_or(
         &self,
         name: &'static str,

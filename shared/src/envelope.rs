@@ -1,4 +1,4 @@
-//! What travels on the ingest queue.
+//! The envelope: the form in which a delivery travels on the ingest queue.
 
 use std::collections::BTreeMap;
 
@@ -18,42 +18,44 @@ pub const VERSION: u32 = 1;
 #[serde(rename_all = "camelCase")]
 pub struct Envelope {
     version: u32,
-    /// Ours, a UUIDv7: also the queue's deduplication id, so that a retried send is one message.
+    /// The delivery's id, a UUIDv7 that `ingest` makes. It is also the queue's deduplication id, so
+    /// that a retried send is one message.
     pub delivery_id: Uuid,
     /// When the delivery arrived.
     pub received_at: Timestamp,
     /// Who put it on the queue.
     pub origin: Origin,
-    /// AURA's JSON value, byte for byte as it came (white space around it excepted).
+    /// AURA's JSON value, byte for byte as it came, without the white space around it.
     pub payload: Box<RawValue>,
 }
 
-/// Where an event comes from.
+/// Who reported an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Origin {
-    /// AURA posted it.
+    /// AURA posted it to the endpoint.
     Webhook,
-    /// AURA told it when asked, and hadn't posted it by then.
+    /// The reconciler found it in AURA's answer, before AURA posted it.
     Reconciler,
-    /// Ours, to prove that the path works. Consumers' rules never match it.
+    /// The registrar sent it to prove that the path works. The rules of the template never match
+    /// it.
     Canary,
 }
 
 /// A message that can never be processed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAnEnvelope {
-    /// It isn't JSON, or fields are missing.
+    /// The body isn't JSON, or fields are missing.
     #[error("not-an-envelope")]
     Malformed,
-    /// A version of this system wrote it that this one can't read.
+    /// Another version of this system wrote it, and this version can't read it.
     #[error("envelope-version-unknown")]
     UnknownVersion,
 }
 
 impl Envelope {
-    /// An envelope of the current version.
+    /// Makes an envelope of the current version.
     #[must_use]
     pub fn new(
         delivery_id: Uuid,
@@ -70,8 +72,8 @@ impl Envelope {
         }
     }
 
-    /// Reads a queue message's body. The version is looked at first, so that a message of a
-    /// newer version is named as that and not as broken.
+    /// Reads a queue message's body. The version is read first, so that a message of a newer
+    /// version is named as such and not as broken.
     ///
     /// # Errors
     ///
@@ -89,8 +91,8 @@ impl Envelope {
         serde_json::from_str(body).map_err(|_| NotAnEnvelope::Malformed)
     }
 
-    /// The message for the ingest queue: in the order of its entity, and one however often it is
-    /// sent within five minutes.
+    /// The message for the ingest queue. It keeps the order of its entity. Sent repeatedly within
+    /// five minutes, it is still one message.
     #[must_use]
     pub fn message(&self, entity: &Entity) -> Message {
         Message {
@@ -101,9 +103,9 @@ impl Envelope {
         }
     }
 
-    /// The queue message's body. Written by hand, because serde's way has an error that can't
-    /// occur and would still have to be handled: no value but the payload needs escaping, and
-    /// that is JSON already.
+    /// The queue message's body. It is written by hand, because serde would return an error that
+    /// can't occur here but would have to be handled. Only the payload could need escaping, and it
+    /// is JSON already.
     #[must_use]
     pub fn to_json(&self) -> String {
         let Self {
@@ -121,7 +123,7 @@ impl Envelope {
 }
 
 impl Origin {
-    /// As it stands in an envelope and in published events.
+    /// The origin's name in an envelope and in published events.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

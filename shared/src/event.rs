@@ -1,8 +1,8 @@
-//! A raw body read into what routing needs: message, entity and test mark.
+//! Reads a raw body as far as routing needs it: message, entity and test mark.
 //!
-//! Nothing else is read, and the payload is kept byte for byte as it came. AURA's shapes drift
-//! (`incidentInformation` moves, spellings differ), so every field that isn't needed to route an
-//! event is one more way to refuse an emergency.
+//! Nothing else is read, and the payload is kept byte for byte as it came. AURA's shapes vary
+//! (`incidentInformation` moves, spellings differ). So each further field that is read would be one
+//! more reason to refuse an emergency.
 
 mod digest;
 
@@ -16,38 +16,39 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::digest::payload_digest;
 
-/// The kinds of entity that AURA documents, the most specific first: an event that carries
-/// several concerns the first that its name mentions.
+/// The kinds of entity that AURA documents, the most specific first. An event that carries several
+/// of them is about the first one that its name mentions.
 const DOCUMENTED_KINDS: [&str; 3] = [CALLOUT, "subscription", "customer"];
 
 /// The kind of a callout's entity.
 pub const CALLOUT: &str = "callout";
 
-/// Longest event name in characters: EventBridge's limit for a `DetailType`.
+/// The longest event name, in characters. This is EventBridge's limit for a `DetailType`.
 pub const MAX_MESSAGE_CHARS: usize = 128;
 
-/// Longest entity kind and longest entity id in bytes. Escaped and together they stay within
-/// DynamoDB's 2,048 bytes for a partition key.
+/// The longest entity kind, in bytes. Together and escaped, kind and id stay within DynamoDB's
+/// 2,048 bytes for a partition key.
 pub const MAX_KIND_BYTES: usize = 128;
-/// See [`MAX_KIND_BYTES`].
+/// The longest entity id, in bytes; see [`MAX_KIND_BYTES`].
 pub const MAX_ID_BYTES: usize = 512;
 
-/// Longest message group id in characters (SQS).
+/// The longest message group id of SQS, in characters.
 const MAX_GROUP_ID_CHARS: usize = 128;
 
-/// What a delivery says: something happened to an entity.
+/// What a delivery says: what happened to which entity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// AURA's event name, such as `NEW_CALLOUT`.
     pub message: String,
-    /// What it happened to.
+    /// The entity that it happened to.
     pub entity: Entity,
-    /// AURA marked it as test traffic: `internalTest: true`, or classification `TEST`.
+    /// Whether AURA marked it as test traffic: `internalTest: true`, or classification `TEST`.
     pub test: bool,
 }
 
 impl Event {
-    /// The id of the callout to which this happened, if it is `message` and about a callout.
+    /// The id of the callout that the event is about, if its name is `message` and its entity is a
+    /// callout.
     #[must_use]
     pub fn callout_of(&self, message: &str) -> Option<&str> {
         let is_it = self.message == message && self.entity.kind == CALLOUT;
@@ -55,20 +56,21 @@ impl Event {
     }
 }
 
-/// What an event is about. An id may arrive as a number or a string and is one string here.
+/// The entity that an event is about. An id may arrive as a number or as a string. Here it is
+/// always a string.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Entity {
-    /// `callout`, `customer`, `subscription`, or whatever new key AURA uses.
+    /// `callout`, `customer`, `subscription`, or any new key that AURA uses.
     #[cfg_attr(test, schemars(length(max = MAX_KIND_BYTES)))]
     pub kind: String,
-    /// AURA's id, never empty.
+    /// AURA's id. It is never empty.
     #[cfg_attr(test, schemars(length(min = 1, max = MAX_ID_BYTES)))]
     pub id: String,
 }
 
 impl Entity {
-    /// The callout with this id.
+    /// The entity of the callout with this id.
     #[must_use]
     pub fn callout(id: &str) -> Self {
         Self {
@@ -77,19 +79,20 @@ impl Entity {
         }
     }
 
-    /// `callout#5003`: the ledger's partition, and the head of an event's key.
+    /// The entity's key, such as `callout#5003`: the ledger's partition, and the first part of an
+    /// event's key.
     ///
     /// `#`, `/`, `%` and control characters in kind or id are percent-encoded, so that no two
-    /// entities share a key and a key splits in one way only.
+    /// entities share a key, and a key can be split in only one way.
     #[must_use]
     pub fn key(&self) -> String {
         format!("{}#{}", escaped(&self.kind), escaped(&self.id))
     }
 
-    /// The SQS message group: the key itself where SQS allows it, otherwise its digest.
+    /// The SQS message group: the key itself if SQS allows it, otherwise the key's digest.
     ///
-    /// SQS takes up to 128 letters, digits and ASCII punctuation. A key always holds a `#` and a
-    /// digest never does, so the two cannot meet.
+    /// SQS accepts up to 128 letters, digits and ASCII punctuation characters. A key always holds a
+    /// `#`, and a digest never does, so the two can't be equal.
     #[must_use]
     pub fn group_id(&self) -> String {
         let key = self.key();
@@ -100,7 +103,7 @@ impl Entity {
         }
     }
 
-    /// The kind if AURA documents it, otherwise `"other"`: what may be logged of it.
+    /// The kind if AURA documents it, otherwise `"other"`. Only this may be logged.
     #[must_use]
     pub fn loggable_kind(&self) -> &'static str {
         DOCUMENTED_KINDS
@@ -119,7 +122,7 @@ fn escaped(part: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(part.len() + 8);
     for c in part.chars() {
         if reserved(c) {
-            // Writing to a String cannot fail.
+            // Writing to a `String` can't fail.
             let _ = write!(out, "%{:02X}", u32::from(c));
         } else {
             out.push(c);
@@ -128,23 +131,23 @@ fn escaped(part: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Why an authentic body can't be routed. It says nothing of the content, so it may be logged
-/// and travels as the quarantine's reason.
+/// Why an authentic body can't be routed. It says nothing about the content, so it may be logged.
+/// It is the reason in the quarantine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// The bytes are not UTF-8.
     #[error("not-utf8")]
     NotUtf8,
-    /// It holds a character that no SQS message may hold.
+    /// The body holds a character that no SQS message may hold.
     #[error("not-queueable")]
     NotQueueable,
-    /// Not one complete JSON value.
+    /// The body is not one complete JSON value.
     #[error("not-json")]
     NotJson,
-    /// JSON, but not an object.
+    /// The body is JSON, but not an object.
     #[error("not-an-object")]
     NotAnObject,
-    /// No `message`.
+    /// There is no `message`.
     #[error("message-missing")]
     MessageMissing,
     /// `message` is given twice.
@@ -153,11 +156,11 @@ pub enum Unreadable {
     /// `message` is not text, is empty, or is longer than [`MAX_MESSAGE_CHARS`].
     #[error("message-invalid")]
     MessageInvalid,
-    /// No object that could be the entity.
+    /// There is no object that could be the entity.
     #[error("entity-missing")]
     EntityMissing,
-    /// Several objects could be the entity, it or its `id` is given twice, or its kind is longer
-    /// than [`MAX_KIND_BYTES`].
+    /// Several objects could be the entity, the entity or its `id` is given twice, or its kind is
+    /// longer than [`MAX_KIND_BYTES`].
     #[error("entity-ambiguous")]
     EntityAmbiguous,
     /// The entity's `id` is missing.
@@ -171,7 +174,7 @@ pub enum Unreadable {
 /// Reads an event from a raw body.
 pub fn parse(body: &[u8]) -> Result<(Event, &RawValue), Unreadable> {
     let text = std::str::from_utf8(body).map_err(|_| Unreadable::NotUtf8)?;
-    // RFC 8259 lets a reader ignore a byte order mark: no reason to refuse an emergency.
+    // RFC 8259 lets a reader ignore a byte order mark. It must not refuse an emergency.
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     if !crate::aws::is_queueable(text) {
         return Err(Unreadable::NotQueueable);
@@ -200,7 +203,7 @@ pub fn parse_payload(payload: &RawValue) -> Result<Event, Unreadable> {
     })
 }
 
-/// `message` and every object of the top level; all else is skipped unread.
+/// The values of `message`, and every object of the top level. Everything else is skipped unread.
 #[derive(Default)]
 struct TopLevel<'a> {
     messages: Vec<&'a RawValue>,
@@ -224,8 +227,8 @@ impl<'a> TopLevel<'a> {
     }
 }
 
-/// What is read of an entity. Values stay raw, so that a surprise in one is not an error, and so
-/// is a name that is given twice, but for the id's.
+/// The fields that are read from an entity. Values stay raw, so that an unexpected value is not an
+/// error. A name that is given twice is not an error either, except `id`.
 #[derive(Default)]
 struct EntityFields<'a> {
     ids: Vec<&'a RawValue>,
@@ -254,7 +257,7 @@ impl<'a> EntityFields<'a> {
         }
     }
 
-    /// What doesn't say clearly that it is a test is an emergency.
+    /// Whether it is a test. An entity that doesn't clearly say so is an emergency.
     fn is_test(&self) -> bool {
         let internal = matches!(self.internal_tests.as_slice(), [mark] if mark.get() == "true");
         let classified = match self.classifications.as_slice() {
@@ -278,8 +281,8 @@ fn is_classified_test(classification: &RawValue) -> bool {
     read.is_ok() && matches!(values.as_slice(), [Ok(value)] if value == "TEST")
 }
 
-/// Calls `f` with every member of an object. A name with half of a surrogate pair is skipped:
-/// it is JSON but no text, so it is none that anybody looks for.
+/// Calls `f` with every member of an object. A name with half of a surrogate pair is skipped. It is
+/// JSON but not text, so nobody looks for it.
 fn for_each_member<'a>(object: &'a RawValue, f: impl FnMut(Member<'a>)) -> Result<(), Unreadable> {
     serde_json::Deserializer::from_str(object.get())
         .deserialize_map(Members(f))
@@ -324,8 +327,8 @@ fn read_message(top: &TopLevel<'_>) -> Result<String, Unreadable> {
     Ok(message)
 }
 
-/// The entity that an event is about: a documented kind if there is one, otherwise the only
-/// other object that has an id.
+/// Finds the entity that an event is about: a documented kind if there is one, otherwise the only
+/// other object with an id.
 fn find_entity<'a>(
     message: &str,
     objects: &'a [Member<'a>],
@@ -357,7 +360,7 @@ fn has_id(object: &RawValue) -> bool {
     !matches!(id, Err(Unreadable::EntityIdMissing))
 }
 
-/// An id from its JSON value: an integer as written, or the text of a non-empty string.
+/// Reads an id from its JSON value: an integer as written, or the text of a non-empty string.
 /// Fractions and exponents are refused, because one number would have several spellings.
 fn read_id(raw: &RawValue) -> Result<String, Unreadable> {
     let text = raw.get();

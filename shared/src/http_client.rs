@@ -5,28 +5,29 @@ use std::time::Duration;
 
 use reqwest::redirect::Policy;
 
-/// Time to connect.
+/// The time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time for one request, connecting included.
+/// The time of one request, including the time to connect.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A client with limits that never follows a redirect: what it carries is meant for one host.
+/// Makes a client with limits. It never follows a redirect, because its requests are meant for one
+/// host.
 ///
 /// # Errors
 ///
-/// The TLS set-up of this machine is broken (no root certificates, say).
+/// The TLS set-up of this machine is broken, for example because root certificates are missing.
 pub fn build() -> Result<reqwest::Client, reqwest::Error> {
     builder().build()
 }
 
-/// What [`build`] builds, for whoever has less time. It uses no proxy of the environment: neither
-/// do the SDKs' clients, and a proxy can't reach this machine's own addresses.
+/// The builder that [`build`] uses, for callers that need shorter limits. It uses no proxy from the
+/// environment: the SDKs' clients don't either, and a proxy can't reach this machine's own addresses.
 #[expect(
     clippy::disallowed_methods,
-    reason = "all others are made from this one"
+    reason = "all other clients are made from this one"
 )]
 pub fn builder() -> reqwest::ClientBuilder {
-    // An error says that a provider is installed already, which is just as good.
+    // An error means that a provider is installed already, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
@@ -57,7 +58,8 @@ mod tests {
         assert_eq!(answer.status(), 404);
     }
 
-    /// The test above, in a process of its own: a variable of this one is every test's.
+    /// Runs the test above in a process of its own, because all tests of this process share its
+    /// variables.
     #[test]
     fn a_proxy_in_the_environment_is_not_used() {
         const NOBODY: &str = "http://127.0.0.1:9";

@@ -1,13 +1,13 @@
-//! When an invocation has to be over.
+//! The deadline of an invocation.
 
 use std::time::SystemTime;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Lambda runs nothing for so long, and nothing has run within a day of 1970.
+/// No invocation lasts this long, and no deadline lies within a day of 1970.
 const LONGEST: SignedDuration = SignedDuration::from_hours(24);
 
-/// The deadline of an invocation, from what the Runtime API gave as its deadline.
+/// Computes the deadline of an invocation from what the Runtime API gives as the deadline.
 pub fn deadline(given: SystemTime, now: Timestamp) -> Result<Timestamp, jiff::Error> {
     let given = Timestamp::try_from(given)?;
     let since_1970 = given.duration_since(Timestamp::UNIX_EPOCH);

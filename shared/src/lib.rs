@@ -1,23 +1,24 @@
 //! Code that two or more of the functions need.
 //!
-//! Decisions are plain functions over plain data, apart from the calls that follow from them.
+//! Decisions are plain functions over plain data, and separate from the calls that follow from
+//! them.
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`catalogue`] | AURA's event names and how often each may occur for one entity |
-//! | [`event`] | a raw body read into message, entity and test mark |
-//! | [`envelope`] | what travels on the queue |
+//! | [`catalogue`] | AURA's event names, and how often each may occur for one entity |
+//! | [`event`] | reads message, entity and test mark from a raw body |
+//! | [`envelope`] | the form of a delivery on the ingest queue |
 //! | [`ledger`] | identity, states and transitions of an event, the table that holds them, and the spill |
-//! | [`published`] | what consumers get: the detail of an event on the bus |
+//! | [`published`] | the detail of an event on the bus, which consumers get |
 //! | [`webhook`] | the header that authenticates a delivery |
 //! | [`panic_api`] | the client of AURA's Panic API |
-//! | [`canary`] | the delivery of our own that proves an endpoint |
-//! | [`quarantine`] | where an authentic delivery goes that can't be understood |
+//! | [`canary`] | our own delivery, which proves an endpoint |
+//! | [`quarantine`] | messages for the quarantine, for authentic deliveries that can't be understood |
 //! | [`queue`] | messages for SQS |
-//! | [`reregister`] | how the registrar is asked to point AURA at the endpoint again |
+//! | [`reregister`] | the request to the registrar to point AURA at the endpoint again |
 //! | [`aws`], [`http_client`], [`secrets`] | how the functions call AWS and the web |
 //! | [`loopback`] | which hosts are this machine |
-//! | [`config`], [`telemetry`] | what every function does first |
+//! | [`config`], [`telemetry`] | configuration and logging, which every function sets up first |
 //! | [`invocation`] | the deadline of an invocation |
 
 pub mod aws;

@@ -1,4 +1,4 @@
-//! Which hosts are this very machine.
+//! Which hosts are this machine.
 
 use url::{Host, Url};
 

@@ -1,8 +1,8 @@
 //! The client of AURA's Panic API: the token, the webhook registration, and reading callouts.
 //!
-//! Every error says what to do next: mend the request ([`PanicApiError::Refused`]), mend the
+//! Every error says what to do next: correct the request ([`PanicApiError::Refused`]), correct the
 //! credentials or the base URL, or try again later ([`PanicApiError::is_transient`]). No error
-//! holds a header's value, a token or a credential, even if AURA's own words do.
+//! holds a header's value, a token or a credential, even if AURA's own message does.
 
 mod answer;
 mod callout;
@@ -32,9 +32,9 @@ use self::registration::{registered, secrets_of};
 
 /// The path under which AURA's documentation lists every call.
 const PATH_PREFIX: &str = "panic-api/v2";
-/// A token is replaced this long before it ends, so that none ends on the way to AURA.
+/// How long before its end a token is replaced, so that no token ends on the way to AURA.
 const TOKEN_MARGIN: Duration = Duration::from_mins(1);
-/// A token's life as documented: what it is when AURA's answer doesn't say, and at most.
+/// A token's documented life. It is the longest, and counts if AURA's answer doesn't say.
 const TOKEN_LIFE: Duration = Duration::from_hours(1);
 
 /// A client of one AURA environment under one set of credentials.
@@ -54,8 +54,8 @@ struct Token {
 }
 
 impl PanicApi {
-    /// A client for the AURA environment at `base_url`, such as `https://panic.aura.services`.
-    /// Calls nothing yet.
+    /// Makes a client for the AURA environment at `base_url`, such as
+    /// `https://panic.aura.services`. Makes no call yet.
     #[must_use]
     pub fn new(http: reqwest::Client, base_url: Url, credentials: Credentials) -> Self {
         Self {
@@ -67,28 +67,28 @@ impl PanicApi {
         }
     }
 
-    /// How many calls were made so far, those for a token and those that failed among them.
+    /// How many calls were made so far, including those for a token and those that failed.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// Proves the credentials: gets a token, unless there is a good one.
+    /// Proves the credentials: gets a token, unless a valid one is cached.
     pub async fn authenticate(&self) -> Result<(), PanicApiError> {
         self.token().await?;
         Ok(())
     }
 
-    /// Registers the webhook, in place of the one before, and answers what AURA says that it
-    /// registered: nothing, if its answer isn't what it documents, or breaks off.
+    /// Registers the webhook in place of the previous one. Returns what AURA says that it
+    /// registered. That is nothing if AURA's answer breaks off or isn't what it documents.
     ///
-    /// A 2xx means done, whatever its body says: from then on AURA delivers to the new URL, and
-    /// whoever took an odd answer for a failure might take that URL away again. A transient error
-    /// leaves open whether it was done. Registering again does no harm.
+    /// A 2xx means that it was done, whatever the body says. From then on, AURA delivers to the new
+    /// URL. A caller that took an odd body for a failure might remove that URL again. A transient
+    /// error leaves open whether it was done. Registering again does no harm.
     ///
     /// # Errors
     ///
-    /// See [`PanicApiError`]; AURA's own message is in [`PanicApiError::Refused`].
+    /// See [`PanicApiError`]. AURA's own message is in [`PanicApiError::Refused`].
     pub async fn register_webhook(
         &self,
         registration: &Registration,
@@ -105,11 +105,11 @@ impl PanicApi {
         }
     }
 
-    /// Gets one callout, in whichever of AURA's two forms it comes.
+    /// Gets one callout, in either of AURA's two forms.
     ///
     /// # Errors
     ///
-    /// See [`PanicApiError`]. That there is none is no error.
+    /// See [`PanicApiError`]. An unknown callout is not an error.
     pub async fn callout(&self, id: &str) -> Result<Lookup, PanicApiError> {
         let call = "Get a callout";
         let request = self.request(Method::GET, &["callouts", id]);
@@ -124,7 +124,7 @@ impl PanicApi {
         }
     }
 
-    /// Every active callout of this customer source.
+    /// Gets every active callout of this customer source.
     pub async fn active_callouts(&self) -> Result<ActiveCallouts, PanicApiError> {
         let call = "Get active callouts";
         let request = self.request(Method::GET, &["callouts", "activeCallouts"]);
@@ -138,7 +138,7 @@ impl PanicApi {
 
     fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base_url.clone();
-        // Fails for a URL that can't have a path, such as `mailto:`; reqwest then refuses it.
+        // This fails for a URL that can't have a path, such as `mailto:`. reqwest then refuses it.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments
                 .pop_if_empty()
@@ -148,8 +148,8 @@ impl PanicApi {
         url
     }
 
-    /// Sends a request with a token; once more with a fresh one when AURA no longer takes it.
-    /// `secrets` are kept out of errors.
+    /// Sends a request with a token. If AURA no longer accepts the token, sends it once more with a
+    /// new one. No error shows `secrets`.
     async fn authorized(
         &self,
         call: &'static str,
@@ -166,7 +166,7 @@ impl PanicApi {
         self.send_with(token, call, retry, secrets).await
     }
 
-    /// Sends a request with this token, and forgets the token when AURA doesn't take it.
+    /// Sends a request with this token, and forgets the token if AURA doesn't accept it.
     async fn send_with(
         &self,
         token: SecretString,
@@ -184,8 +184,8 @@ impl PanicApi {
         settled
     }
 
-    /// The cached token, or a new one when there is none or it nears its end. Callers that come
-    /// at the same time wait for one call.
+    /// The cached token, or a new one if there is none or it nears its end. Callers at the same
+    /// time share one call.
     async fn token(&self) -> Result<SecretString, PanicApiError> {
         let mut cached = self.token.lock().await;
         if let Some(token) = cached

@@ -1,7 +1,7 @@
-//! What consumers get: the `detail` of every event on the bus.
+//! The `detail` of every event on the bus, which consumers get.
 //!
-//! This is an API. `docs/schema` holds its JSON Schema, which is written from these types and
-//! their comments by `cargo schema`, and the rule for changing it.
+//! This is an API. `docs/schema` holds its JSON Schema and the rule for changing it. `cargo schema`
+//! writes the schema from these types and their comments.
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
@@ -16,63 +16,64 @@ use crate::event::MAX_MESSAGE_CHARS;
 /// The `Source` of every event that is published.
 pub const SOURCE: &str = "aura";
 
-/// The `detail` of an event: what happened to which callout, customer or subscription, who told of
+/// The `detail` of an event: what happened to which callout, customer or subscription, who reported
 /// it, and what AURA said. Members may be added.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(title = "What happened at AURA"))]
 pub struct Detail<'a> {
-    /// The event's identity, the same in every copy of it: entity, event name and, if it may happen
-    /// again, what tells it from the others of its name. If the same content happens again, its number
-    /// is at the end: `#2`, `#3`. Remember it where a double would hurt.
+    /// The event's identity. Every copy of the event has the same key. It consists of the entity,
+    /// the event name and, if the event may happen again, a part that tells it from others of its
+    /// name. If the same content happens again, the key ends in a number: `#2`, `#3`. Remember the
+    /// key where a double would hurt.
     #[cfg_attr(test, schemars(regex(pattern = "^[^#/]*#[^#/]+/")))]
     pub key: String,
-    /// AURA's event name, or `CALLOUT_OBSERVED`, which is this system's; also the event's
-    /// `detail-type`. AURA may have names that aren't documented.
+    /// AURA's event name, or `CALLOUT_OBSERVED`, which is a name of this system. It is also the
+    /// event's `detail-type`. AURA may have names that aren't documented.
     #[cfg_attr(test, schemars(length(min = 1, max = MAX_MESSAGE_CHARS)))]
     #[cfg_attr(test, schemars(extend("examples" = schema::event_names())))]
     pub message: &'a str,
-    /// What it happened to.
+    /// The entity that it happened to.
     pub entity: &'a Entity,
-    /// The delivery that was published, as the endpoint answered it to AURA. Made by this system.
+    /// The id of the delivery that was published. This system makes it, and the endpoint's answer
+    /// to AURA has it.
     pub delivery_id: Uuid,
-    /// When that delivery arrived, in UTC, to the millisecond; also the event's `time`, which is to
+    /// When that delivery arrived, in UTC, to the millisecond. The event's `time` is the same to
     /// the second.
     #[serde(serialize_with = "to_the_millisecond")]
     #[cfg_attr(test, schemars(regex(pattern = schema::TIME)))]
     pub received_at: Timestamp,
-    /// Who told of it.
+    /// Who reported it.
     pub origin: Origin,
-    /// Orders the events of one entity: greater is later, but for what came back from the spill or
-    /// the dead letters. SQS's sequence number: 20 digits, more than a double holds, so compare by
-    /// length first, then as text. `null` if SQS said none.
+    /// Orders the events of one entity: greater is later, except for events that came back from the
+    /// spill or the dead letters. It is SQS's sequence number. Its 20 digits are more than a double
+    /// holds, so compare by length first, then as text. `null` if SQS gave none.
     #[cfg_attr(test, schemars(regex(pattern = "^[0-9]+$")))]
     pub sequence: Option<&'a str>,
-    /// AURA marked it as a drill (`internalTest`, or classification `TEST`), here or in another event
-    /// of the same callout that came before: keep it away from real dispatch.
+    /// Whether AURA marked the callout as a drill (`internalTest`, or classification `TEST`), in
+    /// this event or in an earlier one. Keep a drill away from real dispatch.
     pub test: bool,
-    /// What AURA sent, byte for byte, or the reconciler put together from what AURA answered;
-    /// `null` if it is omitted.
+    /// What AURA sent, byte for byte, or what the reconciler made from AURA's answer. `null` if it
+    /// is omitted.
     #[cfg_attr(test, schemars(with = "Option<schema::Payload>"))]
     pub payload: Option<&'a RawValue>,
-    /// There only if the payload is not.
+    /// Present only if the payload is omitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "Omitted<'a>"))]
     pub payload_omitted: Option<Omitted<'a>>,
 }
 
-/// A payload that the bus or its consumers can't take. It is in the quarantine queue, whole, under
-/// the event's delivery id, for as long as that keeps messages: 14 days. AURA's API has the entity's
-/// present state.
+/// A payload that the bus or its consumers can't take. The whole payload is in the quarantine queue
+/// for 14 days, under the event's delivery id. AURA's API has the entity's present state.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Omitted<'a> {
-    /// Why.
+    /// Why the payload is omitted.
     pub reason: Omission,
-    /// Its size in bytes.
+    /// The payload's size in bytes.
     pub bytes: usize,
-    /// SHA-256 of its canonical form, in hexadecimal, as in the ledger.
+    /// The SHA-256 of the payload's canonical form, in hexadecimal, as in the ledger.
     #[cfg_attr(test, schemars(regex(pattern = "^[0-9a-f]{64}$")))]
     pub digest: &'a str,
 }
@@ -83,16 +84,17 @@ pub struct Omitted<'a> {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(transform = schema::more_may_come))]
 pub enum Omission {
-    /// With it, the event is larger than EventBridge takes anywhere (1 MB).
+    /// With the payload, the event is larger than EventBridge accepts in any region (1 MB).
     TooLarge,
-    /// It has half of a surrogate pair, as in `"\ud83d"`: JSON to some parsers, to others not.
+    /// The payload has half of a surrogate pair, as in `"\ud83d"`. Some parsers accept that as
+    /// JSON, others don't.
     NotUnicode,
-    /// EventBridge refused the event with it, and doesn't say why.
+    /// EventBridge refused the event with the payload, and doesn't say why.
     Refused,
 }
 
-/// A time as it goes out: in UTC, with three digits behind the point, because some parsers take no
-/// more, and some expect them all.
+/// Writes a time as it is published: in UTC, with three digits behind the point, because some
+/// parsers accept no more, and some expect all three.
 #[must_use]
 pub fn time(at: Timestamp) -> String {
     format!("{at:.3}")
@@ -112,7 +114,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Whatever the clock says, up to the year 9999.
+        /// Tries any time up to the year 9999.
         #[test]
         fn a_time_goes_out_with_three_digits_behind_the_point_and_is_the_same_millisecond(
             seconds in 0..253_402_300_800_i64,

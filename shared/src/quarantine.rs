@@ -1,4 +1,5 @@
-//! The quarantine: an authentic delivery that can't be understood goes there whole, with the reason.
+//! Messages for the quarantine. An authentic delivery that can't be understood goes there whole,
+//! with the reason.
 
 use std::collections::BTreeMap;
 
@@ -11,47 +12,47 @@ use crate::aws::{MAX_QUEUED_BYTES, is_queueable};
 use crate::published;
 use crate::queue::{Message, MessageAttribute};
 
-/// A delivery or message for the quarantine, and the reason.
+/// A delivery or a queue message for the quarantine, with the reason.
 #[derive(Debug)]
 pub struct Quarantined<'a> {
     /// A short code without content, such as `not-json`.
     pub reason: &'a str,
-    /// Its id.
+    /// The id of the delivery or of the message.
     pub id: QuarantineId<'a>,
-    /// When it arrived here.
+    /// When it arrived.
     pub received_at: Timestamp,
-    /// The whole of it.
+    /// The whole body.
     pub body: &'a [u8],
-    /// The payload that it contradicts, if that is the reason.
+    /// The payload that it contradicts, if the reason is a conflict.
     pub conflict: Option<Conflict<'a>>,
 }
 
 /// An event that happens only once, but came again with another payload.
 #[derive(Debug, Clone, Copy)]
 pub struct Conflict<'a> {
-    /// SHA-256 of the canonical payload that is put aside.
+    /// The SHA-256 of the canonical payload that goes to the quarantine.
     pub digest: &'a str,
-    /// SHA-256 of the canonical payload that was published.
+    /// The SHA-256 of the canonical payload that was published.
     pub published: &'a str,
 }
 
-/// The id of what is put aside. Its copies have the same id.
+/// The id of a quarantined delivery or message. Copies have the same id.
 #[derive(Debug, Clone, Copy)]
 pub enum QuarantineId<'a> {
-    /// A delivery.
+    /// The id of a delivery.
     Delivery(Uuid),
     /// SQS's id of a queue message that doesn't say which delivery it is.
     Message(&'a str),
 }
 
 impl Quarantined<'_> {
-    /// Makes the message for the quarantine queue. However often it is sent within five minutes for the
-    /// same reason, it is one message. It has no order with others.
+    /// Makes the message for the quarantine queue. Sent repeatedly within five minutes for the same
+    /// reason, it is still one message. It has no order with other messages.
     ///
-    /// Its attributes are `reason`, `receivedAt`, `size` (bytes), `encoding` (`text`; `base64`
-    /// for bytes that SQS doesn't take as text; `empty`, with a placeholder, since it takes no
-    /// empty message) and, where it is known, `deliveryId`; for a conflict also `digest` and
-    /// `publishedDigest`.
+    /// Its attributes are `reason`, `receivedAt`, `size` (bytes), `encoding` and, if it is known,
+    /// `deliveryId`. For a conflict, there are also `digest` and `publishedDigest`. `encoding` is
+    /// `text`; or `base64` for bytes that SQS doesn't accept as text; or `empty`, with a
+    /// placeholder as body, because SQS accepts no empty message.
     #[must_use]
     pub fn message(&self) -> Message {
         let (encoding, body) = encode(self.body);
@@ -88,7 +89,8 @@ impl Quarantined<'_> {
     }
 }
 
-/// Whether a body can be put aside: as text, or as base64, which makes four bytes of three.
+/// Whether a body fits into the quarantine: as text, or as base64, which turns three bytes into
+/// four.
 #[must_use]
 pub fn takes(body: &[u8]) -> bool {
     let encoded = match as_text(body) {
@@ -98,7 +100,7 @@ pub fn takes(body: &[u8]) -> bool {
     encoded <= MAX_QUEUED_BYTES
 }
 
-/// The body as SQS takes it: a message is non-empty text without most control characters.
+/// Encodes a body for SQS, which accepts non-empty text without most control characters.
 fn encode(body: &[u8]) -> (&'static str, String) {
     match as_text(body) {
         Some("") => ("empty", "-".to_owned()),
@@ -107,7 +109,7 @@ fn encode(body: &[u8]) -> (&'static str, String) {
     }
 }
 
-/// The body as text, if SQS takes it as that.
+/// The body as text, if SQS accepts it as text.
 fn as_text(body: &[u8]) -> Option<&str> {
     std::str::from_utf8(body)
         .ok()

@@ -1,4 +1,4 @@
-//! Messages for SQS queues. A message is plain data, so that it can be kept elsewhere while its queue
+//! Messages for SQS queues. A message is plain data. So it can be kept elsewhere while its queue
 //! can't be reached, and be sent later unchanged.
 
 use std::collections::BTreeMap;
@@ -18,9 +18,9 @@ const ABOUT: &str = "SQS";
 pub struct Outgoing {
     /// The delivery's id, a UUIDv7.
     pub delivery_id: Uuid,
-    /// Which queue it is for.
+    /// The queue that it is for.
     pub destination: Destination,
-    /// The message that is sent to it.
+    /// The message that is sent to that queue.
     pub message: Message,
 }
 
@@ -40,8 +40,9 @@ pub struct Message {
     pub body: String,
     /// Messages of one group keep their order.
     pub group_id: String,
-    /// SQS takes the first message of a group with this id, and for five minutes confirms the others
-    /// without taking them. So a message that is sent again, because its confirmation was lost, is one.
+    /// SQS stores the first message of a group with this id. For five minutes, it confirms further
+    /// ones without storing them. So a message that is sent again because its confirmation was lost
+    /// is stored once.
     pub deduplication_id: String,
     /// Message attributes by name.
     pub attributes: BTreeMap<String, MessageAttribute>,
@@ -64,7 +65,7 @@ pub struct Queue {
 }
 
 impl Destination {
-    /// Its name in the spill and in log lines.
+    /// The queue's name in the spill and in log lines.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -100,11 +101,11 @@ impl Queue {
         Ok(())
     }
 
-    /// Opens a connection to SQS by its cheapest call, so that the first message finds one.
+    /// Opens a connection to SQS with its cheapest call, so that the first message finds one.
     ///
     /// # Errors
     ///
-    /// The call failed. Sending may work all the same.
+    /// The call failed. Sending may still work.
     pub async fn connect(&self) -> Result<(), CallError> {
         self.client
             .get_queue_attributes()

@@ -1,16 +1,16 @@
-//! The event by which the reconciler asks the registrar to point AURA at the deployed endpoint again.
-//! The registrar is invoked asynchronously, since nobody waits for its end.
+//! The event with which the reconciler asks the registrar to point AURA at the deployed endpoint
+//! again. The registrar is invoked asynchronously, because nobody waits for its end.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The event as it stands in JSON: `{"Reregister": {"requestId": "…"}}`.
+/// The event. Its JSON is `{"Reregister": {"requestId": "…"}}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReregisterRequest {
     /// AURA no longer delivers here. Somebody may have registered another endpoint.
     #[serde(rename_all = "camelCase")]
     Reregister {
-        /// Id that both the reconciler and the registrar log.
+        /// The id that both the reconciler and the registrar log.
         request_id: Uuid,
     },
 }

@@ -8,23 +8,23 @@ use secrecy::SecretString;
 
 use crate::aws;
 
-/// A secret that can't be used. The text names the ARN, and never the value.
+/// A secret that can't be used. The text names the ARN, never the value.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// Secrets Manager didn't return it: try again later.
+    /// Secrets Manager didn't return the secret. Try again later.
     #[error("secret {arn} can't be read: {reason}")]
     Unreadable {
-        /// Which secret.
+        /// The secret's ARN.
         arn: String,
         /// The kind of failure and the service's code.
         reason: String,
     },
-    /// It holds no text, or text of the wrong shape: somebody has to store another value.
+    /// The secret holds no text, or text of the wrong shape. Somebody has to store another value.
     #[error("secret {arn} has the wrong shape: {expected}")]
     Malformed {
-        /// Which secret.
+        /// The secret's ARN.
         arn: String,
-        /// What it should be.
+        /// What the value should be.
         expected: &'static str,
     },
 }
@@ -43,7 +43,7 @@ pub struct SecretVersion {
 pub enum VersionStage {
     /// The version in use.
     Current,
-    /// The version that a rotation makes, to be the next one in use.
+    /// The version that a rotation makes, which will be in use next.
     Pending,
     /// The version that was in use before.
     Previous,
@@ -65,8 +65,8 @@ impl VersionStage {
 ///
 /// # Errors
 ///
-/// [`SecretError::Unreadable`] when the call fails, [`SecretError::Malformed`] when the secret
-/// holds no text.
+/// [`SecretError::Unreadable`] if the call fails, [`SecretError::Malformed`] if the secret holds no
+/// text.
 pub async fn read(client: &Client, arn: &str) -> Result<SecretString, SecretError> {
     Ok(read_current(client, arn).await?.value)
 }
@@ -80,7 +80,8 @@ pub async fn read_current(client: &Client, arn: &str) -> Result<SecretVersion, S
     })
 }
 
-/// Reads the version that a secret has at a stage. `None` if it has none there, or none with a value.
+/// Reads the version of a secret at a stage. `None` if the secret has no version there, or none
+/// with a value.
 pub async fn read_stage(
     client: &Client,
     arn: &str,

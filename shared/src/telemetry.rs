@@ -1,15 +1,15 @@
 //! Logs and metrics of a function: one structured line per unit of work.
 //!
-//! The line is a metrique entry in CloudWatch's embedded metric format: its numbers are metrics
-//! and its texts are fields of the same JSON object, so that what is counted and what is logged
-//! cannot disagree. It is written when the unit of work ends and is on stdout before the handler
-//! returns, because Lambda freezes the process after that.
+//! The line is a metrique entry in CloudWatch's embedded metric format. Its numbers are metrics,
+//! and its texts are fields of the same JSON object, so that metrics and log can't disagree. It is
+//! written when the unit of work ends. It is on stdout before the handler returns, because Lambda
+//! freezes the process after that.
 //!
-//! `tracing` carries what is not a unit of work: faults, and what `LOG_LEVEL` asks for. That
-//! level is for this workspace's own crates. Libraries stay at `warn` whatever it says, because
-//! at `debug` and `trace` the Lambda runtime and the SDKs print payloads and headers.
+//! `tracing` carries everything else: faults, and what `LOG_LEVEL` asks for. That level is for this
+//! workspace's own crates. Libraries always stay at `warn`, because at `debug` and `trace` the
+//! Lambda runtime and the SDKs print payloads and headers.
 //!
-//! A panic is logged by its place: its message may quote what the code was working on.
+//! A panic is logged by its place only, because its message may quote what the code was working on.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -25,12 +25,12 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{ConfigError, Environment};
 
-/// The crates that `LOG_LEVEL` is for.
+/// The crates that `LOG_LEVEL` applies to.
 const OWN_CRATES: [&str; 5] = ["shared", "ingest", "processor", "registrar", "reconciler"];
 
-/// Starts logging, and returns where units of work are written.
+/// Starts logging, and returns the sink for the lines of units of work.
 ///
-/// Reads `LOG_LEVEL` (`error`, `warn`, `info`, `debug` or `trace`; `info` when absent) and
+/// Reads `LOG_LEVEL` (`error`, `warn`, `info`, `debug` or `trace`; `info` if absent) and
 /// `METRICS_NAMESPACE`.
 pub fn start(environment: &Environment) -> Result<BoxEntrySink, ConfigError> {
     let level = match environment.optional("LOG_LEVEL") {
@@ -38,7 +38,7 @@ pub fn start(environment: &Environment) -> Result<BoxEntrySink, ConfigError> {
         None => LevelFilter::INFO,
     };
     let namespace = environment.required("METRICS_NAMESPACE")?;
-    // Fails only when there is one already, as in a test that calls this twice.
+    // This fails only if there is a subscriber already, as in a test that calls this twice.
     let _ = tracing::subscriber::set_global_default(subscriber(level, io::stdout));
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
@@ -47,8 +47,8 @@ pub fn start(environment: &Environment) -> Result<BoxEntrySink, ConfigError> {
     Ok(metrics_sink(namespace))
 }
 
-/// How `main` ends: what kept the function from starting or going on is told in words, on
-/// standard error, since it may be that nothing was started to log it.
+/// Ends `main`. An error that stopped the function is written to standard error in words, because
+/// logging may not have been started.
 #[must_use]
 pub fn end(result: Result<(), Box<dyn Error + Send + Sync>>) -> ExitCode {
     match result {
@@ -65,7 +65,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let own = OWN_CRATES.map(|name| format!(",{name}={level}")).concat();
-    // The runtime logs a panic with its message; the hook has logged its place.
+    // The runtime would log a panic with its message. The hook has already logged its place.
     let filter = format!("warn,lambda_runtime::layers::panic=off{own}");
     tracing_subscriber::fmt()
         .json()
@@ -75,7 +75,7 @@ where
         .finish()
 }
 
-/// All metrics carry the dimension `Function`: several functions use the same names.
+/// All metrics carry the dimension `Function`, because several functions use the same names.
 fn metrics_sink(namespace: &str) -> BoxEntrySink {
     let dimensions = vec![vec!["Function".to_owned()]];
     let format = Emf::no_validations(namespace.to_owned(), dimensions);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_that_is_none_is_refused_by_name() {
+    fn an_unknown_level_is_refused_by_name() {
         let environment = Environment::from([("LOG_LEVEL", "loud"), ("METRICS_NAMESPACE", "n")]);
         let error = start(&environment).err().unwrap().to_string();
         assert!(error.contains("LOG_LEVEL"), "{error}");

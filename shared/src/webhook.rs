@@ -1,5 +1,5 @@
-//! The header that authenticates a delivery: AURA signs nothing, so a secret header value,
-//! registered with the webhook and sent with every delivery, is what tells AURA from anybody.
+//! The header that authenticates a delivery. AURA signs nothing. So a secret header value, which is
+//! registered with the webhook and sent with every delivery, tells AURA from anybody else.
 
 use http::{HeaderName, HeaderValue};
 use jiff::SignedDuration;
@@ -7,13 +7,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::config::{ConfigError, Environment};
 
-/// However many unknown values come, `ingest` reads the secret no more often than this in one
-/// process. So this long after a new value was made, each of them has read it or may read it: a
-/// rotation waits for that before it tells AURA of it. See [`refresh_interval`].
+/// The shortest time between two readings of the secret in one process of `ingest`, however many
+/// unknown values come. So this long after a new value was made, every process has read it or may
+/// read it. A rotation waits for that before it tells AURA the value. See [`refresh_interval`].
 pub const REFRESH_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
 
-/// `WEBHOOK_REFRESH_SECONDS`, which only tests set, or [`REFRESH_INTERVAL`]: the same for `ingest` and
-/// for who waits for it.
+/// `WEBHOOK_REFRESH_SECONDS`, which only tests set, or [`REFRESH_INTERVAL`]. It is the same for
+/// `ingest` and for a rotation that waits for it.
 ///
 /// # Errors
 ///
@@ -24,16 +24,16 @@ pub fn refresh_interval(environment: &Environment) -> Result<SignedDuration, Con
     Ok(interval.try_into().unwrap_or(REFRESH_INTERVAL))
 }
 
-/// `<name>: <scheme> <secret>`, or `<name>: <secret>` without a scheme.
+/// The header: `<name>: <scheme> <secret>`, or `<name>: <secret>` without a scheme.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookHeader {
-    /// Such as `authorization`.
+    /// The header's name, such as `authorization`.
     pub name: HeaderName,
-    /// Such as `Bearer`; empty for none.
+    /// The scheme, such as `Bearer`. Empty if there is none.
     pub scheme: String,
 }
 
-/// A header that can't be sent.
+/// The secret can't be sent as a header value.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the webhook secret can't be sent as a header value: use visible ASCII characters, without \
@@ -53,7 +53,7 @@ impl WebhookHeader {
         })
     }
 
-    /// The header's value for a secret, marked sensitive, so that its `Debug` hides it.
+    /// The header's value for a secret. It is marked as sensitive, so that its `Debug` hides it.
     pub fn value(&self, secret: &SecretString) -> Result<HeaderValue, IllegalHeaderValue> {
         let secret = secret.expose_secret();
         let text = if self.scheme.is_empty() {
@@ -66,8 +66,8 @@ impl WebhookHeader {
         Ok(value)
     }
 
-    /// The secret in a header's value: what stands behind the scheme, whose case counts for nothing
-    /// (RFC 9110, section 11.1). `None` if another scheme or none stands there.
+    /// The secret in a header's value: the part behind the scheme. The case of the scheme doesn't
+    /// matter (RFC 9110, section 11.1). `None` if the value has another scheme, or none.
     #[must_use]
     pub fn secret_in<'a>(&self, value: &'a HeaderValue) -> Option<&'a [u8]> {
         let value = value.as_bytes();
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schemes_case_counts_for_nothing_and_the_secrets_does() {
+    fn the_case_of_the_scheme_does_not_matter_and_that_of_the_secret_does() {
         let secret_in = |scheme: &str, value: &'static str| {
             let value = HeaderValue::from_static(value);
             let secret = header(scheme).secret_in(&value).map(<[u8]>::to_vec);

@@ -27,14 +27,14 @@ pub enum Refusal {
     Forbidden,
     /// The path is not the webhook's.
     NotFound,
-    /// The path doesn't have this method.
+    /// The path doesn't allow this method.
     MethodNotAllowed {
-        /// The methods that it has, with commas between.
+        /// The methods that the path allows, separated by commas.
         allowed: &'static str,
     },
     /// The secret is missing or wrong.
     Unauthorized,
-    /// The secret can't be read, and the value that was sent is none of its known values.
+    /// The secret can't be read, and the value that was sent matches no known value.
     SecretUnavailable,
     /// The body has more bytes than a queue message holds.
     TooLarge,
@@ -97,9 +97,9 @@ impl Refusal {
 
     fn detail(self) -> &'static str {
         match self {
-            Self::Forbidden => "Requests from this address are not taken.",
-            Self::NotFound => "Deliveries are taken at /aura/events.",
-            Self::MethodNotAllowed { .. } => "Use a method that the header Allow names.",
+            Self::Forbidden => "Requests from this address are not accepted.",
+            Self::NotFound => "Send deliveries to /aura/events.",
+            Self::MethodNotAllowed { .. } => "Use a method that the Allow header lists.",
             Self::Unauthorized => "Send the header that was registered with this webhook.",
             Self::SecretUnavailable => "The secret could not be checked. Send the delivery again.",
             Self::TooLarge => "The body is larger than this endpoint can store.",

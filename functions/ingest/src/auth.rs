@@ -38,9 +38,9 @@ impl<S: SecretSource> Authenticator<S> {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Unauthorized`] if the header is missing, given twice, or has a wrong value: which of
-    /// these it was is nobody's business. [`Refusal::SecretUnavailable`] if the value matches none that
-    /// is known, and the secret can't be read: it may be a new one.
+    /// [`Refusal::Unauthorized`] if the header is missing, is given twice, or has a wrong value.
+    /// The caller never learns which. [`Refusal::SecretUnavailable`] if the value matches no known
+    /// one and the secret can't be read. It may be a new value.
     pub async fn authenticate(
         &self,
         request: UnverifiedRequest,
@@ -59,8 +59,8 @@ impl<S: SecretSource> Authenticator<S> {
         self.valid.settled().await;
     }
 
-    /// Whether a request carries a value that is known already. That is enough to tell an operator, and
-    /// not enough to let the request in.
+    /// Whether a request carries a value that is already known. That is enough to alert an
+    /// operator, but not enough to let the request in.
     #[must_use]
     pub fn seems_authentic(&self, request: &UnverifiedRequest) -> bool {
         self.given(request)

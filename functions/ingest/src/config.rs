@@ -6,7 +6,8 @@ use shared::webhook::{WebhookHeader, refresh_interval};
 
 use crate::source::AllowedSources;
 
-/// The function's configuration; template.yaml sets all of it but `WEBHOOK_REFRESH_SECONDS`.
+/// The function's configuration. template.yaml sets every variable except
+/// `WEBHOOK_REFRESH_SECONDS`.
 #[derive(Debug)]
 pub struct IngestConfig {
     /// `INGEST_QUEUE_URL`: the FIFO queue that leads to the processor.
@@ -15,13 +16,14 @@ pub struct IngestConfig {
     pub quarantine_queue_url: String,
     /// `LEDGER_TABLE_NAME`: the table that holds the spill.
     pub ledger_table: String,
-    /// `ALLOWED_SOURCE_CIDRS`: where deliveries may come from. If it is empty or `any`, from anywhere.
+    /// `ALLOWED_SOURCE_CIDRS`: the addresses that deliveries may come from. If it is empty or
+    /// `any`, every address is allowed.
     pub allowed_sources: AllowedSources,
     /// `WEBHOOK_SECRET_ARN`: the secret that AURA sends in the header.
     pub webhook_secret_arn: String,
     /// `WEBHOOK_HEADER_NAME` and `WEBHOOK_HEADER_SCHEME`.
     pub webhook_header: WebhookHeader,
-    /// How often the secret is read for values that are unknown; see [`refresh_interval`].
+    /// How often unknown values may cause the secret to be read again; see [`refresh_interval`].
     pub refresh_interval: SignedDuration,
 }
 

@@ -18,13 +18,13 @@ use crate::secret::{SecretSource, ValidValues};
 use crate::source::AllowedSources;
 use crate::store::Store;
 
-/// An `ingest` over a [`FakeStore`], which knows the secret `right` already: AURA sends
+/// An `ingest` with a [`FakeStore`]. It already knows the secret `right`: AURA sends
 /// `authorization: Bearer right`. Its clock stands still.
 pub async fn ingest() -> Ingest<FakeSecret, FakeStore> {
     ingest_with(FakeSecret::with(&[(VersionStage::Current, "right")])).await
 }
 
-/// The same with a secret of the test's own.
+/// The same as [`ingest`], with the given secret.
 pub async fn ingest_with(secret: FakeSecret) -> Ingest<FakeSecret, FakeStore> {
     let valid = ValidValues::new(webhook_header(), secret, REFRESH_INTERVAL);
     let now = || Timestamp::UNIX_EPOCH;
@@ -47,7 +47,7 @@ pub fn webhook_header() -> WebhookHeader {
     }
 }
 
-/// Remembers what was stored, and refuses to store while it is told to be down.
+/// A store that remembers what was stored, and that fails while a test sets it to be down.
 #[derive(Debug, Default)]
 pub struct FakeStore {
     /// The queues confirm nothing.
@@ -89,11 +89,11 @@ impl Store for FakeStore {
 }
 
 fn down(about: &'static str, operation: &'static str) -> CallError {
-    let error = aws_sdk_sqs::error::BuildError::other("down, as told");
+    let error = aws_sdk_sqs::error::BuildError::other("down, as the test orders");
     CallError::not_built(about, operation)(error)
 }
 
-/// A secret with its versions; counts how often each is read. Clones are the same secret.
+/// A secret with its versions. It counts the reads. Clones share one secret.
 #[derive(Debug, Clone, Default)]
 pub struct FakeSecret(Arc<Versions>);
 
@@ -122,17 +122,17 @@ impl FakeSecret {
         *lock(&self.0.values) = owned(values);
     }
 
-    /// Replaces all versions once so many have been read.
+    /// Replaces all versions after this number of reads.
     pub fn change_after(&self, reads: usize, values: &[(VersionStage, &str)]) {
         *lock(&self.0.change) = Some((reads, owned(values)));
     }
 
-    /// From now on these versions can't be read.
+    /// Makes these versions unreadable from now on.
     pub fn hide(&self, stages: &[VersionStage]) {
         *lock(&self.0.unreadable) = stages.to_vec();
     }
 
-    /// From now on no reading comes to an end.
+    /// Makes every later read hang.
     pub fn hang(&self) {
         self.0.hangs.store(true, Ordering::Relaxed);
     }
@@ -153,12 +153,12 @@ impl SecretSource for FakeSecret {
         if self.0.hangs.load(Ordering::Relaxed) {
             return std::future::pending().await;
         }
-        // As over any network, others have their turn.
+        // A call over a network lets other tasks run.
         tokio::task::yield_now().await;
         if lock(&self.0.unreadable).contains(&stage) {
             return Err(SecretError::Unreadable {
                 arn: "the secret".into(),
-                reason: "down, as told".into(),
+                reason: "down, as the test orders".into(),
             });
         }
         let values = lock(&self.0.values);

@@ -94,7 +94,7 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
         Ok(answer)
     }
 
-    /// Decides whether a request is a delivery of AURA's, before its body is read.
+    /// Decides whether a request is a delivery from AURA, before its body is read.
     async fn admit(
         &self,
         request: UnverifiedRequest,
@@ -103,7 +103,8 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
     ) -> Result<AuthenticDelivery, Refusal> {
         let is_allowed = self.allowed_sources.allow(request.source);
         if !is_allowed && !canary::is_canarys_body(&request.body) {
-            // With the secret: AURA has a new address, or the secret has leaked. An operator must know.
+            // If the request carries the secret, AURA has a new address or the secret has leaked.
+            // An operator must know.
             metrics.wrong_address = self.authenticator.seems_authentic(&request);
             return Err(Refusal::Forbidden);
         }
@@ -112,7 +113,8 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
         }
         expect_method(&request, "POST")?;
         let delivery = self.authenticator.authenticate(request, now).await?;
-        // Checked after the secret: an alarm about a lost delivery must not drown in strangers' noise.
+        // The size is checked after the secret, so that strangers can't raise the alarm about lost
+        // deliveries.
         if delivery.body().len() > MAX_QUEUED_BYTES {
             return Err(Refusal::TooLarge);
         }
@@ -131,12 +133,15 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
         let Err(error) = self.store.spill(outgoing).await else {
             return Ok(true);
         };
-        tracing::error!(%delivery_id, queue, %error, "delivery not stored");
+        tracing::error!(
+            %delivery_id, queue, %error,
+            "neither queue nor spill confirmed the delivery"
+        );
         Err(Refusal::StoreUnavailable)
     }
 }
 
-/// Refuses every other method than those in `allowed`, which is the value of the header `Allow`.
+/// Refuses every method that is not in `allowed`, the value of the header `Allow`.
 fn expect_method(request: &UnverifiedRequest, allowed: &'static str) -> Result<(), Refusal> {
     if allowed.split(", ").any(|method| method == request.method) {
         return Ok(());
@@ -144,8 +149,8 @@ fn expect_method(request: &UnverifiedRequest, allowed: &'static str) -> Result<(
     Err(Refusal::MethodNotAllowed { allowed })
 }
 
-/// Reads as much of a delivery as routing needs. A delivery that can be read is for the ingest queue, any
-/// other for the quarantine.
+/// Reads as much of a delivery as routing needs. A readable delivery goes to the ingest queue, any
+/// other to the quarantine.
 fn read(arrival: &Arrival, metrics: &mut IngestMetrics) -> Result<(Outgoing, Answer), Refusal> {
     let body = arrival.delivery.body();
     let parsed = event::parse(body);

@@ -1,16 +1,16 @@
-//! The time limits of each step of a request. AURA doesn't document how long it waits. An answer comes
-//! within [`ANSWER`] whatever fails, and within milliseconds if nothing does.
+//! The time limits of each step of a request. AURA doesn't document how long it waits. An answer
+//! comes within [`ANSWER`] whatever fails, and within milliseconds if nothing fails.
 //!
 //! | step | at most | within it |
 //! | --- | --- | --- |
 //! | a cold start: reading the secret, connecting to SQS | [`START`] | |
 //! | reading the secret again, for a value that isn't known | [`SECRET_WAIT`] | |
 //! | the end of reading it again, because it is old | [`REFRESH_WAIT`] | after the queue, and never after the spill |
-//! | the queue | [`QUEUE`]`.call` | up to three attempts of at most `.attempt`, `.connect` of it to connect |
-//! | the spill, if the queue has not confirmed | [`SPILL`]`.call` | likewise |
-//! | all else | what remains | parsing a body of 1 MiB takes some milliseconds |
+//! | the queue | [`QUEUE`]`.call` | up to three attempts of at most `.attempt`, each with at most `.connect` to connect |
+//! | the spill, if the queue has not confirmed | [`SPILL`]`.call` | the same with the spill's limits |
+//! | everything else | what remains | parsing a body of 1 MiB takes some milliseconds |
 //!
-//! What Lambda itself needs to start a process comes on top.
+//! Lambda's own time to start a process comes on top.
 
 use std::time::Duration;
 
@@ -19,10 +19,11 @@ use shared::aws::CallLimits;
 /// From the request's start to its answer.
 pub const ANSWER: Duration = Duration::from_secs(5);
 
-/// How long a cold start waits for the secret and for a connection to SQS. Both go on after it.
+/// How long a cold start waits for the secret and for a connection to SQS. Both continue after that
+/// time.
 pub const START: Duration = Duration::from_millis(250);
 
-/// How long a request waits for Secrets Manager. The reading itself goes on.
+/// How long a request waits for Secrets Manager. The reading itself continues.
 pub const SECRET_WAIT: Duration = Duration::from_millis(800);
 
 /// How long a request waits for a reading in the background. It is shorter than the spill's limit, and a
@@ -33,8 +34,8 @@ pub const REFRESH_WAIT: Duration = Duration::from_millis(300);
 /// each value.
 const CONNECT: Duration = Duration::from_millis(350);
 
-/// The pause between attempts. It is short, because an emergency waits, and a service that is down stays
-/// down for longer than a request has.
+/// The pause between attempts. It is short for two reasons: an emergency waits, and a service that
+/// is down stays down for longer than a request lasts.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// One reading of one version of the secret. An attempt is short, so that a connection that died

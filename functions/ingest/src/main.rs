@@ -33,8 +33,8 @@ async fn run() -> Result<(), Error> {
     let (header, interval) = (config.webhook_header.clone(), config.refresh_interval);
     let valid = ValidValues::new(header, secrets_manager, interval);
     let store = AwsStore::new(&sdk, &config);
-    // The first delivery after a quiet night is an emergency too: it finds all this done, or begun
-    // if it takes too long.
+    // The first delivery after a quiet night is an emergency too. When it arrives, this work is
+    // done, or at least under way.
     let ready = async { tokio::join!(valid.load(Timestamp::now()), store.connect()) };
     let _ = timeout(limits::START, ready).await;
 

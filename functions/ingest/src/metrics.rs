@@ -13,7 +13,8 @@ use uuid::Uuid;
 use crate::answer::{Answer, Refusal};
 use crate::request::UnverifiedRequest;
 
-/// The log line and the metrics of one request. It holds nothing of the payload but documented names.
+/// The log line and the metrics of one request. It holds nothing of the payload except documented
+/// names.
 #[metrics(rename_all = "PascalCase")]
 #[derive(Debug)]
 pub struct IngestMetrics {
@@ -24,7 +25,7 @@ pub struct IngestMetrics {
     delivery_id: Option<String>,
     /// The answer; see [`Answer::name`].
     answer: &'static str,
-    /// Why it was quarantined.
+    /// Why the delivery was quarantined.
     reason: Option<String>,
     message: Option<&'static str>,
     entity_kind: Option<&'static str>,
@@ -37,7 +38,7 @@ pub struct IngestMetrics {
     /// The address was forbidden, though the request carried the secret.
     pub wrong_address: bool,
     unauthorized: bool,
-    /// The secret could not be read, and the value that was sent is none of the known ones.
+    /// The secret could not be read, and the value that was sent matches no known value.
     secret_undecided: bool,
     too_large: bool,
     unavailable: bool,
@@ -45,10 +46,10 @@ pub struct IngestMetrics {
     dropped_headers: usize,
     #[metrics(unit = Byte)]
     size: usize,
-    /// From the start of the handler to its answer.
+    /// The time from the start of the handler to its answer.
     #[metrics(unit = Millisecond)]
     time: Timer,
-    /// Of that, the wait for the queue and the spill.
+    /// The part of `time` that was spent on the queue and the spill.
     #[metrics(unit = Millisecond)]
     store_time: Stopwatch,
 }
@@ -61,7 +62,7 @@ impl IngestMetrics {
             timestamp: now.into(),
             function: "ingest",
             delivery_id: None,
-            // Stays if the handler panics.
+            // This value stays if the handler panics.
             answer: "panicked",
             reason: None,
             message: None,
@@ -83,13 +84,13 @@ impl IngestMetrics {
         }
     }
 
-    /// Notes what came in.
+    /// Notes the request's size and dropped headers.
     pub fn request(&mut self, request: &UnverifiedRequest) {
         self.size = request.body.len();
         self.dropped_headers = request.dropped_headers;
     }
 
-    /// Notes an authentic delivery and what could be read of it.
+    /// Notes an authentic delivery, and its event if it could be read.
     pub fn delivery(&mut self, delivery_id: Uuid, event: Result<&Event, &Unreadable>) {
         self.delivery_id = Some(delivery_id.to_string());
         match event {

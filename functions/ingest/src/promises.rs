@@ -1,5 +1,5 @@
-//! What must hold of every event, however strange: asserted for the bodies of the table, for events
-//! that are odd all over, and for whatever the fuzz target comes up with.
+//! Checks what must hold for every event, however strange: the bodies of the table, events with odd
+//! values everywhere, and whatever the fuzz target makes.
 
 #![allow(
     clippy::expect_used,
@@ -32,10 +32,11 @@ use crate::request::GatewayEvent;
 
 pub use sent::{SentRequest, StoreState};
 
-/// What SQS takes as one message: body, and the attributes' names, types and values.
+/// The size of the largest message that SQS accepts: the body, and the attributes' names, types and
+/// values.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
-/// The function, from its event to its stores, without Lambda and AWS.
+/// The function from its event to its stores, without Lambda and AWS.
 #[derive(Debug)]
 pub struct Harness {
     runtime: Runtime,
@@ -47,29 +48,29 @@ pub struct Harness {
 pub struct RequestOutcome {
     /// The answer.
     pub response: Response<Body>,
-    /// What the queues have.
+    /// What was sent to the queues.
     pub queued: Vec<Outgoing>,
-    /// What the spill has.
+    /// What was put into the spill.
     pub spilled: Vec<Outgoing>,
 }
 
-/// What an outcome says, once it is checked.
+/// The meaning of an outcome that was checked.
 #[derive(Debug)]
 pub enum Disposition {
-    /// Not stored, with this status.
+    /// The request was not stored. It was answered with this status.
     Refused(u16),
-    /// Not a delivery: the health check.
+    /// The request was a health check.
     Healthy,
-    /// On its way to the processor.
+    /// The delivery is on its way to the processor.
     Accepted {
-        /// What it says.
+        /// The event that was read.
         event: Event,
         /// Its message group.
         group_id: String,
     },
-    /// Put aside.
+    /// The delivery is in the quarantine.
     Quarantined {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
@@ -87,7 +88,7 @@ impl Default for Harness {
 }
 
 impl Harness {
-    /// Has an event answered while the store is in this state.
+    /// Handles an event while the stores are in this state.
     #[must_use]
     pub fn handle(&self, event: GatewayEvent, state: StoreState) -> RequestOutcome {
         let store = &self.ingest.store;
@@ -101,13 +102,13 @@ impl Harness {
         }
     }
 
-    /// Has a request answered and checks the outcome.
+    /// Handles a request and checks the outcome.
     #[must_use]
     pub fn check(&self, sent: &SentRequest) -> Disposition {
         self.handle(sent.event(), sent.store).check(sent)
     }
 
-    /// Checks a fuzzer's input: an event as it stands, or [what describes one](SentRequest::from_input).
+    /// Checks a fuzzer's input: an event, or [the description of one](SentRequest::from_input).
     pub fn check_input(&self, input: &[u8]) {
         if input.starts_with(b"{") {
             self.check_any(input);
@@ -116,11 +117,11 @@ impl Harness {
         }
     }
 
-    /// Has any text at all answered, as if it were an event, and checks what must hold of all
-    /// answers: they are ours, and nothing is stored without the secret.
+    /// Handles any text as if it were an event. Checks that the answer is one of ours, and that
+    /// nothing is stored without the secret.
     pub fn check_any(&self, text: &[u8]) {
-        // What isn't JSON, or not Unicode, Lambda doesn't hand over; and of two members with one
-        // name other readers see the last alone.
+        // Lambda never sends text that isn't JSON or isn't Unicode. If two members have one name,
+        // other readers see only the last.
         if let Ok(event) = serde_json::from_slice::<Value>(text) {
             let has_secret = event["headers"].as_object().is_some_and(sent::is_authentic);
             let outcome = self.handle(sent::event(&event), StoreState::GOOD);
@@ -133,7 +134,7 @@ impl Harness {
 }
 
 impl RequestOutcome {
-    /// Asserts that this is what must become of such a request.
+    /// Asserts that the request has the outcome that it must have.
     #[must_use]
     pub fn check(&self, sent: &SentRequest) -> Disposition {
         if sent.method == "HEAD" {
@@ -156,8 +157,8 @@ impl RequestOutcome {
         }
     }
 
-    /// Asserts that this is an answer of ours, and that the stores, which all work, have what was
-    /// accepted and nothing else.
+    /// Asserts that the answer is one of ours. All stores work, and must hold what was accepted and
+    /// nothing else.
     fn assert_ours(&self) {
         let status = self.response.status().as_u16();
         assert!(
@@ -187,7 +188,7 @@ impl RequestOutcome {
         read
     }
 
-    /// The one place where a delivery is, and its one copy there.
+    /// The only copy of a delivery, in the store where it belongs.
     fn stored(&self, state: StoreState) -> &Outgoing {
         let (stored, empty) = if state.queues {
             (&self.queued, &self.spilled)
@@ -216,7 +217,7 @@ impl RequestOutcome {
     }
 }
 
-/// Asserts that nothing could keep an authentic delivery.
+/// Asserts that no store could keep an authentic delivery.
 fn assert_may_be_lost(sent: &SentRequest, status: u16) {
     if status == 413 {
         // As base64 a body is a third larger.
@@ -266,7 +267,8 @@ fn check_accepted(stored: &Outgoing, body: &[u8]) -> Disposition {
     }
 }
 
-/// The JSON value alone: a payload is kept without the white space and byte order mark around it.
+/// The JSON value alone. A payload is kept without the white space and the byte order mark around
+/// it.
 fn without_surroundings(body: &[u8]) -> &[u8] {
     let body = body.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(body);
     let is_value = |byte: &u8| !b" \t\n\r".contains(byte);
@@ -280,23 +282,23 @@ fn without_surroundings(body: &[u8]) -> &[u8] {
 
 /// Asserts that a consumer who reads the payload with any JSON library finds the same in it.
 fn assert_others_read(event: &Event, payload: &str) {
-    // Libraries that build a tree have a limit to its depth.
+    // Libraries that build a tree limit its depth.
     let Ok(payload) = serde_json::from_str::<Value>(payload) else {
         return;
     };
     assert_eq!(payload["message"], event.message);
     let entity = &payload[&event.entity.kind];
-    // Of a name that is given twice, libraries take the last, and it may be no object.
+    // If a name is given twice, libraries take the last value, which may not be an object.
     if !entity.is_object() {
         return;
     }
     match &entity["id"] {
         Value::String(id) => assert_eq!(*id, event.entity.id),
-        // A float is what a library makes of an integer that is too large for it.
+        // A library turns an integer that is too large for it into a float.
         Value::Number(id) if !id.is_f64() => assert_eq!(id.to_string(), event.entity.id),
         id => assert!(id.is_f64()),
     }
-    // An emergency is never taken for a test: the other way round is for the table to say.
+    // An emergency is never taken for a test. The table checks the opposite.
     let marked =
         entity["internalTest"] == true || entity["calloutClassification"]["value"] == "TEST";
     assert!(marked || !event.test);

@@ -17,8 +17,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// An event as Lambda hands it over, before anything is read. `None` if it was no JSON, which Lambda never
-/// sends.
+/// An event as Lambda hands it over, before anything is read. `None` if it wasn't JSON, which
+/// Lambda never sends.
 pub struct GatewayEvent(Option<Box<RawValue>>);
 
 impl<'de> Deserialize<'de> for GatewayEvent {
@@ -35,7 +35,7 @@ impl fmt::Debug for GatewayEvent {
     }
 }
 
-/// The fields of a request that the handler needs. None of them is trusted but [`Self::source`].
+/// The fields of a request that the handler needs. Only [`Self::source`] can be trusted.
 #[derive(Debug, Default)]
 pub struct UnverifiedRequest {
     /// The HTTP method. Empty if there was none.
@@ -140,8 +140,8 @@ fn sensitive(value: &[u8]) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Decodes a body. If it can't be decoded, or is no text, it is kept unchanged: with the right secret, it
-/// goes to the quarantine.
+/// Decodes a body. A body that can't be decoded, or isn't text, is kept unchanged. With the right
+/// secret, it goes to the quarantine.
 fn decoded(body: Option<&RawValue>, is_base64: bool) -> Vec<u8> {
     let Some(body) = body.filter(|body| body.get() != "null") else {
         return Vec::new();
@@ -159,7 +159,7 @@ fn string(json: Option<&RawValue>) -> Option<String> {
     Some(String::from_utf8_lossy(&text(json?)?).into_owned())
 }
 
-/// Finds the members with these names. Of two members with one name the last counts.
+/// Finds the members with these names. If two members have one name, the last counts.
 fn members<'a, const N: usize>(
     object: Option<&'a RawValue>,
     names: [&str; N],
@@ -209,7 +209,7 @@ fn text(json: &RawValue) -> Option<Cow<'_, [u8]>> {
     text.map(|text| text.0)
 }
 
-/// A JSON text as bytes. Half of a surrogate pair is no Unicode, but no reason to fail.
+/// A JSON text as bytes. Half of a surrogate pair isn't Unicode, but it must not fail the request.
 struct Text<'a>(Cow<'a, [u8]>);
 
 impl<'de> Deserialize<'de> for Text<'de> {

@@ -10,12 +10,13 @@
 //!   The request waits for the reading, up to [`limits::SECRET_WAIT`]. After a reading that failed, the
 //!   next one may begin a second later.
 //!
-//! So [`refresh_interval`] after a new value was made, every instance has read it or may read it. A
-//! rotation has to wait that long before it tells AURA the value.
+//! So at [`refresh_interval`] after a new value was made, every instance has read it or may read
+//! it. A rotation has to wait that long before it tells AURA the value.
 //!
-//! A reading reads the versions in the order in which a rotation moves a value, so that no value slips
-//! through between two reads. Only a reading of all three versions removes values: while Secrets Manager
-//! fails, the known values go on working. An unknown value can't be decided then, since it may be new.
+//! A reading reads the versions in the order in which a rotation moves a value, so that no value is
+//! missed between two reads. Only a reading of all three versions removes values, so the known
+//! values still work while Secrets Manager fails. An unknown value can't be decided then, because
+//! it may be new.
 //!
 //! [`refresh_interval`]: shared::webhook::refresh_interval
 
@@ -70,7 +71,7 @@ impl SecretSource for SecretsManager {
 pub enum SecretVerdict {
     /// The value is one of the secret's.
     Valid,
-    /// The value is none of the secret's.
+    /// The value is not one of the secret's.
     Wrong,
     /// The value matches no known version, and not every version could be read. It may be a new one.
     Undecided,
@@ -111,7 +112,7 @@ type Version = Option<SecretString>;
 struct NotRead;
 
 impl<S: SecretSource> ValidValues<S> {
-    /// Knows no value yet; see [`Self::load`].
+    /// Creates it without any value; see [`Self::load`].
     #[must_use]
     pub fn new(header: WebhookHeader, source: S, refresh_interval: SignedDuration) -> Arc<Self> {
         Arc::new(Self {
@@ -129,8 +130,8 @@ impl<S: SecretSource> ValidValues<S> {
         &self.header
     }
 
-    /// Reads the values for the first time. A failure is no error, since the first request tries again.
-    /// The reading goes on if nobody waits for it any more.
+    /// Reads the values for the first time. A failure is not an error, because the first request
+    /// tries again. The reading continues even if nobody waits for it.
     #[must_use]
     pub fn load(self: &Arc<Self>, now: Timestamp) -> JoinHandle<()> {
         self.read_in_background(now, None)
@@ -141,12 +142,12 @@ impl<S: SecretSource> ValidValues<S> {
         let _ = timeout(limits::REFRESH_WAIT, self.reading.lock()).await;
     }
 
-    /// Whether `given` is one of the known values. Calls nothing.
+    /// Whether `given` is one of the known values. Makes no call.
     pub fn knows(&self, given: &[u8]) -> bool {
         self.known(|known| known.verdict(given)) == SecretVerdict::Valid
     }
 
-    /// Checks `given`, and reads the values again if need be.
+    /// Checks `given`, and reads the values again if necessary.
     pub async fn check(self: &Arc<Self>, given: &[u8], now: Timestamp) -> SecretVerdict {
         let (verdict, old) = self.known(|known| (known.verdict(given), known.is_old(now)));
         match verdict {
@@ -175,7 +176,7 @@ impl<S: SecretSource> ValidValues<S> {
         }
     }
 
-    /// Reads in a task of its own, which goes on if nobody waits for it any more.
+    /// Reads in a task of its own, which continues even if nobody waits for it.
     fn read_in_background(
         self: &Arc<Self>,
         now: Timestamp,
@@ -225,18 +226,18 @@ impl<S: SecretSource> ValidValues<S> {
     async fn read(&self, stage: VersionStage) -> Result<Version, NotRead> {
         match self.source.read(stage).await {
             Ok(Some(secret)) => Ok(self.usable(stage, secret)),
-            // A secret always has a current version: without one, this is not the secret.
+            // A secret always has a current version. Without one, this is not the secret.
             Ok(None) if stage == VersionStage::Current => {
-                tracing::warn!("webhook secret has no current version");
+                tracing::warn!("the webhook secret has no current version");
                 Err(NotRead)
             }
             Ok(None) => Ok(None),
             Err(error @ SecretError::Malformed { .. }) => {
-                tracing::warn!(?stage, %error, "webhook secret not usable");
+                tracing::warn!(?stage, %error, "a version of the webhook secret is not usable");
                 Ok(None)
             }
             Err(error @ SecretError::Unreadable { .. }) => {
-                tracing::warn!(?stage, %error, "webhook secret not read");
+                tracing::warn!(?stage, %error, "a version of the webhook secret could not be read");
                 Err(NotRead)
             }
         }
@@ -244,7 +245,7 @@ impl<S: SecretSource> ValidValues<S> {
 
     fn usable(&self, stage: VersionStage, secret: SecretString) -> Version {
         if let Err(error) = self.header.value(&secret) {
-            tracing::warn!(?stage, %error, "webhook secret not usable");
+            tracing::warn!(?stage, %error, "a version of the webhook secret is not usable");
             return None;
         }
         Some(secret)
@@ -256,8 +257,8 @@ impl<S: SecretSource> ValidValues<S> {
 }
 
 impl Reading {
-    /// Whether it is too early for the next reading. A reading that failed may have missed a new value,
-    /// and must not keep that out for long.
+    /// Whether it is too early for the next reading. A reading that failed may have missed a new
+    /// value, and must not delay that value for long.
     fn is_recent(&self, now: Timestamp, interval: SignedDuration) -> bool {
         let interval = if self.complete {
             interval
@@ -280,8 +281,8 @@ impl KnownValues {
         }
     }
 
-    /// Compares with every value, so that the time it takes tells neither which one matched nor how much
-    /// of it.
+    /// Compares with every value. So the time that it takes reveals neither which value matched nor
+    /// how much of it.
     fn has(&self, given: &[u8]) -> bool {
         let matches = self.values.iter();
         let matches = matches.map(|value| value.expose_secret().as_bytes().ct_eq(given));

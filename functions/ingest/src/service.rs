@@ -11,10 +11,10 @@ use crate::request::GatewayEvent;
 use crate::secret::SecretSource;
 use crate::store::Store;
 
-/// Answers requests for as long as the process lives.
+/// Answers requests until the process ends.
 ///
-/// `lambda_http::run` isn't used: it makes an HTTP request of the event first, which fails or panics if a
-/// header, the host, the query or the body is malformed, and then API Gateway answers 502.
+/// `lambda_http::run` isn't used. It first turns the event into an HTTP request. That fails or
+/// panics if a header, the host, the query or the body is malformed. API Gateway then answers 502.
 pub async fn run<V: SecretSource, S: Store + 'static>(ingest: Ingest<V, S>) -> Result<(), Error> {
     let ingest = Arc::new(ingest);
     let service = service_fn(move |event: LambdaEvent<GatewayEvent>| {
@@ -24,14 +24,15 @@ pub async fn run<V: SecretSource, S: Store + 'static>(ingest: Ingest<V, S>) -> R
     lambda_runtime::run(service).await
 }
 
-/// Answers a request, also if the handler panics: the runtime would hand the panic's message, which may
-/// quote a delivery, to API Gateway, which may log it.
+/// Answers a request even if the handler panics. The runtime would otherwise hand the panic's
+/// message to API Gateway, which may log it, and the message may quote a delivery.
 async fn answer<V, S>(ingest: Arc<Ingest<V, S>>, event: GatewayEvent) -> Response<Body>
 where
     V: SecretSource,
     S: Store + 'static,
 {
-    // Boxed: by value, a future of some kilobytes is moved many times on its way to the runtime.
+    // The future has some kilobytes. It is boxed, because it is moved many times on its way to the
+    // runtime.
     let answer = Box::pin(async move { ingest.handle(event).await });
     let answer = tokio::spawn(answer).await;
     answer.unwrap_or_else(|_panicked| Answer::Refused(Refusal::StoreUnavailable).into_response())

@@ -15,19 +15,19 @@ const MAPPED_BITS: u8 = 96;
 #[derive(Debug, Default)]
 pub struct AllowedSources(Option<Vec<IpNet>>);
 
-/// A text that is no address range.
+/// A text that is not an address range.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0:?} is no address range; write ranges such as 192.0.2.0/24 or 2001:db8::/32, or single \
-     addresses, with commas between"
+    "{0:?} is not an address range; write ranges such as 192.0.2.0/24 or 2001:db8::/32, or single \
+     addresses, separated by commas"
 )]
 pub struct NotARange(String);
 
 impl FromStr for AllowedSources {
     type Err = NotARange;
 
-    /// Reads ranges and addresses, IPv4 and IPv6, with commas between them. `any` among them, or an empty
-    /// text, stands for all addresses. Nothing between two commas adds no range.
+    /// Reads ranges and addresses, IPv4 and IPv6, separated by commas. `any` among them, or an
+    /// empty text, stands for all addresses. An empty part between two commas is ignored.
     fn from_str(text: &str) -> Result<Self, NotARange> {
         let parts = || text.split(',').map(str::trim);
         if text.trim().is_empty() || parts().any(|part| part == ANY) {
@@ -44,8 +44,8 @@ fn range(text: &str) -> Result<IpNet, NotARange> {
     range.map(canonical).map_err(|_| NotARange(text.to_owned()))
 }
 
-/// Turns a range of IPv4 that is written as IPv6 into one of IPv4. No other range of IPv6 holds an IPv4
-/// address, not even `::/0`: all of IPv4 has to be given as such.
+/// Turns an IPv4 range that is written as IPv6 into an IPv4 range. No other IPv6 range contains an
+/// IPv4 address, not even `::/0`. IPv4 ranges have to be given as IPv4.
 fn canonical(range: IpNet) -> IpNet {
     let IpNet::V6(v6) = range else {
         return range;
@@ -81,11 +81,11 @@ mod tests {
 
     const TEMPLATE: &str = include_str!("../../../template.yaml");
 
-    /// Keeps out what has a `::` and eight groups besides.
+    /// Excludes addresses that have both a `::` and eight groups.
     const LOOKAHEAD: &str = "(?!:*([^:/]+:+){7}[^:/])";
 
-    /// What the parameter's pattern admits as one element of the list. The generator knows no
-    /// lookahead.
+    /// What the parameter's pattern admits as one element of the list. The generator does not
+    /// support lookahead.
     fn admitted_by_the_template() -> impl Strategy<Value = String> {
         let parameter = TEMPLATE.split("  AllowedSourceCidrs:\n").nth(1).unwrap();
         let pattern = parameter.split("AllowedPattern: ^").nth(1).unwrap();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_word_and_nothing_at_all_let_all_come_in() {
+    fn any_and_an_empty_text_allow_every_address() {
         for anywhere in ["any", "", " ", "192.0.2.0/24, any"] {
             let sources: AllowedSources = anywhere.parse().unwrap();
             assert!(sources.allow(None), "{anywhere:?}");
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_between_commas_opens_nothing() {
+    fn an_empty_part_between_commas_allows_no_address() {
         assert!(!allowed("192.0.2.0/24,,", "192.0.3.7"));
         assert!(!allowed(",", "192.0.3.7"));
     }
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_that_is_none_is_named() {
+    fn what_is_not_a_range_is_named() {
         for wrong in [
             "10.0.0.0/33",
             "10.0.0",

@@ -47,8 +47,8 @@ impl AwsStore {
         }
     }
 
-    /// Opens the connection to SQS, so that the first delivery finds one. A failure is no error, since
-    /// that delivery then opens it. The call goes on if nobody waits for it any more.
+    /// Opens the connection to SQS, so that the first delivery finds one. A failure is not an
+    /// error, because that delivery then opens it. The call continues even if nobody waits for it.
     #[must_use]
     pub fn connect(&self) -> JoinHandle<()> {
         let queue = self.ingest_queue.clone();
@@ -60,8 +60,8 @@ impl AwsStore {
     }
 }
 
-/// Lets every call retry. By default the SDK stops retrying once many calls have failed, to spare the
-/// service. A delivery is worth each of its few attempts, whatever became of earlier ones.
+/// Lets every call retry. By default, the SDK stops retrying after many calls have failed, to spare
+/// the service. A delivery needs each of its few attempts, whatever happened to earlier deliveries.
 fn every_retry() -> RetryPartition {
     RetryPartition::custom("deliveries")
         .token_bucket(TokenBucket::unlimited())

@@ -1,8 +1,8 @@
-//! What keeps the function from starting says so by name.
+//! A variable that keeps the function from starting is named in the error.
 
 use std::process::{Command, Output};
 
-/// What template.yaml sets, and an endpoint where nothing listens.
+/// The variables that template.yaml sets, and an endpoint where nothing listens.
 const ENVIRONMENT: [(&str, &str); 12] = [
     ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
     ("AWS_REGION", "us-east-1"),
@@ -22,7 +22,7 @@ const ENVIRONMENT: [(&str, &str); 12] = [
 ];
 
 fn start(changed: &str, value: &str) -> std::io::Result<Output> {
-    // As cargo says now: where it was when this was built may be another checkout by now.
+    // Read at run time, because the path from build time may belong to another checkout.
     let ingest = std::env::var_os("CARGO_BIN_EXE_ingest");
     Command::new(ingest.ok_or(std::io::ErrorKind::NotFound)?)
         .env_clear()

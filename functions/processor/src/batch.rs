@@ -1,10 +1,11 @@
-//! A batch of records: waves of one record of each group, failures reported per record.
+//! Processes a batch of records in waves. A wave has one record of each group. Failures are
+//! reported per record.
 //!
-//! What SQS hands over is hidden by it for the queue's visibility timeout, six times the
-//! function's own. That is for batches that wait to be taken. From here on it is known how long
-//! the batch can take, so its records are hidden for just that long, and a little more than their
-//! leases: should the process die, they come back then. At the end, what failed is hidden for as
-//! long as [`crate::timing`] says.
+//! SQS hides a batch for the queue's visibility timeout, which is six times the function's timeout,
+//! because a batch may wait before it is taken. When processing starts, the longest duration is
+//! known. So the records are hidden for that time, until a little after their leases end. If the
+//! process dies, they come back then. At the end, failed records are hidden for as long as
+//! [`crate::timing`] says.
 
 use std::collections::VecDeque;
 use std::panic::catch_unwind;
@@ -28,31 +29,31 @@ use crate::services::Services;
 use crate::timing::{self, asking_time, hidden_for};
 use crate::wave;
 
-/// How long a batch waits to be hidden if it has failed before.
+/// How long a batch that has failed before waits until it is hidden.
 const HIDING_TIME: Duration = Duration::from_secs(1);
 
 /// How long the end of a batch waits for the note of AURA's last delivery.
 const NOTING_TIME: Duration = Duration::from_millis(500);
 
-/// Kept back from the last call, so that the report isn't late.
+/// The time kept free after the last call, so that the report isn't late.
 const RESERVE: Duration = Duration::from_millis(100);
 
-/// How far apart the groups of a batch come back that was handed over before, at most: one of
-/// them may kill the process, and the others mustn't die with it each time.
+/// The most seconds between the groups of a batch that comes back again. One group may kill the
+/// process, and the others must not die with it each time.
 const MOST_SPREAD: u32 = 10;
 
 /// The records of one message group.
 #[derive(Default)]
 struct Group {
-    /// In the order in which they came.
+    /// The records that are not done, in order of arrival.
     open: VecDeque<Record>,
     done: Vec<(Record, RecordOutcome)>,
 }
 
 /// Processes a batch and reports which records SQS has to hand over again.
 ///
-/// Within a group, order is kept: it stops at its first failure, and the rest of it is reported
-/// failed too. `deadline` is when the invocation ends.
+/// A group keeps its order. It stops at its first failure, and its other records are reported
+/// failed too. The invocation ends at `deadline`.
 pub async fn process<S: Services>(
     processor: &Arc<Processor<S>>,
     event: SqsEvent,
@@ -62,10 +63,11 @@ pub async fn process<S: Services>(
     let mut metrics = metrics.append_on_drop(processor.metrics.clone());
     let mut groups = in_groups(event);
     let mut hiding = hide_until_deadline(processor, &groups, deadline);
-    // That call begins before all others.
+    // Lets the call to SQS begin before all others.
     yield_now().await;
     if groups.iter().any(Group::has_failed_before) {
-        // It may have killed the process: should it do so again, this has to be done by then.
+        // The batch may have killed the process before. If it does so again, its records must be
+        // hidden by then.
         let _ = timeout(HIDING_TIME, &mut hiding).await;
     }
     let time = asking_time(processor.time_until(deadline));
@@ -105,7 +107,7 @@ impl Group {
         self.open.iter().any(|record| record.receives > 1)
     }
 
-    /// Notes what became of the record in front. Unless it is settled, the others have to wait.
+    /// Notes the outcome of the first record. If it isn't settled, the other records have to wait.
     fn end(&mut self, record: Record, outcome: RecordOutcome) {
         self.done.push((record, outcome));
         if !outcome.is_settled() {
@@ -115,7 +117,7 @@ impl Group {
         }
     }
 
-    /// The records of the group that come back, all at the time of the first of them.
+    /// The records of the group that come back. All come back when the first of them does.
     fn failed(&self, pause: impl Fn(&Record, RecordOutcome) -> Duration) -> Vec<VisibilityChange> {
         let failed = self
             .done
@@ -131,7 +133,7 @@ impl Group {
     }
 }
 
-/// The records of each message group, in the order in which they came.
+/// Splits the records into message groups, in order of arrival.
 fn in_groups(event: SqsEvent) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for record in event.records.into_iter().map(Record::from) {
@@ -150,15 +152,16 @@ fn in_groups(event: SqsEvent) -> Vec<Group> {
     groups
 }
 
-/// The events of all records that can be read. A record that panics does so again when its turn
-/// comes, and fails alone.
+/// The events of all readable records. A record that panics here panics again in its own turn, and
+/// fails alone.
 fn events<'a>(groups: &'a [Group]) -> impl Iterator<Item = &'a Event> {
     let records = groups.iter().flat_map(|group| &group.open);
     let event = |record: &'a Record| catch_unwind(|| record.event()).ok()?.ok();
     records.filter_map(event).map(|incoming| &incoming.event)
 }
 
-/// Hides the batch until soon after its leases, in case nobody reports it. Goes on beside the work.
+/// Hides the batch until soon after its leases end, in case nobody reports it. Runs in the
+/// background.
 fn hide_until_deadline<S: Services>(
     processor: &Arc<Processor<S>>,
     groups: &[Group],
@@ -180,7 +183,8 @@ fn hide_until_deadline<S: Services>(
     tokio::spawn(async move { hide(&processor.services, &hidden).await })
 }
 
-/// Hides each failed record until its next try. `hiding` must be over before, or it might undo this.
+/// Hides each failed record until its next try. Waits for `hiding` first, which could otherwise
+/// undo this.
 async fn hide_failed<S: Services>(
     processor: &Processor<S>,
     groups: &[Group],
@@ -203,7 +207,7 @@ async fn hide_failed<S: Services>(
         return hiding.abort();
     }
     let hide = async {
-        // That it failed is logged, and no reason not to try this.
+        // If it failed, that is logged. Failed records must still be hidden.
         if !hiding.is_finished() {
             let _ = hiding.await;
         }
@@ -211,7 +215,9 @@ async fn hide_failed<S: Services>(
     };
     let time = processor.time_until(deadline).saturating_sub(RESERVE);
     if timeout(time, hide).await.is_err() {
-        tracing::warn!("failed records come back later than they should: no answer in time");
+        tracing::warn!(
+            "failed records may come back later than they should: SQS did not answer in time"
+        );
     }
 }
 
@@ -221,14 +227,15 @@ async fn hide<S: Services>(services: &S, changes: &[VisibilityChange]) {
     }
 }
 
-/// Notes when AURA delivered last, if that is due. If it fails, the next batch tries again.
+/// Notes the time of AURA's last delivery, if that is due. If this fails, the next batch tries
+/// again.
 async fn note_delivery<S: Services>(processor: &Processor<S>) {
     let Some(arrived) = processor.deliveries.to_note() else {
         return;
     };
     match processor.services.delivered(arrived).await {
         Ok(()) => processor.deliveries.noted(arrived),
-        Err(error) => tracing::warn!(%error, "AURA's last delivery is not noted"),
+        Err(error) => tracing::warn!(%error, "the time of AURA's last delivery could not be noted"),
     }
 }
 

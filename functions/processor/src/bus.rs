@@ -16,21 +16,21 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::timing::LEAST_CALL;
 
-/// Most entries of one `PutEvents` call.
+/// The most entries of one `PutEvents` call.
 const MOST_ENTRIES: usize = 10;
 
-/// Most bytes of all entries of one call together, and so of a single one, in any region. The API
-/// reference says "less than 1MB" and doesn't say of which kind. A region may take less, 256 KB as
-/// all of them did until 2026: what is too large there is found out by the answer.
+/// The most bytes of all entries of one call together, and so of one entry, in any region. The API
+/// reference says "less than 1MB", and doesn't say how many bytes a MB has. A region may accept
+/// less, for example 256 KB. Its answer says what is too large there.
 const MOST_BYTES: usize = 1_000_000 - 1;
 
-/// What `Time` counts for, whatever it is.
+/// The bytes that EventBridge counts for `Time`, whatever its value.
 const TIME_BYTES: usize = 14;
 
-/// How often entries are tried that the bus refused for the moment.
+/// How often an entry is tried that the bus refused for the moment.
 const TRIES: u32 = 3;
 
-/// Before the second try; twice as long before the third.
+/// The pause before the second try. The pause before the third is twice as long.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// One event, ready to be published.
@@ -38,23 +38,23 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct BusEntry {
     /// AURA's event name.
     pub message: String,
-    /// When the delivery arrived.
+    /// The time of the delivery's arrival.
     pub received_at: Timestamp,
     /// A [`Detail`] as JSON.
     pub detail: String,
 }
 
-/// The event is not on the bus, as far as we know.
+/// Why an event is not on the bus, as far as is known.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum BusError {
-    /// The bus isn't there, or didn't say that it is. Nothing was sent: EventBridge says yes to
-    /// what is for a bus that doesn't exist.
+    /// The bus doesn't exist, or nobody could confirm that it does. Nothing was sent, because
+    /// EventBridge accepts events for a bus that doesn't exist and drops them.
     #[error("event bus: not known to exist: {}", shared::aws::describe(.0.as_ref()))]
     Unconfirmed(#[source] Arc<SdkError<DescribeEventBusError>>),
     /// The call failed.
     #[error("event bus: {}", shared::aws::describe(.0.as_ref()))]
     Call(#[source] Arc<SdkError<PutEventsError>>),
-    /// The call succeeded and says that the entry did not.
+    /// The call succeeded, but the entry in it failed.
     #[error("event bus: entry refused: {code}")]
     Entry {
         /// EventBridge's code.
@@ -65,16 +65,16 @@ pub enum BusError {
     TimedOut,
 }
 
-/// What EventBridge says of an entry that it will never take. Refusals that are ours to mend, such
-/// as a missing permission, are not among them.
+/// The codes of entries that EventBridge will never accept. Refusals that we can mend, such as a
+/// missing permission, are not among them.
 const PERMANENT_CODES: [&str; 3] = ["MalformedDetail", "InvalidArgument", "ValidationException"];
 
 /// The status of a call whose body is too large.
 const CONTENT_TOO_LARGE: u16 = 413;
 
 impl BusError {
-    /// Whether this event can never be published as it is: trying again would only hold up the
-    /// events behind it.
+    /// Whether this event can never be published as it is. Another try would only delay the events
+    /// behind it.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         match self {
@@ -84,14 +84,14 @@ impl BusError {
         }
     }
 
-    /// Whether the same entry may be taken a moment later.
+    /// Whether the bus may accept the same entry a moment later.
     fn is_momentary(&self) -> bool {
         matches!(self, Self::Entry { .. }) && !self.is_permanent()
     }
 }
 
 impl BusEntry {
-    /// An entry with this detail.
+    /// Makes an entry with this detail.
     ///
     /// # Errors
     ///
@@ -104,13 +104,13 @@ impl BusEntry {
         })
     }
 
-    /// Whether the bus takes it by its size.
+    /// Whether the entry is small enough for the bus.
     #[must_use]
     pub fn fits(&self) -> bool {
         self.size() <= MOST_BYTES
     }
 
-    /// Its size in bytes, as EventBridge counts it.
+    /// The entry's size in bytes, as EventBridge counts it.
     fn size(&self) -> usize {
         TIME_BYTES + SOURCE.len() + self.message.len() + self.detail.len()
     }
@@ -121,11 +121,11 @@ impl BusEntry {
 pub struct EventBridge {
     client: Client,
     bus_name: String,
-    /// The bus has been seen.
+    /// Whether the bus has been seen.
     is_there: AtomicBool,
 }
 
-/// What became of each entry; `None` as long as it isn't known.
+/// The result of each entry. `None` while it isn't known.
 type Results = [Option<Result<String, BusError>>];
 
 impl EventBridge {
@@ -139,12 +139,12 @@ impl EventBridge {
         }
     }
 
-    /// Makes sure that the bus exists; asks only until it was seen. AWS deletes no bus that still
-    /// has rules, so what was there stays.
+    /// Makes sure that the bus exists. Stops asking once the bus was seen: AWS deletes no bus that
+    /// still has rules.
     ///
     /// # Errors
     ///
-    /// It doesn't exist, or EventBridge didn't say. Publishing asks again.
+    /// The bus doesn't exist, or EventBridge didn't answer. The next publish asks again.
     pub async fn confirm(&self) -> Result<(), BusError> {
         if self.is_there.load(Ordering::Relaxed) {
             return Ok(());
@@ -156,8 +156,8 @@ impl EventBridge {
         Ok(())
     }
 
-    /// Publishes events and returns for each, in their order, the bus's id of it or why it isn't
-    /// on the bus as far as we know. Takes no longer than `time`.
+    /// Publishes events. Returns for each, in order, its id on the bus, or why it isn't on the bus
+    /// as far as is known. Takes no longer than `time`.
     pub async fn publish(
         &self,
         entries: &[&BusEntry],
@@ -165,7 +165,7 @@ impl EventBridge {
     ) -> Vec<Result<String, BusError>> {
         let mut results = vec![None; entries.len()];
         let end = Instant::now() + time;
-        // What was answered before the time ran out counts.
+        // Answers that came before the time ran out count.
         let _ = timeout_at(end, self.publish_all(entries, end, &mut results)).await;
         let result = |result: Option<_>| result.unwrap_or(Err(BusError::TimedOut));
         results.into_iter().map(result).collect()
@@ -193,8 +193,9 @@ impl EventBridge {
         }
     }
 
-    /// One call for the entries with these indices; if it was too large, one for each half, and if
-    /// what is in it made it fail, one for each entry. No call that might be cut off at `end`.
+    /// Makes one call for the entries with these indices. If the call was too large, makes one for
+    /// each half. If an entry may have made it fail, makes one for each entry. Starts no call that
+    /// might be cut off at `end`.
     async fn put(
         &self,
         entries: &[&BusEntry],
@@ -231,8 +232,8 @@ impl EventBridge {
         }
     }
 
-    /// A call for each entry. When two have failed that aren't at fault themselves, it is the bus,
-    /// and the others fail with them.
+    /// Makes a call for each entry. If two entries fail for reasons that don't lie in the entries,
+    /// the bus has failed, and the other entries fail too.
     async fn put_each(
         &self,
         entries: &[&BusEntry],
@@ -275,7 +276,7 @@ impl EventBridge {
     }
 }
 
-/// The indices of each call, so that none is too large.
+/// Splits the indices into calls, so that no call is too large.
 fn calls(entries: &[&BusEntry], indices: &[usize]) -> Vec<Vec<usize>> {
     let mut calls: Vec<Vec<usize>> = Vec::new();
     let mut bytes = 0;
@@ -301,8 +302,8 @@ fn set(results: &mut Results, index: usize, result: Result<String, BusError>) {
     }
 }
 
-/// Whether a call may have failed by one entry's fault: EventBridge found it invalid, or stumbled
-/// over it. The others shouldn't fail with it.
+/// Whether one entry may have made the call fail: EventBridge found it invalid, or failed because
+/// of it. The other entries shouldn't fail with it.
 fn may_be_about_an_entry(error: &SdkError<PutEventsError>) -> bool {
     is_invalid(error) || status(error) == Some(500)
 }
@@ -312,8 +313,8 @@ fn is_invalid(error: &SdkError<PutEventsError>) -> bool {
     code.is_some_and(|code| PERMANENT_CODES.contains(&code))
 }
 
-/// Whether a call has more bytes than are taken here. Its answer need not be EventBridge's own, so
-/// the status alone tells it.
+/// Whether a call has more bytes than this region accepts. The answer may not be EventBridge's own,
+/// so only the status counts.
 fn is_too_large(error: &SdkError<PutEventsError>) -> bool {
     status(error) == Some(CONTENT_TOO_LARGE)
 }
@@ -323,7 +324,7 @@ fn status(error: &SdkError<PutEventsError>) -> Option<u16> {
     Some(response.status().as_u16())
 }
 
-/// `PutEvents` reports the failure of an entry inside a 200.
+/// The id of an accepted entry. `PutEvents` reports a failed entry inside a 200.
 fn event_id(answer: Option<PutEventsResultEntry>) -> Result<String, BusError> {
     let code = match answer {
         Some(PutEventsResultEntry {

@@ -4,23 +4,24 @@ use std::time::Duration;
 
 use shared::config::{ConfigError, Environment};
 
-/// The function's configuration; template.yaml sets all of it.
+/// The function's configuration. template.yaml sets every variable.
 #[derive(Debug)]
 pub struct ProcessorConfig {
     /// `LEDGER_TABLE_NAME`: the ledger.
     pub ledger_table: String,
     /// `LEDGER_RETENTION_DAYS`: how long the ledger remembers an event, in days of 24 hours. It
-    /// must outlast the queue's and the dead letters' retention together, or a message that is
-    /// redriven late finds its event forgotten and is published again.
+    /// must be longer than the retentions of the queue and of the dead letters together. Otherwise,
+    /// a message that is redriven late is published again.
     pub ledger_retention: Duration,
-    /// `REPEAT_WINDOW_SECONDS`, 300 without it: the same content is a copy of a recurring event if both arrived
-    /// within that time, and another occurrence otherwise. `None`, written as 0: it is always a copy.
+    /// `REPEAT_WINDOW_SECONDS`, 300 if it is missing. Two deliveries of a recurring event with the
+    /// same content are copies if they arrived within this time of each other. Otherwise, the
+    /// second is another occurrence. If it is `None`, written as 0, they are always copies.
     pub repeat_window: Option<Duration>,
     /// `EVENT_BUS_NAME`: where events are published.
     pub event_bus: String,
-    /// `INGEST_QUEUE_URL`: where records come from, and back to.
+    /// `INGEST_QUEUE_URL`: the queue that records come from.
     pub ingest_queue_url: String,
-    /// `QUARANTINE_QUEUE_URL`: where messages go that can never be processed.
+    /// `QUARANTINE_QUEUE_URL`: the queue for messages that can never be processed.
     pub quarantine_queue_url: String,
 }
 
@@ -32,7 +33,7 @@ impl ProcessorConfig {
     /// Names the first variable that is missing or wrong.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         let days: u16 = environment.parsed("LEDGER_RETENTION_DAYS")?;
-        // Lambda may run this code with the variables of the version before, while it is updated.
+        // During an update, Lambda may run this code with the previous version's variables.
         let window: u32 = match environment.optional("REPEAT_WINDOW_SECONDS") {
             Some(_) => environment.parsed("REPEAT_WINDOW_SECONDS")?,
             None => 300,

@@ -1,10 +1,10 @@
-//! Which callouts of a batch are drills.
+//! Finds out which callouts of a batch are drills.
 //!
-//! AURA marks a callout as a test, and later events of it may carry nothing but a name and the id.
-//! So the ledger remembers each callout that was marked, from before the first of its marked events
-//! is published until longer than it remembers any event of it. A batch asks once for the callouts
-//! that its own payloads don't mark. What can't be read fails the records that need it: none is
-//! published as an emergency because nobody knew.
+//! AURA marks a callout as a test. Later events of the callout may carry only a name and the id. So
+//! the ledger remembers each marked callout: the mark is stored before the first marked event is
+//! published, and outlives every event of the callout. A batch asks once for the callouts that its
+//! own payloads don't mark. If a mark can't be read, the records that need it fail. So no drill is
+//! published as an emergency because its mark was unknown.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,16 +16,17 @@ use shared::ledger::notes::{Note, NoteLookup};
 use crate::services::Services;
 use crate::timing::{Interruption, isolated};
 
-/// How much longer than its events a callout's mark is remembered. AURA's staging system closes no
-/// callout by itself, so a drill may be silent for long before its closing is found.
+/// How much longer a callout's mark is remembered than its events. AURA's staging system never
+/// closes a callout by itself, so a drill may be silent for long before its closing is found.
 pub(crate) const OUTLIVES_EVENTS: Duration = Duration::from_hours(365 * 24);
 
-/// What is known of the callouts of a batch.
+/// What is known about the callouts of a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Drills(NoteLookup);
 
 impl Drills {
-    /// Asks the ledger, for this time at most, for the events' callouts that none of them marks.
+    /// Asks the ledger which of the events' callouts are drills, for at most this time. Callouts
+    /// that one of the events marks are not asked for.
     pub(crate) async fn look_up<'a, S: Services>(
         services: &S,
         events: impl Iterator<Item = &'a Event>,
@@ -44,14 +45,14 @@ impl Drills {
         Self(known)
     }
 
-    /// Whether AURA has marked this callout; `None` if that couldn't be read.
+    /// Whether AURA has marked this callout. `None` if that couldn't be read.
     pub(crate) fn is_drill(&self, callout_id: &str) -> Option<bool> {
         self.0.is_noted(&Note::drill(callout_id))
     }
 }
 
-/// Whether the ledger is asked about an event. A canary is none, but has to go the way of callouts: a
-/// deployment that can't read marks must fail before AURA is pointed at it.
+/// Whether the ledger is asked about an event. A canary isn't a callout's event, but takes the same
+/// way: a deployment that can't read marks must fail before AURA is pointed at it.
 pub(crate) fn may_be_drill(event: &Event) -> bool {
     event.entity.kind == CALLOUT || is_canary(event)
 }
@@ -63,7 +64,9 @@ async fn look_up<S: Services>(services: &S, notes: &[Note], time: Duration) -> N
     match isolated(services.noted(notes), time).await {
         Ok(Ok(known)) => return known,
         Ok(Err(error)) => tracing::error!(%error, "which callouts are drills can't be read"),
-        Err(Interruption::Late) => tracing::error!("which callouts are drills wasn't read in time"),
+        Err(Interruption::Late) => {
+            tracing::error!("which callouts are drills could not be read in time");
+        }
         // The panic hook has logged the place.
         Err(Interruption::Panicked) => {}
     }

@@ -1,21 +1,21 @@
-//! Where a process can be made to die, to prove that nothing is lost or doubled when it does.
+//! Places where a test can kill the process, to prove that nothing is lost or doubled.
 //!
-//! In builds without debug assertions, such as every release build, there is nothing of this.
+//! Builds without debug assertions, such as every release build, contain none of this.
 
 /// A moment between two effects.
 #[derive(Debug, Clone, Copy)]
 pub enum Failpoint {
-    /// The event is claimed, and not published.
+    /// The event is claimed, but not published.
     AfterClaim,
-    /// The bus has answered, and nothing is marked.
+    /// The bus has answered, but nothing is marked.
     AfterPublish,
-    /// This event is about to be marked; others of its wave are being marked.
+    /// This event is about to be marked. Other events of its wave are being marked.
     BeforeComplete,
 }
 
-/// Kills the process if the folder that the variable `FAILPOINTS` names has a file with this step's
-/// name: `after-claim`, `after-publish` or `before-complete`. The file is removed first, so each
-/// kills once, and whoever made it sees that it was reached.
+/// Kills the process if a file with this step's name exists in the folder that the variable
+/// `FAILPOINTS` names: `after-claim`, `after-publish` or `before-complete`. The file is removed
+/// first. So it kills once, and its maker sees that the step was reached.
 #[cfg(debug_assertions)]
 pub async fn reach(step: Failpoint) {
     let name = match step {
@@ -28,7 +28,7 @@ pub async fn reach(step: Failpoint) {
     });
     if is_armed {
         if let Failpoint::BeforeComplete = step {
-            // For the others' marks to be on their way.
+            // Lets the marks of the other events begin.
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         std::process::abort();

@@ -18,16 +18,18 @@ use shared::config::Environment;
 use shared::{aws, invocation, telemetry};
 use uuid::Uuid;
 
-/// For calls that may be repeated without harm: rather once more than long.
+/// The limits of calls that can be repeated without harm. A second attempt is better than a long
+/// wait.
 const REPEATABLE: CallLimits = CallLimits {
     connect: CONNECT,
-    // Two fit into the time that marking has at least.
+    // Two attempts fit into the shortest time for marking.
     attempt: Duration::from_millis(450),
     call: Duration::from_secs(2),
     pause: Duration::from_millis(100),
 };
 
-/// For publishing. A repetition of what the bus has taken is a double, so its answer is waited for.
+/// The limits of publishing. It waits for the bus's answer, because a repeated call may publish an
+/// event twice.
 const PUBLISHING: CallLimits = CallLimits {
     connect: CONNECT,
     attempt: Duration::from_secs(10),
@@ -37,7 +39,7 @@ const PUBLISHING: CallLimits = CallLimits {
 
 const CONNECT: Duration = Duration::from_secs(1);
 
-// One thread: a batch waits for AWS nearly all of its time.
+// One thread is enough: a batch waits for AWS nearly all of its time.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     telemetry::end(run().await)
@@ -69,7 +71,7 @@ async fn run() -> Result<(), Error> {
     });
     let handler = async |event: LambdaEvent<_>| {
         let deadline = invocation::deadline(event.context.deadline(), Timestamp::now())?;
-        // Boxed, or the whole future is too deep for the compiler.
+        // Boxed, because the whole future is too deep for the compiler.
         Ok::<_, Error>(Box::pin(batch::process(&processor, event.payload, deadline)).await)
     };
     lambda_runtime::run(service_fn(handler)).await

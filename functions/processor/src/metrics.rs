@@ -1,4 +1,4 @@
-//! The line that each batch leaves behind.
+//! The log line of each batch, which carries its metrics.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,7 @@ use metrique::writer::{MetricFlags, Observation, Value, ValueWriter};
 
 use crate::outcome::RecordOutcome;
 
-/// One batch: its log line and its metrics.
+/// The log line and the metrics of one batch.
 #[metrics(rename_all = "PascalCase")]
 #[derive(Debug)]
 pub struct BatchMetrics {
@@ -20,27 +20,28 @@ pub struct BatchMetrics {
     function: &'static str,
     records: usize,
     published: usize,
-    /// Of those, how many the ledger could not be told of.
+    /// Published events that could not be marked in the ledger.
     unmarked: usize,
-    /// Of those, how many went out without their payload, which is in the quarantine.
+    /// Published events without their payload, which is in the quarantine.
     payloads_omitted: usize,
     duplicates: usize,
     conflicts: usize,
     quarantined: usize,
-    /// Reported to SQS as failed, for whatever reason.
+    /// Records that were reported to SQS as failed, for any reason.
     failed: usize,
     held: usize,
     panicked: usize,
-    /// Per record: SQS's message id and its outcome.
+    /// SQS's message id and the outcome of each record.
     outcomes: Vec<String>,
-    /// Per published event: from its arrival at ingest until the bus had answered for its wave.
+    /// For each published event, the time from its arrival at ingest until the bus answered for its
+    /// wave.
     #[metrics(no_close)]
     arrival_to_publish: Latencies,
     #[metrics(unit = Millisecond)]
     time: Timer,
 }
 
-/// Durations of one metric, in milliseconds; the metric is absent if there are none.
+/// The durations of one metric, in milliseconds. Without durations, the metric is absent.
 #[derive(Debug, Default)]
 pub struct Latencies(Vec<Duration>);
 
@@ -128,7 +129,7 @@ mod tests {
         }
     }
 
-    /// The line of a batch whose records have these outcomes.
+    /// The log line of a batch whose records have these outcomes.
     fn line(outcomes: &[RecordOutcome]) -> Value {
         let buffer = Buffer::default();
         let format = Emf::no_validations("n".to_owned(), vec![vec!["Function".to_owned()]]);
@@ -150,7 +151,7 @@ mod tests {
         }
     }
 
-    /// What CloudWatch is told of a metric, without its name.
+    /// The definition of a metric for CloudWatch, without its name.
     fn definition(line: &Value, name: &str) -> Option<Value> {
         let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array();
         let metrics = metrics.into_iter().flatten();
@@ -179,7 +180,7 @@ mod tests {
         );
         assert_eq!(one["ArrivalToPublish"], json!(20));
         let three = of(&[20, 30, 20]);
-        // A value and how often it occurred.
+        // Each value, and how often it occurred.
         let expected = json!({"Values": [20, 30, 20], "Counts": [1, 1, 1]});
         assert_eq!(three["ArrivalToPublish"], expected);
     }
@@ -203,7 +204,8 @@ mod tests {
         "Panicked",
     ];
 
-    /// Two records with this outcome have this name in the line, and these counters count them.
+    /// Checks the name of this outcome in the log line, and which counters count two records with
+    /// it.
     fn check(outcome: RecordOutcome, name: &str, counted: &[&str]) {
         let line = line(&[outcome, outcome]);
         assert_eq!(line["Function"], "processor");
@@ -214,7 +216,7 @@ mod tests {
             let expected = if counted.contains(&counter) { 2 } else { 0 };
             assert_eq!(line[counter], expected, "{outcome:?}: {counter}");
             let is_metric = definition(&line, counter).is_some();
-            assert!(is_metric, "{counter} is no metric");
+            assert!(is_metric, "{counter} is not a metric");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What became of a record.
+//! The outcome of a record.
 
 use std::time::Duration;
 
@@ -6,18 +6,19 @@ use jiff::Timestamp;
 #[cfg(doc)]
 use shared::published::Omitted;
 
-/// What became of one record.
+/// The outcome of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RecordOutcome {
-    /// Its event is on the bus.
+    /// The record's event is on the bus.
     Published(Publication),
-    /// Its event was on the bus already.
+    /// The record's event was already on the bus.
     Duplicate,
-    /// Its event happens once, is on the bus, and says something else there: quarantined.
+    /// The record's event happens once, and is on the bus with another payload. The record is in
+    /// the quarantine.
     Conflict,
-    /// It can never be published: quarantined.
+    /// The record can never be published. It is in the quarantine.
     Quarantined,
-    /// Another worker has claimed its event.
+    /// Another worker has claimed the record's event.
     Held {
         /// When that worker's lease ends.
         lease_until: Timestamp,
@@ -26,19 +27,20 @@ pub enum RecordOutcome {
     Failed,
     /// A step panicked.
     Panicked,
-    /// It wasn't tried: no time was left, or one before it in its group has to come first.
+    /// The record wasn't tried: no time was left, or an earlier record of its group failed.
     Postponed,
 }
 
 /// A publish that succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Publication {
-    /// From the delivery's arrival at ingest until the bus had answered for the whole wave.
+    /// The time from the delivery's arrival at ingest until the bus answered for the whole wave.
     pub latency: Duration,
-    /// The payload isn't with it; see [`Omitted`].
+    /// Whether it was published without its payload; see [`Omitted`].
     pub payload_omitted: bool,
-    /// The ledger knows. If not, and should the event come once more, it will be published once
-    /// more. The record itself is settled, since handing it over again would do just that.
+    /// Whether the event is marked in the ledger. If it isn't, and the event comes again, it is
+    /// published again. The record is settled all the same, because another try would publish the
+    /// event again.
     pub marked: bool,
 }
 

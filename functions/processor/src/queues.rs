@@ -1,4 +1,5 @@
-//! The queues: where a record comes back to, and where one goes that can never be processed.
+//! The queues: the ingest queue, which a failed record comes back to, and the quarantine, for
+//! records that can never be processed.
 
 use std::time::Duration;
 
@@ -12,13 +13,14 @@ use shared::queue::Queue;
 /// When a record becomes visible in the queue again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VisibilityChange {
-    /// SQS's handle of this very receive.
+    /// SQS's handle of this receive.
     pub receipt_handle: String,
-    /// From now; SQS takes whole seconds, so it is rounded up.
+    /// The time from now. It is rounded up, because SQS accepts whole seconds.
     pub time: Duration,
 }
 
-/// Some records come back when the queue's own visibility timeout is over.
+/// The visibility of some records could not be changed. They come back after the queue's own
+/// visibility timeout.
 #[derive(Debug, thiserror::Error)]
 pub enum VisibilityError {
     /// The call failed.
@@ -29,7 +31,7 @@ pub enum VisibilityError {
     Refused {
         /// How many were refused.
         failed: usize,
-        /// How many there were.
+        /// How many there were in all.
         all: usize,
         /// SQS's code for one of them.
         code: String,
@@ -48,7 +50,7 @@ pub struct SqsQueues {
 }
 
 impl SqsQueues {
-    /// The queue that records come from, and the one for what can't be processed.
+    /// Makes the queue that records come from, and the one for records that can't be processed.
     #[must_use]
     pub fn new(client: Client, ingest_url: String, quarantine_url: String) -> Self {
         Self {
@@ -58,12 +60,12 @@ impl SqsQueues {
         }
     }
 
-    /// Quarantines what can never be processed; `Ok` says that it is stored.
+    /// Puts what can never be processed into the quarantine. `Ok` means that it is stored.
     pub async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), CallError> {
         self.quarantine.send(&item.message()).await
     }
 
-    /// Sets when records that aren't settled become visible again, unless they are deleted before.
+    /// Sets when records that aren't settled become visible again, unless they are deleted first.
     pub async fn change_visibility(
         &self,
         changes: &[VisibilityChange],

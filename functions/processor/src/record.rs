@@ -1,7 +1,7 @@
-//! What one record goes through: it is read, its event is claimed, and what the bus answered decides
-//! whether the event is marked as published or given back.
+//! The steps of one record. It is read, and its event is claimed. The bus's answer decides whether
+//! the event is marked as published or given back.
 //!
-//! Each step has its own end, and a panic in it fails this record only.
+//! Each step has its own time limit. A panic in a step fails this record only.
 
 use std::convert::identity;
 use std::error::Error;
@@ -35,32 +35,31 @@ pub(crate) mod outgoing;
 /// The pause before the second attempt to mark. Each later pause is twice as long.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Everything that a record meets.
+/// Everything that the steps of a record need.
 #[derive(Debug)]
 pub struct Processor<S> {
     /// The ledger, the bus and the queues.
     pub services: S,
-    /// AURA's last delivery that this process has seen.
+    /// The last delivery from AURA that this process has seen.
     pub deliveries: Deliveries,
     /// How long the ledger remembers an event.
     pub retention: Duration,
-    /// Within how long of its arrival the same content is a copy of a recurring event; `None` if
-    /// it always is.
+    /// The time around a recurring event's arrival within which the same content is a copy. `None`
+    /// if the same content is always a copy.
     pub repeat_window: Option<Duration>,
-    /// The clock; [`Timestamp::now`] but for tests.
+    /// The clock: [`Timestamp::now`], except in tests.
     pub now: fn() -> Timestamp,
-    /// A fresh owner for each claim; random but for tests.
+    /// Makes a new owner for each claim: random, except in tests.
     pub new_owner: fn() -> Uuid,
-    /// From 0 to 1; random but for tests.
+    /// Makes a number from 0 to 1: random, except in tests.
     pub random: fn() -> f64,
-    /// Where each batch's line goes.
+    /// Where each batch's log line is written.
     pub metrics: BoxEntrySink,
 }
 
 /// The steps of a record, in the order in which the wave takes them.
 impl<S: Services> Processor<S> {
-    /// Claims a record's event. Returns it, or what became of the record if there is nothing to
-    /// publish.
+    /// Claims a record's event. Returns it, or the record's outcome if there is nothing to publish.
     pub(crate) async fn claim<'a>(
         &self,
         record: &'a Record,
@@ -71,7 +70,7 @@ impl<S: Services> Processor<S> {
         self.step(record, schedule.claimed_by, claim).await?
     }
 
-    /// Prepares an event that the bus will never take as it is to be published without its payload.
+    /// Omits the payload of an event that the bus will never accept with it.
     pub(crate) async fn omit_payload(
         &self,
         claimed: &mut ClaimedEvent<'_>,
@@ -81,7 +80,10 @@ impl<S: Services> Processor<S> {
         let record = claimed.record;
         let message_id = &record.message_id;
         let omit = async {
-            tracing::warn!(message_id, %error, "can't be published with its payload");
+            tracing::warn!(
+                message_id, %error,
+                "the event bus refuses this event with its payload; it is published without"
+            );
             let omitted = claimed.omit_payload(Omission::Refused);
             omitted.map_err(|error| failed(record, &error))?;
             self.keep_omitted_payload(claimed).await
@@ -89,7 +91,7 @@ impl<S: Services> Processor<S> {
         self.step(record, schedule.published_by, omit).await?
     }
 
-    /// Marks an event that the bus has taken, or gives back one that it hasn't.
+    /// Marks the event if the bus accepted it. Gives it back otherwise.
     pub(crate) async fn end(
         &self,
         claimed: &ClaimedEvent<'_>,
@@ -106,9 +108,9 @@ impl<S: Services> Processor<S> {
         outcome.unwrap_or_else(identity)
     }
 
-    /// Does one step of a record until `end` at the latest. An error is what becomes of a record
-    /// whose step was interrupted. One that panics again and again would hold up the records behind
-    /// it until they went to the dead letters together, so it is put aside.
+    /// Runs one step of a record, until `end` at the latest. The error is the outcome of a record
+    /// whose step was interrupted. A record that panics again and again goes to the quarantine. It
+    /// would otherwise delay the records behind it until all of them went to the dead letters.
     async fn step<T>(
         &self,
         record: &Record,
@@ -168,9 +170,9 @@ impl<S: Services> Processor<S> {
         Ok(claimed)
     }
 
-    /// Whether an event goes out as a test: AURA marked it, or another event of its callout. The
-    /// ledger remembers a drill for longer than this event. That comes first: what isn't remembered
-    /// isn't published.
+    /// Whether an event goes out as a test, because AURA marked it or another event of its callout.
+    /// The mark is stored first, for longer than the event: a drill that can't be remembered isn't
+    /// published.
     async fn is_test(
         &self,
         record: &Record,
@@ -213,7 +215,10 @@ impl<S: Services> Processor<S> {
             Ok(Ok(claim)) => Ok(claim),
             Ok(Err(refusal)) => Err(self.refused(record, incoming, refusal).await),
             Err(error @ LedgerError::Malformed(_)) => {
-                tracing::error!(message_id = record.message_id, %error, "can't be claimed");
+                tracing::error!(
+                    message_id = record.message_id, %error,
+                    "the event's item in the ledger is malformed; its payload goes to the quarantine"
+                );
                 let item = incoming.to_quarantine("ledger-item-malformed");
                 let outcome = RecordOutcome::Quarantined;
                 Err(self.put_aside(record, &item, outcome).await)
@@ -244,8 +249,8 @@ impl<S: Services> Processor<S> {
         }
     }
 
-    /// Notes the opening or the closing of a callout before it goes out. Otherwise the reconciler
-    /// might never ask for the other one.
+    /// Notes the opening or the closing of a callout before it is published. Otherwise, the
+    /// reconciler might never ask for the other of the two.
     async fn note_callout(&self, claimed: &ClaimedEvent<'_>) -> Result<(), RecordOutcome> {
         let IncomingEvent {
             event, envelope, ..
@@ -267,8 +272,8 @@ impl<S: Services> Processor<S> {
         }
     }
 
-    /// Quarantines an omitted payload before its event goes out, where consumers' operators find it.
-    /// The ledger notes that it is there, so that another attempt puts no second one beside it.
+    /// Puts an omitted payload into the quarantine before its event is published, so that operators
+    /// find it there. The ledger notes this, so that another attempt doesn't store a second copy.
     async fn keep_omitted_payload(&self, claimed: &ClaimedEvent<'_>) -> Result<(), RecordOutcome> {
         let kept = Note::kept(claimed.incoming.envelope.delivery_id);
         if claimed.omission.is_none() || self.is_kept(claimed, &kept).await {
@@ -282,12 +287,16 @@ impl<S: Services> Processor<S> {
         let expires_at = after((self.now)(), self.retention);
         if let Err(error) = self.services.note(&kept, expires_at).await {
             let message_id = &claimed.record.message_id;
-            tracing::warn!(message_id, %error, "another attempt may keep the payload twice");
+            tracing::warn!(
+                message_id, %error,
+                "the omitted payload may be stored twice in the quarantine: it could not be noted"
+            );
         }
         Ok(())
     }
 
-    /// Whether an earlier attempt has kept the payload. If that isn't known, the payload counts as lost.
+    /// Whether an earlier attempt has stored the payload. If that isn't known, the payload is
+    /// stored again.
     async fn is_kept(&self, claimed: &ClaimedEvent<'_>, kept: &Note) -> bool {
         if claimed.claim.attempt == 1 {
             return false;
@@ -296,7 +305,10 @@ impl<S: Services> Processor<S> {
             Ok(noted) => noted.is_noted(kept) == Some(true),
             Err(error) => {
                 let message_id = &claimed.record.message_id;
-                tracing::warn!(message_id, %error, "the payload may be kept twice");
+                tracing::warn!(
+                    message_id, %error,
+                    "the omitted payload may be stored twice in the quarantine: its note could not be read"
+                );
                 false
             }
         }
@@ -305,7 +317,7 @@ impl<S: Services> Processor<S> {
 
 /// Marking and giving back.
 impl<S: Services> Processor<S> {
-    /// Marks a published event. It counts as published whether that succeeds or not.
+    /// Marks a published event. The event counts as published whether or not this succeeds.
     async fn published(
         &self,
         claimed: &ClaimedEvent<'_>,
@@ -317,7 +329,10 @@ impl<S: Services> Processor<S> {
         let marked = isolated(mark, self.time_until(end)).await.unwrap_or(false);
         if !marked {
             let message_id = &claimed.record.message_id;
-            tracing::error!(message_id, "published, and not marked");
+            tracing::error!(
+                message_id,
+                "event is published, but could not be marked in the ledger"
+            );
         }
         RecordOutcome::Published(Publication {
             latency,
@@ -326,8 +341,8 @@ impl<S: Services> Processor<S> {
         })
     }
 
-    /// Marks a published event and returns whether it is marked. Tries again until it is stopped, or
-    /// until the claim has passed on.
+    /// Marks a published event, and returns whether it is marked. Tries again until it is stopped,
+    /// or until another worker holds the claim.
     async fn mark(&self, claimed: &ClaimedEvent<'_>, bus_event_id: &str) -> bool {
         failpoint::reach(Failpoint::BeforeComplete).await;
         let (key, claim) = (&claimed.incoming.key, &claimed.claim);
@@ -339,7 +354,10 @@ impl<S: Services> Processor<S> {
                 return true;
             };
             let message_id = &claimed.record.message_id;
-            tracing::warn!(message_id, %error, "published, but not marked yet");
+            tracing::warn!(
+                message_id, %error,
+                "event is published, but an attempt to mark it in the ledger failed"
+            );
             if matches!(error, LedgerError::Stale) {
                 return false;
             }
@@ -348,26 +366,33 @@ impl<S: Services> Processor<S> {
         }
     }
 
-    /// Gives back an event that the bus didn't take, or puts it aside if the bus never will.
+    /// Gives back an event that the bus didn't accept. If the bus never will, the event goes to the
+    /// quarantine.
     async fn give_back(&self, claimed: &ClaimedEvent<'_>, error: &BusError) -> RecordOutcome {
         let record = claimed.record;
         self.release(claimed).await;
         if !error.is_permanent() {
             return failed(record, error);
         }
-        tracing::error!(message_id = record.message_id, %error, "can't be published");
+        tracing::error!(
+            message_id = record.message_id, %error,
+            "the event bus will never accept this event; its payload goes to the quarantine"
+        );
         let item = claimed.incoming.to_quarantine("unpublishable");
         self.put_aside(record, &item, RecordOutcome::Quarantined)
             .await
     }
 
-    /// Releases a claim. If this fails, the lease runs out by itself.
+    /// Releases a claim. If this fails, the lease ends by itself.
     async fn release(&self, claimed: &ClaimedEvent<'_>) {
         let (key, claim) = (&claimed.incoming.key, &claimed.claim);
         let released = self.services.release(key, claim, (self.now)()).await;
         if let Err(error) = released {
             let message_id = &claimed.record.message_id;
-            tracing::warn!(message_id, %error, "claim not released");
+            tracing::warn!(
+                message_id, %error,
+                "claim could not be released; its lease ends by itself"
+            );
         }
     }
 
@@ -384,13 +409,13 @@ impl<S: Services> Processor<S> {
     }
 }
 
-/// Fails a record of which it isn't known whether it is of a drill. The reason was logged for the
-/// whole batch.
+/// Fails a record because it isn't known whether its callout is a drill. The reason was logged for
+/// the whole batch.
 fn unknown(record: &Record) -> RecordOutcome {
     let message_id = &record.message_id;
     tracing::error!(
         message_id,
-        "record failed: whether it is of a drill isn't known"
+        "record failed: it isn't known whether its callout is a drill"
     );
     RecordOutcome::Failed
 }

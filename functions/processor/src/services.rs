@@ -17,13 +17,13 @@ use tokio::time::timeout;
 use crate::bus::{BusEntry, BusError, EventBridge};
 use crate::queues::{SqsQueues, VisibilityChange, VisibilityError};
 
-/// How long the start waits for connections, and for the answer that the bus exists.
+/// How long the start waits for connections, and for the confirmation that the bus exists.
 const CONNECTING_TIME: Duration = Duration::from_secs(2);
 
-/// What the processor asks of DynamoDB, EventBridge and SQS.
+/// The calls that the processor makes to DynamoDB, EventBridge and SQS.
 #[expect(
     async_fn_in_trait,
-    reason = "only a change of visibility goes on in a task of its own"
+    reason = "only a change of visibility runs in a task of its own"
 )]
 pub trait Services: Send + Sync + 'static {
     /// Claims an event. `Ok(Err(refusal))` is the ledger's answer, not a failure.
@@ -41,7 +41,7 @@ pub trait Services: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<(), LedgerError>;
 
-    /// Ends a claim's lease at once, under its fence, so that a retry needn't wait for it.
+    /// Ends a claim's lease at once, under its fence, so that a retry need not wait.
     async fn release(
         &self,
         key: &LedgerKey,
@@ -55,21 +55,21 @@ pub trait Services: Send + Sync + 'static {
     /// Notes that a callout is closed.
     async fn callout_closed(&self, id: &str, at: Timestamp) -> Result<(), CallError>;
 
-    /// Notes that a delivery of AURA's arrived.
+    /// Notes that a delivery from AURA arrived.
     async fn delivered(&self, at: Timestamp) -> Result<(), CallError>;
 
-    /// Writes a note. If the note exists, it lives on until `expires_at`.
+    /// Writes a note. A note that exists now expires at `expires_at`.
     async fn note(&self, note: &Note, expires_at: Timestamp) -> Result<(), CallError>;
 
-    /// Looks notes up, by one call.
+    /// Looks up notes with one call.
     async fn noted(&self, notes: &[Note]) -> Result<NoteLookup, CallError>;
 
-    /// Publishes events and returns for each, in their order, the bus's id of it or why it isn't
-    /// on the bus as far as we know. Takes no longer than `time`.
+    /// Publishes events. Returns for each, in order, its id on the bus, or why it isn't on the bus
+    /// as far as is known. Takes no longer than `time`.
     async fn publish(&self, entries: &[&BusEntry], time: Duration)
     -> Vec<Result<String, BusError>>;
 
-    /// Quarantines what can never be processed; `Ok` says that it is stored.
+    /// Puts what can never be processed into the quarantine. `Ok` means that it is stored.
     async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), CallError>;
 
     /// Sets when records that aren't settled become visible in the queue again.
@@ -91,7 +91,7 @@ pub struct AwsServices {
 }
 
 impl AwsServices {
-    /// The ledger table of that name, a bus and queues.
+    /// The services for the ledger table of this name, a bus and queues.
     #[must_use]
     pub fn new(client: Client, ledger_table: String, bus: EventBridge, queues: SqsQueues) -> Self {
         Self {
@@ -104,16 +104,23 @@ impl AwsServices {
         }
     }
 
-    /// Opens the connections that the first batch needs. The batch tries again what fails here, and
-    /// comes back to the queue if it fails, too.
+    /// Opens the connections that the first batch needs. If this fails, the batch tries again. If
+    /// that fails too, the batch comes back to the queue.
     pub async fn connect(&self) {
         let bus = timeout(CONNECTING_TIME, self.bus.confirm());
         let ledger = timeout(CONNECTING_TIME, self.notes.connect());
         let (bus, ledger) = join(bus, ledger).await;
         match bus {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "nothing can be published yet"),
-            Err(_elapsed) => tracing::error!("event bus: no answer in time"),
+            Ok(Err(error)) => {
+                tracing::error!(
+                    %error,
+                    "the event bus is not confirmed at start: nothing can be published yet"
+                );
+            }
+            Err(_elapsed) => {
+                tracing::error!("the event bus is not confirmed at start: no answer in time");
+            }
         }
         match ledger {
             Ok(Ok(())) => {}

@@ -1,29 +1,29 @@
-//! When something happens: how the time of an invocation is spent, when a record that could not be
-//! settled comes back, and how often the last delivery is noted.
+//! Decides when something happens: how the time of an invocation is spent, when a record that could
+//! not be settled comes back, and how often the last delivery is noted.
 //!
 //! # When a record comes back
 //!
-//! SQS counts how often it hands a message over and after [`MOST_RECEIVES`] times moves it to the
-//! dead letters, whatever the reasons were. So the time between two tries is what decides how long
-//! trouble may last:
+//! SQS counts how often it hands a message over. After [`MOST_RECEIVES`] times, it moves the
+//! message to the dead letters, whatever the reasons were. So the pauses between tries decide how
+//! long a failure may last:
 //!
 //! | what happened | back after | ends |
 //! | --- | --- | --- |
-//! | a service failed, throttled, or wasn't in time | 2 s, 4 s, 8 s, … 64 s, then 2 min, each less up to a quarter at random | with the service's trouble, or in the dead letters after 67 to 90 min |
-//! | another worker holds the event | a second after its lease, which ends 2 s after that function's deadline; one of the 50 times | then it is published, or free |
+//! | a service failed, throttled, or wasn't in time | 2 s, 4 s, 8 s, … 64 s, then 2 min, each less up to a quarter at random | when the service works again, or in the dead letters after 67 to 90 min |
+//! | another worker holds the event | 1 s after the lease, which ends 2 s after that function's deadline. This counts as one of the 50 times | when the event is published, or free |
 //! | it panicked | 1 s, 2 s, 4 s, 8 s | in the quarantine, if it has been handed over five times by then, for whatever reasons |
-//! | it wasn't tried: no time was left | 1 s, 2 s, 4 s, … | with a try |
+//! | it wasn't tried, because no time was left | 1 s, 2 s, 4 s, … | with a try |
 //! | it can never be published | | in the quarantine, at once |
-//! | it kills the process | the first time, if it does so at once, the queue's visibility timeout; after that 3 s after the function's deadline, and up to 10 s more at random (see [`crate::batch`]) | in the dead letters after 50 times that: 11 to 20 min at a timeout of 10 s, 28 to 36 min at 30 s |
+//! | it kills the process | the queue's visibility timeout, the first time, if it dies at once. Otherwise 3 s after the function's deadline, and up to 10 s more at random (see [`crate::batch`]) | in the dead letters after 50 times that: 11 to 20 min at a timeout of 10 s, 28 to 36 min at 30 s |
 //!
 //! So an outage of DynamoDB, of EventBridge or of both sends nothing to the dead letters in its
-//! first hour: after the fiftieth try 3/4 × (2 + 4 + … + 64 + 44 × 120) s = 67 min have passed at
-//! least. That needs SQS, which has to be told of the pauses; without them a record comes back
-//! like one whose process died. After the outage everything is tried again within two minutes.
+//! first hour: the fifty tries take at least 3/4 × (2 + 4 + … + 64 + 44 × 120) s = 67 min. The
+//! pauses are set through SQS. If SQS fails too, a record comes back like one whose process died.
+//! After the outage, everything is tried again within two minutes.
 //!
-//! A group waits as a whole: what stands behind a failed record comes back with it, is counted
-//! with it, and is in its order then. If that record ends in the dead letters, those behind it
-//! may, too, without ever having been tried. A redrive brings all of them back.
+//! A group waits as a whole. The records behind a failed record come back with it, are counted with
+//! it, and keep their order. If that record ends in the dead letters, the records behind it may end
+//! there too, without a try. A redrive brings all of them back.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -36,45 +36,47 @@ use tokio::time::timeout;
 
 use crate::outcome::RecordOutcome;
 
-/// How far two workers' clocks may be apart. AWS keeps its hosts' within milliseconds; a lease
-/// that is this much longer than its owner can live is safe even on a bad day.
+/// How far two workers' clocks may differ. AWS keeps the clocks of its hosts within milliseconds. A
+/// lease that is this much longer than its owner can live is safe even on a bad day.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(2);
 
-/// Kept back at the end of an invocation to report, so that Lambda doesn't end it first.
+/// The time kept free at the end of an invocation for the report, so that Lambda doesn't end the
+/// function first.
 const REPORTING_TIME: Duration = Duration::from_millis(500);
 
-/// Kept back before that to mark what was published, and to give back what wasn't.
+/// The time kept free before that, to mark published events and to give back the others.
 const ENDING_TIME: Duration = Duration::from_secs(1);
 
-/// A wave isn't started with less time left for claiming and publishing.
+/// The least time for claiming and publishing. With less, no wave is started.
 pub const LEAST_TIME: Duration = Duration::from_secs(1);
 
-/// A call to the bus isn't started with less time left: it would be cut off unheard, and repeated.
+/// The least time for a call to the bus. With less, the call would be cut off before its answer,
+/// and repeated.
 pub(crate) const LEAST_CALL: Duration = Duration::from_millis(300);
 
-/// Claiming may take that much of the time for claiming and publishing: what isn't granted by
-/// then doesn't hold up the others.
+/// The share of the time for claiming and publishing that claiming may take. A claim that isn't
+/// granted by then doesn't delay the others.
 const SHARE_OF_CLAIMING: f64 = 0.6;
 
-/// From the end of a lease until its record comes back, so that clocks needn't agree to the
+/// The time from the end of a lease until its record comes back, because clocks don't agree to the
 /// millisecond.
 pub(crate) const AFTER_LEASE: Duration = Duration::from_secs(1);
 
-/// When each part of a wave has to be over.
+/// When each part of a wave must be over.
 #[derive(Debug, Clone, Copy)]
 pub struct Schedule {
-    /// What isn't granted by then is given up.
+    /// A claim that isn't granted by then is given up.
     pub claimed_by: Timestamp,
     /// Nothing is sent to the bus after this.
     pub published_by: Timestamp,
     /// Nothing is marked or given back after this.
     pub ended_by: Timestamp,
-    /// The function doesn't live to see it, by anybody's clock.
+    /// When the lease ends. By every clock, the function has ended before.
     pub lease_until: Timestamp,
 }
 
 impl Schedule {
-    /// The schedule of a wave that starts now; none if it might not be over by the deadline.
+    /// The schedule of a wave that starts now. `None` if it might not be over by the deadline.
     #[must_use]
     pub fn new(now: Timestamp, deadline: Timestamp) -> Option<Self> {
         let left = publishing_time(between(now, deadline));
@@ -87,26 +89,26 @@ impl Schedule {
     }
 }
 
-/// How much of the time that is left until the deadline claiming and publishing may take.
+/// The part of the time until the deadline that claiming and publishing may take.
 #[must_use]
 pub fn publishing_time(left: Duration) -> Duration {
     left.saturating_sub(REPORTING_TIME + ENDING_TIME)
 }
 
-/// How much of that time a batch may take to ask for what its waves need, so that there is still
-/// time for one.
+/// The part of that time in which a batch may ask for what its waves need. It leaves enough time
+/// for one wave.
 pub(crate) fn asking_time(left: Duration) -> Duration {
     publishing_time(left).saturating_sub(LEAST_TIME)
 }
 
-/// When the lease ends of what is claimed by a function that ends at `deadline`.
+/// The end of a lease that is claimed by a function that ends at `deadline`.
 #[must_use]
 pub fn lease_until(deadline: Timestamp) -> Timestamp {
     after(deadline, CLOCK_SKEW)
 }
 
-/// How long a batch's records are hidden from other workers, with so much time left until the
-/// deadline: if nobody reports them, they come back a moment after their leases have ended.
+/// How long a batch's records are hidden from other workers, with this much time left until the
+/// deadline. If nobody reports the records, they come back a moment after their leases have ended.
 #[must_use]
 pub fn hidden_for(left: Duration) -> Duration {
     left + CLOCK_SKEW + AFTER_LEASE
@@ -120,21 +122,21 @@ fn before(time: Timestamp, duration: Duration) -> Timestamp {
     time.saturating_sub(duration).unwrap_or(Timestamp::MIN)
 }
 
-/// The time from `begin` to `end`; zero if the end comes first.
+/// The time from `begin` to `end`. Zero if `end` comes first.
 pub(crate) fn between(begin: Timestamp, end: Timestamp) -> Duration {
     Duration::try_from(end.duration_since(begin)).unwrap_or_default()
 }
 
-/// Why work has no result.
+/// Why a piece of work has no result.
 pub(crate) enum Interruption {
     /// Its time ran out.
     Late,
-    /// It panicked; the panic hook has logged the place.
+    /// It panicked. The panic hook has logged the place.
     Panicked,
 }
 
-/// Does work for this time at most, and ends a panic of it here. What a panic leaves half done is
-/// given up with the work.
+/// Runs work for at most this time, and catches its panic. What a panic leaves half done is dropped
+/// with the work.
 pub(crate) async fn isolated<T>(
     work: impl Future<Output = T>,
     time: Duration,
@@ -149,7 +151,7 @@ pub(crate) async fn isolated<T>(
 /// template.yaml.
 pub const MOST_RECEIVES: u32 = 50;
 
-/// A record that panics goes to the quarantine if it has been handed over so often.
+/// How often a record is handed over before it goes to the quarantine because it panics.
 pub const MOST_PANICS: u32 = 5;
 
 /// The first pause after a service's failure. Each is twice the one before.
@@ -158,13 +160,14 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// The longest pause: how late an event may be after an outage.
 const LONGEST_PAUSE: Duration = Duration::from_mins(2);
 
-/// How much of a pause is random, so that what failed together doesn't come back together.
+/// The share of a pause that is random, so that records that failed together don't come back
+/// together.
 const JITTER: f64 = 0.25;
 
-/// The first pause where no service is to be spared.
+/// The first pause if no service has to be spared.
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
 
-/// After how long a record comes back that was handed over `receives` times so far. `random` is
+/// The pause until a record comes back that was handed over `receives` times so far. `random` is
 /// from 0 to 1.
 #[must_use]
 pub fn pause(outcome: RecordOutcome, receives: u32, now: Timestamp, random: f64) -> Duration {
@@ -177,7 +180,7 @@ pub fn pause(outcome: RecordOutcome, receives: u32, now: Timestamp, random: f64)
         RecordOutcome::Failed => {
             doubled(FIRST_PAUSE, receives).mul_f64(1.0 - JITTER * random.clamp(0.0, 1.0))
         }
-        // Settled: it doesn't come back.
+        // A settled record doesn't come back.
         RecordOutcome::Published(_)
         | RecordOutcome::Duplicate
         | RecordOutcome::Conflict
@@ -190,11 +193,11 @@ fn doubled(first: Duration, receives: u32) -> Duration {
     first.saturating_mul(times).min(LONGEST_PAUSE)
 }
 
-/// How much later than the last one that was noted a delivery must be to be noted.
+/// A delivery is noted if it is at least this much later than the last noted one.
 const STEP: SignedDuration = SignedDuration::from_secs(1);
 
-/// The last delivery that this process has seen, and the last that it has noted, in milliseconds
-/// since 1970.
+/// The last delivery that this process has seen, and the last that it has noted. Both are in
+/// milliseconds since 1970.
 #[derive(Debug, Default)]
 pub struct Deliveries {
     seen: AtomicI64,
@@ -202,13 +205,13 @@ pub struct Deliveries {
 }
 
 impl Deliveries {
-    /// Remembers that a delivery of AURA's arrived.
+    /// Remembers that a delivery from AURA arrived.
     pub fn see(&self, arrived: Timestamp) {
         let arrived = arrived.as_millisecond();
         self.seen.fetch_max(arrived, Ordering::Relaxed);
     }
 
-    /// The arrival that is to be noted now, if one is due.
+    /// The arrival to note now, if one is due.
     #[must_use]
     pub fn to_note(&self) -> Option<Timestamp> {
         let seen = self.seen.load(Ordering::Relaxed);
@@ -230,7 +233,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-    /// From the first try to the move to the dead letters, if every try fails at once.
+    /// The time from the first try to the move to the dead letters, if every try fails at once.
     fn patience(outcome: RecordOutcome, random: f64) -> Duration {
         let pauses = (1..=MOST_RECEIVES).map(|receives| pause(outcome, receives, NOW, random));
         pauses.sum()

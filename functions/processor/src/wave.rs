@@ -1,6 +1,6 @@
-//! A wave: the first open record of every group, taken to its end side by side. All are claimed,
-//! what was granted is published by one call, and what was published is marked. What the bus will
-//! never take as it is goes out by a call of its own, without its payload.
+//! A wave takes the first open record of every group to its end, side by side. All events are
+//! claimed, granted events are published by one call, and published events are marked. An event
+//! that the bus will never accept with its payload is published without it, by a call of its own.
 
 use std::panic::AssertUnwindSafe;
 
@@ -18,10 +18,10 @@ use crate::record::outgoing::ClaimedEvent;
 use crate::services::Services;
 use crate::timing::{LEAST_CALL, Schedule};
 
-/// Takes records of different groups to their ends and returns the outcomes in the same order.
+/// Takes records of different groups to their ends, and returns the outcomes in the same order.
 ///
-/// `deadline` is when this invocation ends. What isn't published in time is reported failed;
-/// what is published is settled, whatever the time. A record that panics fails alone.
+/// The invocation ends at `deadline`. An event that isn't published in time is reported failed. A
+/// published event is settled, whatever the time. A record that panics fails alone.
 pub(crate) async fn process<S: Services>(
     processor: &Processor<S>,
     records: &[Record],
@@ -52,15 +52,15 @@ pub(crate) async fn process<S: Services>(
     side_by_side(ends).await
 }
 
-/// Waits for all futures and returns their results in the same order. Each is polled only when it
-/// can go on.
+/// Waits for all futures, and returns their results in the same order. Each future is polled only
+/// when it can make progress.
 async fn side_by_side<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let futures: FuturesOrdered<_> = futures.collect();
     futures.collect().await
 }
 
-/// Publishes an event that the bus will never take as it is without its payload, and ends its
-/// record by what the bus answered last.
+/// Ends a record by the bus's answer. If the bus will never accept the event with its payload,
+/// publishes it without the payload first.
 async fn end<S: Services>(
     processor: &Processor<S>,
     mut claimed: ClaimedEvent<'_>,
@@ -80,7 +80,8 @@ async fn end<S: Services>(
     processor.end(&claimed, answer, schedule).await
 }
 
-/// The bus's answers in the order of the entries; none if nothing was sent.
+/// Publishes the entries. Returns the bus's answers in the order of the entries, or nothing if
+/// nothing was sent.
 async fn publish<S: Services>(
     processor: &Processor<S>,
     entries: &[&BusEntry],
@@ -91,7 +92,7 @@ async fn publish<S: Services>(
     }
     failpoint::reach(Failpoint::AfterClaim).await;
     let time = processor.time_until(schedule.published_by);
-    // After a stall the leases may have passed on: what isn't sent in time isn't sent.
+    // After a stall, the leases may have ended. What can't be sent in time must not be sent.
     if time < LEAST_CALL {
         return Vec::new();
     }
@@ -103,7 +104,7 @@ async fn publish<S: Services>(
     answers
 }
 
-/// What wasn't answered may be on the bus, or not.
+/// The bus's answer. An event without one may be on the bus or not.
 fn answer_of(answer: Option<Result<String, BusError>>) -> Result<String, BusError> {
     answer.unwrap_or(Err(BusError::TimedOut))
 }

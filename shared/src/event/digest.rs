@@ -1,4 +1,4 @@
-//! The digest by which two payloads are known to say the same.
+//! The digest that shows whether two payloads have the same content.
 
 use std::collections::BTreeMap;
 
@@ -6,15 +6,15 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-/// Deeper payloads are digested as they came: canonicalising recurses, and a function's stack
-/// is no place for 10,000 brackets.
+/// The deepest nesting that is canonicalised. Deeper payloads are digested as they came:
+/// canonicalising recurses, and a function's stack can't hold 10,000 levels.
 const MAX_CANONICAL_DEPTH: usize = 64;
 
-/// The digest of a payload's canonical form: members sorted, white space dropped, numbers as
-/// written. Two payloads with the same digest say the same.
+/// The digest of a payload's canonical form, with members sorted, white space dropped, and numbers
+/// as written. Two payloads with the same digest have the same content.
 ///
-/// A payload nested too deeply to be canonicalised is digested as it came: a resent event is
-/// the same to the byte, so the digest still recognises it.
+/// A payload that is nested too deeply is digested as it came. A resent event is the same to the
+/// byte, so the digest still recognises it.
 #[must_use]
 pub fn payload_digest(payload: &RawValue) -> String {
     let mut canonical = Vec::with_capacity(payload.get().len());

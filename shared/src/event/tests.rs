@@ -1,5 +1,5 @@
-//! What holds of any body. What is read of which body is in the table that `ingest` has of them
-//! (`functions/ingest/bodies`).
+//! Tests what holds for any body. The table in `functions/ingest/bodies` says what is read from
+//! single bodies.
 
 use proptest::prelude::*;
 

@@ -4,18 +4,19 @@ use super::{Condition, Effect, ItemAttribute, Operand, Rule, Transition, Value};
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 
-/// A rule in DynamoDB's language. Each rule is written once, and not for each event.
+/// A rule in DynamoDB's language. Each rule is written once, not for each event.
 #[derive(Debug)]
 pub(super) struct Expressions {
     condition: String,
     changes: String,
-    /// The placeholders that stand in both, and what each stands for. DynamoDB refuses unused ones.
+    /// The placeholders in both expressions, and what each stands for. DynamoDB refuses unused
+    /// ones.
     names: Vec<(String, ItemAttribute)>,
     values: Vec<(String, Operand)>,
     increments: bool,
 }
 
-/// The placeholder of what an attribute is incremented by.
+/// The placeholder of the number that an attribute is incremented by.
 const ONE: &str = ":one";
 
 impl Expressions {
@@ -49,7 +50,7 @@ impl Expressions {
     }
 
     /// Adds to `update` the condition and the changes of this rule, with the names and values of
-    /// `transition`. The update removes the occurrence `forgotten` as well.
+    /// `transition`. The update also removes the occurrence `forgotten`.
     pub(super) fn with_transition(
         &self,
         mut update: UpdateItemFluentBuilder,
@@ -102,7 +103,7 @@ fn comparison(condition: Condition) -> String {
     }
 }
 
-/// The update expression: at most one clause of each kind, as DynamoDB wants it.
+/// The update expression. DynamoDB allows at most one clause of each kind.
 fn changes(rule: &Rule) -> String {
     let clause = |keyword: &str, written: &dyn Fn(&Effect) -> Option<String>| {
         let changes: Vec<_> = rule.then.iter().filter_map(written).collect();
@@ -124,7 +125,7 @@ fn changes(rule: &Rule) -> String {
     clauses.join(" ")
 }
 
-/// Every name has a placeholder: some are words that DynamoDB reserves.
+/// The placeholder of an attribute's name. Some names are words that DynamoDB reserves.
 fn name(attribute: ItemAttribute) -> String {
     format!("#{}", attribute.name())
 }

@@ -1,4 +1,4 @@
-//! An item of the ledger as attributes, with the meaning that DynamoDB gives them.
+//! An item of the ledger: its attributes, as DynamoDB stores them.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Claim;
 use crate::envelope::Origin;
 
-/// The attributes, without the key, of one occurrence of an event.
+/// The attributes of one occurrence of an event, without the key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Item(pub BTreeMap<ItemAttribute, Value>);
 
@@ -18,27 +18,29 @@ pub struct Item(pub BTreeMap<ItemAttribute, Value>);
 pub enum ItemAttribute {
     /// `CLAIMED` or `PUBLISHED`.
     State,
-    /// The last claimant: a UUID.
+    /// The owner of the last claim, a UUID.
     Owner,
-    /// How often it was claimed.
+    /// How often the occurrence was claimed.
     Attempt,
-    /// When the claim's lease ends, in milliseconds since 1970. A published item has none.
+    /// When the claim's lease ends, in milliseconds since 1970. A published item has no lease.
     LeaseUntil,
-    /// SHA-256 of the canonical payload that was claimed last.
+    /// The SHA-256 of the canonical payload of the last claim.
     Digest,
-    /// The delivery that it was claimed for last: a UUID.
+    /// The delivery of the last claim, a UUID.
     DeliveryId,
-    /// When that delivery arrived, in milliseconds since 1970. Items of older versions have none.
+    /// When that delivery arrived, in milliseconds since 1970. Items of older versions don't have
+    /// it.
     ReceivedAt,
-    /// The occurrence's number. Items of older versions have none; they hold the first occurrence.
+    /// The occurrence's number. Items of older versions don't have it. They hold the first
+    /// occurrence.
     Occurrence,
-    /// Who reported it: `webhook`, `reconciler` or `canary`. Items of older versions have none.
+    /// Who reported it: `webhook`, `reconciler` or `canary`. Items of older versions don't have it.
     Origin,
     /// When DynamoDB's TTL may remove the item with all occurrences, in seconds since 1970.
     ExpiresAt,
     /// The bus's id of the published event.
     BusEventId,
-    /// When it was marked published, in milliseconds since 1970.
+    /// When the occurrence was marked as published, in milliseconds since 1970.
     PublishedAt,
 }
 
@@ -58,10 +60,10 @@ pub enum State {
     Claimed {
         /// The worker's claim.
         claim: Claim,
-        /// When the lease ends: from then on anybody may claim it.
+        /// When the lease ends. From then on, anybody may claim the event.
         lease_until: Timestamp,
     },
-    /// It is on the bus.
+    /// The event is on the bus.
     Published {
         /// The claim under which it was published.
         by: Claim,
@@ -73,9 +75,9 @@ pub const CLAIMED: &str = "CLAIMED";
 /// The value of [`ItemAttribute::State`] of a published item.
 pub const PUBLISHED: &str = "PUBLISHED";
 
-/// An item of the ledger table that is not as this version writes it.
+/// An item of the ledger table that has another form than this version writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("item not understood: attribute {0}")]
+#[error("the item's attribute {0} is missing or malformed")]
 pub struct Malformed(
     /// The attribute that is missing or has another type.
     pub &'static str,
@@ -98,7 +100,7 @@ impl ItemAttribute {
         Self::PublishedAt,
     ];
 
-    /// Its name in the table.
+    /// The attribute's name in the table.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -121,8 +123,8 @@ impl ItemAttribute {
         Malformed(self.name())
     }
 
-    /// Its name in the table for an occurrence. From the second on, the occurrence's number is part of
-    /// the name, unless all occurrences share the attribute.
+    /// The attribute's name in the table for an occurrence. From the second occurrence on, its
+    /// number is part of the name, unless all occurrences share the attribute.
     #[must_use]
     pub fn name_in(self, occurrence: u32) -> Cow<'static, str> {
         match self {
@@ -179,23 +181,23 @@ impl Item {
         }
     }
 
-    /// Digest of the payload that was claimed last.
+    /// The digest of the payload of the last claim.
     pub fn digest(&self) -> Result<&str, Malformed> {
         self.text(ItemAttribute::Digest)
     }
 
-    /// Whether it was claimed last for an event of this origin.
+    /// Whether the last claim was for an event of this origin.
     #[must_use]
     pub fn is_of(&self, origin: Origin) -> bool {
         self.text(ItemAttribute::Origin) == Ok(origin.name())
     }
 
-    /// When it was marked published.
+    /// When the event was marked as published.
     pub fn published_at(&self) -> Result<Timestamp, Malformed> {
         self.time(ItemAttribute::PublishedAt)
     }
 
-    /// Whether DynamoDB's TTL may have removed it.
+    /// Whether DynamoDB's TTL may have removed the item.
     pub fn has_expired(&self, now: Timestamp) -> Result<bool, Malformed> {
         Ok(self.number(ItemAttribute::ExpiresAt)? <= now.as_second())
     }

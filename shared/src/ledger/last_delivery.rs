@@ -1,7 +1,8 @@
-//! When AURA's last delivery arrived. By that the reconciler tells a quiet webhook from a dead one.
+//! The time of AURA's last delivery. From it, the reconciler tells a quiet webhook from a dead one.
 //!
-//! It is one item, with `line` as partition and sort key. Its `deliveredAt` is in milliseconds since
-//! 1970. What the reconciler or the registrar puts on the queue is no delivery of AURA's.
+//! It is one item, with `line` as partition and sort key. Its `deliveredAt` is in
+//! milliseconds since 1970. A message that the reconciler or the registrar puts on the queue doesn't
+//! count as a delivery from AURA.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -15,7 +16,7 @@ const KEY: &str = "line";
 /// The item's attribute.
 const DELIVERED_AT: &str = "deliveredAt";
 
-/// When AURA's last delivery arrived, in the ledger table.
+/// The time of AURA's last delivery, in the ledger table.
 #[derive(Debug, Clone)]
 pub struct LastDelivery {
     client: Client,
@@ -23,13 +24,14 @@ pub struct LastDelivery {
 }
 
 impl LastDelivery {
-    /// The item in the ledger table of that name.
+    /// The item in the ledger table of this name.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
     }
 
-    /// Notes that a delivery of AURA's arrived. If a later one is noted already, that one stays.
+    /// Notes that a delivery from AURA arrived. If a later delivery is noted already, that note
+    /// stays.
     pub async fn delivered(&self, at: Timestamp) -> Result<(), CallError> {
         let answer = self
             .client
@@ -45,7 +47,7 @@ impl LastDelivery {
         Ok(())
     }
 
-    /// Reads when AURA's last delivery arrived. `None` if none ever did.
+    /// Reads when AURA's last delivery arrived. `None` if there was no delivery yet.
     pub async fn last(&self) -> Result<Option<Timestamp>, CallError> {
         let answer = self
             .client

@@ -1,11 +1,11 @@
-//! Notes that the ledger keeps beside the events, and forgets with them: which callouts are drills, and
-//! which omitted payloads are in the quarantine.
+//! Notes that the ledger keeps beside the events. They say which callouts are drills, and which
+//! omitted payloads are in the quarantine. They expire.
 //!
 //! | attribute | holds |
 //! | --- | --- |
-//! | `pk` | `note/<shard>`, 0 to 7: a burst of notes doesn't fall on one partition of DynamoDB |
+//! | `pk` | `note/<shard>`, 0 to 7, so that a burst of notes doesn't fall on one partition of DynamoDB |
 //! | `sk` | `drill/<callout id>` or `kept/<delivery id>` |
-//! | `expiresAt` | when DynamoDB's TTL may remove it, in seconds since 1970 |
+//! | `expiresAt` | when DynamoDB's TTL may remove the note, in seconds since 1970 |
 
 use std::collections::HashMap;
 
@@ -22,13 +22,14 @@ use crate::aws::CallError;
 pub struct Note(String);
 
 impl Note {
-    /// AURA has marked the callout with this id as a test.
+    /// The note that AURA has marked the callout with this id as a test.
     #[must_use]
     pub fn drill(callout_id: &str) -> Self {
         Self(format!("drill/{callout_id}"))
     }
 
-    /// The payload of this delivery is in the quarantine, because its event goes out without it.
+    /// The note that this delivery's payload is in the quarantine, because its event is published
+    /// without it.
     #[must_use]
     pub fn kept(delivery_id: Uuid) -> Self {
         Self(format!("kept/{delivery_id}"))
@@ -39,12 +40,12 @@ impl Note {
     }
 }
 
-/// Which of the notes that were looked up are there.
+/// The notes that were looked up, and whether each exists.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NoteLookup(HashMap<Note, bool>);
 
 impl NoteLookup {
-    /// Whether the note is there. `None` if DynamoDB left it unread.
+    /// Whether the note exists. `None` if DynamoDB left it unread.
     #[must_use]
     pub fn is_noted(&self, note: &Note) -> Option<bool> {
         self.0.get(note).copied()
@@ -71,13 +72,13 @@ pub struct Notes {
 }
 
 impl Notes {
-    /// The notes in the ledger table of that name.
+    /// The notes in the ledger table of this name.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
     }
 
-    /// Writes a note, or extends it until `expires_at` if it is there.
+    /// Writes a note, or sets `expires_at` on a note that exists.
     pub async fn write(&self, note: &Note, expires_at: Timestamp) -> Result<(), CallError> {
         let expires_at = AttributeValue::N(expires_at.as_second().to_string());
         self.client
@@ -92,7 +93,7 @@ impl Notes {
         Ok(())
     }
 
-    /// Looks up at most a hundred notes, all different, by one consistent read. DynamoDB may leave some
+    /// Looks up at most a hundred different notes with one consistent read. DynamoDB may leave some
     /// unread.
     pub async fn look_up(&self, notes: &[Note]) -> Result<NoteLookup, CallError> {
         let keys = KeysAndAttributes::builder()
@@ -116,7 +117,7 @@ impl Notes {
         Ok(read(notes, &found, &unread))
     }
 
-    /// Looks up a note that nobody writes, so that the first batch finds a connection.
+    /// Looks up a note that nobody writes. This opens the connection for the first batch.
     pub async fn connect(&self) -> Result<(), CallError> {
         self.look_up(&[Note("nothing".to_owned())]).await?;
         Ok(())

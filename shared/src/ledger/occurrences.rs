@@ -1,4 +1,4 @@
-//! The occurrences of one event, and which of them a delivery belongs to.
+//! The occurrences of one event, and how to find the one that a delivery belongs to.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use super::{
 };
 use crate::envelope::Origin;
 
-/// How many occurrences of one event are remembered: the first and the latest. DynamoDB takes
-/// 400 kB for an item, and an occurrence needs some 300 bytes. A copy of a forgotten occurrence counts
+/// How many occurrences of one event are remembered: the first and the latest. DynamoDB allows 400
+/// kB for an item, and an occurrence needs some 300 bytes. A copy of a forgotten occurrence counts
 /// as a new one.
 pub const MOST_OCCURRENCES: usize = 200;
 
-/// All that the ledger knows of one event: an item for each occurrence by its number, from 1.
+/// All that the ledger knows about one event: an item for each occurrence, by its number from 1.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Occurrences(pub BTreeMap<u32, Item>);
 
@@ -27,7 +27,7 @@ pub enum AfterRefusal {
 }
 
 impl Occurrences {
-    /// The event after a transition; `None` if it is refused and nothing changes.
+    /// The event after a transition. `None` if the transition is refused and nothing changes.
     #[must_use]
     pub fn after(&self, transition: &Transition) -> Option<Self> {
         let changed = transition.apply(self.0.get(&transition.occurrence))?;
@@ -37,7 +37,7 @@ impl Occurrences {
         Some(after.expiring(expiry.as_ref()))
     }
 
-    /// The same with an expiry, which all occurrences share.
+    /// The same occurrences with this expiry, which they all share.
     pub(super) fn expiring(mut self, expiry: Option<&Value>) -> Self {
         for item in self.0.values_mut() {
             let expiry = expiry.map(|at| (ItemAttribute::ExpiresAt, at.clone()));
@@ -69,11 +69,11 @@ impl Occurrences {
 
     /// Decides what to do after these occurrences refused a claim of the one with the number `refused`.
     ///
-    /// An owner is fresh for each attempt. So it meets its own claim only if the answer to its call was
-    /// lost and the SDK repeated the call. Then the claim is granted.
+    /// Each attempt has a new owner. So an owner finds its own claim only if the answer to its call
+    /// was lost and the SDK repeated the call. Then the claim is granted.
     ///
-    /// The reconciler words an event in its own way. So a payload of the reconciler's that differs from
-    /// AURA's is no conflict, whichever came first.
+    /// The reconciler writes its own payload for an event. So a payload of the reconciler that
+    /// differs from AURA's is not a conflict, whichever came first.
     pub fn after_refusal(
         &self,
         refused: u32,
@@ -95,7 +95,8 @@ impl Occurrences {
         }
         Ok(match claimed {
             Some((_, claim, _)) if claim.owner == request.owner => AfterRefusal::Answer(Ok(claim)),
-            // The rule would have granted this claim, so the lease is not as this version writes it.
+            // The rule would have granted this claim. So the lease has another form than this
+            // version writes.
             Some((number, _, lease_until)) if lease_until <= request.now && number == refused => {
                 return Err(ItemAttribute::LeaseUntil.malformed());
             }
@@ -109,8 +110,8 @@ impl Occurrences {
         })
     }
 
-    /// The occurrence to forget so that `new` can be remembered, if any. It is never the first one, whose
-    /// attributes say that the event is known.
+    /// The occurrence to forget so that `new` can be remembered, if one has to be. The first
+    /// occurrence is never forgotten, because its attributes say that the event is known.
     #[must_use]
     pub fn to_forget(&self, new: u32) -> Option<u32> {
         let is_full = self.0.len() >= MOST_OCCURRENCES && !self.0.contains_key(&new);
@@ -122,9 +123,9 @@ impl Occurrences {
     }
 }
 
-/// Whether the delivery is a copy of the occurrence in `item`. An item of an older version doesn't say
-/// when its delivery arrived, but that was before it was published: what arrives more than a window after
-/// that is no copy.
+/// Whether the delivery is a copy of the occurrence in `item`. An item of an older version doesn't
+/// say when its delivery arrived. It arrived before it was published, so a delivery more than one
+/// window later than the publish is not a copy.
 fn is_copy(item: &Item, request: &ClaimRequest) -> Result<bool, Malformed> {
     let [earliest, latest] = request.arrivals();
     match item.0.get(&ItemAttribute::ReceivedAt) {

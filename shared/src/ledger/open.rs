@@ -1,19 +1,20 @@
-//! The callouts that are under way, as far as AURA has told: what the reconciler compares with AURA's
+//! The open callouts, as far as AURA has reported them. The reconciler compares them with AURA's
 //! list.
 //!
 //! The processor notes that a callout was opened before it publishes `NEW_CALLOUT`, and that it was
-//! closed before it publishes `CALLOUT_CLOSED`. So neither event is published without its note, and a
-//! callout with only one of the two events still has an item. When both are published, the reconciler
-//! removes the item. Unlike an event's item it never expires: a callout may be open for months.
+//! closed before it publishes `CALLOUT_CLOSED`. So neither event is published without its note, and
+//! a callout with only one of the two events still has an item. When both are published, the
+//! reconciler removes the item. Unlike an event's item, it never expires, because a callout may be
+//! open for months.
 //!
 //! | attribute | holds |
 //! | --- | --- |
-//! | `pk` | `open/<shard>`, 0 to 7: a burst of openings doesn't fall on one partition of DynamoDB |
+//! | `pk` | `open/<shard>`, 0 to 7, so that a burst of openings doesn't fall on one partition of DynamoDB |
 //! | `sk` | the callout's id |
 //! | `openedAt` | when its opening arrived, in milliseconds since 1970 |
-//! | `closedAt` | when its closing arrived, likewise |
-//! | `seen` | what the reconciler remembers of it, in a form of its own |
-//! | `run` | the number of the reconciler's run that wrote that: no earlier one can overwrite it |
+//! | `closedAt` | when its closing arrived, in milliseconds since 1970 |
+//! | `seen` | what the reconciler remembers about it, in the reconciler's own form |
+//! | `run` | the number of the reconciler's run that wrote `seen`: no earlier run can overwrite it |
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -35,7 +36,7 @@ pub struct OpenCallout {
     pub opened_at: Option<Timestamp>,
     /// When its closing arrived, if it did.
     pub closed_at: Option<Timestamp>,
-    /// What the reconciler remembers of it.
+    /// What the reconciler remembers about it.
     pub seen: Option<String>,
 }
 
@@ -47,19 +48,19 @@ pub struct OpenCallouts {
 }
 
 impl OpenCallouts {
-    /// The open callouts in the ledger table of that name.
+    /// The open callouts in the ledger table of this name.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
     }
 
-    /// Notes that a callout was opened. What is known of it already stays.
+    /// Notes that a callout was opened. What is already known about it stays.
     pub async fn opened(&self, id: &str, at: Timestamp) -> Result<(), CallError> {
         let note = "SET openedAt = if_not_exists(openedAt, :at)";
         self.note(id, note, at).await
     }
 
-    /// Notes that a callout was closed. What is known of it already stays.
+    /// Notes that a callout was closed. What is already known about it stays.
     pub async fn closed(&self, id: &str, at: Timestamp) -> Result<(), CallError> {
         let note = "SET closedAt = if_not_exists(closedAt, :at)";
         self.note(id, note, at).await
@@ -91,8 +92,8 @@ impl OpenCallouts {
         Ok(())
     }
 
-    /// Reads the open callouts of one shard (below [`SHARDS`](super::SHARDS)), by id. An item that can't
-    /// be read hides no other. Its callout counts as not noted.
+    /// Reads the open callouts of one shard (below [`SHARDS`](super::SHARDS)), by id. An item that
+    /// can't be read is skipped. Its callout counts as not noted.
     pub async fn of_shard(&self, shard: u8) -> Result<Vec<OpenCallout>, CallError> {
         let mut items = self
             .client
@@ -110,15 +111,18 @@ impl OpenCallouts {
             match read(&item) {
                 Ok(callout) => open.push(callout),
                 Err(error) => {
-                    tracing::error!(%error, shard, "an open callout was skipped");
+                    tracing::error!(
+                        %error, shard,
+                        "an open callout in the ledger could not be read and was skipped"
+                    );
                 }
             }
         }
         Ok(open)
     }
 
-    /// Remembers something of an open callout, and says whether it did: not if a run later than `run` has
-    /// done so, or the callout has no opening.
+    /// Remembers something about an open callout. Returns whether it did. It doesn't if a run later
+    /// than `run` has done so, or if the callout has no opening.
     pub async fn remember(&self, id: &str, seen: &str, run: u32) -> Result<bool, CallError> {
         let answer = self
             .client

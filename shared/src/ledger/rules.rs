@@ -1,4 +1,5 @@
-//! The transitions of an item as data, in terms that both Rust and DynamoDB's expressions have.
+//! The transitions of an item as data, in terms that both Rust and DynamoDB's expressions can
+//! express.
 
 use std::collections::BTreeMap;
 
@@ -10,66 +11,66 @@ use super::{Claim, ClaimRequest, Item, ItemAttribute, Value};
 /// When a transition is allowed and what it changes.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
-    /// Allowed if in any of these lists all conditions hold.
+    /// The transition is allowed if all conditions of one of these lists hold.
     pub when: &'static [&'static [Condition]],
-    /// What it does to the item. If there is none, it makes one.
+    /// The changes to the item. If there is no item, they make one.
     pub then: &'static [Effect],
 }
 
-/// What is asked of an item.
+/// A condition on an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
-    /// There is no such attribute, or no item.
+    /// The attribute or the item doesn't exist.
     Missing(ItemAttribute),
-    /// The attribute is there and equals that.
+    /// The attribute exists and equals the operand.
     Equal(ItemAttribute, Operand),
-    /// The attribute is there and is not greater than that.
+    /// The attribute exists and is not greater than the operand.
     AtMost(ItemAttribute, Operand),
-    /// The attribute is there and is not less than that.
+    /// The attribute exists and is not less than the operand.
     AtLeast(ItemAttribute, Operand),
 }
 
-/// What is done to an item.
+/// A change to an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// The attribute becomes that.
+    /// Sets the attribute to the operand.
     Set(ItemAttribute, Operand),
-    /// The number becomes one more; without one, 1.
+    /// Adds one to the number. A missing number becomes 1.
     Increment(ItemAttribute),
-    /// The attribute goes.
+    /// Removes the attribute.
     Remove(ItemAttribute),
 }
 
-/// What an attribute is compared with or set to.
+/// A value that an attribute is compared with or set to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operand {
     /// The word for a claimed item.
     Claimed,
     /// The word for a published item.
     Published,
-    /// The clock of who makes the transition, in milliseconds since 1970.
+    /// The clock of the worker that makes the transition, in milliseconds since 1970.
     Now,
-    /// The earliest arrival of a copy of what the transition is about, in milliseconds since 1970.
+    /// The earliest arrival of a copy of the transition's delivery, in milliseconds since 1970.
     Earliest,
-    /// The latest one.
+    /// The latest arrival of a copy, in milliseconds since 1970.
     Latest,
     /// The value that the transition has for the attribute.
     Its(ItemAttribute),
 }
 
-/// The rules of the ledger. Others exist only to show that the checker finds what is wrong with
-/// them.
+/// The rules of the ledger. Rules other than [`RULES`] exist only to show that the model checker
+/// finds their faults.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
     /// Takes the right to publish.
     pub claim: Rule,
     /// Marks as published.
     pub complete: Rule,
-    /// Gives the right back, so that a retry needn't wait for the lease to run out.
+    /// Gives the right back, so that a retry need not wait until the lease ends.
     pub release: Rule,
 }
 
-/// Claimed by this owner for this attempt.
+/// The item is claimed by this owner for this attempt.
 const HELD: &[Condition] = &[
     Condition::Equal(ItemAttribute::State, Operand::Claimed),
     Condition::Equal(ItemAttribute::Owner, Operand::Its(ItemAttribute::Owner)),
@@ -81,7 +82,8 @@ pub const RULES: Rules = Rules {
     claim: Rule {
         when: &[
             &[Condition::Missing(ItemAttribute::State)],
-            // Another occurrence's claim isn't taken over, or its delivery would count as a copy.
+            // The claim of another occurrence isn't taken over. Otherwise, its delivery would count
+            // as a copy.
             &[
                 Condition::Equal(ItemAttribute::State, Operand::Claimed),
                 Condition::AtMost(ItemAttribute::LeaseUntil, Operand::Now),
@@ -137,8 +139,8 @@ pub const RULES: Rules = Rules {
     },
     release: Rule {
         when: &[HELD],
-        // Now, and not the beginning of time: a repetition of the claim's own call that was
-        // under way all this while, with an older clock, must not be granted after this.
+        // The lease ends now, and not at the beginning of time. A repetition of the claim's own
+        // call, with an older clock, may still be under way. It must not be granted after this.
         then: &[Effect::Set(ItemAttribute::LeaseUntil, Operand::Now)],
     },
 };
@@ -148,14 +150,14 @@ pub const RULES: Rules = Rules {
 pub struct Transition {
     /// When it is allowed and what it changes.
     pub rule: Rule,
-    /// The value of each operand that the rule has.
+    /// The value of each operand in the rule.
     pub values: BTreeMap<Operand, Value>,
     /// The occurrence that it is about.
     pub occurrence: u32,
 }
 
 impl Rules {
-    /// Claims an occurrence of an event: the first one, unless
+    /// Claims an occurrence of an event. It is the first one, unless
     /// [`after_refusal`](super::Occurrences::after_refusal) says otherwise.
     #[must_use]
     pub fn claim(&self, request: &ClaimRequest, occurrence: u32) -> Transition {
@@ -201,8 +203,8 @@ impl Rules {
         transition
     }
 
-    /// Marks an event as published that is claimed by `claim`. Refused, it may have been done
-    /// before: see [`super::is_published_under`].
+    /// Marks an event that `claim` holds as published. If this is refused, it may have been done
+    /// before; see [`super::is_published_under`].
     #[must_use]
     pub fn complete(&self, claim: &Claim, bus_event_id: &str, now: Timestamp) -> Transition {
         let [owner, attempt] = fence(claim);
@@ -249,8 +251,8 @@ impl Transition {
         }
     }
 
-    /// What DynamoDB makes of an occurrence's item by this transition: the item afterwards, or `None` if
-    /// it is refused and nothing changes.
+    /// Applies the transition to an occurrence's item, as DynamoDB does. Returns the item
+    /// afterwards, or `None` if the transition is refused and nothing changes.
     #[must_use]
     pub fn apply(&self, item: Option<&Item>) -> Option<Item> {
         let is_allowed = |all: &&[Condition]| all.iter().all(|one| self.holds(*one, item));

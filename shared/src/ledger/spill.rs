@@ -1,26 +1,27 @@
-//! The spill: where a delivery waits, in the ledger table, while its queue can't be reached.
+//! The spill: the place in the ledger table where a delivery waits while its queue can't be
+//! reached.
 //!
-//! The spill holds the very message that the queue didn't take, so that sending it later needs no
-//! knowledge of how it was made. If the queue had it all along, its deduplication id keeps it one
+//! The spill holds the exact message that the queue didn't confirm. So it can be sent later without
+//! knowing how it was made. If the queue had it all along, its deduplication id keeps it one
 //! message for five minutes, and the ledger keeps it one event after that. The quarantine has no
-//! ledger: it then holds the message twice, with one `deliveryId`.
+//! ledger. It may then hold the message twice, with the same `deliveryId`.
 //!
-//! A delivery's shard and id are the table's own keys: a query on one shard returns its deliveries
-//! oldest first, because their ids are UUIDv7. The shards keep a burst off a single partition of
-//! DynamoDB. All deliveries of one message group are in one shard, which keeps their order. No entity's
-//! key starts with `spill/`, because entities' keys escape the slash.
+//! A delivery's shard and id are the table's keys. A query on one shard returns its deliveries
+//! oldest first, because their ids are UUIDv7. The shards spread a burst over several partitions of
+//! DynamoDB. All deliveries of one message group are in one shard, which keeps their order. No
+//! entity's key starts with `spill/`, because entities' keys escape the slash.
 //!
 //! | attribute | holds |
 //! | --- | --- |
 //! | `pk` | `spill/<shard>`, 0 to 7 |
-//! | `sk` | the delivery id; the further parts of a large body have `/<n>` behind it |
-//! | `destination` | `ingest` or `quarantine`: the queue that it is for |
-//! | `parts` | how many items hold the body, this one included |
+//! | `sk` | the delivery id. The further parts of a large body have `/<n>` behind it |
+//! | `destination` | the queue that the message is for: `ingest` or `quarantine` |
+//! | `parts` | how many items hold the body, including this one |
 //! | `body` | the message's body, or this item's part of it |
-//! | `groupId`, `deduplicationId` | the message's |
-//! | `attributes` | message attributes: texts as `S`, numbers as `N` |
+//! | `groupId`, `deduplicationId` | the message's group id and deduplication id |
+//! | `attributes` | the message attributes: texts as `S`, numbers as `N` |
 //!
-//! Nothing expires: an item is the only copy of a delivery until it is sent and removed.
+//! Nothing expires, because an item is the only copy of a delivery until it is sent and removed.
 
 mod items;
 
@@ -43,7 +44,7 @@ pub struct Spill {
 }
 
 impl Spill {
-    /// The spill in the ledger table of that name.
+    /// The spill in the ledger table of this name.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
@@ -68,8 +69,8 @@ impl Spill {
         }
     }
 
-    /// Changes several items, all of them or none. A single item is not changed this way: a transaction
-    /// costs twice as much, and the SDK doesn't retry one that was throttled.
+    /// Changes several items, all of them or none. A single item is not changed this way, because a
+    /// transaction costs twice as much, and the SDK doesn't retry a throttled one.
     async fn change(
         &self,
         changes: Result<Vec<TransactWriteItem>, BuildError>,
@@ -83,15 +84,15 @@ impl Spill {
     }
 
     /// Reads up to `limit` deliveries of one shard (below [`SHARDS`](super::SHARDS)), oldest first.
-    /// They stand behind `after`, the position of a delivery of an earlier page. One that can't be read
-    /// hides no other.
+    /// The page starts behind `after`, the position of a delivery of an earlier page. A delivery
+    /// that can't be read is returned as unreadable.
     pub async fn page(
         &self,
         shard: u8,
         after: Option<&SpillPosition>,
         limit: usize,
     ) -> Result<Vec<Spilled>, CallError> {
-        // No key is smaller than a space.
+        // Every key is greater than a space.
         let after = after.map_or(" ", |position| position.0.as_str());
         let mut items = self
             .client
@@ -137,16 +138,16 @@ impl Spill {
     }
 }
 
-/// A delivery that waits in the spill, or what stands in its place.
+/// A delivery that waits in the spill, or an item that can't be read.
 #[derive(Debug)]
 pub enum Spilled {
     /// A delivery.
     Delivery(Outgoing),
     /// An item that this version can't read. It stays where it is, as the only copy.
     Unreadable {
-        /// Its sort key.
+        /// The item's sort key.
         sort_key: String,
-        /// What is wrong with it.
+        /// The item's fault.
         error: Malformed,
     },
 }
@@ -166,17 +167,17 @@ impl Spilled {
         }
     }
 
-    /// The position behind its last part.
+    /// The position behind the last part of the delivery.
     #[must_use]
     pub fn place(&self) -> SpillPosition {
         SpillPosition(match self {
-            // Its parts have a slash behind the id, which comes before a zero.
+            // The keys of its parts have a slash behind the id, and a slash sorts before a zero.
             Self::Delivery(delivery) => format!("{}0", delivery.delivery_id),
             Self::Unreadable { sort_key, .. } => sort_key.clone(),
         })
     }
 
-    /// The time of arrival that its key holds, if its key is a delivery's.
+    /// The time of arrival in the item's key. `None` if the key is not a delivery's.
     #[must_use]
     pub fn arrived_at(&self) -> Option<Timestamp> {
         let id = match self {
@@ -246,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_large_body_is_split_between_characters() {
-        // Three bytes each: no part ends where its limit is.
+        // Each character has three bytes, so no part ends exactly at its limit.
         let body = "€".repeat(1024 * 1024 / 3);
         let items = items_of(&outgoing(body.clone()));
         assert_eq!(parts_of(&items[0]).unwrap(), items.len());

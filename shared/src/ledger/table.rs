@@ -1,4 +1,4 @@
-//! The ledger in DynamoDB: each transition is one conditional update, whose expressions are written
+//! The ledger in DynamoDB. Each transition is one conditional update. Its expressions are written
 //! from [`RULES`].
 
 use std::collections::HashMap;
@@ -23,11 +23,11 @@ use crate::aws::CallError;
 /// An item, or its key, in the types of DynamoDB's SDK.
 pub(super) type Attributes = HashMap<String, AttributeValue>;
 
-/// How many partition keys each kind of item that isn't an event is spread over, so that a burst doesn't
+/// The number of partition keys for each kind of item that isn't an event, so that a burst doesn't
 /// fall on one partition of DynamoDB.
 pub const SHARDS: u8 = 8;
 
-/// The shard, below [`SHARDS`], of what has this id.
+/// The shard of the item with this id. It is below [`SHARDS`].
 pub(super) fn shard_of(id: &str) -> u8 {
     let digest: [u8; 32] = Sha256::digest(id).into();
     let [first, ..] = digest;
@@ -42,7 +42,8 @@ pub(super) fn key_of(partition: String, sort: &str) -> Attributes {
     ])
 }
 
-/// Whether a conditional update was done. A condition that doesn't hold is an answer, and no failure.
+/// Whether a conditional update was done. A condition that doesn't hold is an answer, not a
+/// failure.
 pub(super) fn is_done(
     answer: Result<UpdateItemOutput, SdkError<UpdateItemError>>,
     about: &'static str,
@@ -56,13 +57,13 @@ pub(super) fn is_done(
     }
 }
 
-/// A transition that changed nothing, as far as we know.
+/// A transition that changed nothing, as far as is known.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// The claim is no longer ours: its lease ran out and somebody else holds the event.
+    /// The claim is no longer valid: its lease has ended, and another worker holds the event.
     #[error("ledger: the claim has passed to another owner")]
     Stale,
-    /// The item is there but not as this version writes it.
+    /// The item exists, but in another form than this version writes.
     #[error("ledger: {0}")]
     Malformed(#[from] Malformed),
     /// The call failed.
@@ -81,7 +82,7 @@ pub struct EventLedger {
 }
 
 impl EventLedger {
-    /// The ledger in `table`.
+    /// Makes the ledger in `table`.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
         Self {
@@ -93,8 +94,8 @@ impl EventLedger {
         }
     }
 
-    /// Prepares the call that makes a transition. Its answer holds what it did, or the item that refused
-    /// it.
+    /// Prepares the call that makes a transition. The answer holds the changes, or the item that
+    /// refused them.
     fn update(
         &self,
         key: &LedgerKey,
@@ -112,8 +113,8 @@ impl EventLedger {
         expressions.with_transition(update, transition, forgotten)
     }
 
-    /// Claims an event, by one call; one that happened before may take a second one.
-    /// `Ok(Err(refusal))` is the ledger's answer, not a failure.
+    /// Claims an event with one call. A recurring event that happened before may take a second
+    /// call. `Ok(Err(refusal))` is the ledger's answer, not a failure.
     pub async fn claim(
         &self,
         request: &ClaimRequest,
@@ -159,7 +160,7 @@ impl EventLedger {
         }
     }
 
-    /// Ends a claim's lease at once, under its fence, so that a retry needn't wait for it.
+    /// Ends a claim's lease at once, under its fence, so that a retry need not wait.
     pub async fn release(
         &self,
         key: &LedgerKey,
@@ -174,7 +175,7 @@ impl EventLedger {
         }
     }
 
-    /// Reads every event of one entity: the item of each occurrence by its sort key.
+    /// Reads every event of one entity: the sort key and the item of each occurrence.
     pub async fn timeline(&self, partition: &str) -> Result<Vec<(String, Item)>, LedgerError> {
         let mut items = self
             .client
@@ -200,8 +201,8 @@ impl EventLedger {
     }
 }
 
-/// The event whose state refused a transition. It has no occurrences if there is no item, as after
-/// its expiry.
+/// The event whose state refused a transition. It has no occurrences if there is no item, for
+/// example after its expiry.
 fn refusing(error: SdkError<UpdateItemError>) -> Result<Occurrences, LedgerError> {
     match error.as_service_error() {
         Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {

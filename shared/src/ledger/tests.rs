@@ -5,7 +5,7 @@ use crate::event::Entity;
 
 const ME: Uuid = Uuid::from_u128(1);
 const OTHER: Uuid = Uuid::from_u128(2);
-/// Seconds that a claim lasts here.
+/// How many seconds a claim lasts in these tests.
 const LEASE: i64 = 10;
 
 fn at(second: i64) -> Timestamp {
@@ -30,7 +30,7 @@ fn request(owner: Uuid, second: i64, digest: &str) -> ClaimRequest {
     }
 }
 
-/// Claims at `second`; the item afterwards, and what was granted.
+/// Claims at `second`. Returns the item if it changed, and the answer.
 fn claim(
     item: Option<&Item>,
     owner: Uuid,
@@ -146,7 +146,7 @@ fn a_released_claim_is_free_at_once_but_not_for_an_older_call() {
     let released = RULES.release(&claim_of_other, at(2)).apply(Some(&item));
     let (_, granted) = claim(released.as_ref(), ME, 2, "a");
     assert_eq!(granted.unwrap().attempt, 2);
-    // The first call's repetition, which was under way all the time.
+    // A repetition of the first call, which was under way all the time.
     let (unchanged, _) = claim(released.as_ref(), OTHER, 0, "a");
     assert_eq!(unchanged, None);
 }
@@ -159,18 +159,18 @@ fn an_item_is_forgotten_only_after_its_retention() {
 }
 
 #[test]
-fn an_item_of_another_kind_is_named_as_that() {
+fn an_item_of_another_form_is_malformed() {
     let (mut item, _) = claimed();
     item.0
         .insert(ItemAttribute::State, Value::Text("RETIRED".into()));
     assert_eq!(item.state(), Err(ItemAttribute::State.malformed()));
     assert_eq!(
         Item::default().claim().unwrap_err().to_string(),
-        "item not understood: attribute owner"
+        "the item's attribute owner is missing or malformed"
     );
 }
 
-/// A rule that names a value which its step doesn't give would be one that never holds.
+/// If a rule names a value that its step doesn't give, the rule never holds.
 #[test]
 fn every_step_has_all_values_that_its_rule_names() {
     let (_, claim) = claimed();
@@ -229,10 +229,10 @@ fn a_further_occurrence_has_a_key_of_its_own() {
     );
 }
 
-/// Seconds.
+/// The repeat window, in seconds.
 const WINDOW: i64 = 300;
 
-/// Deliveries of one recurring event, and what the ledger made of them.
+/// The ledger's state of one recurring event.
 #[derive(Default)]
 struct Recurring {
     known: Occurrences,
@@ -240,7 +240,7 @@ struct Recurring {
 }
 
 impl Recurring {
-    /// Claims for what arrived at one second and is processed at another.
+    /// Claims the event for a delivery that arrived at one second and is processed at another.
     fn claim(&mut self, arrived: i64, processed: i64) -> Result<Claim, ClaimRefusal> {
         self.owners += 1;
         let request = ClaimRequest {
@@ -256,7 +256,7 @@ impl Recurring {
         self.known = self.known.after(&complete).unwrap();
     }
 
-    /// Claims and completes at once; the occurrence, unless it is a duplicate.
+    /// Claims and completes at once. Returns the occurrence, or `None` for a duplicate.
     fn publish(&mut self, arrived: i64, processed: i64) -> Option<u32> {
         match self.claim(arrived, processed) {
             Ok(claim) => {
@@ -283,9 +283,9 @@ fn a_copy_is_a_copy_however_late_it_is_processed() {
     let mut event = Recurring::default();
     assert_eq!(event.publish(1000, 1000), Some(1));
     assert_eq!(event.publish(5000, 5000), Some(2));
-    assert_eq!(event.publish(1100, 2_000_000), None, "of the first one");
-    assert_eq!(event.publish(5100, 2_000_000), None, "of the second one");
-    assert_eq!(event.publish(3000, 2_000_000), Some(3), "of none");
+    assert_eq!(event.publish(1100, 2_000_000), None, "copy of the first");
+    assert_eq!(event.publish(5100, 2_000_000), None, "copy of the second");
+    assert_eq!(event.publish(3000, 2_000_000), Some(3), "no copy");
 }
 
 #[test]
@@ -368,8 +368,8 @@ fn names_of_attributes_are_read_as_they_are_written() {
 }
 
 proptest! {
-    /// Whatever arrives and in whatever order it is processed: what is published has no published
-    /// neighbour within the window, and what is not has one.
+    /// Deliveries may arrive and be processed in any order. A published delivery has no other
+    /// published one within its window, and an unpublished delivery has one.
     #[test]
     fn a_delivery_is_published_unless_one_within_its_window_was(
         arrivals in prop::collection::vec(0_i64..4000, 1..20)

@@ -1,4 +1,4 @@
-//! What AURA answers, read into a body or an error. No error repeats a secret of the request.
+//! Reads AURA's answer into a body or an error. No error repeats a secret of the request.
 
 use bytes::Bytes;
 use http::header::LOCATION;
@@ -10,10 +10,11 @@ use serde::de::DeserializeOwned;
 use super::PanicApiError;
 use super::retry_after::retry_after;
 
-/// How much of AURA's own words an error repeats, in characters.
+/// How many characters of AURA's own message an error repeats.
 const LONGEST_MESSAGE: usize = 500;
 
-/// The body of a 2xx. `secrets` are what AURA might repeat of the request.
+/// Sends a request, and returns the body of a 2xx. `secrets` are the parts of the request that AURA
+/// might repeat and that no error may show.
 pub(super) async fn send(
     call: &'static str,
     request: RequestBuilder,
@@ -23,7 +24,7 @@ pub(super) async fn send(
     let status = response.status();
     match status.as_u16() {
         401 => Err(PanicApiError::CredentialsRefused { call, status }),
-        // They say "not now", and nothing against the request.
+        // They mean "not now". They say nothing against the request.
         408 | 429 => Err(failed(call, &response)),
         // AURA's own 285 refuses, although it looks like success.
         285 | 400..=499 => Err(PanicApiError::Refused {
@@ -44,7 +45,7 @@ pub(super) async fn send(
     }
 }
 
-/// An answer after which the same call may succeed.
+/// The error of an answer after which the same call may succeed.
 fn failed(call: &'static str, response: &Response) -> PanicApiError {
     PanicApiError::Failed {
         call,
@@ -53,7 +54,7 @@ fn failed(call: &'static str, response: &Response) -> PanicApiError {
     }
 }
 
-/// No answer.
+/// The error of a request that got no answer.
 fn unsent(call: &'static str, error: reqwest::Error) -> PanicApiError {
     let source = error.without_url();
     if source.is_builder() {
@@ -63,7 +64,7 @@ fn unsent(call: &'static str, error: reqwest::Error) -> PanicApiError {
     }
 }
 
-/// Where a redirect leads. A query may carry what is meant for that place alone.
+/// Where a redirect leads, without query and credentials, which may be meant for that place only.
 fn location_of(response: &Response) -> String {
     let resolved = || {
         let location = response.headers().get(LOCATION)?.to_str().ok()?;
@@ -78,7 +79,7 @@ fn location_of(response: &Response) -> String {
 }
 
 /// AURA's human-readable `message`, as far as an error repeats it. An answer that breaks off is
-/// a refusal too: its status has said so.
+/// still a refusal, because its status says so.
 async fn message_of(response: Response, secrets: &[&str]) -> String {
     #[derive(Deserialize)]
     struct Problem {
@@ -94,7 +95,7 @@ async fn message_of(response: Response, secrets: &[&str]) -> String {
     )
 }
 
-/// A text with `***` in place of each secret in it.
+/// Replaces each secret in a text with `***`.
 pub(super) fn hide(text: &str, secrets: &[&str]) -> String {
     let shown = secrets.iter().filter(|secret| !secret.is_empty());
     shown.fold(text.to_owned(), |text, secret| text.replace(secret, "***"))

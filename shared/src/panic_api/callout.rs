@@ -1,4 +1,4 @@
-//! Callouts as AURA answers them: whole, as they came, with no more read than has to be known.
+//! Callouts as AURA answers them. They are kept whole, and only what is needed is read.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -10,44 +10,44 @@ use super::answer::parse;
 /// One callout, in either of AURA's two forms.
 #[derive(Debug, Clone)]
 pub struct Callout {
-    /// AURA's id; `None` if it isn't where AURA documents it.
+    /// AURA's id. `None` if it isn't where AURA documents it.
     pub id: Option<String>,
     /// Free text in mixed case: `created`, `Responder Dispatched`, `Responder Cancelled`, and others
     /// that are not documented.
     pub status: Option<String>,
-    /// The object that describes it, byte for byte: what stands under `callout` in the nested form,
-    /// the whole answer in the flat one.
+    /// The object that describes the callout, byte for byte. In the nested form, it is the value of
+    /// `callout`. In the flat form, it is the whole answer.
     pub whole: Box<RawValue>,
 }
 
-/// What AURA answers when it is asked for one callout.
+/// AURA's answer about one callout.
 #[derive(Debug, Clone)]
 pub enum Lookup {
-    /// It is there.
+    /// AURA has the callout.
     Found(Callout),
-    /// 404: unknown, or not this customer source's.
+    /// AURA answered 404: the callout is unknown, or belongs to another customer source.
     Gone,
-    /// AURA's own 285, by which it refuses what can't be done to a closed callout.
+    /// AURA answered its own status 285: the callout is closed.
     Closed,
 }
 
 /// The active callouts, as far as the list could be read.
 #[derive(Debug, Clone, Default)]
 pub struct ActiveCallouts {
-    /// Each has an id.
+    /// The callouts that could be read. Each has an id.
     pub callouts: Vec<Callout>,
-    /// How many entries are not what AURA documents. Nothing can be told from what the list lacks
-    /// then.
+    /// How many entries are not what AURA documents. If there are any, nothing can be concluded
+    /// from what the list lacks.
     pub unreadable: usize,
 }
 
 impl Callout {
-    /// A callout of which nothing is missing that must be known.
+    /// The callout if it has an id, which is needed.
     fn identified(self) -> Option<Self> {
         self.id.is_some().then_some(self)
     }
 
-    /// Reads an object in the flat form, or what stands under `callout` in the nested one.
+    /// Reads an object in the flat form, or the value of `callout` in the nested form.
     fn read(whole: Box<RawValue>) -> Option<Self> {
         #[derive(Deserialize)]
         struct Known {
@@ -68,7 +68,7 @@ impl Callout {
     }
 }
 
-/// An id, a number or a string, as the string that it is everywhere here. Nothing else is one.
+/// Reads an id, which may be a number or a string, as a string. Any other value is not an id.
 fn lenient_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::String(id) => Some(id),
@@ -77,7 +77,7 @@ fn lenient_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Strin
     })
 }
 
-/// Reads the answer of Get a callout.
+/// Reads the answer to Get a callout.
 pub(super) fn read_callout(call: &'static str, body: &[u8]) -> Result<Callout, PanicApiError> {
     #[derive(Deserialize)]
     struct Nested {
@@ -91,7 +91,7 @@ pub(super) fn read_callout(call: &'static str, body: &[u8]) -> Result<Callout, P
     flat.and_then(Callout::identified).ok_or(malformed)
 }
 
-/// Reads the list of active callouts. An empty one may come without a body, as 204 does.
+/// Reads the list of active callouts. An empty list may come without a body, as with 204.
 pub(super) fn read_active(
     call: &'static str,
     body: &[u8],
@@ -134,7 +134,7 @@ mod tests {
             read(flat),
             Some((some("c-1"), some("Responder Dispatched"), flat.into()))
         );
-        // Documented is neither that the nested form holds an id, nor that a status is text.
+        // AURA documents neither that the nested form holds an id, nor that a status is text.
         let bare = r#"{"callout": {"status": 3}}"#;
         assert_eq!(read(bare), Some((None, None, r#"{"status": 3}"#.into())));
     }

@@ -1,4 +1,4 @@
-//! What AURA gives a token for.
+//! The credentials for which AURA gives a token.
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
@@ -10,26 +10,25 @@ pub struct Credentials {
     pub(super) client_secret: SecretString,
 }
 
-/// Why a secret isn't AURA's credentials. Nothing of the secret's content is told.
+/// Why a secret isn't AURA's credentials. It shows nothing of the secret's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedCredentials {
-    /// The whole of it.
+    /// The secret is not a JSON object.
     #[error("it is not a JSON object")]
     NotAnObject,
-    /// A key isn't there.
+    /// A key is missing.
     #[error("{0} is missing")]
     Missing(&'static str),
-    /// A key is there, and its value is something else than text.
+    /// A key's value is not text.
     #[error("{0} is not a string")]
     NotAString(&'static str),
-    /// A key is there, and its value is nothing or white space.
+    /// A key's value is empty or white space.
     #[error("{0} is empty")]
     Empty(&'static str),
 }
 
 impl Credentials {
-    /// Reads the secret's value: `{"clientId": "…", "clientSecret": "…"}`. Other keys are left
-    /// to whoever needs them.
+    /// Reads the secret's value: `{"clientId": "…", "clientSecret": "…"}`. Other keys are ignored.
     pub fn parse(secret: &SecretString) -> Result<Self, MalformedCredentials> {
         let mut keys: Map<String, Value> = serde_json::from_str(secret.expose_secret())
             .map_err(|_| MalformedCredentials::NotAnObject)?;

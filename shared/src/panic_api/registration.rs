@@ -1,4 +1,4 @@
-//! The webhook registration: what is asked for, and what AURA says that it registered.
+//! The webhook registration: the request, and what AURA says that it registered.
 
 use std::slice;
 
@@ -7,32 +7,32 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use url::Url;
 
-/// What AURA's answer says of a webhook, as documented.
+/// The fields of a webhook in AURA's answer, as documented.
 const FIELDS: [&str; 4] = ["url", "events", "method", "headers"];
 
-/// A webhook registration. Registering replaces the one before.
+/// A webhook registration. It replaces the previous one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Registration {
-    /// Where deliveries go; HTTPS.
+    /// The HTTPS URL that deliveries go to.
     pub url: Url,
     /// The event names to deliver.
     pub events: Vec<String>,
-    /// `webhook`.
+    /// The method: `webhook`.
     pub method: String,
-    /// Sent with every delivery.
+    /// The headers that AURA sends with every delivery.
     #[serde(serialize_with = "header_map")]
     pub headers: HeaderMap,
 }
 
-/// A webhook as AURA says that it registered it. What AURA doesn't say, or says in another type
-/// than documented, is `None`. The headers' values are not kept.
+/// A webhook as AURA says that it registered it. A field that is missing, or has another type than
+/// documented, is `None`. The values of the headers are not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegisteredWebhook {
-    /// Where AURA delivers.
+    /// The URL that AURA delivers to.
     pub url: Option<String>,
     /// The event names that it delivers.
     pub events: Option<Vec<String>>,
-    /// `webhook`.
+    /// The method: `webhook`.
     pub method: Option<String>,
     /// The names of the headers that it sends, in AURA's spelling.
     pub header_names: Option<Vec<String>>,
@@ -74,14 +74,14 @@ pub(super) fn registered(body: &[u8]) -> Vec<RegisteredWebhook> {
     entries.map(RegisteredWebhook::read).collect()
 }
 
-/// A header's value, and what stands behind its scheme.
+/// A header's value, and the part of it behind the scheme.
 pub(super) fn secrets_of(value: &HeaderValue) -> impl Iterator<Item = &str> {
     let whole = value.to_str().ok();
     let bare = whole.and_then(|whole| Some(whole.split_once(' ')?.1));
     whole.into_iter().chain(bare)
 }
 
-/// Headers as AURA's JSON map of strings.
+/// Writes headers as AURA's JSON map of strings.
 fn header_map<S: Serializer>(headers: &HeaderMap, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(
         headers

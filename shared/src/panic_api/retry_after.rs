@@ -1,4 +1,4 @@
-//! `Retry-After`: how long AURA asks to wait before it is called again.
+//! Reads `Retry-After`: how long AURA asks to wait before the next call.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 
 /// Reads the header: seconds, or an HTTP date. A date is compared with the answer's own `Date`, so
-/// that clocks may differ, and with `now` if the answer has none.
+/// that clocks may differ. If the answer has no `Date`, it is compared with `now`.
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = text(headers, RETRY_AFTER)?;
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // What is too large for the type is too long for everybody.
+        // A number that is too large for the type is too long for every caller.
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let until = date(value)?;
@@ -24,7 +24,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     Some(headers.get(name)?.to_str().ok()?.trim())
 }
 
-/// HTTP's preferred form of a date is also one of RFC 2822's.
+/// Reads a date. HTTP's preferred form is also a form of RFC 2822.
 fn date(text: &str) -> Option<Timestamp> {
     DateTimeParser::new().parse_timestamp(text).ok()
 }
@@ -35,7 +35,7 @@ mod tests {
 
     const NOW: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
-    /// What is read from a value, in an answer with this `Date`.
+    /// Reads a value in an answer with this `Date`.
     fn read(value: &str, date_header: Option<&str>) -> Option<Duration> {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, value.parse().unwrap());

@@ -1,4 +1,4 @@
-//! Against AURA's stand-in, over HTTP.
+//! Tests the client against AURA's stand-in, over HTTP.
 
 use aura_sim::{AuraSim, Options};
 use serde_json::json;
@@ -45,7 +45,7 @@ fn registration(events: &[&str]) -> Registration {
     }
 }
 
-/// Calls that the client has no need of: a customer, and a callout of theirs.
+/// Creates a customer and a callout, by calls that the client doesn't offer.
 async fn create_callout(aura: &AuraSim) -> String {
     let http = crate::http_client::build().unwrap();
     let post = async |path: &str, token: &str, body: Value| -> Value {

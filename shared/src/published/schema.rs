@@ -1,9 +1,9 @@
-//! The JSON Schemas in `docs/schema`, written from the types of what is published.
+//! The JSON Schemas in `docs/schema`, which are written from the types of published events.
 //!
-//! They are made by a test, so that no function is ever built with what makes them: `cargo schema`
-//! writes the files, and without it another test fails that compares them. What stands here and not
-//! on the types is what those leave open: AURA's payload, which is carried unread, and the frame
-//! that EventBridge puts around the detail.
+//! A test makes them, so that no function is built with the code for it. `cargo schema` writes the
+//! files, and another test fails if they differ from the types. This module describes what the
+//! types leave open: AURA's payload, which is carried unread, and the frame that EventBridge puts
+//! around the detail.
 
 use std::fs;
 use std::path::PathBuf;
@@ -23,14 +23,14 @@ mod payload;
 pub(super) use payload::Payload;
 use payload::{FoundOut, FoundOutName};
 
-/// What the schemas' names begin with. They are names: nothing answers there.
+/// The beginning of the schemas' names. They are only names: nothing answers there.
 const BASE: &str = "https://aura-webhooks.invalid/schema/v1";
 
-/// A time as [`time`](super::time) writes it.
+/// The pattern of a time, as [`time`](super::time) writes it.
 pub(super) const TIME: &str = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$";
 
-/// The folder of this version's schemas. Cargo runs tests in their crate's folder: where that was when
-/// it was built may be another checkout by now.
+/// The folder of this version's schemas. Cargo runs tests in their crate's folder. The path from
+/// build time may belong to another checkout.
 fn folder() -> PathBuf {
     PathBuf::from("../docs/schema/v1")
 }
@@ -40,23 +40,24 @@ fn schemas() -> [(&'static str, Schema); 2] {
     [("detail.json", detail()), ("event.json", event())]
 }
 
-/// Every name that is known.
+/// Every known event name.
 pub(super) fn event_names() -> Vec<&'static str> {
     EVENT_NAMES.into_iter().chain([CALLOUT_OBSERVED]).collect()
 }
 
-/// An event as EventBridge hands it to its targets: the body of a message in a consumer's queue,
-/// and what a function is given that a rule starts. All but `detail` is EventBridge's.
+/// An event as EventBridge hands it to its targets. It is the body of a message in a consumer's
+/// queue, and the input of a function that a rule starts. Everything except `detail` is
+/// EventBridge's.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", title = "An event on the bus")]
 #[expect(dead_code, reason = "it only describes")]
 struct Event {
-    /// The version of EventBridge's frame; not of the detail.
+    /// The version of EventBridge's frame, not of the detail.
     #[schemars(extend("examples" = ["0"]))]
     version: String,
-    /// EventBridge's id, another one each time that an event is published; `detail.key` is the same.
+    /// EventBridge's id. Each publish of an event has another id, and the same `detail.key`.
     id: String,
-    /// The event's name; the same as `detail.message`.
+    /// The event's name, the same as `detail.message`.
     #[schemars(length(min = 1, max = MAX_MESSAGE_CHARS), extend("examples" = event_names()))]
     detail_type: String,
     /// Always `aura`.
@@ -65,12 +66,12 @@ struct Event {
     /// The AWS account of the bus.
     #[schemars(regex(pattern = "^[0-9]{12}$"))]
     account: String,
-    /// When the delivery arrived, in UTC, to the second; `detail.receivedAt` is more exact.
+    /// When the delivery arrived, in UTC, to the second. `detail.receivedAt` is more exact.
     time: Timestamp,
     /// The AWS region of the bus.
     #[schemars(extend("examples" = ["eu-west-1"]))]
     region: String,
-    /// Empty.
+    /// The list is empty.
     resources: Vec<String>,
     /// What happened.
     #[schemars(with = "ByReference")]
@@ -94,7 +95,7 @@ impl JsonSchema for ByReference {
     }
 }
 
-/// A list of values that isn't closed.
+/// Opens a list of values, because more may be added.
 pub(super) fn more_may_come(schema: &mut Schema) {
     if let Some(Value::Array(mut values)) = schema.remove("oneOf") {
         values.push(json!({"description": "Others may be added.", "type": "string"}));
@@ -102,7 +103,7 @@ pub(super) fn more_may_come(schema: &mut Schema) {
     }
 }
 
-/// Rust breaks lines; a description doesn't.
+/// Joins the lines of each description, because doc comments have line breaks.
 fn one_line(schema: &mut Schema) {
     if let Some(Value::String(description)) = schema.get_mut("description") {
         *description = description.replace('\n', " ");
@@ -168,7 +169,7 @@ fn event() -> Schema {
     named("event.json", schema, &[example])
 }
 
-/// What is published of the samples, and of what the reconciler finds out.
+/// The details that are published for the samples, and for two findings of the reconciler.
 fn detail_examples() -> Vec<Value> {
     let told = [
         include_str!("../../../infra/events/new-callout.json"),
@@ -224,7 +225,7 @@ fn text(schema: &Schema) -> String {
     format!("{}\n", serde_json::to_string_pretty(schema).unwrap())
 }
 
-/// What `cargo schema` runs.
+/// `cargo schema` runs this.
 #[test]
 #[ignore = "it writes files"]
 fn write_the_schemas() {

@@ -1,5 +1,5 @@
-//! Any event, from the bytes of a fuzzer: what is promised of it holds, and the handler's memory
-//! is bounded by the size of what was sent.
+//! Checks any event that the fuzzer makes: `ingest` keeps its promises, and the size of the request
+//! bounds the handler's memory.
 
 #![no_main]
 
@@ -10,15 +10,16 @@ use cap::Cap;
 use ingest::promises::{Harness, SentRequest};
 use libfuzzer_sys::fuzz_target;
 
-/// Counts what Rust code allocates; libFuzzer has its memory from elsewhere.
+/// Counts what Rust code allocates. It does not count libFuzzer's own memory.
 #[global_allocator]
 static MEMORY: Cap<System> = Cap::new(System, usize::MAX);
 
-/// What the handler may allocate for any request: metrics, headers, the answer.
+/// The bytes that the handler may allocate for any request: metrics, headers, the answer.
 const BYTES_PER_REQUEST: usize = 8 * 1024;
 
-/// What it may allocate for each byte that was sent, in the body or around it. A body of empty objects is the dearest: each of
-/// them could be the entity, so 6 bytes make an item of 40 in a list with room for as many again.
+/// The bytes that the handler may allocate for each byte of the request. A body of empty objects
+/// needs the most. Each of them could be the entity, so 6 bytes become an item of 40 bytes, in a
+/// list with room for as many again.
 const BYTES_PER_BYTE: usize = 24;
 
 static HARNESS: LazyLock<Harness> = LazyLock::new(Harness::default);

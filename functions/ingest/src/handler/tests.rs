@@ -32,7 +32,7 @@ fn delivery(body: &[u8]) -> GatewayEvent {
     request("POST", WEBHOOK_PATH, &["Bearer right"], body)
 }
 
-/// The line that the last request left behind.
+/// The log line of the last request.
 #[derive(Clone, Default)]
 struct LastLine(Arc<Mutex<Vec<u8>>>);
 
@@ -104,7 +104,7 @@ async fn what_the_queue_does_not_confirm_is_spilled_as_it_was_sent() {
         assert_eq!(response.status(), StatusCode::ACCEPTED);
         assert_eq!(status_of(&response), status);
         let [spilled] = ingest.store.take_spilled().try_into().unwrap();
-        // The same but for the delivery's id.
+        // Everything is equal except the delivery's id.
         let with_id_of_sent = |text: &str| {
             let (own, sent) = (spilled.delivery_id, sent.delivery_id);
             text.replace(&own.to_string(), &sent.to_string())
@@ -153,13 +153,13 @@ async fn what_is_refused_is_stored_nowhere() {
     ];
     let secret = FakeSecret::with(&[(VersionStage::Current, "right")]);
     let mut ingest = fakes::ingest_with(secret.clone()).await;
-    // Long enough after the start for an unknown value to be worth a reading.
+    // Late enough after the start that an unknown value causes the secret to be read.
     ingest.now = || Timestamp::from_second(31).unwrap();
     let mut reads = secret.reads();
     for (n, (request, expected)) in cases.into_iter().enumerate() {
         let response = ingest.handle(request).await;
         assert_eq!(response.status(), expected, "{n}");
-        // Nothing is asked of AWS but whether an unknown value is a new one.
+        // Only an unknown value causes a call to AWS: it may be a new one.
         assert!(n == 6 || secret.reads() == reads, "{n}");
         reads = secret.reads();
         assert_eq!(
@@ -219,12 +219,12 @@ async fn headers_that_http_does_not_allow_cost_nothing_and_are_counted() {
         ..SentRequest::delivery(NEW_CALLOUT.into())
     };
     assert_eq!(ingest.handle(sent.event()).await.status(), 202);
-    // Each header with the noise, and the cookie.
+    // The five headers with the noise, and the cookie.
     assert_eq!(line.read()["DroppedHeaders"], 6);
 }
 
 #[tokio::test]
-async fn an_address_that_is_not_allowed_gets_in_nowhere_but_to_the_health_check() {
+async fn an_address_that_is_not_allowed_reaches_only_the_health_check() {
     let mut ingest = fakes::ingest().await;
     ingest.allowed_sources = "192.0.2.0/24".parse().unwrap();
     let response = ingest.handle(delivery(NEW_CALLOUT.as_bytes())).await;
@@ -274,7 +274,7 @@ async fn the_health_check_answers_head_without_a_body() {
 }
 
 #[tokio::test]
-async fn the_scheme_may_have_other_letters_and_the_secret_may_not() {
+async fn the_case_of_the_scheme_does_not_matter_and_that_of_the_secret_does() {
     let ingest = fakes::ingest().await;
     let cases = [
         ("bearer right", 202),

@@ -1,9 +1,9 @@
-//! Requests from a fuzzer's bytes.
+//! Makes requests from a fuzzer's bytes.
 //!
-//! The first line says what kind of request it is, the rest is the body as it is, so that any
-//! JSON file becomes a corpus file by a line put before it. The line's first bytes are digits, one
-//! for each row of this table (`0` is a good day, and so is what has no meaning here); what
-//! follows them is a text that some of the kinds use.
+//! The first line says what kind of request it is. The rest is the body, unchanged. So any JSON
+//! file becomes a corpus file if a line is put before it. The line's first bytes are digits, one
+//! for each row of this table. `0`, or a digit that the row doesn't have, means the usual value. A
+//! text follows the digits, and some kinds use it.
 //!
 //! | digit | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 |
 //! | --- | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -14,10 +14,10 @@
 //! | noise | none, base64 | the text | the text, base64 | the text as a header's name | a number | a list | an object | null |
 //! | size | the second line repeated | largest: spaces behind it | one space more | largest: bytes behind it | one byte more | | | |
 //!
-//! A largest body takes a thousand times as long as a small one. So that the fuzzer has few of
-//! them, it takes the text `large` besides the digit.
+//! A largest body takes a thousand times as long as a small one. It needs the text `large` besides
+//! the digit, so that the fuzzer makes few of them.
 //!
-//! An input that begins with `{` is an event itself; see [`Harness::check_any`].
+//! An input that begins with `{` is an event by itself; see [`Harness::check_any`].
 //!
 //! [`Harness::check_any`]: super::Harness::check_any
 
@@ -29,11 +29,11 @@ use crate::handler::{HEALTH_PATH, WEBHOOK_PATH};
 
 const HEAD_DIGITS: usize = 6;
 
-/// How large a line becomes that is repeated: enough to tell memory that grows with it, and few
+/// The size of a repeated line. It is large enough to show memory that grows with it, and small
 /// enough to be fast.
 const REPEATED_BYTES: usize = 4 * 1024;
 
-/// The largest body that is kept as base64.
+/// The size of the largest body that is kept as base64.
 const MAX_BINARY_BYTES: usize = MAX_QUEUED_BYTES / 4 * 3;
 
 impl SentRequest {

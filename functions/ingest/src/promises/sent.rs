@@ -24,19 +24,19 @@ pub struct SentRequest {
     pub method: String,
     /// The path, as API Gateway matched it.
     pub path: String,
-    /// Where it comes from, if that is known.
+    /// The source address, if it is known.
     pub address: Option<String>,
-    /// Headers but for [`Self::noise`]. A list is a header that is given more than once.
+    /// The headers without [`Self::noise`]. A header with several values was sent more than once.
     pub headers: Vec<(&'static str, Vec<String>)>,
-    /// What is in every other field that the sender has a say in, whatever its type.
+    /// The value of every other field that the sender controls. It may have any type.
     pub noise: Value,
-    /// The name of one more header.
+    /// The name of an additional header that holds [`Self::noise`].
     pub noise_name: String,
-    /// Whether API Gateway hands the body on as base64; what isn't UTF-8 always is.
+    /// Whether API Gateway encodes the body as base64. It always encodes a body that isn't UTF-8.
     pub base64: bool,
     /// The body.
     pub body: Vec<u8>,
-    /// What works when it arrives.
+    /// Which stores work when the request arrives.
     pub store: StoreState,
 }
 
@@ -58,7 +58,7 @@ impl StoreState {
 }
 
 impl SentRequest {
-    /// A delivery of AURA's on a good day.
+    /// A delivery from AURA, while everything works.
     #[must_use]
     pub fn delivery(body: Vec<u8>) -> Self {
         Self {
@@ -174,7 +174,7 @@ pub(super) fn event(json: &Value) -> GatewayEvent {
     serde_json::from_str(&json.to_string()).expect("an event")
 }
 
-/// Whether these headers carry the secret, and once.
+/// Whether these headers carry the secret exactly once.
 pub(super) fn is_authentic(headers: &Map<String, Value>) -> bool {
     let given = headers
         .iter()
@@ -195,7 +195,7 @@ pub(super) fn is_authentic(headers: &Map<String, Value>) -> bool {
     given.is_some_and(|(its, rest)| its.eq_ignore_ascii_case(scheme) && rest == secret)
 }
 
-/// How many values of these headers HTTP doesn't allow.
+/// Counts the values of these headers that HTTP doesn't allow.
 pub(super) fn illegal(headers: &Map<String, Value>) -> usize {
     let is_legal = |name: &str, value: &Value| {
         let value = value.as_str().map(str::as_bytes);

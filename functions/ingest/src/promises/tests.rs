@@ -1,5 +1,5 @@
-//! The table of bodies: `bodies/expected.json` says of each what must become of it, and, where it
-//! isn't plain, why.
+//! Checks the table of bodies, `bodies/expected.json`. It says what must become of each body and,
+//! where that isn't obvious, why.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,14 +13,15 @@ use super::*;
 mod made;
 mod odd;
 
-/// Before the name of a body that is too large for a file.
+/// The prefix of a body's name, if the body is too large for a file.
 const MADE: &str = "made: ";
 
 /// A row of the table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Row {
-    /// A file's path from the table's folder, or the name of what [`made::body`] makes.
+    /// A file's path, relative to the table's folder, or the name of a body that [`made::body`]
+    /// makes.
     body: String,
     status: u16,
     class: String,
@@ -28,7 +29,7 @@ struct Row {
     kind: Option<String>,
     id: Option<String>,
     test: Option<bool>,
-    /// The message group, where it is of interest.
+    /// The message group, if the row checks it.
     group: Option<String>,
     reason: Option<String>,
     because: Option<String>,
@@ -42,7 +43,7 @@ impl Row {
         }
     }
 
-    /// What the table should say for a body that became this.
+    /// The row that the table should have for a body with this outcome.
     fn with_outcome(self, read: Disposition) -> Self {
         let told = Self {
             body: self.body,
@@ -71,12 +72,13 @@ impl Row {
                 class: "too-large".into(),
                 ..told
             },
-            Disposition::Healthy => panic!("no delivery"),
+            Disposition::Healthy => panic!("not a delivery"),
         }
     }
 }
 
-/// Cargo runs tests in it; where it was when they were built may be another checkout by now.
+/// The crate's folder. Cargo runs tests in it. The path from build time may belong to another
+/// checkout.
 fn crate_folder() -> &'static Path {
     Path::new(".")
 }
@@ -156,7 +158,7 @@ fn the_table_has_each_body_once_and_every_event_of_the_catalogue() {
             Some(name) => made.insert(name.to_owned()),
             None => unlisted.remove(&table_folder().join(&row.body).canonicalize().unwrap()),
         };
-        assert!(once, "{} stands twice", row.body);
+        assert!(once, "{} is in the table twice", row.body);
         names.remove(row.message.unwrap_or_default().as_str());
     }
     assert!(unlisted.is_empty(), "not in the table: {unlisted:?}");

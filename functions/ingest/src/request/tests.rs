@@ -16,7 +16,7 @@ fn with_headers(headers: &Value) -> UnverifiedRequest {
     read(&json!({"headers": headers}))
 }
 
-/// The sample as it stands, and as `cargo lambda watch` writes it.
+/// Reads the sample as it is, and as `cargo lambda watch` writes it.
 #[test]
 fn what_the_handler_needs_is_read() {
     let sample = include_str!("../../../../infra/events/lambda/delivery.json");
@@ -56,7 +56,7 @@ fn every_value_of_the_secrets_header_counts_whatever_its_letters() {
         .collect();
     values.sort_unstable();
     assert_eq!(values, [b"a", b"b", b"c"]);
-    // What `serde_json::Value` would take for one.
+    // `serde_json::Value` would keep only one of them.
     let twice = event(r#"{"headers": {"authorization": "a", "authorization": "b"}}"#);
     let twice = UnverifiedRequest::read(&twice, &AUTHORIZATION);
     assert_eq!(twice.credentials, ["a", "b"]);
@@ -105,7 +105,7 @@ fn a_body_is_kept_whatever_it_is() {
         assert_eq!(body, kept.as_bytes(), "{given}");
     }
     assert!(read(&json!({})).body.is_empty());
-    // Half of a surrogate pair, which no text of Rust's holds.
+    // Half of a surrogate pair, which a Rust string can't hold.
     let half = event(r#"{"body": "\ud800!"}"#);
     assert_eq!(
         UnverifiedRequest::read(&half, &AUTHORIZATION).body,
@@ -114,7 +114,7 @@ fn a_body_is_kept_whatever_it_is() {
 }
 
 #[test]
-fn what_is_no_event_is_a_request_without_anything() {
+fn anything_that_is_not_an_event_is_read_as_an_empty_request() {
     for text in [
         "null",
         "5",
@@ -138,7 +138,7 @@ fn what_is_no_event_is_a_request_without_anything() {
         UnverifiedRequest::read(&event(&deep), &AUTHORIZATION).path,
         "/a"
     );
-    // As Lambda's runtime reads it.
+    // Lambda's runtime reads events like this.
     for bytes in [
         &b""[..],
         b"{",

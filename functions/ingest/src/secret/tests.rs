@@ -18,7 +18,7 @@ async fn loaded(secret: &FakeSecret) -> Arc<ValidValues<FakeSecret>> {
     valid
 }
 
-/// Waits until a reading that was begun has ended.
+/// Waits for the end of a reading that has begun.
 async fn settled(valid: &ValidValues<FakeSecret>) {
     tokio::task::yield_now().await;
     valid.settled().await;
@@ -45,7 +45,7 @@ async fn all_versions_of_a_rotation_are_valid_and_nothing_else() {
 async fn a_new_value_is_known_thirty_seconds_after_it_was_made_at_the_latest() {
     let secret = FakeSecret::with(&[(Current, "a")]);
     let valid = loaded(&secret).await;
-    // A forger has used up the reading that an unknown value is worth.
+    // A forged value has used up the reading that an unknown value may cause.
     assert_eq!(valid.check(b"forged", second(100)).await, Wrong);
     secret.set(&[(Current, "a"), (Pending, "b")]);
     assert_eq!(valid.check(b"b", second(129)).await, Wrong);
@@ -98,7 +98,7 @@ async fn old_values_are_read_again_in_the_background() {
     assert_eq!(valid.check(b"b", second(300)).await, Valid);
     settled(&valid).await;
     assert_eq!(secret.reads(), before);
-    // Old: this request is served with what is known, and the next one with what was read.
+    // Old: this request is checked against the known values, the next one against the new ones.
     assert_eq!(valid.check(b"a", second(301)).await, Valid);
     settled(&valid).await;
     assert_eq!(secret.reads(), before + ALL.len());
@@ -127,10 +127,10 @@ async fn while_it_cannot_be_read_an_unknown_value_is_not_called_wrong() {
         let valid = loaded(&secret).await;
         assert_eq!(valid.check(b"b", second(100)).await, Wrong);
         secret.hide(&[hidden]);
-        // Known to be wrong until the values may be read again, ...
+        // The value is known to be wrong until the secret may be read again.
         assert_eq!(valid.check(b"b", second(129)).await, Wrong);
         assert_eq!(valid.check(b"b", second(130)).await, Undecided);
-        // ... and not known before all of them were.
+        // After that, it is undecided until all versions were read.
         secret.set(&[(Current, "a"), (Pending, "b")]);
         secret.hide(&[]);
         assert_eq!(valid.check(b"c", second(130)).await, Undecided);
@@ -156,13 +156,13 @@ async fn what_was_never_read_is_closed_and_tried_again() {
     let secret = FakeSecret::with(&[(Current, "a")]);
     secret.hide(&ALL);
     let valid = loaded(&secret).await;
-    // The delivery that caused the cold start has a reading of its own, ...
+    // The delivery that caused the cold start causes a reading of its own.
     let before = secret.reads();
     for forged in ["", "a"] {
         assert_eq!(valid.check(forged.as_bytes(), second(0)).await, Undecided);
     }
     assert_eq!(secret.reads() - before, ALL.len());
-    // ... and then there is at most one a second.
+    // After that, there is at most one reading a second.
     secret.hide(&[]);
     assert_eq!(valid.check(b"a", second(0)).await, Undecided);
     assert_eq!(valid.check(b"a", second(1)).await, Valid);
@@ -176,7 +176,7 @@ async fn a_value_is_not_called_wrong_while_a_version_is_unread() {
     let valid = loaded(&secret).await;
     assert_eq!(valid.check(b"b", second(1)).await, Valid);
     assert_eq!(valid.check(b"a", second(1)).await, Undecided);
-    // A secret without a current version is none.
+    // Without a current version, nothing is called wrong.
     let none = loaded(&FakeSecret::default()).await;
     assert_eq!(none.check(b"a", second(1)).await, Undecided);
 }
@@ -229,7 +229,7 @@ async fn a_delivery_that_comes_while_the_first_reading_fails_has_one_of_its_own(
     assert_eq!(verdict, Valid);
 }
 
-/// Whatever the moment at which a rotation moves its values, a reading at that time sees both.
+/// A rotation may move its values at any moment of a reading. The reading sees both values.
 #[tokio::test]
 async fn no_value_slips_through_a_rotation_that_happens_meanwhile() {
     let before = [(Pending, "b"), (Current, "a"), (Previous, "z")];
@@ -250,7 +250,7 @@ async fn who_waits_for_secrets_manager_waits_for_a_while_only() {
     let valid = loaded(&secret).await;
     secret.hang();
     assert_eq!(valid.check(b"b", second(100)).await, Undecided);
-    // The reading is still under way, and keeps nobody out.
+    // The reading is still under way, and delays no known value.
     assert_eq!(valid.check(b"a", second(1000)).await, Valid);
 }
 

@@ -1,14 +1,14 @@
-//! A batch of up to ten records of every mix, and what becomes of each.
+//! Tests batches of up to ten records, mixed in every way, and what becomes of each record.
 //!
-//! A table has a line for each record: its group and its kind, and then what is expected.
+//! A table has a line for each record: its group, its kind, and the expected result.
 //!
 //! | column | says |
 //! | --- | --- |
-//! | `back` | `-`: settled, SQS may forget it. `2s`: reported failed, and hidden for so long |
-//! | `item` | what the ledger has of its event afterwards: `absent`, `ours` (claimed by this batch, its lease running), `free` (its lease has ended), `theirs` (claimed by another worker) or `published` |
-//! | `call` | the first `PutEvents` call in which it was offered to the bus, `-` if in none |
-//! | `on-bus` | how often the bus has taken it in this batch |
-//! | `aside` | why it is in the quarantine, with a `+` between two reasons, or `-` |
+//! | `back` | `-`: the record is settled, and SQS may forget it. `2s`: the record is reported failed, and hidden for this time |
+//! | `item` | the state of its event in the ledger afterwards: `absent`, `ours` (claimed by this batch, its lease running), `free` (its lease has ended), `theirs` (claimed by another worker) or `published` |
+//! | `call` | the first `PutEvents` call that offered it to the bus, or `-` |
+//! | `on-bus` | how often the bus accepted it in this batch |
+//! | `aside` | why it is in the quarantine, with `+` between two reasons, or `-` |
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -23,30 +23,30 @@ use shared::ledger::State;
 use super::fakes::*;
 use crate::timing::MOST_PANICS;
 
-/// What a record is, or what it meets.
+/// What kind of record it is, or what happens to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// An event that nobody knows.
+    /// A new event.
     New,
-    /// One that is on the bus.
+    /// An event that is already on the bus.
     Duplicate,
-    /// One that is on the bus with another payload.
+    /// An event that is on the bus with another payload.
     Conflict,
-    /// One that another worker has claimed.
+    /// An event that another worker has claimed.
     Held,
-    /// No envelope.
+    /// A body that is not an envelope.
     Poison,
-    /// It panics.
+    /// Processing it panics.
     Panic,
-    /// It panics for the fifth time.
+    /// Processing it panics, on the fifth receive.
     Panic5,
     /// The ledger fails to claim it.
     Unclaimed,
-    /// The bus has too many of them.
+    /// The bus throttles it.
     Throttled,
-    /// The bus will never take it.
+    /// The bus will never accept it.
     Refused,
-    /// The bus will never take it with its payload.
+    /// The bus will never accept it with its payload.
     Choking,
     /// It is published, and its claim has passed on before it is marked.
     Unmarked,
@@ -124,7 +124,7 @@ impl Kind {
         }
     }
 
-    /// What other workers have done with its event.
+    /// Does what other workers have done with its event.
     fn happens_before(self, services: &Fakes, id: usize) {
         let payload = RawValue::from_string(self.payload(id)).unwrap();
         let digest = payload_digest(&payload);
@@ -139,7 +139,7 @@ impl Kind {
     }
 }
 
-/// Each record's callout is its own.
+/// The key of a record's event. Each record has a callout of its own.
 fn key(id: usize) -> String {
     format!("callout#{id}/NEW_CALLOUT")
 }
@@ -149,7 +149,7 @@ fn key(id: usize) -> String {
 struct Line {
     group: String,
     kind: Kind,
-    /// Hidden for so many seconds and reported failed, or settled.
+    /// The seconds for which it is hidden, if it was reported failed. `None` if it is settled.
     back: Option<u64>,
     item: &'static str,
     call: Option<usize>,
@@ -205,7 +205,7 @@ async fn play(records: &[(&str, Kind)]) -> Vec<Line> {
     records.iter().enumerate().map(line).collect()
 }
 
-/// What the ledger and the bus have of a record's event.
+/// The line of a record, as far as the ledger and the bus know it.
 fn on_the_way(services: &Fakes, id: usize, group: &str, kind: Kind) -> Line {
     let calls = services.calls.lock().unwrap();
     let is_its = |detail: &serde_json::Value| key_of(detail) == key(id);
@@ -231,8 +231,8 @@ fn aside(services: &Fakes, body: &str) -> Option<String> {
     (!reasons.is_empty()).then(|| reasons.join("+"))
 }
 
-/// The records that were hidden when all was over, and for how many seconds: those that were
-/// reported failed, and no others.
+/// The records that were hidden at the end, and for how many seconds. These must be the records
+/// that were reported failed, and no others.
 fn hidden_at_the_end(processor: &FakeProcessor, failed: &[String]) -> HashMap<usize, u64> {
     if failed.is_empty() {
         return HashMap::new();
@@ -260,7 +260,8 @@ fn item(services: &Fakes, id: usize) -> &'static str {
     }
 }
 
-/// The batch that the first two columns of a table describe comes out as its other columns say.
+/// Processes the batch in a table's first two columns, and compares the result with its other
+/// columns.
 async fn check(table: &str) {
     let rows: Vec<Vec<_>> = table
         .lines()
@@ -274,7 +275,7 @@ async fn check(table: &str) {
         Kind::ALL.into_iter().find(is_its).unwrap()
     };
     let records: Vec<_> = rows.iter().map(|row| (row[0], kind(row[1]))).collect();
-    assert!(records.len() <= 10, "SQS hands over no more");
+    assert!(records.len() <= 10, "SQS hands over at most ten records");
     let lines = play(&records).await;
     let lines: Vec<_> = lines.iter().map(ToString::to_string).collect();
     let expected: Vec<_> = rows.iter().map(|row| row.join(" ")).collect();
@@ -351,8 +352,8 @@ async fn five_groups_stop_each_at_its_own_failure() {
     .await;
 }
 
-/// What is settled before a failure stays settled; nothing behind it is looked at, not even what
-/// would be a duplicate, a conflict or poison.
+/// Records before a failure stay settled. Records behind it are not touched, not even a duplicate,
+/// a conflict or poison.
 #[tokio::test]
 async fn what_stands_behind_a_failure_waits_untouched_whatever_it_is() {
     check(
@@ -398,7 +399,7 @@ fn batches() -> impl Strategy<Value = Vec<(&'static str, Kind)>> {
     prop::collection::vec(record, 1..=10)
 }
 
-/// [`play`], for a test that is no async function.
+/// Calls [`play`] from a test that is not async.
 fn played(records: &[(&str, Kind)]) -> Vec<Line> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -411,7 +412,7 @@ fn of_group(lines: &[Line], group: &str) -> Vec<Line> {
     lines.cloned().collect()
 }
 
-/// Without the number of the call, which others may have made one more or less.
+/// The line without the number of the call, because other groups may change that number.
 fn uncounted(line: &Line) -> Line {
     Line {
         call: line.call.map(|_| 0),
@@ -420,8 +421,8 @@ fn uncounted(line: &Line) -> Line {
 }
 
 proptest! {
-    /// Until a group's first failure each of its records ends as it would alone; the others wait
-    /// as long as that one, untouched.
+    /// Until a group's first failure, each of its records ends as it would alone. The later records
+    /// wait as long as that one, untouched.
     #[test]
     fn a_records_end_follows_from_its_kind_and_from_those_before_it(records in batches()) {
         let lines = played(&records);
@@ -460,9 +461,9 @@ proptest! {
         }
     }
 
-    /// One call for each wave that has something for the bus, one more for each that was refused in
-    /// it, and in each call at most one of a group. So a group's events go out in its order, and no
-    /// event twice.
+    /// Each wave with something for the bus makes one call, and one more for each refused record.
+    /// Each call holds at most one record of a group. So a group's events go out in order, and no
+    /// event goes out twice.
     #[test]
     fn a_wave_is_one_call_and_one_more_for_each_refusal(records in batches()) {
         let lines = played(&records);
@@ -484,7 +485,7 @@ proptest! {
     }
 }
 
-/// What the ledger has of such an event before the batch.
+/// The state of such an event in the ledger before the batch.
 fn before(kind: Kind) -> &'static str {
     match kind {
         Kind::Duplicate | Kind::Conflict => "published",

@@ -1,4 +1,4 @@
-//! Services in memory, and what a test needs around them.
+//! Services in memory, and helpers for tests.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -25,11 +25,11 @@ use crate::timing::Deliveries;
 
 pub const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-/// Another worker's lease lasts so long from [`NOW`].
+/// How long another worker's lease lasts from [`NOW`].
 pub const THEIR_LEASE: SignedDuration = SignedDuration::from_secs(10);
 
 thread_local! {
-    /// The clock of a test, which runs in one thread.
+    /// The test's clock. A test runs in one thread.
     static CLOCK: Cell<Timestamp> = const { Cell::new(NOW) };
 }
 
@@ -43,9 +43,9 @@ pub fn set_clock(now: Timestamp) {
 pub enum LedgerFault {
     ClaimFails,
     ClaimPanics,
-    /// The claim is granted, and so much time has passed then.
+    /// The claim is granted after this time has passed.
     Stall(SignedDuration),
-    /// Another owner has claimed it when it is to be marked.
+    /// Another owner has claimed the event before it is marked.
     MarkIsStale,
     MarkPanics,
     MarkHangs,
@@ -54,35 +54,35 @@ pub enum LedgerFault {
     NoteFails,
 }
 
-/// A ledger, by the rules, a bus and queues, all in memory. They remember what they were asked, and
-/// fail as they are told.
+/// A ledger that follows the rules, a bus and queues, all in memory. They remember their calls, and
+/// fail as a test orders.
 #[derive(Default)]
 pub struct Fakes {
     pub items: Mutex<HashMap<LedgerKey, Occurrences>>,
     /// What goes wrong at the ledger, by the event's key.
     pub faults: HashMap<String, LedgerFault>,
-    /// What is noted of callouts: `opened 1`, `closed 1`.
+    /// The callouts that were noted: `opened 1`, `closed 1`.
     pub callouts: Mutex<BTreeSet<String>>,
     pub delivered: Mutex<Vec<Timestamp>>,
-    /// What is noted, and until when.
+    /// The notes, and when each expires.
     pub noted: Mutex<HashMap<Note, Timestamp>>,
-    /// What was looked up, by call.
+    /// The notes that each call looked up.
     pub look_ups: Mutex<Vec<Vec<Note>>>,
     /// Notes that can't be read.
     pub unread: HashSet<Note>,
-    /// The details of each call to the bus, and whether it took them.
+    /// The details of each call to the bus, and whether the bus accepted each.
     pub calls: Mutex<Vec<Vec<(serde_json::Value, bool)>>>,
-    /// What the bus says when it refuses an event, by the event's key.
+    /// The code with which the bus refuses an event, by the event's key.
     pub refuses: HashMap<String, &'static str>,
-    /// What it says when it refuses an event that has its payload, by the event's key.
+    /// The code with which the bus refuses an event with its payload, by the event's key.
     pub refuses_payloads: HashMap<String, &'static str>,
     pub quarantined: Mutex<Vec<PutAside>>,
-    /// Of each call that changes visibility, the receipt handles and the seconds.
+    /// The receipt handles and the seconds of each call that changes visibility.
     pub hidden: Mutex<Vec<Vec<(String, u64)>>>,
     pub service_fault: Option<ServiceFault>,
 }
 
-/// What goes wrong with one kind of call, whatever the event.
+/// What goes wrong with one kind of call, for every event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceFault {
     LookUpFails,
@@ -103,7 +103,7 @@ impl Fakes {
         }
     }
 
-    /// The keys of each call that it took.
+    /// The keys that the bus accepted, by call.
     pub fn taken(&self) -> Vec<Vec<String>> {
         let calls = self.calls.lock().unwrap();
         let keys = |call: &Vec<(serde_json::Value, bool)>| {
@@ -133,7 +133,7 @@ impl Fakes {
         items.get(&ledger_key(key))?.0.get(&1).cloned()
     }
 
-    /// Has another worker claim an event.
+    /// Claims an event as another worker.
     pub fn claim_elsewhere(&self, key: &str, digest: &str) -> Claim {
         let request = ClaimRequest {
             key: ledger_key(key),
@@ -150,7 +150,7 @@ impl Fakes {
         self.grant(&request).unwrap().unwrap()
     }
 
-    /// Has another worker publish an event.
+    /// Publishes an event as another worker.
     pub fn publish_elsewhere(&self, key: &str, digest: &str) {
         let claim = self.claim_elsewhere(key, digest);
         let step = RULES.complete(&claim, "bus", NOW);
@@ -165,7 +165,7 @@ impl Fakes {
             .claim(request)?)
     }
 
-    /// Takes a step that completes or releases.
+    /// Applies a step that completes or releases.
     fn take(&self, key: &LedgerKey, step: &Transition) -> Result<(), LedgerError> {
         let mut items = self.items.lock().unwrap();
         let item = items.get_mut(key).ok_or(LedgerError::Stale)?;
@@ -195,18 +195,18 @@ pub fn ledger_key(key: &str) -> LedgerKey {
 }
 
 fn told() -> CallError {
-    CallError::not_built("fake", "Fail")(BuildError::other("fails, as told"))
+    CallError::not_built("fake", "Fail")(BuildError::other("fails, as the test orders"))
 }
 
 pub fn key_of(detail: &serde_json::Value) -> String {
     detail["key"].as_str().unwrap().to_owned()
 }
 
-/// What was put aside.
+/// A message that was put into the quarantine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PutAside {
     pub reason: String,
-    /// The delivery's or the message's.
+    /// The id of the delivery or of the message.
     pub id: String,
     pub body: String,
 }
@@ -220,7 +220,7 @@ impl Services for Fakes {
             Some(LedgerFault::ClaimFails) => {
                 return Err(told().into());
             }
-            Some(LedgerFault::ClaimPanics) => panic!("as told"),
+            Some(LedgerFault::ClaimPanics) => panic!("as the test orders"),
             Some(LedgerFault::Stall(time)) => CLOCK.set(CLOCK.get() + time),
             _ => {}
         }
@@ -236,7 +236,7 @@ impl Services for Fakes {
     ) -> Result<(), LedgerError> {
         match self.fault(key) {
             Some(LedgerFault::MarkIsStale) => return Err(LedgerError::Stale),
-            Some(LedgerFault::MarkPanics) => panic!("as told"),
+            Some(LedgerFault::MarkPanics) => panic!("as the test orders"),
             Some(LedgerFault::MarkHangs) => pending().await,
             _ => {}
         }
@@ -288,7 +288,7 @@ impl Services for Fakes {
         match self.service_fault {
             Some(ServiceFault::LookUpFails) => return Err(told()),
             Some(ServiceFault::LookUpHangs) => pending().await,
-            Some(ServiceFault::LookUpPanics) => panic!("as told"),
+            Some(ServiceFault::LookUpPanics) => panic!("as the test orders"),
             _ => {}
         }
         let there = self.noted.lock().unwrap();
@@ -304,7 +304,7 @@ impl Services for Fakes {
         time: Duration,
     ) -> Vec<Result<String, BusError>> {
         match self.service_fault {
-            Some(ServiceFault::BusPanics) => panic!("as told"),
+            Some(ServiceFault::BusPanics) => panic!("as the test orders"),
             Some(ServiceFault::BusHangs) => {
                 tokio::time::sleep(time).await;
                 return vec![Err(BusError::TimedOut); entries.len()];
@@ -383,7 +383,7 @@ pub fn payload(message: &str, id: usize) -> String {
     format!(r#"{{"message":"{message}","callout":{{"id":{id}}}}}"#)
 }
 
-/// A delivery of an event of callout `id`; each is another one.
+/// A delivery of an event of callout `id`. Each has a new delivery id.
 pub fn envelope(message: &str, id: usize) -> String {
     envelope_of(Uuid::now_v7(), &payload(message, id))
 }
@@ -415,7 +415,7 @@ pub fn event(messages: Vec<SqsMessage>) -> SqsEvent {
     event
 }
 
-/// Processes messages with so much time to go; the ids that were reported failed, sorted.
+/// Processes messages with this much time left. Returns the ids that were reported failed, sorted.
 pub async fn failures(
     time: SignedDuration,
     processor: &Arc<FakeProcessor>,

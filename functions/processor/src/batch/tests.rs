@@ -1,4 +1,4 @@
-//! What a batch does beside the outcomes of its records: in [`super::cases`] are those.
+//! Tests what a batch does, except for the outcomes of its records, which [`super::cases`] tests.
 
 use std::iter;
 
@@ -14,25 +14,25 @@ use uuid::Uuid;
 use super::fakes::*;
 use super::*;
 
-/// Plenty to start a record.
+/// Plenty of time to start a record.
 const TIME: SignedDuration = SignedDuration::from_secs(10);
 
-/// Little, but enough for that.
+/// Little time, but enough to start a record.
 const LITTLE_TIME: SignedDuration = SignedDuration::from_millis(2600);
 
 const KEY: &str = "callout#1/NEW_CALLOUT";
 
-/// An event of callout 1, which comes for the first time.
+/// A new event of callout 1.
 fn new_callout() -> SqsMessage {
     message("1", "a", 1, envelope("NEW_CALLOUT", 1))
 }
 
-/// The next one of its group.
+/// The next event of the same group.
 fn callout_closed() -> SqsMessage {
     message("2", "a", 1, envelope("CALLOUT_CLOSED", 1))
 }
 
-/// As [`failures`], which has to end before the invocation does.
+/// Calls [`failures`], which has to end before the invocation does.
 async fn failures_in_time(
     time: SignedDuration,
     processor: &Arc<FakeProcessor>,
@@ -50,7 +50,7 @@ fn lease_until(processor: &FakeProcessor, key: &str) -> Timestamp {
     }
 }
 
-/// What is published with an event whose payload is this, and all that was put aside.
+/// The detail that is published for this payload, and everything that was put into the quarantine.
 async fn published(payload: &str) -> (serde_json::Value, Vec<PutAside>) {
     let processor = processor(Fakes::default());
     let body = envelope_of(Uuid::from_u128(7), payload);
@@ -79,7 +79,7 @@ async fn two_equal_signals_are_two_events() {
     assert_eq!(processor.services.taken().concat().len(), 2);
 }
 
-/// Each kind of record that can never be processed: whatever SQS or ingest may have left out.
+/// Tries each kind of record that can never be processed.
 #[tokio::test]
 async fn what_can_never_be_processed_is_quarantined_with_its_reason() {
     let newer = envelope("NEW_CALLOUT", 1).replace("\"version\":1", "\"version\":2");
@@ -139,7 +139,7 @@ async fn what_the_bus_refuses_for_good_is_published_without_its_payload() {
     assert_eq!(*processor.services.quarantined.lock().unwrap(), [expected]);
 }
 
-/// Whatever goes wrong at the bus in between.
+/// The payload is kept once, although the bus fails between the tries.
 #[tokio::test]
 async fn an_omitted_payload_is_kept_once_however_often_its_event_is_tried() {
     let processor = processor(Fakes::refusing(KEY, "ThrottlingException"));
@@ -185,7 +185,7 @@ async fn what_the_quarantine_does_not_take_comes_again() {
     assert!(processor.services.taken().is_empty());
 }
 
-/// A payload that makes the event larger than the bus takes by itself.
+/// A payload that makes the event too large for the bus.
 fn too_large() -> String {
     let text = "x".repeat(1_000_000);
     format!(r#"{{"message":"NEW_CALLOUT","callout":{{"id":1}},"text":"{text}"}}"#)
@@ -214,7 +214,10 @@ async fn a_payload_that_the_bus_cannot_take_is_omitted_and_kept_under_the_delive
             id: delivery_id,
             body: payload,
         };
-        assert!(aside == [expected], "{reason}: not kept as it came");
+        assert!(
+            aside == [expected],
+            "{reason}: the payload is not kept unchanged"
+        );
     }
 }
 
@@ -259,7 +262,7 @@ async fn nothing_is_started_that_may_not_finish() {
     );
 }
 
-/// A lease that has passed on might be another's by now.
+/// A lease that has ended may belong to another worker.
 #[tokio::test]
 async fn after_a_stall_past_the_deadline_nothing_is_sent_and_all_is_given_back() {
     let stall = LedgerFault::Stall(TIME);
@@ -289,7 +292,7 @@ async fn what_is_published_is_settled_even_if_the_mark_hangs() {
     assert_eq!(processor.services.taken(), [[KEY]]);
 }
 
-/// If the invocation ended before the report, what is published would come back too.
+/// If the invocation ended before the report, published records would come back too.
 #[tokio::test]
 async fn a_claim_whose_giving_back_hangs_is_reported_failed_in_time() {
     let processor = processor(Fakes {
@@ -329,12 +332,12 @@ async fn a_batch_whose_process_dies_comes_back_after_its_leases() {
     let messages = vec![new_callout(), callout_closed()];
     assert!(failures(TIME, &processor, messages).await.is_empty());
     let hidden = processor.services.hidden.lock().unwrap();
-    // Ten seconds to go, two for the clocks, and one.
+    // Ten seconds are left. Two more are for the clocks, and one is a reserve.
     let both = ["handle-1", "handle-2"].map(|handle| (handle.to_owned(), 13));
     assert_eq!(*hidden, [both.to_vec()]);
 }
 
-/// As when a function is invoked by hand with a message that never was in a queue.
+/// This happens if the function is invoked by hand, with a message that was never in a queue.
 #[tokio::test]
 async fn a_failed_record_without_a_handle_is_reported_and_not_hidden() {
     let processor = processor(Fakes::refusing(KEY, "ThrottlingException"));
@@ -346,7 +349,7 @@ async fn a_failed_record_without_a_handle_is_reported_and_not_hidden() {
     assert_eq!(hidden.last().unwrap(), &[("handle-2".to_owned(), 2)]);
 }
 
-/// The pause grows with the receives of the record that failed, not with those behind it.
+/// The pause grows with the receives of the record that failed, not with those of later records.
 #[tokio::test]
 async fn a_group_comes_back_when_its_first_failure_does() {
     let processor = processor(Fakes::refusing(KEY, "ThrottlingException"));
@@ -393,7 +396,7 @@ async fn what_cannot_be_noted_is_given_back_and_not_published() {
     }
 }
 
-/// An opening of callout 1 in other words than AURA's.
+/// An opening of callout 1 with another payload than AURA's.
 fn recovered() -> SqsMessage {
     let envelope = Envelope::new(
         Uuid::now_v7(),
@@ -416,7 +419,7 @@ async fn what_is_told_and_found_out_is_published_once_and_is_no_conflict() {
     }
 }
 
-/// A delivery that arrived so many seconds after [`NOW`].
+/// A delivery that arrived this many seconds after [`NOW`].
 fn arrived(id: &str, second: i64, origin: Origin, message_name: &str) -> SqsMessage {
     let payload = RawValue::from_string(payload(message_name, 1)).unwrap();
     let at = NOW + SignedDuration::from_secs(second);
@@ -439,8 +442,8 @@ async fn what_arrives_again_behind_the_window_has_a_key_of_its_own() {
     assert_eq!(*second, format!("{first}#2"));
 }
 
-/// The reconciler numbers what it observes: what it says again it has said before. And of what
-/// happens once there is no second one, whenever it arrives.
+/// The reconciler numbers its observations, so the same number is the same event. An event that
+/// happens once never recurs, whenever it arrives.
 #[tokio::test]
 async fn neither_the_reconcilers_words_nor_what_happens_once_recur() {
     let again =
@@ -475,8 +478,8 @@ async fn only_what_aura_delivered_counts_as_delivered() {
     assert_eq!(*processor.services.delivered.lock().unwrap(), [arrived]);
 }
 
-/// In two groups, so that in each batch two of them claim it at once, and many batches beside each
-/// other. Who is told that another has it comes again, as SQS would have it.
+/// Each batch has two groups, so two records claim the event at once, and many batches run at once.
+/// A record whose event another worker holds comes again, as with SQS.
 #[tokio::test]
 async fn a_hundred_thousand_duplicates_of_one_event_leave_one_item_and_one_publish() {
     const BATCHES: usize = 10_000;
@@ -552,7 +555,7 @@ async fn what_aura_has_marked_once_is_a_drill_in_every_later_batch_and_nothing_e
     }
 }
 
-/// What the reconciler says of a callout that AURA knows nothing of any more.
+/// The reconciler's closing of a callout that AURA no longer knows.
 fn recovered_closing(id: &str, group: &str, callout: usize) -> SqsMessage {
     let payload =
         format!(r#"{{"message":"CALLOUT_CLOSED","gone":true,"callout":{{"id":{callout}}}}}"#);
@@ -568,7 +571,7 @@ fn recovered_closing(id: &str, group: &str, callout: usize) -> SqsMessage {
 #[tokio::test]
 async fn a_mark_counts_for_its_whole_batch_and_however_it_comes() {
     let ledger = Fakes::default();
-    // A conflict, which isn't published, and AURA's word all the same.
+    // This is a conflict. It isn't published, but its mark counts.
     ledger.publish_elsewhere("callout#2/NEW_CALLOUT", "another");
     let processor = processor(ledger);
     let messages = vec![
@@ -582,7 +585,7 @@ async fn a_mark_counts_for_its_whole_batch_and_however_it_comes() {
     let tests = tests(&processor);
     assert_eq!(tests.len(), 4);
     assert!(tests.iter().all(|(_, test)| *test), "{tests:?}");
-    // What a batch marks itself, it doesn't ask for.
+    // A batch doesn't look up what its own payloads mark.
     assert!(processor.services.look_ups.lock().unwrap().is_empty());
 }
 
@@ -606,7 +609,7 @@ async fn a_batch_asks_once_for_each_callout_that_it_does_not_mark_and_for_nothin
     assert_eq!(processor.services.look_ups.lock().unwrap().len(), 1);
 }
 
-/// The proof of a deployment goes the way of callouts.
+/// A deployment's canary takes the same way as callouts.
 #[tokio::test]
 async fn a_canary_is_looked_up_and_comes_back_if_that_fails() {
     let canary = || {
@@ -621,7 +624,7 @@ async fn a_canary_is_looked_up_and_comes_back_if_that_fails() {
     assert_eq!(failures(TIME, &broken, vec![canary()]).await, ["1"]);
 }
 
-/// A drill that goes out as an emergency has guards sent.
+/// A drill that goes out as an emergency would send guards.
 #[tokio::test]
 async fn what_may_be_a_drill_and_cannot_be_told_comes_back_unclaimed() {
     let unread = Fakes {
@@ -664,7 +667,7 @@ async fn a_drill_that_cannot_be_remembered_is_not_published() {
     assert_eq!(processor.services.taken(), [["callout#2/NEW_CALLOUT"]]);
 }
 
-/// Also longer than an event that was claimed long after the mark.
+/// The mark also outlives an event that was claimed long after it.
 #[tokio::test]
 async fn a_drill_is_remembered_for_longer_than_any_event_of_it() {
     let processor = processor(Fakes::default());

@@ -1,4 +1,4 @@
-//! What comes in: one message of the ingest queue, and the event that is read from it.
+//! The input: one message of the ingest queue, and the event that is read from it.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -20,28 +20,28 @@ pub(crate) struct Record {
     pub(crate) message_id: String,
     /// SQS's handle of this receive.
     receipt_handle: Option<String>,
-    /// The message group: records of one group stay in order.
+    /// The message group. Records of one group stay in order.
     pub(crate) group: String,
     /// SQS's sequence number.
     pub(crate) sequence: Option<String>,
-    /// How often SQS has handed it over, this time included.
+    /// How often SQS has handed it over, including this time.
     pub(crate) receives: u32,
-    /// An envelope, if all is well.
+    /// The body, which should be an envelope.
     body: String,
-    /// What the body says, once it has been read.
+    /// The event in the body, once it was read.
     event: OnceLock<Result<IncomingEvent, Unprocessable>>,
 }
 
 /// An event that was read from a record, with its identity.
 #[derive(Debug)]
 pub(crate) struct IncomingEvent {
-    /// What travelled on the queue.
+    /// The envelope from the queue.
     pub(crate) envelope: Envelope,
-    /// What it says.
+    /// The event in its payload.
     pub(crate) event: Event,
-    /// Which event that is.
+    /// The event's key in the ledger.
     pub(crate) key: LedgerKey,
-    /// The digest of its payload.
+    /// The digest of the payload.
     pub(crate) digest: String,
 }
 
@@ -73,14 +73,14 @@ impl From<SqsMessage> for Record {
 }
 
 impl Record {
-    /// The event of this record. The first call reads it, later calls get the same.
+    /// The event of this record. The first call reads it, and later calls return the same.
     pub(crate) fn event(&self) -> Result<&IncomingEvent, &Unprocessable> {
         let read = || IncomingEvent::read(&self.body);
         self.event.get_or_init(read).as_ref()
     }
 
-    /// The order to SQS to hand this record over again after `time`; `None` if SQS gave no handle
-    /// for that.
+    /// The change that makes SQS hand this record over again after `time`. `None` if SQS gave no
+    /// handle.
     pub(crate) fn back_after(&self, time: Duration) -> Option<VisibilityChange> {
         let receipt_handle = self.receipt_handle.clone()?;
         Some(VisibilityChange {
@@ -89,7 +89,7 @@ impl Record {
         })
     }
 
-    /// The record as it came, to be put aside.
+    /// The unchanged record, for the quarantine.
     pub(crate) fn as_it_came<'a>(&'a self, reason: &'a str, now: Timestamp) -> Quarantined<'a> {
         Quarantined {
             reason,
@@ -126,21 +126,22 @@ impl IncomingEvent {
         })
     }
 
-    /// Within how long of this delivery's arrival the same content is a copy of it; `None` if it
-    /// always is. The reconciler numbers what it observes, so its own words never recur.
+    /// The time around this delivery's arrival within which the same content is a copy. `None` if
+    /// the same content is always a copy. The reconciler numbers its observations, so they never
+    /// recur.
     pub(crate) fn repeat_window(&self, configured: Option<Duration>) -> Option<Duration> {
         let recurs = recurrence(&self.event.message) == Recurrence::Recurring;
         configured.filter(|_| recurs && self.envelope.origin == Origin::Webhook)
     }
 
-    /// What AURA sent, to be put aside.
+    /// The payload that AURA sent, for the quarantine.
     pub(crate) fn to_quarantine<'a>(&'a self, reason: &'a str) -> Quarantined<'a> {
         payload_of(&self.envelope, reason)
     }
 }
 
 impl Unprocessable {
-    /// As much of the record as could be read, to be put aside.
+    /// As much of the record as could be read, for the quarantine.
     pub(crate) fn to_quarantine<'a>(
         &'a self,
         record: &'a Record,
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_that_says_no_count_came_for_the_first_time() {
+    fn a_record_without_a_receive_count_was_received_once() {
         let mut message = SqsMessage::default();
         assert_eq!(Record::from(message.clone()).receives, 1);
         message

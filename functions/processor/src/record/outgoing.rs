@@ -1,4 +1,4 @@
-//! What goes out: a claimed event as an entry of the bus, with its payload if the bus takes that.
+//! The output: a claimed event as an entry for the bus, with its payload if the bus accepts it.
 
 use serde_json::value::RawValue;
 use shared::ledger::Claim;
@@ -7,25 +7,25 @@ use shared::published::{Detail, Omission, Omitted};
 use super::incoming::{IncomingEvent, Record};
 use crate::bus::BusEntry;
 
-/// An event that may be published now, and by nobody else.
+/// An event that only this worker may publish.
 pub(crate) struct ClaimedEvent<'a> {
     pub(crate) record: &'a Record,
     pub(crate) incoming: &'a IncomingEvent,
     /// Whether it goes out as a drill.
     pub(crate) test: bool,
     pub(crate) claim: Claim,
-    /// What is published.
+    /// The entry that is published.
     pub(crate) entry: BusEntry,
-    /// Why it goes out without its payload, if it does.
+    /// Why the payload is omitted, if it is.
     pub(crate) omission: Option<Omission>,
 }
 
 impl<'a> ClaimedEvent<'a> {
-    /// A claimed event with its payload, unless that has to be omitted.
+    /// Makes a claimed event with its payload, or without it if the bus can't take the payload.
     ///
     /// # Errors
     ///
-    /// It can't be written as JSON.
+    /// The detail can't be written as JSON.
     pub(crate) fn new(
         record: &'a Record,
         incoming: &'a IncomingEvent,
@@ -56,7 +56,7 @@ impl<'a> ClaimedEvent<'a> {
     ///
     /// # Errors
     ///
-    /// What is left can't be written as JSON.
+    /// The detail without the payload can't be written as JSON.
     pub(crate) fn omit_payload(&mut self, reason: Omission) -> Result<(), serde_json::Error> {
         let omitted = Omitted {
             reason,
@@ -94,9 +94,9 @@ impl<'a> ClaimedEvent<'a> {
     }
 }
 
-/// Whether every string of a JSON value is Unicode once its escapes are resolved. Only an escape
-/// of a surrogate (`\ud800` to `\udfff`) can spoil that. No parser is asked: one may refuse other
-/// things, such as a number with an exponent of three digits.
+/// Whether every string of a JSON value is Unicode once its escapes are resolved. Only an escaped
+/// surrogate (`\ud800` to `\udfff`) can break this. A parser is not used, because it may refuse
+/// other things, such as a number with an exponent of three digits.
 fn is_unicode(payload: &RawValue) -> bool {
     let mut rest = payload.get();
     while let Some((_, escape)) = rest.split_once('\\') {
@@ -115,7 +115,7 @@ fn is_unicode(payload: &RawValue) -> bool {
     true
 }
 
-/// The number that `u` and four digits stand for, and what is behind them.
+/// The number that `u` and four digits stand for, and the rest of the text.
 fn code_unit(escape: &str) -> Option<(u16, &str)> {
     let (digits, behind) = escape.strip_prefix('u')?.split_at_checked(4)?;
     Some((u16::from_str_radix(digits, 16).ok()?, behind))
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_a_surrogate_pair_is_no_unicode() {
+    fn half_of_a_surrogate_pair_is_not_unicode() {
         assert!(unicode(r#"{"a": "plain \u00e9"}"#));
         assert!(unicode(r#"{"a": "\ud83d\ude80 \uD83D\uDE80"}"#));
         assert!(!unicode(r#"{"a": "\ud83d"}"#));
@@ -141,7 +141,7 @@ mod tests {
         assert!(!unicode(r#"{"a": "\ud83d\ud83d\ude80"}"#));
         assert!(!unicode(r#"{"a": "\ud83d\\ude80"}"#));
         assert!(!unicode(r#"{"a": "\\\ud83d"}"#));
-        // Odd in other ways, which are no reason.
+        // Other oddities don't matter.
         assert!(unicode(r#"{"a": "\ud83d\ude80", "b": 1e999}"#));
         let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
         assert!(unicode(&format!(r#"{{"a": "\ud83d\ude80", "b": {deep}}}"#)));

@@ -1,5 +1,5 @@
-//! How a delivery is written to and read from the items of the table. The first item holds everything
-//! but the further parts of a large body.
+//! Writes a delivery to the items of the table, and reads it from them. The first item holds
+//! everything except the further parts of a large body.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use crate::ledger::Malformed;
 use crate::ledger::table::{Attributes, key_of, shard_of};
 use crate::queue::{Destination, Message, MessageAttribute, Outgoing};
 
-/// Largest part of a body in one item, in bytes. DynamoDB takes 400 KB with everything; a group
-/// id, a deduplication id and the attributes of a quarantined delivery are less than the rest.
+/// The largest part of a body in one item, in bytes. DynamoDB allows 400 KB for the whole item. A
+/// group id, a deduplication id and the attributes of a quarantined delivery fit into the rest.
 pub(super) const MAX_PART_BYTES: usize = 390_000;
 
-/// Whether an item holds that part of the delivery whose first part is `head`.
+/// Whether an item holds part `number` of the delivery whose first part is `head`.
 pub(super) fn is_part_of(item: &Attributes, head: &Attributes, number: usize) -> bool {
     let head = text_of(head, "sk").unwrap_or_default();
     text_of(item, "sk").is_ok_and(|key| key == sort_key(head, number))
@@ -47,8 +47,8 @@ pub(super) fn sort_key(delivery_id: &str, part: usize) -> String {
     }
 }
 
-/// The parts of a body, each small enough for an item. They are at most ten, which their keys
-/// sort as text: a message is not larger than 1 MiB.
+/// Splits a body into parts that are small enough for an item. There are at most ten, because a
+/// message is at most 1 MiB. So their keys sort as text.
 pub(super) fn parts(body: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut rest = body;
@@ -78,7 +78,7 @@ pub(super) fn items_of(delivery: &Outgoing) -> Vec<Attributes> {
     parts.into_iter().enumerate().map(item_of).collect()
 }
 
-/// All of a message but its body.
+/// The attributes of a message without its body.
 fn envelope_of(message: &Message) -> Attributes {
     let attributes = message.attributes.iter().map(|(name, value)| {
         let value = match value {

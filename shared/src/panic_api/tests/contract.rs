@@ -1,4 +1,5 @@
-//! AURA at its worst: every status that it documents, and the answers that it doesn't.
+//! Tests the client with every status that AURA documents, and with answers that it doesn't
+//! document.
 
 use std::iter;
 use std::time::Duration;
@@ -16,7 +17,7 @@ const REGISTER: &str = "POST /notifiers/webhooks";
 const ACTIVE: &str = "GET /callouts/activeCallouts";
 const GET: &str = "GET /callouts/{id}";
 
-/// A stand-in, and a client of it that has called nothing yet.
+/// AURA's stand-in, and a client that has made no call yet.
 struct Stage {
     aura: AuraSim,
     client: PanicApi,
@@ -31,7 +32,7 @@ impl Stage {
         Self { aura, client, http }
     }
 
-    /// One whose client doesn't wait long.
+    /// The same with a client that doesn't wait long.
     async fn impatient() -> Self {
         let stage = Self::new().await;
         let http = http_client::builder().timeout(Duration::from_secs(1));
@@ -64,7 +65,7 @@ impl Stage {
         self.ask(self.http.delete(self.url("tokens"))).await;
     }
 
-    /// Name and status of every call so far.
+    /// The name and the status of every call so far.
     async fn calls(&self) -> Vec<(String, Option<u64>)> {
         let log = self.ask(self.http.get(self.url("calls"))).await;
         let calls = log.as_array().unwrap().iter();
@@ -83,7 +84,7 @@ impl Stage {
         assert_eq!(self.calls().await, expected);
     }
 
-    /// How many registrations were done.
+    /// The number of registrations that were done.
     async fn registered(&self) -> usize {
         let report = self.ask(self.http.get(self.url("registration"))).await;
         report["history"].as_array().unwrap().len()
@@ -94,7 +95,7 @@ impl Stage {
         self.client.register_webhook(&registration).await
     }
 
-    /// An error shows nothing secret.
+    /// Asserts that an error shows no secret.
     async fn assert_discreet(&self, error: &PanicApiError) {
         let tokens = self.ask(self.http.get(self.url("tokens"))).await;
         let tokens = tokens.as_array().unwrap().iter();
@@ -212,7 +213,7 @@ async fn without_a_token_nothing_else_is_called() {
     }
 }
 
-/// Whichever status it comes with, and whichever call.
+/// The header counts with each status and each call.
 #[tokio::test]
 async fn how_long_aura_asks_to_wait_is_told_to_whoever_calls() {
     let own = Duration::from_millis(500);
@@ -346,7 +347,7 @@ async fn the_token_is_kept_for_as_long_as_its_answer_says_or_the_documentation()
         (json!(-1), 1),
         (json!(u64::MAX), 1),
         (json!(3600), 1),
-        // All of it is the margin in which a token is replaced.
+        // The whole life is within the margin in which a token is replaced.
         (json!(60), 2),
         (json!(0), 2),
     ];
@@ -488,7 +489,7 @@ async fn what_aura_repeats_of_a_secret_is_hidden() {
     assert_eq!(error.to_string(), expected);
     stage.assert_discreet(&error).await;
 
-    // What is cut is cut after it was hidden.
+    // Secrets are hidden before the text is cut.
     let words = format!("{}webhook-secret", "x".repeat(495));
     stage.reply(REGISTER, 400, message(&words)).await;
     let error = stage.register().await.unwrap_err();
@@ -604,7 +605,7 @@ async fn what_aura_refuses_about_a_callout_is_told_from_what_it_refuses_about_th
 }
 
 #[tokio::test]
-async fn a_base_url_that_nothing_can_be_sent_to_is_no_passing_failure() {
+async fn a_base_url_that_nothing_can_be_sent_to_is_not_transient() {
     let credentials = json!({"clientId": "client", "clientSecret": SECRET}).to_string();
     let credentials = super::super::Credentials::parse(&credentials.into()).unwrap();
     let base = "mailto:aura@example.com".parse().unwrap();

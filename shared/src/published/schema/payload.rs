@@ -1,45 +1,46 @@
-//! What a payload holds: what AURA is known to send, and what the reconciler puts together.
+//! Describes payloads: what AURA is known to send, and what the reconciler makes.
 
 use schemars::{JsonSchema, Schema, json_schema};
 use serde_json::{Value, json};
 
-/// AURA's JSON, as far as it is documented or was seen. AURA may send more, less, and in other
-/// shapes: only `message` and the object that is named as `entity.kind`, with its `id`, are certain.
+/// AURA's JSON, as far as it is documented or was seen. AURA may send more, less, or other shapes.
+/// Only `message` is certain, and the object with the name in `entity.kind` and its `id`.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", transform = certain_is_the_message)]
-#[expect(dead_code, reason = "it only describes")]
+#[expect(dead_code, reason = "it only describes the schema")]
 pub(in crate::published) struct Payload {
     /// AURA's event name.
     message: String,
-    /// In events about a callout.
+    /// Present in events about a callout.
     callout: Callout,
-    /// In events about a customer.
+    /// Present in events about a customer.
     customer: Customer,
-    /// In events about a subscription.
+    /// Present in events about a subscription.
     subscription: Subscription,
-    /// AURA documents it for responder events: responder, supplier, response type, classification,
-    /// times of dispatch, arrival and completion. It was seen inside `callout`.
+    /// AURA documents it for responder events. It holds responder, supplier, response type,
+    /// classification, and the times of dispatch, arrival and completion. It was seen inside
+    /// `callout`.
     incident_information: Value,
 }
 
-/// A callout as AURA describes it in what it sends and, by a nested or an older flat form, when it
-/// is asked. Most events hold the `id` alone.
+/// A callout as AURA describes it in its deliveries and in its answers. Answers have a nested form
+/// or an older flat form. Most events hold only the `id`.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", transform = nothing_is_certain)]
-#[expect(dead_code, reason = "it only describes")]
+#[expect(dead_code, reason = "it only describes the schema")]
 #[expect(clippy::struct_field_names, reason = "the names are AURA's")]
 struct Callout {
-    /// AURA's id: an integer, or text.
+    /// AURA's id, an integer or text.
     #[schemars(extend("examples" = [5003]))]
     id: Value,
-    /// True for AURA's connectivity test.
+    /// `true` for AURA's connectivity test.
     #[schemars(extend("examples" = [true]))]
     internal_test: Value,
-    /// Whether it is a drill.
+    /// Says whether the callout is a drill.
     callout_classification: Classification,
-    /// Seen as an array.
+    /// The incidents of the callout. It was seen as an array.
     incident_information: IncidentInformation,
-    /// Free text in mixed case; not all values are documented.
+    /// Free text in mixed case. Not all values are documented.
     #[schemars(extend("examples" = ["created", "Responder Dispatched", "Responder Cancelled"]))]
     status: Value,
     /// In the flat form: the customer's id.
@@ -68,7 +69,7 @@ struct Callout {
 /// A callout's classification.
 #[derive(JsonSchema)]
 #[schemars(transform = nothing_is_certain)]
-#[expect(dead_code, reason = "it only describes")]
+#[expect(dead_code, reason = "it only describes the schema")]
 struct Classification {
     /// `TEST` is a drill.
     #[schemars(extend("examples" = ["REAL", "TEST"]))]
@@ -94,7 +95,7 @@ impl JsonSchema for IncidentInformation {
 /// One incident.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", transform = nothing_is_certain)]
-#[expect(dead_code, reason = "it only describes")]
+#[expect(dead_code, reason = "it only describes the schema")]
 #[expect(clippy::struct_field_names, reason = "the names are AURA's")]
 struct Incident {
     /// The fixed location's id, as text.
@@ -106,12 +107,12 @@ struct Incident {
     /// An object with a `value`.
     #[schemars(extend("examples" = [{"value": "SECURITY"}]))]
     response_type: Value,
-    /// Where it is now.
+    /// The callout's current place.
     callout_current_location: Location,
-    /// The category; seen as `incidentcategory`, too.
+    /// The category. `incidentcategory` was seen too.
     #[schemars(extend("examples" = [{"value": "SECURITY"}]))]
     incident_category: Value,
-    /// The other spelling.
+    /// The other spelling of `incidentCategory`.
     #[schemars(rename = "incidentcategory")]
     other_incident_category: Value,
 }
@@ -119,7 +120,7 @@ struct Incident {
 /// A place.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", transform = nothing_is_certain)]
-#[expect(dead_code, reason = "it only describes")]
+#[expect(dead_code, reason = "it only describes the schema")]
 struct Location {
     /// Degrees, as text.
     #[schemars(extend("examples" = ["51.5"]))]
@@ -135,9 +136,9 @@ struct Location {
 /// A customer.
 #[derive(JsonSchema)]
 #[schemars(transform = nothing_is_certain)]
-#[expect(dead_code, reason = "it only describes")]
+#[expect(dead_code, reason = "it only describes the schema")]
 struct Customer {
-    /// AURA's id: an integer, or text.
+    /// AURA's id, an integer or text.
     #[schemars(extend("examples" = [178_921]))]
     id: Value,
 }
@@ -145,44 +146,45 @@ struct Customer {
 /// A subscription.
 #[derive(JsonSchema)]
 #[schemars(transform = nothing_is_certain)]
-#[expect(dead_code, reason = "it only describes")]
+#[expect(dead_code, reason = "it only describes the schema")]
 struct Subscription {
-    /// AURA's id: an integer, or text.
+    /// AURA's id, an integer or text.
     #[schemars(extend("examples" = [4410]))]
     id: Value,
 }
 
-/// The payload of an event with the origin `reconciler`: AURA's answer about a callout, under a name.
+/// The payload of an event with the origin `reconciler`: AURA's answer about a callout, with an
+/// event name.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase")]
-#[expect(dead_code, reason = "it only describes")]
+#[expect(dead_code, reason = "it only describes the schema")]
 pub(super) struct FoundOut {
-    /// What was found out.
+    /// The name of the event that was found out.
     message: FoundOutName,
-    /// In a `CALLOUT_OBSERVED`: counts the observations of this callout that were published, from 1,
-    /// so that a state that comes back is another event than when it was there first.
+    /// Present in a `CALLOUT_OBSERVED`. It numbers the published observations of this callout,
+    /// from 1. So a state that comes back is another event than its first occurrence.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u32", range(min = 1))]
     observation: Option<u32>,
-    /// There only if AURA doesn't know the callout any more: it answered 404.
+    /// Present only if AURA no longer knows the callout: it answered 404.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "bool", extend("const" = true))]
     gone: Option<bool>,
-    /// What AURA answered about the callout, byte for byte, with the `id` if AURA left it out; the
-    /// `id` alone if it answered nothing.
+    /// AURA's answer about the callout, byte for byte. The `id` is added if AURA left it out. If
+    /// AURA gave no answer, it is the `id` alone.
     callout: FoundCallout,
 }
 
-/// What the reconciler tells.
+/// The names of events that the reconciler reports.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "SCREAMING_SNAKE_CASE")]
-#[expect(dead_code, reason = "it only describes")]
+#[expect(dead_code, reason = "it only describes the schema")]
 pub(super) enum FoundOutName {
-    /// A callout was opened, and AURA didn't tell.
+    /// A callout was opened, and AURA sent no event.
     NewCallout,
-    /// A callout was closed, and AURA didn't tell.
+    /// A callout was closed, and AURA sent no event.
     CalloutClosed,
-    /// This is how a callout is now: AURA's answers don't say which events led there.
+    /// The present state of a callout. AURA's answers don't say which events led to it.
     CalloutObserved,
 }
 
@@ -206,7 +208,8 @@ impl JsonSchema for FoundCallout {
     }
 }
 
-/// A description and no rule: AURA may send anything there, and it is carried.
+/// Removes the rules and keeps the description, because AURA may send anything there, and it is
+/// carried.
 fn nothing_is_certain(schema: &mut Schema) {
     schema.remove("type");
     schema.remove("required");

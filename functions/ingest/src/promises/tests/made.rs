@@ -48,7 +48,7 @@ pub fn body(name: &str) -> Vec<u8> {
         "largest text that is no event and a letter" => "a".repeat(MAX_QUEUED_BYTES + 1),
         "largest bytes" => return vec![0xff; LARGEST_BINARY],
         "largest bytes and one more" => return vec![0xff; LARGEST_BINARY + 1],
-        _ => panic!("nobody makes {name:?}"),
+        _ => panic!("there is no body named {name:?}"),
     };
     text.into_bytes()
 }
@@ -69,7 +69,7 @@ fn with_note(note: &str) -> String {
     callout(&format!(r#""id": 5003, "note": "{note}""#))
 }
 
-/// A body of exactly the largest size, most of which is `text` again and again.
+/// A body of exactly the largest size, which mostly repeats `text`.
 fn largest_of(text: &str) -> String {
     let room = MAX_QUEUED_BYTES - with_note("").len();
     let spaces = " ".repeat(room % text.len());

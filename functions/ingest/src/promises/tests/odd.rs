@@ -1,4 +1,4 @@
-//! Events that are odd all over, as a client can have API Gateway hand them over.
+//! Events with odd values everywhere, as a client can make API Gateway send them.
 
 use proptest::collection::{hash_map, vec};
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ thread_local! {
     static HARNESS: Harness = Harness::default();
 }
 
-/// What a delivery is known by. Everything else may be anything.
+/// The places that a delivery needs. Every other place may hold anything.
 const NEEDED: [&str; 7] = [
     "rawPath",
     "headers",
@@ -23,7 +23,7 @@ const NEEDED: [&str; 7] = [
     "body",
 ];
 
-/// Also control characters, quotes, and what HTTP gives a meaning.
+/// Any text, also with control characters, quotes, and characters that have a meaning in HTTP.
 fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
         "[\\x00-\\x7f]{0,12}",
@@ -49,7 +49,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A place in an event: one that API Gateway has something at, or one of its own.
+/// A place in an event: one that API Gateway fills, or an invented one.
 fn any_place() -> impl Strategy<Value = String> {
     let known = [
         "version",
@@ -87,7 +87,7 @@ fn any_place() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Changes to an event: what is at a place from now on, or that nothing is.
+/// Changes to an event: the new value of each place, or `None` to remove it.
 fn changes() -> impl Strategy<Value = Vec<(String, Option<Value>)>> {
     vec(
         (any_place(), prop::option::weighted(0.8, any_json())),
@@ -114,7 +114,7 @@ fn change(event: &mut Value, place: &str, value: Option<Value>) {
     }
 }
 
-/// Whether a change leaves a delivery what it is known by.
+/// Whether a change at this place leaves a delivery intact.
 fn spares_the_delivery(place: &str) -> bool {
     let name = place.strip_prefix("headers/").unwrap_or_default();
     !NEEDED.contains(&place) && !name.eq_ignore_ascii_case("authorization")
