@@ -64,10 +64,10 @@
 //!   shares of the events that are not dropped:
 //!   - - `duplicate`: the event is sent twice. The repeat goes out together with its original.
 //!   - - `reorder`: the event goes out only behind a later delivery of its entity, or after
-//!     `mostMs`.
+//!       `mostMs`.
 //!   - - `delay`: the event goes out late.
 //!   - - `bare`: a status event (any callout event except `NEW_CALLOUT`) carries only `message` and
-//!     the callout's `id`. AURA's answers about a callout stay whole.
+//!       the callout's `id`. AURA's answers about a callout stay whole.
 //! - `dark` has windows, measured from the plan's start, in which AURA sends nothing. An event that
 //!   happens in a window is never sent. A delivery that waits when a window begins goes out when it
 //!   ends.

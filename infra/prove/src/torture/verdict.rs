@@ -6,7 +6,6 @@
 //! - the bus carried out the earlier call;
 //! - no mark of the event came before the later call;
 //! - something was done to the processor in between that kept it from marking.
-//! that was done to the processor in between kept it from marking.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
