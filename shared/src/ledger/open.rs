@@ -4,8 +4,8 @@
 //! The processor notes that a callout was opened before it publishes `NEW_CALLOUT`, and that it was
 //! closed before it publishes `CALLOUT_CLOSED`. So neither event is published without its note, and
 //! a callout with only one of the two events still has an item. When both are published, the
-//! reconciler removes the item. Unlike an event's item, it never expires, because a callout may be
-//! open for months.
+//! reconciler removes the item. A callout may be open for months, so the item expires only when
+//! nothing has changed it for [`RETENTION`].
 //!
 //! | attribute | holds |
 //! | --- | --- |
@@ -15,17 +15,20 @@
 //! | `closedAt` | when its closing arrived, in milliseconds since 1970 |
 //! | `seen` | what the reconciler remembers about it, in the reconciler's own form |
 //! | `run` | the number of the reconciler's run that wrote `seen`: no earlier run can overwrite it |
+//! | `expiresAt` | when DynamoDB's TTL may remove the item, in seconds since 1970 |
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Malformed;
-use super::table::{Attributes, is_done, key_of, shard_of};
+use super::table::{Attributes, expires_at, is_done, key_of, shard_of};
 use crate::aws::CallError;
 
 /// The subject of a failed call, in its error.
 const ABOUT: &str = "open callouts";
+/// How long an item stays after its last change: 400 days.
+pub const RETENTION: SignedDuration = SignedDuration::from_hours(400 * 24);
 
 /// A callout that AURA has opened, closed, or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,24 +59,25 @@ impl OpenCallouts {
 
     /// Notes that a callout was opened. What is already known about it stays.
     pub async fn opened(&self, id: &str, at: Timestamp) -> Result<(), CallError> {
-        let note = "SET openedAt = if_not_exists(openedAt, :at)";
+        let note = "SET openedAt = if_not_exists(openedAt, :at), expiresAt = :expiresAt";
         self.note(id, note, at).await
     }
 
     /// Notes that a callout was closed. What is already known about it stays.
     pub async fn closed(&self, id: &str, at: Timestamp) -> Result<(), CallError> {
-        let note = "SET closedAt = if_not_exists(closedAt, :at)";
+        let note = "SET closedAt = if_not_exists(closedAt, :at), expiresAt = :expiresAt";
         self.note(id, note, at).await
     }
 
     async fn note(&self, id: &str, note: &str, at: Timestamp) -> Result<(), CallError> {
-        let at = AttributeValue::N(at.as_millisecond().to_string());
+        let millisecond = AttributeValue::N(at.as_millisecond().to_string());
         self.client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key(id)))
             .update_expression(note)
-            .expression_attribute_values(":at", at)
+            .expression_attribute_values(":at", millisecond)
+            .expression_attribute_values(":expiresAt", expires_at(at, RETENTION))
             .send()
             .await
             .map_err(CallError::of(ABOUT, "UpdateItem"))?;
@@ -123,7 +127,13 @@ impl OpenCallouts {
 
     /// Remembers something about an open callout. Returns whether it did. It doesn't if a run later
     /// than `run` has done so, or if the callout has no opening.
-    pub async fn remember(&self, id: &str, seen: &str, run: u32) -> Result<bool, CallError> {
+    pub async fn remember(
+        &self,
+        id: &str,
+        seen: &str,
+        run: u32,
+        at: Timestamp,
+    ) -> Result<bool, CallError> {
         let answer = self
             .client
             .update_item()
@@ -132,11 +142,12 @@ impl OpenCallouts {
             .condition_expression(
                 "attribute_exists(openedAt) AND (attribute_not_exists(#run) OR #run <= :run)",
             )
-            .update_expression("SET #seen = :seen, #run = :run")
+            .update_expression("SET #seen = :seen, #run = :run, expiresAt = :expiresAt")
             .expression_attribute_names("#seen", "seen")
             .expression_attribute_names("#run", "run")
             .expression_attribute_values(":seen", AttributeValue::S(seen.to_owned()))
             .expression_attribute_values(":run", AttributeValue::N(run.to_string()))
+            .expression_attribute_values(":expiresAt", expires_at(at, RETENTION))
             .send()
             .await;
         is_done(answer, ABOUT)

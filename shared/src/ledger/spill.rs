@@ -20,21 +20,28 @@
 //! | `body` | the message's body, or this item's part of it |
 //! | `groupId`, `deduplicationId` | the message's group id and deduplication id |
 //! | `attributes` | the message attributes: texts as `S`, numbers as `N` |
+//! | `expiresAt` | when DynamoDB's TTL may remove the item, in seconds since 1970 |
 //!
-//! Nothing expires, because an item is the only copy of a delivery until it is sent and removed.
+//! An item is the only copy of a delivery until it is sent and removed. It expires after
+//! [`RETENTION`]. After that time the ledger has forgotten the event, so it could not tell a repeated
+//! delivery from a new event.
 
 mod items;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
 
 use self::items::{is_part_of, items_of, key, partition, parts, read_whole, text, text_of};
 use super::Malformed;
 use super::table::Attributes;
 use crate::aws::CallError;
 use crate::queue::Outgoing;
+
+/// How long a delivery can wait: 35 days, as long as the ledger remembers an event.
+pub const RETENTION: SignedDuration = SignedDuration::from_hours(35 * 24);
 
 /// The spill in the ledger table.
 #[derive(Debug, Clone)]
@@ -180,23 +187,25 @@ impl Spilled {
     /// The time of arrival in the item's key. `None` if the key is not a delivery's.
     #[must_use]
     pub fn arrived_at(&self) -> Option<Timestamp> {
-        let id = match self {
+        arrived_at(match self {
             Self::Delivery(delivery) => delivery.delivery_id,
             Self::Unreadable { sort_key, .. } => sort_key.split('/').next()?.parse().ok()?,
-        };
-        let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
-        Timestamp::new(seconds.try_into().ok()?, nanoseconds.try_into().ok()?).ok()
+        })
     }
+}
+
+fn arrived_at(delivery_id: Uuid) -> Option<Timestamp> {
+    let (seconds, nanoseconds) = delivery_id.get_timestamp()?.to_unix();
+    Timestamp::new(seconds.try_into().ok()?, nanoseconds.try_into().ok()?).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use uuid::Uuid;
-
     use super::items::{MAX_PART_BYTES, parts_of, read, sort_key};
     use super::*;
+    use crate::ledger::table::expires_at;
     use crate::queue::{Destination, Message, MessageAttribute};
 
     fn outgoing(body: String) -> Outgoing {
@@ -235,14 +244,16 @@ mod tests {
     }
 
     #[test]
-    fn its_id_says_when_it_arrived() {
+    fn its_id_says_when_it_arrived_and_when_it_expires() {
         let now = Timestamp::now();
         let delivery = Outgoing {
             delivery_id: Uuid::now_v7(),
             ..outgoing("{}".into())
         };
+        let items = items_of(&delivery);
         let arrived = Spilled::Delivery(delivery).arrived_at().unwrap();
         assert!(arrived.duration_since(now).abs().as_secs() < 10);
+        assert_eq!(items[0]["expiresAt"], expires_at(arrived, RETENTION));
     }
 
     #[test]

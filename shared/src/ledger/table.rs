@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput
 use aws_sdk_dynamodb::types::{
     AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure as OnRefusal,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use super::expression::Expressions;
@@ -40,6 +40,12 @@ pub(super) fn key_of(partition: String, sort: &str) -> Attributes {
         ("pk".to_owned(), AttributeValue::S(partition)),
         ("sk".to_owned(), AttributeValue::S(sort.to_owned())),
     ])
+}
+
+/// The value of `expiresAt`, after which DynamoDB's TTL may remove an item.
+pub(super) fn expires_at(changed: Timestamp, retention: SignedDuration) -> AttributeValue {
+    let second = changed.as_second().saturating_add(retention.as_secs());
+    AttributeValue::N(second.to_string())
 }
 
 /// Whether a conditional update was done. A condition that doesn't hold is an answer, not a

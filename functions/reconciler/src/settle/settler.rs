@@ -387,7 +387,8 @@ impl Settler<'_> {
 
     async fn remember(&self, id: &str, last_check: &LastCheck) -> Result<(), Unsettled> {
         let text = serde_json::to_string(last_check)?;
-        if !self.open.remember(id, &text, self.run).await? {
+        let now = Timestamp::now();
+        if !self.open.remember(id, &text, self.run, now).await? {
             tracing::info!(
                 "state of a callout not saved: its note was removed, or a later run has saved it"
             );

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use super::{RETENTION, arrived_at};
 use crate::ledger::Malformed;
-use crate::ledger::table::{Attributes, key_of, shard_of};
+use crate::ledger::table::{Attributes, expires_at, key_of, shard_of};
 use crate::queue::{Destination, Message, MessageAttribute, Outgoing};
 
 /// The largest part of a body in one item, in bytes. DynamoDB allows 400 KB for the whole item. A
@@ -65,9 +66,11 @@ pub(super) fn items_of(delivery: &Outgoing) -> Vec<Attributes> {
     let message = &delivery.message;
     let parts = parts(&message.body);
     let count = parts.len();
+    let expiry = arrived_at(delivery.delivery_id).map(|at| expires_at(at, RETENTION));
     let item_of = |(number, part): (usize, &str)| {
         let mut item = key(delivery, number);
         item.insert("body".to_owned(), text(part));
+        item.extend(expiry.clone().map(|at| ("expiresAt".to_owned(), at)));
         if number == 0 {
             item.insert("destination".to_owned(), text(delivery.destination.name()));
             item.insert("parts".to_owned(), AttributeValue::N(count.to_string()));
