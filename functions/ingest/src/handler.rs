@@ -129,7 +129,7 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
         let Err(error) = self.store.send(outgoing).await else {
             return Ok(false);
         };
-        tracing::warn!(%delivery_id, queue, %error, "queue not reached");
+        tracing::warn!(%delivery_id, queue, %error, "the queue did not confirm the delivery");
         let Err(error) = self.store.spill(outgoing).await else {
             return Ok(true);
         };

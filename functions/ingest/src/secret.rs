@@ -1,5 +1,5 @@
 //! The values of the webhook's secret that are valid now: its current one and, around a rotation,
-//! the next and the one before, so that AURA is never locked out.
+//! the pending and the previous one, so that AURA is never locked out.
 //!
 //! The values are read when the function starts, and kept. They are read again
 //!

@@ -27,7 +27,7 @@ const MOST_BYTES: usize = 1_000_000 - 1;
 /// The bytes that EventBridge counts for `Time`, whatever its value.
 const TIME_BYTES: usize = 14;
 
-/// How often an entry is tried that the bus refused for the moment.
+/// How often an entry is tried if the bus refuses it only for the moment.
 const TRIES: u32 = 3;
 
 /// The pause before the second try. The pause before the third is twice as long.
@@ -334,7 +334,7 @@ fn event_id(answer: Option<PutEventsResultEntry>) -> Result<String, BusError> {
             error_code: Some(code),
             ..
         }) => code,
-        _ => "no answer for it".to_owned(),
+        _ => "the answer has no result for this entry".to_owned(),
     };
     Err(BusError::Entry { code })
 }

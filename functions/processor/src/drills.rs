@@ -63,9 +63,9 @@ async fn look_up<S: Services>(services: &S, notes: &[Note], time: Duration) -> N
     }
     match isolated(services.noted(notes), time).await {
         Ok(Ok(known)) => return known,
-        Ok(Err(error)) => tracing::error!(%error, "which callouts are drills can't be read"),
+        Ok(Err(error)) => tracing::error!(%error, "cannot read which callouts are drills"),
         Err(Interruption::Late) => {
-            tracing::error!("which callouts are drills could not be read in time");
+            tracing::error!("cannot read which callouts are drills: no answer in time");
         }
         // The panic hook has logged the place.
         Err(Interruption::Panicked) => {}

@@ -82,7 +82,7 @@ impl<S: Services> Processor<S> {
         let omit = async {
             tracing::warn!(
                 message_id, %error,
-                "the event bus refuses this event with its payload; it is published without"
+                "the event bus refuses this event with its payload; publishing it without the payload"
             );
             let omitted = claimed.omit_payload(Omission::Refused);
             omitted.map_err(|error| failed(record, &error))?;

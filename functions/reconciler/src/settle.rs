@@ -56,7 +56,7 @@ pub async fn settle_all(
                 closings.extend(settled.closing);
             }
             Err(error) => {
-                tracing::debug!(%error, "callout left to the next run");
+                tracing::debug!(%error, "callout not settled, the next run tries again");
                 metrics.leave(1);
             }
         }

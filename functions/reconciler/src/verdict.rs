@@ -65,7 +65,7 @@ pub struct LastCheck {
     /// Status in AURA's list. AURA's answer about the single callout may have no status or a newer
     /// one.
     pub status: Option<String>,
-    /// Sort key of the last event of AURA's that was published before the check.
+    /// Sort key of AURA's last event that was published before the check.
     pub last: Option<String>,
     /// Latest time of the next reading of the ledger.
     pub look_at: Option<Timestamp>,

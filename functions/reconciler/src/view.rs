@@ -15,8 +15,7 @@ pub struct CalloutView {
     pub opening: Presence,
     /// State of the callout's closing in the ledger.
     pub closing: Presence,
-    /// The last published event that carries a name of AURA's: every event except
-    /// `CALLOUT_OBSERVED`.
+    /// The last published event whose name is AURA's. Every name except `CALLOUT_OBSERVED` is.
     pub last: Option<LastEvent>,
     /// Number of published `CALLOUT_OBSERVED` events. Each carries an answer of AURA.
     pub observations: u32,
@@ -134,7 +133,7 @@ impl CalloutView {
         view
     }
 
-    /// Sort key of the last published event that carries a name of AURA's.
+    /// Sort key of the last published event whose name is AURA's.
     pub fn last_sort(&self) -> Option<&str> {
         self.last.as_ref().map(|last| last.sort.as_str())
     }

@@ -64,8 +64,8 @@ pub enum CanaryError {
     /// The endpoint accepted the canary, but the processor didn't claim it.
     #[error(
         "the endpoint accepted the canary, but the processor did not get it within {0} s: check \
-         whether ingest may send to its queue (if not, its log says `queue not reached`), and \
-         whether the processor runs"
+         whether ingest may send to its queue (if not, its log says `the queue did not confirm the \
+         delivery`), and whether the processor runs"
     )]
     NotClaimed(u64),
     /// The processor claimed the canary, but didn't publish it.

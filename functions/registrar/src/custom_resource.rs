@@ -28,7 +28,7 @@ pub use response::{CustomResourceResponse, NOT_REGISTERED, PHYSICAL_RESOURCE_ID,
 
 mod response;
 
-/// The property with the URL to which AURA shall deliver after the stack is deleted.
+/// The property with the URL that AURA must deliver to after the stack is deleted.
 const HAND_BACK_URL: &str = "HandBackUrl";
 
 /// A request of CloudFormation. Its properties are checked later, so that CloudFormation gets an

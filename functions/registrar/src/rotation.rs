@@ -61,7 +61,7 @@ pub struct RotationRequest {
     pub step: RotationStep,
     /// The secret's ARN.
     pub secret_id: String,
-    /// Id of the version that shall become current.
+    /// Id of the version that will become current.
     pub client_request_token: String,
 }
 

@@ -29,7 +29,7 @@ pub struct Function {
     began: Instant,
 }
 
-/// Which figure of a function's memory.
+/// A figure of a function's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Memory {
     /// The memory that is resident now.

@@ -275,8 +275,9 @@ impl Story {
         item.and_then(|item| item.claim().ok()) == Some(*claim)
     }
 
-    /// In half of the calls the current claim. Otherwise a claim that was granted at any time, or
-    /// one that never was: another worker's attempt, or the next attempt.
+    /// Returns the current claim in half of the calls. In the other half, it returns a claim that
+    /// was granted at any time, or one that was never granted: another worker's attempt, or the
+    /// next attempt.
     fn some_claim(&mut self) -> Result<Claim> {
         if let Some(current) = self.current()
             && self.random.random()

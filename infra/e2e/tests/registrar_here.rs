@@ -41,7 +41,7 @@ pub fn registrar(stack: &Stack) -> Result<Arc<Registrar>> {
     registrar_in(stack, stack.name())
 }
 
-/// Such a registrar, with another stack's id in its configuration.
+/// A registrar like the stack's own, but with this stack id in its configuration.
 fn registrar_in(stack: &Stack, stack_id: &str) -> Result<Arc<Registrar>> {
     let sdk = stack.account().sdk_config();
     let http = shared::http_client::build()?;
@@ -94,7 +94,7 @@ pub fn function(stack: &Stack) -> Result<Handler> {
     function_in(stack, stack.name())
 }
 
-/// Such a function whose stack is still being created.
+/// The function with a registrar like the stack's own, whose stack is still being created.
 pub async fn function_in_progress(stack: &Stack) -> Result<Handler> {
     let client = aws_sdk_cloudformation::Client::new(stack.account().sdk_config());
     let create = client.create_stack().stack_name(IN_PROGRESS);

@@ -104,7 +104,7 @@ async fn an_answer_that_differs_harmlessly_is_told_and_the_first_deployment_stay
     let told = stack.output("Registration")?;
     let expected = "Confirmation: WARNING, not as asked: the method in another letter case, \
         without the events CALLOUT_CLOSED, without the header authorization, 1 headers that were \
-        not asked for, 1 fields that AURA doesn't document; and not told: url (";
+        not asked for, 1 fields that AURA doesn't document; and missing from AURA's answer: url (";
     assert!(told.contains(expected), "{told}");
     let log = function_logs::lines(&stack, "RegistrarLogGroupName").await?;
     let warns = |line: &String| line.contains("WARN") && line.contains("CALLOUT_CLOSED");
@@ -128,7 +128,10 @@ async fn an_answer_that_says_nothing_is_told_and_no_failure() -> Result<()> {
     trial.order(answer).await?;
     let stack = again(&trial, 1).await?;
     let told = stack.output("Registration")?;
-    assert!(told.contains("not told: all of it"), "{told}");
+    assert!(
+        told.contains("missing from AURA's answer: everything"),
+        "{told}"
+    );
     assert_eq!(trial.registrations().await?.len(), 1);
     Ok(())
 }

@@ -85,8 +85,8 @@ async fn a_delete_after_a_create_that_aura_refused_touches_nothing() -> Result<(
     Ok(())
 }
 
-/// Otherwise, whoever may invoke the function could have AURA's credentials and the webhook's
-/// secret sent to an address of their own.
+/// If such a request were accepted, everybody who may invoke the function could have AURA's
+/// credentials and the webhook's secret sent to an address of their own.
 #[tokio::test]
 async fn what_was_not_deployed_is_refused_and_nobody_is_called() -> Result<()> {
     let trial = Trial::begin().await?;

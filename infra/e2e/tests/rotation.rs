@@ -14,11 +14,11 @@ use stack::settled::all_published;
 use stack::system::{Header, System, Webhook};
 use stack::tally::Tally;
 
-/// The environment variables that set how many rotations there are, and how many deliveries a
-/// second meanwhile: `ROTATIONS=10 RATE=50 cargo test -p e2e -- rotations`. A rotation takes 7 s.
+/// The environment variable that sets the number of rotations:
+/// `ROTATIONS=10 RATE=50 cargo test -p e2e -- rotations`. A rotation takes 7 s.
 const ROTATIONS: &str = "ROTATIONS";
 const DEFAULT_ROTATIONS: usize = 3;
-/// See [`ROTATIONS`].
+/// The environment variable that sets the number of deliveries a second during the rotations.
 const RATE: &str = "RATE";
 const DEFAULT_RATE: u32 = 10;
 

@@ -25,7 +25,7 @@ const ACCOUNT: &str = "000000000002";
 /// How long ingest may take to answer a stage's deliveries, and how long the events may take to reach
 /// the consumers. It is longer than a failed batch takes to come back from the queue.
 const PATIENCE: Duration = Duration::from_secs(45);
-/// After how long the demo says that it waits for events.
+/// How long the demo waits for events before it says that it waits.
 const UNREMARKABLE: Duration = Duration::from_secs(2);
 /// How long the queues must be quiet at the end, so that doubles show.
 const QUIET: Duration = Duration::from_secs(1);

@@ -13,12 +13,12 @@ use crate::stack_file::StackFile;
 use stack::boto;
 use stack::workspace::Workspace;
 
-/// How outputs with the name of a function end. The part before is the function's name in the
-/// template.
+/// The suffix of the outputs that hold a function's deployed name. The part before the suffix is the
+/// function's name in the template.
 const FUNCTION_NAME: &str = "FunctionName";
 
-/// How variables begin that set the endpoint of one service. The service's name follows. Such a
-/// variable wins over `AWS_ENDPOINT_URL`.
+/// The prefix of the variables that set the endpoint of one service. The service's name follows the
+/// prefix. Such a variable wins over `AWS_ENDPOINT_URL`.
 const ENDPOINT_OF: &str = "AWS_ENDPOINT_URL_";
 /// The services that the template uses, and those for deploying and inspecting it.
 const SERVICES: [&str; 19] = [
@@ -106,7 +106,7 @@ fn own_names() -> impl Iterator<Item = String> {
     std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
 }
 
-/// Those of `names` that set the endpoint of one service.
+/// The variables in `names` that set the endpoint of one service.
 fn endpoints_of_services(names: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
     names.filter(|name| name.starts_with(ENDPOINT_OF))
 }

@@ -57,7 +57,8 @@ async fn serve(listener: TcpListener, target: SocketAddrV4) {
                 connections.spawn(forward(caller, target));
             }
             Some(_ended) = connections.join_next() => {}
-            // No connection can be accepted, and no open one can end and change that.
+            // This machine can accept no connection, and no open connection is left whose end could
+            // change that.
             else => tokio::time::sleep(PAUSE).await,
         }
     }

@@ -168,7 +168,7 @@ async fn start(stack: &Stack, progress: Progress) -> Result<String> {
     let Err(error) = answer else {
         return Ok(token);
     };
-    // The code is one for much that matters; the words tell.
+    // Secrets Manager gives one error code to several refusals. Only the message tells them apart.
     match error.message() {
         Some(words) if words.contains("previous rotation isn't complete") => {
             progress.say("  an earlier rotation isn't complete: Secrets Manager goes on with it");

@@ -72,7 +72,7 @@ fn summed_up(mut times: Vec<Duration>) -> String {
     )
 }
 
-/// An answer as text: status, result and delivery id, or all of it if these are not there.
+/// An answer as text: its status, result and delivery id, or the whole answer if it lacks these.
 fn told(answer: &Answer) -> String {
     let status = answer.body.get("status").and_then(Value::as_str);
     match (answer.delivery_id(), status) {

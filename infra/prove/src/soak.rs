@@ -57,7 +57,7 @@ const NOTES: u32 = 40;
 /// How many runs in a row, after the longest silence, must tell nothing new before the day counts
 /// as settled. A killed run also blocks the next one.
 const QUIET_RUNS: u32 = 4;
-/// The longest wait for that, as a multiple of the shortest.
+/// The longest wait for these quiet runs, as a multiple of the shortest wait.
 const MOST_QUIETS: u32 = 8;
 
 /// Starts everything, runs the soak, counts, and stops everything.

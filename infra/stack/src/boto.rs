@@ -55,7 +55,7 @@ impl Python {
     fn start() -> Result<Self> {
         let workspace = Workspace::here()?;
         let mut command = Command::new(workspace.root().join(MINISTACK.folder).join("bin/python"));
-        // -I: neither modules beside the script nor the user's own can replace a library.
+        // With -I, neither modules beside the script nor the user's own can replace a library.
         command.arg("-I").arg(workspace.aws_calls()).env_clear();
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.process_group(0).spawn().with_context(|| {

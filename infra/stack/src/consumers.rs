@@ -110,7 +110,7 @@ struct Written {
 }
 
 /// The [`Check`] by type: the detail must have the members that [`shared::published`] writes, and no
-/// others. Of all patterns it checks only that of the sequence; the schema in `docs/schema` has all.
+/// others. It checks only the pattern of the sequence; the schema in `docs/schema` has all patterns.
 ///
 /// # Errors
 ///
@@ -213,7 +213,7 @@ impl Consumers {
     ///
     /// # Errors
     ///
-    /// As for [`Self::next`]. Also if no event comes for [`PATIENCE`] although a queue holds one.
+    /// As for [`Self::next`], or no event comes for [`PATIENCE`] although a queue holds one.
     pub async fn all(&mut self) -> Result<Vec<Published>> {
         let mut all = Vec::new();
         let mut progress = Instant::now();

@@ -24,7 +24,7 @@ pub(super) async fn send(
     let status = response.status();
     match status.as_u16() {
         401 => Err(PanicApiError::CredentialsRefused { call, status }),
-        // They mean "not now". They say nothing against the request.
+        // These two statuses mean "not now". They say nothing against the request.
         408 | 429 => Err(failed(call, &response)),
         // AURA's own 285 refuses, although it looks like success.
         285 | 400..=499 => Err(PanicApiError::Refused {

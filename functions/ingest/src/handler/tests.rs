@@ -104,7 +104,7 @@ async fn what_the_queue_does_not_confirm_is_spilled_as_it_was_sent() {
         assert_eq!(response.status(), StatusCode::ACCEPTED);
         assert_eq!(status_of(&response), status);
         let [spilled] = ingest.store.take_spilled().try_into().unwrap();
-        // Everything is equal except the delivery's id.
+        // The spilled delivery equals the sent one, except for the delivery's id.
         let with_id_of_sent = |text: &str| {
             let (own, sent) = (spilled.delivery_id, sent.delivery_id);
             text.replace(&own.to_string(), &sent.to_string())
@@ -153,7 +153,7 @@ async fn what_is_refused_is_stored_nowhere() {
     ];
     let secret = FakeSecret::with(&[(VersionStage::Current, "right")]);
     let mut ingest = fakes::ingest_with(secret.clone()).await;
-    // Late enough after the start that an unknown value causes the secret to be read.
+    // So long after the start, an unknown value causes the secret to be read.
     ingest.now = || Timestamp::from_second(31).unwrap();
     let mut reads = secret.reads();
     for (n, (request, expected)) in cases.into_iter().enumerate() {
@@ -219,7 +219,7 @@ async fn headers_that_http_does_not_allow_cost_nothing_and_are_counted() {
         ..SentRequest::delivery(NEW_CALLOUT.into())
     };
     assert_eq!(ingest.handle(sent.event()).await.status(), 202);
-    // The five headers with the noise, and the cookie.
+    // The dropped headers are the five with the noise, and the cookie.
     assert_eq!(line.read()["DroppedHeaders"], 6);
 }
 

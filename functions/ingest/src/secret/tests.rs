@@ -94,11 +94,12 @@ async fn old_values_are_read_again_in_the_background() {
     let valid = loaded(&secret).await;
     secret.set(&[(Current, "c"), (Previous, "b")]);
     let before = secret.reads();
-    // Not old yet.
+    // At this age, the values are not read again.
     assert_eq!(valid.check(b"b", second(300)).await, Valid);
     settled(&valid).await;
     assert_eq!(secret.reads(), before);
-    // Old: this request is checked against the known values, the next one against the new ones.
+    // The values are old now. This request is checked against the known values, and the next one
+    // against the new values.
     assert_eq!(valid.check(b"a", second(301)).await, Valid);
     settled(&valid).await;
     assert_eq!(secret.reads(), before + ALL.len());

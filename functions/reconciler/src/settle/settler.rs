@@ -243,7 +243,7 @@ impl Settler<'_> {
         })
     }
 
-    /// Asks AURA whether a callout is over that AURA's list lacks.
+    /// Asks AURA about a callout that AURA's list lacks, to find out whether the callout is over.
     async fn look_for_closing(
         &self,
         noted: NotedCallout,

@@ -119,7 +119,7 @@ fn a_status_that_changes_without_an_event_is_asked_about_whatever_it_says() {
         let verdict = open_at(&view, Some(&before), status, 50);
         assert_eq!(verdict, Verdict::Ask(AskReason::Change), "{status:?}");
     }
-    // An event explains it.
+    // A status that has changed together with an event is explained by the event.
     let before = last_check(Some("Responder Dispatched"), "an earlier one");
     let verdict = open_at(&view, Some(&before), Some("Responder Arrived"), 50);
     assert!(matches!(verdict, Verdict::Remember(_)), "{verdict:?}");

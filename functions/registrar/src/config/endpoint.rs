@@ -1,4 +1,4 @@
-//! The endpoint to which AURA shall deliver. Its properties are checked before any call.
+//! The endpoint that AURA must deliver to. Its properties are checked before any call.
 
 use http::HeaderName;
 use http::header;
@@ -34,7 +34,7 @@ const HTTPS_OWN: [HeaderName; 7] = [
 pub struct EndpointProperties {
     /// Base URL of the AURA environment.
     pub aura_base_url: String,
-    /// URL to which AURA shall deliver.
+    /// URL that AURA must deliver to.
     pub webhook_url: String,
     /// The event names to deliver, or `ALL` alone.
     pub events: Vec<String>,
@@ -42,7 +42,7 @@ pub struct EndpointProperties {
     pub header_name: String,
     /// The word before the secret in the header. It may be empty.
     pub header_scheme: String,
-    /// URL to which AURA shall deliver after the stack is deleted. Empty if there is no such URL.
+    /// URL that AURA must deliver to after the stack is deleted. Empty if there is no such URL.
     pub hand_back_url: String,
 }
 
@@ -51,18 +51,18 @@ pub struct EndpointProperties {
 pub struct Endpoint {
     /// Base URL of the AURA environment.
     pub aura_base_url: Url,
-    /// URL to which AURA shall deliver.
+    /// URL that AURA must deliver to.
     pub url: Url,
     /// The names of the events to deliver. Deprecated names are replaced by the current ones.
     pub events: Vec<String>,
     /// The header that carries the secret.
     pub header: WebhookHeader,
-    /// URL to which AURA shall deliver after the stack is deleted.
+    /// URL that AURA must deliver to after the stack is deleted.
     pub hand_back_url: Option<Url>,
 }
 
 impl EndpointProperties {
-    /// Whether the template has a URL to which AURA shall deliver after the stack is deleted.
+    /// Whether the template has a URL that AURA must deliver to after the stack is deleted.
     #[must_use]
     pub fn is_handed_back(&self) -> bool {
         !self.hand_back_url.is_empty()
@@ -116,7 +116,7 @@ fn checked_url(property: &str, text: &str) -> Result<Url, PropertyError> {
             "must be https (http is allowed for loopback addresses only), but is {scheme}://{host}"
         ));
     }
-    // They would appear in logs.
+    // A user name or a password would appear in logs.
     if !url.username().is_empty() || url.password().is_some() {
         return refused("must not hold a user name or password".to_owned());
     }

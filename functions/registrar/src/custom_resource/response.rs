@@ -169,7 +169,7 @@ fn cut(text: &str, most: usize) -> &str {
     let too_long = text.char_indices().find(|(_, character)| {
         bytes += match character {
             '"' | '\\' => 2,
-            // JSON writes them as \u001f.
+            // JSON writes a control character as six characters, such as \u001f.
             control if control.is_control() => 6,
             other => other.len_utf8(),
         };

@@ -43,7 +43,11 @@ impl Display for Confirmation {
         } else {
             "; and"
         };
-        write!(f, "{joint} not told: {}", self.not_told.join(", "))
+        write!(
+            f,
+            "{joint} missing from AURA's answer: {}",
+            self.not_told.join(", ")
+        )
     }
 }
 
@@ -59,7 +63,7 @@ pub fn compare(
     let mut found = Confirmation::default();
     let is_its_url = |webhook: &&RegisteredWebhook| url_of(webhook).as_ref() == Some(&asked.url);
     let Some(webhook) = registered.iter().find(is_its_url).or(registered.first()) else {
-        found.not_told.push("all of it");
+        found.not_told.push("everything");
         return Ok(found);
     };
     match (&webhook.url, url_of(webhook)) {
@@ -188,8 +192,8 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let nothing = compare(&asked(), &[]).unwrap().to_string();
-        let prefix = "no difference found, but not told: ";
-        assert_eq!(nothing, format!("{prefix}all of it"));
+        let prefix = "no difference found, but missing from AURA's answer: ";
+        assert_eq!(nothing, format!("{prefix}everything"));
         assert_eq!(told(|its| its.url = None), format!("{prefix}url"));
         let documented = told(|its| its.header_names = Some(Vec::new()));
         assert_eq!(documented, format!("{prefix}headers"));
@@ -238,7 +242,7 @@ mod tests {
             ),
             (
                 |its| (its.other_fields, its.url) = (1, None),
-                "1 fields that AURA doesn't document; and not told: url",
+                "1 fields that AURA doesn't document; and missing from AURA's answer: url",
             ),
         ];
         for (change, expected) in cases {

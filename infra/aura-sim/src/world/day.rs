@@ -366,8 +366,8 @@ mod tests {
         assert_ne!(bodies(7, 300), bodies(8, 300));
     }
 
-    /// Whoever notes a seed expects the same day from it in later versions. The ids and times of a
-    /// day's last event depend on all events before.
+    /// A person who has noted a seed expects the same day from it in later versions. The ids and
+    /// times of a day's last event depend on all events before.
     #[test]
     fn a_seed_makes_the_same_day_in_every_version() {
         let bodies = bodies(7, 300);

@@ -18,19 +18,19 @@ pub(crate) struct EnumValue {
     value: &'static str,
 }
 
-/// `{"description": "…"}`
+/// A text in AURA's form: `{"description": "…"}`.
 #[derive(Clone, Serialize)]
 struct Description {
     description: &'static str,
 }
 
-/// `{"id": 1}`
+/// A reference to another object by its id: `{"id": 1}`.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Reference {
     pub(crate) id: u64,
 }
 
-/// `{"name": "…"}`
+/// A supplier of responders: `{"name": "…"}`.
 #[derive(Clone, Serialize)]
 struct Supplier {
     name: &'static str,

@@ -107,7 +107,7 @@ def milliseconds(time):
 
 
 def received(envelope):
-    # The SDK sends whole seconds. Python before 3.11 can't read "Z", nor every fraction.
+    # The SDK sends whole seconds. Python before 3.11 can read neither "Z" nor every fraction.
     return datetime.fromisoformat(envelope["receivedAt"][:19] + "+00:00")
 
 

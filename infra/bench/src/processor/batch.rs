@@ -246,7 +246,7 @@ impl Record {
         let now = Timestamp::now().as_millisecond().to_string();
         json!({
             "messageId": Uuid::now_v7(),
-            // As long as a real receipt handle.
+            // The value is as long as a real receipt handle.
             "receiptHandle": "AQEB".repeat(64),
             "body": self.body,
             "attributes": {

@@ -64,7 +64,7 @@ pub struct CaseFigures {
 pub struct Figures {
     /// Processor time per event, user and system, in microseconds.
     pub cpu_us_per_event: f64,
-    /// Events per second of processor time, the inverse of that.
+    /// Events per second of processor time, the inverse of [`Self::cpu_us_per_event`].
     pub events_per_cpu_second: f64,
     /// Times of a batch, from the Runtime API and back.
     #[serde(flatten)]

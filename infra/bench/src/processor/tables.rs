@@ -91,8 +91,8 @@ impl Call {
         let words: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
         for three in words.windows(3) {
             match *three {
-                // An addition is to a counter, and an item is claimed only once, so the sum is the
-                // value.
+                // `ADD` only increments the counter of claims. An item is claimed only once, so the
+                // sum is the added value.
                 [attribute, "=", value] | ["ADD", attribute, value] => {
                     let value = self.expression_attribute_values.get(value)?;
                     changed.insert(name(attribute), value.clone());

@@ -26,7 +26,7 @@ async fn what_an_unreliable_aura_did_not_tell_is_found_out_though_the_reconciler
     // This test doesn't judge the speed, because the machine runs other tests too.
     shortcomings.retain(|shortcoming| *shortcoming != Shortcoming::Slow);
     assert_eq!(shortcomings, [], "{:#?}", report.summary());
-    // Otherwise the reconciler had nothing to find out, or no kill to survive.
+    // Without these, the reconciler would have had nothing to find out and no kill to survive.
     assert!(report.recovery.count > 0, "{:#?}", report.classes);
     assert!(report.runs.died > 0, "{:?}", report.runs);
     assert!(report.classes.duplicates > 0, "{:#?}", report.classes);

@@ -22,7 +22,7 @@ async fn killed_at_every_step_and_with_failing_services_nothing_is_lost_and_doub
     assert!(report.is_success(), "{:#?}", report.summary());
     assert_eq!(report.kills.values().collect::<Vec<_>>(), [&3; 4]);
     assert_eq!((report.events, report.faults > 0), (200, true));
-    // Otherwise there was nothing to explain.
+    // Without a double by a kill, the campaign would have tested no explanation.
     let by_kills = |double: &Double| matches!(double.reason, Reason::Killed { .. });
     assert!(
         report.doubles.iter().any(by_kills),

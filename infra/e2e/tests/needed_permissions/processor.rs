@@ -1,5 +1,5 @@
 //! Permissions that the processor needs to publish an event and to quarantine a message that is
-//! none.
+//! not an event.
 
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ pub const NEEDS: [Need; 11] = [
     need(
         "LookNotesUp",
         "dynamodb:BatchGetItem",
-        "which callouts are drills can't be read",
+        "cannot read which callouts are drills",
     ),
     need("PublishEvents", "events:PutEvents", "readable: failed"),
     need(

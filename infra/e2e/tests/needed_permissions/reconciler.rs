@@ -73,9 +73,9 @@ struct Trial {
 }
 
 impl Trial {
-    /// Makes the line look down: earlier runs seem to have learned of changes without a delivery in
-    /// between, and the spilled delivery counts as older.
-    async fn make_the_line_look_down(&self) -> Result<()> {
+    /// Writes a state in which the webhook is down: earlier runs have learned of changes without a
+    /// delivery in between, and the spilled delivery counts as older.
+    async fn make_the_webhook_look_down(&self) -> Result<()> {
         let memory = json!({
             "beganAt": "2020-01-01T00:00:00Z",
             "line": {"deliveredAt": "2100-01-01T00:00:00Z", "deafRuns": 2},
@@ -106,8 +106,8 @@ impl Trial {
         Ok(())
     }
 
-    /// Spills a delivery that opens no callout: it doesn't matter whether the run that puts it back
-    /// finds what it leads to.
+    /// Spills a delivery that opens no callout. So the result of the run doesn't depend on whether
+    /// the delivery's event is published before the run ends.
     async fn spill(&self) -> Result<()> {
         let stack = self.reconciled.stack();
         let table = stack.output("LedgerTableName")?.to_owned();
@@ -134,7 +134,7 @@ impl super::Trial for Trial {
             processes::gone(&processes::kill(&system.stack, FUNCTION)?).await?;
         }
         self.tell_of_a_callout().await?;
-        self.make_the_line_look_down().await?;
+        self.make_the_webhook_look_down().await?;
         self.spill().await?;
         self.reconciled.callout().await?;
         let stack = self.reconciled.stack();
@@ -158,7 +158,7 @@ async fn the_reconciler_needs_every_action_that_its_policy_has() -> Result<()> {
     let changes = [
         ("SelfHeal", "true"),
         ("AuraLagSeconds", "0"),
-        // The reconciler remembers what it asks about.
+        // With a short silence, the reconciler asks about the callout and saves its state.
         ("SilenceAfterCreated", "1"),
         ("AuraCredentialsKeyArn", KEY),
     ];

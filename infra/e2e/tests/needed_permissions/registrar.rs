@@ -81,7 +81,7 @@ pub const KEYS: [Key; 1] = [(
 
 const FUNCTION: &str = "RegistrarFunctionName";
 const LOG_GROUP: &str = "RegistrarLogGroupName";
-/// Longer than the registrar waits for anything.
+/// How long a test waits for a line. It is longer than any wait of the registrar.
 const PATIENCE: Duration = Duration::from_secs(100);
 
 struct Trial {

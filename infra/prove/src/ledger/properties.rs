@@ -14,32 +14,34 @@ type Condition = fn(&LedgerModel, &State) -> bool;
 
 /// An event that the queue has forgotten is on the bus. Or it is in the quarantine as a conflict,
 /// and the other payload is on the bus.
-pub const NOTHING_LOST: &str = "what the queue has forgotten is on the bus, or in conflict with it";
+pub const NOTHING_LOST: &str =
+    "an event that the queue has forgotten is on the bus or quarantined as a conflict";
 /// In every state something more can happen, until both messages have come to their end. The graph
 /// is finite and time only goes on, so no path is endless, and each ends there.
-pub const NOTHING_HANGS: &str = "it ends, and only with both messages settled";
+pub const NOTHING_HANGS: &str = "every path ends, with both messages settled";
 /// Until its TTL, a marked item is neither claimed again nor changed.
-pub const PUBLISHED_STAYS: &str = "what is marked as published never changes";
+pub const PUBLISHED_STAYS: &str = "an item that is marked as published never changes";
 /// A call under a claim that another worker has taken over changes nothing.
-pub const STALE_CHANGES_NOTHING: &str = "a stale worker changes nothing";
+pub const STALE_CHANGES_NOTHING: &str = "a worker that has lost its claim changes nothing";
 /// Each grant counts one more than the grant before it.
-pub const ATTEMPTS_COUNT: &str = "attempts count up by one";
+pub const ATTEMPTS_COUNT: &str = "each grant increases the attempt by one";
 /// A call that is applied twice is granted once.
-pub const GRANTED_ONCE: &str = "one call is granted once";
+pub const GRANTED_ONCE: &str = "a call that is applied twice is granted once";
 /// A worker's claim stays its own until its deadline, or until the worker gives it back.
-pub const EXCLUSIVE: &str = "within its time, a worker's claim stays its own";
+pub const EXCLUSIVE: &str = "a worker keeps its claim until its deadline or its release";
 /// A worker that publishes holds the claim at that moment.
-pub const ONLY_THE_HOLDER: &str = "only who holds the claim publishes";
+pub const ONLY_THE_HOLDER: &str = "only the holder of the claim publishes";
 /// No copy is sent after one has been marked, even after the ledger has forgotten the event.
-pub const NOT_AFTER_MARK: &str = "nothing is published after it was marked";
+pub const NOT_AFTER_MARK: &str = "no event is published after it was marked";
 /// No copy is sent while the sender of an earlier copy still has the time to mark it. So something
 /// happened to that sender between publishing and marking: it died, it never got the bus's or the
 /// ledger's answer, or it slept past its time. This is the one documented window.
 pub const ONLY_IN_THE_WINDOW: &str =
-    "a further copy only if the one before can't be marked in time";
+    "a copy is published again only if the copy before it can no longer be marked in time";
 
 /// The copies of one occurrence have one key; another occurrence has another key.
-pub const ONE_KEY: &str = "each occurrence has a key of its own";
+pub const ONE_KEY: &str =
+    "all copies of an occurrence have one key, and no other occurrence has it";
 
 /// Properties that must hold in every state.
 const ALWAYS: [(&str, Condition); 11] = [
@@ -75,22 +77,22 @@ pub fn of(bounds: &Bounds) -> Vec<Property<LedgerModel>> {
     let sights: [(bool, &str, Condition); 9] = [
         (
             true,
-            "an event is published once and a duplicate dropped",
+            "an event is published once, and its duplicate is dropped",
             published_once,
         ),
         (
             left.crashes > 0,
-            "a copy too many, in the window",
+            "an event is published twice, in the documented window",
             |_, state| copies(state) > 1,
         ),
         (
             left.lost_calls > 0,
-            "a completion comes when its claim has passed on",
+            "a completion arrives after another worker has taken over its claim",
             stale_completion,
         ),
         (
             left.stalls > 0,
-            "a worker wakes up when its claim has passed on",
+            "a worker wakes up after another worker has taken over its claim",
             stale_worker,
         ),
         (
@@ -100,7 +102,7 @@ pub fn of(bounds: &Bounds) -> Vec<Property<LedgerModel>> {
         ),
         (
             left.lost_publishes > 0,
-            "a copy comes when another one is marked",
+            "a copy arrives at the bus after another copy is marked",
             late_copy,
         ),
         (
@@ -108,7 +110,7 @@ pub fn of(bounds: &Bounds) -> Vec<Property<LedgerModel>> {
             "a redriven duplicate is dropped",
             redriven_duplicate,
         ),
-        (first != second, "a conflict is put aside", conflict),
+        (first != second, "a conflict is quarantined", conflict),
         (
             !bounds.are_copies(),
             "both occurrences are marked, each once on the bus",

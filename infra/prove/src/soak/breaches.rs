@@ -140,7 +140,12 @@ fn never_happened(evidence: &Evidence) -> Vec<String> {
     let found_out = evidence.received.iter().filter(|copy| copy.is_found_out());
     found_out
         .filter(|copy| !is_true(copy))
-        .map(|copy| format!("{}: it had not happened", copy.detail().key))
+        .map(|copy| {
+            format!(
+                "{}: the reconciler reported it, but it had not happened",
+                copy.detail().key
+            )
+        })
         .collect()
 }
 

@@ -12,7 +12,7 @@ use aura_sim::client::{Delivery, Entity, EventName, Fate, LoggedEvent};
 /// Class of an event or of a repeat: what became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Its own delivery is on the bus.
+    /// The event's own delivery is on the bus.
     Published,
     /// It was delivered and isn't on the bus: another delivery of the same event is, or the
     /// reconciler was faster.
@@ -50,8 +50,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Whether it must not be missing. That holds for whatever ingest accepted, and for openings
-    /// and closings of callouts, which the reconciler finds out.
+    /// Whether it must not be missing. Nothing that ingest accepted may be missing. Openings and
+    /// closings of callouts may not be missing either, because the reconciler finds them out.
     #[must_use]
     pub fn is_owed(&self) -> bool {
         self.is_accepted || is_landmark(&self.message.to_string())

@@ -38,7 +38,7 @@ const CALLS_OF_A_RUN: u64 = 300;
 const RUNS_IN_A_LIFE: u32 = 4;
 /// Number of runs without an event of a callout after which the reconciler asks about it.
 const RUNS_OF_SILENCE: u32 = 2;
-/// The template's parameters for that time, one for each stage of a callout.
+/// The template's parameters for the time of silence, one for each stage of a callout.
 const SILENCES: [&str; 5] = [
     "SilenceAfterCreated",
     "SilenceAfterDispatched",
@@ -48,7 +48,7 @@ const SILENCES: [&str; 5] = [
 ];
 /// Time from one dark window to the next.
 const DARK_EVERY: Duration = Duration::from_mins(10);
-/// That time divided by the length of a dark window.
+/// [`DARK_EVERY`] divided by the length of a dark window.
 const DARK_PART: u32 = 5;
 
 /// A soak: a day of emergencies, what goes wrong meanwhile, and how often AURA is asked.

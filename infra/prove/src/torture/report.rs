@@ -123,7 +123,7 @@ impl Report {
         let verdict = if self.is_success() {
             "Every event was published, and every double is explained"
         } else {
-            "NOT every event was published once or doubled for a reason"
+            "NOT every event was published once, or published again for a known reason"
         };
         format!(
             "{verdict}: {} lost, {} unexplained, {} differences to the ledger, \

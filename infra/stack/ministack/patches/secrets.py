@@ -38,7 +38,7 @@ def keep_versions_of_secrets_as_aws_does():
         version = secret["Versions"].get(token, {}) if secret else {}
         stored = [version.get(key) for key in ("SecretString", "SecretBinary")]
         if any(stored) and stored != [data.get("SecretString"), data.get("SecretBinary")]:
-            message = f"The token {token} is that of a version with another value."
+            message = f"The token {token} belongs to a version with another value."
             return error_response_json("ResourceExistsException", message, 400)
         if any(stored):
             same = {"ARN": secret["ARN"], "Name": secret["Name"], "VersionId": token}
@@ -124,7 +124,7 @@ def rotate_secrets_with_their_functions():
     def begin(work, secret, token):
         def run():
             with at_work[secret["ARN"]]:
-                # The run before this one may have done it.
+                # An earlier run may have done this work already.
                 if is_incomplete(secret["Versions"].get(token)):
                     work(secret, token)
 

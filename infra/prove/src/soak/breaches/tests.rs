@@ -121,7 +121,7 @@ fn what_the_reconciler_told_and_had_not_happened_is_a_breach() {
     let premature = after(|evidence| evidence.received[1].at = crate::soak::samples::at(9));
     assert_eq!(
         premature,
-        ["callout#1/NEW_CALLOUT: it had not happened"],
+        ["callout#1/NEW_CALLOUT: the reconciler reported it, but it had not happened"],
         "too early"
     );
     let of_another = after(|evidence| {
@@ -132,9 +132,9 @@ fn what_the_reconciler_told_and_had_not_happened_is_a_breach() {
     assert_eq!(
         of_another[of_another.len() - 3..],
         [
-            "callout#2/CALLOUT_CLOSED: it had not happened",
-            "callout#3/CALLOUT_OBSERVED: it had not happened",
-            "callout#1/CALLOUT_OWNED: it had not happened",
+            "callout#2/CALLOUT_CLOSED: the reconciler reported it, but it had not happened",
+            "callout#3/CALLOUT_OBSERVED: the reconciler reported it, but it had not happened",
+            "callout#1/CALLOUT_OWNED: the reconciler reported it, but it had not happened",
         ]
     );
 }
