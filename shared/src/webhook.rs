@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_case_of_the_scheme_does_not_matter_and_that_of_the_secret_does() {
+    fn the_case_of_the_secret_matters_and_the_case_of_the_scheme_does_not() {
         let secret_in = |scheme: &str, value: &'static str| {
             let value = HeaderValue::from_static(value);
             let secret = header(scheme).secret_in(&value).map(<[u8]>::to_vec);

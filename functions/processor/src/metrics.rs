@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_published_nothing_says_nothing_of_latency() {
+    fn a_batch_that_published_nothing_has_no_latency() {
         let line = line(&[RecordOutcome::Duplicate]);
         assert_eq!(line.get("ArrivalToPublish"), None);
         assert_eq!(definition(&line, "ArrivalToPublish"), None);

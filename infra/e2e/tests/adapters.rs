@@ -105,7 +105,7 @@ fn deliveries_of(spilled: Vec<Spilled>) -> Result<Vec<Outgoing>> {
 }
 
 #[tokio::test]
-async fn what_is_noted_is_found_by_one_look_and_lives_on_when_it_is_noted_again() -> Result<()> {
+async fn notes_are_found_by_one_look_up_and_noting_again_extends_them() -> Result<()> {
     let account = Local::shared().await?.new_account();
     let client = ledger_table(&account).await?;
     let notes = Notes::new(client.clone(), TABLE.into());

@@ -102,7 +102,7 @@ async fn invalid_source_ranges_are_refused_before_anything_is_created() -> Resul
 /// `HandBackUrl=`, and drops a parameter whose `=` is followed by a space. So a word lifts what was
 /// set.
 #[tokio::test]
-async fn a_parameter_that_was_set_is_lifted_by_a_word() -> Result<()> {
+async fn a_parameter_that_was_set_is_reset_by_a_word() -> Result<()> {
     let set = [
         ("AllowedSourceCidrs", "203.0.113.0/24"),
         ("AlarmTopicArn", "arn:aws:sns:us-east-1:000000000000:alarms"),

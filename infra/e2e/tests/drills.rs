@@ -38,7 +38,8 @@ fn tests<'a>(published: &'a [Seen], id: &str) -> Vec<(&'a str, bool)> {
 }
 
 #[tokio::test]
-async fn a_whole_drill_goes_out_as_one_and_the_callout_beside_it_does_not() -> Result<()> {
+async fn every_event_of_a_drill_is_marked_as_a_test_and_no_event_of_another_callout() -> Result<()>
+{
     let mut trial = Trial::begin(&[]).await?;
     say_little(&trial).await?;
     let drilled = trial.aura.create_customer("+27830000001").await?;
@@ -72,7 +73,7 @@ async fn a_whole_drill_goes_out_as_one_and_the_callout_beside_it_does_not() -> R
 }
 
 #[tokio::test]
-async fn a_drills_closing_is_one_too_when_the_reconciler_finds_it() -> Result<()> {
+async fn the_closing_of_a_drill_that_the_reconciler_finds_is_marked_as_a_test() -> Result<()> {
     let mut trial = Trial::begin(&[]).await?;
     // AURA doesn't know the callout, so the closing that the reconciler finds has only the id.
     let webhook = trial.system.webhook().await?;
@@ -111,8 +112,7 @@ async fn a_drills_closing_is_one_too_when_the_reconciler_finds_it() -> Result<()
 }
 
 #[tokio::test]
-async fn a_drill_that_the_reconciler_found_first_is_one_in_all_that_aura_tells_of_it() -> Result<()>
-{
+async fn a_drill_that_the_reconciler_found_first_stays_a_drill_in_auras_deliveries() -> Result<()> {
     let mut trial = Trial::begin(&[]).await?;
     trial.deafen().await?;
     let customer = trial.aura.create_customer("+27830000002").await?;

@@ -62,7 +62,8 @@ const HIDE: &str = "AmazonSQS.ChangeMessageVisibilityBatch";
 
 /// Two responders arrive an hour apart, and AURA sends the same payload for both.
 #[tokio::test]
-async fn what_arrives_again_behind_the_window_is_published_for_one_call_more() -> Result<()> {
+async fn content_that_arrives_again_after_the_window_is_published_with_one_more_call() -> Result<()>
+{
     const NAME: &str = "RESPONDER_ARRIVED_ON_SCENE";
     let mut trial = Trial::begin().await?;
     let start = Timestamp::now();
@@ -274,7 +275,7 @@ async fn an_event_that_another_worker_holds_waits_for_its_lease_and_comes_once_m
 }
 
 #[tokio::test]
-async fn what_a_processor_claimed_that_died_then_is_published_after_the_lease() -> Result<()> {
+async fn an_event_that_a_dead_processor_claimed_is_published_after_the_lease() -> Result<()> {
     let failpoints = tempfile::tempdir()?;
     let folder = failpoints
         .path()
@@ -307,7 +308,8 @@ async fn what_a_processor_claimed_that_died_then_is_published_after_the_lease() 
 }
 
 #[tokio::test]
-async fn what_is_no_envelope_is_quarantined_at_once_and_its_group_goes_on() -> Result<()> {
+async fn a_message_that_is_no_envelope_is_quarantined_at_once_and_its_group_goes_on() -> Result<()>
+{
     let mut trial = Trial::begin().await?;
     let poison = "not an envelope";
     let message = delivery("NEW_CALLOUT", 1)?;
@@ -374,8 +376,8 @@ async fn without_its_bus_nothing_counts_as_published_and_all_of_it_comes_back() 
 }
 
 #[tokio::test]
-async fn a_new_process_is_connected_before_its_first_batch_and_begins_without_if_it_must()
--> Result<()> {
+async fn a_new_process_connects_before_its_first_batch_and_works_even_if_that_fails() -> Result<()>
+{
     const FUNCTION: &str = "ProcessorFunctionName";
     /// How many times the SDK tries a call.
     const ATTEMPTS: usize = 3;

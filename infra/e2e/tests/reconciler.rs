@@ -250,7 +250,7 @@ async fn a_missed_opening_whose_creation_cannot_be_read_waits_once_for_auras_lag
 }
 
 #[tokio::test]
-async fn a_change_that_nobody_told_of_is_observed_once() -> Result<()> {
+async fn a_change_without_a_delivery_is_observed_once() -> Result<()> {
     let mut trial = Trial::begin(&[]).await?;
     let id = trial.told_callout().await?;
     // First a documented status that the last event doesn't explain, then an undocumented one.
@@ -285,7 +285,7 @@ async fn a_change_that_nobody_told_of_is_observed_once() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_silent_callout_is_observed_once_and_told_changes_are_not() -> Result<()> {
+async fn a_silent_callout_is_observed_once_and_delivered_changes_are_not() -> Result<()> {
     let silence = [
         ("SilenceAfterCreated", "1"),
         ("SilenceAfterDispatched", "3600"),
@@ -330,7 +330,7 @@ async fn a_quiet_system_costs_one_call_a_run_and_a_token_an_hour() -> Result<()>
 }
 
 #[tokio::test]
-async fn aura_out_of_order_changes_nothing_and_is_asked_again_after_a_pause() -> Result<()> {
+async fn an_aura_that_fails_changes_nothing_and_is_asked_again_after_a_pause() -> Result<()> {
     let mut trial = Trial::begin(&[]).await?;
     trial.deafen().await?;
     trial.callout().await?;
@@ -453,7 +453,7 @@ async fn what_aura_refuses_about_one_callout_stops_no_other_closing() -> Result<
 }
 
 #[tokio::test]
-async fn calls_are_no_more_in_a_minute_than_is_allowed() -> Result<()> {
+async fn no_minute_has_more_calls_of_a_process_than_allowed() -> Result<()> {
     let limits = [("AuraCallsPerMinute", "10"), ("ReconcilerTimeout", "4")];
     let mut trial = Trial::begin(&limits).await?;
     trial.deafen().await?;
@@ -475,7 +475,7 @@ async fn calls_are_no_more_in_a_minute_than_is_allowed() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_opening_is_recovered_though_the_closing_was_told() -> Result<()> {
+async fn an_opening_is_recovered_though_the_closing_was_delivered() -> Result<()> {
     let mut trial = Trial::begin(&[]).await?;
     trial.deafen().await?;
     let id = trial.callout().await?;
@@ -629,7 +629,7 @@ async fn lock(trial: &Trial, seconds: i64) -> Result<Claim> {
 }
 
 #[tokio::test]
-async fn one_run_at_a_time_has_the_lock_and_a_dead_ones_runs_out() -> Result<()> {
+async fn one_run_at_a_time_has_the_lock_and_the_lock_of_a_dead_run_expires() -> Result<()> {
     let mut trial = Trial::begin(&[]).await?;
     trial.deafen().await?;
     trial.callout().await?;

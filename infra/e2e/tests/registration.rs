@@ -171,7 +171,7 @@ async fn a_list_with_a_deprecated_name_is_registered_under_todays_names() -> Res
 }
 
 #[tokio::test]
-async fn all_events_and_single_ones_besides_are_refused_and_aura_is_not_asked() -> Result<()> {
+async fn all_together_with_single_event_names_is_refused_and_aura_is_not_asked() -> Result<()> {
     let trial = Trial::begin().await?;
     let changes = [("WebhookEvents", "ALL,NEW_CALLOUT")];
     rolled_back(trial.deploy(&changes).await)?;

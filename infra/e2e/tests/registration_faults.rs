@@ -91,7 +91,7 @@ async fn a_wait_longer_than_the_time_left_fails_at_once_and_says_so() -> Result<
 
 /// AURA already delivers to the endpoint by then.
 #[tokio::test]
-async fn an_answer_that_differs_harmlessly_is_told_and_the_first_deployment_stays() -> Result<()> {
+async fn an_answer_that_differs_harmlessly_is_reported_and_the_deployment_stays() -> Result<()> {
     let trial = Trial::begin().await?;
     let config = json!({"method": "WEBHOOK", "events": ["NEW_CALLOUT"], "id": 7,
         "headers": {"other": "***"}});
@@ -114,7 +114,7 @@ async fn an_answer_that_differs_harmlessly_is_told_and_the_first_deployment_stay
 }
 
 #[tokio::test]
-async fn an_answer_that_says_nothing_is_told_and_no_failure() -> Result<()> {
+async fn an_empty_answer_of_aura_is_reported_and_is_no_failure() -> Result<()> {
     let trial = Trial::begin().await?;
     let thanks = Reply {
         status: 200,

@@ -88,7 +88,7 @@ async fn a_delete_after_a_create_that_aura_refused_touches_nothing() -> Result<(
 /// If such a request were accepted, everybody who may invoke the function could have AURA's
 /// credentials and the webhook's secret sent to an address of their own.
 #[tokio::test]
-async fn what_was_not_deployed_is_refused_and_nobody_is_called() -> Result<()> {
+async fn properties_that_were_not_deployed_are_refused_and_nobody_is_called() -> Result<()> {
     let trial = Trial::begin().await?;
     let requests = Requests::awaited_by(&trial.deploy(&[]).await?).await?;
     let sim = AuraSim::start(Options::default()).await?;
@@ -135,7 +135,7 @@ async fn what_was_not_deployed_is_refused_and_nobody_is_called() -> Result<()> {
 }
 
 #[tokio::test]
-async fn only_what_is_not_registered_may_choose_another_aura() -> Result<()> {
+async fn only_a_resource_that_is_not_registered_may_choose_another_aura() -> Result<()> {
     let trial = Trial::begin().await?;
     let requests = Requests::awaited_by(&trial.deploy(&[]).await?).await?;
     for name in ["AuraBaseUrl", "AuraCredentialsSecretArn"] {
@@ -158,7 +158,7 @@ async fn only_what_is_not_registered_may_choose_another_aura() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_taken_is_put_again() -> Result<()> {
+async fn a_response_that_is_not_accepted_is_sent_again() -> Result<()> {
     let trial = Trial::begin().await?;
     let requests = Requests::awaited_by(&trial.deploy(&[]).await?).await?;
     let proxy = FaultProxy::before(requests.url())?;

@@ -89,7 +89,7 @@ async fn header_of_aura(trial: &Trial) -> Result<Value> {
 }
 
 #[tokio::test]
-async fn what_somebody_else_replaced_is_registered_once_and_proven_first() -> Result<()> {
+async fn a_registration_that_was_replaced_is_proven_and_made_again_once() -> Result<()> {
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[]).await?;
     register_elsewhere(&trial).await?;
@@ -172,8 +172,7 @@ async fn nothing_is_registered_while_the_stack_is_changed() -> Result<()> {
 
 /// Registers again at two moments while Secrets Manager rotates with the stack's own registrar.
 #[tokio::test]
-async fn at_any_time_of_a_rotation_it_refuses_nothing_and_the_new_value_is_the_last() -> Result<()>
-{
+async fn a_reregistration_at_any_time_of_a_rotation_refuses_nothing() -> Result<()> {
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[]).await?;
     let later = async {
@@ -213,7 +212,7 @@ async fn between_two_steps_of_a_rotation_aura_keeps_the_new_value() -> Result<()
 
 /// Otherwise AURA would have the old value until the next rotation.
 #[tokio::test]
-async fn a_value_that_was_replaced_meanwhile_is_not_the_last_that_aura_is_told() -> Result<()> {
+async fn a_value_that_is_replaced_during_a_reregistration_is_registered_at_last() -> Result<()> {
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[]).await?;
     let registrar = registrar(&stack)?;

@@ -187,7 +187,7 @@ async fn start_rotation(trial: &Trial, stack: &Stack) -> Result<String> {
 }
 
 #[tokio::test]
-async fn what_is_no_rotation_of_this_secret_is_refused() -> Result<()> {
+async fn a_request_that_is_no_rotation_of_this_secret_is_refused() -> Result<()> {
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[]).await?;
     let registrar = registrar(&stack)?;

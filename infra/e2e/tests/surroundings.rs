@@ -45,7 +45,7 @@ async fn counting_proxy() -> Result<(String, Arc<AtomicUsize>)> {
 
 /// The local stack reaches its own parts, whatever a company's network or another project has set.
 #[tokio::test]
-async fn neither_a_proxy_nor_settings_for_aws_lead_astray() -> Result<()> {
+async fn the_local_stack_ignores_proxies_and_settings_for_aws() -> Result<()> {
     const NOBODY: &str = "http://127.0.0.1:9";
     let (proxy, came) = counting_proxy().await?;
     let mut demo = Command::new(program().await?);

@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_dynamodb_leaves_unread_is_not_known_and_what_it_does_not_find_is_not_noted() {
+    fn a_note_that_dynamodb_leaves_unread_is_not_known_and_a_missing_one_is_not_noted() {
         let [found, absent, unread] = ["1", "2", "3"].map(Note::drill);
         let asked = [found.clone(), absent.clone(), unread.clone()];
         let noted = read(&asked, &[found.key()], &[unread.key()]);

@@ -307,7 +307,7 @@ fn an_occurrence_does_not_take_over_the_claim_of_another_one() {
 }
 
 #[test]
-fn an_item_of_an_older_version_is_about_what_arrived_before_it_was_published() {
+fn an_item_without_an_arrival_counts_as_arrived_before_it_was_published() {
     let mut event = Recurring::default();
     let claim = event.claim(1000, 1000).unwrap();
     let first = event.known.0.get_mut(&1).unwrap();

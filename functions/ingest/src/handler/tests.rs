@@ -234,7 +234,7 @@ async fn an_address_that_is_not_allowed_reaches_only_the_health_check() {
 }
 
 #[tokio::test]
-async fn a_canary_needs_the_secret_and_no_address_and_says_what_it_is() {
+async fn a_canary_needs_the_secret_but_no_allowed_address_and_has_its_own_origin() {
     let mut ingest = fakes::ingest().await;
     ingest.allowed_sources = "192.0.2.0/24".parse().unwrap();
     let body = canary::body(Uuid::nil());
@@ -274,7 +274,7 @@ async fn the_health_check_answers_head_without_a_body() {
 }
 
 #[tokio::test]
-async fn the_case_of_the_scheme_does_not_matter_and_that_of_the_secret_does() {
+async fn the_case_of_the_secret_matters_and_the_case_of_the_scheme_does_not() {
     let ingest = fakes::ingest().await;
     let cases = [
         ("bearer right", 202),

@@ -47,7 +47,7 @@ fn a_header_that_http_does_not_allow_is_dropped_and_counted_and_no_other() {
 }
 
 #[test]
-fn every_value_of_the_secrets_header_counts_whatever_its_letters() {
+fn every_value_of_the_secrets_header_counts_in_any_letter_case() {
     let twice = with_headers(&json!({"Authorization": "a", "AUTHORIZATION": ["b", "c"]}));
     let mut values: Vec<_> = twice
         .credentials
@@ -73,7 +73,7 @@ fn cookies_are_a_header_too() {
 }
 
 #[test]
-fn a_path_that_is_missing_is_that_of_the_context() {
+fn a_missing_path_is_taken_from_the_request_context() {
     let context = json!({"http": {"path": "/b"}});
     let path = |event: Value| read(&event).path;
     assert_eq!(

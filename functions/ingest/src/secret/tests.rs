@@ -77,7 +77,7 @@ async fn a_flood_of_unknown_values_is_one_reading_in_thirty_seconds() {
 }
 
 #[tokio::test]
-async fn who_comes_while_the_secret_is_read_waits_for_it() {
+async fn a_request_that_comes_while_the_secret_is_read_waits_for_the_reading() {
     let secret = FakeSecret::with(&[(Current, "a")]);
     let valid = loaded(&secret).await;
     secret.set(&[(Current, "b")]);
@@ -141,7 +141,7 @@ async fn while_it_cannot_be_read_an_unknown_value_is_not_called_wrong() {
 }
 
 #[tokio::test]
-async fn a_background_reading_that_fails_calls_nothing_wrong_either() {
+async fn after_a_failed_background_reading_an_unknown_value_is_not_called_wrong() {
     let secret = FakeSecret::with(&[(Current, "a")]);
     let valid = loaded(&secret).await;
     secret.hide(&[Pending]);
@@ -153,7 +153,7 @@ async fn a_background_reading_that_fails_calls_nothing_wrong_either() {
 }
 
 #[tokio::test]
-async fn what_was_never_read_is_closed_and_tried_again() {
+async fn without_a_first_reading_nobody_gets_in_and_the_reading_is_repeated() {
     let secret = FakeSecret::with(&[(Current, "a")]);
     secret.hide(&ALL);
     let valid = loaded(&secret).await;
@@ -183,7 +183,7 @@ async fn a_value_is_not_called_wrong_while_a_version_is_unread() {
 }
 
 #[tokio::test]
-async fn a_version_that_no_header_takes_spoils_no_other() {
+async fn a_version_that_no_header_can_carry_does_not_affect_the_others() {
     let secret = FakeSecret::with(&[(Current, "a"), (Pending, "line\nbreak")]);
     let valid = loaded(&secret).await;
     assert_eq!(valid.check(b"a", second(1)).await, Valid);
@@ -217,7 +217,7 @@ async fn a_reading_that_fails_in_part_takes_no_value_away() {
 }
 
 #[tokio::test]
-async fn a_delivery_that_comes_while_the_first_reading_fails_has_one_of_its_own() {
+async fn a_delivery_that_comes_while_the_first_reading_fails_starts_its_own() {
     let secret = FakeSecret::with(&[(Current, "a")]);
     secret.hide(&[Current]);
     let valid = ValidValues::new(webhook_header(), secret.clone(), REFRESH_INTERVAL);
@@ -232,7 +232,7 @@ async fn a_delivery_that_comes_while_the_first_reading_fails_has_one_of_its_own(
 
 /// A rotation may move its values at any moment of a reading. The reading sees both values.
 #[tokio::test]
-async fn no_value_slips_through_a_rotation_that_happens_meanwhile() {
+async fn no_value_is_missed_if_a_rotation_happens_during_a_reading() {
     let before = [(Pending, "b"), (Current, "a"), (Previous, "z")];
     let after = [(Current, "b"), (Previous, "a")];
     for reads in 0..=ALL.len() {
@@ -246,7 +246,7 @@ async fn no_value_slips_through_a_rotation_that_happens_meanwhile() {
 }
 
 #[tokio::test]
-async fn who_waits_for_secrets_manager_waits_for_a_while_only() {
+async fn a_request_waits_for_secrets_manager_only_for_a_limited_time() {
     let secret = FakeSecret::with(&[(Current, "a")]);
     let valid = loaded(&secret).await;
     secret.hang();
@@ -256,7 +256,7 @@ async fn who_waits_for_secrets_manager_waits_for_a_while_only() {
 }
 
 #[tokio::test]
-async fn a_clock_that_was_set_back_keeps_nothing_from_being_read() {
+async fn a_clock_that_was_set_back_does_not_prevent_a_reading() {
     let secret = FakeSecret::with(&[(Current, "a")]);
     let valid = loaded(&secret).await;
     secret.set(&[(Current, "b")]);

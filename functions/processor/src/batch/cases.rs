@@ -313,7 +313,7 @@ async fn each_kind_in_a_group_of_its_own() {
 }
 
 #[tokio::test]
-async fn one_group_goes_on_after_all_that_is_settled() {
+async fn a_group_goes_on_after_every_settled_record() {
     check(
         "
         group  kind       back  item       call  on-bus  aside
@@ -355,7 +355,7 @@ async fn five_groups_stop_each_at_its_own_failure() {
 /// Records before a failure stay settled. Records behind it are not touched, not even a duplicate,
 /// a conflict or poison.
 #[tokio::test]
-async fn what_stands_behind_a_failure_waits_untouched_whatever_it_is() {
+async fn records_behind_a_failure_wait_untouched_whatever_their_kind() {
     check(
         "
         group  kind       back  item       call  on-bus  aside
@@ -424,7 +424,7 @@ proptest! {
     /// Until a group's first failure, each of its records ends as it would alone. The later records
     /// wait as long as that one, untouched.
     #[test]
-    fn a_records_end_follows_from_its_kind_and_from_those_before_it(records in batches()) {
+    fn a_records_outcome_follows_from_its_kind_and_the_records_before_it(records in batches()) {
         let lines = played(&records);
         for group in ["a", "b", "c", "d"] {
             let mut failure = None;

@@ -157,7 +157,7 @@ async fn an_omitted_payload_is_kept_once_however_often_its_event_is_tried() {
 }
 
 #[tokio::test]
-async fn an_omitted_payload_is_kept_again_rather_than_lost_if_nobody_knows_of_the_first() {
+async fn an_omitted_payload_is_stored_again_if_the_first_copy_is_not_known() {
     for fault in [ServiceFault::LookUpFails, ServiceFault::NotingFails] {
         let processor = processor(Fakes {
             service_fault: Some(fault),
@@ -175,7 +175,7 @@ async fn an_omitted_payload_is_kept_again_rather_than_lost_if_nobody_knows_of_th
 }
 
 #[tokio::test]
-async fn what_the_quarantine_does_not_take_comes_again() {
+async fn a_record_that_the_quarantine_does_not_take_comes_back() {
     let processor = processor(Fakes::with_service_fault(ServiceFault::QuarantineFails));
     let messages = vec![
         message("1", "a", 1, "not an envelope".to_owned()),
@@ -222,7 +222,7 @@ async fn a_payload_that_the_bus_cannot_take_is_omitted_and_kept_under_the_delive
 }
 
 #[tokio::test]
-async fn a_payload_that_fits_is_published_byte_for_byte_and_nothing_else_is_said_of_it() {
+async fn a_payload_that_fits_is_published_byte_for_byte_and_is_not_omitted() {
     let (detail, aside) = published(&payload("NEW_CALLOUT", 1)).await;
     assert_eq!(detail["payload"]["callout"]["id"], 1);
     assert_eq!(detail.get("payloadOmitted"), None);
@@ -408,7 +408,7 @@ fn recovered() -> SqsMessage {
 }
 
 #[tokio::test]
-async fn what_is_told_and_found_out_is_published_once_and_is_no_conflict() {
+async fn an_event_that_is_delivered_and_recovered_is_published_once_without_a_conflict() {
     for order in [[new_callout(), recovered()], [recovered(), new_callout()]] {
         let processor = processor(Fakes::default());
         for message in order {
@@ -428,7 +428,7 @@ fn arrived(id: &str, second: i64, origin: Origin, message_name: &str) -> SqsMess
 }
 
 #[tokio::test]
-async fn what_arrives_again_behind_the_window_has_a_key_of_its_own() {
+async fn content_that_arrives_again_after_the_window_has_its_own_key() {
     const NAME: &str = "RESPONDER_ARRIVED_ON_SCENE";
     let processor = processor(Fakes::default());
     let arrivals = [("1", 0), ("2", 300), ("3", 301), ("4", 100)];
@@ -445,7 +445,7 @@ async fn what_arrives_again_behind_the_window_has_a_key_of_its_own() {
 /// The reconciler numbers its observations, so the same number is the same event. An event that
 /// happens once never recurs, whenever it arrives.
 #[tokio::test]
-async fn neither_the_reconcilers_words_nor_what_happens_once_recur() {
+async fn observations_and_events_that_happen_once_never_recur() {
     let again =
         |origin, name| [("1", 0), ("2", 9000)].map(|(id, at)| arrived(id, at, origin, name));
     for (origin, name) in [
@@ -529,7 +529,7 @@ fn tests(processor: &FakeProcessor) -> Vec<(String, bool)> {
 }
 
 #[tokio::test]
-async fn what_aura_has_marked_once_is_a_drill_in_every_later_batch_and_nothing_else_is() {
+async fn a_marked_callout_is_a_drill_in_every_later_batch_and_no_other_callout_is() {
     let processor = processor(Fakes::default());
     let batches = [
         vec![
@@ -569,7 +569,7 @@ fn recovered_closing(id: &str, group: &str, callout: usize) -> SqsMessage {
 }
 
 #[tokio::test]
-async fn a_mark_counts_for_its_whole_batch_and_however_it_comes() {
+async fn a_mark_counts_for_its_whole_batch_even_if_its_event_is_a_conflict() {
     let ledger = Fakes::default();
     // This is a conflict. It isn't published, but its mark counts.
     ledger.publish_elsewhere("callout#2/NEW_CALLOUT", "another");
@@ -626,7 +626,7 @@ async fn a_canary_is_looked_up_and_comes_back_if_that_fails() {
 
 /// A drill that goes out as an emergency would send guards.
 #[tokio::test]
-async fn what_may_be_a_drill_and_cannot_be_told_comes_back_unclaimed() {
+async fn an_event_comes_back_unclaimed_if_it_is_not_known_whether_it_is_a_drill() {
     let unread = Fakes {
         unread: [Note::drill("1")].into(),
         ..Fakes::default()

@@ -387,7 +387,7 @@ async fn a_new_value_that_does_not_show_yet_is_waited_for() {
 /// If the step took the current value, it would prove only that one. Then finishSecret would make a
 /// value current that was never tested.
 #[tokio::test]
-async fn the_test_waits_for_the_new_value_and_does_not_take_the_current_one_for_it() {
+async fn test_secret_waits_for_the_new_value_and_does_not_use_the_current_one() {
     let secret = |value| (200, json!({"SecretString": value}).to_string());
     let answers = vec![
         staged(),

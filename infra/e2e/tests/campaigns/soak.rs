@@ -11,7 +11,7 @@ use stack::progress::Progress;
 use stack::report::Report as _;
 
 #[tokio::test]
-async fn what_an_unreliable_aura_did_not_tell_is_found_out_though_the_reconciler_is_killed()
+async fn what_an_unreliable_aura_did_not_send_is_found_though_the_reconciler_is_killed()
 -> Result<()> {
     let schedule = Duration::from_secs(USUAL_SCHEDULE);
     let order = Order::new(1, 1, schedule, 5, None)?;

@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn some_runs_see_every_callout() {
+    fn every_callout_stays_open_for_several_runs() {
         let order = order(1, 10, 0);
         let life = order.day().closing_after / u64::from(PER_SECOND);
         assert!(life > 3 * order.schedule.as_secs());
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_of_seconds_may_ask_as_much_as_one_of_a_minute() {
+    fn a_run_may_make_the_calls_of_a_minute_on_every_schedule() {
         let calls = |seconds| {
             let order = Order::new(1, 10, SECOND * seconds, 0, None).unwrap();
             order.parameters()["AuraCallsPerMinute"].clone()

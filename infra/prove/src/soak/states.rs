@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn another_state_and_none_are_differences() {
+    fn another_state_and_a_missing_state_are_differences() {
         let copies = || vec![message("RESPONDER_COMPLETED", 4)];
         assert_eq!(
             differences_of("closed", copies()),

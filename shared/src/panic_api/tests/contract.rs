@@ -215,7 +215,7 @@ async fn without_a_token_nothing_else_is_called() {
 
 /// The header counts with each status and each call.
 #[tokio::test]
-async fn how_long_aura_asks_to_wait_is_told_to_whoever_calls() {
+async fn the_caller_learns_how_long_aura_asks_to_wait() {
     let own = Duration::from_millis(500);
     let cases = [
         (429, TOKEN, "7", Duration::from_secs(7)),
@@ -242,7 +242,7 @@ async fn how_long_aura_asks_to_wait_is_told_to_whoever_calls() {
 }
 
 #[tokio::test]
-async fn a_wait_until_a_date_is_told_too() {
+async fn the_caller_also_learns_of_a_wait_until_a_date() {
     let stage = Stage::new().await;
     let headers = json!({
         "date": "Sun, 06 Nov 1994 08:49:37 GMT",
@@ -255,7 +255,7 @@ async fn a_wait_until_a_date_is_told_too() {
 }
 
 #[tokio::test]
-async fn what_aura_was_too_busy_for_was_not_done() {
+async fn a_call_that_aura_was_too_busy_for_was_not_done() {
     let cases = [(429, false), (408, true), (500, true), (400, false)];
     for (status, may_be_done) in cases {
         let stage = Stage::new().await;
@@ -318,7 +318,7 @@ async fn callers_at_the_same_time_share_one_token_and_one_refresh() {
 }
 
 #[tokio::test]
-async fn a_fresh_token_that_is_refused_too_is_the_credentials_matter_and_is_forgotten() {
+async fn a_fresh_token_that_is_refused_too_is_a_credentials_error_and_is_forgotten() {
     let stage = Stage::new().await;
     let refusal = json!({"reply": {"status": 401, "body": message("no")}});
     stage.order(REGISTER, 2, false, refusal).await;
@@ -454,7 +454,7 @@ async fn a_redirect_is_not_followed_and_its_query_not_shown() {
 }
 
 #[tokio::test]
-async fn a_redirect_to_nowhere_is_one_too() {
+async fn a_redirect_without_a_usable_location_is_a_redirect_too() {
     for headers in [
         json!({}),
         json!({"location": "mailto:a@b"}),
@@ -519,7 +519,7 @@ async fn a_registration_is_done_whatever_the_answers_body_says() {
 }
 
 #[tokio::test]
-async fn an_answer_that_contradicts_what_was_asked_is_told_as_it_is() {
+async fn an_answer_that_contradicts_the_request_is_returned_unchanged() {
     let stage = Stage::new().await;
     let config = json!([{"url": "https://elsewhere.example/", "events": [], "method": null,
         "headers": {"x-other": "Bearer webhook-secret"}}]);
@@ -573,7 +573,7 @@ async fn a_list_that_comes_without_a_body_is_empty() {
 }
 
 #[tokio::test]
-async fn what_aura_refuses_about_a_callout_is_told_from_what_it_refuses_about_the_token() {
+async fn a_refusal_of_a_callout_is_another_error_than_a_refusal_of_the_token() {
     let about = async |call: &str, status| {
         let stage = Stage::new().await;
         stage
@@ -605,7 +605,7 @@ async fn what_aura_refuses_about_a_callout_is_told_from_what_it_refuses_about_th
 }
 
 #[tokio::test]
-async fn a_base_url_that_nothing_can_be_sent_to_is_not_transient() {
+async fn an_unusable_base_url_is_not_a_transient_error() {
     let credentials = json!({"clientId": "client", "clientSecret": SECRET}).to_string();
     let credentials = super::super::Credentials::parse(&credentials.into()).unwrap();
     let base = "mailto:aura@example.com".parse().unwrap();

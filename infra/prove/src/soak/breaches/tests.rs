@@ -117,7 +117,7 @@ fn what_aura_never_sent_is_a_breach() {
 }
 
 #[test]
-fn what_the_reconciler_told_and_had_not_happened_is_a_breach() {
+fn an_event_of_the_reconciler_that_had_not_happened_is_a_breach() {
     let premature = after(|evidence| evidence.received[1].at = crate::soak::samples::at(9));
     assert_eq!(
         premature,

@@ -65,7 +65,7 @@ fn a_repeat_is_a_line_of_its_own_with_its_number() {
 }
 
 #[test]
-fn a_delivery_that_came_when_the_reconciler_had_told_already_is_a_duplicate() {
+fn a_delivery_after_the_reconcilers_event_is_a_duplicate() {
     for message in [NEW_CALLOUT, CALLOUT_CLOSED] {
         let delivery = sent(1, message, "1", None);
         let evidence = case(message, vec![delivery], vec![found_out(message, "1", 12)]);
@@ -123,7 +123,7 @@ fn any_other_event_of_a_callout_is_recovered_by_the_first_answer_from_afterwards
 }
 
 #[test]
-fn what_was_queued_before_an_event_recovers_it_no_more_if_it_is_received_late() {
+fn a_copy_that_was_queued_before_an_event_does_not_recover_it() {
     let mut copy = found_out(CALLOUT_OBSERVED, "1", 9);
     copy.at = crate::soak::samples::at(15);
     let evidence = case("CALLOUT_OWNED", Vec::new(), vec![copy]);
@@ -142,7 +142,7 @@ fn a_failed_delivery_counts_as_not_delivered() {
 }
 
 #[test]
-fn nobody_can_be_asked_for_customers() {
+fn a_customer_cannot_be_recovered_by_asking() {
     let mut evidence = case("CREATED_CUSTOMER", Vec::new(), Vec::new());
     evidence.happened[0].entity.kind = Kind::Customer;
     let mut found = found_out(CALLOUT_OBSERVED, "1", 15);

@@ -68,7 +68,7 @@ fn good() -> Report {
 type Spoil = fn(&mut Report);
 
 #[test]
-fn success_is_every_landmark_once_every_state_right_and_all_of_it_in_time() {
+fn success_is_every_opening_and_closing_once_every_state_right_and_all_in_time() {
     assert!(good().is_success());
     let spoilt: [(Shortcoming, Spoil); 9] = [
         (Shortcoming::OtherDay, |report| {
