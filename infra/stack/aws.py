@@ -2,8 +2,8 @@
 
 It reads requests from standard input, one JSON object a line, and serves each in its own thread. It
 answers on standard output in the same form: any number of `{"id", "note"}`, then one
-`{"id", "answer"}` or `{"id", "error"}`. When standard input closes, it ends at once, with all that it
-still does.
+`{"id", "answer"}` or `{"id", "error"}`. When standard input closes, it ends at once and drops the
+requests that it still serves.
 
 No call can reach a real account: endpoint, region and credentials come only from the request.
 """
@@ -16,7 +16,8 @@ import threading
 import time
 import uuid
 
-# Set before botocore is imported: so it reads no configuration files and no models of the user.
+# These are set before botocore is imported, so that it reads neither configuration files nor models of
+# the user.
 os.environ.update(
     HOME="/nonexistent",
     AWS_CONFIG_FILE=os.devnull,
@@ -228,7 +229,7 @@ def plain(value):
 def main() -> None:
     for line in sys.stdin:
         threading.Thread(target=serve, args=(json.loads(line),), daemon=True).start()
-    # Ends at once, unlike `sys.exit`: nobody needs what still runs.
+    # This ends at once, unlike `sys.exit`. Nobody needs the answers of requests that still run.
     os._exit(0)
 
 

@@ -3,8 +3,8 @@
 //!
 //! The registrar sends one before it points AURA at an endpoint. `ingest` recognises it by its
 //! body, and gives it the origin `canary`, which no rule of the template matches. So it proves the
-//! path and reaches no consumer. It needs the secret, like any delivery. It doesn't need an address
-//! of AURA's, because it comes from elsewhere.
+//! path and reaches no consumer. It needs the secret, like any delivery. It doesn't have to come
+//! from one of AURA's addresses.
 
 use uuid::Uuid;
 

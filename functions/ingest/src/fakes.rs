@@ -38,7 +38,7 @@ pub async fn ingest_with(secret: FakeSecret) -> Ingest<FakeSecret, FakeStore> {
     }
 }
 
-/// `authorization: Bearer <secret>`.
+/// The header that [`ingest`] expects: `authorization: Bearer <secret>`.
 #[must_use]
 pub fn webhook_header() -> WebhookHeader {
     WebhookHeader {
@@ -50,9 +50,9 @@ pub fn webhook_header() -> WebhookHeader {
 /// A store that remembers what was stored, and that fails while a test sets it to be down.
 #[derive(Debug, Default)]
 pub struct FakeStore {
-    /// The queues confirm nothing.
+    /// Whether the queues are down. Then they confirm nothing.
     pub queues_down: AtomicBool,
-    /// The spill confirms nothing.
+    /// Whether the spill is down. Then it confirms nothing.
     pub spill_down: AtomicBool,
     queued: Mutex<Vec<Outgoing>>,
     spilled: Mutex<Vec<Outgoing>>,

@@ -44,7 +44,7 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(2);
 /// function first.
 const REPORTING_TIME: Duration = Duration::from_millis(500);
 
-/// The time kept free before that, to mark published events and to give back the others.
+/// The time kept free before [`REPORTING_TIME`], to mark published events and to give back the others.
 const ENDING_TIME: Duration = Duration::from_secs(1);
 
 /// The least time for claiming and publishing. With less, no wave is started.
@@ -95,8 +95,8 @@ pub fn publishing_time(left: Duration) -> Duration {
     left.saturating_sub(REPORTING_TIME + ENDING_TIME)
 }
 
-/// The part of that time in which a batch may ask for what its waves need. It leaves enough time
-/// for one wave.
+/// The part of [`publishing_time`] in which a batch may ask for what its waves need. It leaves enough
+/// time for one wave.
 pub(crate) fn asking_time(left: Duration) -> Duration {
     publishing_time(left).saturating_sub(LEAST_TIME)
 }
@@ -154,7 +154,7 @@ pub const MOST_RECEIVES: u32 = 50;
 /// How often a record is handed over before it goes to the quarantine because it panics.
 pub const MOST_PANICS: u32 = 5;
 
-/// The first pause after a service's failure. Each is twice the one before.
+/// The first pause after a service's failure. Each later pause is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The longest pause: how late an event may be after an outage.

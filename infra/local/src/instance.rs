@@ -27,7 +27,7 @@ impl Instance {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).context("cannot create target/local")?;
         }
-        // Truncated only after it is locked: another process's id may be in it.
+        // The file is truncated only after it is locked, because another process's id may be in it.
         let file = OpenOptions::new()
             .create(true)
             .write(true)

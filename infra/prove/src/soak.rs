@@ -121,7 +121,7 @@ pub async fn run(system: &System, order: &Order, progress: Progress) -> Result<R
     let mut stage = progress.stage("playing the day");
     run.play(&mut schedule, &mut stage).await?;
     stage.done(&format!("{} events received", run.received.len()));
-    let stage = progress.stage("waiting until the reconciler has nothing more to tell");
+    let stage = progress.stage("waiting until the reconciler has nothing more to report");
     let settled = run.settle(&mut schedule).await?;
     let runs = schedule.stop().await?;
     run.receive_the_rest().await?;
@@ -197,7 +197,7 @@ impl Run<'_> {
         ));
     }
 
-    /// Lets the reconciler find out what it can. Returns whether it had nothing more to tell in the
+    /// Lets the reconciler find out what it can. Returns whether it had nothing more to report in the
     /// end.
     async fn settle(&mut self, schedule: &mut Schedule) -> Result<bool> {
         let quiet = self.order.silence() + self.order.schedule * QUIET_RUNS;

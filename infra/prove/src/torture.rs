@@ -6,7 +6,7 @@
 //! the proxies between the processor and its services, and from the program that does the killing.
 //!
 //! The local AWS runs one batch of a FIFO queue at a time. So no two processors are alive at once
-//! here, and none meets a claim of another that still holds. `cargo prove ledger` covers that.
+//! here, and none meets a claim of another one that is still valid. `cargo prove ledger` covers that.
 
 pub mod campaign;
 pub mod journal;

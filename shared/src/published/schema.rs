@@ -50,7 +50,7 @@ pub(super) fn event_names() -> Vec<&'static str> {
 /// EventBridge's.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", title = "An event on the bus")]
-#[expect(dead_code, reason = "it only describes")]
+#[expect(dead_code, reason = "it only describes the schema")]
 struct Event {
     /// The version of EventBridge's frame, not of the detail.
     #[schemars(extend("examples" = ["0"]))]

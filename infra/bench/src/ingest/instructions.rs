@@ -63,7 +63,7 @@ pub struct Counting<'a> {
 }
 
 impl Counting<'_> {
-    /// Counts for each function.
+    /// Counts the instructions per delivery of each function.
     ///
     /// # Errors
     ///

@@ -109,7 +109,7 @@ impl Report {
         row(
             f,
             [
-                "  that of the empty handler",
+                "  relative to the empty handler",
                 &ingest,
                 &sdk_call,
                 &empty,

@@ -39,7 +39,7 @@ The JSON object:
                from the event to a consumer; the limits that p95 must stay below; the slowest ones
   runs         runs of the reconciler: begun, done, died, timedOut, failed
   kills        how often the reconciler was killed, in a run or between two
-  settled      whether the reconciler had nothing more to tell at the end
+  settled      whether the reconciler had nothing more to report at the end
   quarantineDepth, spillDepth, deadLetterDepth
                as in `cargo local demo --json`
   breaches     broken promises, each as a sentence: openings and closings that aren't on the bus

@@ -94,7 +94,7 @@ impl<'a> Bus<'a> {
         bus
     }
 
-    /// The copies of one delivery of AURA's.
+    /// The copies of one of AURA's deliveries.
     #[must_use]
     pub fn copies_of(&self, delivery: &Delivery) -> &[&'a Received] {
         let id = delivery.delivery_id();

@@ -40,7 +40,7 @@ pub struct Report {
     pub runs: Runs,
     /// Number of planned kills.
     pub kills: usize,
-    /// Whether the reconciler had nothing more to tell at the end.
+    /// Whether the reconciler had nothing more to report at the end.
     pub settled: bool,
     /// Messages left in queues that should be empty.
     #[serde(flatten)]
@@ -93,7 +93,7 @@ pub struct Missed {
 pub enum Shortcoming {
     /// AURA didn't have the events that were planned, or had none.
     OtherDay,
-    /// An event is missing that must not be.
+    /// An event that must not be missing is missing.
     Missing,
     /// A breach of the promises was found.
     Breaches,
@@ -101,7 +101,7 @@ pub enum Shortcoming {
     Quarantined,
     /// A message is left in a queue that should be empty.
     Leftovers,
-    /// The reconciler always had more to tell.
+    /// The reconciler always had more to report.
     Unsettled,
     /// Openings or closings were found out too late.
     Slow,
@@ -111,11 +111,11 @@ impl Shortcoming {
     fn told(self) -> &'static str {
         match self {
             Self::OtherDay => "AURA's events were not the planned ones",
-            Self::Missing => "an event is missing that must not be",
+            Self::Missing => "an event that must not be missing is missing",
             Self::Breaches => "there are breaches, listed above",
             Self::Quarantined => "a delivery was quarantined",
             Self::Leftovers => "messages are left in queues",
-            Self::Unsettled => "the reconciler always had more to tell",
+            Self::Unsettled => "the reconciler always had more to report",
             Self::Slow => "openings or closings were found out too late",
         }
     }
@@ -267,9 +267,9 @@ impl Report {
 
     fn end(&self) -> String {
         let end = if self.settled {
-            "At the end the reconciler had nothing more to tell"
+            "At the end the reconciler had nothing more to report"
         } else {
-            "At the end the reconciler ALWAYS HAD MORE to tell"
+            "At the end the reconciler ALWAYS HAD MORE to report"
         };
         format!("{end}, after {:.0} s.", self.seconds)
     }

@@ -57,7 +57,7 @@ pub enum Reason {
         /// When it was marked.
         at: Timestamp,
     },
-    /// No call of the processor's put this copy on the bus.
+    /// None of the processor's calls put this copy on the bus.
     NotPublished,
     /// Consumers received one copy twice.
     ReceivedTwice,
@@ -93,7 +93,7 @@ impl Double {
         let published = |at: Option<Timestamp>| at.map_or("?".to_owned(), time);
         let reason = match self.reason {
             Reason::Killed { moment, at } => format!("killed at {} ({})", time(at), moment.name()),
-            Reason::AnswerLost => "the bus's answer to the first was lost".to_owned(),
+            Reason::AnswerLost => "the bus's answer to the first publish was lost".to_owned(),
             Reason::Marked { at } => format!("UNEXPLAINED: it was marked at {}", time(at)),
             Reason::NotPublished => "UNEXPLAINED: no call published this copy".to_owned(),
             Reason::ReceivedTwice => "UNEXPLAINED: it is one copy, received twice".to_owned(),
@@ -231,20 +231,20 @@ pub fn differences(items: &[Item], published: &[Published]) -> Vec<String> {
         Some(format!("{}: {}", item.key, difference(item, copies)?))
     });
     let unknown = copies.keys().filter(|key| !items.contains_key(*key));
-    let unknown = unknown.map(|key| format!("{key}: published, and not in the ledger"));
+    let unknown = unknown.map(|key| format!("{key}: published, but not in the ledger"));
     of_items.chain(unknown).collect()
 }
 
 fn difference(item: &Item, copies: Option<&[&str]>) -> Option<String> {
     let Some(copies) = copies else {
-        return Some("in the ledger, and no consumer has it".to_owned());
+        return Some("in the ledger, but no consumer received it".to_owned());
     };
     if item.state != "PUBLISHED" {
-        return Some(format!("published, and {} in the ledger", item.state));
+        return Some(format!("published, but {} in the ledger", item.state));
     }
     let marked = item.bus_event_id.as_deref();
     let is_known = marked.is_some_and(|id| copies.contains(&id));
-    (!is_known).then(|| "marked with the id of a copy that no consumer has".to_owned())
+    (!is_known).then(|| "marked with the id of a copy that no consumer received".to_owned())
 }
 
 #[cfg(test)]
