@@ -65,12 +65,12 @@ pub enum Disposition {
     Accepted {
         /// The event that was read.
         event: Event,
-        /// Its message group.
+        /// The delivery's message group.
         group_id: String,
     },
     /// The delivery is in the quarantine.
     Quarantined {
-        /// The reason.
+        /// Why the delivery is in the quarantine.
         reason: String,
     },
 }

@@ -53,9 +53,9 @@ pub trait SecretSource: Send + Sync + 'static {
 /// The secret in Secrets Manager.
 #[derive(Debug)]
 pub struct SecretsManager {
-    /// The client.
+    /// The client of Secrets Manager.
     pub client: aws_sdk_secretsmanager::Client,
-    /// The secret.
+    /// The secret's ARN.
     pub arn: String,
 }
 

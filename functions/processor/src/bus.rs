@@ -116,7 +116,7 @@ impl BusEntry {
     }
 }
 
-/// EventBridge.
+/// The event bus in EventBridge.
 #[derive(Debug)]
 pub struct EventBridge {
     client: Client,

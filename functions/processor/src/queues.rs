@@ -41,7 +41,7 @@ pub enum VisibilityError {
 /// AWS's name of the call that changes visibility.
 const CHANGE: &str = "ChangeMessageVisibilityBatch";
 
-/// The real queues.
+/// The ingest queue and the quarantine queue in SQS.
 #[derive(Debug)]
 pub struct SqsQueues {
     client: Client,

@@ -142,7 +142,7 @@ impl<S: Services> Processor<S> {
     }
 }
 
-/// Reading and claiming.
+/// The steps that read a record and claim its event.
 impl<S: Services> Processor<S> {
     async fn read_and_claim<'a>(
         &self,
@@ -315,7 +315,7 @@ impl<S: Services> Processor<S> {
     }
 }
 
-/// Marking and giving back.
+/// The steps that mark a published event, or give back a claim.
 impl<S: Services> Processor<S> {
     /// Marks a published event. The event counts as published whether or not this succeeds.
     async fn published(

@@ -79,7 +79,7 @@ pub trait Services: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), VisibilityError>> + Send;
 }
 
-/// The real services.
+/// The services on AWS.
 #[derive(Debug)]
 pub struct AwsServices {
     events: EventLedger,

@@ -36,14 +36,14 @@ pub enum Difference {
     /// The callout is active at AURA and noted as open, and something may have changed, or should
     /// have changed.
     Open {
-        /// The note.
+        /// The callout's note.
         noted: NotedCallout,
         /// The callout's entry in AURA's list.
         listed: Callout,
     },
     /// The callout is noted as closed and not in AURA's list.
     Closed {
-        /// The note.
+        /// The callout's note.
         noted: NotedCallout,
         /// When the callout's closing arrived.
         closed_at: Timestamp,

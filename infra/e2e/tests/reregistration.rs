@@ -172,7 +172,8 @@ async fn nothing_is_registered_while_the_stack_is_changed() -> Result<()> {
 
 /// Registers again at two moments while Secrets Manager rotates with the stack's own registrar.
 #[tokio::test]
-async fn a_reregistration_at_any_time_of_a_rotation_refuses_nothing() -> Result<()> {
+async fn a_reregistration_during_a_rotation_refuses_nothing_and_ends_with_the_new_value()
+-> Result<()> {
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[]).await?;
     let later = async {
@@ -210,9 +211,10 @@ async fn between_two_steps_of_a_rotation_aura_keeps_the_new_value() -> Result<()
     Ok(())
 }
 
-/// Otherwise AURA would have the old value until the next rotation.
+/// If the reregistration ended with the replaced value, AURA would have that value until the next
+/// rotation.
 #[tokio::test]
-async fn a_value_that_is_replaced_during_a_reregistration_is_registered_at_last() -> Result<()> {
+async fn a_value_that_becomes_current_during_a_reregistration_is_registered_last() -> Result<()> {
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[]).await?;
     let registrar = registrar(&stack)?;

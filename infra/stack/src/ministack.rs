@@ -216,7 +216,7 @@ fn environment(
     let also_on = options.also_on.map(|address| address.to_string());
     let own = [
         ("PATH", std::env::var("PATH").unwrap_or_default()),
-        // Not the user's home, where an SDK would read ~/.aws.
+        // This is not the user's home, because an SDK would read ~/.aws there.
         ("HOME", folder.display().to_string()),
         ("TMPDIR", folder.display().to_string()),
         ("GATEWAY_PORT", port.to_string()),

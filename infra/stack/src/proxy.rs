@@ -149,7 +149,7 @@ impl Plan {
         Self::bursts(probability, 1, faults, seed)
     }
 
-    /// As [`Self::share`], but a fault hits up to `longest` calls in a row, so that trying again doesn't
+    /// Like [`Self::share`], but a fault hits up to `longest` calls in a row, so that trying again doesn't
     /// always help. A fault of a call that the service acts on hits only this call.
     #[must_use]
     pub fn bursts(probability: f64, longest: usize, faults: &[Fault], seed: u64) -> Self {

@@ -43,9 +43,9 @@ pub struct SentRequest {
 /// Which of the stores work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreState {
-    /// The queues.
+    /// Whether the queues work.
     pub queues: bool,
-    /// The spill.
+    /// Whether the spill works.
     pub spill: bool,
 }
 

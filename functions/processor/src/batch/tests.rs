@@ -337,7 +337,7 @@ async fn a_batch_whose_process_dies_comes_back_after_its_leases() {
     assert_eq!(*hidden, [both.to_vec()]);
 }
 
-/// This happens if the function is invoked by hand, with a message that was never in a queue.
+/// A function that is invoked by hand may get a message that was never in a queue.
 #[tokio::test]
 async fn a_failed_record_without_a_handle_is_reported_and_not_hidden() {
     let processor = processor(Fakes::refusing(KEY, "ThrottlingException"));

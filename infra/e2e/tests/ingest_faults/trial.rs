@@ -19,8 +19,8 @@ use stack::system::{Answer, Header, Leftovers, System, Webhook};
 
 use crate::registration::trial::OF_INGEST;
 
-/// Longer than ingest takes for any answer, even with a cold start, and longer than API Gateway
-/// waits.
+/// The client's timeout. It is longer than ingest takes for any answer, even with a cold start, and
+/// longer than API Gateway waits.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(20);
 /// First word of a delivery that can't be read.
 const UNREADABLE: &str = "unreadable ";

@@ -28,7 +28,7 @@ const TIMEOUT: u64 = 3;
 /// How many seconds AURA's answers may be behind its events. The stand-in's answers never are, but
 /// a delivery that it has just sent is still on its way.
 const LAG: u64 = 1;
-/// Events a second.
+/// Number of events a second.
 const PER_SECOND: u32 = 2;
 /// How many calls a run may make to AURA: the template's default, for the template's run of a
 /// minute.
