@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 import time
+import urllib.parse
 import uuid
 
 # These are set before botocore is imported, so that it reads neither configuration files nor models of
@@ -79,6 +80,8 @@ class Account:
         self.given = [request.get(name) for name in names]
         if not all(self.given):
             raise Refused(f"a request needs {', '.join(names)}")
+        if urllib.parse.urlsplit(self.given[0]).hostname != "127.0.0.1":
+            raise Refused(f"{self.given[0]} is not the local AWS: its endpoint is at 127.0.0.1")
 
     def client(self, service: str):
         with MAKING_A_CLIENT:  # a session isn't thread-safe

@@ -75,7 +75,7 @@ impl Redrive {
             let Some(last) = page.last() else {
                 return Ok(());
             };
-            after = Some(last.place());
+            after = Some(last.position());
             for spilled in page {
                 // A delivery counts as waiting until it is removed, because the deadline may end
                 // this at any time.

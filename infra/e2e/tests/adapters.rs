@@ -75,7 +75,7 @@ async fn what_is_spilled_is_found_whole_and_oldest_first_until_it_is_removed() -
         loop {
             let page = spill.page(shard, after.as_ref(), 2).await?;
             let Some(last) = page.last() else { break };
-            after = Some(last.place());
+            after = Some(last.position());
             by_page.extend(deliveries_of(page)?);
         }
         assert!(by_page == of_shard, "shard {shard}");

@@ -14,6 +14,8 @@ use e2e::Local;
 use reqwest::StatusCode;
 use reqwest::header::{HOST, ORIGIN};
 use serde_json::{Value, json};
+use stack::account::Account;
+use stack::boto;
 use stack::ministack::{LocalAws, LocalAwsOptions};
 use stack::package::{self, Profile};
 use stack::processes;
@@ -41,6 +43,19 @@ async fn counting_proxy() -> Result<(String, Arc<AtomicUsize>)> {
         }
     });
     Ok((url, came))
+}
+
+/// The calls that deploy a stack are refused unless the endpoint is on this machine.
+#[tokio::test]
+async fn deployments_call_only_this_machine() -> Result<()> {
+    // This creates the Python environment that makes the calls.
+    Local::shared().await?;
+    let elsewhere = Account::new("https://sqs.us-east-1.amazonaws.com", "000000000001");
+    let call = boto::call::<Value>(&elsewhere, "sqs", "list_queues", json!({}));
+    let error = call.await.err().context("a real service was called")?;
+    let expected = "https://sqs.us-east-1.amazonaws.com is not the local AWS";
+    ensure!(error.to_string().starts_with(expected), "{error}");
+    Ok(())
 }
 
 /// The local stack reaches its own parts, whatever a company's network or another project has set.

@@ -176,7 +176,7 @@ impl Spilled {
 
     /// The position behind the last part of the delivery.
     #[must_use]
-    pub fn place(&self) -> SpillPosition {
+    pub fn position(&self) -> SpillPosition {
         SpillPosition(match self {
             // The keys of its parts have a slash behind the id, and a slash sorts before a zero.
             Self::Delivery(delivery) => format!("{}0", delivery.delivery_id),
@@ -235,12 +235,12 @@ mod tests {
         let whole = Spilled::read(&items[0], &items[1..]);
         assert!(matches!(&whole, Spilled::Delivery(_)));
         let id = Uuid::from_u128(0x0123).to_string();
-        let behind_its_parts = whole.place().0;
+        let behind_its_parts = whole.position().0;
         assert!(behind_its_parts > sort_key(&id, 9));
         assert!(is_part_of(&items[1], &items[0], 1) && !is_part_of(&items[1], &items[0], 2));
         let torn = Spilled::read(&items[0], &[]);
         assert!(matches!(torn, Spilled::Unreadable { .. }));
-        assert_eq!(torn.place().0, id);
+        assert_eq!(torn.position().0, id);
     }
 
     #[test]
