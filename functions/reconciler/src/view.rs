@@ -15,7 +15,7 @@ pub struct CalloutView {
     pub opening: Presence,
     /// State of the callout's closing in the ledger.
     pub closing: Presence,
-    /// The last published event whose name is AURA's. Every name except `CALLOUT_OBSERVED` is.
+    /// The last published event whose name is AURA's. `CALLOUT_OBSERVED` is this system's own name.
     pub last: Option<LastEvent>,
     /// Number of published `CALLOUT_OBSERVED` events. Each carries an answer of AURA.
     pub observations: u32,
