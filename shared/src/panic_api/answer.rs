@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::LOCATION;
 use jiff::Timestamp;
-use reqwest::{RequestBuilder, Response};
+use reqwest::{RequestBuilder, Response, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -39,7 +39,7 @@ pub(super) async fn send(
         300..=399 => Err(PanicApiError::Redirected {
             call,
             status,
-            location: hide(&location_of(&response), secrets),
+            host: hide(&host_of(&response), secrets),
         }),
         _ => Err(failed(call, &response)),
     }
@@ -64,18 +64,15 @@ fn unsent(call: &'static str, error: reqwest::Error) -> PanicApiError {
     }
 }
 
-/// Where a redirect leads, without query and credentials, which may be meant for that place only.
-fn location_of(response: &Response) -> String {
-    let resolved = || {
-        let location = response.headers().get(LOCATION)?.to_str().ok()?;
-        let mut url = response.url().join(location).ok()?;
-        url.set_query(None);
-        url.set_fragment(None);
-        url.set_username("").ok()?;
-        url.set_password(None).ok()?;
-        Some(url.into())
-    };
-    resolved().unwrap_or_else(|| "a place that it doesn't name".to_owned())
+/// The host that a redirect leads to. The path may hold a callout's id, and the rest credentials.
+fn host_of(response: &Response) -> String {
+    let location = response.headers().get(LOCATION);
+    let location = location.and_then(|location| location.to_str().ok());
+    let url = location.and_then(|location| response.url().join(location).ok());
+    match url.filter(Url::has_host) {
+        Some(url) => url.origin().ascii_serialization(),
+        None => "a host that it doesn't name".to_owned(),
+    }
 }
 
 /// AURA's human-readable `message`, as far as an error repeats it. An answer that breaks off is

@@ -38,7 +38,7 @@ pub enum PanicApiError {
     },
     /// AURA answered 3xx. The redirect is not followed, because a request is meant for one host.
     #[error(
-        "AURA redirected {call} with {} to {location}, which is not followed; check that \
+        "AURA redirected {call} with {} to {host}, which is not followed; check that \
          AuraBaseUrl is the host that answers itself",
         status.as_str()
     )]
@@ -47,8 +47,8 @@ pub enum PanicApiError {
         call: &'static str,
         /// AURA's status.
         status: StatusCode,
-        /// Where the redirect leads, without credentials, query and fragment.
-        location: String,
+        /// The scheme, host and port that the redirect leads to.
+        host: String,
     },
     /// AURA answered 5xx, 408, 429, or another status that isn't documented. Try again later.
     #[error(
