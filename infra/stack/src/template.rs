@@ -256,6 +256,9 @@ fn with_code_uri(text: &str, function: &str, uri: &str) -> Result<String> {
 }
 
 #[cfg(test)]
+mod wiring;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
