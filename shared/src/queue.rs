@@ -82,8 +82,8 @@ impl Queue {
         Self { client, url }
     }
 
-    /// Sends a message. When this returns `Ok`, SQS has it.
-    pub async fn send(&self, message: &Message) -> Result<(), CallError> {
+    /// Sends a message. When this returns `Ok`, SQS has it. Returns SQS's id of the message.
+    pub async fn send(&self, message: &Message) -> Result<Option<String>, CallError> {
         let mut call = self
             .client
             .send_message()
@@ -97,8 +97,8 @@ impl Queue {
             call = call.message_attributes(name, value);
         }
         let answer = call.send().await;
-        answer.map_err(CallError::of(ABOUT, "SendMessage"))?;
-        Ok(())
+        let sent = answer.map_err(CallError::of(ABOUT, "SendMessage"))?;
+        Ok(sent.message_id)
     }
 
     /// Opens a connection to SQS with its cheapest call, so that the first message finds one.

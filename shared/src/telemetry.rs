@@ -1,15 +1,18 @@
 //! Logs and metrics of a function: one structured line per unit of work.
 //!
-//! The line is a metrique entry in CloudWatch's embedded metric format. Its numbers are metrics,
-//! and its texts are fields of the same JSON object, so that metrics and log can't disagree. It is
-//! written when the unit of work ends. It is on stdout before the handler returns, because Lambda
-//! freezes the process after that.
+//! The line is a metrique entry in CloudWatch's embedded metric format. The few numbers that alarms
+//! read ([`levels::METRICS`]) are metrics. All others are fields of the same JSON object, as its
+//! texts are, so that metrics and log can't disagree. The line is written when the unit of work
+//! ends. It is on stdout before the handler returns, because Lambda freezes the process after that.
 //!
 //! `tracing` carries everything else: faults, and what `LOG_LEVEL` asks for. That level is for this
 //! workspace's own crates. Libraries always stay at `warn`, because at `debug` and `trace` the
 //! Lambda runtime and the SDKs print payloads and headers.
 //!
 //! A panic is logged by its place only, because its message may quote what the code was working on.
+
+pub mod levels;
+pub mod lines;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -44,7 +47,7 @@ pub fn start(environment: &Environment) -> Result<BoxEntrySink, ConfigError> {
         let place = panic.location().map(ToString::to_string);
         tracing::error!(place, "panicked");
     }));
-    Ok(metrics_sink(namespace))
+    Ok(sink(namespace, io::stdout()))
 }
 
 /// Ends `main`. An error that stopped the function is written to standard error in words, because
@@ -76,10 +79,10 @@ where
 }
 
 /// All metrics carry the dimension `Function`, because several functions use the same names.
-fn metrics_sink(namespace: &str) -> BoxEntrySink {
+fn sink(namespace: &str, output: impl io::Write + Send + 'static) -> BoxEntrySink {
     let dimensions = vec![vec!["Function".to_owned()]];
     let format = Emf::no_validations(namespace.to_owned(), dimensions);
-    FlushImmediatelyBuilder::new().build_boxed(format.output_to(io::stdout()))
+    FlushImmediatelyBuilder::new().build_boxed(format.output_to(output))
 }
 
 #[cfg(test)]

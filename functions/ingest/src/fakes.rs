@@ -47,6 +47,9 @@ pub fn webhook_header() -> WebhookHeader {
     }
 }
 
+/// The id that [`FakeStore`] gives each message.
+pub const MESSAGE_ID: &str = "11111111-2222-3333-4444-555555555555";
+
 /// A store that remembers what was stored, and that fails while a test sets it to be down.
 #[derive(Debug, Default)]
 pub struct FakeStore {
@@ -71,12 +74,12 @@ impl FakeStore {
 }
 
 impl Store for FakeStore {
-    async fn send(&self, delivery: &Outgoing) -> Result<(), CallError> {
+    async fn send(&self, delivery: &Outgoing) -> Result<Option<String>, CallError> {
         if self.queues_down.load(Ordering::Relaxed) {
             return Err(down("SQS", "SendMessage"));
         }
         lock(&self.queued).push(delivery.clone());
-        Ok(())
+        Ok(Some(MESSAGE_ID.to_owned()))
     }
 
     async fn spill(&self, delivery: &Outgoing) -> Result<(), CallError> {

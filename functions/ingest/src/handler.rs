@@ -40,6 +40,18 @@ pub struct Ingest<V, S> {
     pub metrics: BoxEntrySink,
 }
 
+/// Where a delivery is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// On the queue that it is for.
+    OnQueue {
+        /// SQS's id of the message.
+        message_id: Option<String>,
+    },
+    /// In the spill, because its queue confirmed nothing.
+    InSpill,
+}
+
 /// An authentic delivery with its id and time of arrival.
 struct Arrival {
     delivery: AuthenticDelivery,
@@ -83,14 +95,14 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
         };
         let (outgoing, answer) = read(&arrival, metrics)?;
         let storing = metrics.storing();
-        let spilled = self.keep(&outgoing).await;
+        let kept = self.keep(&outgoing).await;
         drop(storing);
-        let spilled = spilled?;
-        metrics.spilled = spilled;
+        let kept = kept?;
         // A delivery that had to be spilled has waited long enough.
-        if !spilled {
+        if kept != Kept::InSpill {
             self.authenticator.settled().await;
         }
+        metrics.kept(kept);
         Ok(answer)
     }
 
@@ -105,7 +117,7 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
         if !is_allowed && !canary::is_canarys_body(&request.body) {
             // If the request carries the secret, AURA has a new address or the secret has leaked.
             // An operator must know.
-            metrics.wrong_address = self.authenticator.seems_authentic(&request);
+            metrics.wrong_address = self.authenticator.seems_authentic(&request).into();
             return Err(Refusal::Forbidden);
         }
         if request.path != WEBHOOK_PATH {
@@ -121,17 +133,17 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
         Ok(delivery)
     }
 
-    /// Stores a delivery on its queue or, if that doesn't confirm in time, in the spill. Returns whether it
-    /// is in the spill.
-    async fn keep(&self, outgoing: &Outgoing) -> Result<bool, Refusal> {
+    /// Stores a delivery on its queue or, if that doesn't confirm in time, in the spill.
+    async fn keep(&self, outgoing: &Outgoing) -> Result<Kept, Refusal> {
         let delivery_id = outgoing.delivery_id;
         let queue = outgoing.destination.name();
-        let Err(error) = self.store.send(outgoing).await else {
-            return Ok(false);
+        let error = match self.store.send(outgoing).await {
+            Ok(message_id) => return Ok(Kept::OnQueue { message_id }),
+            Err(error) => error,
         };
         tracing::warn!(%delivery_id, queue, %error, "the queue did not confirm the delivery");
         let Err(error) = self.store.spill(outgoing).await else {
-            return Ok(true);
+            return Ok(Kept::InSpill);
         };
         tracing::error!(
             %delivery_id, queue, %error,

@@ -1,21 +1,25 @@
-//! The log line of each request, which carries its metrics.
+//! The log line of each request, which carries its metrics. Only what an alarm reads is a metric;
+//! see [`shared::telemetry::levels`].
 
 use std::time::SystemTime;
 
 use jiff::Timestamp;
+use metrique::emf::flags::NoMetric;
 use metrique::timers::{Stopwatch, Timer};
 use metrique::unit::{Byte, Millisecond};
 use metrique::unit_of_work::metrics;
 use shared::catalogue;
 use shared::event::{Event, Unreadable};
+use shared::telemetry::levels::Counter;
 use uuid::Uuid;
 
 use crate::answer::{Answer, Refusal};
+use crate::handler::Kept;
 use crate::request::UnverifiedRequest;
 
 /// The log line and the metrics of one request. It holds nothing of the payload except documented
 /// names.
-#[metrics(rename_all = "PascalCase")]
+#[metrics(rename_all = "PascalCase", default_flags(NoMetric))]
 #[derive(Debug)]
 pub struct IngestMetrics {
     #[metrics(timestamp)]
@@ -23,6 +27,8 @@ pub struct IngestMetrics {
     function: &'static str,
     /// The id given to an authentic delivery.
     delivery_id: Option<String>,
+    /// SQS's id of the message that holds the delivery. Absent if the delivery is in the spill.
+    message_id: Option<String>,
     /// The answer; see [`Answer::name`].
     answer: &'static str,
     /// Why the delivery was quarantined.
@@ -31,16 +37,25 @@ pub struct IngestMetrics {
     entity_kind: Option<&'static str>,
     test: bool,
     accepted: bool,
-    quarantined: bool,
+    #[metrics(no_close, flags(skip(NoMetric)))]
+    quarantined: Counter,
     /// The queue could not be reached, and the delivery waits in the spill.
-    pub spilled: bool,
+    #[metrics(no_close, flags(skip(NoMetric)))]
+    spilled: Counter,
+    /// The request was refused because of its address or its secret: it is forbidden, unauthorized
+    /// or undecided.
+    #[metrics(no_close, flags(skip(NoMetric)))]
+    refused: Counter,
     forbidden: bool,
     /// The address was forbidden, though the request carried the secret.
-    pub wrong_address: bool,
+    #[metrics(no_close, flags(skip(NoMetric)))]
+    pub wrong_address: Counter,
     unauthorized: bool,
     /// The secret could not be read, and the value that was sent matches no known value.
-    secret_undecided: bool,
-    too_large: bool,
+    #[metrics(no_close, flags(skip(NoMetric)))]
+    secret_undecided: Counter,
+    #[metrics(no_close, flags(skip(NoMetric)))]
+    too_large: Counter,
     unavailable: bool,
     /// How many headers were ignored, because HTTP doesn't allow them.
     dropped_headers: usize,
@@ -62,6 +77,7 @@ impl IngestMetrics {
             timestamp: now.into(),
             function: "ingest",
             delivery_id: None,
+            message_id: None,
             // This value stays if the handler panics.
             answer: "panicked",
             reason: None,
@@ -69,13 +85,14 @@ impl IngestMetrics {
             entity_kind: None,
             test: false,
             accepted: false,
-            quarantined: false,
-            spilled: false,
+            quarantined: Counter::default(),
+            spilled: Counter::default(),
+            refused: Counter::default(),
             forbidden: false,
-            wrong_address: false,
+            wrong_address: Counter::default(),
             unauthorized: false,
-            secret_undecided: false,
-            too_large: false,
+            secret_undecided: Counter::default(),
+            too_large: Counter::default(),
             unavailable: true,
             dropped_headers: 0,
             size: 0,
@@ -108,18 +125,33 @@ impl IngestMetrics {
         self.store_time.start()
     }
 
+    /// Notes where the delivery is stored.
+    pub(crate) fn kept(&mut self, kept: Kept) {
+        match kept {
+            Kept::OnQueue { message_id } => self.message_id = message_id,
+            Kept::InSpill => self.spilled = true.into(),
+        }
+    }
+
     /// Notes the answer.
     pub fn answered(&mut self, answer: Answer) {
         self.answer = answer.name();
         self.unavailable = false;
         match answer {
             Answer::Accepted(_) => self.accepted = true,
-            Answer::Quarantined(_) => self.quarantined = true,
-            Answer::Refused(Refusal::Forbidden) => self.forbidden = true,
-            Answer::Refused(Refusal::Unauthorized) => self.unauthorized = true,
-            Answer::Refused(Refusal::TooLarge) => self.too_large = true,
+            Answer::Quarantined(_) => self.quarantined = true.into(),
+            Answer::Refused(Refusal::Forbidden) => {
+                self.forbidden = true;
+                self.refused = true.into();
+            }
+            Answer::Refused(Refusal::Unauthorized) => {
+                self.unauthorized = true;
+                self.refused = true.into();
+            }
+            Answer::Refused(Refusal::TooLarge) => self.too_large = true.into(),
             Answer::Refused(Refusal::SecretUnavailable) => {
-                self.secret_undecided = true;
+                self.secret_undecided = true.into();
+                self.refused = true.into();
                 self.unavailable = true;
             }
             Answer::Refused(Refusal::StoreUnavailable) => self.unavailable = true,

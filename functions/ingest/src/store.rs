@@ -16,8 +16,11 @@ use crate::limits;
 
 /// The places that `ingest` stores to.
 pub trait Store: Send + Sync {
-    /// Sends a delivery to the queue that it is for.
-    fn send(&self, delivery: &Outgoing) -> impl Future<Output = Result<(), CallError>> + Send;
+    /// Sends a delivery to the queue that it is for. Returns SQS's id of the message.
+    fn send(
+        &self,
+        delivery: &Outgoing,
+    ) -> impl Future<Output = Result<Option<String>, CallError>> + Send;
 
     /// Puts a delivery into the spill.
     fn spill(&self, delivery: &Outgoing) -> impl Future<Output = Result<(), CallError>> + Send;
@@ -69,7 +72,7 @@ fn every_retry() -> RetryPartition {
 }
 
 impl Store for AwsStore {
-    async fn send(&self, delivery: &Outgoing) -> Result<(), CallError> {
+    async fn send(&self, delivery: &Outgoing) -> Result<Option<String>, CallError> {
         let queue = match delivery.destination {
             Destination::Ingest => &self.ingest_queue,
             Destination::Quarantine => &self.quarantine_queue,

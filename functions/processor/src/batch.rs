@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 
 use crate::drills::Drills;
-use crate::metrics::BatchMetrics;
+use crate::metrics::{BatchMetrics, RecordLine};
 use crate::outcome::RecordOutcome;
 use crate::queues::VisibilityChange;
 use crate::record::Processor;
@@ -89,8 +89,10 @@ pub async fn process<S: Services>(
     let note = timeout(NOTING_TIME, note_delivery(processor));
     let (_noted, ()) = join(note, hide_failed(processor, &groups, hiding, deadline)).await;
     let mut response = SqsBatchResponse::default();
+    let now = (processor.now)();
     for (record, outcome) in groups.into_iter().flat_map(|group| group.done) {
-        metrics.record(&record.message_id, outcome);
+        drop(RecordLine::new(&record, outcome, now).append_on_drop(processor.metrics.clone()));
+        metrics.record(&record, outcome, now);
         if !outcome.is_settled() {
             response.add_failure(record.message_id.clone());
         }

@@ -1,18 +1,59 @@
-//! The log line of each batch, which carries its metrics.
+//! The log lines: one of each record, and one of each batch, which carries its metrics. Only what an
+//! alarm reads is a metric; see [`shared::telemetry::levels`].
 
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use metrique::emf::flags::NoMetric;
 use metrique::timers::Timer;
 use metrique::unit::Millisecond;
 use metrique::unit_of_work::metrics;
 use metrique::writer::unit::{NegativeScale, Unit};
 use metrique::writer::{MetricFlags, Observation, Value, ValueWriter};
+use shared::catalogue;
+use shared::telemetry::levels::{Counter, Level};
 
 use crate::outcome::RecordOutcome;
+use crate::record::incoming::Record;
+use crate::timing::between;
+
+/// The log line of one record. `DeliveryId` is the id that `ingest` answered and logged, so one
+/// filter finds a delivery's whole way. It holds nothing of the payload except documented names.
+#[metrics(rename_all = "PascalCase")]
+#[derive(Debug)]
+pub struct RecordLine {
+    #[metrics(timestamp)]
+    timestamp: SystemTime,
+    function: &'static str,
+    /// SQS's id of the message.
+    message_id: String,
+    /// Absent if the record is no envelope.
+    delivery_id: Option<String>,
+    /// The event's name, or `other`. Absent if the record has no event that can be read.
+    message: Option<&'static str>,
+    /// See [`RecordOutcome::name`].
+    outcome: &'static str,
+}
+
+impl RecordLine {
+    /// The line of a record that is done.
+    pub(crate) fn new(record: &Record, outcome: RecordOutcome, now: Timestamp) -> Self {
+        let delivery_id = record.envelope().map(|envelope| envelope.delivery_id);
+        Self {
+            timestamp: now.into(),
+            function: FUNCTION,
+            message_id: record.message_id.clone(),
+            delivery_id: delivery_id.map(|id| id.to_string()),
+            message: record.message().map(catalogue::loggable_name),
+            outcome: outcome.name(),
+        }
+    }
+}
+
+const FUNCTION: &str = "processor";
 
 /// The log line and the metrics of one batch.
-#[metrics(rename_all = "PascalCase")]
+#[metrics(rename_all = "PascalCase", default_flags(NoMetric))]
 #[derive(Debug)]
 pub struct BatchMetrics {
     #[metrics(timestamp)]
@@ -21,14 +62,23 @@ pub struct BatchMetrics {
     records: usize,
     published: usize,
     /// Published events that could not be marked in the ledger.
-    unmarked: usize,
+    #[metrics(no_close, flags(skip(NoMetric)))]
+    unmarked: Counter,
     /// Published events without their payload, which is in the quarantine.
     payloads_omitted: usize,
     duplicates: usize,
     conflicts: usize,
     quarantined: usize,
+    /// Messages that are in the quarantine because of this batch: quarantined records, conflicts
+    /// and omitted payloads.
+    #[metrics(no_close, flags(skip(NoMetric)))]
+    into_quarantine: Counter,
     /// Records that were reported to SQS as failed, for any reason.
     failed: usize,
+    /// The longest time since the arrival of a failed record at ingest. Zero if none failed, though
+    /// some had failed before. SQS's own age leaves out what was received more than three times.
+    #[metrics(no_close, flags(skip(NoMetric)))]
+    oldest_failed: Level,
     held: usize,
     panicked: usize,
     /// SQS's message id and the outcome of each record.
@@ -41,7 +91,7 @@ pub struct BatchMetrics {
     time: Timer,
 }
 
-/// The durations of one metric, in milliseconds. Without durations, the metric is absent.
+/// Durations in milliseconds. Without durations, the field is absent.
 #[derive(Debug, Default)]
 pub struct Latencies(Vec<Duration>);
 
@@ -60,15 +110,17 @@ impl BatchMetrics {
     pub fn start(now: Timestamp) -> Self {
         Self {
             timestamp: now.into(),
-            function: "processor",
+            function: FUNCTION,
             records: 0,
             published: 0,
-            unmarked: 0,
+            unmarked: Counter::default(),
             payloads_omitted: 0,
             duplicates: 0,
             conflicts: 0,
             quarantined: 0,
+            into_quarantine: Counter::default(),
             failed: 0,
+            oldest_failed: Level::default(),
             held: 0,
             panicked: 0,
             outcomes: Vec::new(),
@@ -78,69 +130,85 @@ impl BatchMetrics {
     }
 
     /// Counts one record.
-    pub fn record(&mut self, message_id: &str, outcome: RecordOutcome) {
+    pub(crate) fn record(&mut self, record: &Record, outcome: RecordOutcome, now: Timestamp) {
         self.records += 1;
         match outcome {
             RecordOutcome::Published(publication) => {
                 self.published += 1;
-                self.unmarked += usize::from(!publication.marked);
-                self.payloads_omitted += usize::from(publication.payload_omitted);
+                self.unmarked.add(usize::from(!publication.marked));
+                let omitted = usize::from(publication.payload_omitted);
+                self.payloads_omitted += omitted;
+                self.into_quarantine.add(omitted);
                 self.arrival_to_publish.0.push(publication.latency);
             }
             RecordOutcome::Duplicate => self.duplicates += 1,
-            RecordOutcome::Conflict => self.conflicts += 1,
-            RecordOutcome::Quarantined => self.quarantined += 1,
+            RecordOutcome::Conflict => {
+                self.conflicts += 1;
+                self.into_quarantine.add(1);
+            }
+            RecordOutcome::Quarantined => {
+                self.quarantined += 1;
+                self.into_quarantine.add(1);
+            }
             RecordOutcome::Held { .. } => self.held += 1,
             RecordOutcome::Panicked => self.panicked += 1,
             RecordOutcome::Failed | RecordOutcome::Postponed => {}
         }
-        if !outcome.is_settled() {
+        if outcome.is_settled() {
+            if record.receives > 1 {
+                self.oldest_failed.was_raised();
+                self.oldest_failed.raise_age(Duration::ZERO);
+            }
+        } else {
             self.failed += 1;
+            let age = record.arrived_at().map(|at| between(at, now));
+            self.oldest_failed.raise_age(age.unwrap_or_default());
         }
-        self.outcomes
-            .push(format!("{message_id} {}", outcome.name()));
+        let (message_id, outcome) = (&record.message_id, outcome.name());
+        self.outcomes.push(format!("{message_id} {outcome}"));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
-    use metrique::emf::Emf;
-    use metrique::writer::FormatExt as _;
-    use metrique::writer::sink::FlushImmediatelyBuilder;
+    use aws_lambda_events::event::sqs::SqsMessage;
+    use jiff::SignedDuration;
     use serde_json::{Value, json};
+    use shared::telemetry::lines::{WrittenLines, metrics_of, metrics_of_function};
 
     use super::*;
     use crate::outcome::Publication;
 
-    #[derive(Clone, Default)]
-    struct Buffer(Arc<Mutex<Vec<u8>>>);
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-    impl io::Write for Buffer {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
+    /// A record that SQS hands over for the first time.
+    fn record(id: &str) -> Record {
+        received(id, 1)
+    }
 
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
+    fn received(id: &str, times: u32) -> Record {
+        let mut message = SqsMessage::default();
+        message.message_id = Some(id.to_owned());
+        message.attributes = [("ApproximateReceiveCount".into(), times.to_string())].into();
+        Record::from(message)
     }
 
     /// The log line of a batch whose records have these outcomes.
     fn line(outcomes: &[RecordOutcome]) -> Value {
-        let buffer = Buffer::default();
-        let format = Emf::no_validations("n".to_owned(), vec![vec!["Function".to_owned()]]);
-        let sink = FlushImmediatelyBuilder::new().build_boxed(format.output_to(buffer.clone()));
-        let mut metrics = BatchMetrics::start(Timestamp::UNIX_EPOCH).append_on_drop(sink);
-        for (number, outcome) in outcomes.iter().enumerate() {
-            metrics.record(&format!("m{number}"), *outcome);
+        let numbers = outcomes.iter().enumerate();
+        let records = numbers.map(|(number, outcome)| (record(&format!("m{number}")), *outcome));
+        line_of(records)
+    }
+
+    fn line_of(records: impl IntoIterator<Item = (Record, RecordOutcome)>) -> Value {
+        let lines = WrittenLines::default();
+        let mut metrics = BatchMetrics::start(NOW).append_on_drop(lines.sink());
+        for (record, outcome) in records {
+            metrics.record(&record, outcome, NOW);
         }
         drop(metrics);
-        let bytes = buffer.0.lock().unwrap();
-        serde_json::from_slice(&bytes).unwrap()
+        let [line] = lines.take().try_into().unwrap();
+        line
     }
 
     fn published(milliseconds: u64) -> Publication {
@@ -149,16 +217,6 @@ mod tests {
             payload_omitted: false,
             marked: true,
         }
-    }
-
-    /// The definition of a metric for CloudWatch, without its name.
-    fn definition(line: &Value, name: &str) -> Option<Value> {
-        let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array();
-        let metrics = metrics.into_iter().flatten();
-        let mut its = metrics.filter(|metric| metric["Name"] == name).cloned();
-        let mut definition = its.next()?;
-        definition.as_object_mut()?.remove("Name");
-        Some(definition)
     }
 
     #[test]
@@ -174,10 +232,6 @@ mod tests {
             )
         };
         let one = of(&[20]);
-        assert_eq!(
-            definition(&one, "ArrivalToPublish"),
-            Some(json!({"Unit": "Milliseconds"}))
-        );
         assert_eq!(one["ArrivalToPublish"], json!(20));
         let three = of(&[20, 30, 20]);
         // Each value, and how often it occurred.
@@ -189,16 +243,16 @@ mod tests {
     fn a_batch_that_published_nothing_has_no_latency() {
         let line = line(&[RecordOutcome::Duplicate]);
         assert_eq!(line.get("ArrivalToPublish"), None);
-        assert_eq!(definition(&line, "ArrivalToPublish"), None);
     }
 
-    const COUNTERS: [&str; 9] = [
+    const COUNTERS: [&str; 10] = [
         "Published",
         "Unmarked",
         "PayloadsOmitted",
         "Duplicates",
         "Conflicts",
         "Quarantined",
+        "IntoQuarantine",
         "Failed",
         "Held",
         "Panicked",
@@ -215,8 +269,6 @@ mod tests {
         for counter in COUNTERS {
             let expected = if counted.contains(&counter) { 2 } else { 0 };
             assert_eq!(line[counter], expected, "{outcome:?}: {counter}");
-            let is_metric = definition(&line, counter).is_some();
-            assert!(is_metric, "{counter} is not a metric");
         }
     }
 
@@ -230,7 +282,7 @@ mod tests {
                 ..published(1)
             })
         };
-        let omitted = &["Published", "PayloadsOmitted"];
+        let omitted = &["Published", "PayloadsOmitted", "IntoQuarantine"];
         check(publication(true, false), "published", &["Published"]);
         check(
             publication(false, false),
@@ -239,8 +291,10 @@ mod tests {
         );
         check(publication(true, true), "published", omitted);
         check(RecordOutcome::Duplicate, "duplicate", &["Duplicates"]);
-        check(RecordOutcome::Conflict, "conflict", &["Conflicts"]);
-        check(RecordOutcome::Quarantined, "quarantined", &["Quarantined"]);
+        let conflict = &["Conflicts", "IntoQuarantine"];
+        check(RecordOutcome::Conflict, "conflict", conflict);
+        let quarantined = &["Quarantined", "IntoQuarantine"];
+        check(RecordOutcome::Quarantined, "quarantined", quarantined);
         check(
             RecordOutcome::Held { lease_until },
             "held",
@@ -249,5 +303,122 @@ mod tests {
         check(RecordOutcome::Panicked, "panicked", &["Failed", "Panicked"]);
         check(RecordOutcome::Failed, "failed", &["Failed"]);
         check(RecordOutcome::Postponed, "postponed", &["Failed"]);
+    }
+
+    #[test]
+    fn a_batch_in_which_all_is_well_sends_no_metric() {
+        let well = [
+            RecordOutcome::Published(published(20)),
+            RecordOutcome::Duplicate,
+        ];
+        assert_eq!(metrics_of(&line(&well)), [""; 0]);
+        assert_eq!(metrics_of(&line(&[])), [""; 0]);
+    }
+
+    #[test]
+    fn a_batch_with_every_outcome_sends_what_alarms_read_and_nothing_else() {
+        let unmarked = Publication {
+            marked: false,
+            ..published(20)
+        };
+        let all = [
+            RecordOutcome::Published(unmarked),
+            RecordOutcome::Duplicate,
+            RecordOutcome::Conflict,
+            RecordOutcome::Quarantined,
+            RecordOutcome::Held { lease_until: NOW },
+            RecordOutcome::Failed,
+            RecordOutcome::Panicked,
+            RecordOutcome::Postponed,
+        ];
+        let records = all.map(|outcome| (sent_before("m", 90), outcome));
+        let line = line_of(records);
+        assert_eq!(metrics_of(&line), metrics_of_function("processor"));
+        assert_eq!(
+            (&line["Unmarked"], &line["IntoQuarantine"]),
+            (&json!(1), &json!(2))
+        );
+        assert_eq!(line["OldestFailed"], 90);
+    }
+
+    /// A record that reached the queue this many seconds ago, and can't be read.
+    fn sent_before(id: &str, seconds: i64) -> Record {
+        let mut message = SqsMessage::default();
+        message.message_id = Some(id.to_owned());
+        let sent_at = (NOW - SignedDuration::from_secs(seconds)).as_millisecond();
+        message.attributes = [("SentTimestamp".into(), sent_at.to_string())].into();
+        Record::from(message)
+    }
+
+    #[test]
+    fn the_age_of_the_oldest_failed_record_ends_with_a_zero_once_it_is_settled() {
+        let failed =
+            [30, 900, 60].map(|seconds| (sent_before("m", seconds), RecordOutcome::Failed));
+        assert_eq!(line_of(failed)["OldestFailed"], 900);
+
+        let settled = [(received("m", 7), RecordOutcome::Duplicate)];
+        let ended = line_of(settled);
+        assert_eq!(metrics_of(&ended), ["OldestFailed"]);
+        assert_eq!(ended["OldestFailed"], 0);
+
+        // One that is settled doesn't end what another one still raises.
+        let both = [
+            (received("m", 7), RecordOutcome::Duplicate),
+            (sent_before("n", 30), RecordOutcome::Failed),
+        ];
+        assert_eq!(line_of(both)["OldestFailed"], 30);
+        let none = line(&[RecordOutcome::Duplicate]);
+        assert_eq!(none.get("OldestFailed"), None);
+    }
+
+    /// The line of a record with this body.
+    fn record_line(body: &str, outcome: RecordOutcome) -> Value {
+        let mut message = SqsMessage::default();
+        message.message_id = Some("m".to_owned());
+        message.body = Some(body.to_owned());
+        let record = Record::from(message);
+        let _ = record.event();
+        let lines = WrittenLines::default();
+        drop(RecordLine::new(&record, outcome, NOW).append_on_drop(lines.sink()));
+        let [mut line] = lines.take().try_into().unwrap();
+        assert_eq!(metrics_of(&line), [""; 0]);
+        line.as_object_mut().unwrap().remove("_aws");
+        line
+    }
+
+    #[test]
+    fn the_line_of_a_record_has_the_deliverys_id_and_nothing_of_the_payload() {
+        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+        let envelope = |payload: &str| {
+            format!(
+                r#"{{"version":1,"deliveryId":"{id}","receivedAt":"1970-01-01T00:00:00Z",
+                    "origin":"webhook","payload":{payload}}}"#
+            )
+        };
+        let of = |message: &str| {
+            let payload = format!(r#"{{"message":"{message}","callout":{{"id":77123}}}}"#);
+            record_line(&envelope(&payload), RecordOutcome::Duplicate)
+        };
+        let expected = |message: &str| {
+            json!({
+                "Function": "processor", "MessageId": "m", "DeliveryId": id, "Message": message,
+                "Outcome": "duplicate",
+            })
+        };
+        assert_eq!(of("NEW_CALLOUT"), expected("NEW_CALLOUT"));
+        assert_eq!(of("Jane Doe pressed panic"), expected("other"));
+
+        let no_event = record_line(&envelope("[77123]"), RecordOutcome::Quarantined);
+        let quarantined = |fields: Value| {
+            let mut line = json!({
+                "Function": "processor", "MessageId": "m", "Outcome": "quarantined",
+            });
+            let fields = fields.as_object().cloned().unwrap();
+            line.as_object_mut().unwrap().extend(fields);
+            line
+        };
+        assert_eq!(no_event, quarantined(json!({"DeliveryId": id})));
+        let no_envelope = record_line("77123", RecordOutcome::Quarantined);
+        assert_eq!(no_envelope, quarantined(json!({})));
     }
 }

@@ -62,7 +62,8 @@ impl SqsQueues {
 
     /// Puts what can never be processed into the quarantine. `Ok` means that it is stored.
     pub async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), CallError> {
-        self.quarantine.send(&item.message()).await
+        self.quarantine.send(&item.message()).await?;
+        Ok(())
     }
 
     /// Sets when records that aren't settled become visible again, unless they are deleted first.

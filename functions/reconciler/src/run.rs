@@ -125,6 +125,7 @@ impl Reconciler {
         metrics: &mut RunMetrics,
     ) -> Result<(), RunError> {
         let mut state = self.run_state.read().await?;
+        metrics.raised_before(&state.raised);
         let reconcile = Box::pin(self.reconcile(run, &mut state, deadlines, metrics));
         let (redriven, learned) = join(self.redrive.run(deadlines.end), reconcile).await;
         metrics.redriven(redriven, Timestamp::now());
@@ -209,7 +210,7 @@ impl Reconciler {
         settler.may_be_a_page = may_be_a_page(active.callouts.len());
         let differences = differences(noted, active, settler.run_state, Timestamp::now());
         metrics.leave(differences.left);
-        metrics.held = Some(differences.held);
+        metrics.held.add(differences.held);
         if differences.held > 0 {
             let held = differences.held;
             tracing::error!(
@@ -253,6 +254,7 @@ impl Reconciler {
         let changes = learned.map_or(0, Learned::changes);
         let watched = self.watch(&mut state, changes, now, metrics).await;
         hand_on(&mut state, learned, now);
+        state.raised = metrics.raised();
         if !self.run_state.write(&state, run).await? {
             tracing::warn!("state of this run not saved, because a later run has begun");
         }
@@ -273,7 +275,7 @@ impl Reconciler {
         metrics.since_delivery = since.and_then(|since| since.try_into().ok());
         let health = &mut state.webhook_health;
         *health = health.after_run(changes, delivered_at);
-        metrics.webhook_down = Some(health.is_down().into());
+        metrics.webhook_down.add(health.is_down().into());
         if health.is_down() {
             tracing::error!("the webhook is down: callouts change, but AURA sends no deliveries");
         }

@@ -1,6 +1,6 @@
 //! State that a run writes for the next one, in an item of its own beside the lock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
@@ -59,6 +59,9 @@ pub struct RunState {
     pub first_listed: BTreeMap<String, Timestamp>,
     /// Times when openings and closings were put on the queue, by their keys in the ledger.
     pub on_their_way: BTreeMap<String, Timestamp>,
+    /// Names of the run's levels that alarms read and that are above zero. The run that finds one
+    /// at zero says so to the alarm.
+    pub raised: BTreeSet<String>,
 }
 
 type Item = HashMap<String, AttributeValue>;

@@ -1,16 +1,18 @@
-//! The log line and the metrics of one request. Every caller's request gets one.
+//! The log line of one request. Every caller's request gets one. None of its numbers is a metric,
+//! because the alarm reads Lambda's own count of errors.
 
 use std::time::SystemTime;
 
 use jiff::Timestamp;
+use metrique::emf::flags::NoMetric;
 use metrique::timers::Timer;
 use metrique::unit::Millisecond;
 use metrique::unit_of_work::metrics;
 
 use crate::journal::Journal;
 
-/// The log line and the metrics of one request.
-#[metrics(rename_all = "PascalCase")]
+/// The log line of one request.
+#[metrics(rename_all = "PascalCase", default_flags(NoMetric))]
 #[derive(Debug)]
 pub struct RegistrarMetrics {
     #[metrics(timestamp)]

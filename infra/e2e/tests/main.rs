@@ -29,3 +29,4 @@ mod rotation;
 mod rotation_steps;
 mod secrecy;
 mod surroundings;
+mod trails;

@@ -1,14 +1,10 @@
-use std::io::{self, Write};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
 use lambda_http::http::StatusCode;
-use metrique::emf::Emf;
-use metrique::writer::FormatExt as _;
-use metrique::writer::sink::FlushImmediatelyBuilder;
 use serde_json::Value;
 
 use shared::secrets::VersionStage;
+use shared::telemetry::lines::{WrittenLines, metrics_of, metrics_of_function};
 
 use super::*;
 use crate::fakes::{self, FakeSecret};
@@ -33,29 +29,9 @@ fn delivery(body: &[u8]) -> GatewayEvent {
 }
 
 /// The log line of the last request.
-#[derive(Clone, Default)]
-struct LastLine(Arc<Mutex<Vec<u8>>>);
-
-impl LastLine {
-    fn sink(&self) -> BoxEntrySink {
-        let format = Emf::no_validations("test".to_owned(), vec![vec![]]);
-        FlushImmediatelyBuilder::new().build_boxed(format.output_to(self.clone()))
-    }
-
-    fn read(&self) -> Value {
-        let written = std::mem::take(&mut *self.0.lock().unwrap());
-        serde_json::from_slice(&written).unwrap()
-    }
-}
-
-impl Write for LastLine {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+fn last(lines: &WrittenLines) -> Value {
+    let [line] = lines.take().try_into().unwrap();
+    line
 }
 
 fn status_of(response: &Response<Body>) -> Value {
@@ -189,7 +165,7 @@ async fn while_the_secret_is_unknown_nobody_gets_in_and_nobody_is_called_wrong()
 async fn an_unknown_value_is_undecided_while_the_secret_cannot_be_read_and_is_counted() {
     let secret = FakeSecret::with(&[(VersionStage::Current, "right")]);
     let mut ingest = fakes::ingest_with(secret.clone()).await;
-    let line = LastLine::default();
+    let line = WrittenLines::default();
     ingest.metrics = line.sink();
     ingest.now = || Timestamp::from_second(31).unwrap();
     secret.hide(&[VersionStage::Pending]);
@@ -205,14 +181,14 @@ async fn an_unknown_value_is_undecided_while_the_secret_cannot_be_read_and_is_co
             status,
             "{credentials}"
         );
-        assert_eq!(line.read()["SecretUndecided"], undecided, "{credentials}");
+        assert_eq!(last(&line)["SecretUndecided"], undecided, "{credentials}");
     }
 }
 
 #[tokio::test]
 async fn headers_that_http_does_not_allow_cost_nothing_and_are_counted() {
     let mut ingest = fakes::ingest().await;
-    let line = LastLine::default();
+    let line = WrittenLines::default();
     ingest.metrics = line.sink();
     let sent = SentRequest {
         noise: "a\u{1}b".into(),
@@ -220,7 +196,7 @@ async fn headers_that_http_does_not_allow_cost_nothing_and_are_counted() {
     };
     assert_eq!(ingest.handle(sent.event()).await.status(), 202);
     // The dropped headers are the five with the noise, and the cookie.
-    assert_eq!(line.read()["DroppedHeaders"], 6);
+    assert_eq!(last(&line)["DroppedHeaders"], 6);
 }
 
 #[tokio::test]
@@ -295,4 +271,81 @@ async fn the_case_of_the_secret_matters_and_the_case_of_the_scheme_does_not() {
 fn later_deliveries_have_later_ids() {
     let at = |second| delivery_id(Timestamp::from_second(second).unwrap());
     assert!(at(1_800_000_000) < at(1_800_000_001));
+}
+
+#[tokio::test]
+async fn the_line_of_a_stored_delivery_has_the_ids_of_delivery_and_message() {
+    let mut ingest = fakes::ingest().await;
+    let lines = WrittenLines::default();
+    ingest.metrics = lines.sink();
+    for body in [NEW_CALLOUT, "unreadable"] {
+        let response = ingest.handle(delivery(body.as_bytes())).await;
+        let told: Value = serde_json::from_slice(response.body()).unwrap();
+        let line = last(&lines);
+        assert_eq!(line["DeliveryId"], told["deliveryId"]);
+        assert_eq!(line["MessageId"], fakes::MESSAGE_ID);
+    }
+    ingest.store.queues_down.store(true, Ordering::Relaxed);
+    ingest.handle(delivery(NEW_CALLOUT.as_bytes())).await;
+    let line = last(&lines);
+    assert!(line["DeliveryId"].is_string());
+    assert_eq!(line.get("MessageId"), None);
+}
+
+/// What costs nothing while all is well, and what alarms are told.
+#[tokio::test]
+async fn only_what_an_alarm_reads_is_a_metric_and_only_above_zero() {
+    let secret = FakeSecret::with(&[(VersionStage::Current, "right")]);
+    let mut ingest = fakes::ingest_with(secret.clone()).await;
+    let lines = WrittenLines::default();
+    ingest.metrics = lines.sink();
+    let large = vec![b' '; MAX_QUEUED_BYTES + 1];
+    let new_callout = NEW_CALLOUT.as_bytes();
+    let post = |secret: &str, body: &[u8]| request("POST", WEBHOOK_PATH, &[secret], body);
+    let (right, wrong) = ("Bearer right", "Basic wrong");
+    let mut all = std::collections::BTreeSet::new();
+    let mut check = |told: Value, expected: &[&str]| {
+        assert_eq!(metrics_of(&told), expected, "{told}");
+        all.extend(expected.iter().map(ToString::to_string));
+        // A filter on a field finds it in every line, whatever its value.
+        for field in ["Accepted", "Quarantined", "Spilled", "TooLarge", "Refused"] {
+            assert!(told[field].is_number(), "{field} {told}");
+        }
+    };
+
+    ingest.handle(request("GET", HEALTH_PATH, &[], b"")).await;
+    check(last(&lines), &[]);
+    ingest.handle(request("GET", "/", &[], b"")).await;
+    check(last(&lines), &[]);
+    ingest.handle(post(right, new_callout)).await;
+    check(last(&lines), &[]);
+    ingest.handle(post(right, b"unreadable")).await;
+    check(last(&lines), &["Quarantined"]);
+    ingest.handle(post(right, &large)).await;
+    check(last(&lines), &["TooLarge"]);
+    ingest.handle(post(wrong, new_callout)).await;
+    check(last(&lines), &["Refused"]);
+    ingest.store.queues_down.store(true, Ordering::Relaxed);
+    ingest.handle(post(right, new_callout)).await;
+    check(last(&lines), &["Spilled"]);
+    ingest.handle(post(right, b"unreadable")).await;
+    check(last(&lines), &["Quarantined", "Spilled"]);
+    ingest.store.spill_down.store(true, Ordering::Relaxed);
+    ingest.handle(post(right, new_callout)).await;
+    // API Gateway's 5xx has an alarm of its own.
+    check(last(&lines), &[]);
+
+    ingest.allowed_sources = "192.0.2.0/24".parse().unwrap();
+    ingest.handle(post(wrong, new_callout)).await;
+    check(last(&lines), &["Refused"]);
+    ingest.handle(post(right, new_callout)).await;
+    check(last(&lines), &["Refused", "WrongAddress"]);
+    ingest.allowed_sources = AllowedSources::default();
+    ingest.now = || Timestamp::from_second(31).unwrap();
+    secret.hide(&[VersionStage::Pending]);
+    ingest.handle(post("Bearer new", new_callout)).await;
+    check(last(&lines), &["Refused", "SecretUndecided"]);
+
+    let all: Vec<_> = all.iter().collect();
+    assert_eq!(all, metrics_of_function("ingest"));
 }

@@ -26,6 +26,8 @@ pub(crate) struct Record {
     pub(crate) sequence: Option<String>,
     /// How often SQS has handed it over, including this time.
     pub(crate) receives: u32,
+    /// When SQS received it.
+    sent_at: Option<Timestamp>,
     /// The body, which should be an envelope.
     body: String,
     /// The event in the body, once it was read.
@@ -57,7 +59,10 @@ impl From<SqsMessage> for Record {
     fn from(mut message: SqsMessage) -> Self {
         let message_id = message.message_id.unwrap_or_default();
         let receives = message.attributes.get("ApproximateReceiveCount");
+        let sent_at = message.attributes.get("SentTimestamp");
+        let sent_at = sent_at.and_then(|at| Timestamp::from_millisecond(at.parse().ok()?).ok());
         Self {
+            sent_at,
             receives: receives.and_then(|count| count.parse().ok()).unwrap_or(1),
             group: message
                 .attributes
@@ -77,6 +82,26 @@ impl Record {
     pub(crate) fn event(&self) -> Result<&IncomingEvent, &Unprocessable> {
         let read = || IncomingEvent::read(&self.body);
         self.event.get_or_init(read).as_ref()
+    }
+
+    /// The envelope, if it was read.
+    pub(crate) fn envelope(&self) -> Option<&Envelope> {
+        match self.event.get()? {
+            Ok(incoming) => Some(&incoming.envelope),
+            Err(unprocessable) => unprocessable.envelope.as_ref(),
+        }
+    }
+
+    /// The name of the event, if it was read.
+    pub(crate) fn message(&self) -> Option<&str> {
+        let incoming = self.event.get()?.as_ref().ok()?;
+        Some(&incoming.event.message)
+    }
+
+    /// When the delivery arrived at `ingest`, or at the queue if that can't be read.
+    pub(crate) fn arrived_at(&self) -> Option<Timestamp> {
+        let received_at = self.envelope().map(|envelope| envelope.received_at);
+        received_at.or(self.sent_at)
     }
 
     /// The change that makes SQS hand this record over again after `time`. `None` if SQS gave no

@@ -76,7 +76,7 @@ impl Settler<'_> {
                 "AURA knows no open callout, so their closings are held back: check that the \
                  credentials are the right ones"
             );
-            *metrics.held.get_or_insert_default() += closings.len();
+            metrics.held.add(closings.len());
             return;
         }
         self.put_confirmed(closings, second, learned, metrics).await;
