@@ -79,7 +79,7 @@ where
 }
 
 /// All metrics carry the dimension `Function`, because several functions use the same names.
-fn sink(namespace: &str, output: impl io::Write + Send + 'static) -> BoxEntrySink {
+fn sink(namespace: &str, output: impl io::Write + Send + Sync + 'static) -> BoxEntrySink {
     let dimensions = vec![vec!["Function".to_owned()]];
     let format = Emf::no_validations(namespace.to_owned(), dimensions);
     FlushImmediatelyBuilder::new().build_boxed(format.output_to(output))

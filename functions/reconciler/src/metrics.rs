@@ -194,11 +194,8 @@ mod tests {
         idle(metrics);
         metrics.leave(2);
         metrics.held.add(3);
-        let counts = AuraCounts {
-            failures: 1,
-            forbidden: 1,
-            has_refused: true,
-        };
+        let mut counts = AuraCounts::default();
+        counts.has_refused = true;
         metrics.asked(CALLS, &counts);
         let oldest = Some(Timestamp::UNIX_EPOCH);
         let redriven = Redriven {
