@@ -39,7 +39,7 @@ pub struct Counter(u64);
 /// log line. So is a level that isn't known: it is absent.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Level {
-    level: Option<Observation>,
+    now: Option<Observation>,
     unit: Unit,
     was_raised: bool,
 }
@@ -71,20 +71,20 @@ impl Value for Counter {
 impl Level {
     /// Adds to a number without a unit. A level that wasn't known is known then.
     pub fn add(&mut self, number: usize) {
-        let before = match self.level {
+        let before = match self.now {
             Some(Observation::Unsigned(before)) => before,
             _ => 0,
         };
-        self.level = Some(Observation::Unsigned(before + number as u64));
+        self.now = Some(Observation::Unsigned(before + number as u64));
     }
 
     /// Raises an age, in seconds, unless it is greater already.
     pub fn raise_age(&mut self, age: Duration) {
-        let before = match self.level {
+        let before = match self.now {
             Some(Observation::Floating(before)) => before,
             _ => 0.0,
         };
-        self.level = Some(Observation::Floating(age.as_secs_f64().max(before)));
+        self.now = Some(Observation::Floating(age.as_secs_f64().max(before)));
         self.unit = Unit::Second(NegativeScale::One);
     }
 
@@ -96,13 +96,13 @@ impl Level {
     /// Whether the level is above zero, or was when it was known last.
     #[must_use]
     pub fn is_raised(&self) -> bool {
-        self.level.map_or(self.was_raised, is_above_zero)
+        self.now.map_or(self.was_raised, is_above_zero)
     }
 }
 
 impl Value for Level {
     fn write(&self, writer: impl ValueWriter) {
-        let Some(level) = self.level else {
+        let Some(level) = self.now else {
             return;
         };
         let number = Number(level, self.unit);
