@@ -4,9 +4,8 @@
 //!
 //! An event comes at least once. EventBridge and Lambda may both repeat it. In rare cases it is
 //! published twice, with the same `key`. A line that is printed twice does no harm. A consumer that
-//! acts on an arrival must first claim its `key`: for example, write it to a table of its own with
-//! a condition that fails if the key exists (`attribute_not_exists` in DynamoDB). Keys in the
-//! memory of one instance are not enough, because the next event may go to another instance.
+//! acts on an arrival must save its `key` together with its work, in one transaction that fails if
+//! the key is there already (`attribute_not_exists` in DynamoDB). `docs/consume.md` says why.
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::{Deserialize, Serialize};
@@ -74,7 +73,7 @@ mod tests {
             "source": "aura",
             "detail-type": "RESPONDER_ARRIVED_ON_SCENE",
             "detail": {
-                "key": "callout#5003/RESPONDER_ARRIVED_ON_SCENE/1f2e",
+                "key": "callout#5003/RESPONDER_ARRIVED_ON_SCENE#1f2e",
                 "message": "RESPONDER_ARRIVED_ON_SCENE",
                 "entity": {"kind": "callout", "id": "5003"},
                 "receivedAt": "2026-11-22T08:00:00Z",
@@ -85,7 +84,7 @@ mod tests {
         let event: Event = serde_json::from_str(event).unwrap();
         assert_eq!(
             serde_json::to_string(&Arrival::from(event.detail)).unwrap(),
-            r#"{"callout":"5003","key":"callout#5003/RESPONDER_ARRIVED_ON_SCENE/1f2e","receivedAt":"2026-11-22T08:00:00Z"}"#
+            r#"{"callout":"5003","key":"callout#5003/RESPONDER_ARRIVED_ON_SCENE#1f2e","receivedAt":"2026-11-22T08:00:00Z"}"#
         );
     }
 }
