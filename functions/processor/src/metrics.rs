@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_of_a_record_has_the_deliverys_id_and_nothing_of_the_payload() {
+    fn the_line_of_a_record_has_the_id_of_the_delivery_and_nothing_of_the_payload() {
         let id = "01890a5d-ac96-774b-bcce-b302099a8057";
         let envelope = |payload: &str| {
             format!(

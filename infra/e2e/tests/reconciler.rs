@@ -13,6 +13,7 @@ use shared::envelope::Origin;
 use shared::ledger::spill::Spill;
 use shared::ledger::{Claim, ClaimRequest, EventLedger, LedgerKey};
 use shared::queue::{Destination, Message, Outgoing};
+use shared::telemetry::lines::metrics_of;
 use stack::processes;
 use stack::reconciler::Run;
 use stack::system::Leftovers;
@@ -419,6 +420,9 @@ async fn a_refusal_ends_the_asking_at_once_and_raises_its_metric() -> Result<()>
         // The credentials may have been corrected meanwhile.
         let line = trial.run().await?;
         assert_eq!(line["AuraRefuses"], 0, "{line}");
+        // The alarm is told once that it is over.
+        assert_eq!(metrics_of(&line), ["AuraRefuses", "Unsettled"]);
+        assert_eq!(metrics_of(&trial.run().await?), ["Unsettled"]);
     }
     Ok(())
 }
