@@ -2,11 +2,11 @@
 
 import ast
 import contextlib
+import math
 import operator
 import os
 import threading
 import time
-from itertools import takewhile
 
 from ministack.core.responses import request_scope
 from ministack.services import cloudwatch
@@ -135,10 +135,8 @@ WATCHES: dict[tuple, "Watch"] = {}
 def evaluate_forever() -> None:
     while True:
         time.sleep(MINUTE - time.time() % MINUTE)
-        try:
+        with errors_logged("the alarms"):
             cloudwatch._evaluate_at_end_of_minute(time.time() // MINUTE * MINUTE)
-        except Exception:
-            cloudwatch.logger.exception("the alarms could not be evaluated")
 
 
 def evaluate_all(now: float) -> None:
@@ -148,15 +146,24 @@ def evaluate_all(now: float) -> None:
         del WATCHES[gone]
     for key, alarm in alarms.items():
         if key not in WATCHES or WATCHES[key].alarm is not alarm:
-            WATCHES[key] = Watch(key, alarm)
+            with errors_logged(key):
+                WATCHES[key] = Watch(key, alarm)
     read = {metric.key for watch in WATCHES.values() for metric in watch.metrics.values()}
     for sample in SAMPLERS:
         sample(now, read)
-    for (account, region, name), watch in WATCHES.items():
-        try:
-            watch.evaluate(account, region, now)
-        except Exception:
-            cloudwatch.logger.exception("the alarm %s could not be evaluated", name)
+    for key, watch in WATCHES.items():
+        if watch.seen() != watch.settled:
+            with errors_logged(key), request_scope(*key[:2]):
+                watch.evaluate(now)
+
+
+@contextlib.contextmanager
+def errors_logged(about):
+    """Logs an error, so that one alarm that can't be evaluated doesn't keep the others from it."""
+    try:
+        yield
+    except Exception:
+        cloudwatch.logger.exception("cannot evaluate %s", about)
 
 
 class Metric:
@@ -177,12 +184,14 @@ class Metric:
 
     def values(self, now: float, periods: int) -> list:
         """The statistic of each of the last periods, the newest first; None where nothing was measured."""
-        oldest = now - self.period * periods
-        recent = list(takewhile(lambda point: point["Timestamp"] >= oldest, reversed(self.points())))
         of_period = [[] for _ in range(periods)]
-        for point in recent:
-            if point["Timestamp"] < now:
-                of_period[min(int((now - point["Timestamp"]) / self.period), periods - 1)].append(point)
+        for point in reversed(self.points()):
+            # A period begins with its first moment and ends before that of the next.
+            age = math.ceil((now - point["Timestamp"]) / self.period) - 1
+            if age >= periods:
+                break
+            if age >= 0:
+                of_period[age].append(point)
         return [cloudwatch._calc_stats(points).get(self.statistic) for points in of_period]
 
 
@@ -192,25 +201,22 @@ class Watch:
     def __init__(self, key: tuple, alarm: dict):
         self.alarm = alarm
         self.metrics = {}
-        self.expression = ast.parse("alarm", mode="eval").body
-        scope = key[:2]
+        expression, scope = "alarm", key[:2]
         for query in alarm.get("Metrics") or []:
-            if "Expression" in query:
-                self.expression = ast.parse(query["Expression"].strip(), mode="eval").body
-            else:
-                about = query["MetricStat"]
+            if about := query.get("MetricStat"):
                 self.metrics[query["Id"]] = Metric(scope, about["Metric"], about["Stat"], about["Period"])
-        if not alarm.get("Metrics"):
-            statistic = alarm.get("ExtendedStatistic") or alarm["Statistic"]
-            self.metrics["alarm"] = Metric(scope, alarm, statistic, alarm["Period"])
-        # The state and the number of points at an evaluation after which only new points change it.
+            expression = query.get("Expression", expression)
+        if not self.metrics:
+            self.metrics["alarm"] = Metric(scope, alarm, alarm["Statistic"], alarm["Period"])
+        self.expression = ast.parse(expression.strip(), mode="eval").body
+        # What was seen at an evaluation after which time alone changes nothing.
         self.settled = None
 
-    def evaluate(self, account: str, region: str, now: float) -> None:
-        alarm = self.alarm
-        before = alarm["StateValue"], [len(metric.points()) for metric in self.metrics.values()]
-        if before == self.settled:
-            return
+    def seen(self) -> tuple:
+        return self.alarm["StateValue"], *(len(metric.points()) for metric in self.metrics.values())
+
+    def evaluate(self, now: float) -> None:
+        alarm, (_, *points) = self.alarm, self.seen()
         count = int(alarm["EvaluationPeriods"])
         period = max(metric.period for metric in self.metrics.values())
         periods = count + int(2 * MINUTE / period)
@@ -218,11 +224,10 @@ class Watch:
         series = [calculate(self.expression, values, at) for at in range(periods)]
         state, reason = judge(alarm, series, count)
         if state != alarm["StateValue"]:
-            with request_scope(account, region):
-                change_state(alarm, state, reason)
+            change_state(alarm, state, reason)
         oldest = now - period * periods
         is_silent = all(metric.newest() < oldest for metric in self.metrics.values())
-        self.settled = (state, before[1]) if is_silent else None
+        self.settled = (state, *points) if is_silent else None
 
 
 def judge(alarm: dict, series: list, count: int) -> tuple[str, str]:
