@@ -242,7 +242,7 @@ def judge(alarm: dict, series: list, count: int) -> tuple[str, str]:
     missing, treat = count - len(breaches), alarm["TreatMissingData"]
     breaching = sum(breach for _, breach in breaches)
     filled = breaching + (missing if treat == "breaching" else 0)
-    values = [value for _, value in present]
+    values = [value for _, value in present] or "received"
     reason = f"{breaching} of {len(breaches)} datapoints {values} breached the threshold ({alarm['Threshold']})"
     reason += f", and {missing} missing datapoints were treated as [{treat}]" if missing else ""
     if filled >= needed:
