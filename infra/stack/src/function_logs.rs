@@ -24,8 +24,17 @@ struct LogEvent {
 ///
 /// The stack has no such output, or CloudWatch Logs doesn't answer.
 pub async fn lines(stack: &Stack, output: &str) -> Result<Vec<String>> {
+    matching(stack, output, "").await
+}
+
+/// The lines of [`lines`] that a filter pattern of CloudWatch Logs matches.
+///
+/// # Errors
+///
+/// As for [`lines`].
+pub async fn matching(stack: &Stack, output: &str, pattern: &str) -> Result<Vec<String>> {
     let group = stack.output(output)?;
-    let arguments = json!({"logGroupName": group});
+    let arguments = json!({"logGroupName": group, "filterPattern": pattern});
     let LogEvents { events } = boto::call(stack.account(), "logs", "filter_log_events", arguments)
         .await
         .with_context(|| format!("cannot read log group {group}"))?;
