@@ -7,6 +7,7 @@ mod adapters;
 mod answers;
 mod bus;
 mod campaigns;
+mod canary;
 mod consumer;
 mod deployment;
 mod drills;

@@ -191,7 +191,7 @@ fn assert_each_function_spoke(lines: &[String]) {
         ("ingest", "\"Accepted\":1"),
         ("ingest", "\"IntoQuarantine\":1"),
         ("ingest", "\"Unauthorized\":1"),
-        ("processor", "\"Outcomes\":"),
+        ("processor", "\"Records\":"),
         ("registrar", "\"Succeeded\":1"),
         ("registrar", "\"Failed\":1"),
         ("reconciler", "\"OpeningsRecovered\":2"),

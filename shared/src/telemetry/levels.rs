@@ -11,11 +11,12 @@ use metrique::writer::{MetricFlags, Observation, Value, ValueWriter};
 
 /// Every metric of a log line: a function that writes it, and its name. An alarm reads each of them.
 /// All other numbers are fields of log lines, because each metric has a cost.
-pub const METRICS: [(&str, &str); 12] = [
+pub const METRICS: [(&str, &str); 14] = [
     ("ingest", "IntoQuarantine"),
     ("ingest", "Refused"),
     ("ingest", "RefusedWithSecret"),
     ("ingest", "Spilled"),
+    ("processor", "ForeignCanaries"),
     ("processor", "IntoQuarantine"),
     ("processor", "OldestFailed"),
     ("processor", "Unmarked"),
@@ -24,6 +25,7 @@ pub const METRICS: [(&str, &str); 12] = [
     ("reconciler", "OldestSpill"),
     ("reconciler", "Unsettled"),
     ("reconciler", "WebhookDown"),
+    ("registrar", "CanaryTime"),
 ];
 
 /// A count that an alarm sums up. A sum needs no zeros, so zero is not sent as a metric.
