@@ -38,7 +38,7 @@ pub struct IngestMetrics {
     test: bool,
     accepted: bool,
     #[metrics(no_close, flags(skip(NoMetric)))]
-    quarantined: Counter,
+    into_quarantine: Counter,
     /// The queue could not be reached, and the delivery waits in the spill.
     #[metrics(no_close, flags(skip(NoMetric)))]
     spilled: Counter,
@@ -46,16 +46,16 @@ pub struct IngestMetrics {
     /// or undecided.
     #[metrics(no_close, flags(skip(NoMetric)))]
     refused: Counter,
+    /// The request was refused though it carried the secret: `wrong_address` or `too_large`.
+    #[metrics(no_close, flags(skip(NoMetric)))]
+    refused_with_secret: Counter,
     forbidden: bool,
     /// The address was forbidden, though the request carried the secret.
-    #[metrics(no_close, flags(skip(NoMetric)))]
-    pub wrong_address: Counter,
+    pub wrong_address: bool,
     unauthorized: bool,
     /// The secret could not be read, and the value that was sent matches no known value.
-    #[metrics(no_close, flags(skip(NoMetric)))]
-    secret_undecided: Counter,
-    #[metrics(no_close, flags(skip(NoMetric)))]
-    too_large: Counter,
+    secret_undecided: bool,
+    too_large: bool,
     unavailable: bool,
     /// How many headers were ignored, because HTTP doesn't allow them.
     dropped_headers: usize,
@@ -85,14 +85,15 @@ impl IngestMetrics {
             entity_kind: None,
             test: false,
             accepted: false,
-            quarantined: Counter::default(),
+            into_quarantine: Counter::default(),
             spilled: Counter::default(),
             refused: Counter::default(),
+            refused_with_secret: Counter::default(),
             forbidden: false,
-            wrong_address: Counter::default(),
+            wrong_address: false,
             unauthorized: false,
-            secret_undecided: Counter::default(),
-            too_large: Counter::default(),
+            secret_undecided: false,
+            too_large: false,
             unavailable: true,
             dropped_headers: 0,
             size: 0,
@@ -139,18 +140,22 @@ impl IngestMetrics {
         self.unavailable = false;
         match answer {
             Answer::Accepted(_) => self.accepted = true,
-            Answer::Quarantined(_) => self.quarantined = true.into(),
+            Answer::Quarantined(_) => self.into_quarantine = true.into(),
             Answer::Refused(Refusal::Forbidden) => {
                 self.forbidden = true;
                 self.refused = true.into();
+                self.refused_with_secret = self.wrong_address.into();
             }
             Answer::Refused(Refusal::Unauthorized) => {
                 self.unauthorized = true;
                 self.refused = true.into();
             }
-            Answer::Refused(Refusal::TooLarge) => self.too_large = true.into(),
+            Answer::Refused(Refusal::TooLarge) => {
+                self.too_large = true;
+                self.refused_with_secret = true.into();
+            }
             Answer::Refused(Refusal::SecretUnavailable) => {
-                self.secret_undecided = true.into();
+                self.secret_undecided = true;
                 self.refused = true.into();
                 self.unavailable = true;
             }

@@ -19,8 +19,8 @@ use shared::event::Event;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 
-use crate::drills::Drills;
 use crate::metrics::{BatchMetrics, RecordLine};
+use crate::notes::BatchNotes;
 use crate::outcome::RecordOutcome;
 use crate::queues::VisibilityChange;
 use crate::record::Processor;
@@ -71,7 +71,7 @@ pub async fn process<S: Services>(
         let _ = timeout(HIDING_TIME, &mut hiding).await;
     }
     let time = asking_time(processor.time_until(deadline));
-    let drills = Drills::look_up(&processor.services, events(&groups), time).await;
+    let notes = BatchNotes::look_up(&processor.services, events(&groups), time).await;
     loop {
         let mut open: Vec<_> = groups.iter_mut().filter(|group| group.is_open()).collect();
         if open.is_empty() {
@@ -81,7 +81,7 @@ pub async fn process<S: Services>(
             .iter_mut()
             .filter_map(|group| group.open.pop_front())
             .collect();
-        let outcomes = wave::process(processor, &heads, &drills, deadline).await;
+        let outcomes = wave::process(processor, &heads, &notes, deadline).await;
         for (group, (record, outcome)) in open.into_iter().zip(heads.into_iter().zip(outcomes)) {
             group.end(record, outcome);
         }
@@ -93,6 +93,15 @@ pub async fn process<S: Services>(
     for (record, outcome) in groups.into_iter().flat_map(|group| group.done) {
         drop(RecordLine::new(&record, outcome, now).append_on_drop(processor.metrics.clone()));
         metrics.record(&record, outcome, now);
+        let is_foreign = |event| outcome.is_settled() && notes.is_foreign_canary(event);
+        if record.event_read().is_some_and(is_foreign) {
+            let message_id = &record.message_id;
+            tracing::error!(
+                message_id,
+                "a canary came that the registrar has not announced: somebody else has the secret"
+            );
+            metrics.foreign_canary();
+        }
         if !outcome.is_settled() {
             response.add_failure(record.message_id.clone());
         }

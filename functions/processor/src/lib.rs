@@ -10,13 +10,14 @@
 //! | [`services`] | holds everything that a record touches: the ledger, the [`bus`] and the [`queues`] |
 //!
 //! [`timing`] says how long each part may take, and when a failed record comes back. [`outcome`]
-//! says what may become of a record. `drills` finds out which callouts are drills.
+//! says what may become of a record. `notes` looks up which callouts are drills, and which canaries
+//! are the registrar's.
 //!
 //! A new event costs two calls to the ledger, a claim and a mark, and its share of one call to the
 //! bus. The opening and the closing of a callout cost one more call each, because both are noted
-//! for the reconciler. A duplicate costs one call, a refused claim. A batch with callouts reads
-//! once which of them are drills. Each event of a drill costs one more call, which renews the
-//! drill's note (`drills`). At most once a second, a batch also notes the time of AURA's last
+//! for the reconciler. A duplicate costs one call, a refused claim. A batch with callouts or
+//! canaries reads their notes once. Each event of a drill costs one more call, which renews the
+//! drill's note (`notes`). At most once a second, a batch also notes the time of AURA's last
 //! delivery ([`timing::Deliveries`]).
 //!
 //! # The window that can't be closed
@@ -35,9 +36,9 @@
 pub mod batch;
 pub mod bus;
 pub mod config;
-mod drills;
 mod failpoint;
 pub mod metrics;
+mod notes;
 pub mod outcome;
 pub mod queues;
 pub mod record;

@@ -44,7 +44,9 @@ impl RecordLine {
             function: FUNCTION,
             message_id: record.message_id.clone(),
             delivery_id: delivery_id.map(|id| id.to_string()),
-            message: record.message().map(catalogue::loggable_name),
+            message: record
+                .event_read()
+                .map(|event| catalogue::loggable_name(&event.message)),
             outcome: outcome.name(),
         }
     }
@@ -76,13 +78,15 @@ pub struct BatchMetrics {
     /// Records that were reported to SQS as failed, for any reason.
     failed: usize,
     /// The longest time since the arrival of a failed record at ingest. Zero if none failed, though
-    /// some had failed before. SQS's own age leaves out what was received more than three times.
+    /// some had failed before. SQS's own age may leave out what was received more than three
+    /// times.
     #[metrics(no_close, flags(skip(NoMetric)))]
     oldest_failed: Level,
     held: usize,
     panicked: usize,
-    /// SQS's message id and the outcome of each record.
-    outcomes: Vec<String>,
+    /// Canaries that the registrar has not announced.
+    #[metrics(no_close, flags(skip(NoMetric)))]
+    foreign_canaries: Counter,
     /// For each published event, the time from its arrival at ingest until the bus answered for its
     /// wave.
     #[metrics(no_close)]
@@ -123,10 +127,15 @@ impl BatchMetrics {
             oldest_failed: Level::default(),
             held: 0,
             panicked: 0,
-            outcomes: Vec::new(),
+            foreign_canaries: Counter::default(),
             arrival_to_publish: Latencies::default(),
             time: Timer::start_now(),
         }
+    }
+
+    /// Counts one canary that the registrar has not announced.
+    pub(crate) fn foreign_canary(&mut self) {
+        self.foreign_canaries.add(1);
     }
 
     /// Counts one record.
@@ -164,8 +173,6 @@ impl BatchMetrics {
             let age = record.arrived_at().map(|at| between(at, now));
             self.oldest_failed.raise_age(age.unwrap_or_default());
         }
-        let (message_id, outcome) = (&record.message_id, outcome.name());
-        self.outcomes.push(format!("{message_id} {outcome}"));
     }
 }
 
@@ -201,11 +208,17 @@ mod tests {
     }
 
     fn line_of(records: impl IntoIterator<Item = (Record, RecordOutcome)>) -> Value {
+        line_after(|metrics| {
+            for (record, outcome) in records {
+                metrics.record(&record, outcome, NOW);
+            }
+        })
+    }
+
+    fn line_after(work: impl FnOnce(&mut BatchMetrics)) -> Value {
         let lines = WrittenLines::default();
         let mut metrics = BatchMetrics::start(NOW).append_on_drop(lines.sink());
-        for (record, outcome) in records {
-            metrics.record(&record, outcome, NOW);
-        }
+        work(&mut metrics);
         drop(metrics);
         let [line] = lines.take().try_into().unwrap();
         line
@@ -264,8 +277,7 @@ mod tests {
         let line = line(&[outcome, outcome]);
         assert_eq!(line["Function"], "processor");
         assert_eq!(line["Records"], 2);
-        let outcomes = json!([format!("m0 {name}"), format!("m1 {name}")]);
-        assert_eq!(line["Outcomes"], outcomes);
+        assert_eq!(outcome.name(), name);
         for counter in COUNTERS {
             let expected = if counted.contains(&counter) { 2 } else { 0 };
             assert_eq!(line[counter], expected, "{outcome:?}: {counter}");
@@ -331,8 +343,12 @@ mod tests {
             RecordOutcome::Panicked,
             RecordOutcome::Postponed,
         ];
-        let records = all.map(|outcome| (sent_before("m", 90), outcome));
-        let line = line_of(records);
+        let line = line_after(|metrics| {
+            for outcome in all {
+                metrics.record(&sent_before("m", 90), outcome, NOW);
+            }
+            metrics.foreign_canary();
+        });
         assert_eq!(metrics_of(&line), metrics_of_function("processor"));
         assert_eq!(
             (&line["Unmarked"], &line["IntoQuarantine"]),

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use metrique::writer::BoxEntrySink;
 use shared::catalogue::{CALLOUT_CLOSED, NEW_CALLOUT};
 use shared::envelope::Origin;
-use shared::event::Event;
+use shared::event::{CALLOUT, Event};
 use shared::ledger::notes::Note;
 use shared::ledger::{Claim, ClaimRefusal, ClaimRequest, LedgerError};
 use shared::published::Omission;
@@ -21,8 +21,8 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::bus::BusError;
-use crate::drills::{Drills, OUTLIVES_EVENTS, may_be_drill};
 use crate::failpoint::{self, Failpoint};
+use crate::notes::{BatchNotes, OUTLIVES_EVENTS};
 use crate::outcome::{Publication, RecordOutcome};
 use crate::services::Services;
 use crate::timing::{Deliveries, Interruption, MOST_PANICS, Schedule, after, between, isolated};
@@ -63,10 +63,10 @@ impl<S: Services> Processor<S> {
     pub(crate) async fn claim<'a>(
         &self,
         record: &'a Record,
-        drills: &Drills,
+        notes: &BatchNotes,
         schedule: Schedule,
     ) -> Result<ClaimedEvent<'a>, RecordOutcome> {
-        let claim = self.read_and_claim(record, drills, schedule.lease_until);
+        let claim = self.read_and_claim(record, notes, schedule.lease_until);
         self.step(record, schedule.claimed_by, claim).await?
     }
 
@@ -147,7 +147,7 @@ impl<S: Services> Processor<S> {
     async fn read_and_claim<'a>(
         &self,
         record: &'a Record,
-        drills: &Drills,
+        notes: &BatchNotes,
         lease_until: Timestamp,
     ) -> Result<ClaimedEvent<'a>, RecordOutcome> {
         let incoming = match record.event() {
@@ -161,7 +161,7 @@ impl<S: Services> Processor<S> {
         if incoming.envelope.origin == Origin::Webhook {
             self.deliveries.see(incoming.envelope.received_at);
         }
-        let test = self.is_test(record, &incoming.event, drills).await?;
+        let test = self.is_test(record, &incoming.event, notes).await?;
         let claim = self.claim_event(record, incoming, lease_until).await?;
         let claimed = ClaimedEvent::new(record, incoming, test, claim)
             .map_err(|error| failed(record, &error))?;
@@ -177,17 +177,14 @@ impl<S: Services> Processor<S> {
         &self,
         record: &Record,
         event: &Event,
-        drills: &Drills,
+        notes: &BatchNotes,
     ) -> Result<bool, RecordOutcome> {
-        if !may_be_drill(event) {
-            return Ok(event.test);
-        }
-        let id = &event.entity.id;
-        let test = event.test || drills.is_drill(id).ok_or_else(|| unknown(record))?;
-        if test {
+        let test = notes.is_test(event).ok_or_else(|| unknown(record))?;
+        if test && event.entity.kind == CALLOUT {
+            let id = &event.entity.id;
             let expires_at = after((self.now)(), self.retention + OUTLIVES_EVENTS);
-            let noted = self.services.note(&Note::drill(id), expires_at).await;
-            noted.map_err(|error| failed(record, &error))?;
+            let written = self.services.note(&Note::drill(id), expires_at).await;
+            written.map_err(|error| failed(record, &error))?;
         }
         Ok(test)
     }
@@ -409,13 +406,12 @@ impl<S: Services> Processor<S> {
     }
 }
 
-/// Fails a record because it isn't known whether its callout is a drill. The reason was logged for
-/// the whole batch.
+/// Fails a record because its note could not be read. The reason was logged for the whole batch.
 fn unknown(record: &Record) -> RecordOutcome {
     let message_id = &record.message_id;
     tracing::error!(
         message_id,
-        "record failed: it isn't known whether its callout is a drill"
+        "record failed: the note about its event could not be read"
     );
     RecordOutcome::Failed
 }

@@ -9,8 +9,8 @@ use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 
 use crate::bus::{BusEntry, BusError};
-use crate::drills::Drills;
 use crate::failpoint::{self, Failpoint};
+use crate::notes::BatchNotes;
 use crate::outcome::RecordOutcome;
 use crate::record::Processor;
 use crate::record::incoming::Record;
@@ -25,13 +25,13 @@ use crate::timing::{LEAST_CALL, Schedule};
 pub(crate) async fn process<S: Services>(
     processor: &Processor<S>,
     records: &[Record],
-    drills: &Drills,
+    notes: &BatchNotes,
     deadline: Timestamp,
 ) -> Vec<RecordOutcome> {
     let Some(schedule) = Schedule::new((processor.now)(), deadline) else {
         return vec![RecordOutcome::Postponed; records.len()];
     };
-    let claim = |record| processor.claim(record, drills, schedule);
+    let claim = |record| processor.claim(record, notes, schedule);
     let claims = side_by_side(records.iter().map(claim)).await;
     let entries: Vec<_> = claims
         .iter()

@@ -43,10 +43,9 @@ pub struct RunMetrics {
     /// Callouts whose description by AURA was put on the queue.
     pub observed: usize,
     /// Callouts that the next run must check, because AURA or AWS failed, the time ran out, or an
-    /// entry of AURA's list could not be read. Absent if AURA gave no list. A metric even if it is
-    /// zero, because the alarm asks whether all runs of a period left callouts.
-    #[metrics(flags(skip(NoMetric)))]
-    pub unsettled: Option<usize>,
+    /// entry of AURA's list could not be read. Absent if AURA gave no list.
+    #[metrics(no_close, flags(skip(NoMetric)))]
+    pub unsettled: Level,
     /// Callouts whose closings are held back, because AURA's list lacks too many at once or AURA
     /// knows no open callout. Absent if AURA gave no list.
     #[metrics(no_close, flags(skip(NoMetric)))]
@@ -116,7 +115,7 @@ impl RunMetrics {
 
     /// Counts callouts that the next run must check.
     pub fn leave(&mut self, callouts: usize) {
-        *self.unsettled.get_or_insert_default() += callouts;
+        self.unsettled.add(callouts);
     }
 
     /// Records the result of the redrive.
@@ -143,11 +142,12 @@ impl RunMetrics {
     }
 
     /// The levels, by their names in the run state.
-    fn levels(&mut self) -> [(&'static str, &mut Level); 4] {
+    fn levels(&mut self) -> [(&'static str, &mut Level); 5] {
         [
             ("auraRefuses", &mut self.aura_refuses),
             ("held", &mut self.held),
             ("oldestSpill", &mut self.oldest_spill),
+            ("unsettled", &mut self.unsettled),
             ("webhookDown", &mut self.webhook_down),
         ]
     }
@@ -207,14 +207,15 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_run_sends_the_one_metric_whose_zeros_an_alarm_needs() {
+    fn an_idle_run_sends_no_metric() {
         let (line, raised) = run(&BTreeSet::new(), idle);
-        assert_eq!(metrics_of(&line), ["Unsettled"]);
+        assert_eq!(metrics_of(&line), [""; 0]);
         assert!(raised.is_empty(), "{raised:?}");
         // A filter on a field finds it in every line.
         for field in [
             "Held",
             "OldestSpill",
+            "Unsettled",
             "AuraRefuses",
             "WebhookDown",
             "Active",
@@ -227,7 +228,7 @@ mod tests {
     fn a_busy_run_sends_what_alarms_read_and_nothing_else() {
         let (line, raised) = run(&BTreeSet::new(), busy);
         assert_eq!(metrics_of(&line), metrics_of_function("reconciler"));
-        assert_eq!(raised.len(), 4, "{raised:?}");
+        assert_eq!(raised.len(), 5, "{raised:?}");
         assert_eq!(line["OldestSpill"], 700);
     }
 
@@ -238,7 +239,7 @@ mod tests {
         assert_eq!(metrics_of(&line), metrics_of_function("reconciler"));
         assert_eq!(line["Held"], 0);
         let (line, raised) = run(&raised, idle);
-        assert_eq!(metrics_of(&line), ["Unsettled"]);
+        assert_eq!(metrics_of(&line), [""; 0]);
         assert!(raised.is_empty(), "{raised:?}");
     }
 

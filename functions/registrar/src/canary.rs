@@ -1,12 +1,17 @@
 //! Proves that an endpoint works: sends a canary through the public URL, with the same header that
-//! AURA will send, and follows it in the ledger until it is published.
+//! AURA sends, and follows it in the ledger until it is published.
+//!
+//! Each canary is announced in the ledger first. The processor counts every canary that was not
+//! announced: somebody else has sent it, and has the secret.
 
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use backon::{ExponentialBuilder, Retryable as _};
+use jiff::{SignedDuration, Timestamp};
 use reqwest::StatusCode;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONNECTION, CONTENT_TYPE};
+use shared::ledger::notes::{Note, Notes};
 use shared::ledger::{CLAIMED, ItemAttribute, PUBLISHED};
 use shared::panic_api::Registration;
 use shared::{aws, canary};
@@ -16,6 +21,8 @@ use uuid::Uuid;
 pub const PATIENCE: Duration = Duration::from_mins(1);
 /// Time limit of a proof in a rollback. There, the endpoint is registered in any case.
 pub const PATIENCE_IN_ROLLBACK: Duration = Duration::from_secs(20);
+/// Time limit of a scheduled canary. It is far beyond the 5 s after which a canary counts as slow.
+pub const PATIENCE_ON_SCHEDULE: Duration = Duration::from_secs(20);
 /// Time during which a failed post of the canary is repeated. A new route or a changed function
 /// needs some seconds until it works everywhere.
 const SENDING_PATIENCE: Duration = Duration::from_secs(15);
@@ -29,6 +36,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const SEND_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// The pause between two reads of the ledger.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// How long an announcement is kept: as long as the ledger remembers the canary, which may wait in
+/// the ingest queue and then in the dead letters.
+const ANNOUNCED_FOR: SignedDuration = SignedDuration::from_hours(35 * 24);
 
 /// Sends canaries.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +87,9 @@ pub enum CanaryError {
     /// The ledger can't be read.
     #[error("the ledger can't be read: {0}")]
     LedgerUnreadable(String),
+    /// The ledger can't be told which canary will come.
+    #[error("the canary can't be announced in the ledger: {0}")]
+    NotAnnounced(String),
 }
 
 impl CanarySender<'_> {
@@ -96,12 +109,41 @@ impl CanarySender<'_> {
             .with_max_delay(max)
             .with_jitter()
             .without_max_times();
+        // A role that was changed seconds ago may not permit this yet.
+        (|| self.announce(id))
+            .retry(pauses)
+            .when(|_| begun.elapsed() < patience)
+            .notify(|error, _| tracing::info!(%error, "canary not announced yet, trying again"))
+            .await?;
         (|| self.post(registration, id))
             .retry(pauses)
             .when(|_| begun.elapsed() < patience.min(SENDING_PATIENCE))
             .notify(|error, _| tracing::info!(%error, "canary not accepted yet, trying again"))
             .await?;
-        self.follow(registration, id, begun, patience).await
+        self.follow(id, begun, patience, Some(registration)).await
+    }
+
+    /// Sends the canary with this id once, as AURA sends each event once. Returns the time from the
+    /// request until the canary was seen as published. A lost connection fails the canary, because
+    /// it would lose an event.
+    pub async fn send_once(
+        &self,
+        registration: &Registration,
+        id: Uuid,
+        patience: Duration,
+    ) -> Result<Duration, CanaryError> {
+        self.announce(id).await?;
+        let begun = Instant::now();
+        self.post(registration, id).await?;
+        self.follow(id, begun, patience, None).await?;
+        Ok(begun.elapsed())
+    }
+
+    async fn announce(&self, id: Uuid) -> Result<(), CanaryError> {
+        let notes = Notes::new(self.dynamodb.clone(), self.table.to_owned());
+        let until = Timestamp::now() + ANNOUNCED_FOR;
+        let announced = notes.write(&Note::canary(&id.to_string()), until).await;
+        announced.map_err(|error| CanaryError::NotAnnounced(error.to_string()))
     }
 
     async fn post(&self, registration: &Registration, id: Uuid) -> Result<(), CanaryError> {
@@ -110,6 +152,8 @@ impl CanarySender<'_> {
             .post(registration.url.clone())
             .headers(registration.headers.clone())
             .header(CONTENT_TYPE, "application/json")
+            // Lambda freezes the function between two canaries, and an open connection may die then.
+            .header(CONNECTION, "close")
             .timeout(ANSWER_TIMEOUT)
             .body(canary::body(id));
         let answer = request.send().await.map_err(|error| unreachable(&error))?;
@@ -131,13 +175,13 @@ impl CanarySender<'_> {
     }
 
     /// Waits until the canary is published. Lambda may start to poll a newly connected queue with a
-    /// delay.
+    /// delay. With `again`, the canary is sent there again if the processor doesn't get it.
     async fn follow(
         &self,
-        registration: &Registration,
         id: Uuid,
         begun: Instant,
         patience: Duration,
+        again: Option<&Registration>,
     ) -> Result<(), CanaryError> {
         let mut sent = Instant::now();
         loop {
@@ -151,7 +195,10 @@ impl CanarySender<'_> {
             if begun.elapsed() > patience {
                 return Err(not_yet);
             }
-            if matches!(not_yet, CanaryError::NotClaimed(_)) && sent.elapsed() > SEND_AGAIN_AFTER {
+            if matches!(not_yet, CanaryError::NotClaimed(_))
+                && sent.elapsed() > SEND_AGAIN_AFTER
+                && let Some(registration) = again
+            {
                 if let Err(error) = self.post(registration, id).await {
                     tracing::info!(%error, "repeated canary not accepted");
                 }

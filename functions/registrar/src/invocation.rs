@@ -1,4 +1,5 @@
-//! Handles one invocation of the function by CloudFormation, Secrets Manager or the reconciler.
+//! Handles one invocation of the function by CloudFormation, Secrets Manager, the reconciler or the
+//! canary's schedule.
 //!
 //! CloudFormation waits for a response until the resource's `ServiceTimeout`, and the whole stack
 //! waits with it. So all work is guarded: errors, panics and hangs all end before Lambda's timeout,
@@ -10,9 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrique::writer::BoxEntrySink;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use shared::reregister::ReregisterRequest;
+use uuid::Uuid;
 
 use crate::custom_resource::{CustomResourceHandler, CustomResourceRequest};
 use crate::journal::{Journal, RegistrationStep};
@@ -23,6 +26,8 @@ use crate::rotation::{RotationHandler, RotationRequest};
 
 /// The key of the reconciler's request in its event, and the request's name in the log line.
 const REREGISTER: &str = "Reregister";
+/// The key of the canary's schedule in its event, and the request's name in the log line.
+const CANARY: &str = "Canary";
 /// Time reserved at the end of an invocation without a response, so that it fails with its own
 /// error and not with Lambda's timeout.
 const ENDING: Duration = Duration::from_secs(2);
@@ -32,11 +37,11 @@ const ANSWERING_TIME: Duration = Duration::from_secs(10);
 /// Why an invocation failed. The caller gets this error, and the function's error metric counts it.
 #[derive(Debug, thiserror::Error)]
 pub enum InvocationError {
-    /// The payload is not a request of any of the three callers. The message doesn't show it,
-    /// because it may hold secret parts of a request.
+    /// The payload is not a request of any of the four callers. The message doesn't show it, because
+    /// it may hold secret parts of a request.
     #[error(
-        "the payload is not a request of CloudFormation, of Secrets Manager's rotation or of the \
-         reconciler"
+        "the payload is not a request of CloudFormation, of Secrets Manager's rotation, of the \
+         reconciler or of the canary's schedule"
     )]
     Unknown,
     /// CloudFormation didn't accept the response.
@@ -48,7 +53,13 @@ pub enum InvocationError {
     Failed(String),
 }
 
-/// Handles the requests of all three callers.
+/// The event of the canary's schedule. Its JSON is `{"Canary": {}}`.
+#[derive(Debug, Deserialize)]
+enum ScheduledRequest {
+    Canary {},
+}
+
+/// Handles the requests of all four callers.
 #[derive(Debug)]
 pub struct Handler {
     /// Proves and registers the endpoint.
@@ -80,6 +91,11 @@ impl Handler {
                 ReregistrationHandler { registrar, journal }.handle().await
             };
             return self.work(line, time_left, reregister).await;
+        }
+        if payload.get(CANARY).is_some() {
+            let ScheduledRequest::Canary {} = read(payload)?;
+            self.send_canary(Uuid::now_v7(), time_left).await;
+            return Ok(());
         }
         self.answer_cloudformation(read(payload)?, time_left).await
     }
@@ -113,6 +129,20 @@ impl Handler {
         Ok(())
     }
 
+    /// Sends the scheduled canary. A failure is in the log line and is no error of the function: one
+    /// alone must wake nobody, and the canary's own alarm rings for two in a row.
+    async fn send_canary(&self, id: Uuid, time_left: Duration) {
+        let line = RegistrarMetrics::start(CANARY, &id.to_string());
+        let mut metrics = line.append_on_drop(self.metrics.clone());
+        let (registrar, journal) = (Arc::clone(&self.registrar), Journal::default());
+        let noted = journal.clone();
+        let work = async move { registrar.test_path(id, &noted).await };
+        let time = time_left.saturating_sub(ENDING);
+        let sent = guarded(time, &journal, Box::pin(work)).await;
+        metrics.ended(&journal, sent.as_ref().err());
+        metrics.canary(sent.unwrap_or_default());
+    }
+
     /// Does work for a caller that needs no response.
     async fn work<E, F>(
         &self,
@@ -141,11 +171,11 @@ fn read<T: DeserializeOwned>(payload: Value) -> Result<T, InvocationError> {
 /// Does the work in its own task, for at most `time`. An error, a panic and a hang each become one
 /// line of text: the error with its causes, the fact that the work panicked, or the step that
 /// hangs.
-async fn guarded<E: Error + Send + 'static>(
+async fn guarded<T: Send + 'static, E: Error + Send + 'static>(
     time: Duration,
     journal: &Journal,
-    work: Pin<Box<dyn Future<Output = Result<(), E>> + Send>>,
-) -> Result<(), String> {
+    work: Pin<Box<dyn Future<Output = Result<T, E>> + Send>>,
+) -> Result<T, String> {
     journal.ends_in(time);
     let mut work = tokio::spawn(work);
     let ended = match tokio::time::timeout(time, &mut work).await {
@@ -157,7 +187,7 @@ async fn guarded<E: Error + Send + 'static>(
         }
     };
     match ended {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(with_causes(&error)),
         Err(ended) if ended.is_panic() => {
             Err("the registrar panicked; its log names the place".to_owned())

@@ -4,12 +4,14 @@
 //! it. So the registrar proves an endpoint before it registers it: [`registration`] has the steps
 //! and compares AURA's answer with the request; [`canary`] has the proof.
 //!
-//! The function has three callers, and [`invocation`] tells them apart:
+//! The function has four callers, and [`invocation`] tells them apart:
 //!
 //! - CloudFormation, through a custom resource that comes last in a deployment
 //!   ([`custom_resource`]);
 //! - Secrets Manager ([`rotation`]);
-//! - the reconciler, when AURA no longer delivers here ([`reregistration`]).
+//! - the reconciler, when AURA no longer delivers here ([`reregistration`]);
+//! - a schedule, which tests the path with a canary between deployments
+//!   ([`test_path`](registration::Registrar::test_path)).
 
 pub mod canary;
 pub mod config;

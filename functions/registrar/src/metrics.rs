@@ -1,7 +1,7 @@
-//! The log line of one request. Every caller's request gets one. None of its numbers is a metric,
-//! because the alarm reads Lambda's own count of errors.
+//! The log line of one request. Every caller's request gets one. Only the time of a scheduled canary
+//! is a metric: the alarm about failed requests reads Lambda's own count of errors.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use metrique::emf::flags::NoMetric;
@@ -18,9 +18,10 @@ pub struct RegistrarMetrics {
     #[metrics(timestamp)]
     timestamp: SystemTime,
     function: &'static str,
-    /// `Create`, `Update` or `Delete`; the step of a rotation; or `Reregister`.
+    /// `Create`, `Update` or `Delete`; the step of a rotation; `Reregister`; or `Canary`.
     request: &'static str,
-    /// CloudFormation's or the reconciler's id of the request, or the version id of the secret.
+    /// CloudFormation's or the reconciler's id of the request, the version id of the secret, or the
+    /// canary's id.
     request_id: String,
     /// The steps, with outcomes and durations.
     steps: Vec<String>,
@@ -30,6 +31,10 @@ pub struct RegistrarMetrics {
     reason: Option<String>,
     /// Whether CloudFormation accepted the response.
     answered: bool,
+    /// How long a scheduled canary took until it was published; 0 if it failed. Absent for all other
+    /// requests. A failure is a value, because CloudWatch is slow to notice values that are missing.
+    #[metrics(unit = Millisecond, flags(skip(NoMetric)))]
+    canary_time: Option<Duration>,
     #[metrics(unit = Millisecond)]
     time: Timer,
 }
@@ -48,6 +53,7 @@ impl RegistrarMetrics {
             failed: false,
             reason: None,
             answered: false,
+            canary_time: None,
             time: Timer::start_now(),
         }
     }
@@ -58,6 +64,11 @@ impl RegistrarMetrics {
         self.succeeded = failure.is_none();
         self.failed = failure.is_some();
         self.reason = failure.cloned();
+    }
+
+    /// Records the time of a scheduled canary, or zero if it failed.
+    pub fn canary(&mut self, time: Duration) {
+        self.canary_time = Some(time);
     }
 
     /// Records that CloudFormation has accepted the response.

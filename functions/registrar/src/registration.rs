@@ -25,10 +25,12 @@ use shared::panic_api::{
 use shared::secrets::{self, SecretError};
 use shared::webhook::IllegalHeaderValue;
 use url::Url;
+use uuid::Uuid;
 
-use crate::canary::{CanaryError, CanarySender};
+use crate::canary::{CanaryError, CanarySender, PATIENCE_ON_SCHEDULE};
 use crate::config::{Endpoint, PropertyError, RegistrarConfig};
 use crate::journal::{Journal, RegistrationStep};
+use crate::secret::WebhookSecret;
 use crate::stack::{StackError, StackState};
 
 pub use confirmation::{Confirmation, RegisteredElsewhere};
@@ -58,7 +60,7 @@ pub struct Registrar {
     pub secrets_manager: SecretsManager,
     /// Reads the stack's status.
     pub cloudformation: CloudFormation,
-    /// Reads from the ledger how far a canary came.
+    /// Announces canaries in the ledger, and reads from it how far they came.
     pub dynamodb: DynamoDb,
     /// Calls AURA and the endpoint.
     pub http: reqwest::Client,
@@ -141,16 +143,38 @@ impl Registrar {
         patience: Duration,
         journal: &Journal,
     ) -> Result<(), CanaryError> {
-        let canaries = CanarySender {
-            http: &self.http,
-            dynamodb: &self.dynamodb,
-            table: &self.config.ledger_table_name,
-        };
+        let canaries = self.canaries();
         let patience = patience.min(self.config.canary_patience);
         let work = Box::pin(canaries.send(registration, patience));
         journal
             .step(RegistrationStep::Canary, work, |()| "published".to_owned())
             .await
+    }
+
+    /// Tests the path between deployments: sends the canary with this id to the registered endpoint,
+    /// with the current value of the secret. Returns the canary's time.
+    pub async fn test_path(
+        &self,
+        id: Uuid,
+        journal: &Journal,
+    ) -> Result<Duration, RegistrationError> {
+        let endpoint = self.endpoint()?;
+        // `ingest` accepts the current value at any time of a rotation.
+        let version = WebhookSecret::of(self).current().await?;
+        let registration = endpoint.registration(&version.value)?;
+        let canaries = self.canaries();
+        let patience = PATIENCE_ON_SCHEDULE.min(self.config.canary_patience);
+        let work = Box::pin(canaries.send_once(&registration, id, patience));
+        let told = |_: &Duration| "published".to_owned();
+        Ok(journal.step(RegistrationStep::Canary, work, told).await?)
+    }
+
+    fn canaries(&self) -> CanarySender<'_> {
+        CanarySender {
+            http: &self.http,
+            dynamodb: &self.dynamodb,
+            table: &self.config.ledger_table_name,
+        }
     }
 
     /// Points AURA at the endpoint and compares its answer with the request: the third and the

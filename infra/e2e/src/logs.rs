@@ -40,21 +40,11 @@ pub async fn all_lines(stack: &Stack) -> Result<Vec<String>> {
 /// Fails if CloudWatch Logs doesn't answer.
 pub async fn processed(stack: &Stack) -> Result<usize> {
     let lines = function_logs::lines(stack, "ProcessorLogGroupName").await?;
-    let batches = lines
+    let tries = lines
         .iter()
-        .filter_map(|line| serde_json::from_str::<Batch>(line).ok());
-    let ids: HashSet<_> = batches
-        .flat_map(|batch| batch.outcomes)
-        .filter_map(|outcome| Some(outcome.split_once(' ')?.0.to_owned()))
-        .collect();
+        .filter_map(|line| serde_json::from_str::<Try>(line).ok());
+    let ids: HashSet<_> = tries.map(|one| one.message_id).collect();
     Ok(ids.len())
-}
-
-/// The processor's log line for a batch. Each outcome begins with the message's id.
-#[derive(Deserialize)]
-struct Batch {
-    #[serde(rename = "Outcomes")]
-    outcomes: Vec<String>,
 }
 
 /// What the logs tell of one delivery.

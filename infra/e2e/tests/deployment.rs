@@ -200,18 +200,24 @@ async fn our_own_alarms_are_on_the_metrics_that_are_written() -> Result<()> {
         let metric = alarm
             .lines()
             .find_map(|line| line.trim().strip_prefix("MetricName: "));
-        let function = alarm.split("Name: Function, Value: ").nth(1);
-        let function = function
-            .and_then(|text| text.split('}').next())
-            .context("the alarm names no function")?;
         let metric = metric.context("the alarm names no metric")?;
-        // Zeros are not written, so a gap must count as zero.
-        let gap = alarm
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("TreatMissingData: "));
-        assert_eq!(gap, Some("notBreaching"), "{metric}");
-        read.insert((function, metric));
+        let line = |name| {
+            alarm
+                .lines()
+                .find_map(|line| line.trim().strip_prefix(name))
+        };
+        // Zeros are not written, so a gap must count as zero. An alarm that rings at zero waits for
+        // values, so for it a gap is as bad.
+        let rings_at_zero = line("ComparisonOperator: ") == Some("LessThanOrEqualToThreshold");
+        let expected = if rings_at_zero {
+            "breaching"
+        } else {
+            "notBreaching"
+        };
+        assert_eq!(line("TreatMissingData: "), Some(expected), "{metric}");
+        read.insert(metric);
     }
-    assert_eq!(read, BTreeSet::from(METRICS));
+    let written: BTreeSet<_> = METRICS.iter().map(|(_, metric)| *metric).collect();
+    assert_eq!(read, written);
     Ok(())
 }

@@ -8,6 +8,7 @@ mod alarms;
 mod answers;
 mod bus;
 mod campaigns;
+mod canary;
 mod consumer;
 mod deployment;
 mod drills;

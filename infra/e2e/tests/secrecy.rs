@@ -189,9 +189,9 @@ fn assert_holds_no_secret(lines: &[String], secrets: &HashSet<String>) {
 fn assert_each_function_spoke(lines: &[String]) {
     let expected = [
         ("ingest", "\"Accepted\":1"),
-        ("ingest", "\"Quarantined\":1"),
+        ("ingest", "\"IntoQuarantine\":1"),
         ("ingest", "\"Unauthorized\":1"),
-        ("processor", "\"Outcomes\":"),
+        ("processor", "\"Records\":"),
         ("registrar", "\"Succeeded\":1"),
         ("registrar", "\"Failed\":1"),
         ("reconciler", "\"OpeningsRecovered\":2"),

@@ -75,10 +75,12 @@ pub async fn up(
     ended
 }
 
-/// The parameters that differ from those of other local stacks: here the reconciler runs by the
-/// template's schedule, as on AWS.
+/// The parameters that differ from those of other local stacks: here the template's schedules run the
+/// reconciler and send canaries, as on AWS.
 fn changes() -> Parameters {
-    [("ReconcilerEnabled".to_owned(), "true".to_owned())].into()
+    let on = [("ReconcilerEnabled", "true"), ("CanaryMinutes", "5")];
+    on.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
 }
 
 /// A stack that is up, and that the stack file describes.

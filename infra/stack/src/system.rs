@@ -151,8 +151,10 @@ async fn parameters(account: &Account, aura: &AuraSim) -> Result<Parameters> {
         ("AuraBaseUrl", aura.url()),
         ("AuraCredentialsSecretArn", arn),
         ("ProcessorTimeout", PROCESSOR_TIMEOUT.as_secs().to_string()),
-        // Off by default: callers run the reconciler themselves, see `reconciler`.
+        // Both schedules are off by default: callers run the reconciler themselves (see `reconciler`),
+        // and tests count canaries.
         ("ReconcilerEnabled", "false".to_owned()),
+        ("CanaryMinutes", "0".to_owned()),
         // Tests delete stacks, and nothing here is worth keeping.
         ("LedgerDeletionProtection", "false".to_owned()),
     ];

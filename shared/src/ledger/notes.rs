@@ -1,20 +1,20 @@
-//! Notes that the ledger keeps beside the events. They say which callouts are drills, and which
-//! omitted payloads are in the quarantine. They expire.
+//! Notes that the ledger keeps beside the events. They say which callouts are drills, which omitted
+//! payloads are in the quarantine, and which canaries are the registrar's. They expire.
 //!
 //! | attribute | holds |
 //! | --- | --- |
 //! | `pk` | `note/<shard>`, 0 to 7, so that a burst of notes doesn't fall on one partition of DynamoDB |
-//! | `sk` | `drill/<callout id>` or `kept/<delivery id>` |
+//! | `sk` | `drill/<callout id>`, `kept/<delivery id>` or `canary/<canary id>` |
 //! | `expiresAt` | when DynamoDB's TTL may remove the note, in seconds since 1970 |
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
-use jiff::Timestamp;
+use aws_sdk_dynamodb::types::KeysAndAttributes;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::table::{Attributes, key_of, shard_of};
+use super::table::{Attributes, expires_at, key_of, shard_of};
 use crate::aws::CallError;
 
 /// One thing that the ledger may hold a note of.
@@ -33,6 +33,12 @@ impl Note {
     #[must_use]
     pub fn kept(delivery_id: Uuid) -> Self {
         Self(format!("kept/{delivery_id}"))
+    }
+
+    /// The note that the registrar has sent the canary with this id.
+    #[must_use]
+    pub fn canary(canary_id: &str) -> Self {
+        Self(format!("canary/{canary_id}"))
     }
 
     fn key(&self) -> Attributes {
@@ -78,9 +84,9 @@ impl Notes {
         Self { client, table }
     }
 
-    /// Writes a note, or sets `expires_at` on a note that exists.
-    pub async fn write(&self, note: &Note, expires_at: Timestamp) -> Result<(), CallError> {
-        let expires_at = AttributeValue::N(expires_at.as_second().to_string());
+    /// Writes a note that expires at `at`. A note that exists expires then, too.
+    pub async fn write(&self, note: &Note, at: Timestamp) -> Result<(), CallError> {
+        let expires_at = expires_at(at, SignedDuration::ZERO);
         self.client
             .update_item()
             .table_name(&self.table)
@@ -138,6 +144,8 @@ fn read(notes: &[Note], found: &[Attributes], unread: &[Attributes]) -> NoteLook
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -152,12 +160,15 @@ mod tests {
 
     #[test]
     fn a_note_stands_beside_the_events_and_each_kind_has_keys_of_its_own() {
-        let notes = [Note::drill("7"), Note::kept(Uuid::from_u128(7))];
+        let id = Uuid::from_u128(7);
+        let text = id.to_string();
+        let notes = [Note::drill(&text), Note::kept(id), Note::canary(&text)];
         for note in &notes {
             let partition = note.key()["pk"].as_s().unwrap().clone();
             assert!(partition.starts_with("note/"), "{partition}");
             assert!(!partition.contains('#'), "{partition}");
         }
-        assert_ne!(notes[0], notes[1]);
+        let different: HashSet<_> = notes.iter().collect();
+        assert_eq!(different.len(), notes.len());
     }
 }

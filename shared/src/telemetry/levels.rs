@@ -9,15 +9,14 @@ use metrique::emf::NoMetric;
 use metrique::writer::unit::{NegativeScale, Unit};
 use metrique::writer::{MetricFlags, Observation, Value, ValueWriter};
 
-/// Every metric: the function that writes it, and its name. An alarm reads each of them. All other
-/// numbers are fields of log lines, because each metric has a cost.
+/// Every metric of a log line: a function that writes it, and its name. An alarm reads each of them.
+/// All other numbers are fields of log lines, because each metric has a cost.
 pub const METRICS: [(&str, &str); 14] = [
-    ("ingest", "Quarantined"),
+    ("ingest", "IntoQuarantine"),
     ("ingest", "Refused"),
-    ("ingest", "SecretUndecided"),
+    ("ingest", "RefusedWithSecret"),
     ("ingest", "Spilled"),
-    ("ingest", "TooLarge"),
-    ("ingest", "WrongAddress"),
+    ("processor", "ForeignCanaries"),
     ("processor", "IntoQuarantine"),
     ("processor", "OldestFailed"),
     ("processor", "Unmarked"),
@@ -26,6 +25,7 @@ pub const METRICS: [(&str, &str); 14] = [
     ("reconciler", "OldestSpill"),
     ("reconciler", "Unsettled"),
     ("reconciler", "WebhookDown"),
+    ("registrar", "CanaryTime"),
 ];
 
 /// A count that an alarm sums up. A sum needs no zeros, so zero is not sent as a metric.
@@ -186,7 +186,9 @@ mod tests {
         assert_eq!(metrics_of(&line), ["Age", "Counter", "Level"]);
         let values = (&line["Counter"], &line["Level"], &line["Age"]);
         assert_eq!(values, (&json!(2), &json!(3), &json!(1.5)));
-        let definitions = line["_aws"].to_string();
+        let set = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(set["Dimensions"], json!([[]]));
+        let definitions = set.to_string();
         assert!(
             definitions.contains(r#"{"Name":"Age","Unit":"Seconds"}"#),
             "{definitions}"

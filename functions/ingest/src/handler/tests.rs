@@ -308,7 +308,13 @@ async fn only_what_an_alarm_reads_is_a_metric_and_only_above_zero() {
         assert_eq!(metrics_of(&told), expected, "{told}");
         all.extend(expected.iter().map(ToString::to_string));
         // A filter on a field finds it in every line, whatever its value.
-        for field in ["Accepted", "Quarantined", "Spilled", "TooLarge", "Refused"] {
+        for field in [
+            "Accepted",
+            "IntoQuarantine",
+            "Spilled",
+            "TooLarge",
+            "Refused",
+        ] {
             assert!(told[field].is_number(), "{field} {told}");
         }
     };
@@ -320,16 +326,16 @@ async fn only_what_an_alarm_reads_is_a_metric_and_only_above_zero() {
     ingest.handle(post(right, new_callout)).await;
     check(last(&lines), &[]);
     ingest.handle(post(right, b"unreadable")).await;
-    check(last(&lines), &["Quarantined"]);
+    check(last(&lines), &["IntoQuarantine"]);
     ingest.handle(post(right, &large)).await;
-    check(last(&lines), &["TooLarge"]);
+    check(last(&lines), &["RefusedWithSecret"]);
     ingest.handle(post(wrong, new_callout)).await;
     check(last(&lines), &["Refused"]);
     ingest.store.queues_down.store(true, Ordering::Relaxed);
     ingest.handle(post(right, new_callout)).await;
     check(last(&lines), &["Spilled"]);
     ingest.handle(post(right, b"unreadable")).await;
-    check(last(&lines), &["Quarantined", "Spilled"]);
+    check(last(&lines), &["IntoQuarantine", "Spilled"]);
     ingest.store.spill_down.store(true, Ordering::Relaxed);
     ingest.handle(post(right, new_callout)).await;
     // API Gateway's 5xx has an alarm of its own.
@@ -339,12 +345,12 @@ async fn only_what_an_alarm_reads_is_a_metric_and_only_above_zero() {
     ingest.handle(post(wrong, new_callout)).await;
     check(last(&lines), &["Refused"]);
     ingest.handle(post(right, new_callout)).await;
-    check(last(&lines), &["Refused", "WrongAddress"]);
+    check(last(&lines), &["Refused", "RefusedWithSecret"]);
     ingest.allowed_sources = AllowedSources::default();
     ingest.now = || Timestamp::from_second(31).unwrap();
     secret.hide(&[VersionStage::Pending]);
     ingest.handle(post("Bearer new", new_callout)).await;
-    check(last(&lines), &["Refused", "SecretUndecided"]);
+    check(last(&lines), &["Refused"]);
 
     let all: Vec<_> = all.iter().collect();
     assert_eq!(all, metrics_of_function("ingest"));

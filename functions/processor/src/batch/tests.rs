@@ -1,6 +1,7 @@
 //! Tests what a batch does, except for the outcomes of its records, which [`super::cases`] tests.
 
 use std::iter;
+use std::sync::Mutex;
 
 use aws_lambda_events::event::sqs::SqsMessage;
 use futures::future::join_all;
@@ -9,6 +10,7 @@ use serde_json::value::RawValue;
 use shared::envelope::{Envelope, Origin};
 use shared::ledger::State;
 use shared::ledger::notes::Note;
+use shared::telemetry::lines::{WrittenLines, metrics_of};
 use uuid::Uuid;
 
 use super::fakes::*;
@@ -622,6 +624,42 @@ async fn a_canary_is_looked_up_and_comes_back_if_that_fails() {
     assert!(!tests(&healthy)[0].1);
     let broken = processor(Fakes::with_service_fault(ServiceFault::LookUpFails));
     assert_eq!(failures(TIME, &broken, vec![canary()]).await, ["1"]);
+}
+
+/// Somebody else who has the secret can send canaries. They are published, and reach no consumer.
+#[tokio::test]
+async fn a_canary_that_nobody_announced_is_published_and_counted() {
+    let [ours, foreign, unread] = [1, 2, 3].map(Uuid::from_u128);
+    let note = |id: Uuid| Note::canary(&id.to_string());
+    let lines = WrittenLines::default();
+    let mut processor = processor(Fakes {
+        noted: Mutex::new([(note(ours), NOW)].into()),
+        unread: [note(unread)].into(),
+        ..Fakes::default()
+    });
+    Arc::get_mut(&mut processor).unwrap().metrics = lines.sink();
+    let canary = |number: &str, id| {
+        let body = shared::canary::body(id);
+        message(number, number, 1, envelope_of(Uuid::now_v7(), &body))
+    };
+    let messages = vec![
+        canary("1", ours),
+        canary("2", foreign),
+        canary("3", unread),
+        new_callout(),
+    ];
+    assert_eq!(failures(TIME, &processor, messages).await, ["3"]);
+    assert_eq!(processor.services.look_ups.lock().unwrap().len(), 1);
+    assert_eq!(tests(&processor).len(), 3);
+    let batch = lines.take().pop().unwrap();
+    assert_eq!(batch["ForeignCanaries"], 1, "{batch}");
+    assert_eq!(metrics_of(&batch), ["ForeignCanaries"]);
+
+    // What claims to be a test is looked up as well.
+    let test = r#"{"message":"AURA_WEBHOOKS_CANARY","canary":{"id":"4","internalTest":true}}"#;
+    let test = message("4", "4", 1, envelope_of(Uuid::now_v7(), test));
+    assert!(failures(TIME, &processor, vec![test]).await.is_empty());
+    assert_eq!(lines.take().pop().unwrap()["ForeignCanaries"], 1);
 }
 
 /// A drill that goes out as an emergency would send guards.

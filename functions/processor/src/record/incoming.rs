@@ -92,10 +92,10 @@ impl Record {
         }
     }
 
-    /// The name of the event, if it was read.
-    pub(crate) fn message(&self) -> Option<&str> {
+    /// The event, if it was read.
+    pub(crate) fn event_read(&self) -> Option<&Event> {
         let incoming = self.event.get()?.as_ref().ok()?;
-        Some(&incoming.event.message)
+        Some(&incoming.event)
     }
 
     /// When the delivery arrived at `ingest`, or at the queue if that can't be read.

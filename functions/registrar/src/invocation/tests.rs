@@ -8,10 +8,10 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use metrique::writer::sink::DevNullSink;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
+use shared::telemetry::lines::{WrittenLines, metrics_of, metrics_of_function};
 use shared::webhook::REFRESH_INTERVAL;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-use uuid::Uuid;
 
 use super::*;
 use crate::config::{EndpointProperties, RegistrarConfig};
@@ -332,6 +332,8 @@ async fn a_payload_of_no_known_caller_is_refused_and_not_shown() {
         json!({"Reregister": {"requestId": "marker"}}),
         json!({"Reregister": {}, "marker": "marker"}),
         json!({"Reregister": "marker"}),
+        json!({"Canary": "marker"}),
+        json!({"Canary": {}, "marker": "marker"}),
     ];
     for payload in payloads {
         let error = handler.handle(payload, ENOUGH).await.unwrap_err();
@@ -438,6 +440,107 @@ async fn a_reregistration_that_hangs_ends_with_its_own_error_before_the_function
     let error = tokio::time::timeout(time_left, asked).await.unwrap();
     let told = error.unwrap_err().to_string();
     assert!(told.contains("not done in"), "{told}");
+}
+
+/// The registrar's line for a scheduled canary whose calls to AWS get these answers. `webhook_url`
+/// is the deployed endpoint.
+async fn canary_line(webhook_url: String, answers: Vec<(u16, String)>) -> Value {
+    let deployed = EndpointProperties {
+        webhook_url,
+        ..deployed()
+    };
+    let lines = WrittenLines::default();
+    let mut handler = handler_of(&aws(answers).await, deployed);
+    handler.metrics = lines.sink();
+    let request = json!({"Canary": {}});
+    // A failure is no error of the function.
+    handler.handle(request, ENOUGH).await.unwrap();
+    let [line] = lines.take().try_into().unwrap();
+    assert_eq!(line["Request"], "Canary");
+    line
+}
+
+/// A metric in every request's line would cost, and a zero would raise the canary's alarm.
+#[tokio::test]
+async fn the_lines_of_other_requests_have_no_metric() {
+    let lines = WrittenLines::default();
+    let mut handler = handler(NOWHERE);
+    handler.metrics = lines.sink();
+    handler.handle(reregister(), ENOUGH).await.unwrap_err();
+    reason(&handler, "Update", properties()).await;
+    let lines = lines.take();
+    assert_eq!(lines.len(), 2);
+    for line in &lines {
+        assert_eq!(metrics_of(line), [""; 0]);
+    }
+}
+
+/// DynamoDB's answer to the announcement, after Secrets Manager's with the secret.
+fn announced() -> Vec<(u16, String)> {
+    let secret = (200, r#"{"SecretString": "value"}"#.to_owned());
+    vec![secret, (200, "{}".to_owned())]
+}
+
+/// DynamoDB's answer about a canary in this state.
+fn canary_that_is(state: &str) -> (u16, String) {
+    let item = json!({"Items": [{"state": {"S": state}}], "Count": 1});
+    (200, item.to_string())
+}
+
+/// Plays the endpoint for one request, with this status.
+async fn endpoint(status: u16) -> (String, tokio::task::JoinHandle<(String, String)>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}/aura/events", listener.local_addr().unwrap());
+    let asked = tokio::spawn(async move { answer_one(&listener, status, "").await });
+    (url, asked)
+}
+
+#[tokio::test]
+async fn the_time_of_a_scheduled_canary_is_the_registrars_one_metric() {
+    let (url, asked) = endpoint(202).await;
+    let states = ["CLAIMED", "PUBLISHED"].map(canary_that_is);
+    let line = canary_line(url, [announced(), states.into()].concat()).await;
+    assert_eq!(
+        (&line["Succeeded"], &line["Failed"]),
+        (&json!(1), &json!(0))
+    );
+    assert!(line["CanaryTime"].as_f64().unwrap() > 0.0, "{line}");
+    assert_eq!(metrics_of(&line), metrics_of_function("registrar"));
+    let step = line["Steps"][0].as_str().unwrap();
+    assert!(step.starts_with("Canary: published ("), "{step}");
+    let (head, body) = asked.await.unwrap();
+    assert!(head.contains("authorization: bearer value"), "{head}");
+    let id = line["RequestId"].as_str().unwrap().parse().unwrap();
+    assert_eq!(body, shared::canary::body(id));
+}
+
+/// AURA posts each event once. A second try would hide that the first was lost.
+#[tokio::test]
+async fn a_scheduled_canary_is_sent_once_and_its_failure_is_a_zero_and_no_error() {
+    let (url, asked) = endpoint(503).await;
+    let line = canary_line(url, announced()).await;
+    assert_eq!(
+        (&line["Succeeded"], &line["Failed"]),
+        (&json!(0), &json!(1))
+    );
+    let reason = line["Reason"].as_str().unwrap();
+    assert!(reason.starts_with("the endpoint answered 503"), "{reason}");
+    assert_eq!(metrics_of(&line), metrics_of_function("registrar"));
+    assert_eq!(line["CanaryTime"], 0);
+    asked.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_canary_that_cannot_be_announced_is_not_sent() {
+    let refused = json!({"__type": "AccessDeniedException", "message": "no"});
+    let mut answers = announced();
+    answers[1] = (400, refused.to_string());
+    let line = canary_line(NOWHERE.to_owned(), answers).await;
+    let reason = line["Reason"].as_str().unwrap();
+    assert!(
+        reason.starts_with("the canary can't be announced"),
+        "{reason}"
+    );
 }
 
 /// Runs work that fails, and returns the line of text that the failure becomes.

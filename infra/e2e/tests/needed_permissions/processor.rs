@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use e2e::Local;
+use e2e::logs::Try;
 use futures::future::{try_join, try_join_all};
 use shared::queue::Message;
 use stack::consumers::Queue;
@@ -39,7 +40,7 @@ pub const NEEDS: [Need; 11] = [
     need(
         "LookNotesUp",
         "dynamodb:BatchGetItem",
-        "cannot read which callouts are drills",
+        "cannot read the notes about the batch's events",
     ),
     need("PublishEvents", "events:PutEvents", "readable: failed"),
     need(
@@ -96,12 +97,13 @@ impl Trial {
     }
 }
 
-/// Outcome of a message, from the processor's lines for its batches.
-fn outcome<'a>(lines: &'a [String], id: &str) -> Option<&'a str> {
-    let outcome = lines
+/// Outcome of a message, from the processor's lines for its records.
+fn outcome(lines: &[String], id: &str) -> Option<String> {
+    let mut tries = lines
         .iter()
-        .find_map(|line| line.split_once(&format!("\"{id} ")));
-    outcome?.1.split('"').next()
+        .filter_map(|line| serde_json::from_str::<Try>(line).ok());
+    let its = tries.find(|one| one.message_id == id);
+    its.map(|one| one.outcome)
 }
 
 impl super::Trial for Trial {

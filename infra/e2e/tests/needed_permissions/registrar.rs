@@ -56,7 +56,7 @@ pub const TO_FINISH: [Need; 5] = [
 ];
 /// Permissions to register. Without one, the registrar waits for half a minute, or as long as for a
 /// canary.
-pub const TO_REGISTER: [Need; 3] = [
+pub const TO_REGISTER: [Need; 4] = [
     need(
         "ReadAuraCredentials",
         "secretsmanager:GetSecretValue",
@@ -72,12 +72,18 @@ pub const TO_REGISTER: [Need; 3] = [
         "dynamodb:Query",
         "the ledger can't be read: refused: AccessDenied",
     ),
+    need("AnnounceCanaries", "dynamodb:UpdateItem", NOT_ANNOUNCED),
 ];
-pub const KEYS: [Key; 1] = [(
-    r#"["canary#*"]"#,
-    "[canary]",
-    "the ledger can't be read: refused: AccessDenied",
-)];
+pub const KEYS: [Key; 2] = [
+    (
+        r#"["canary#*"]"#,
+        "[canary]",
+        "the ledger can't be read: refused: AccessDenied",
+    ),
+    (r#"["note/*"]"#, "[note]", NOT_ANNOUNCED),
+];
+const NOT_ANNOUNCED: &str =
+    "the canary can't be announced in the ledger: notes: refused: AccessDenied";
 
 const FUNCTION: &str = "RegistrarFunctionName";
 const LOG_GROUP: &str = "RegistrarLogGroupName";

@@ -10,6 +10,7 @@ use futures::future::try_join_all;
 use jiff::Timestamp;
 use prove::contract;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use shared::envelope::{Envelope, Origin};
@@ -37,8 +38,8 @@ pub struct Trial {
     template: Template,
     consumers: Consumers,
     ingest_queue: Queue,
-    /// Number of batches that the processor had before the trial.
-    batches: usize,
+    /// Number of lines that the processor had logged before the trial.
+    lines: usize,
 }
 
 /// The processor's log line for a batch, as CloudWatch Logs has it.
@@ -48,17 +49,24 @@ pub struct Batch {
     pub published: usize,
     /// One value, or several values with the count of each.
     pub arrival_to_publish: Option<Value>,
-    outcomes: Vec<String>,
-    #[serde(rename = "_aws")]
-    pub definitions: Value,
 }
 
 /// One receive of a message.
 #[derive(Debug)]
 pub struct Receive {
-    /// When work on the message's batch began.
+    /// When work on the message's batch ended.
     pub at: Timestamp,
     pub outcome: String,
+}
+
+/// The processor's log line for a record, as CloudWatch Logs has it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RecordLine {
+    message_id: String,
+    outcome: String,
+    #[serde(rename = "_aws")]
+    definitions: Value,
 }
 
 impl Trial {
@@ -84,7 +92,7 @@ impl Trial {
         let mut trial = Self {
             consumers: Consumers::read(&system.stack, contract::check),
             ingest_queue: Queue::new(sqs_client, ingest_queue),
-            batches: 0,
+            lines: 0,
             template,
             system,
             dynamodb,
@@ -98,7 +106,7 @@ impl Trial {
     /// Excludes everything so far from all counts.
     async fn begin_here(&mut self) -> Result<()> {
         drained(&self.system.stack).await?;
-        self.batches += self.batches().await?.len();
+        self.lines += self.log().await?.len();
         for proxy in [&self.dynamodb, &self.eventbridge, &self.sqs] {
             proxy.forget();
         }
@@ -140,27 +148,33 @@ impl Trial {
 
     /// The processor's lines for its batches so far.
     pub async fn batches(&self) -> Result<Vec<Batch>> {
+        self.lines_of().await
+    }
+
+    /// The processor's log of the trial so far.
+    async fn log(&self) -> Result<Vec<String>> {
         let lines = function_logs::lines(&self.system.stack, "ProcessorLogGroupName").await?;
-        let batches = lines
-            .iter()
-            .filter_map(|line| serde_json::from_str(line).ok());
-        Ok(batches.skip(self.batches).collect())
+        Ok(lines.into_iter().skip(self.lines).collect())
+    }
+
+    /// The lines of the log that can be read as `T`.
+    async fn lines_of<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
+        let lines = self.log().await?;
+        let lines = lines.iter();
+        Ok(lines
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect())
     }
 
     /// All receives of each message, by SQS's message id.
     pub async fn receives(&self) -> Result<HashMap<String, Vec<Receive>>> {
         let mut receives: HashMap<_, Vec<_>> = HashMap::new();
-        for batch in self.batches().await? {
-            let at = batch.definitions.get("Timestamp").and_then(Value::as_i64);
-            let at = Timestamp::from_millisecond(at.context("a batch has no time")?)?;
-            for outcome in batch.outcomes {
-                let (id, outcome) = outcome
-                    .split_once(' ')
-                    .context("an outcome has no text after the id")?;
-                let outcome = outcome.to_owned();
-                let its = receives.entry(id.to_owned()).or_default();
-                its.push(Receive { at, outcome });
-            }
+        for line in self.lines_of::<RecordLine>().await? {
+            let at = line.definitions.get("Timestamp").and_then(Value::as_i64);
+            let at = Timestamp::from_millisecond(at.context("a record has no time")?)?;
+            let its = receives.entry(line.message_id).or_default();
+            let outcome = line.outcome;
+            its.push(Receive { at, outcome });
         }
         Ok(receives)
     }

@@ -110,7 +110,7 @@ fn each_rule_may_send_to_its_target_and_to_its_dead_letters() {
             assert!(may_send(rule.name, queue), "{}: {queue}", rule.name);
         }
     }
-    assert_eq!(of_kind("Events::Rule").len(), 5);
+    assert_eq!(of_kind("Events::Rule").len(), 6);
 }
 
 #[test]
