@@ -5,6 +5,7 @@
 use anyhow::{Context as _, Result};
 use aura_sim::client::{Aura, REGISTER};
 use aura_sim::{AuraSim, Options};
+use aws_sdk_sqs::types::QueueAttributeName;
 use e2e::Local;
 use prove::contract;
 use serde_json::{Value, json};
@@ -100,7 +101,13 @@ async fn a_canary_is_on_the_bus_as_what_it_is() -> Result<()> {
 /// A queue that gets every event with the origin `canary`, by a rule of the test's own.
 async fn canaries_on_the_bus(stack: &Stack) -> Result<Queue> {
     let (sqs, bus) = (stack.account().sqs(), stack.output("EventBusName")?);
-    let queue = sqs.create_queue().queue_name("canaries").send().await?;
+    let allowed = json!({"Version": "2012-10-17", "Statement": {
+        "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage", "Resource": "*",
+    }});
+    let queue = sqs.create_queue().queue_name("canaries");
+    let queue = queue.attributes(QueueAttributeName::Policy, allowed.to_string());
+    let queue = queue.send().await?;
     let url = queue.queue_url.context("the queue has no URL")?;
     let arn = format!("arn:aws:sqs:us-east-1:{}:canaries", stack.account().id());
     let eventbridge = stack.account().eventbridge();

@@ -9,7 +9,9 @@ With `--check` it starts no server, and prints which patches MiniStack no longer
 
 The environment is MiniStack's: GATEWAY_PORT, BIND_HOST, AWS_ENDPOINT_URL (for the functions),
 MINISTACK_REGION, LOG_LEVEL, AUTH. In addition, ALSO_ON is the address through which containers call,
-if there is one. It writes only below TMPDIR.
+if there is one. ALARM_PERIODS_DIVIDED_BY is a number. All periods of alarms are shorter by this factor,
+and alarms are evaluated 60 seconds divided by it apart. Thresholds stay as they are. Without it, alarms
+take as long as on AWS. The launcher writes only below TMPDIR.
 """
 
 import contextlib

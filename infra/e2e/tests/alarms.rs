@@ -1,0 +1,153 @@
+//! Tests that an alarm rings when it should and ends when it is over, and so of the emulator's
+//! metrics, which are the alarms' only source.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use aws_sdk_sqs::types::QueueAttributeName;
+use e2e::Local;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use stack::account::Account;
+use stack::boto;
+use stack::consumers::{PATIENCE, Published};
+use stack::system::System;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Alarms {
+    metric_alarms: Vec<Alarm>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Alarm {
+    state_value: String,
+    state_reason: String,
+}
+
+/// Waits until the alarm with this name in the template has a state.
+async fn wait_for(system: &System, name: &str, state: &str) -> Result<()> {
+    let prefix = format!("{}-{name}-", system.stack.name());
+    let asked = json!({"AlarmNamePrefix": prefix});
+    let began = Instant::now();
+    loop {
+        let account = system.stack.account();
+        let alarms: Alarms =
+            boto::call(account, "cloudwatch", "describe_alarms", asked.clone()).await?;
+        let [alarm] = alarms.metric_alarms.as_slice() else {
+            bail!("{} alarms begin with {prefix}", alarms.metric_alarms.len());
+        };
+        if alarm.state_value == state {
+            return Ok(());
+        }
+        ensure!(
+            began.elapsed() < PATIENCE,
+            "{name} is {} and not {state}: {}",
+            alarm.state_value,
+            alarm.state_reason
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Posts a delivery and checks the status of the answer.
+async fn send(system: &System, body: &str, status: u16) -> Result<()> {
+    let http = shared::http_client::build()?;
+    let answer = system.webhook().await?.post(&http, body.into()).await?;
+    ensure!(answer.status == status, "{answer:?}");
+    Ok(())
+}
+
+/// How many lines of a log group match a filter pattern. `output` names the group.
+async fn matching(system: &System, output: &str, pattern: &str) -> Result<usize> {
+    let group = system.stack.output(output)?;
+    let arguments = json!({"logGroupName": group, "filterPattern": pattern});
+    let account = system.stack.account();
+    let found: Value = boto::call(account, "logs", "filter_log_events", arguments).await?;
+    Ok(found["events"].as_array().map_or(0, Vec::len))
+}
+
+#[tokio::test]
+async fn an_own_metric_and_a_queue_raise_alarms_that_end_when_it_is_over() -> Result<()> {
+    let system = Local::shared().await?.system(&[]).await?;
+    let sqs = system.stack.account().sqs();
+    let url = system.stack.output("DeadLetterQueueUrl")?;
+    let alarms = ["DeliveriesQuarantinedAlarm", "DeadLettersAlarm"];
+    for alarm in alarms {
+        wait_for(&system, alarm, "OK").await?;
+    }
+    send(&system, "unreadable", 202).await?;
+    let message = sqs.send_message().queue_url(url).message_body("a");
+    let message = message.message_group_id("a").message_deduplication_id("a");
+    message.send().await?;
+    for alarm in alarms {
+        wait_for(&system, alarm, "ALARM").await?;
+    }
+    sqs.purge_queue().queue_url(url).send().await?;
+    for alarm in alarms {
+        wait_for(&system, alarm, "OK").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_function_that_does_not_run_raises_alarms_and_the_logs_say_why() -> Result<()> {
+    let system = Local::shared().await?.system(&[]).await?;
+    let account = system.stack.account();
+    let ingest = system.stack.output("IngestFunctionName")?;
+    let nothing = json!({"FunctionName": ingest, "Environment": {"Variables": {}}});
+    updated(account, "update_function_configuration", nothing).await?;
+    send(&system, "{}", 500).await?;
+    let reported = matching(&system, "IngestLogGroupName", "?Absent ?INIT_REPORT").await?;
+    assert_eq!(reported, 1);
+
+    let none = json!({"FunctionName": ingest, "ReservedConcurrentExecutions": 0});
+    updated(account, "put_function_concurrency", none).await?;
+    send(&system, "{}", 503).await?;
+    for alarm in [
+        "IngestFailsAlarm",
+        "IngestThrottledAlarm",
+        "DeliveriesFailAlarm",
+    ] {
+        wait_for(&system, alarm, "ALARM").await?;
+    }
+    let pattern = r#"{ $.status = "503" && $.functionError = "Rate Exceeded*" }"#;
+    let throttled = matching(&system, "AccessLogGroupName", pattern).await?;
+    let all = matching(&system, "AccessLogGroupName", r#"{ $.status = "5*" }"#).await?;
+    assert_eq!((throttled, all), (1, 2));
+    Ok(())
+}
+
+/// Changes a function.
+async fn updated(account: &Account, operation: &str, arguments: Value) -> Result<()> {
+    let _: Value = boto::call(account, "lambda", operation, arguments).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_queue_that_no_longer_takes_events_raises_an_alarm_and_the_event_is_kept() -> Result<()> {
+    let system = Local::with_iam().await?.system(&[]).await?;
+    let sqs = system.stack.account().sqs();
+    let queue = system.stack.output("CalloutEventsQueueUrl")?;
+    let forget = sqs.set_queue_attributes().queue_url(queue);
+    let forget = forget.attributes(QueueAttributeName::Policy, "");
+    forget.send().await?;
+
+    let event = json!({"message": "NEW_CALLOUT", "callout": {"id": 1}});
+    send(&system, &event.to_string(), 202).await?;
+    wait_for(&system, "RulesFailAlarm", "ALARM").await?;
+    wait_for(&system, "CalloutEventsDeadLettersAlarm", "ALARM").await?;
+    let dead = system.stack.output("CalloutEventsDeadLetterQueueUrl")?;
+    let receive = sqs.receive_message().queue_url(dead);
+    let received = receive.message_attribute_names("All").send().await?;
+    let [message] = received.messages() else {
+        bail!("{:?}", received.messages());
+    };
+    let attributes = message.message_attributes();
+    let code = attributes.and_then(|attributes| attributes.get("ERROR_CODE")?.string_value());
+    assert_eq!(code, Some("NO_PERMISSIONS"));
+    let event: Published = serde_json::from_str(message.body().unwrap_or_default())?;
+    assert_eq!(event.detail_type, "NEW_CALLOUT");
+    Ok(())
+}
