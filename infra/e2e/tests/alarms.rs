@@ -28,7 +28,7 @@ struct Alarm {
 }
 
 /// Waits until the alarm with this name in the template has a state.
-async fn wait_for(system: &System, name: &str, state: &str) -> Result<()> {
+pub(crate) async fn wait_for(system: &System, name: &str, state: &str) -> Result<()> {
     let prefix = format!("{}-{name}-", system.stack.name());
     let asked = json!({"AlarmNamePrefix": prefix});
     let began = Instant::now();

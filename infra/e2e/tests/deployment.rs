@@ -48,13 +48,16 @@ async fn the_rule_for_other_kinds_can_be_turned_off() -> Result<()> {
 
 /// Nothing in the stack may fail after AURA has switched to it, and a delivery needs all of these.
 #[tokio::test]
-async fn the_registration_waits_for_every_route_permission_and_alarm() -> Result<()> {
+async fn the_registration_waits_for_every_route_permission_alarm_and_query() -> Result<()> {
     let awaited = [
         "ApiGatewayV2::Route",
         "ApiGatewayV2::Stage",
         "CloudWatch::Alarm",
+        "CloudWatch::Dashboard",
         "Lambda::EventSourceMapping",
         "Lambda::Permission",
+        "Logs::MetricFilter",
+        "Logs::QueryDefinition",
     ];
     let local = Local::shared().await?;
     let text = local.template().text();
@@ -187,7 +190,8 @@ async fn no_parameter_has_to_be_empty() -> Result<()> {
 }
 
 /// An alarm on a metric that nobody writes would never fire, and a metric that no alarm reads only
-/// costs. A unit test of each function checks that it writes its metrics and no others.
+/// costs. A unit test of each function checks that it writes its metrics and no others. Metric filters
+/// write the others.
 #[tokio::test]
 async fn our_own_alarms_are_on_the_metrics_that_are_written() -> Result<()> {
     let local = Local::shared().await?;
@@ -217,7 +221,18 @@ async fn our_own_alarms_are_on_the_metrics_that_are_written() -> Result<()> {
         assert_eq!(line("TreatMissingData: "), Some(expected), "{metric}");
         read.insert(metric);
     }
-    let written: BTreeSet<_> = METRICS.iter().map(|(_, metric)| *metric).collect();
+    let filters = local
+        .template()
+        .text()
+        .split("MetricNamespace: !Ref AWS::StackName, MetricName: ");
+    let filtered = filters
+        .skip(1)
+        .filter_map(|filter| filter.split(',').next());
+    let written: BTreeSet<_> = METRICS
+        .iter()
+        .map(|(_, metric)| *metric)
+        .chain(filtered)
+        .collect();
     assert_eq!(read, written);
     Ok(())
 }

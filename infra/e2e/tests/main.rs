@@ -20,6 +20,7 @@ mod ledger;
 mod needed_permissions;
 mod permissions;
 mod processing;
+mod protection;
 mod proxy;
 mod reconciler;
 mod registrar_here;

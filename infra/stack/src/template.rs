@@ -256,6 +256,8 @@ fn with_code_uri(text: &str, function: &str, uri: &str) -> Result<String> {
 }
 
 #[cfg(test)]
+mod dashboard;
+#[cfg(test)]
 mod wiring;
 
 #[cfg(test)]

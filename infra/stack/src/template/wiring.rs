@@ -8,10 +8,10 @@ const RUNBOOK: &str = include_str!("../../../../docs/operate.md");
 
 /// A resource of the template.
 #[derive(Debug, Clone, Copy)]
-struct Resource {
-    name: &'static str,
+pub(super) struct Resource {
+    pub(super) name: &'static str,
     /// The lines below its name.
-    text: &'static str,
+    pub(super) text: &'static str,
 }
 
 impl Resource {
@@ -56,7 +56,7 @@ fn resources() -> Vec<Resource> {
     starts.iter().zip(&ends).map(resource).collect()
 }
 
-fn of_kind(kind: &str) -> Vec<Resource> {
+pub(super) fn of_kind(kind: &str) -> Vec<Resource> {
     let mut found = resources();
     found.retain(|resource| resource.is_a(kind));
     assert!(!found.is_empty(), "the template has no {kind}");
@@ -138,6 +138,32 @@ fn api_gateway_may_invoke_the_function_of_each_route() {
             );
         }
     }
+}
+
+/// API Gateway refuses a stage with settings of a route that it doesn't have. A limit on the route of
+/// the deliveries would lose events.
+#[test]
+fn each_limited_route_comes_before_the_stage_and_deliveries_are_not_limited() {
+    let [stage] = of_kind("ApiGatewayV2::Stage").try_into().unwrap();
+    let (_, limits) = stage.text.split_once("      RouteSettings:\n").unwrap();
+    let limits = limits
+        .lines()
+        .take_while(|line| line.starts_with("        "));
+    let limited: BTreeSet<_> = limits
+        .filter_map(|line| line.trim().split_once(": {Throttling"))
+        .map(|(route_key, _)| route_key)
+        .collect();
+    let awaited = stage.between("DependsOn: [", "]");
+    let awaited: BTreeSet<_> = awaited.iter().flat_map(|all| all.split(", ")).collect();
+    let routes = of_kind("ApiGatewayV2::Route");
+    let awaited = routes.iter().filter(|route| awaited.contains(route.name));
+    let keys: BTreeSet<_> = awaited
+        .flat_map(|route| route.text.lines())
+        .filter_map(|line| line.trim().strip_prefix("RouteKey: "))
+        .collect();
+    assert_eq!(limited, keys);
+    assert!(!limited.contains("POST /aura/events"));
+    assert!(!stage.text.contains("DefaultRouteSettings"));
 }
 
 #[test]
