@@ -100,10 +100,20 @@ async fn resource(stack: &Stack, name: &str) -> Result<Value> {
 
 /// Removes every route to the endpoint, as somebody might by hand.
 async fn remove_routes(stack: &Stack) -> Result<()> {
-    let api = resource(stack, "HttpApi").await?;
-    for route in ["DeliveryRoute", "OtherMethodsRoute"] {
-        let route = json!({"ApiId": api, "RouteId": resource(stack, route).await?});
-        let _: Value = boto::call(stack.account(), "apigatewayv2", "delete_route", route).await?;
+    let (account, service) = (stack.account(), "apigatewayv2");
+    let api = json!({"ApiId": resource(stack, "HttpApi").await?});
+    let routes: Value = boto::call(account, service, "get_routes", api.clone()).await?;
+    let routes = routes["Items"]
+        .as_array()
+        .context("the API has no routes")?;
+    let leads_here = |route: &&Value| {
+        let key = route["RouteKey"].as_str();
+        key.is_some_and(|key| key.ends_with(" /aura/events"))
+    };
+    for route in routes.iter().filter(leads_here) {
+        let mut route = json!({"RouteId": route["RouteId"]});
+        route["ApiId"] = api["ApiId"].clone();
+        let _: Value = boto::call(account, service, "delete_route", route).await?;
     }
     Ok(())
 }
