@@ -100,10 +100,30 @@ async fn resource(stack: &Stack, name: &str) -> Result<Value> {
 
 /// Removes every route to the endpoint, as somebody might by hand.
 async fn remove_routes(stack: &Stack) -> Result<()> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Routes {
+        items: Vec<Route>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Route {
+        route_id: String,
+        route_key: String,
+    }
+    let (account, service) = (stack.account(), "apigatewayv2");
     let api = resource(stack, "HttpApi").await?;
-    for route in ["DeliveryRoute", "OtherMethodsRoute"] {
-        let route = json!({"ApiId": api, "RouteId": resource(stack, route).await?});
-        let _: Value = boto::call(stack.account(), "apigatewayv2", "delete_route", route).await?;
+    let arguments = json!({"ApiId": api});
+    let routes: Routes = boto::call(account, service, "get_routes", arguments).await?;
+    for Route {
+        route_id,
+        route_key,
+    } in routes.items
+    {
+        if route_key.ends_with(" /aura/events") {
+            let route = json!({"ApiId": api, "RouteId": route_id});
+            let _: Value = boto::call(account, service, "delete_route", route).await?;
+        }
     }
     Ok(())
 }
