@@ -10,6 +10,8 @@ use super::wiring::{Resource, of_kind};
 /// The number of columns of a dashboard.
 const COLUMNS: u64 = 24;
 
+const TELEMETRY: &str = include_str!("../../../../docs/telemetry.md");
+
 /// A metric: its namespace, its name, and its dimensions' names and values. Values are written as in
 /// the template, such as `!Ref IngestFunction`.
 type Metric = Vec<String>;
@@ -135,6 +137,40 @@ fn no_two_widgets_of_the_dashboard_overlap_and_none_is_too_wide() {
         assert!(width > 0 && height > 0 && x + width <= COLUMNS, "{widget}");
         for cell in (x..x + width).flat_map(|x| (y..y + height).map(move |y| (x, y))) {
             assert!(taken.insert(cell), "{cell:?} of {widget} is taken");
+        }
+    }
+}
+
+/// A misspelled field doesn't fail a query: it is absent from each line.
+#[test]
+fn each_field_of_a_saved_query_is_in_the_documentation_of_the_log_lines() {
+    const WORDS: &str = "and as asc by coalesce count desc fields filter in ispresent max min or \
+                         sort stats";
+    for query in of_kind("Logs::QueryDefinition") {
+        let (_, text) = query.text.split_once("QueryString: |\n").unwrap();
+        let lines = text.lines().take_while(|line| !line.is_empty());
+        let lines = lines.filter(|line| !line.trim().starts_with('#'));
+        let text: Vec<_> = lines.collect();
+        let text = text.join(" ");
+        // Every second part is a text between quotes.
+        let code: String = text.split('\'').step_by(2).collect();
+        let is_end = |char: char| !(char.is_ascii_alphanumeric() || "_@".contains(char));
+        let words: Vec<_> = code.split(is_end).filter(|word| !word.is_empty()).collect();
+        let named: BTreeSet<_> = words
+            .windows(2)
+            .filter(|pair| pair[0] == "as")
+            .map(|pair| pair[1])
+            .collect();
+        let mut fields: BTreeSet<_> = words.into_iter().collect();
+        fields.retain(|word| {
+            word.starts_with(|first: char| first.is_ascii_alphabetic())
+                && !named.contains(word)
+                && !WORDS.split(' ').any(|its| its == *word)
+        });
+        assert!(!fields.is_empty(), "{}", query.name);
+        for field in fields {
+            let documented = TELEMETRY.contains(&format!("`{field}`"));
+            assert!(documented, "{}: {field}", query.name);
         }
     }
 }

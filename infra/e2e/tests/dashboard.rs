@@ -1,4 +1,4 @@
-//! Tests of what protects deliveries from other requests, and of what an engineer is shown.
+//! Tests of what an engineer is shown: the dashboard, and an alarm on the access log.
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::Local;
@@ -13,24 +13,6 @@ use crate::alarms::wait_for;
 async fn ask(system: &System, service: &str, operation: &str, arguments: Value) -> Result<Value> {
     let answer = boto::call(system.stack.account(), service, operation, arguments).await;
     answer.with_context(|| format!("{service} failed at {operation}"))
-}
-
-#[tokio::test]
-async fn only_routes_that_aura_does_not_use_have_a_limit() -> Result<()> {
-    let system = Local::shared().await?.system(&[]).await?;
-    let url = system.stack.output("WebhookUrl")?;
-    let host = url.split("://").nth(1).context("the URL has no host")?;
-    let id = host.split('.').next().unwrap_or_default();
-    let stages = ask(&system, "apigatewayv2", "get_stages", json!({"ApiId": id})).await?;
-    let limits = stages.pointer("/Items/0/RouteSettings");
-    let limits = limits.and_then(Value::as_object).context("no limits")?;
-    let mut limited: Vec<_> = limits.keys().map(String::as_str).collect();
-    limited.sort_unstable();
-    assert_eq!(limited, ["ANY /aura/events", "GET /health", "HEAD /health"]);
-    for (route, limit) in limits {
-        assert_eq!(limit["ThrottlingRateLimit"], 10, "{route}");
-    }
-    Ok(())
 }
 
 /// A test of the template checks what stands on the dashboard. This one checks that CloudFormation has
