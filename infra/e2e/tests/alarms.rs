@@ -65,7 +65,7 @@ async fn an_own_metric_and_a_queue_raise_alarms_that_end_when_it_is_over() -> Re
     let system = Local::shared().await?.system(&[]).await?;
     let sqs = system.stack.account().sqs();
     let url = system.stack.output("DeadLetterQueueUrl")?;
-    let alarms = ["DeliveriesQuarantinedAlarm", "DeadLettersAlarm"];
+    let alarms = ["EventsQuarantinedAlarm", "DeadLettersAlarm"];
     for alarm in alarms {
         wait_for(&system, alarm, "OK").await?;
     }
