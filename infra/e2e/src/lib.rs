@@ -32,6 +32,9 @@ pub struct Local {
 /// [`shared::webhook::REFRESH_INTERVAL`], because most of a rotation's time is waiting for it.
 pub const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How many times shorter the periods of alarms are than on AWS.
+const ALARM_FACTOR: u32 = 20;
+
 static LOCAL: OnceCell<Local> = OnceCell::const_new();
 static WITH_IAM: OnceCell<Local> = OnceCell::const_new();
 /// The environment variable that is set to `off` for a run of the tests without IAM, in which
@@ -77,10 +80,13 @@ impl Local {
             log: Some(workspace.state().join(log)),
             auth,
             also_on: None,
-            variables: vec![(
-                "WEBHOOK_REFRESH_SECONDS",
-                REFRESH_INTERVAL.as_secs().to_string(),
-            )],
+            variables: vec![
+                (
+                    "WEBHOOK_REFRESH_SECONDS",
+                    REFRESH_INTERVAL.as_secs().to_string(),
+                ),
+                ("ALARM_PERIODS_DIVIDED_BY", ALARM_FACTOR.to_string()),
+            ],
         };
         let aws = LocalAws::start(&workspace, &venv, options, progress).await?;
         Ok(Self { aws, bundle })

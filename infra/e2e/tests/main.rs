@@ -4,6 +4,7 @@
 //! own.
 
 mod adapters;
+mod alarms;
 mod answers;
 mod bus;
 mod campaigns;

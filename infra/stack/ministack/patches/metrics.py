@@ -216,10 +216,10 @@ def measure_apis():
     Reason: an alarm watches the answers, and the runbook reads the access log."""
     handle_execute = apigateway.handle_execute
 
-    async def execute(api_id, stage, path, method, *rest):
+    async def execute(api_id, stage, path, method, *rest, **more):
         began, status, body = time.time(), 500, b""
         try:
-            answer = await handle_execute(api_id, stage, path, method, *rest)
+            answer = await handle_execute(api_id, stage, path, method, *rest, **more)
             status, _, body = answer
             return answer
         finally:
