@@ -235,3 +235,48 @@ def no_variable_of_a_function_has_its_account():
     with mock.patch.object(app, "AUTH", True):
         values = lambda_svc._provided_worker_env(CONFIG, "/", 1).values()
     return not any("111111111111" in value for value in values)
+
+
+@Patch
+def log_how_functions_end():
+    """Upstream: if a function runs out of time or exits, MiniStack's log has no line about it. What the
+    function wrote while it started is lost, too.
+
+    Reason: the runbook finds the lines that Lambda writes then."""
+    execute = lambda_svc._execute_function_provided_warm
+
+    def logged(function, event, request_id):
+        result = execute(function, event, request_id)
+        body = result.get("body")
+        error = body if result.get("error") and isinstance(body, dict) else {}
+        message, lines = str(error.get("errorMessage")), []
+        if error.get("errorType") == "Sandbox.Timedout":
+            at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+            lines = [f"{at}.000Z {request_id} {message}"]
+        elif message.startswith("Runtime exited"):
+            lines = [f"RequestId: {request_id} Error: Runtime exited with error", "Runtime.ExitError"]
+        elif message.startswith("bootstrap exited during init"):
+            written = message.partition(": ")[2]
+            report = "INIT_REPORT Phase: invoke\tStatus: error\tError Type: Runtime.ExitError"
+            lines = [*written.splitlines(), report, f"RequestId: {request_id} Error: Runtime exited with error"]
+        return {**result, "log": "\n".join(filter(None, [result.get("log"), *lines]))}
+
+    lambda_svc._execute_function_provided_warm = logged
+
+
+@log_how_functions_end.needed_while
+def no_line_tells_that_a_function_ran_out_of_time():
+    payload = {"errorMessage": "Task timed out after 3.00 seconds", "errorType": "Sandbox.Timedout"}
+    worker = mock.Mock(invoke=lambda *_, **__: {"status": "error", "error_payload": payload, "log": "a"})
+    with mock.patch.object(lambda_svc, "acquire_worker", return_value=(worker, None)):
+        result = lambda_svc._execute_function_provided_warm({"config": CONFIG, "code_zip": b"a"}, {}, "id")
+    return "Task timed out" not in result["log"]
+
+
+@log_how_functions_end.needed_while
+def what_a_function_wrote_before_it_started_is_lost():
+    worker = mock.Mock()
+    worker.invoke.side_effect = RuntimeError("bootstrap exited during init with code 1: a line")
+    with mock.patch.object(lambda_svc, "acquire_worker", return_value=(worker, None)):
+        result = lambda_svc._execute_function_provided_warm({"config": CONFIG, "code_zip": b"a"}, {}, "id")
+    return result["log"].splitlines()[:1] != ["a line"]

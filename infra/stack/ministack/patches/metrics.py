@@ -1,13 +1,11 @@
 """Metrics: what functions write into their logs, and what AWS measures itself."""
 
-import asyncio
 import json
-import re
 import threading
 import time
 
-from ministack.core.responses import get_account_id, get_region, new_uuid, request_scope
-from ministack.services import apigateway, cloudwatch, cloudwatch_logs, lambda_svc, sqs
+from ministack.core.responses import get_account_id, get_region, request_scope
+from ministack.services import cloudwatch, cloudwatch_logs, lambda_svc, sqs
 
 from patches import alarms
 from patches.lambda_runtime import CONFIG
@@ -207,80 +205,3 @@ def a_queue_with_a_message_is_not_measured():
         sample(time.time(), {(*scope, ("AWS/SQS", name, "QueueName=checked")) for name in names})
     visible, age = (statistics("AWS/SQS", name, **asked).get("Maximum", 0) for name in names)
     return (visible, age) < (1, 60)
-
-
-@Patch
-def measure_apis():
-    """Upstream: MiniStack measures no request to an HTTP API, and writes no access log.
-
-    Reason: an alarm watches the answers, and the runbook reads the access log."""
-    handle_execute = apigateway.handle_execute
-
-    async def execute(api_id, stage, path, method, *rest, **more):
-        began, status, body = time.time(), 500, b""
-        try:
-            answer = await handle_execute(api_id, stage, path, method, *rest, **more)
-            status, _, body = answer
-            return answer
-        finally:
-            if scope := apigateway.find_api_scope(api_id):
-                with request_scope(*scope):
-                    for name, is_one in (("Count", True), ("4xx", 400 <= status < 500), ("5xx", status >= 500)):
-                        record("AWS/ApiGateway", name, int(is_one), "Count", {"ApiId": api_id})
-                    log_access(api_id, stage, path, method, status, body, 1000 * (time.time() - began))
-
-    apigateway.handle_execute = execute
-
-
-def log_access(api_id, stage, path, method, status, body, milliseconds) -> None:
-    """Writes the line that the stage's access log should have. A value that is not known here is `-`."""
-    settings = apigateway._stages.get(api_id, {}).get(stage, {}).get("accessLogSettings")
-    group = settings and settings["destinationArn"].split(":log-group:")[1].removesuffix(":*")
-    if group not in cloudwatch_logs._log_groups:
-        return
-    route = apigateway._match_route(api_id, method, "/" + path.lstrip("/"))
-    values = {
-        "requestTime": time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime()),
-        "requestId": new_uuid(),
-        "identity.sourceIp": "127.0.0.1",
-        "httpMethod": method,
-        "path": path,
-        "routeKey": route and route["routeKey"],
-        "status": status,
-        "responseLength": len(body),
-        "responseLatency": int(milliseconds),
-        "integrationLatency": route and int(milliseconds),
-        "integrationStatus": route and 200,
-        "integrationErrorMessage": error_of(body) if status == 502 else None,
-    }
-
-    def value(match):
-        known = values.get(match[1])
-        return json.dumps("-" if known is None else str(known))[1:-1]
-
-    line = re.sub(r"\$context\.([A-Za-z.]+)", value, settings["format"])
-    stream, now = {"logGroupName": group, "logStreamName": api_id}, int(time.time() * 1000)
-    cloudwatch_logs._create_log_stream(stream)
-    cloudwatch_logs._put_log_events({**stream, "logEvents": [{"timestamp": now, "message": line}]})
-
-
-def error_of(body: bytes) -> str | None:
-    """The message of a function's error, which MiniStack sends as the answer. AWS doesn't send it."""
-    try:
-        return json.loads(body)["errorMessage"]
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-@measure_apis.needed_while
-def a_request_to_an_api_is_neither_measured_nor_logged():
-    cloudwatch.reset()
-    cloudwatch_logs.reset()
-    cloudwatch_logs._create_log_group({"logGroupName": "checked"})
-    log = {"destinationArn": "arn:aws:logs:us-east-1:000000000000:log-group:checked", "format": "$context.status"}
-    apigateway._apis["checked"] = {}
-    apigateway._stages["checked"] = {"$default": {"accessLogSettings": log}}
-    asyncio.run(apigateway.handle_execute("checked", "$default", "/", "GET", {}, b"", {}))
-    lines = json.loads(cloudwatch_logs._filter_log_events({"logGroupName": "checked"})[2])["events"]
-    is_counted = statistics("AWS/ApiGateway", "4xx", ApiId="checked").get("Sum") == 1
-    return not is_counted or [line["message"] for line in lines] != ["404"]

@@ -27,3 +27,22 @@ def it_sleeps_after_a_look_that_finds_nothing():
         wake.wait.side_effect = [True, TimeoutError]
         lambda_svc._poll_loop()
     return any(gap > 0.001 for (gap,), _ in sleep.call_args_list)
+
+
+@Patch
+def throttle_queues_as_other_callers():
+    """Upstream: a queue never calls a function beyond the function's reserved concurrency.
+
+    Reason: on AWS it calls, and is throttled. The alarm on throttles reads that."""
+    concurrency = lambda_svc._sqs_esm_concurrency
+
+    def unlimited(mapping, function, config, queue=None):
+        return concurrency(mapping, {}, {}, queue)
+
+    lambda_svc._sqs_esm_concurrency = unlimited
+
+
+@throttle_queues_as_other_callers.needed_while
+def a_queue_does_not_call_a_function_without_concurrency():
+    mapping = {"EventSourceArn": "arn:aws:sqs:us-east-1:000000000000:checked"}
+    return lambda_svc._sqs_esm_concurrency(mapping, {"concurrency": 0}, {}, {"messages": [{}]}) == 0
