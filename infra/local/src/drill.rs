@@ -23,7 +23,7 @@ pub mod traffic;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use serde::Serialize;
@@ -36,6 +36,7 @@ use stack::python::Venv;
 use stack::report::Out;
 use stack::running::log_line;
 use stack::settled::all_published;
+use stack::system::Leftovers;
 use stack::workspace::Workspace;
 
 use self::alarms::State;
@@ -300,12 +301,15 @@ async fn try_to_play(
     outcome.command_count = scene.command_count();
     played.with_context(|| format!("the drill took over {} s", LIMIT.as_secs()))??;
     let counted = tokio::time::timeout_at((began + LIMIT).into(), tally(scene)).await;
-    outcome.count = counted
-        .with_context(|| format!("the events were not published within {} s", LIMIT.as_secs()))??;
+    let counted = counted
+        .with_context(|| format!("the events were not published within {} s", LIMIT.as_secs()));
+    let (count, leftovers) = counted??;
+    outcome.count = count;
     outcome.seconds = began.elapsed().as_secs_f64();
     if !(drill.expects)(&outcome.count) {
         bail!("the count is wrong: {:?}", outcome.count);
     }
+    ensure!(leftovers.is_none(), "not everything is mended. {leftovers}");
     Ok(())
 }
 
@@ -333,21 +337,20 @@ async fn break_and_mend(scene: &mut Scene, drill: &Drill, outcome: &mut Outcome)
 }
 
 /// Ends the traffic, waits until everything is published, and counts.
-async fn tally(scene: Scene) -> Result<Count> {
+async fn tally(scene: Scene) -> Result<(Count, Leftovers)> {
     scene.traffic.stop().await?;
     let deliveries = scene.aura.all_answered().await?;
     let stack = &scene.system.stack;
     let mut consumers = scene.consumers.context("the consumers are still stopped")?;
     let mut published = all_published(stack, &mut consumers).await?;
     if scene.reconciler.is_some() {
-        // What the reconciler put back is queued by now.
+        while Leftovers::count(stack).await?.spill_depth > 0 {
+            tokio::time::sleep(RECONCILER_EVERY).await;
+        }
         published.extend(all_published(stack, &mut consumers).await?);
     }
-    Ok(Count::of(
-        &deliveries,
-        &published,
-        stack.output("WebhookUrl")?,
-    ))
+    let count = Count::of(&deliveries, &published, stack.output("WebhookUrl")?);
+    Ok((count, Leftovers::count(stack).await?))
 }
 
 #[cfg(test)]

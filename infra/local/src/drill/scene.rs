@@ -194,6 +194,9 @@ impl Scene {
             self.say(&format!("$ {line}"));
         }
         let printed = self.shell.run(commands).await?;
+        for line in printed.lines() {
+            self.say(&format!("  {line}"));
+        }
         self.commands.push(commands.to_owned());
         Ok(printed)
     }

@@ -16,6 +16,10 @@ use stack::system::STACK_NAME;
 use stack::workspace::Workspace;
 use tokio::process::Command;
 
+/// Keeps what a person's shell keeps from one block to the next: functions, and variables in lower case.
+const KEEP: &str = "
+{ declare -f; for name in $(compgen -v | grep -v '[A-Z]'); do declare -p \"$name\"; done; } > \"$HOME/kept\"
+";
 /// How long a block of commands may take.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -82,7 +86,8 @@ impl Shell {
         let before = format!(
             "set -e -o pipefail\n{variables}\nstack={STACK_NAME}\n\
              export AWS_REGION={REGION} AWS_DEFAULT_REGION={REGION}\n\
-             aws() {{ '{aws}' --endpoint-url \"$AWS_ENDPOINT_URL\" \"$@\"; }}\n"
+             aws() {{ '{aws}' --endpoint-url \"$AWS_ENDPOINT_URL\" \"$@\"; }}\n\
+             if [ -e \"$HOME/kept\" ]; then . \"$HOME/kept\"; fi\n"
         );
         Ok(Self {
             account: account.clone(),
@@ -103,7 +108,7 @@ impl Shell {
         );
         let mut bash = Command::new("bash");
         bash.args(["--noprofile", "--norc", "-c"])
-            .arg(format!("{}{commands}", self.before))
+            .arg(format!("{}{commands}{KEEP}", self.before))
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.folder.path())
