@@ -6,9 +6,10 @@ pub mod spill;
 
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use local::drill;
+pub use local::drill::REFRESH_INTERVAL;
 use stack::account::Account;
 use stack::bundle::Bundle;
 use stack::ministack::{LocalAws, LocalAwsOptions};
@@ -27,13 +28,6 @@ pub struct Local {
     aws: LocalAws,
     bundle: Bundle,
 }
-
-/// How often ingest reads its secret again when it gets unknown values. It is a fraction of
-/// [`shared::webhook::REFRESH_INTERVAL`], because most of a rotation's time is waiting for it.
-pub const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
-
-/// How many times shorter the periods of alarms are than on AWS.
-const ALARM_FACTOR: u32 = 20;
 
 static LOCAL: OnceCell<Local> = OnceCell::const_new();
 static WITH_IAM: OnceCell<Local> = OnceCell::const_new();
@@ -80,13 +74,7 @@ impl Local {
             log: Some(workspace.state().join(log)),
             auth,
             also_on: None,
-            variables: vec![
-                (
-                    "WEBHOOK_REFRESH_SECONDS",
-                    REFRESH_INTERVAL.as_secs().to_string(),
-                ),
-                ("ALARM_PERIODS_DIVIDED_BY", ALARM_FACTOR.to_string()),
-            ],
+            variables: drill::variables(),
         };
         let aws = LocalAws::start(&workspace, &venv, options, progress).await?;
         Ok(Self { aws, bundle })

@@ -43,12 +43,13 @@ use self::alarms::State;
 use self::count::Count;
 use self::scene::{Ground, Scene};
 
-/// By how much the alarms' periods are shorter than on AWS. Thresholds are the same.
+/// By how much the alarms' periods, and ages in their thresholds, are shorter than on AWS.
 pub const PERIODS_DIVIDED_BY: u32 = 20;
 /// How often the reconciler runs in a drill: its minute, divided by the same number.
 pub const RECONCILER_EVERY: Duration = Duration::from_secs(60 / PERIODS_DIVIDED_BY as u64);
-/// How often ingest reads its secret again when it gets unknown values.
-const REFRESH_SECONDS: u32 = 2;
+/// How often ingest reads its secret again when it gets unknown values. It is a fraction of
+/// [`shared::webhook::REFRESH_INTERVAL`], because most of a rotation's time is waiting for it.
+pub const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 /// How long an alarm may take to be raised, or to end.
 const PATIENCE: Duration = Duration::from_secs(200);
 /// How long a drill may take after its stack is deployed.
@@ -239,12 +240,15 @@ pub async fn drill(
         .inspect_err(|_| progress.say(&log_line(&workspace.drill_log())))
 }
 
-/// The environment variables with which the local AWS of drills runs.
+/// The environment variables with which the local AWS of drills and of the end-to-end tests runs.
 #[must_use]
 pub fn variables() -> Vec<(&'static str, String)> {
     vec![
         ("ALARM_PERIODS_DIVIDED_BY", PERIODS_DIVIDED_BY.to_string()),
-        ("WEBHOOK_REFRESH_SECONDS", REFRESH_SECONDS.to_string()),
+        (
+            "WEBHOOK_REFRESH_SECONDS",
+            REFRESH_INTERVAL.as_secs().to_string(),
+        ),
     ]
 }
 

@@ -12,6 +12,24 @@ use super::{Drill, RECONCILER_EVERY};
 /// A line of the processor's environment, and one with which the processor doesn't start.
 const GOOD: &str = "LEDGER_RETENTION_DAYS: \"35\"";
 const BAD: &str = "LEDGER_RETENTION_DAYS: \"a month\"";
+/// The seconds after which a failing event raises an alarm, and as many as [`PERIODS_DIVIDED_BY`]
+/// leaves of them.
+///
+/// [`PERIODS_DIVIDED_BY`]: super::PERIODS_DIVIDED_BY
+const SOONER: &[(&str, &str)] = &[(
+    "      MetricName: OldestFailed
+      Statistic: Maximum
+      Period: 180
+      EvaluationPeriods: 1
+      ComparisonOperator: GreaterThanThreshold
+      Threshold: 90 # seconds",
+    "      MetricName: OldestFailed
+      Statistic: Maximum
+      Period: 180
+      EvaluationPeriods: 1
+      ComparisonOperator: GreaterThanThreshold
+      Threshold: 4.5 # seconds",
+)];
 
 pub(super) const DRILLS: &[Drill] = &[
     Drill {
@@ -32,7 +50,7 @@ pub(super) const DRILLS: &[Drill] = &[
         breaks: "EventBridge throttles every call of the processor",
         mends: "EventBridge no longer throttles",
         parameters: &[],
-        changes: &[],
+        changes: SOONER,
         reconciles: None,
         breaking: |scene| {
             async {
@@ -56,7 +74,7 @@ pub(super) const DRILLS: &[Drill] = &[
         breaks: "DynamoDB throttles every call of the processor",
         mends: "DynamoDB no longer throttles",
         parameters: &[],
-        changes: &[],
+        changes: SOONER,
         reconciles: None,
         breaking: |scene| {
             async {
