@@ -56,7 +56,7 @@ async fn a_throttled_post_raises_an_alarm_and_a_throttled_get_does_not() -> Resu
     let group = system.stack.output("AccessLogGroupName")?;
     let stream = json!({"logGroupName": group, "logStreamName": "throttled"});
     ask(&system, "logs", "create_log_stream", stream).await?;
-    for (method, expected) in [("GET", vec![]), ("POST", vec!["1.0"])] {
+    for (method, is_counted) in [("GET", false), ("POST", true)] {
         let now = Timestamp::now();
         let line = json!({"status": "429", "method": method, "routeKey": "-"});
         let event = json!({"timestamp": now.as_millisecond(), "message": line.to_string()});
@@ -70,8 +70,8 @@ async fn a_throttled_post_raises_an_alarm_and_a_throttled_get_does_not() -> Resu
         });
         let counted = ask(&system, "cloudwatch", "get_metric_statistics", asked).await?;
         let sums = counted["Datapoints"].as_array().context("no data points")?;
-        let sums: Vec<_> = sums.iter().map(|point| point["Sum"].to_string()).collect();
-        assert_eq!(sums, expected, "{method}");
+        let sum: f64 = sums.iter().filter_map(|point| point["Sum"].as_f64()).sum();
+        assert_eq!(sum > 0.0, is_counted, "{method}");
     }
     wait_for(&system, alarm, "ALARM").await?;
     wait_for(&system, alarm, "OK").await
