@@ -19,11 +19,10 @@ use stack::reconciler::{self, Run};
 use stack::settled::all_published;
 use stack::stack::Stack;
 use stack::system::{Header, Leftovers, STACK_NAME, Webhook};
-use stack::template::Template;
+use stack::template::{OF_INGEST, Template};
 
 use self::trial::{
-    Line, OF_INGEST, SECRET_OF_INGEST, Trial, WEBHOOK, failing_at_last, impatient, patched,
-    rolled_back,
+    Line, SECRET_OF_INGEST, Trial, WEBHOOK, failing_at_last, impatient, patched, rolled_back,
 };
 
 pub mod trial;

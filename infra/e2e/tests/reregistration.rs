@@ -16,10 +16,11 @@ use stack::progress::Progress;
 use stack::proxy::FaultProxy;
 use stack::stack::Stack;
 use stack::system::Webhook;
+use stack::template::OF_INGEST;
 use uuid::Uuid;
 
 use crate::registrar_here::{ENOUGH, function, function_in_progress, registrar};
-use crate::registration::trial::{OF_INGEST, Trial};
+use crate::registration::trial::Trial;
 use crate::rotation_steps::{put_pending, take};
 
 /// An address where nobody listens.

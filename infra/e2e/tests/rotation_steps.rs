@@ -15,10 +15,11 @@ use shared::secrets::VersionStage;
 use stack::proxy::FaultProxy;
 use stack::stack::Stack;
 use stack::system::Webhook;
+use stack::template::OF_INGEST;
 use uuid::Uuid;
 
 use crate::registrar_here::registrar;
-use crate::registration::trial::{Line, OF_INGEST, Trial};
+use crate::registration::trial::{Line, Trial};
 
 /// Takes a step for the stack's own secret.
 pub async fn take(

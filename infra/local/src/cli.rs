@@ -9,13 +9,13 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::env::Reader;
-use crate::{bridge, demo, env, events, fill, rotate, send, up};
+use crate::{bridge, demo, drill, env, events, fill, rotate, send, up};
 use stack::package::Profile;
 use stack::progress::Progress;
 use stack::signals::Signals;
 use stack::workspace::Workspace;
 
-use self::help::{DEMO_JSON, ROTATE_JSON};
+use self::help::{DEMO_JSON, DRILL_JSON, ROTATE_JSON};
 
 /// The whole system on this machine: the real template and functions on a local AWS, driven by a
 /// stand-in for AURA.
@@ -47,6 +47,25 @@ enum Command {
     Demo {
         #[command(flatten)]
         build: Build,
+        /// Print the result as one JSON object, the last line of standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Break something, wait for its alarm, mend it as the runbook says, and count every event
+    ///
+    /// Each drill has a stack of its own. Exits with 0 only if each alarm was raised and ended, each
+    /// command of the runbook worked, and every event was counted where it belongs. The alarms' periods
+    /// are divided by 20.
+    #[command(after_help = DRILL_JSON)]
+    Drill {
+        #[command(flatten)]
+        build: Build,
+        /// The drill; `all` runs all of them
+        #[arg(default_value = "all", value_name = "NAME")]
+        name: String,
+        /// How many drills run at once
+        #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+        at_once: u8,
         /// Print the result as one JSON object, the last line of standard output
         #[arg(long)]
         json: bool,
@@ -138,6 +157,18 @@ impl Cli {
             Command::Demo { build, json } => {
                 let demo = demo::demo(&workspace, build.profile(), json, progress);
                 signals.unless_one_comes(Box::pin(demo)).await
+            }
+            Command::Drill {
+                build,
+                name,
+                at_once,
+                json,
+            } => {
+                let drills = drill::named(&name)?;
+                let profile = build.profile();
+                let drill =
+                    drill::drill(&workspace, drills, at_once.into(), profile, json, progress);
+                signals.unless_one_comes(Box::pin(drill)).await
             }
             Command::Send { repeat, files } => {
                 signals

@@ -5,6 +5,7 @@
 //! | [`cli`] | the command line |
 //! | [`up`] | brings everything up and stays; [`instance`] allows only one at a time |
 //! | [`demo`] | plays one emergency and shows what each stage did |
+//! | [`drill`] | breaks something, and mends it as the runbook says |
 //! | [`send`], [`events`] | posts payloads; prints what was published, which [`tap`] records |
 //! | [`env`](mod@env), [`fill`] | points other tools at the running stack, which [`stack_file`] describes |
 //! | [`rotate`] | gives AURA and ingest a new secret |
@@ -13,6 +14,7 @@
 mod bridge;
 pub mod cli;
 pub mod demo;
+pub mod drill;
 pub mod env;
 pub mod events;
 pub mod fill;

@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
     spinner: bool,
+    silent: bool,
 }
 
 impl Progress {
@@ -20,6 +21,16 @@ impl Progress {
     pub fn to_stderr() -> Self {
         Self {
             spinner: std::io::stderr().is_terminal(),
+            silent: false,
+        }
+    }
+
+    /// Shows nothing: for a command that does several things at once and shows them itself.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self {
+            spinner: false,
+            silent: true,
         }
     }
 
@@ -38,16 +49,18 @@ impl Progress {
 
     /// Prints a line about something that happened outside of a stage.
     pub fn say(self, line: &str) {
-        say(line);
+        if !self.silent {
+            say(line);
+        }
     }
 
-    #[expect(clippy::unused_self, reason = "a stage belongs to a progress")]
     fn begin(self, name: &str, spinner: bool) -> Stage {
         let bar = spinner.then(|| start_spinner(name));
         if bar.is_none() {
-            say(&format!("  … {name}"));
+            self.say(&format!("  … {name}"));
         }
         Stage {
+            progress: self,
             name: name.to_owned(),
             note: String::new(),
             began: Instant::now(),
@@ -60,6 +73,7 @@ impl Progress {
 /// early.
 #[derive(Debug)]
 pub struct Stage {
+    progress: Progress,
     name: String,
     note: String,
     began: Instant,
@@ -75,7 +89,7 @@ impl Stage {
         note.clone_into(&mut self.note);
         match &self.bar {
             Some(bar) => bar.set_message(format!("{}: {note}", self.name)),
-            None => say(&format!("  … {}: {note}", self.name)),
+            None => self.progress.say(&format!("  … {}: {note}", self.name)),
         }
     }
 
@@ -83,7 +97,7 @@ impl Stage {
     pub fn done(mut self, outcome: &str) {
         let line = format!("  ✓ {outcome} ({})", seconds(self.began.elapsed()));
         self.clear();
-        say(&line);
+        self.progress.say(&line);
     }
 
     fn clear(&mut self) -> bool {
@@ -100,7 +114,7 @@ impl Drop for Stage {
         if !self.name.is_empty() {
             let line = format!("  ✗ {} ({})", self.name, seconds(self.began.elapsed()));
             self.clear();
-            say(&line);
+            self.progress.say(&line);
         }
     }
 }

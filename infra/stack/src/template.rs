@@ -11,6 +11,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::proxy::FaultProxy;
 
+/// A line that only ingest's environment has.
+pub const OF_INGEST: &str =
+    "ALLOWED_SOURCE_CIDRS: !If [AnyAddress, \"\", !Join [\",\", !Ref AllowedSourceCidrs]]";
 /// A line that only the processor's environment has.
 const OF_THE_PROCESSOR: &str = "LEDGER_RETENTION_DAYS: \"35\"";
 

@@ -119,6 +119,12 @@ impl Workspace {
         self.state().join("demo.log")
     }
 
+    /// The log of MiniStack and the functions under `cargo local drill`.
+    #[must_use]
+    pub fn drill_log(&self) -> PathBuf {
+        self.state().join("drill.log")
+    }
+
     /// The log of MiniStack and the functions under `cargo prove torture`.
     #[must_use]
     pub fn torture_log(&self) -> PathBuf {

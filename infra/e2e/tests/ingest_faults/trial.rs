@@ -16,8 +16,7 @@ use stack::processes;
 use stack::proxy::{FaultProxy, Plan};
 use stack::settled::{all_published, drained};
 use stack::system::{Answer, Header, Leftovers, System, Webhook};
-
-use crate::registration::trial::OF_INGEST;
+use stack::template::OF_INGEST;
 
 /// The client's timeout. It is longer than ingest takes for any answer, even with a cold start, and
 /// longer than API Gateway waits.

@@ -25,9 +25,6 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// The line of the template that gives ingest its secret; it is the first of several equal lines.
 pub const SECRET_OF_INGEST: &str = "WEBHOOK_SECRET_ARN: !GetAtt WebhookSecret.Id";
-/// A line that only ingest's environment has.
-pub const OF_INGEST: &str =
-    "ALLOWED_SOURCE_CIDRS: !If [AnyAddress, \"\", !Join [\",\", !Ref AllowedSourceCidrs]]";
 
 /// A line that only the registrar's environment has.
 const OF_REGISTRAR: &str = "STACK_ID: !Ref AWS::StackId";

@@ -1,0 +1,97 @@
+//! Counts what became of every event that AURA sent.
+
+use std::collections::HashSet;
+
+use aura_sim::client::Delivery;
+use serde::Serialize;
+use stack::consumers::{Entity, Published};
+use stack::tally::Tally;
+
+/// The counts. Each delivery is in exactly one of `published`, `duplicates`, `quarantined`, `refused` and
+/// `lost`, which add up to `sent`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Count {
+    /// Deliveries that AURA made.
+    pub sent: usize,
+    /// Deliveries whose event is on the bus.
+    pub published: usize,
+    /// Deliveries that are not on the bus because another delivery of the same event is.
+    pub duplicates: usize,
+    /// Deliveries that ingest answered 202 `quarantined`.
+    pub quarantined: usize,
+    /// Deliveries that AURA got no 2xx for, or that went to another endpoint. They are lost at the door.
+    pub refused: usize,
+    /// Deliveries that were accepted and are in none of the classes above.
+    pub lost: usize,
+    /// Copies on the bus beyond the first of each event.
+    pub doubled: usize,
+    /// Events about an entity of AURA's that the reconciler found out by asking.
+    pub recovered: usize,
+    /// Events on the bus that AURA never sent, and that the reconciler did not find out either.
+    pub strangers: usize,
+}
+
+impl Count {
+    /// Counts from what AURA sent to `webhook` and elsewhere, and from what consumers received.
+    #[must_use]
+    pub fn of(deliveries: &[Delivery], published: &[Published], webhook: &str) -> Self {
+        let (found, told): (Vec<_>, Vec<_>) = published
+            .iter()
+            .cloned()
+            .partition(|event| event.detail.origin == "reconciler");
+        let tally = Tally::of(deliveries, &told);
+        let ids: HashSet<&str> = told
+            .iter()
+            .map(|event| event.detail.delivery_id.as_str())
+            .collect();
+        let is_refused = |delivery: &&Delivery| {
+            let is_answered = delivery.status.is_some_and(|status| status < 300);
+            let is_ours = delivery.url.as_deref() == Some(webhook);
+            let is_published = delivery.delivery_id().is_some_and(|id| ids.contains(id));
+            !(is_published || is_answered && is_ours)
+        };
+        let refused = deliveries.iter().filter(is_refused).count();
+        let entities: Vec<Entity> = deliveries.iter().map(|its| its.entity.into()).collect();
+        let recovered = found
+            .iter()
+            .filter(|event| entities.contains(&event.detail.entity))
+            .count();
+        let keys: HashSet<&str> = found.iter().map(|its| its.detail.key.as_str()).collect();
+        Self {
+            sent: tally.sent,
+            published: tally.published,
+            duplicates: tally.duplicates,
+            quarantined: tally.quarantined,
+            refused,
+            lost: tally.lost.saturating_sub(refused),
+            doubled: tally.doubled + found.len() - keys.len(),
+            recovered,
+            strangers: tally.strangers + found.len() - recovered,
+        }
+    }
+
+    /// Every event that AURA sent is on the bus exactly once, and nothing else is.
+    #[must_use]
+    pub fn is_each_once(&self) -> bool {
+        self.refused == 0 && self.is_each_accepted_once()
+    }
+
+    /// As [`Self::is_each_once`], but some events were lost at the door, and the alarm said so.
+    #[must_use]
+    pub fn is_each_once_but_refused(&self) -> bool {
+        self.refused > 0 && self.is_each_accepted_once()
+    }
+
+    fn is_each_accepted_once(&self) -> bool {
+        let Self {
+            published,
+            quarantined,
+            lost,
+            doubled,
+            strangers,
+            ..
+        } = *self;
+        published > 0 && [quarantined, lost, doubled, strangers] == [0; 4]
+    }
+}

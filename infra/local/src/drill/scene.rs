@@ -1,0 +1,241 @@
+//! The scene of a drill: a stack of its own, AURA's stand-in, and a person's shell.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use aura_sim::client::Aura;
+use stack::account::Account;
+use stack::bundle::Bundle;
+use stack::consumers::{Consumers, by_type};
+use stack::progress::Progress;
+use stack::proxy::FaultProxy;
+use stack::reconciler::Schedule;
+use stack::stack::{Parameters, Stack};
+use stack::system::System;
+use stack::template::{OF_INGEST, Template};
+use stack::workspace::Workspace;
+
+use crate::drill::Drill;
+use crate::drill::runbook::{Page, Runbook, count};
+use crate::drill::shell::{Programs, Shell};
+use crate::drill::traffic::Traffic;
+
+/// What all drills of a run share.
+#[derive(Clone)]
+pub struct Ground {
+    /// The template and the functions.
+    pub bundle: Bundle,
+    /// The runbook.
+    pub runbook: Arc<Runbook>,
+    workspace: Workspace,
+    programs: Programs,
+}
+
+impl Ground {
+    /// Reads the runbook, and finds the programs that its commands need.
+    ///
+    /// # Errors
+    ///
+    /// A page or a program is missing.
+    pub async fn lay(workspace: &Workspace, bundle: &Bundle) -> Result<Self> {
+        Ok(Self {
+            bundle: bundle.clone(),
+            runbook: Arc::new(Runbook::read(workspace)?),
+            workspace: workspace.clone(),
+            programs: Programs::find().await?,
+        })
+    }
+
+    /// A shell for the stack in an account.
+    ///
+    /// # Errors
+    ///
+    /// The runbook has no variables, or the shell's folder can't be made.
+    pub fn shell(&self, account: &Account) -> Result<Shell> {
+        let variables = self.runbook.variables()?;
+        Shell::new(&self.workspace, &self.programs, account, variables)
+    }
+}
+
+/// A deployed system under traffic, in which something can be broken.
+pub struct Scene {
+    /// AURA's stand-in and the stack.
+    pub system: System,
+    /// A client of the stand-in.
+    pub aura: Aura,
+    /// Between ingest and its queues.
+    pub queue: FaultProxy,
+    /// Between the processor and the ledger.
+    pub ledger: FaultProxy,
+    /// Between the processor and the bus.
+    pub bus: FaultProxy,
+    /// The consumers, unless a drill stops them.
+    pub consumers: Option<Consumers>,
+    /// The emergencies at AURA.
+    pub traffic: Traffic,
+    /// The runbook's commands that have been run.
+    pub commands: Vec<String>,
+    /// The template that is deployed while nothing is broken.
+    pub template: Template,
+    ground: Ground,
+    shell: Shell,
+    name: &'static str,
+    progress: Progress,
+    /// The reconciler's schedule, if it runs in this drill.
+    pub reconciler: Option<Schedule>,
+}
+
+impl Scene {
+    /// Deploys a stack for a drill into an account, and begins the traffic.
+    ///
+    /// # Errors
+    ///
+    /// The deployment fails.
+    pub async fn set(
+        ground: &Ground,
+        account: &Account,
+        drill: &Drill,
+        progress: Progress,
+    ) -> Result<Self> {
+        let proxy = || FaultProxy::before(account.endpoint());
+        let (queue, ledger, bus) = (proxy()?, proxy()?, proxy()?);
+        let mut template = ground
+            .bundle
+            .template
+            .with_variables(OF_INGEST, &[("AWS_ENDPOINT_URL_SQS", &queue.url())])?
+            .with_processor_behind(&[("DYNAMODB", &ledger), ("EVENTBRIDGE", &bus)], &[])?;
+        for (line, other) in drill.changes {
+            template = patched(&template, line, other)?;
+        }
+        let bundle = Bundle {
+            template: template.clone(),
+            ..ground.bundle.clone()
+        };
+        let changes = drill.parameters.iter();
+        let changes = changes.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let changes: Parameters = changes.collect();
+        let system = System::deploy(account, &bundle, changes, Progress::silent()).await?;
+        let aura = system.aura().await?;
+        Ok(Self {
+            consumers: Some(Consumers::read(&system.stack, by_type)),
+            traffic: Traffic::start(&aura),
+            commands: Vec::new(),
+            ground: ground.clone(),
+            shell: ground.shell(account)?,
+            name: drill.name,
+            progress,
+            reconciler: drill
+                .reconciles
+                .map(|every| Schedule::start(&system.stack, every)),
+            system,
+            aura,
+            queue,
+            ledger,
+            bus,
+            template,
+        })
+    }
+
+    /// Shows what happens in this drill.
+    pub fn say(&self, line: &str) {
+        self.progress.say(&format!("  {}: {line}", self.name));
+    }
+
+    /// Runs what a person types first in the runbook's section about an alarm. It must print
+    /// something: that is what the person then reads.
+    ///
+    /// # Errors
+    ///
+    /// A command fails, or all of them print nothing.
+    pub async fn begin_section(&mut self, alarm: &str) -> Result<()> {
+        let runbook = Arc::clone(&self.ground.runbook);
+        let mut printed = String::new();
+        for commands in runbook.section(Page::Operate, alarm)?.commands()? {
+            printed += &self.run(commands).await?;
+        }
+        ensure!(
+            !printed.trim().is_empty(),
+            "the first commands about {alarm} print nothing"
+        );
+        Ok(())
+    }
+
+    /// Runs one command from the text of a section, and returns what it prints. `beginning` finds it.
+    ///
+    /// # Errors
+    ///
+    /// The section has no such command, or it fails.
+    pub async fn type_inline(
+        &mut self,
+        page: Page,
+        heading: &str,
+        beginning: &str,
+    ) -> Result<String> {
+        let runbook = Arc::clone(&self.ground.runbook);
+        let command = runbook.section(page, heading)?.inline(beginning)?;
+        self.run(command).await
+    }
+
+    /// Runs one block of a section, counted from 0, and returns what it prints.
+    ///
+    /// # Errors
+    ///
+    /// The section has no such block, or a command fails.
+    pub async fn type_block(&mut self, page: Page, heading: &str, block: usize) -> Result<String> {
+        let runbook = Arc::clone(&self.ground.runbook);
+        let section = runbook.section(page, heading)?;
+        let block = section.blocks.get(block);
+        let block = block.with_context(|| format!("the section {heading} has too few blocks"))?;
+        self.run(block).await
+    }
+
+    async fn run(&mut self, commands: &str) -> Result<String> {
+        for line in commands.lines() {
+            self.say(&format!("$ {line}"));
+        }
+        let printed = self.shell.run(commands).await?;
+        for line in printed.lines() {
+            self.say(&format!("  {line}"));
+        }
+        self.commands.push(commands.to_owned());
+        Ok(printed)
+    }
+
+    /// How many commands of the runbook have been run.
+    #[must_use]
+    pub fn command_count(&self) -> usize {
+        self.commands.iter().map(|commands| count(commands)).sum()
+    }
+
+    /// Deploys another template to the stack.
+    ///
+    /// # Errors
+    ///
+    /// The deployment fails.
+    pub async fn deploy(&mut self, template: &Template) -> Result<()> {
+        let bundle = Bundle {
+            template: template.clone(),
+            ..self.ground.bundle.clone()
+        };
+        let stack = &self.system.stack;
+        let (account, name) = (stack.account(), stack.name());
+        let parameters = stack.parameters().clone();
+        let deployed =
+            Stack::deploy(account, name, &bundle, parameters, Progress::silent()).await?;
+        self.system.stack = deployed;
+        Ok(())
+    }
+}
+
+/// A template with one line replaced.
+///
+/// # Errors
+///
+/// The template doesn't have the line's text exactly once.
+pub fn patched(template: &Template, line: &str, other: &str) -> Result<Template> {
+    ensure!(
+        template.text().matches(line).count() == 1,
+        "the template doesn't have `{line}` exactly once"
+    );
+    Ok(Template::from_text(template.text().replace(line, other)))
+}
