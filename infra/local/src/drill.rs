@@ -9,11 +9,12 @@
 //! | [`runbook`], [`shell`] | reads the runbook's commands; runs them |
 //! | [`scene`], [`traffic`], [`alarms`] | what a drill works with |
 //! | [`count`] | what became of every event |
-//! | `processing` | the drills, by what they break |
+//! | `processing`, `aura` | the drills, by what they break |
 //!
 //! To add a drill, add a [`Drill`] to the list of one of the last modules.
 
 pub mod alarms;
+mod aura;
 pub mod count;
 mod processing;
 pub mod runbook;
@@ -86,7 +87,7 @@ pub struct Drill {
 
 /// All drills.
 pub fn all() -> impl Iterator<Item = &'static Drill> {
-    [processing::DRILLS].into_iter().flatten()
+    [processing::DRILLS, aura::DRILLS].into_iter().flatten()
 }
 
 /// The drill with a name, or all of them if the name is `all`.

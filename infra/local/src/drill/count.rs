@@ -16,7 +16,8 @@ pub struct Count {
     pub sent: usize,
     /// Deliveries whose event is on the bus.
     pub published: usize,
-    /// Deliveries that are not on the bus because another delivery of the same event is.
+    /// Deliveries that are not on the bus because another delivery of the same event is, or because the
+    /// reconciler found the event out before the delivery came.
     pub duplicates: usize,
     /// Deliveries that ingest answered 202 `quarantined`.
     pub quarantined: usize,
@@ -52,6 +53,15 @@ impl Count {
             !(is_published || is_answered && is_ours)
         };
         let refused = deliveries.iter().filter(is_refused).count();
+        let has_come_late = |delivery: &&Delivery| {
+            let is_its = |event: &Published| {
+                event.detail.message == delivery.message.to_string()
+                    && event.detail.entity == delivery.entity.into()
+            };
+            let is_on_bus = delivery.delivery_id().is_some_and(|id| ids.contains(id));
+            delivery.was_answered("accepted") && !is_on_bus && found.iter().any(is_its)
+        };
+        let late = deliveries.iter().filter(has_come_late).count();
         let entities: Vec<Entity> = deliveries.iter().map(|its| its.entity.into()).collect();
         let recovered = found
             .iter()
@@ -61,10 +71,10 @@ impl Count {
         Self {
             sent: tally.sent,
             published: tally.published,
-            duplicates: tally.duplicates,
+            duplicates: tally.duplicates + late,
             quarantined: tally.quarantined,
             refused,
-            lost: tally.lost.saturating_sub(refused),
+            lost: tally.lost.saturating_sub(refused + late),
             doubled: tally.doubled + found.len() - keys.len(),
             recovered,
             strangers: tally.strangers + found.len() - recovered,

@@ -20,6 +20,9 @@ use crate::drill::runbook::{Page, Runbook, count};
 use crate::drill::shell::{Programs, Shell};
 use crate::drill::traffic::Traffic;
 
+/// How many lines of a command's output are shown.
+const SHOWN: usize = 20;
+
 /// What all drills of a run share.
 #[derive(Clone)]
 pub struct Ground {
@@ -189,12 +192,21 @@ impl Scene {
         self.run(block).await
     }
 
+    /// Writes a file into the folder in which the commands run.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be written.
+    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        self.shell.write(name, text)
+    }
+
     async fn run(&mut self, commands: &str) -> Result<String> {
         for line in commands.lines() {
             self.say(&format!("$ {line}"));
         }
         let printed = self.shell.run(commands).await?;
-        for line in printed.lines() {
+        for line in printed.lines().take(SHOWN) {
             self.say(&format!("  {line}"));
         }
         self.commands.push(commands.to_owned());

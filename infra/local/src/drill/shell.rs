@@ -96,6 +96,16 @@ impl Shell {
         })
     }
 
+    /// Writes a file into the current folder, as a person would with an editor.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be written.
+    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        fs::write(self.folder.path().join(name), text)
+            .with_context(|| format!("cannot write {name} into the shell's folder"))
+    }
+
     /// Runs commands, and returns what they print.
     ///
     /// # Errors
