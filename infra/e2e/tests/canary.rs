@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use local::drill::endpoint::remove_routes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::canary;
@@ -88,52 +89,11 @@ async fn foreign_canaries(stack: &Stack) -> Result<u64> {
     Ok(counts.sum())
 }
 
-/// The id of one of the stack's resources, by its name in the template.
-async fn resource(stack: &Stack, name: &str) -> Result<Value> {
-    let arguments = json!({"StackName": stack.name(), "LogicalResourceId": name});
-    let (account, service) = (stack.account(), "cloudformation");
-    let described: Value =
-        boto::call(account, service, "describe_stack_resource", arguments).await?;
-    let id = described.pointer("/StackResourceDetail/PhysicalResourceId");
-    Ok(id.context("the resource has no id")?.clone())
-}
-
-/// Removes every route to the endpoint, as somebody might by hand.
-async fn remove_routes(stack: &Stack) -> Result<()> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Routes {
-        items: Vec<Route>,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Route {
-        route_id: String,
-        route_key: String,
-    }
-    let (account, service) = (stack.account(), "apigatewayv2");
-    let api = resource(stack, "HttpApi").await?;
-    let arguments = json!({"ApiId": api});
-    let routes: Routes = boto::call(account, service, "get_routes", arguments).await?;
-    for Route {
-        route_id,
-        route_key,
-    } in routes.items
-    {
-        if route_key.ends_with(" /aura/events") {
-            let route = json!({"ApiId": api, "RouteId": route_id});
-            let _: Value = boto::call(account, service, "delete_route", route).await?;
-        }
-    }
-    Ok(())
-}
-
 /// Makes the route again, as the runbook says.
 async fn make_route(stack: &Stack) -> Result<()> {
-    let integration = resource(stack, "IngestIntegration").await?;
-    let integration = integration.as_str().context("the id is no text")?;
+    let integration = stack.resource("IngestIntegration").await?;
     let route = json!({
-        "ApiId": resource(stack, "HttpApi").await?, "RouteKey": "POST /aura/events",
+        "ApiId": stack.resource("HttpApi").await?, "RouteKey": "POST /aura/events",
         "Target": format!("integrations/{integration}"),
     });
     let _: Value = boto::call(stack.account(), "apigatewayv2", "create_route", route).await?;

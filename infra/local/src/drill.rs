@@ -9,13 +9,16 @@
 //! | [`runbook`], [`shell`] | reads the runbook's commands; runs them |
 //! | [`scene`], [`traffic`], [`alarms`] | what a drill works with |
 //! | [`count`] | what became of every event |
-//! | `processing`, `aura` | the drills, by what they break |
+//! | `processing`, `dead_letters`, `consumers`, [`endpoint`], `aura` | the drills, by what they break |
 //!
 //! To add a drill, add a [`Drill`] to the list of one of the last modules.
 
 pub mod alarms;
 mod aura;
+mod consumers;
 pub mod count;
+mod dead_letters;
+pub mod endpoint;
 mod processing;
 pub mod runbook;
 pub mod scene;
@@ -87,7 +90,15 @@ pub struct Drill {
 
 /// All drills.
 pub fn all() -> impl Iterator<Item = &'static Drill> {
-    [processing::DRILLS, aura::DRILLS].into_iter().flatten()
+    [
+        processing::DRILLS,
+        dead_letters::DRILLS,
+        consumers::DRILLS,
+        endpoint::DRILLS,
+        aura::DRILLS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The drill with a name, or all of them if the name is `all`.
@@ -347,7 +358,8 @@ async fn tally(scene: Scene) -> Result<(Count, Leftovers)> {
     let deliveries = scene.aura.all_answered().await?;
     let stack = &scene.system.stack;
     let mut consumers = scene.consumers.context("the consumers are still stopped")?;
-    let mut published = all_published(stack, &mut consumers).await?;
+    let mut published = scene.received;
+    published.extend(all_published(stack, &mut consumers).await?);
     if scene.reconciler.is_some() {
         while Leftovers::count(stack).await?.spill_depth > 0 {
             tokio::time::sleep(RECONCILER_EVERY).await;

@@ -5,6 +5,7 @@
 //! that each event must pass.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -154,7 +155,8 @@ pub struct Consumers {
     published: mpsc::UnboundedReceiver<Result<Published>>,
     /// Locked for reading by each reader that has taken messages but not yet passed them on.
     handing_on: Arc<RwLock<()>>,
-    _readers: JoinSet<()>,
+    stopping: Arc<AtomicBool>,
+    readers: JoinSet<()>,
 }
 
 impl Consumers {
@@ -169,18 +171,36 @@ impl Consumers {
         let queues: Vec<_> = urls
             .map(|url| Queue::new(stack.account().sqs(), url))
             .collect();
-        let handing_on = Arc::default();
+        let (handing_on, stopping) = (Arc::default(), Arc::default());
         let readers = queues.iter().cloned().map(|queue| {
             let (sender, handing_on) = (sender.clone(), Arc::clone(&handing_on));
-            read_all(queue, check, sender, handing_on)
+            read_all(queue, check, sender, handing_on, Arc::clone(&stopping))
         });
         let readers = readers.collect();
         Self {
             queues,
             published,
             handing_on,
-            _readers: readers,
+            stopping,
+            readers,
         }
+    }
+
+    /// Takes no more messages from the queues, and returns the events that nobody has asked for yet.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::next`].
+    pub async fn stop(mut self) -> Result<Vec<Published>> {
+        self.stopping.store(true, Ordering::Relaxed);
+        while let Some(ended) = self.readers.join_next().await {
+            ended.context("the task that reads a queue was cancelled or panicked")?;
+        }
+        let mut all = Vec::new();
+        while let Ok(published) = self.published.try_recv() {
+            all.push(published?);
+        }
+        Ok(all)
     }
 
     /// The next event, in the order of arrival; `None` if none comes within `patience`.
@@ -273,9 +293,10 @@ async fn read_all(
     check: Check,
     published: mpsc::UnboundedSender<Result<Published>>,
     handing_on: Arc<RwLock<()>>,
+    stopping: Arc<AtomicBool>,
 ) {
     let read = async {
-        loop {
+        while !stopping.load(Ordering::Relaxed) {
             let messages = queue.messages().await?;
             let _handing_on = handing_on.read().await;
             queue.delete(&messages).await?;
@@ -287,6 +308,7 @@ async fn read_all(
                 published.send(parsed)?;
             }
         }
+        Ok(())
     };
     let ended: Result<()> = read.await;
     // Either nobody listens any more, or the listener gets the error: this reader is done.

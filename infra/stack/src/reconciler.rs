@@ -1,5 +1,5 @@
 //! Runs the reconciler once, or by a schedule of seconds. The template's own schedule, of minutes, is
-//! off on local stacks unless a parameter turns it on.
+//! off on local stacks unless a parameter turns it on. Canaries can have a schedule of seconds, too.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -17,6 +17,9 @@ use crate::stack::Stack;
 /// The template's output with the reconciler's name, for functions of
 /// [`processes`](crate::processes).
 pub const FUNCTION: &str = "ReconcilerFunctionName";
+
+/// The event with which its schedule has the registrar send a canary.
+const CANARY: &str = r#"{"Canary": {}}"#;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,9 +59,14 @@ struct FunctionError {
 ///
 /// Lambda doesn't run the reconciler. A run that fails is not an error.
 pub async fn invoke(stack: &Stack) -> Result<Run> {
-    let arguments = json!({"FunctionName": stack.output(FUNCTION)?, "Payload": "{}"});
+    invoke_with(stack, FUNCTION, "{}").await
+}
+
+/// Invokes the function whose name is this output of the template.
+async fn invoke_with(stack: &Stack, function: &str, event: &str) -> Result<Run> {
+    let arguments = json!({"FunctionName": stack.output(function)?, "Payload": event});
     let answer = boto::call(stack.account(), "lambda", "invoke", arguments).await;
-    let answer: Invocation = answer.context("cannot invoke the reconciler")?;
+    let answer: Invocation = answer.with_context(|| format!("cannot invoke {function}"))?;
     if answer.function_error.is_none() {
         return Ok(Run::Done);
     }
@@ -126,6 +134,16 @@ impl Schedule {
         Self::of(every, move || {
             let stack = stack.clone();
             async move { invoke(&stack).await }
+        })
+    }
+
+    /// Has the registrar send a canary now, and then again after each interval `every`.
+    #[must_use]
+    pub fn of_canaries(stack: &Stack, every: Duration) -> Self {
+        let stack = stack.clone();
+        Self::of(every, move || {
+            let stack = stack.clone();
+            async move { invoke_with(&stack, "RegistrarFunctionName", CANARY).await }
         })
     }
 

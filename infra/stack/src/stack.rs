@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::account::Account;
 use crate::boto;
@@ -177,6 +177,22 @@ impl Stack {
     pub fn output(&self, name: &str) -> Result<&str> {
         let value = self.outputs.get(name);
         Ok(value.with_context(|| format!("stack {} has no output {name}", self.name))?)
+    }
+
+    /// The id of one resource, by its name in the template.
+    ///
+    /// # Errors
+    ///
+    /// The stack has no such resource.
+    pub async fn resource(&self, name: &str) -> Result<String> {
+        let arguments = json!({"StackName": self.name, "LogicalResourceId": name});
+        let (service, operation) = ("cloudformation", "describe_stack_resource");
+        let described: Value = boto::call(&self.account, service, operation, arguments).await?;
+        let id = described.pointer("/StackResourceDetail/PhysicalResourceId");
+        let id = id.and_then(Value::as_str);
+        Ok(id
+            .with_context(|| format!("the resource {name} has no id"))?
+            .to_owned())
     }
 
     /// The events of one resource, as from [`events_of`].

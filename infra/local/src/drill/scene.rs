@@ -1,12 +1,13 @@
 //! The scene of a drill: a stack of its own, AURA's stand-in, and a person's shell.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use aura_sim::client::Aura;
 use stack::account::Account;
 use stack::bundle::Bundle;
-use stack::consumers::{Consumers, by_type};
+use stack::consumers::{Consumers, Published, by_type};
 use stack::progress::Progress;
 use stack::proxy::FaultProxy;
 use stack::reconciler::Schedule;
@@ -15,10 +16,10 @@ use stack::system::System;
 use stack::template::{OF_INGEST, Template};
 use stack::workspace::Workspace;
 
-use crate::drill::Drill;
 use crate::drill::runbook::{Page, Runbook, count};
 use crate::drill::shell::{Programs, Shell};
 use crate::drill::traffic::Traffic;
+use crate::drill::{Drill, PERIODS_DIVIDED_BY};
 
 /// How many lines of a command's output are shown.
 const SHOWN: usize = 20;
@@ -74,6 +75,8 @@ pub struct Scene {
     pub bus: FaultProxy,
     /// The consumers, unless a drill stops them.
     pub consumers: Option<Consumers>,
+    /// What the consumers received before they were stopped.
+    pub received: Vec<Published>,
     /// The emergencies at AURA.
     pub traffic: Traffic,
     /// The runbook's commands that have been run.
@@ -86,6 +89,8 @@ pub struct Scene {
     progress: Progress,
     /// The reconciler's schedule, if it runs in this drill.
     pub reconciler: Option<Schedule>,
+    /// The canaries' schedule, if the stack sends canaries.
+    _canaries: Option<Schedule>,
 }
 
 impl Scene {
@@ -121,6 +126,7 @@ impl Scene {
         let aura = system.aura().await?;
         Ok(Self {
             consumers: Some(Consumers::read(&system.stack, by_type)),
+            received: Vec::new(),
             traffic: Traffic::start(&aura),
             commands: Vec::new(),
             ground: ground.clone(),
@@ -130,6 +136,7 @@ impl Scene {
             reconciler: drill
                 .reconciles
                 .map(|every| Schedule::start(&system.stack, every)),
+            _canaries: canaries(&system.stack)?,
             system,
             aura,
             queue,
@@ -237,6 +244,14 @@ impl Scene {
         self.system.stack = deployed;
         Ok(())
     }
+}
+
+/// Has the registrar send canaries as the stack's schedule does, but sooner, as alarms have shorter periods.
+fn canaries(stack: &Stack) -> Result<Option<Schedule>> {
+    let minutes = stack.parameters().get("CanaryMinutes");
+    let minutes = minutes.context("the stack has no parameter CanaryMinutes")?;
+    let every = Duration::from_mins(minutes.parse()?) / PERIODS_DIVIDED_BY;
+    Ok((!every.is_zero()).then(|| Schedule::of_canaries(stack, every)))
 }
 
 /// A template with one line replaced.

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use stack::account::{Account, REGION, SECRET_ACCESS_KEY};
 use stack::folder::RunFolder;
 use stack::process::ProcessGroup;
+use stack::python::MINISTACK;
 use stack::system::STACK_NAME;
 use stack::workspace::Workspace;
 use tokio::process::Command;
@@ -20,6 +21,8 @@ use tokio::process::Command;
 const KEEP: &str = "
 { declare -f; for name in $(compgen -v | grep -v '[A-Z]'); do declare -p \"$name\"; done; } > \"$HOME/kept\"
 ";
+/// The folder of SQS's description.
+const SQS: &str = "sqs/2012-11-05";
 /// How long a block of commands may take.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -60,6 +63,18 @@ fn on_path(program: &str) -> Vec<PathBuf> {
     programs.filter(|file| file.is_file()).collect()
 }
 
+/// Bash commands that give the command line SQS's description of MiniStack's Python packages. The one of
+/// an older command line doesn't have SQS's redrive.
+fn description_of_sqs(workspace: &Workspace) -> String {
+    let packages = workspace.root().join(MINISTACK.folder).join("lib/python3");
+    format!(
+        "if [ ! -e \"$HOME/.aws\" ]; then mkdir -p \"$HOME/.aws/models/{SQS}\"; \
+         gzip -dc '{}'*/site-packages/botocore/data/{SQS}/service-2.json.gz \
+         > \"$HOME/.aws/models/{SQS}/service-2.json\"; fi\n",
+        packages.display()
+    )
+}
+
 /// A shell of a person who has typed the variables of docs/on-call.md.
 pub struct Shell {
     account: Account,
@@ -83,11 +98,12 @@ impl Shell {
     ) -> Result<Self> {
         // Not every version 2 of the command line reads the endpoint from the environment.
         let aws = programs.aws.display();
+        let sqs = description_of_sqs(workspace);
         let before = format!(
             "set -e -o pipefail\n{variables}\nstack={STACK_NAME}\n\
              export AWS_REGION={REGION} AWS_DEFAULT_REGION={REGION}\n\
              aws() {{ '{aws}' --endpoint-url \"$AWS_ENDPOINT_URL\" \"$@\"; }}\n\
-             if [ -e \"$HOME/kept\" ]; then . \"$HOME/kept\"; fi\n"
+             if [ -e \"$HOME/kept\" ]; then . \"$HOME/kept\"; fi\n{sqs}"
         );
         Ok(Self {
             account: account.clone(),

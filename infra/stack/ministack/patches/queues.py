@@ -1,9 +1,11 @@
-"""How queues start functions."""
+"""How queues start functions, and how dead letters go back."""
 
 import contextlib
+import time
 from unittest import mock
 
-from ministack.services import lambda_svc
+from ministack.core.responses import new_uuid
+from ministack.services import lambda_svc, sqs
 
 from patches.patch import Patch
 
@@ -46,3 +48,63 @@ def throttle_queues_as_other_callers():
 def a_queue_does_not_call_a_function_without_concurrency():
     mapping = {"EventSourceArn": "arn:aws:sqs:us-east-1:000000000000:checked"}
     return lambda_svc._sqs_esm_concurrency(mapping, {"concurrency": 0}, {}, {"messages": [{}]}) == 0
+
+
+@Patch
+def move_dead_letters():
+    """Upstream: MiniStack knows neither StartMessageMoveTask nor ListMessageMoveTasks.
+
+    Reason: the runbook redrives dead letters with them. As on AWS, the moved messages are new ones, and
+    what nobody could receive now stays:
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_StartMessageMoveTask.html"""
+    sqs._HANDLERS |= {"StartMessageMoveTask": start_move, "ListMessageMoveTasks": list_moves}
+
+
+def start_move(asked: dict, _url: str) -> dict:
+    source, target = (find_queue(asked.get(name)) for name in ("SourceArn", "DestinationArn"))
+    moved = sqs._collect_msgs(source, len(source["messages"]), 0)
+    for message in moved:
+        source["messages"].remove(message)
+        again = {"MessageBody": message["body"], "MessageAttributes": message["message_attributes"]}
+        again |= {"MessageGroupId": message["group_id"], "MessageDeduplicationId": new_uuid()}
+        sqs._act_send_message({"QueueUrl": queue_name(target), **again}, "")
+    done = {"Status": "COMPLETED", "StartedTimestamp": int(time.time() * 1000)}
+    done |= {name: asked[name] for name in ("SourceArn", "DestinationArn")}
+    source.setdefault("moves", []).insert(0, {**done, "ApproximateNumberOfMessagesMoved": len(moved)})
+    return {"TaskHandle": new_uuid()}
+
+
+def list_moves(asked: dict, _url: str) -> dict:
+    moves = find_queue(asked.get("SourceArn")).get("moves", [])
+    return {"Results": moves[: asked.get("MaxResults", 1)]}
+
+
+def find_queue(arn: str | None) -> dict:
+    if not (queue := sqs._queue_by_arn(arn or "")):
+        # MiniStack can't find the queue of an original message, which AWS takes without a destination.
+        raise sqs._Err("ResourceNotFoundException", "The resource that you specified for the ARN doesn't exist.")
+    return queue
+
+
+def queue_name(queue: dict) -> str:
+    return queue["attributes"]["QueueArn"].split(":")[-1]
+
+
+@move_dead_letters.needed_while
+def a_message_stays_in_the_dead_letters():
+    dead, back = (sqs._queues[sqs._act_create_queue({"QueueName": name}, "")["QueueUrl"]] for name in ("dead", "back"))
+    arns = {"SourceArn": dead["attributes"]["QueueArn"], "DestinationArn": back["attributes"]["QueueArn"]}
+    for queue in (dead, back):
+        queue["messages"] = []
+    for body in ("hidden", "visible"):
+        sqs._act_send_message({"QueueUrl": queue_name(dead), "MessageBody": body}, "")
+    dead["messages"][0]["visible_at"] += 60
+    if start := sqs._HANDLERS.get("StartMessageMoveTask"):
+        start(arns, "")
+    bodies = [[message["body"] for message in queue["messages"]] for queue in (dead, back)]
+    return bodies != [["hidden"], ["visible"]]
+
+
+@move_dead_letters.needed_while
+def nobody_can_ask_what_was_moved():
+    return "ListMessageMoveTasks" not in sqs._HANDLERS
