@@ -2,10 +2,12 @@
 //! API, the credentials, or requests that only look like AURA's.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aura_sim::client::{EventName, Fault, FaultyAnswer, TOKEN};
 use aura_sim::{CLIENT_ID, CLIENT_SECRET};
+use futures::future::try_join_all;
 use futures::{FutureExt as _, StreamExt as _};
 use serde_json::json;
 use stack::system::Webhook;
@@ -22,9 +24,13 @@ const LIST: &str = "GET /callouts/activeCallouts";
 const ELSEWHERE: &str = "https://127.0.0.1:9/registered-in-the-portal";
 /// The procedure's heading.
 const REGISTER_AGAIN: &str = "Register the endpoint again";
-/// The most forged requests of a flood, and how many are under way at once.
+/// The most forged requests of a flood.
 const FORGED: usize = 6_000;
-const FORGED_AT_ONCE: usize = 8;
+/// How often, and after which pause, somebody tries a new secret until the old one is refused.
+const ROUNDS: usize = 20;
+const ROUND: Duration = Duration::from_secs(1);
+/// How many requests of a drill are under way at once.
+const AT_ONCE: usize = 8;
 
 pub(super) const DRILLS: &[Drill] = &[
     Drill {
@@ -100,23 +106,29 @@ async fn change_secret(scene: &mut Scene) -> Result<()> {
             .await
             .context("cannot change the webhook's secret")?;
     }
-    // Ingest keeps the values that it knows for five minutes, or until it gets another one. So somebody
-    // tries the new one with a delivery that AURA has made already. The ledger drops it.
-    let sent = scene.aura.deliveries().await?.deliveries;
-    let is_event = |message| message != EventName::CalloutEventsChanged;
-    let known = sent
-        .into_iter()
-        .rfind(|delivery| delivery.was_answered("accepted") && is_event(delivery.message));
-    let known = known.context("AURA has delivered nothing before the secret is changed")?;
+    // An instance of ingest keeps the values that it knows for five minutes, or until it gets another one.
+    // So somebody tries the new one, until an instance refuses AURA's, with a delivery that AURA has made
+    // already. The ledger drops it.
     let http = shared::http_client::build()?;
     let webhook = Webhook::of(stack).await?;
-    let answer = webhook.post(&http, known.body.into_bytes()).await?;
-    ensure!(
-        answer.status == 202,
-        "ingest answers {} to the changed secret",
-        answer.status
-    );
-    Ok(())
+    for _ in 0..ROUNDS {
+        let sent = scene.aura.deliveries().await?.deliveries;
+        if sent.iter().any(|delivery| delivery.status == Some(401)) {
+            return Ok(());
+        }
+        let is_event = |message| message != EventName::CalloutEventsChanged;
+        let known = sent
+            .into_iter()
+            .rfind(|delivery| delivery.was_answered("accepted") && is_event(delivery.message));
+        let known = known.context("AURA has delivered nothing before the secret is changed")?;
+        let posts = (0..AT_ONCE).map(|_| webhook.post(&http, known.body.clone().into_bytes()));
+        for answer in try_join_all(posts).await? {
+            let status = answer.status;
+            ensure!(status == 202, "ingest answers {status} to the new secret");
+        }
+        tokio::time::sleep(ROUND).await;
+    }
+    bail!("ingest goes on to accept the old secret")
 }
 
 async fn replace_registration(scene: &mut Scene) -> Result<()> {
@@ -184,7 +196,7 @@ async fn flood(scene: &mut Scene) -> Result<()> {
     let http = shared::http_client::build()?;
     let posts = (0..FORGED).map(|_| forged.post(&http, b"{}".to_vec()));
     let posts: Vec<_> = posts.map(Box::pin).collect();
-    let mut answers = futures::stream::iter(posts).buffer_unordered(FORGED_AT_ONCE);
+    let mut answers = futures::stream::iter(posts).buffer_unordered(AT_ONCE);
     let flooding = async {
         while let Some(answer) = answers.next().await {
             let status = answer?.status;

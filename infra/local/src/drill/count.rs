@@ -105,3 +105,73 @@ impl Count {
         published > 0 && [quarantined, lost, doubled, strangers] == [0; 4]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const WEBHOOK: &str = "http://127.0.0.1/aura/events";
+
+    fn delivery(n: u64, url: &str, status: u16) -> Delivery {
+        serde_json::from_value(json!({
+            "n": n, "message": "NEW_CALLOUT", "entity": {"kind": "callout", "id": n}, "body": "{}",
+            "sentAt": "2026-01-01T00:00:00Z", "answeredAt": "2026-01-01T00:00:00Z",
+            "url": url, "status": status, "error": null, "duplicateOf": null,
+            "answer": json!({"deliveryId": format!("d{n}"), "status": "accepted"}).to_string(),
+        }))
+        .unwrap()
+    }
+
+    fn published(n: u64, origin: &str) -> Published {
+        serde_json::from_value(json!({
+            "id": "e", "detail-type": "NEW_CALLOUT", "source": "aura",
+            "time": "2026-01-01T00:00:00Z",
+            "detail": {
+                "key": format!("{n}"), "message": "NEW_CALLOUT",
+                "entity": {"kind": "callout", "id": format!("{n}")},
+                "deliveryId": format!("{}{n}", if origin == "webhook" { "d" } else { "r" }),
+                "receivedAt": "2026-01-01T00:00:00Z",
+                "origin": origin, "sequence": "1", "test": false, "payload": {},
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn each_delivery_is_in_one_class() {
+        let sent = [
+            delivery(1, WEBHOOK, 202),
+            delivery(2, WEBHOOK, 202),
+            delivery(3, WEBHOOK, 202),
+            delivery(4, WEBHOOK, 401),
+            delivery(5, "http://127.0.0.1/elsewhere", 202),
+        ];
+        let found = [
+            published(1, "webhook"),
+            published(2, "reconciler"),
+            published(5, "reconciler"),
+        ];
+        let expected = Count {
+            sent: 5,
+            published: 1,
+            duplicates: 1,
+            refused: 2,
+            lost: 1,
+            recovered: 2,
+            ..Count::default()
+        };
+        assert_eq!(Count::of(&sent, &found, WEBHOOK), expected);
+    }
+
+    #[test]
+    fn a_loss_or_a_copy_is_no_success() {
+        let sent = [delivery(1, WEBHOOK, 202), delivery(2, WEBHOOK, 202)];
+        let both = [published(1, "webhook"), published(2, "reconciler")];
+        assert!(Count::of(&sent, &both, WEBHOOK).is_each_once());
+        assert!(!Count::of(&sent, &both[..1], WEBHOOK).is_each_once());
+        let copied = [both.to_vec(), both[1..].to_vec()].concat();
+        assert_eq!(Count::of(&sent, &copied, WEBHOOK).doubled, 1);
+    }
+}
