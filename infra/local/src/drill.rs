@@ -90,12 +90,13 @@ pub struct Drill {
 
 /// All drills.
 pub fn all() -> impl Iterator<Item = &'static Drill> {
+    // AURA's take longest.
     [
-        processing::DRILLS,
+        aura::DRILLS,
         dead_letters::DRILLS,
         consumers::DRILLS,
         endpoint::DRILLS,
-        aura::DRILLS,
+        processing::DRILLS,
     ]
     .into_iter()
     .flatten()

@@ -109,14 +109,18 @@ impl Section {
         Ok(vec![command])
     }
 
+    /// What stands between backquotes in the section's text: commands, and names.
+    pub fn codes(&self) -> impl Iterator<Item = &str> {
+        self.text.split('`').skip(1).step_by(2)
+    }
+
     /// The command in the section's text that begins like this.
     ///
     /// # Errors
     ///
     /// The text doesn't have exactly one such command.
     pub fn inline(&self, beginning: &str) -> Result<&str> {
-        let codes = self.text.split('`').skip(1).step_by(2);
-        let mut found = codes.filter(|code| code.starts_with(beginning));
+        let mut found = self.codes().filter(|code| code.starts_with(beginning));
         let first = found.next();
         let command = first.with_context(|| {
             let headings = &self.headings;
