@@ -127,7 +127,7 @@ async fn look_and_drop(scene: &mut Scene) -> Result<()> {
         "the quarantine doesn't say why the record is there: {seen}"
     );
     scene
-        .type_block(Page::Procedures, "Put a message back", 1)
+        .type_inline(Page::Procedures, "Put a message back", "drop 0")
         .await?;
     Ok(())
 }
