@@ -59,7 +59,8 @@ impl Count {
                     && event.detail.entity == delivery.entity.into()
             };
             let is_on_bus = delivery.delivery_id().is_some_and(|id| ids.contains(id));
-            delivery.was_answered("accepted") && !is_on_bus && found.iter().any(is_its)
+            let is_accepted = delivery.was_answered("accepted") && !is_refused(delivery);
+            is_accepted && !is_on_bus && found.iter().any(is_its)
         };
         let late = deliveries.iter().filter(has_come_late).count();
         let entities: Vec<Entity> = deliveries.iter().map(|its| its.entity.into()).collect();
