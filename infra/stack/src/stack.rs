@@ -189,7 +189,9 @@ impl Stack {
         let (service, operation) = ("cloudformation", "describe_stack_resource");
         let described: Value = boto::call(&self.account, service, operation, arguments).await?;
         let id = described["StackResourceDetail"]["PhysicalResourceId"].as_str();
-        Ok(id.with_context(|| format!("the resource {name} has no id"))?.to_owned())
+        Ok(id
+            .with_context(|| format!("the resource {name} has no id"))?
+            .to_owned())
     }
 
     /// The events of one resource, as from [`events_of`].

@@ -59,7 +59,9 @@ async fn allow_another_rule(scene: &mut Scene) -> Result<()> {
     let asked = sqs.get_queue_attributes().queue_url(queue);
     let answer = asked.attribute_names(QueueAttributeName::Policy).send();
     let answer = answer.await.context("cannot read the queue's policy")?;
-    let policy = answer.attributes().and_then(|its| its.get(&QueueAttributeName::Policy));
+    let policy = answer
+        .attributes()
+        .and_then(|its| its.get(&QueueAttributeName::Policy));
     let policy = policy.context("the queue has no policy")?;
     let other = policy.replace(":rule/", ":rule/renamed-");
     ensure!(other != *policy, "the queue's policy names no rule");
@@ -71,7 +73,11 @@ async fn allow_another_rule(scene: &mut Scene) -> Result<()> {
 
 async fn put_policy_back(scene: &mut Scene) -> Result<()> {
     scene
-        .type_inline(Page::Operate, "RulesFailAlarm", "aws sqs set-queue-attributes")
+        .type_inline(
+            Page::Operate,
+            "RulesFailAlarm",
+            "aws sqs set-queue-attributes",
+        )
         .await?;
     let (procedure, dead_letters) = (
         "Redrive a consumer's dead letters",
