@@ -37,6 +37,7 @@ use stack::ministack::{LocalAws, LocalAwsOptions};
 use stack::package::Profile;
 use stack::progress::Progress;
 use stack::python::Venv;
+use stack::reconciler::Schedule;
 use stack::report::Out;
 use stack::running::log_line;
 use stack::settled::all_published;
@@ -313,7 +314,12 @@ async fn try_to_play(
     progress.say(&format!("  {}: deploying a stack", drill.name));
     let mut scene = Scene::set(ground, account, drill, progress).await?;
     let began = Instant::now();
-    let played = tokio::time::timeout(LIMIT, break_and_mend(&mut scene, drill, outcome)).await;
+    let mut canaries = scene.canaries.take();
+    let played = tokio::time::timeout(LIMIT, break_and_mend(&mut scene, drill, outcome));
+    let played = tokio::select! {
+        played = played => played,
+        error = broken(canaries.as_mut()) => Ok(Err(error)),
+    };
     outcome.commands.clone_from(&scene.commands);
     outcome.command_count = scene.command_count();
     played.with_context(|| format!("the drill took over {} s", LIMIT.as_secs()))??;
@@ -328,6 +334,14 @@ async fn try_to_play(
     }
     ensure!(leftovers.is_none(), "not everything is mended. {leftovers}");
     Ok(())
+}
+
+/// Waits until a schedule ends by itself, which it shouldn't, and returns the reason.
+async fn broken(schedule: Option<&mut Schedule>) -> anyhow::Error {
+    match schedule {
+        Some(schedule) => schedule.broken().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn break_and_mend(scene: &mut Scene, drill: &Drill, outcome: &mut Outcome) -> Result<()> {

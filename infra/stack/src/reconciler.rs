@@ -170,7 +170,7 @@ impl Schedule {
             Some(Ok(Err(error))) => error,
             _ => anyhow!("the schedule ended without a reason"),
         };
-        error.context("the schedule has stopped running the reconciler")
+        error.context("a schedule has stopped running its function")
     }
 
     /// Begins no more runs, waits for those under way, and returns the counts.

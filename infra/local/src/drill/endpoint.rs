@@ -1,7 +1,8 @@
 //! The drill in which AURA can't reach the endpoint.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use futures::FutureExt as _;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use stack::boto;
 use stack::stack::Stack;
@@ -10,6 +11,22 @@ use super::Drill;
 use super::count::Count;
 use super::runbook::Page;
 use super::scene::Scene;
+
+/// The endpoint's path, with which the keys of its routes end.
+const PATH: &str = " /aura/events";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Routes {
+    items: Vec<Route>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Route {
+    route_id: String,
+    route_key: String,
+}
 
 pub(super) const DRILLS: &[Drill] = &[Drill {
     name: "route-gone",
@@ -28,12 +45,17 @@ pub(super) const DRILLS: &[Drill] = &[Drill {
 ///
 /// # Errors
 ///
-/// The stack has no such route.
+/// The API doesn't have the endpoint's two routes.
 pub async fn remove_routes(stack: &Stack) -> Result<()> {
+    let (account, service) = (stack.account(), "apigatewayv2");
     let api = stack.resource("HttpApi").await?;
-    for route in ["DeliveryRoute", "OtherMethodsRoute"] {
-        let route = json!({"ApiId": api, "RouteId": stack.resource(route).await?});
-        let _: Value = boto::call(stack.account(), "apigatewayv2", "delete_route", route).await?;
+    let routes: Routes = boto::call(account, service, "get_routes", json!({"ApiId": api})).await?;
+    let its = routes.items.into_iter();
+    let its: Vec<_> = its.filter(|it| it.route_key.ends_with(PATH)).collect();
+    ensure!(its.len() == 2, "the endpoint has {} routes", its.len());
+    for Route { route_id, .. } in its {
+        let route = json!({"ApiId": api, "RouteId": route_id});
+        let _: Value = boto::call(account, service, "delete_route", route).await?;
     }
     Ok(())
 }

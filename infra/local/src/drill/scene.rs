@@ -90,7 +90,7 @@ pub struct Scene {
     /// The reconciler's schedule, if it runs in this drill.
     pub reconciler: Option<Schedule>,
     /// The canaries' schedule, if the stack sends canaries.
-    _canaries: Option<Schedule>,
+    pub canaries: Option<Schedule>,
 }
 
 impl Scene {
@@ -136,7 +136,7 @@ impl Scene {
             reconciler: drill
                 .reconciles
                 .map(|every| Schedule::start(&system.stack, every)),
-            _canaries: canaries(&system.stack)?,
+            canaries: canaries(&system.stack)?,
             system,
             aura,
             queue,
