@@ -159,6 +159,7 @@ impl Outcome {
         let Count {
             sent,
             published,
+            duplicates,
             refused,
             lost,
             doubled,
@@ -168,7 +169,7 @@ impl Outcome {
         let mark = if self.problem.is_none() { "✓" } else { "✗" };
         format!(
             "{mark} {}: {} after {}, {} commands, OK after {}; sent {sent}, published {published}, \
-             recovered {recovered}, refused {refused}, lost {lost}, doubled {doubled}",
+             duplicates {duplicates}, recovered {recovered}, refused {refused}, lost {lost}, doubled {doubled}",
             self.name,
             self.alarm,
             time(self.alarm_seconds),
