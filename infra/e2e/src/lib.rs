@@ -110,12 +110,6 @@ impl Local {
         &self.bundle
     }
 
-    /// The template of the repository and the functions.
-    #[must_use]
-    pub fn bundle(&self) -> &Bundle {
-        &self.bundle
-    }
-
     /// The template of the repository.
     #[must_use]
     pub fn template(&self) -> &Template {

@@ -188,7 +188,8 @@ impl Stack {
         let arguments = json!({"StackName": self.name, "LogicalResourceId": name});
         let (service, operation) = ("cloudformation", "describe_stack_resource");
         let described: Value = boto::call(&self.account, service, operation, arguments).await?;
-        let id = described["StackResourceDetail"]["PhysicalResourceId"].as_str();
+        let id = described.pointer("/StackResourceDetail/PhysicalResourceId");
+        let id = id.and_then(Value::as_str);
         Ok(id
             .with_context(|| format!("the resource {name} has no id"))?
             .to_owned())
