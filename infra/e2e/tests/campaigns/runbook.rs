@@ -15,7 +15,8 @@ const AT_ONCE: usize = 5;
 
 #[tokio::test]
 async fn each_drills_alarm_is_raised_and_the_runbook_ends_it_without_a_loss() -> Result<()> {
-    let local = Local::shared().await?;
+    // Only IAM decides by the policy of a queue.
+    let local = Local::with_iam().await?;
     let ground = Ground::lay(&Workspace::here()?, local.bundle()).await?;
     let drills = drill::all().map(|drill| (drill, local.new_account()));
     let played = drill::play_all(&ground, drills.collect(), AT_ONCE, Progress::to_stderr()).await;
