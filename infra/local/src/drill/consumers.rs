@@ -72,6 +72,11 @@ async fn allow_another_rule(scene: &mut Scene) -> Result<()> {
 }
 
 async fn put_policy_back(scene: &mut Scene) -> Result<()> {
+    let seen = &scene.seen;
+    ensure!(
+        !seen.contains("Callout 0 0") && seen.contains("Customer 0 0"),
+        "the section's numbers don't show that only callouts' events failed: {seen}"
+    );
     scene
         .type_inline(
             Page::Operate,

@@ -79,6 +79,8 @@ pub struct Scene {
     pub received: Vec<Published>,
     /// The emergencies at AURA.
     pub traffic: Traffic,
+    /// What the first commands of the alarm's section have printed.
+    pub seen: String,
     /// The runbook's commands that have been run.
     pub commands: Vec<String>,
     /// The template that is deployed while nothing is broken.
@@ -128,6 +130,7 @@ impl Scene {
             consumers: Some(Consumers::read(&system.stack, by_type)),
             received: Vec::new(),
             traffic: Traffic::start(&aura),
+            seen: String::new(),
             commands: Vec::new(),
             ground: ground.clone(),
             shell: ground.shell(account)?,
@@ -151,8 +154,8 @@ impl Scene {
         self.progress.say(&format!("  {}: {line}", self.name));
     }
 
-    /// Runs what a person types first in the runbook's section about an alarm. It must print
-    /// something: that is what the person then reads.
+    /// Runs what a person types first in the runbook's section about an alarm, and keeps what it
+    /// prints in [`Self::seen`]. It must print something: that is what the person then reads.
     ///
     /// # Errors
     ///
@@ -167,6 +170,7 @@ impl Scene {
             !printed.trim().is_empty(),
             "the first commands about {alarm} print nothing"
         );
+        self.seen = printed;
         Ok(())
     }
 

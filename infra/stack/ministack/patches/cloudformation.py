@@ -1,8 +1,8 @@
-"""CloudFormation: what deleting a stack leaves, and the URLs of its APIs."""
+"""CloudFormation: what deleting a stack leaves, the URLs of its APIs, and the ids of its rules."""
 
 import asyncio
 
-from ministack.services import apigateway, cloudformation
+from ministack.services import apigateway, cloudformation, eventbridge
 from ministack.services.cloudformation import provisioners, stacks
 
 from patches.patch import Patch
@@ -72,3 +72,35 @@ def the_host_of_an_api_is_a_name_below_localhost():
     handlers = provisioners._RESOURCE_HANDLERS["AWS::ApiGatewayV2::Api"]
     _, attributes = handlers["create"]("Checked", {}, "stack")
     return ".localhost:" in attributes["ApiEndpoint"]
+
+
+@Patch
+def name_the_bus_in_the_id_of_a_rule():
+    """Upstream: the id of a rule is its name.
+
+    Reason: on AWS, the id of a rule on another bus than the default one is `BUS|NAME`. The runbook reads
+    both from it."""
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::Events::Rule"]
+    create, update, delete = (handlers[name] for name in ("create", "update", "delete"))
+
+    def with_bus(properties, answer):
+        name, attributes = answer
+        bus = properties.get("EventBusName", "default")
+        return (name if bus == "default" else f"{bus}|{name}"), attributes
+
+    def name_of(physical_id):
+        return physical_id.split("|")[-1]
+
+    handlers["create"] = lambda logical_id, properties, stack: with_bus(properties, create(logical_id, properties, stack))
+    handlers["update"] = lambda physical_id, old, new, *rest: with_bus(new, update(name_of(physical_id), old, new, *rest))
+    handlers["delete"] = lambda physical_id, properties: delete(name_of(physical_id), properties)
+
+
+@name_the_bus_in_the_id_of_a_rule.needed_while
+def the_id_of_a_rule_does_not_have_its_bus():
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::Events::Rule"]
+    properties = {"EventBusName": "own", "Name": "checked"}
+    physical_id, _ = handlers["create"]("Checked", properties, "stack")
+    handlers["delete"](physical_id, properties)
+    is_gone = not any(rule["Name"] == "checked" for rule in eventbridge._rules.values())
+    return not (physical_id == "own|checked" and is_gone)
