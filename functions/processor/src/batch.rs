@@ -95,9 +95,11 @@ pub async fn process<S: Services>(
         metrics.record(&record, outcome, now);
         let is_foreign = |event| outcome.is_settled() && notes.is_foreign_canary(event);
         if record.event_read().is_some_and(is_foreign) {
-            let message_id = &record.message_id;
+            let (message_id, envelope) = (&record.message_id, record.envelope());
+            let delivery_id = envelope.map(|its| tracing::field::display(its.delivery_id));
             tracing::error!(
                 message_id,
+                delivery_id,
                 "a canary came that the registrar has not announced: somebody else has the secret"
             );
             metrics.foreign_canary();

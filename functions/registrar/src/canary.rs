@@ -115,9 +115,10 @@ impl CanarySender<'_> {
             .when(|_| begun.elapsed() < patience)
             .notify(|error, _| tracing::info!(%error, "canary not announced yet, trying again"))
             .await?;
+        let announced = Instant::now();
         (|| self.post(registration, id))
             .retry(pauses)
-            .when(|_| begun.elapsed() < patience.min(SENDING_PATIENCE))
+            .when(|_| begun.elapsed() < patience && announced.elapsed() < SENDING_PATIENCE)
             .notify(|error, _| tracing::info!(%error, "canary not accepted yet, trying again"))
             .await?;
         self.follow(id, begun, patience, Some(registration)).await

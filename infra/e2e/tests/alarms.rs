@@ -1,12 +1,10 @@
 //! Tests that an alarm rings when it should and ends when it is over, and so of the emulator's
 //! metrics, which are the alarms' only source.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Result, bail, ensure};
 use aws_sdk_sqs::types::QueueAttributeName;
 use e2e::Local;
-use serde::Deserialize;
+use local::drill::alarms::{State, until};
 use serde_json::{Value, json};
 use stack::account::Account;
 use stack::boto;
@@ -14,42 +12,9 @@ use stack::consumers::{PATIENCE, Published};
 use stack::function_logs;
 use stack::system::System;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Alarms {
-    metric_alarms: Vec<Alarm>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Alarm {
-    state_value: String,
-    state_reason: String,
-}
-
 /// Waits until the alarm with this name in the template has a state.
-pub(crate) async fn wait_for(system: &System, name: &str, state: &str) -> Result<()> {
-    let prefix = format!("{}-{name}-", system.stack.name());
-    let asked = json!({"AlarmNamePrefix": prefix});
-    let began = Instant::now();
-    loop {
-        let account = system.stack.account();
-        let alarms: Alarms =
-            boto::call(account, "cloudwatch", "describe_alarms", asked.clone()).await?;
-        let [alarm] = alarms.metric_alarms.as_slice() else {
-            bail!("{} alarms begin with {prefix}", alarms.metric_alarms.len());
-        };
-        if alarm.state_value == state {
-            return Ok(());
-        }
-        ensure!(
-            began.elapsed() < PATIENCE,
-            "{name} is {} and not {state}: {}",
-            alarm.state_value,
-            alarm.state_reason
-        );
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+pub(crate) async fn wait_for(system: &System, name: &str, state: State) -> Result<()> {
+    until(&system.stack, name, state, PATIENCE).await
 }
 
 /// Posts a delivery and checks the status of the answer.
@@ -67,18 +32,18 @@ async fn an_own_metric_and_a_queue_raise_alarms_that_end_when_it_is_over() -> Re
     let url = system.stack.output("DeadLetterQueueUrl")?;
     let alarms = ["EventsQuarantinedAlarm", "DeadLettersAlarm"];
     for alarm in alarms {
-        wait_for(&system, alarm, "OK").await?;
+        wait_for(&system, alarm, State::Ok).await?;
     }
     send(&system, "unreadable", 202).await?;
     let message = sqs.send_message().queue_url(url).message_body("a");
     let message = message.message_group_id("a").message_deduplication_id("a");
     message.send().await?;
     for alarm in alarms {
-        wait_for(&system, alarm, "ALARM").await?;
+        wait_for(&system, alarm, State::Alarm).await?;
     }
     sqs.purge_queue().queue_url(url).send().await?;
     for alarm in alarms {
-        wait_for(&system, alarm, "OK").await?;
+        wait_for(&system, alarm, State::Ok).await?;
     }
     Ok(())
 }
@@ -103,7 +68,7 @@ async fn a_function_that_does_not_run_raises_alarms_and_the_logs_say_why() -> Re
         "IngestThrottledAlarm",
         "DeliveriesFailAlarm",
     ] {
-        wait_for(&system, alarm, "ALARM").await?;
+        wait_for(&system, alarm, State::Alarm).await?;
     }
     let mut failures = Vec::new();
     for pattern in [
@@ -134,8 +99,8 @@ async fn a_queue_that_no_longer_takes_events_raises_an_alarm_and_the_event_is_ke
 
     let event = json!({"message": "NEW_CALLOUT", "callout": {"id": 1}});
     send(&system, &event.to_string(), 202).await?;
-    wait_for(&system, "RulesFailAlarm", "ALARM").await?;
-    wait_for(&system, "CalloutEventsDeadLettersAlarm", "ALARM").await?;
+    wait_for(&system, "RulesFailAlarm", State::Alarm).await?;
+    wait_for(&system, "CalloutEventsDeadLettersAlarm", State::Alarm).await?;
     let dead = system.stack.output("CalloutEventsDeadLetterQueueUrl")?;
     let receive = sqs.receive_message().queue_url(dead);
     let received = receive.message_attribute_names("All").send().await?;

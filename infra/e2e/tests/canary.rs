@@ -1,14 +1,15 @@
 //! Tests of the scheduled canary, and of canaries that somebody else sends.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use local::drill::endpoint::remove_routes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::canary;
 use shared::telemetry::lines::metrics_of;
 use stack::boto;
+use stack::consumers::PATIENCE;
 use stack::function_logs;
 use stack::ledger;
 use stack::settled::drained;
@@ -26,10 +27,15 @@ const POLL: Duration = Duration::from_millis(50);
 async fn send_canary(stack: &Stack) -> Result<Value> {
     let before = canary_lines(stack).await?.len();
     invoke(stack, &input_of_schedule(stack).await?).await?;
+    let began = Instant::now();
     loop {
         if let Some(line) = canary_lines(stack).await?.into_iter().nth(before) {
             return Ok(line);
         }
+        ensure!(
+            began.elapsed() < PATIENCE,
+            "the registrar has logged no canary"
+        );
         tokio::time::sleep(POLL).await;
     }
 }
@@ -89,7 +95,7 @@ async fn foreign_canaries(stack: &Stack) -> Result<u64> {
     Ok(counts.sum())
 }
 
-/// Makes the route again, as the runbook says.
+/// Makes the deliveries' route again.
 async fn make_route(stack: &Stack) -> Result<()> {
     let integration = stack.resource("IngestIntegration").await?;
     let route = json!({

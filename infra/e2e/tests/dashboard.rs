@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use e2e::Local;
 use jiff::Timestamp;
+use local::drill::alarms::State;
 use serde_json::{Value, json};
 use stack::boto;
 use stack::system::System;
@@ -52,7 +53,7 @@ async fn the_dashboard_of_a_stack_has_the_names_of_its_resources() -> Result<()>
 async fn a_throttled_post_raises_an_alarm_and_a_throttled_get_does_not() -> Result<()> {
     let system = Local::shared().await?.system(&[]).await?;
     let alarm = "DeliveriesThrottledAlarm";
-    wait_for(&system, alarm, "OK").await?;
+    wait_for(&system, alarm, State::Ok).await?;
     let group = system.stack.output("AccessLogGroupName")?;
     let stream = json!({"logGroupName": group, "logStreamName": "throttled"});
     ask(&system, "logs", "create_log_stream", stream).await?;
@@ -73,6 +74,6 @@ async fn a_throttled_post_raises_an_alarm_and_a_throttled_get_does_not() -> Resu
         let sum: f64 = sums.iter().filter_map(|point| point["Sum"].as_f64()).sum();
         assert_eq!(sum > 0.0, is_counted, "{method}");
     }
-    wait_for(&system, alarm, "ALARM").await?;
-    wait_for(&system, alarm, "OK").await
+    wait_for(&system, alarm, State::Alarm).await?;
+    wait_for(&system, alarm, State::Ok).await
 }

@@ -28,6 +28,7 @@ pub mod traffic;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use aura_sim::client::Delivery;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use serde::Serialize;
@@ -230,6 +231,8 @@ pub async fn drill(
     progress: Progress,
 ) -> Result<()> {
     let began = Instant::now();
+    // A missing program is told before anything is built.
+    shell::Programs::find().await?;
     let venv = Venv::prepare(workspace, progress).await?;
     let bundle = Bundle::build(workspace, profile, progress).await?;
     let ground = Ground::lay(workspace, &bundle).await?;
@@ -315,16 +318,17 @@ async fn try_to_play(
     progress.say(&format!("  {}: deploying a stack", drill.name));
     let mut scene = Scene::set(ground, account, drill, progress).await?;
     let began = Instant::now();
-    let mut canaries = scene.canaries.take();
+    let (mut canaries, mut reconciler) = (scene.canaries.take(), scene.reconciler.take());
     let played = tokio::time::timeout(LIMIT, break_and_mend(&mut scene, drill, outcome));
     let played = tokio::select! {
         played = played => played,
         error = broken(canaries.as_mut()) => Ok(Err(error)),
+        error = broken(reconciler.as_mut()) => Ok(Err(error)),
     };
     outcome.commands.clone_from(&scene.commands);
     outcome.command_count = scene.command_count();
     played.with_context(|| format!("the drill took over {} s", LIMIT.as_secs()))??;
-    let counted = tokio::time::timeout_at((began + LIMIT).into(), tally(scene)).await;
+    let counted = tokio::time::timeout_at((began + LIMIT).into(), tally(scene, reconciler)).await;
     let counted = counted
         .with_context(|| format!("the events were not published within {} s", LIMIT.as_secs()));
     let (count, leftovers) = counted??;
@@ -365,18 +369,31 @@ async fn break_and_mend(scene: &mut Scene, drill: &Drill, outcome: &mut Outcome)
     let over = mended.elapsed().as_secs_f64();
     outcome.ok_seconds = Some(over);
     scene.say(&format!("{} is over after {over:.0} s", drill.alarm));
-    scene.traffic.another_part().await
+    let before = scene.aura.deliveries().await?.deliveries.len();
+    scene.traffic.another_part().await?;
+    let webhook = scene.system.stack.output("WebhookUrl")?;
+    let sent = scene.aura.deliveries().await?.deliveries;
+    let fails = |delivery: &&Delivery| {
+        let is_elsewhere = delivery.url.as_deref() != Some(webhook);
+        is_elsewhere || delivery.status.is_some_and(|status| status != 202)
+    };
+    let failed = sent.iter().skip(before).find(fails);
+    ensure!(
+        failed.is_none(),
+        "AURA still can't deliver after it was mended: {failed:?}"
+    );
+    Ok(())
 }
 
 /// Ends the traffic, waits until everything is published, and counts.
-async fn tally(scene: Scene) -> Result<(Count, Leftovers)> {
+async fn tally(scene: Scene, reconciler: Option<Schedule>) -> Result<(Count, Leftovers)> {
     scene.traffic.stop().await?;
     let deliveries = scene.aura.all_answered().await?;
     let stack = &scene.system.stack;
     let mut consumers = scene.consumers.context("the consumers are still stopped")?;
     let mut published = scene.received;
     published.extend(all_published(stack, &mut consumers).await?);
-    if scene.reconciler.is_some() {
+    if reconciler.is_some() {
         while Leftovers::count(stack).await?.spill_depth > 0 {
             tokio::time::sleep(RECONCILER_EVERY).await;
         }

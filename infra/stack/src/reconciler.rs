@@ -19,7 +19,7 @@ use crate::stack::Stack;
 pub const FUNCTION: &str = "ReconcilerFunctionName";
 
 /// The event with which its schedule has the registrar send a canary.
-const CANARY: &str = r#"{"Canary": {}}"#;
+pub(crate) const CANARY: &str = r#"{"Canary": {}}"#;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -313,7 +313,9 @@ async fn only_what_an_alarm_reads_is_a_metric_and_only_above_zero() {
             "IntoQuarantine",
             "Spilled",
             "TooLarge",
+            "WrongAddress",
             "Refused",
+            "RefusedWithSecret",
         ] {
             assert!(told[field].is_number(), "{field} {told}");
         }

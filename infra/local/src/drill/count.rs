@@ -68,7 +68,9 @@ impl Count {
             .iter()
             .filter(|event| entities.contains(&event.detail.entity))
             .count();
-        let keys: HashSet<&str> = found.iter().map(|its| its.detail.key.as_str()).collect();
+        let mut keys: HashSet<&str> = found.iter().map(|its| its.detail.key.as_str()).collect();
+        // What the reconciler published beside the delivery is a copy, too.
+        keys.retain(|key| told.iter().all(|its| its.detail.key != **key));
         Self {
             sent: tally.sent,
             published: tally.published,
@@ -172,6 +174,8 @@ mod tests {
         let both = [published(1, "webhook"), published(2, "reconciler")];
         assert!(Count::of(&sent, &both, WEBHOOK).is_each_once());
         assert!(!Count::of(&sent, &both[..1], WEBHOOK).is_each_once());
+        let twice = [both.to_vec(), vec![published(1, "reconciler")]].concat();
+        assert_eq!(Count::of(&sent, &twice, WEBHOOK).doubled, 1);
         let copied = [both.to_vec(), both[1..].to_vec()].concat();
         assert_eq!(Count::of(&sent, &copied, WEBHOOK).doubled, 1);
     }

@@ -32,12 +32,12 @@ pub(super) const DRILLS: &[Drill] = &[Drill {
     name: "route-gone",
     alarm: "CanaryFailsAlarm",
     breaks: "somebody removes the endpoint's routes",
-    mends: "a person makes the route again",
+    mends: "a person makes the routes again",
     parameters: &[("CanaryMinutes", "1")],
     changes: &[],
     reconciles: None,
     breaking: |scene| remove_routes(&scene.system.stack).boxed(),
-    mending: |scene| make_route(scene).boxed(),
+    mending: |scene| make_routes(scene).boxed(),
     expects: Count::is_each_once_but_refused,
 }];
 
@@ -60,8 +60,8 @@ pub async fn remove_routes(stack: &Stack) -> Result<()> {
     Ok(())
 }
 
-async fn make_route(scene: &mut Scene) -> Result<()> {
-    let (heading, command) = ("CanaryFailsAlarm", "aws apigatewayv2 create-route");
+async fn make_routes(scene: &mut Scene) -> Result<()> {
+    let (heading, command) = ("CanaryFailsAlarm", "for key in ANY POST");
     scene.type_inline(Page::Operate, heading, command).await?;
     Ok(())
 }

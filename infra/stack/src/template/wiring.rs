@@ -113,6 +113,15 @@ fn each_rule_may_send_to_its_target_and_to_its_dead_letters() {
     assert_eq!(of_kind("Events::Rule").len(), 6);
 }
 
+/// Tools that send canaries as often as they like send the same.
+#[test]
+fn the_canarys_schedule_sends_what_the_registrar_takes() {
+    let input = format!("Input: '{}'", crate::reconciler::CANARY);
+    let rules = of_kind("Events::Rule");
+    let schedule = rules.iter().find(|rule| rule.name == "CanarySchedule");
+    assert!(schedule.unwrap().has(&input), "{input}");
+}
+
 #[test]
 fn api_gateway_may_invoke_the_function_of_each_route() {
     let integrations = of_kind("ApiGatewayV2::Integration");
