@@ -10,8 +10,8 @@ use local::drill::scene::Ground;
 use stack::progress::Progress;
 use stack::workspace::Workspace;
 
-/// How many drills run at once. They wait most of the time.
-const AT_ONCE: usize = 5;
+/// How many drills run at once, beside other tests.
+const AT_ONCE: usize = 3;
 
 #[tokio::test]
 async fn each_drills_alarm_is_raised_and_the_runbook_ends_it_without_a_loss() -> Result<()> {
