@@ -1,0 +1,378 @@
+//! The command line of `aura-ops`.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::consent::Consent;
+use crate::dead_letters::Letters;
+use crate::quarantine::Release;
+use crate::stack::{Place, Stack};
+use crate::{
+    audit, canary, console, dead_letters, delivery, quarantine, register, spill, status, timeline,
+};
+
+/// Exit code of `status` if something needs a person.
+const NEEDS_A_PERSON: u8 = 1;
+/// Exit code of a command that failed.
+const FAILED: u8 = 2;
+
+/// Looks into a stack of aura-webhooks, and acts on what waits there.
+#[derive(Debug, Parser)]
+#[command(name = "aura-ops", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    place: PlaceOptions,
+    /// Print the result as one JSON object
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Region and credentials are those of AWS's usual chain: AWS_REGION and AWS_PROFILE, SSO, or the environment.
+
+Exit codes: 0 done; 1 `status` found something that needs a person; 2 the command failed, and said why.";
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct PlaceOptions {
+    /// The stack on AWS
+    #[arg(long, global = true, env = "AURA_STACK", value_name = "NAME")]
+    stack: Option<String>,
+    /// The stack of `cargo local up`, in this checkout
+    #[arg(long, global = true)]
+    local: bool,
+}
+
+impl PlaceOptions {
+    fn place(self) -> Place {
+        match self.stack {
+            Some(name) if !self.local => Place::Aws(name),
+            _ => Place::Local,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show on one screen whether anything is wrong, and what to do about it
+    Status {
+        /// Show it again every five seconds, until Ctrl-C
+        #[arg(long, conflicts_with = "json")]
+        watch: bool,
+    },
+    /// Show everything that the ledger knows about an entity, in order
+    Timeline {
+        /// `callout`, `customer`, `subscription`, or another kind
+        kind: String,
+        /// AURA's id of it
+        id: String,
+    },
+    /// Show what became of one delivery
+    ///
+    /// It reads the logs of the hours around the delivery, the quarantine, the dead letters, the spill, and the
+    /// whole ledger.
+    Delivery {
+        /// The id that ingest gave the delivery
+        id: Uuid,
+    },
+    /// Look into the quarantine, put a delivery back, or delete it
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
+    /// Look into the five dead-letter queues, put their messages back, or delete them
+    #[command(subcommand, alias = "dlq")]
+    DeadLetters(DeadLettersCommand),
+    /// Show what waits in the spill
+    #[command(subcommand)]
+    Spill(SpillCommand),
+    /// Send a canary now, and print the time of each hop
+    Canary,
+    /// Prove this endpoint, and point AURA at it
+    Register {
+        #[command(flatten)]
+        consent: Yes,
+    },
+    /// Show who changed what with this command
+    Audit {
+        /// How many entries, the newest first
+        #[arg(long, default_value_t = 50, value_name = "N")]
+        limit: usize,
+    },
+    /// Serve the page of the stack on this machine, until Ctrl-C
+    Console {
+        /// The port [default: any free one]
+        #[arg(
+            long,
+            default_value_t = 0,
+            hide_default_value = true,
+            value_name = "PORT"
+        )]
+        port: u16,
+        /// Also offer to release, discard, redrive and register
+        #[arg(long)]
+        allow_actions: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum SpillCommand {
+    /// List what waits in the spill, and why
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+enum QuarantineCommand {
+    /// List what is in the quarantine, and why, the oldest first
+    List,
+    /// Show one delivery
+    Show {
+        #[command(flatten)]
+        one: One,
+        /// Also print what AURA sent: personal data
+        #[arg(long)]
+        payload: bool,
+    },
+    /// Put deliveries back into the ingest queue, under their own delivery ids
+    ///
+    /// The ledger drops what was published meanwhile. A delivery that fails again comes back into the quarantine.
+    Release {
+        #[command(flatten)]
+        which: Which,
+        /// Publish a conflict as a correction: with a key of its own, and the origin `operator`
+        #[arg(long)]
+        as_correction: bool,
+        #[command(flatten)]
+        consent: Yes,
+    },
+    /// Delete deliveries for good
+    Discard {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        consent: Yes,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum DeadLettersCommand {
+    /// List what is in the dead letters, and why, the oldest first
+    List {
+        #[command(flatten)]
+        queue: QueueOption,
+    },
+    /// Show one message
+    Show {
+        #[command(flatten)]
+        one: One,
+        /// Also print what AURA sent: personal data
+        #[arg(long)]
+        payload: bool,
+    },
+    /// Put messages back into the queue that they came from
+    ///
+    /// The events of one entity keep their order.
+    Redrive {
+        #[command(flatten)]
+        queue: QueueOption,
+        #[command(flatten)]
+        which: Which,
+        /// Only say what would be put back
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        consent: Yes,
+    },
+    /// Delete messages for good
+    Discard {
+        #[command(flatten)]
+        queue: QueueOption,
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        consent: Yes,
+    },
+}
+
+#[derive(Debug, Args)]
+struct QueueOption {
+    /// Only the dead letters of this queue
+    #[arg(long, value_enum, value_name = "QUEUE")]
+    queue: Option<Letters>,
+}
+
+/// One message.
+#[derive(Debug, Args)]
+struct One {
+    /// Its delivery id, or its message id if the list shows no delivery id
+    id: String,
+}
+
+/// Some messages, or all of them.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// Their delivery ids, or their message ids if the list shows no delivery ids
+    ids: Vec<String>,
+    /// All that the list shows
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Debug, Args)]
+struct Yes {
+    /// Do it without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Yes {
+    fn consent(&self) -> Consent {
+        Consent::of_option(self.yes)
+    }
+}
+
+impl Which {
+    /// The ids; none stands for all.
+    fn ids(self) -> Option<Vec<String>> {
+        (!self.all).then_some(self.ids)
+    }
+}
+
+impl Cli {
+    /// Does what the command line says, and returns the exit code.
+    pub async fn run(self) -> ExitCode {
+        match self.try_to_run().await {
+            Ok(code) => code,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::from(FAILED)
+            }
+        }
+    }
+
+    async fn try_to_run(self) -> Result<ExitCode> {
+        let Self {
+            place,
+            json,
+            command,
+        } = self;
+        let stack = Stack::find(&place.place()).await?;
+        let stack = &stack;
+        match command {
+            Command::Status { watch } => {
+                let status = if watch {
+                    status::watch(stack).await?
+                } else {
+                    status::read(stack).await?
+                };
+                print(&status, json)?;
+                let code = if status.needs.is_empty() {
+                    0
+                } else {
+                    NEEDS_A_PERSON
+                };
+                return Ok(ExitCode::from(code));
+            }
+            Command::Timeline { kind, id } => {
+                print(&timeline::read(stack, &kind, &id).await?, json)?
+            }
+            Command::Delivery { id } => print(&delivery::read(stack, id).await?, json)?,
+            Command::Quarantine(command) => run_quarantine(stack, command, json).await?,
+            Command::DeadLetters(command) => run_dead_letters(stack, command, json).await?,
+            Command::Spill(SpillCommand::List) => print(&spill::list(stack).await?, json)?,
+            Command::Canary => print(&canary::send(stack).await?, json)?,
+            Command::Register { consent } => {
+                print(&register::register(stack, consent.consent()).await?, json)?
+            }
+            Command::Audit { limit } => print(&audit::read(stack, limit).await?, json)?,
+            Command::Console {
+                port,
+                allow_actions,
+            } => console::serve(stack, port, allow_actions).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn run_quarantine(stack: &Stack, command: QuarantineCommand, json: bool) -> Result<()> {
+    match command {
+        QuarantineCommand::List => print(&quarantine::list(stack).await?, json),
+        QuarantineCommand::Show { one, payload } => {
+            print(&quarantine::show(stack, &one.id, payload).await?, json)
+        }
+        QuarantineCommand::Release {
+            which,
+            as_correction,
+            consent,
+        } => {
+            let release = if as_correction {
+                Release::AsCorrection
+            } else {
+                Release::AsItIs
+            };
+            let released = quarantine::release(stack, which.ids(), release, consent.consent());
+            print(&released.await?, json)
+        }
+        QuarantineCommand::Discard { which, consent } => print(
+            &quarantine::discard(stack, which.ids(), consent.consent()).await?,
+            json,
+        ),
+    }
+}
+
+async fn run_dead_letters(stack: &Stack, command: DeadLettersCommand, json: bool) -> Result<()> {
+    match command {
+        DeadLettersCommand::List { queue } => {
+            print(&dead_letters::list(stack, queue.queue).await?, json)
+        }
+        DeadLettersCommand::Show { one, payload } => {
+            print(&dead_letters::show(stack, &one.id, payload).await?, json)
+        }
+        DeadLettersCommand::Redrive {
+            queue,
+            which,
+            dry_run,
+            consent,
+        } => {
+            let consent = (!dry_run).then(|| consent.consent());
+            let redriven = dead_letters::redrive(stack, queue.queue, which.ids(), consent);
+            print(&redriven.await?, json)
+        }
+        DeadLettersCommand::Discard {
+            queue,
+            which,
+            consent,
+        } => {
+            let discarded =
+                dead_letters::discard(stack, queue.queue, which.ids(), consent.consent());
+            print(&discarded.await?, json)
+        }
+    }
+}
+
+fn print(view: &(impl Serialize + Display), json: bool) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(view)?);
+    } else {
+        println!("{view}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

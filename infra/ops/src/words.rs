@@ -1,0 +1,110 @@
+//! How times, durations and lists are written for people.
+
+use std::fmt::{self, Display, Formatter};
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+/// A time in the reader's zone and in UTC, such as `2026-11-28 21:04:05 SAST (19:04:05Z)`.
+#[derive(Debug, Clone, Copy)]
+pub struct Time(pub Timestamp);
+
+impl Display for Time {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let zone = TimeZone::system();
+        let here = self.0.to_zoned(zone.clone());
+        let utc = self.0.to_zoned(TimeZone::UTC);
+        let text = if here.offset() == utc.offset() {
+            utc.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+        } else {
+            format!(
+                "{} ({})",
+                here.strftime("%Y-%m-%d %H:%M:%S %Z"),
+                utc.strftime("%H:%M:%SZ")
+            )
+        };
+        f.pad(&text)
+    }
+}
+
+/// A time span in its two largest units, such as `3 min 20 s`, `250 ms` or `2 d 4 h`.
+#[derive(Debug, Clone, Copy)]
+pub struct Span(pub SignedDuration);
+
+impl Span {
+    /// The time from `then` until now.
+    #[must_use]
+    pub fn since(then: Timestamp) -> Self {
+        Self(Timestamp::now().duration_since(then))
+    }
+}
+
+impl Display for Span {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let milliseconds = self.0.as_millis().max(0);
+        let seconds = milliseconds / 1000;
+        let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+        let text = match () {
+            () if milliseconds < 10_000 => format!("{milliseconds} ms"),
+            () if minutes == 0 => format!("{seconds} s"),
+            () if hours == 0 => format!("{minutes} min {} s", seconds % 60),
+            () if days == 0 => format!("{hours} h {} min", minutes % 60),
+            () => format!("{days} d {} h", hours % 24),
+        };
+        f.pad(&text)
+    }
+}
+
+/// Lines in columns, each as wide as its widest cell.
+#[must_use]
+pub fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
+    let heads = heads.map(str::to_owned);
+    let all = || std::iter::once(&heads).chain(rows);
+    let widths: Vec<_> = (0..N)
+        .map(|column| {
+            all()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let line = |row: &[String; N]| {
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    all().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_has_its_two_largest_units() {
+        let spans = [
+            (250, "250 ms"),
+            (59_000, "59 s"),
+            (200_000, "3 min 20 s"),
+            (187_200_000, "2 d 4 h"),
+        ];
+        for (milliseconds, text) in spans {
+            assert_eq!(
+                Span(SignedDuration::from_millis(milliseconds)).to_string(),
+                text
+            );
+        }
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_cells() {
+        let rows = [
+            ["a".to_owned(), "bcd".to_owned()],
+            ["efgh".to_owned(), "i".to_owned()],
+        ];
+        assert_eq!(table(["k", "v"], &rows), "k     v\na     bcd\nefgh  i");
+    }
+}
