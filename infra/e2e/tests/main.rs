@@ -19,6 +19,7 @@ mod ingest_faults;
 mod journey;
 mod ledger;
 mod needed_permissions;
+mod ops;
 mod permissions;
 mod processing;
 mod proxy;

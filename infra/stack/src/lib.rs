@@ -13,6 +13,7 @@
 //! | [`running`] | does all of the above, for the commands |
 //! | [`consumers`], [`ledger`] | reads what consumers received, and what the ledger holds |
 //! | [`function_logs`] | reads what the functions logged |
+//! | [`ops`] | runs `aura-ops`, the operators' command |
 //! | [`reconciler`] | runs the reconciler, once or by a schedule of seconds |
 //! | [`settled`], [`tally`] | waits until it is time to count; compares with what AURA sent |
 //! | [`proxy`], [`processes`] | causes AWS's faults; kills functions with SIGKILL |
@@ -34,6 +35,7 @@ pub mod function_logs;
 pub mod ledger;
 mod log;
 pub mod ministack;
+pub mod ops;
 pub mod package;
 pub mod process;
 pub mod processes;

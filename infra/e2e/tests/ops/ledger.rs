@@ -1,0 +1,1 @@
+//! Tests of the commands that read the ledger: timeline, delivery, audit.

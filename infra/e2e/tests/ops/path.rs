@@ -1,0 +1,1 @@
+//! Tests of the commands about the whole path: status, canary, register.

@@ -1,0 +1,1 @@
+//! Tests of the operators' two policies: each permission is needed, and enough.
