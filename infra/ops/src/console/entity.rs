@@ -53,9 +53,9 @@ fn search_page(frame: &Frame) -> Markup {
         p { "For a kind that AURA has added since, type its name as AURA writes it." }
         form.search action=(frame.to("search")) method="get" {
             label for="other-kind" { "Kind" }
-            input #other-kind name="kind" required autocomplete="off";
+            input #other-kind name="kind" placeholder="kind" required autocomplete="off";
             label for="other-id" { "Id" }
-            input #other-id name="id" required autocomplete="off";
+            input #other-id name="id" placeholder="id" required autocomplete="off";
             button type="submit" { "Find" }
         }
     }

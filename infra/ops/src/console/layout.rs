@@ -199,9 +199,9 @@ pub(super) fn time(at: Timestamp) -> Markup {
         time datetime=(at) {
             span.date { (zoned.strftime("%Y-%m-%d")) } " "
             @if is_utc {
-                span.here { (utc) } " " span.utc {}
+                span.here { (utc) } span.utc {}
             } @else {
-                span.here { (zoned.strftime("%H:%M:%S")) } " " span.utc { (utc) }
+                span.here { (zoned.strftime("%H:%M:%S")) } span.utc { " (" (utc) ")" }
             }
         }
     }

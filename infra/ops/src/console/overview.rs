@@ -348,18 +348,13 @@ fn consumers(status: &Status) -> Markup {
     html! {
         div.station.rings[!ringing.is_empty()] {
             h3 { "consumers" }
-            p.does { "read their queues" }
+            p.does { "read what waits in their queues" }
             dl {
                 @for depth in queues {
                     div {
                         dt { (depth.name) }
-                        dd {
-                            strong { (grouped(depth.waiting)) }
-                            " " span.quiet {
-                                @if depth.hidden > 0 { "+ " (grouped(depth.hidden)) " in work " }
-                                (oldest(depth))
-                            }
-                        }
+                        dd { strong { (grouped(depth.waiting)) } }
+                        dd.quiet { (oldest(depth)) }
                     }
                 }
             }

@@ -12,7 +12,7 @@ function localize(root) {
     const isUtc = at.getTimezoneOffset() === 0;
     time.querySelector(".date").textContent = date;
     time.querySelector(".here").textContent = isUtc ? utc : clock;
-    time.querySelector(".utc").textContent = isUtc ? "" : utc;
+    time.querySelector(".utc").textContent = isUtc ? "" : ` (${utc})`;
   }
 }
 
