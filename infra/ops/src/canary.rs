@@ -139,8 +139,16 @@ mod tests {
     #[test]
     fn a_hop_counts_from_the_hop_before_that_has_a_time() {
         let at = |milliseconds| Timestamp::from_millisecond(milliseconds).ok();
-        let hops = hops([("a", at(1000)), ("b", None), ("c", at(1250)), ("d", at(1240))]);
-        let told: Vec<_> = hops.iter().map(|hop| (hop.what.as_str(), hop.milliseconds)).collect();
+        let hops = hops([
+            ("a", at(1000)),
+            ("b", None),
+            ("c", at(1250)),
+            ("d", at(1240)),
+        ]);
+        let told: Vec<_> = hops
+            .iter()
+            .map(|hop| (hop.what.as_str(), hop.milliseconds))
+            .collect();
         assert_eq!(told, [("a", 0), ("c", 250), ("d", -10)]);
     }
 }

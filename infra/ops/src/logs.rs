@@ -68,7 +68,7 @@ pub async fn lines(
     from: Timestamp,
     until: Timestamp,
 ) -> Result<Vec<Line>> {
-    let mut events = stack
+    let mut pages = stack
         .logs()
         .filter_log_events()
         .log_group_name(stack.output(&format!("{function}LogGroupName"))?)
@@ -76,14 +76,13 @@ pub async fn lines(
         .start_time(from.as_millisecond())
         .end_time(until.as_millisecond())
         .into_paginator()
-        .items()
         .send();
     let mut lines = Vec::new();
-    while let Some(event) = events.next().await {
-        let event = event.map_err(CallError::of("log", "FilterLogEvents"))?;
-        lines.extend(Line::read(event.timestamp, event.message));
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(CallError::of("log", "FilterLogEvents"))?;
+        let events = page.events.unwrap_or_default().into_iter();
+        lines.extend(events.filter_map(|event| Line::read(event.timestamp, event.message)));
     }
-    // CloudWatch sorts the lines of one stream, and a function has several.
     lines.sort_by_key(|line| line.at);
     Ok(lines)
 }

@@ -44,8 +44,9 @@ pub(crate) async fn invoke<T: DeserializeOwned>(
         let failure: Option<Failure> = serde_json::from_slice(payload.as_ref()).ok();
         bail!(failure.map_or(kind, |failure| failure.error_message));
     }
-    serde_json::from_slice(payload.as_ref())
-        .context("the registrar's answer can't be read: the stack is of another version than this command")
+    serde_json::from_slice(payload.as_ref()).context(
+        "the registrar's answer can't be read: the stack is of another version than this command",
+    )
 }
 
 /// A client that calls once. A second call would have the registrar work twice.
