@@ -25,8 +25,8 @@ use stack::workspace::Workspace;
 
 /// The account of the demo.
 const ACCOUNT: &str = "000000000002";
-/// How long ingest may take to answer a stage's deliveries, and how long the events may take to reach
-/// the consumers. It is longer than a failed batch takes to come back from the queue.
+/// How long ingest may take to answer a stage's deliveries, and how long the events may take to
+/// reach the consumers. It is longer than a failed batch takes to come back from the queue.
 const PATIENCE: Duration = Duration::from_secs(45);
 /// How long the demo waits for events before it says that it waits.
 const UNREMARKABLE: Duration = Duration::from_secs(2);
@@ -94,8 +94,8 @@ impl stack::report::Report for Report {
     }
 }
 
-/// Brings everything up, plays the story, counts, and takes everything down. With the page, it first waits
-/// until somebody has seen enough.
+/// Brings everything up, plays the story, counts, and takes everything down. With the page, it
+/// first waits until somebody has seen enough.
 ///
 /// # Errors
 ///
@@ -145,8 +145,8 @@ async fn tell_with_page(
     told
 }
 
-/// Waits until somebody presses Enter. It reads in a thread of its own, which ends with the process: a task
-/// of the runtime would keep the process up after Ctrl-C.
+/// Waits until somebody presses Enter. It reads in a thread of its own, which ends with the
+/// process: a task of the runtime would keep the process up after Ctrl-C.
 async fn enter() {
     let (pressed, waits) = oneshot::channel();
     std::thread::spawn(move || {

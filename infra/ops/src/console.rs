@@ -1,7 +1,8 @@
 //! The page: the same views in a browser, on this machine alone.
 //!
-//! The server draws each page as HTML. The program contains everything that a page needs, and a page works
-//! without its script, which only keeps times in the browser's zone and refreshes what is live.
+//! The server draws each page as HTML. The program contains everything that a page needs, and a
+//! page works without its script, which only keeps times in the browser's zone and refreshes what
+//! is live.
 //!
 //! | module | does |
 //! | --- | --- |
@@ -10,7 +11,8 @@
 //! | `overview`, `entity`, `queues`, `registration`, `losses`, `audit` | draw the pages |
 //! | `actions` | asks for a confirmation, and makes the change |
 //!
-//! What protects the page, because any web page and any program on this machine can call a port of it:
+//! What protects the page, because any web page and any program on this machine can call a port of
+//! it:
 //!
 //! - It listens on 127.0.0.1 alone, and there is no option to change that.
 //! - Each address begins with a random token. Without the token there is nothing to see.

@@ -108,7 +108,9 @@ impl Wish {
                     .await?
                     .what
             }
-            Action::Register => register::register(stack, consent).await?.to_string(),
+            Action::Register => Box::pin(register::register(stack, consent))
+                .await?
+                .to_string(),
         })
     }
 }

@@ -12,8 +12,9 @@ use super::Site;
 
 /// The headers of each answer.
 ///
-/// `Referrer-Policy` is `same-origin`: it tells no other site the address and its token. With `no-referrer`,
-/// browsers would send `Origin: null` with this page's own forms, and nothing could tell them from others'.
+/// `Referrer-Policy` is `same-origin`: it tells no other site the address and its token. With
+/// `no-referrer`, browsers would send `Origin: null` with this page's own forms, and nothing could
+/// tell them from others'.
 const HEADERS: [(HeaderName, HeaderValue); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,

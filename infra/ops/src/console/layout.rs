@@ -172,15 +172,15 @@ impl Frame {
 fn footer() -> Markup {
     html! {
         footer {
-            p { "As of " (time(Timestamp::now())) }
+            p #read-at { "As of " (time(Timestamp::now())) }
             p { label hidden { input #pause type="checkbox"; " Don't refresh this page" } }
             p #said role="status" {}
         }
     }
 }
 
-/// A part of a page that is read again every few seconds. `news` is what a screen reader says when it
-/// changes.
+/// A part of a page that is read again every few seconds. `news` is what a screen reader says when
+/// it changes.
 pub(super) fn live(news: &str, content: &Markup) -> Markup {
     html! {
         div data-every=(EVERY) {
@@ -190,7 +190,8 @@ pub(super) fn live(news: &str, content: &Markup) -> Markup {
     }
 }
 
-/// A time in the zone of this machine, which the page's script replaces by the browser's, and in UTC.
+/// A time in the zone of this machine, which the page's script replaces by the browser's, and in
+/// UTC.
 pub(super) fn time(at: Timestamp) -> Markup {
     let zoned = at.to_zoned(TimeZone::system());
     let utc = at.to_zoned(TimeZone::UTC).strftime("%H:%M:%SZ").to_string();

@@ -1,6 +1,7 @@
 //! The loss ledger of the last day: each delivery is in exactly one class.
 //!
-//! The logs of ingest, the processor and the reconciler tell it. A canary counts as a delivery, too.
+//! The logs of ingest, the processor and the reconciler tell it. A canary counts as a delivery,
+//! too.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,7 +43,7 @@ pub(super) enum Class {
     NotStored,
     /// It is stored, and no end of it is known.
     UnderWay,
-    /// It is in the quarantine, or was.
+    /// It is in the quarantine, or was discarded from there.
     Quarantined,
     /// The reconciler found the event, and it was published.
     Recovered,
@@ -248,7 +249,8 @@ pub(super) struct Recent {
     pub not_stored: u64,
 }
 
-/// What happened in the last hour, read in the background, so that the overview doesn't wait for the logs.
+/// What happened in the last hour, read in the background, so that the overview doesn't wait for
+/// the logs.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LastHour(Arc<Mutex<Known>>);
 
@@ -339,9 +341,10 @@ fn totals(fates: &[Fate]) -> Markup {
 fn total(name: Markup, fates: &[&Fate]) -> [Markup; 10] {
     let of = |class| {
         let count = fates.iter().filter(|fate| fate.class == class).count();
-        match count {
-            0 => absent("0"),
-            _ => html! { (grouped(count as u64)) },
+        if count == 0 {
+            absent("0")
+        } else {
+            html! { (grouped(count as u64)) }
         }
     };
     let stored = fates.iter().filter(|fate| fate.class != Class::NotStored);

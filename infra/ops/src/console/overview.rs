@@ -63,6 +63,18 @@ impl Place {
             _ => return None,
         })
     }
+
+    /// The page about it.
+    fn page(self) -> Option<&'static str> {
+        match self {
+            Self::Spill => Some("spill"),
+            Self::Quarantine => Some("quarantine"),
+            Self::DeadLetters => Some("dead-letters"),
+            Self::Reconciler => Some("losses"),
+            Self::Registrar => Some("registration"),
+            _ => None,
+        }
+    }
 }
 
 /// A station of the path as it is drawn.
@@ -71,8 +83,6 @@ struct Station<'a> {
     name: &'a str,
     /// What it does, in a few words.
     does: &'a str,
-    /// The page about it.
-    page: Option<&'a str>,
     /// The number that matters, and what it counts.
     figure: (String, String),
     /// One more line, such as an age.
@@ -91,7 +101,7 @@ pub(super) fn draw(frame: &Frame, status: &Status, recent: Option<Recent>) -> Ma
     layout::live(
         &news,
         &html! {
-            (needs(&status.needs))
+            (needs(frame, &status.needs))
             section {
                 h2 { "The path of an event" }
                 ol.path {
@@ -109,7 +119,7 @@ pub(super) fn draw(frame: &Frame, status: &Status, recent: Option<Recent>) -> Ma
     )
 }
 
-fn needs(needs: &[Need]) -> Markup {
+fn needs(frame: &Frame, needs: &[Need]) -> Markup {
     html! {
         section.needs.calm[needs.is_empty()] aria-labelledby="needs" {
             h2 #needs {
@@ -118,19 +128,22 @@ fn needs(needs: &[Need]) -> Markup {
             @if needs.is_empty() {
                 p { "No alarm rings, and nothing waits that only a person can decide." }
             } @else {
-                ol { @for need in needs { li { (self::need(need)) } } }
+                ol { @for need in needs { li { (self::need(frame, need)) } } }
             }
         }
     }
 }
 
-fn need(need: &Need) -> Markup {
+fn need(frame: &Frame, need: &Need) -> Markup {
     // An address that isn't one of the web is text.
     let link = need.runbook.starts_with("http").then_some(&need.runbook);
+    let page = Place::of_alarm(&need.alarm).and_then(Place::page);
     html! {
         p { (need.what) }
         p.quiet {
             @if let Some(since) = need.since { "Since " (time(since)) ". " }
+            @if let Some(page) = page { a href=(frame.to(page)) { "Look at it here" } ". " }
+            @if let Some(command) = need.command { "Type " code { (command) } ". " }
             @if let Some(link) = link {
                 a href=(link) target="_blank" rel="noreferrer" { "What to do: " (need.alarm) }
             } @else {
@@ -154,7 +167,6 @@ fn path<'a>(status: &Status, recent: Option<Recent>) -> Vec<Station<'a>> {
         place,
         name,
         does,
-        page: None,
         figure,
         note,
     };
@@ -227,7 +239,6 @@ fn beside<'a>(status: &Status) -> [Station<'a>; 5] {
             place: Place::Spill,
             name: "spill",
             does: "keeps deliveries while the queue can't be reached",
-            page: Some("spill"),
             figure: waiting(status.spill.waiting as u64),
             note: status
                 .spill
@@ -238,7 +249,6 @@ fn beside<'a>(status: &Status) -> [Station<'a>; 5] {
             place: Place::Quarantine,
             name: "quarantine",
             does: "keeps what can't be understood or published",
-            page: Some("quarantine"),
             figure: quarantine.map_or_else(unknown, |depth| waiting(all(depth))),
             note: quarantine.map_or_else(String::new, oldest),
         },
@@ -246,7 +256,6 @@ fn beside<'a>(status: &Status) -> [Station<'a>; 5] {
             place: Place::DeadLetters,
             name: "dead letters",
             does: "keep what failed in every try",
-            page: Some("dead-letters"),
             figure: waiting(dead.iter().map(|depth| all(depth)).sum()),
             note: oldest_dead.map_or_else(String::new, oldest_of),
         },
@@ -257,19 +266,17 @@ fn beside<'a>(status: &Status) -> [Station<'a>; 5] {
 
 fn reconciler<'a>(status: &Status) -> Station<'a> {
     let run = status.reconciler.as_ref();
-    let note = run.map_or_else(
-        || "no run within an hour".to_owned(),
-        |run| match &run.failure {
-            Some(_) => "the last run failed".to_owned(),
-            None => format!("last run {} ago", age(run.at)),
-        },
-    );
+    let note = match run.map(|run| (&run.failure, run.at)) {
+        Some((Some(_), at)) => format!("its last run failed, {} ago", age(at)),
+        Some((None, at)) => format!("last run {} ago", age(at)),
+        None if status.reconciler_scheduled => "no run within an hour".to_owned(),
+        None => "it isn't scheduled".to_owned(),
+    };
     Station {
         place: Place::Reconciler,
         name: "reconciler",
         does: "asks AURA what it didn't send",
-        page: Some("losses"),
-        figure: run.map_or_else(unknown, |run| {
+        figure: run.map_or_else(nothing, |run| {
             (
                 grouped(run.found),
                 "found missing in its last run".to_owned(),
@@ -287,13 +294,13 @@ fn registrar<'a>(status: &Status) -> Station<'a> {
             "took the last canary to the bus".to_owned(),
         ),
         Some(None) => ("failed".to_owned(), "the last canary".to_owned()),
-        None => ("–".to_owned(), "no canary within an hour".to_owned()),
+        None if status.canary_scheduled => ("–".to_owned(), "no canary within an hour".to_owned()),
+        None => ("–".to_owned(), "canaries aren't scheduled".to_owned()),
     };
     Station {
         place: Place::Registrar,
         name: "registrar",
         does: "points AURA here, and sends canaries",
-        page: Some("registration"),
         figure,
         note: canary.map_or_else(String::new, |canary| format!("{} ago", age(canary.at))),
     }
@@ -307,7 +314,7 @@ fn station(frame: &Frame, station: &Station<'_>, needs: &[Need]) -> Markup {
     html! {
         div.station.rings[!ringing.is_empty()] {
             h3 {
-                @if let Some(page) = station.page {
+                @if let Some(page) = station.place.page() {
                     a href=(frame.to(page)) { (station.name) }
                 } @else {
                     (station.name)
@@ -325,9 +332,16 @@ fn alarms(ringing: &[&Need]) -> Markup {
     html! {
         p.alarms {
             @if ringing.is_empty() {
-                span.quiet { "all right" }
+                span.quiet { "no alarm rings" }
             } @else {
-                @for need in ringing { span.badge.bad { (need.alarm) } " " }
+                @for need in ringing {
+                    @if need.rings {
+                        span.badge.bad { (need.alarm) " rings" }
+                    } @else {
+                        span.badge.warn { "needs a person" }
+                    }
+                    " "
+                }
             }
         }
     }
@@ -352,7 +366,7 @@ fn consumers(status: &Status) -> Markup {
             dl {
                 @for depth in queues {
                     div {
-                        dt { (depth.name) }
+                        dt { (depth.name.trim_end_matches(" events")) }
                         dd { strong { (grouped(depth.waiting)) } }
                         dd.quiet { (oldest(depth)) }
                     }
@@ -376,13 +390,16 @@ fn all(depth: &Depth) -> u64 {
     depth.waiting + depth.hidden
 }
 
+fn nothing() -> (String, String) {
+    ("–".to_owned(), String::new())
+}
+
 fn unknown() -> (String, String) {
     ("–".to_owned(), "unknown".to_owned())
 }
 
 fn waiting(number: u64) -> (String, String) {
-    let word = if number == 1 { "waits" } else { "wait" };
-    (grouped(number), word.to_owned())
+    (grouped(number), "waiting".to_owned())
 }
 
 fn oldest(depth: &Depth) -> String {

@@ -30,8 +30,9 @@ function replace(text) {
   const fresh = page.querySelector("[data-every]");
   const isInUse = live.contains(document.activeElement) || !getSelection().isCollapsed;
   if (!fresh || isInUse) return;
-  localize(fresh);
+  localize(page);
   live.replaceChildren(...fresh.childNodes);
+  document.getElementById("read-at").replaceWith(page.getElementById("read-at"));
   const news = live.querySelector("[data-news]");
   if (news) say(news.dataset.news);
 }

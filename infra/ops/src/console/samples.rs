@@ -19,7 +19,7 @@ use crate::logs::Line;
 use crate::quarantine::{Quarantine, Quarantined};
 use crate::spill::{self, Spilled};
 use crate::stack::Stack;
-use crate::status::{Depth, LastCanary, Need, Registration, Run, Spill, Status};
+use crate::status::{Alarms, Depth, LastCanary, Need, Registration, Run, Spill, Status};
 use crate::timeline::{Happening, Timeline};
 
 /// A page of port 4000 and of no stack.
@@ -64,7 +64,7 @@ fn status(needs: Vec<Need>, busy: u64) -> Status {
     let dead = ["ingest"].into_iter().chain(kinds);
     let names = names
         .into_iter()
-        .chain(kinds.map(str::to_owned))
+        .chain(kinds.map(|kind| format!("{kind} events")))
         .chain(dead.map(|kind| format!("{kind} dead letters")));
     let queues = names.map(|name| depth(&name, busy, (busy > 0).then_some(busy * 7)));
     Status {
@@ -72,6 +72,7 @@ fn status(needs: Vec<Need>, busy: u64) -> Status {
         region: "eu-west-1".to_owned(),
         at: Timestamp::now(),
         needs,
+        alarms: Alarms::default(),
         registration: registered(),
         queues: queues.collect(),
         spill: Spill {
@@ -79,12 +80,14 @@ fn status(needs: Vec<Need>, busy: u64) -> Status {
             oldest: (busy > 0).then(|| ago(700)),
         },
         last_delivery: Some(ago(42)),
+        reconciler_scheduled: true,
         reconciler: Some(Run {
             at: ago(20),
             failure: None,
             found: busy,
             unsettled: 0,
         }),
+        canary_scheduled: true,
         canary: Some(LastCanary {
             at: ago(130),
             milliseconds: Some(412),
@@ -108,6 +111,8 @@ fn need(alarm: &str, what: &str) -> Need {
     Need {
         what: what.to_owned(),
         alarm: alarm.to_owned(),
+        rings: !alarm.starts_with("Quarantine"),
+        command: Some("aura-ops status"),
         runbook: format!("{runbook}#{}", alarm.to_lowercase()),
         since: Some(ago(600)),
     }

@@ -1,4 +1,5 @@
-//! A real browser: Debian's Chromium without a window, driven by chromedriver in the language of WebDriver.
+//! A real browser: Debian's Chromium without a window. chromedriver drives it by the protocol
+//! `WebDriver`.
 
 use std::fs;
 use std::process::Stdio;
@@ -8,6 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::Method;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use stack::consumers::PATIENCE;
 use stack::process::ProcessGroup;
@@ -18,7 +20,7 @@ use tokio::process::{ChildStdout, Command};
 
 /// Pause between two looks at a page.
 const POLL: Duration = Duration::from_millis(100);
-/// The key of an element's id in WebDriver's answers.
+/// The key of an element's id in the answers of `WebDriver`.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A browser with one window. It ends when this is dropped.
@@ -27,7 +29,7 @@ pub struct Browser {
     session: String,
     _driver: ProcessGroup,
     _output: Lines<BufReader<ChildStdout>>,
-    _profile: TempDir,
+    profile: TempDir,
 }
 
 impl Browser {
@@ -48,14 +50,14 @@ impl Browser {
             session: format!("http://127.0.0.1:{port}/session"),
             _driver: driver,
             _output: output,
-            _profile: profile,
+            profile,
         };
         browser.open_window().await?;
         Ok(browser)
     }
 
     async fn open_window(&mut self) -> Result<()> {
-        let profile = format!("--user-data-dir={}", self._profile.path().display());
+        let profile = format!("--user-data-dir={}", self.profile.path().display());
         let arguments = [
             "--headless=new",
             "--no-sandbox",
@@ -71,9 +73,8 @@ impl Browser {
             "browserName": "chrome", "goog:chromeOptions": {"args": arguments},
         }}});
         let session = self.call(Method::POST, "", wanted).await?;
-        let id = session["sessionId"]
-            .as_str()
-            .context("there is no session")?;
+        let id = session.get("sessionId").and_then(Value::as_str);
+        let id = id.context("there is no session")?;
         self.session = format!("{}/{id}", self.session);
         let zone = json!({"timezoneId": "Africa/Johannesburg"});
         self.devtools("Emulation.setTimezoneOverride", zone).await?;
@@ -124,7 +125,8 @@ impl Browser {
         Ok(text.as_str().unwrap_or_default().to_owned())
     }
 
-    /// Waits until the page's main part has this text, without opening it again. Returns the whole text.
+    /// Waits until the page's main part has this text, without opening it again. Returns the whole
+    /// text.
     pub async fn until(&self, text: &str) -> Result<String> {
         let began = Instant::now();
         loop {
@@ -159,7 +161,7 @@ impl Browser {
     async fn element(&self, selector: &str) -> Result<String> {
         let query = json!({"using": "css selector", "value": selector});
         let found = self.call(Method::POST, "/element", query).await?;
-        let id = found[ELEMENT].as_str();
+        let id = found.get(ELEMENT).and_then(Value::as_str);
         Ok(id.context("an element has no id")?.to_owned())
     }
 
@@ -175,13 +177,20 @@ impl Browser {
         if !body.is_null() {
             request = request.json(&body);
         }
-        let mut answer: Value = request.send().await?.json().await?;
-        let value = answer["value"].take();
+        let answer: Answer = request.send().await?.json().await?;
+        let value = answer.value;
         if let Some(error) = value.get("error") {
-            bail!("{path} with {body}: {error}: {}", value["message"]);
+            let message = value.get("message").unwrap_or(&Value::Null);
+            bail!("{path} with {body}: {error}: {message}");
         }
         Ok(value)
     }
+}
+
+/// What chromedriver answers.
+#[derive(Deserialize)]
+struct Answer {
+    value: Value,
 }
 
 /// The port that chromedriver chose.
