@@ -44,7 +44,8 @@ async fn send(stack: &Stack, body: &str) -> Result<()> {
     Ok(())
 }
 
-/// Interrupts `status --watch` after its first screen, and returns what it printed and its exit code.
+/// Interrupts `status --watch` after its first screen, and returns what it printed and its exit
+/// code.
 async fn watch(stack: &Stack) -> Result<(String, Option<i32>)> {
     let mut command = ops()
         .await?
