@@ -13,7 +13,7 @@ use stack::settled::all_published;
 use stack::stack::DeployError;
 use stack::system::Webhook;
 
-use crate::registration::trial::{Trial, patched};
+use crate::registration::trial::Trial;
 
 #[tokio::test]
 async fn the_rule_for_other_kinds_can_be_turned_off() -> Result<()> {
@@ -137,7 +137,7 @@ async fn a_parameter_that_was_set_is_reset_by_a_word() -> Result<()> {
     let outputs = "\nOutputs:\n\
         \x20 Alarms: {Value: !If [AlarmsTold, told, untold]}\n\
         \x20 Key: {Value: !If [CredentialsHaveAKey, own, default]}\n";
-    let template = patched(trial.local.template(), "\nOutputs:\n", outputs)?;
+    let template = trial.local.template().with_first("\nOutputs:\n", outputs)?;
     let http = shared::http_client::build()?;
     let post = async |webhook: Webhook| {
         let body = include_str!("../../events/new-callout.json");

@@ -12,8 +12,6 @@ use stack::account::Account;
 use stack::system::CREDENTIALS;
 use stack::template::{Permission, Template};
 
-use crate::registration::trial::patched;
-
 /// A customer's key, for the parameter `AuraCredentialsKeyArn`. Nothing is encrypted with it: the
 /// local AWS only asks whether it may be used.
 const KEY: &str = "arn:aws:kms:us-east-1:000000000000:key/of-the-customer";
@@ -84,7 +82,7 @@ async fn show_keys(whole: &Template, keys: &[Key], trial: &mut impl Trial) -> Re
         let condition = |keys| {
             format!("Condition: {{ForAllValues:StringLike: {{dynamodb:LeadingKeys: {keys}}}}}")
         };
-        let without = patched(whole, &condition(all), &condition(fewer))?;
+        let without = whole.with_first(&condition(all), &condition(fewer))?;
         compare(trial, fewer, [whole.clone(), without], seen).await?;
     }
     Ok(())

@@ -22,7 +22,7 @@ use stack::system::{Header, Leftovers, STACK_NAME, Webhook};
 use stack::template::{OF_INGEST, Template};
 
 use self::trial::{
-    Line, SECRET_OF_INGEST, Trial, WEBHOOK, failing_at_last, impatient, patched, rolled_back,
+    Line, SECRET_OF_INGEST, Trial, WEBHOOK, failing_at_last, impatient, rolled_back,
 };
 
 pub mod trial;
@@ -236,8 +236,7 @@ async fn the_reconciler_of_a_registered_stack_asks_no_other_aura() -> Result<()>
     let stack = trial.deploy(&[]).await?;
     let sim = AuraSim::start(Options::default()).await?;
     let other = Aura::connect(&sim.url()).await?;
-    let pointed_at_other = patched(
-        trial.local.template(),
+    let pointed_at_other = trial.local.template().with_first(
         "AURA_BASE_URL: !Ref AuraBaseUrl",
         &format!("AURA_BASE_URL: {}", sim.url()),
     )?;
@@ -472,13 +471,13 @@ fn assert_taken_back(registrations: &[Value]) {
 async fn where_function_and_registrar_read_different_secrets_aura_is_not_asked() -> Result<()> {
     let other = "WEBHOOK_SECRET_ARN: !Ref AuraCredentialsSecretArn";
     let trial = Trial::begin().await?;
-    let template = patched(trial.local.template(), SECRET_OF_INGEST, other)?;
+    let template = trial.local.template().with_first(SECRET_OF_INGEST, other)?;
     // Ingest's statement is the first of these.
     let (may_read, may_read_other) = (
         "Resource: !GetAtt WebhookSecret.Id",
         "Resource: !Ref AuraCredentialsSecretArn",
     );
-    let template = patched(&template, may_read, may_read_other)?;
+    let template = template.with_first(may_read, may_read_other)?;
     let changes = [("HandBackUrl", BEFORE)];
     let failure = rolled_back(trial.deploy_from(&template, &changes).await)?;
     assert_eq!(failure.status, "ROLLBACK_COMPLETE");
@@ -533,7 +532,7 @@ async fn a_deleted_stack_without_a_hand_back_url_says_what_to_ask_aura_for() -> 
     // Keeps the log group after the stack is deleted.
     let group = "  RegistrarLogGroup:\n    Type: AWS::Logs::LogGroup\n";
     let kept = format!("{group}    DeletionPolicy: Retain\n");
-    let template = patched(trial.local.template(), group, &kept)?;
+    let template = trial.local.template().with_first(group, &kept)?;
     let stack = trial.deploy_from(&template, &[]).await?;
     stack.clone().delete(Progress::to_stderr()).await?;
     assert_eq!(trial.register_calls().await?, 1);

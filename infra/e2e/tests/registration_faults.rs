@@ -12,7 +12,7 @@ use stack::processes;
 use stack::progress::Progress;
 use stack::stack::{DeployError, Stack};
 
-use crate::registration::trial::{Line, Trial, patched, rolled_back};
+use crate::registration::trial::{Line, Trial, rolled_back};
 
 /// Start of the template's line that says how long CloudFormation waits for an answer.
 const SERVICE_TIMEOUT: &str = "      ServiceTimeout: ";
@@ -190,7 +190,7 @@ async fn a_registrar_that_is_killed_is_a_failure_soon_and_the_next_try_works() -
     let line = text.lines().find(|line| line.starts_with(SERVICE_TIMEOUT));
     let line = line.context("the template has no service timeout")?;
     let shorter = format!("{SERVICE_TIMEOUT}3");
-    let template = patched(trial.local.template(), line, &shorter)?;
+    let template = trial.local.template().with_first(line, &shorter)?;
     let stack = trial.deploy_from(&template, &[]).await?;
     trial.order(Fault::once(TOKEN, FaultyAnswer::Hang)).await?;
     let changes = [("WebhookEvents", "NEW_CALLOUT")];

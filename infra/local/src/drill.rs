@@ -29,8 +29,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aura_sim::client::Delivery;
-use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
 use serde::Serialize;
 use stack::account::Account;
 use stack::bundle::Bundle;
@@ -47,7 +47,7 @@ use stack::workspace::Workspace;
 
 use self::alarms::State;
 use self::count::Count;
-use self::scene::{Ground, Scene};
+use self::scene::{Ground, Scene, Schedules};
 
 /// By how much the alarms' periods, and ages in their thresholds, are shorter than on AWS.
 pub const PERIODS_DIVIDED_BY: u32 = 20;
@@ -89,6 +89,20 @@ pub struct Drill {
     /// What the count must be.
     pub expects: fn(&Count) -> bool,
 }
+
+/// What a drill has that doesn't name it: neither parameters nor changes, and no run of the reconciler.
+const BASE: Drill = Drill {
+    name: "",
+    alarm: "",
+    breaks: "",
+    mends: "",
+    parameters: &[],
+    changes: &[],
+    reconciles: None,
+    breaking: |_| async { Ok(()) }.boxed(),
+    mending: |_| async { Ok(()) }.boxed(),
+    expects: Count::is_each_once,
+};
 
 /// All drills.
 pub fn all() -> impl Iterator<Item = &'static Drill> {
@@ -316,9 +330,12 @@ async fn try_to_play(
     outcome: &mut Outcome,
 ) -> Result<()> {
     progress.say(&format!("  {}: deploying a stack", drill.name));
-    let mut scene = Scene::set(ground, account, drill, progress).await?;
+    let (mut scene, schedules) = Scene::set(ground, account, drill, progress).await?;
     let began = Instant::now();
-    let (mut canaries, mut reconciler) = (scene.canaries.take(), scene.reconciler.take());
+    let Schedules {
+        mut canaries,
+        mut reconciler,
+    } = schedules;
     let played = tokio::time::timeout(LIMIT, break_and_mend(&mut scene, drill, outcome));
     let played = tokio::select! {
         played = played => played,

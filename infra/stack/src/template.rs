@@ -58,6 +58,16 @@ impl Template {
         &self.text
     }
 
+    /// The template with the first occurrence of a text replaced.
+    ///
+    /// # Errors
+    ///
+    /// The template doesn't have the text.
+    pub fn with_first(&self, text: &str, other: &str) -> Result<Self> {
+        ensure!(self.text.contains(text), "the template has no `{text}`");
+        Ok(Self::from_text(self.text.replacen(text, other, 1)))
+    }
+
     /// Adds variables to one function's environment, after the line `after`.
     ///
     /// # Errors

@@ -238,18 +238,10 @@ pub fn impatient(template: &Template, seconds: u32) -> Result<Template> {
     template.with_variables(OF_REGISTRAR, &[("CANARY_PATIENCE_SECONDS", &patience)])
 }
 
-/// The template with the first occurrence of a line replaced.
-pub fn patched(template: &Template, line: &str, other: &str) -> Result<Template> {
-    ensure!(template.text().contains(line), "the template has no {line}");
-    Ok(Template::from_text(
-        template.text().replacen(line, other, 1),
-    ))
-}
-
 /// The template with one more resource, which comes after the registration and can't be created.
 pub fn failing_at_last(template: &Template) -> Result<Template> {
     let resource = "\n  Failing:\n    Type: Custom::Failing\n    DependsOn: AuraWebhook\n    \
         Properties:\n      ServiceToken: arn:aws:lambda:us-east-1:000000000000:function:absent\n\n\
         Outputs:\n";
-    patched(template, "\nOutputs:\n", resource)
+    template.with_first("\nOutputs:\n", resource)
 }

@@ -5,11 +5,10 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use futures::FutureExt as _;
 use stack::consumers::{Consumers, by_type};
 
-use super::Drill;
-use super::count::Count;
 use super::dead_letters::redrive;
 use super::runbook::Page;
 use super::scene::Scene;
+use super::{BASE, Drill};
 
 const QUEUE: &str = "CalloutEventsQueueUrl";
 
@@ -20,8 +19,6 @@ pub(super) const DRILLS: &[Drill] = &[
         breaks: "the consumers stop",
         mends: "the consumers are started again",
         parameters: &[("ConsumerWaitSeconds", "5")],
-        changes: &[],
-        reconciles: None,
         breaking: |scene| stop(scene).boxed(),
         mending: |scene| {
             async {
@@ -30,19 +27,16 @@ pub(super) const DRILLS: &[Drill] = &[
             }
             .boxed()
         },
-        expects: Count::is_each_once,
+        ..BASE
     },
     Drill {
         name: "policy-broken",
         alarm: "RulesFailAlarm",
         breaks: "the policy of the callouts' queue names another rule",
         mends: "a person puts the policy back and redrives the consumer's dead letters",
-        parameters: &[],
-        changes: &[],
-        reconciles: None,
         breaking: |scene| allow_another_rule(scene).boxed(),
         mending: |scene| put_policy_back(scene).boxed(),
-        expects: Count::is_each_once,
+        ..BASE
     },
 ];
 
@@ -84,9 +78,5 @@ async fn put_policy_back(scene: &mut Scene) -> Result<()> {
             "aws sqs set-queue-attributes",
         )
         .await?;
-    let (procedure, dead_letters) = (
-        "Redrive a consumer's dead letters",
-        "CalloutEventsDeadLetterQueueUrl",
-    );
-    redrive(scene, procedure, dead_letters).await
+    redrive(scene, "Redrive a consumer's dead letters").await
 }

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use futures::FutureExt as _;
-use stack::consumers::Queue;
+use stack::system::Leftovers;
 
-use super::Drill;
-use super::count::Count;
 use super::runbook::Page;
 use super::scene::Scene;
+use super::{BASE, Drill};
 
 /// How long to wait before what has got into the dead letters meanwhile is redriven, too.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -19,32 +18,28 @@ pub(super) const DRILLS: &[Drill] = &[Drill {
     alarm: "DeadLettersAlarm",
     breaks: "EventBridge cannot be reached for longer than all tries of an event take",
     mends: "EventBridge can be reached again, and a person redrives the dead letters",
-    parameters: &[],
     changes: &[("maxReceiveCount: 50", "maxReceiveCount: 2")],
-    reconciles: None,
     breaking: |scene| scene.bus.down().map(Ok).boxed(),
     mending: |scene| {
         async {
             scene.bus.up()?;
             let procedure = "Redrive the ingest queue's dead letters";
-            redrive(scene, procedure, "DeadLetterQueueUrl").await
+            redrive(scene, procedure).await
         }
         .boxed()
     },
-    expects: Count::is_each_once,
+    ..BASE
 }];
 
-/// Redrives dead letters by a procedure of two blocks until there are none. `output` names the URL of
-/// their queue.
-pub(super) async fn redrive(scene: &mut Scene, procedure: &str, output: &str) -> Result<()> {
-    let stack = &scene.system.stack;
-    let queue = Queue::new(stack.account().sqs(), stack.output(output)?);
+/// Redrives dead letters by a procedure of two blocks until there are none.
+pub(super) async fn redrive(scene: &mut Scene, procedure: &str) -> Result<()> {
     loop {
         for block in 0..2 {
             scene.type_block(Page::Procedures, procedure, block).await?;
         }
         tokio::time::sleep(PAUSE).await;
-        if queue.depth().await? == 0 {
+        let left = Leftovers::count(&scene.system.stack).await?;
+        if left.dead_letter_depth == 0 {
             return Ok(());
         }
     }

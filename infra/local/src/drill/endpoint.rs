@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use stack::boto;
 use stack::stack::Stack;
 
-use super::Drill;
 use super::count::Count;
 use super::runbook::Page;
 use super::scene::Scene;
+use super::{BASE, Drill};
 
 /// The endpoint's path, with which the keys of its routes end.
 const PATH: &str = " /aura/events";
@@ -34,11 +34,10 @@ pub(super) const DRILLS: &[Drill] = &[Drill {
     breaks: "somebody removes the endpoint's routes",
     mends: "a person makes the routes again",
     parameters: &[("CanaryMinutes", "1")],
-    changes: &[],
-    reconciles: None,
     breaking: |scene| remove_routes(&scene.system.stack).boxed(),
     mending: |scene| make_routes(scene).boxed(),
     expects: Count::is_each_once_but_refused,
+    ..BASE
 }];
 
 /// Removes every route to the endpoint, as somebody might by hand.
@@ -61,7 +60,10 @@ pub async fn remove_routes(stack: &Stack) -> Result<()> {
 }
 
 async fn make_routes(scene: &mut Scene) -> Result<()> {
-    let (heading, command) = ("CanaryFailsAlarm", "for key in ANY POST");
-    scene.type_inline(Page::Operate, heading, command).await?;
+    for command in ["for key in ANY POST", "aura-ops canary"] {
+        scene
+            .type_inline(Page::Operate, "CanaryFailsAlarm", command)
+            .await?;
+    }
     Ok(())
 }

@@ -1,13 +1,12 @@
 //! Drills in which the way from ingest to the bus is broken.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use futures::FutureExt as _;
 use stack::proxy::{Fault, Plan};
 
-use super::count::Count;
 use super::runbook::Page;
-use super::scene::{Scene, patched};
-use super::{Drill, RECONCILER_EVERY};
+use super::scene::Scene;
+use super::{BASE, Drill, RECONCILER_EVERY};
 
 /// A line of the processor's environment, and one with which the processor doesn't start.
 const GOOD: &str = "LEDGER_RETENTION_DAYS: \"35\"";
@@ -37,21 +36,17 @@ pub(super) const DRILLS: &[Drill] = &[
         alarm: "DeliveriesSpilledAlarm",
         breaks: "ingest cannot reach SQS",
         mends: "SQS can be reached again",
-        parameters: &[],
-        changes: &[],
         reconciles: Some(RECONCILER_EVERY),
         breaking: |scene| scene.queue.down().map(Ok).boxed(),
         mending: |scene| async { scene.queue.up() }.boxed(),
-        expects: Count::is_each_once,
+        ..BASE
     },
     Drill {
         name: "bus-throttled",
         alarm: "EventsFailAlarm",
         breaks: "EventBridge throttles every call of the processor",
         mends: "EventBridge no longer throttles",
-        parameters: &[],
         changes: SOONER,
-        reconciles: None,
         breaking: |scene| {
             async {
                 scene.bus.set(Plan::Always(Fault::Throttled));
@@ -66,16 +61,14 @@ pub(super) const DRILLS: &[Drill] = &[
             }
             .boxed()
         },
-        expects: Count::is_each_once,
+        ..BASE
     },
     Drill {
         name: "table-throttled",
         alarm: "EventsFailAlarm",
         breaks: "DynamoDB throttles every call of the processor",
         mends: "DynamoDB no longer throttles",
-        parameters: &[],
         changes: SOONER,
-        reconciles: None,
         breaking: |scene| {
             async {
                 scene.ledger.set(Plan::Always(Fault::Throttled));
@@ -90,36 +83,30 @@ pub(super) const DRILLS: &[Drill] = &[
             }
             .boxed()
         },
-        expects: Count::is_each_once,
+        ..BASE
     },
     Drill {
         name: "bad-deployment",
         alarm: "ProcessorFailsAlarm",
         breaks: "a deployment brings a processor that ends at its start",
         mends: "the version before is deployed again",
-        parameters: &[],
-        changes: &[],
-        reconciles: None,
         breaking: |scene| deploy_bad(scene).boxed(),
         mending: |scene| deploy_good(scene).boxed(),
-        expects: Count::is_each_once,
+        ..BASE
     },
     Drill {
         name: "poison-record",
         alarm: "EventsQuarantinedAlarm",
         breaks: "somebody puts something on the ingest queue that is no delivery",
-        mends: "a person looks into the quarantine and drops it",
-        parameters: &[],
-        changes: &[],
-        reconciles: None,
+        mends: "a person looks into the quarantine and discards it",
         breaking: |scene| poison(scene).boxed(),
-        mending: |scene| look_and_drop(scene).boxed(),
-        expects: Count::is_each_once,
+        mending: |scene| look_and_discard(scene).boxed(),
+        ..BASE
     },
 ];
 
 async fn deploy_bad(scene: &mut Scene) -> Result<()> {
-    let bad = patched(&scene.template, GOOD, BAD)?;
+    let bad = scene.template.with_first(GOOD, BAD)?;
     scene.deploy(&bad).await
 }
 
@@ -136,18 +123,24 @@ async fn poison(scene: &mut Scene) -> Result<()> {
     Ok(())
 }
 
-async fn look_and_drop(scene: &mut Scene) -> Result<()> {
-    let seen = scene
-        .type_block(Page::Procedures, "Look into the quarantine", 0)
-        .await?;
-    ensure!(
-        seen.contains("\"reason\":\"not-an-envelope\""),
-        "the quarantine doesn't say why the record is there: {seen}"
-    );
-    scene
-        .type_inline(Page::Procedures, "Put a message back", "drop 0")
-        .await?;
+async fn look_and_discard(scene: &mut Scene) -> Result<()> {
+    let mut lines = scene.seen.lines();
+    let line = lines.find(|line| line.contains("not-an-envelope"));
+    let id = line.and_then(|line| line.split_whitespace().find(|word| is_id(word)));
+    let id = id.with_context(|| format!("the list has no such record: {}", scene.seen))?;
+    let (id, page) = (id.to_owned(), Page::Procedures);
+    for (heading, command) in [
+        ("Look into the quarantine", "aura-ops quarantine show ID"),
+        ("Put a message back", "aura-ops quarantine discard ID"),
+    ] {
+        scene.type_inline_of(page, heading, command, &id).await?;
+    }
     Ok(())
+}
+
+/// Whether a word looks like an id of a delivery or of a message.
+fn is_id(word: &str) -> bool {
+    word.len() == 36 && word.split('-').map(str::len).eq([8, 4, 4, 4, 12])
 }
 
 async fn deploy_good(scene: &mut Scene) -> Result<()> {

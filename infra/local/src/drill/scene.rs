@@ -8,6 +8,7 @@ use aura_sim::client::Aura;
 use stack::account::Account;
 use stack::bundle::Bundle;
 use stack::consumers::{Consumers, Published, by_type};
+use stack::ops::Ops;
 use stack::progress::Progress;
 use stack::proxy::FaultProxy;
 use stack::reconciler::Schedule;
@@ -33,20 +34,22 @@ pub struct Ground {
     pub runbook: Arc<Runbook>,
     workspace: Workspace,
     programs: Programs,
+    ops: Ops,
 }
 
 impl Ground {
-    /// Reads the runbook, and finds the programs that its commands need.
+    /// Reads the runbook, finds the programs that its commands need, and builds `aura-ops`.
     ///
     /// # Errors
     ///
-    /// A page or a program is missing.
+    /// A page or a program is missing, or `aura-ops` doesn't compile.
     pub async fn lay(workspace: &Workspace, bundle: &Bundle) -> Result<Self> {
         Ok(Self {
             bundle: bundle.clone(),
             runbook: Arc::new(Runbook::read(workspace)?),
             workspace: workspace.clone(),
             programs: Programs::find().await?,
+            ops: Ops::build(workspace).await?,
         })
     }
 
@@ -57,7 +60,13 @@ impl Ground {
     /// The runbook has no variables, or the shell's folder can't be made.
     pub fn shell(&self, account: &Account) -> Result<Shell> {
         let variables = self.runbook.variables()?;
-        Shell::new(&self.workspace, &self.programs, account, variables)
+        Shell::new(
+            &self.workspace,
+            &self.programs,
+            &self.ops,
+            account,
+            variables,
+        )
     }
 }
 
@@ -89,9 +98,13 @@ pub struct Scene {
     shell: Shell,
     name: &'static str,
     progress: Progress,
-    /// The reconciler's schedule, if it runs in this drill.
+}
+
+/// What calls the functions of a scene as their schedules do on AWS.
+pub struct Schedules {
+    /// The reconciler's, if it runs in this drill.
     pub reconciler: Option<Schedule>,
-    /// The canaries' schedule, if the stack sends canaries.
+    /// The canaries', if the stack sends canaries.
     pub canaries: Option<Schedule>,
 }
 
@@ -106,7 +119,7 @@ impl Scene {
         account: &Account,
         drill: &Drill,
         progress: Progress,
-    ) -> Result<Self> {
+    ) -> Result<(Self, Schedules)> {
         let proxy = || FaultProxy::before(account.endpoint());
         let (queue, ledger, bus) = (proxy()?, proxy()?, proxy()?);
         let mut template = ground
@@ -115,7 +128,7 @@ impl Scene {
             .with_variables(OF_INGEST, &[("AWS_ENDPOINT_URL_SQS", &queue.url())])?
             .with_processor_behind(&[("DYNAMODB", &ledger), ("EVENTBRIDGE", &bus)], &[])?;
         for (line, other) in drill.changes {
-            template = patched(&template, line, other)?;
+            template = template.with_first(line, other)?;
         }
         let bundle = Bundle {
             template: template.clone(),
@@ -126,7 +139,12 @@ impl Scene {
         let changes: Parameters = changes.collect();
         let system = System::deploy(account, &bundle, changes, Progress::silent()).await?;
         let aura = system.aura().await?;
-        Ok(Self {
+        let reconciler = drill.reconciles;
+        let schedules = Schedules {
+            reconciler: reconciler.map(|every| Schedule::start(&system.stack, every)),
+            canaries: canaries(&system.stack)?,
+        };
+        let scene = Self {
             consumers: Some(Consumers::read(&system.stack, by_type)),
             received: Vec::new(),
             traffic: Traffic::start(&aura),
@@ -136,17 +154,14 @@ impl Scene {
             shell: ground.shell(account)?,
             name: drill.name,
             progress,
-            reconciler: drill
-                .reconciles
-                .map(|every| Schedule::start(&system.stack, every)),
-            canaries: canaries(&system.stack)?,
             system,
             aura,
             queue,
             ledger,
             bus,
             template,
-        })
+        };
+        Ok((scene, schedules))
     }
 
     /// Shows what happens in this drill.
@@ -185,9 +200,24 @@ impl Scene {
         heading: &str,
         beginning: &str,
     ) -> Result<String> {
+        self.type_inline_of(page, heading, beginning, "ID").await
+    }
+
+    /// As [`Self::type_inline`], with an id where the runbook has `ID`.
+    ///
+    /// # Errors
+    ///
+    /// The section has no such command, or it fails.
+    pub async fn type_inline_of(
+        &mut self,
+        page: Page,
+        heading: &str,
+        beginning: &str,
+        id: &str,
+    ) -> Result<String> {
         let runbook = Arc::clone(&self.ground.runbook);
         let command = runbook.section(page, heading)?.inline(beginning)?;
-        self.run(command).await
+        self.run(&command.replace(" ID", &format!(" {id}"))).await
     }
 
     /// Runs one block of a section, counted from 0, and returns what it prints.
@@ -256,17 +286,4 @@ fn canaries(stack: &Stack) -> Result<Option<Schedule>> {
     let minutes = minutes.context("the stack has no parameter CanaryMinutes")?;
     let every = Duration::from_mins(minutes.parse()?) / PERIODS_DIVIDED_BY;
     Ok((!every.is_zero()).then(|| Schedule::of_canaries(stack, every)))
-}
-
-/// A template with one line replaced.
-///
-/// # Errors
-///
-/// The template doesn't have the line's text exactly once.
-pub fn patched(template: &Template, line: &str, other: &str) -> Result<Template> {
-    ensure!(
-        template.text().matches(line).count() == 1,
-        "the template doesn't have `{line}` exactly once"
-    );
-    Ok(Template::from_text(template.text().replace(line, other)))
 }

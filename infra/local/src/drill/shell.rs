@@ -1,4 +1,4 @@
-//! Runs commands of the runbook as a person would: in bash, with AWS's command line and jq.
+//! Runs commands of the runbook as a person would: in bash, with `aura-ops`, AWS's command line and jq.
 //!
 //! Nothing can reach a real account. The environment has nothing of the user's own but `PATH`: the
 //! endpoint, the region and the credentials are those of the local AWS.
@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use stack::account::{Account, REGION, SECRET_ACCESS_KEY};
 use stack::folder::RunFolder;
+use stack::ops::Ops;
 use stack::process::ProcessGroup;
 use stack::python::MINISTACK;
 use stack::system::STACK_NAME;
@@ -21,6 +22,8 @@ use tokio::process::Command;
 const KEEP: &str = "
 { declare -f; for name in $(compgen -v | grep -v '[A-Z]'); do declare -p \"$name\"; done; } > \"$HOME/kept\"
 ";
+/// The exit code with which `aura-ops status` says that something needs a person. It is no failure.
+const NEEDS_A_PERSON: u8 = 1;
 /// The folder of SQS's description.
 const SQS: &str = "sqs/2012-11-05";
 /// How long a block of commands may take.
@@ -93,16 +96,18 @@ impl Shell {
     pub fn new(
         workspace: &Workspace,
         programs: &Programs,
+        ops: &Ops,
         account: &Account,
         variables: &str,
     ) -> Result<Self> {
         // Not every version 2 of the command line reads the endpoint from the environment.
-        let aws = programs.aws.display();
+        let (aws, ops) = (programs.aws.display(), ops.binary().display());
         let sqs = description_of_sqs(workspace);
         let before = format!(
-            "set -e -o pipefail\n{variables}\nstack={STACK_NAME}\n\
+            "set -e -o pipefail\n{variables}\nexport AURA_STACK={STACK_NAME}\n\
              export AWS_REGION={REGION} AWS_DEFAULT_REGION={REGION}\n\
              aws() {{ '{aws}' --endpoint-url \"$AWS_ENDPOINT_URL\" \"$@\"; }}\n\
+             aura-ops() {{ '{ops}' \"$@\" || [ $? -eq {NEEDS_A_PERSON} ]; }}\n\
              if [ -e \"$HOME/kept\" ]; then . \"$HOME/kept\"; fi\n{sqs}"
         );
         Ok(Self {
