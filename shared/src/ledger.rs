@@ -24,8 +24,8 @@
 //! needs, and a further occurrence costs only one call more than the first.
 //!
 //! The table also holds items that are not events: the [spill], the [`open`] callouts, AURA's [last
-//! delivery](last_delivery), and [`notes`]. Their partition keys hold no `#`, and every entity's
-//! key has one.
+//! delivery](last_delivery), [`notes`], and what operators changed by `aura-ops` (`audit`). Their
+//! partition keys hold no `#`, and every entity's key has one.
 
 mod expression;
 mod item;

@@ -1,5 +1,5 @@
-//! The event with which the reconciler asks the registrar to point AURA at the deployed endpoint
-//! again. The registrar is invoked asynchronously, because nobody waits for its end.
+//! The event with which the reconciler or an operator asks the registrar to point AURA at the deployed
+//! endpoint again. The reconciler doesn't wait for the end, and an operator gets a [`ReregisterAnswer`].
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -13,6 +13,14 @@ pub enum ReregisterRequest {
         /// The id that both the reconciler and the registrar log.
         request_id: Uuid,
     },
+}
+
+/// The registrar's answer: AURA delivers to the deployed endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReregisterAnswer {
+    /// The steps of the registration, each with its outcome and its time.
+    pub steps: Vec<String>,
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Handles one invocation of the function by CloudFormation, Secrets Manager, the reconciler or the
-//! canary's schedule.
+//! Handles one invocation of the function by CloudFormation, Secrets Manager, the reconciler, the
+//! canary's schedule or an operator.
 //!
 //! CloudFormation waits for a response until the resource's `ServiceTimeout`, and the whole stack
 //! waits with it. So all work is guarded: errors, panics and hangs all end before Lambda's timeout,
@@ -10,11 +10,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use metrique::writer::BoxEntrySink;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
-use shared::reregister::ReregisterRequest;
+use serde_json::{Value, json};
+use shared::canary::{CanaryAnswer, CanaryRequest};
+use shared::reregister::{ReregisterAnswer, ReregisterRequest};
 use uuid::Uuid;
 
 use crate::custom_resource::{CustomResourceHandler, CustomResourceRequest};
@@ -53,12 +54,6 @@ pub enum InvocationError {
     Failed(String),
 }
 
-/// The event of the canary's schedule. Its JSON is `{"Canary": {}}`.
-#[derive(Debug, Deserialize)]
-enum ScheduledRequest {
-    Canary {},
-}
-
 /// Handles the requests of all four callers.
 #[derive(Debug)]
 pub struct Handler {
@@ -70,8 +65,13 @@ pub struct Handler {
 
 impl Handler {
     /// Handles a payload. `time_left` is the time until Lambda ends the invocation. A failure that
-    /// was reported to CloudFormation is not an error here.
-    pub async fn handle(&self, payload: Value, time_left: Duration) -> Result<(), InvocationError> {
+    /// was reported to CloudFormation is not an error here. Returns the answer for an operator, a
+    /// [`CanaryAnswer`] or a [`ReregisterAnswer`]; other callers get null.
+    pub async fn handle(
+        &self,
+        payload: Value,
+        time_left: Duration,
+    ) -> Result<Value, InvocationError> {
         if payload.get("Step").is_some() {
             let request: RotationRequest = read(payload)?;
             let line = RegistrarMetrics::start(request.step.name(), &request.client_request_token);
@@ -81,7 +81,8 @@ impl Handler {
                     .handle(&request)
                     .await
             };
-            return self.work(line, time_left, rotate).await;
+            self.work(line, time_left, rotate).await?;
+            return Ok(Value::Null);
         }
         if payload.get(REREGISTER).is_some() {
             let ReregisterRequest::Reregister { request_id } = read(payload)?;
@@ -90,14 +91,17 @@ impl Handler {
                 let (registrar, journal) = (&registrar, &journal);
                 ReregistrationHandler { registrar, journal }.handle().await
             };
-            return self.work(line, time_left, reregister).await;
+            let steps = self.work(line, time_left, reregister).await?;
+            return Ok(json!(ReregisterAnswer { steps }));
         }
         if payload.get(CANARY).is_some() {
-            let ScheduledRequest::Canary {} = read(payload)?;
-            self.send_canary(Uuid::now_v7(), time_left).await;
-            return Ok(());
+            let CanaryRequest::Canary { id } = read(payload)?;
+            let id = id.unwrap_or_else(Uuid::now_v7);
+            return Ok(json!(self.send_canary(id, time_left).await));
         }
-        self.answer_cloudformation(read(payload)?, time_left).await
+        self.answer_cloudformation(read(payload)?, time_left)
+            .await?;
+        Ok(Value::Null)
     }
 
     /// Handles a request of CloudFormation and sends the response.
@@ -129,9 +133,10 @@ impl Handler {
         Ok(())
     }
 
-    /// Sends the scheduled canary. A failure is in the log line and is no error of the function: one
-    /// alone must wake nobody, and the canary's own alarm rings for two in a row.
-    async fn send_canary(&self, id: Uuid, time_left: Duration) {
+    /// Sends a canary for the schedule or for an operator. A failure is in the log line and is no error
+    /// of the function: one alone must wake nobody, and the canary's own alarm rings for two in a row.
+    /// An operator's canary counts there like a scheduled one: it took the same way.
+    async fn send_canary(&self, id: Uuid, time_left: Duration) -> CanaryAnswer {
         let line = RegistrarMetrics::start(CANARY, &id.to_string());
         let mut metrics = line.append_on_drop(self.metrics.clone());
         let (registrar, journal) = (Arc::clone(&self.registrar), Journal::default());
@@ -140,16 +145,24 @@ impl Handler {
         let time = time_left.saturating_sub(ENDING);
         let sent = guarded(time, &journal, Box::pin(work)).await;
         metrics.ended(&journal, sent.as_ref().err());
-        metrics.canary(sent.unwrap_or_default());
+        metrics.canary(*sent.as_ref().unwrap_or(&Duration::ZERO));
+        match sent {
+            Ok(time) => CanaryAnswer::Published {
+                id,
+                sent_at: Timestamp::now() - time,
+                milliseconds: time.as_millis().try_into().unwrap_or(u64::MAX),
+            },
+            Err(failure) => CanaryAnswer::Failed { id, failure },
+        }
     }
 
-    /// Does work for a caller that needs no response.
+    /// Does work for a caller that needs no response but an error. Returns the steps.
     async fn work<E, F>(
         &self,
         line: RegistrarMetrics,
         time_left: Duration,
         work: impl FnOnce(Arc<Registrar>, Journal) -> F,
-    ) -> Result<(), InvocationError>
+    ) -> Result<Vec<String>, InvocationError>
     where
         E: Error + Send + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -160,7 +173,8 @@ impl Handler {
         let time = time_left.saturating_sub(ENDING);
         let done = guarded(time, &journal, Box::pin(work)).await;
         metrics.ended(&journal, done.as_ref().err());
-        done.map_err(InvocationError::Failed)
+        done.map_err(InvocationError::Failed)?;
+        Ok(journal.lines())
     }
 }
 

@@ -128,6 +128,13 @@ impl Journal {
         self.notes().entries.clone()
     }
 
+    /// The steps that have begun so far, each with its outcome and its time.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let entries = self.entries();
+        entries.iter().map(ToString::to_string).collect()
+    }
+
     /// The step that is under way.
     #[must_use]
     pub fn under_way(&self) -> Option<RegistrationStep> {

@@ -1,5 +1,6 @@
-//! The log line of one request. Every caller's request gets one. Only the time of a scheduled canary
-//! is a metric: the alarm about failed requests reads Lambda's own count of errors.
+//! The log line of one request. Every caller's request gets one. Only the time of a canary that the
+//! schedule or an operator asked for is a metric: the alarm about failed requests reads Lambda's own
+//! count of errors.
 
 use std::time::{Duration, SystemTime};
 
@@ -31,8 +32,8 @@ pub struct RegistrarMetrics {
     reason: Option<String>,
     /// Whether CloudFormation accepted the response.
     answered: bool,
-    /// How long a scheduled canary took until it was published; 0 if it failed. Absent for all other
-    /// requests. A failure is a value, because CloudWatch is slow to notice values that are missing.
+    /// How long a canary of the schedule or of an operator took until it was published; 0 if it failed.
+    /// Absent for all other requests. A failure is a value, because CloudWatch is slow to notice values that are missing.
     #[metrics(unit = Millisecond, flags(skip(NoMetric)))]
     canary_time: Option<Duration>,
     #[metrics(unit = Millisecond)]
@@ -60,13 +61,13 @@ impl RegistrarMetrics {
 
     /// Records the steps and, after a failure, its reason.
     pub fn ended(&mut self, journal: &Journal, failure: Option<&String>) {
-        self.steps = journal.entries().iter().map(ToString::to_string).collect();
+        self.steps = journal.lines();
         self.succeeded = failure.is_none();
         self.failed = failure.is_some();
         self.reason = failure.cloned();
     }
 
-    /// Records the time of a scheduled canary, or zero if it failed.
+    /// Records the time of a canary of the schedule or of an operator, or zero if it failed.
     pub fn canary(&mut self, time: Duration) {
         self.canary_time = Some(time);
     }

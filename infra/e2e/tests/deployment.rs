@@ -48,12 +48,13 @@ async fn the_rule_for_other_kinds_can_be_turned_off() -> Result<()> {
 
 /// Nothing in the stack may fail after AURA has switched to it, and a delivery needs all of these.
 #[tokio::test]
-async fn the_registration_waits_for_every_route_permission_alarm_and_query() -> Result<()> {
+async fn the_registration_waits_for_every_route_permission_policy_alarm_and_query() -> Result<()> {
     let awaited = [
         "ApiGatewayV2::Route",
         "ApiGatewayV2::Stage",
         "CloudWatch::Alarm",
         "CloudWatch::Dashboard",
+        "IAM::ManagedPolicy",
         "Lambda::EventSourceMapping",
         "Lambda::Permission",
         "Logs::MetricFilter",

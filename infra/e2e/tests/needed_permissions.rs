@@ -152,11 +152,12 @@ async fn every_action_of_every_policy_is_shown_to_be_needed() -> Result<()> {
 
 #[tokio::test]
 async fn every_key_of_every_condition_is_shown_to_be_needed() -> Result<()> {
-    let tables: [&[Key]; 4] = [
+    let tables: [&[Key]; 5] = [
         &ingest::KEYS,
         &processor::KEYS,
         &reconciler::KEYS,
         &registrar::KEYS,
+        &crate::ops::permissions::KEYS,
     ];
     let mut shown: Vec<_> = tables.concat().into_iter().map(|(all, _, _)| all).collect();
     shown.sort_unstable();

@@ -3,7 +3,7 @@
 mod console;
 mod ledger;
 mod path;
-mod permissions;
+pub mod permissions;
 mod queues;
 
 use anyhow::Result;

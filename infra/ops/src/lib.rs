@@ -10,7 +10,7 @@
 //! | [`stack`] | finds the stack, and has the clients |
 //! | [`status`], [`timeline`], [`delivery`], [`spill`] | look, and change nothing |
 //! | [`quarantine`], [`dead_letters`] | look into a queue by [`queue`], and put back or delete what is in it |
-//! | [`canary`], [`register`] | have the registrar work |
+//! | [`canary`], [`register`] | have the [`registrar`] work |
 //! | [`consent`], [`audit`] | ask before a change, and note it |
 //! | [`console`] | the page |
 
@@ -25,6 +25,7 @@ pub mod logs;
 pub mod quarantine;
 pub mod queue;
 pub mod register;
+pub mod registrar;
 pub mod spill;
 pub mod stack;
 pub mod status;

@@ -1,12 +1,19 @@
 //! Has the registrar prove this endpoint, and point AURA at it.
 
 use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::Serialize;
+use shared::reregister::{ReregisterAnswer, ReregisterRequest};
+use uuid::Uuid;
 
-use crate::consent::Consent;
+use crate::consent::{self, Change, Consent};
+use crate::registrar;
 use crate::stack::Stack;
+
+/// How long to wait for the registrar. Lambda ends it after two minutes.
+const PATIENCE: Duration = Duration::from_secs(130);
 
 /// A registration that AURA has accepted.
 #[derive(Debug, Serialize)]
@@ -23,12 +30,38 @@ pub struct Registered {
 /// # Errors
 ///
 /// Nobody agreed, the registrar can't be called, or the registration failed. The error says at which step.
-pub async fn register(_stack: &Stack, _consent: Consent) -> Result<Registered> {
-    todo!()
+pub async fn register(stack: &Stack, consent: Consent) -> Result<Registered> {
+    let url = stack.output("WebhookUrl")?;
+    let request_id = Uuid::now_v7();
+    let change = Change {
+        action: "register",
+        sentence: format!(
+            "Prove {url} with a canary, and then point AURA at it. AURA delivers nowhere else from then on."
+        ),
+        subjects: vec![request_id.to_string()],
+    };
+    let work = async {
+        let request = ReregisterRequest::Reregister { request_id };
+        let registered: Result<ReregisterAnswer> =
+            registrar::invoke(stack, &request, PATIENCE).await;
+        let registered = registered.with_context(|| {
+            format!(
+                "the registration {request_id} failed; when the cause is gone, repeat it (the log of the \
+                 registrar has more)"
+            )
+        });
+        (usize::from(registered.is_ok()), registered)
+    };
+    let ReregisterAnswer { steps } = consent::make(stack, change, consent, work).await?;
+    Ok(Registered {
+        url: url.to_owned(),
+        steps: steps.join("; "),
+    })
 }
 
 impl Display for Registered {
-    fn fmt(&self, _f: &mut Formatter<'_>) -> fmt::Result {
-        todo!()
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { url, steps } = self;
+        write!(f, "AURA delivers to {url}, and nowhere else.\n{steps}")
     }
 }

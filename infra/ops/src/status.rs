@@ -1,12 +1,25 @@
-//! Whether anything is wrong, on one screen.
+//! Whether anything is wrong, on one screen: [`sources`] reads it, [`needs`] decides what needs a person, and
+//! [`text`] writes it.
 
-use std::fmt::{self, Display, Formatter};
+mod needs;
+mod sources;
+mod text;
+
+use std::io::Write as _;
+use std::pin::pin;
+use std::time::Duration;
 
 use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::signal::ctrl_c;
 
 use crate::stack::Stack;
+
+/// The time between two looks of [`watch`].
+const PAUSE: Duration = Duration::from_secs(5);
+/// Clears a terminal, and goes to its first line.
+const CLEAR: &str = "\x1b[2J\x1b[H";
 
 /// What a person wants to know first.
 #[derive(Debug, Serialize)]
@@ -20,6 +33,8 @@ pub struct Status {
     pub at: Timestamp,
     /// What needs a person, the most urgent first.
     pub needs: Vec<Need>,
+    /// The stack's alarms.
+    pub alarms: Alarms,
     /// What AURA was told.
     pub registration: Registration,
     /// The queues on the event's path, in its order.
@@ -28,22 +43,42 @@ pub struct Status {
     pub spill: Spill,
     /// When AURA's last delivery arrived; `None` if there was none.
     pub last_delivery: Option<Timestamp>,
+    /// Whether the reconciler runs by schedule.
+    pub reconciler_scheduled: bool,
     /// The reconciler's last run; `None` if there was none within an hour.
     pub reconciler: Option<Run>,
-    /// The last scheduled canary; `None` if there was none within an hour.
+    /// Whether the registrar sends canaries by schedule.
+    pub canary_scheduled: bool,
+    /// The last canary of the schedule or of an operator; `None` if there was none within an hour.
     pub canary: Option<LastCanary>,
+}
+
+/// How many alarms the stack has.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Alarms {
+    /// All of them.
+    pub count: usize,
+    /// Those in the state `ALARM`.
+    pub ringing: usize,
+    /// Those that had no data yet.
+    pub without_data: usize,
 }
 
 /// Something that needs a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Need {
-    /// What is wrong, in a sentence.
+    /// What is wrong, in a sentence or two.
     pub what: String,
     /// The alarm whose section of the runbook says what to do, such as `DeadLettersAlarm`.
     pub alarm: String,
+    /// Whether that alarm rings. If not, this look has found out what the alarm doesn't say yet.
+    pub rings: bool,
     /// The address of that section.
     pub runbook: String,
+    /// The command that looks closer, if there is one. It changes nothing.
+    pub command: Option<&'static str>,
     /// Since when, as far as it is known.
     pub since: Option<Timestamp>,
 }
@@ -60,7 +95,7 @@ pub struct Registration {
     pub at: Option<Timestamp>,
     /// How it was proven: the steps of that registration, and their times.
     pub proof: String,
-    /// When the secret was rotated last; `None` if it never was, or isn't known.
+    /// When the secret was rotated last; `None` if it wasn't within a day.
     pub rotated_at: Option<Timestamp>,
 }
 
@@ -102,7 +137,7 @@ pub struct Run {
     pub unsettled: u64,
 }
 
-/// A scheduled canary.
+/// A canary of the schedule or of an operator.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LastCanary {
@@ -119,21 +154,94 @@ pub struct LastCanary {
 /// # Errors
 ///
 /// AWS refuses a call.
-pub async fn read(_stack: &Stack) -> Result<Status> {
-    todo!()
+pub async fn read(stack: &Stack) -> Result<Status> {
+    sources::read(stack, Timestamp::now()).await
 }
 
 /// Shows the status again and again, until Ctrl-C. Returns the last one.
 ///
 /// # Errors
 ///
-/// AWS refuses a call.
-pub async fn watch(_stack: &Stack) -> Result<Status> {
-    todo!()
+/// AWS refuses a call of the first look. Later, the screen shows the error, and the status before it.
+pub async fn watch(stack: &Stack) -> Result<Status> {
+    let mut stop = pin!(ctrl_c());
+    let mut last = read(stack).await?;
+    let mut failure = String::new();
+    loop {
+        show(&format!("{last}\n{failure}\nCtrl-C ends this."));
+        let next = async {
+            tokio::time::sleep(PAUSE).await;
+            read(stack).await
+        };
+        tokio::select! {
+            _ = &mut stop => break,
+            next = next => match next {
+                Ok(status) => (last, failure) = (status, String::new()),
+                Err(error) => failure = format!("\nIt couldn't be read again: {error:#}\n"),
+            }
+        }
+    }
+    show("");
+    Ok(last)
 }
 
-impl Display for Status {
-    fn fmt(&self, _f: &mut Formatter<'_>) -> fmt::Result {
-        todo!()
+/// Shows a text on an empty screen. If nobody reads it, there is nothing to do.
+fn show(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = write!(out, "{CLEAR}{text}").and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The status of a stack on which nothing is wrong.
+    pub(super) fn healthy() -> Status {
+        let time = |text: &str| text.parse::<Timestamp>().unwrap();
+        let depth = |queue: &sources::Queue| Depth {
+            name: queue.name.to_owned(),
+            waiting: 0,
+            hidden: 0,
+            oldest_seconds: None,
+        };
+        Status {
+            stack: "aura-webhooks".to_owned(),
+            region: "eu-west-1".to_owned(),
+            at: time("2026-11-28T21:00:00Z"),
+            needs: Vec::new(),
+            alarms: Alarms {
+                count: 36,
+                ringing: 0,
+                without_data: 4,
+            },
+            registration: Registration {
+                url: "https://example.com/aura/events".to_owned(),
+                events: "ALL".to_owned(),
+                at: Some(time("2026-11-28T20:55:00Z")),
+                proof: "Token: granted (3 ms); Canary: published (312 ms); Registration: done (20 ms); \
+                        Confirmation: as asked (0 ms)"
+                    .to_owned(),
+                rotated_at: None,
+            },
+            queues: sources::QUEUES.iter().map(depth).collect(),
+            spill: Spill {
+                waiting: 0,
+                oldest: None,
+            },
+            last_delivery: Some(time("2026-11-28T20:59:00Z")),
+            reconciler_scheduled: true,
+            reconciler: Some(Run {
+                at: time("2026-11-28T20:59:30Z"),
+                failure: None,
+                found: 0,
+                unsettled: 0,
+            }),
+            canary_scheduled: true,
+            canary: Some(LastCanary {
+                at: time("2026-11-28T20:58:00Z"),
+                milliseconds: Some(312),
+                failure: None,
+            }),
+        }
     }
 }

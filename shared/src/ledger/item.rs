@@ -171,7 +171,7 @@ impl Item {
     }
 
     /// The number of the occurrence.
-    fn occurrence(&self) -> Result<u32, Malformed> {
+    pub fn occurrence(&self) -> Result<u32, Malformed> {
         match self.0.get(&ItemAttribute::Occurrence) {
             None => Ok(1),
             Some(_) => self
@@ -202,19 +202,22 @@ impl Item {
         Ok(self.number(ItemAttribute::ExpiresAt)? <= now.as_second())
     }
 
-    fn time(&self, attribute: ItemAttribute) -> Result<Timestamp, Malformed> {
+    /// The time in an attribute that holds milliseconds since 1970.
+    pub fn time(&self, attribute: ItemAttribute) -> Result<Timestamp, Malformed> {
         let milliseconds = self.number(attribute)?;
         Timestamp::from_millisecond(milliseconds).map_err(|_| attribute.malformed())
     }
 
-    fn text(&self, attribute: ItemAttribute) -> Result<&str, Malformed> {
+    /// The text in an attribute.
+    pub fn text(&self, attribute: ItemAttribute) -> Result<&str, Malformed> {
         match self.0.get(&attribute) {
             Some(Value::Text(text)) => Ok(text),
             _ => Err(attribute.malformed()),
         }
     }
 
-    fn number(&self, attribute: ItemAttribute) -> Result<i64, Malformed> {
+    /// The number in an attribute.
+    pub fn number(&self, attribute: ItemAttribute) -> Result<i64, Malformed> {
         match self.0.get(&attribute) {
             Some(Value::Number(number)) => Ok(*number),
             _ => Err(attribute.malformed()),

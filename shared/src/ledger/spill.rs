@@ -127,6 +127,32 @@ impl Spill {
         Ok(found)
     }
 
+    /// Reads when each delivery of one shard arrived, oldest first, and nothing of its content. `None`
+    /// stands for an item whose key is not a delivery's.
+    pub async fn arrivals(&self, shard: u8) -> Result<Vec<Option<Timestamp>>, CallError> {
+        let mut items = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :shard")
+            .expression_attribute_values(":shard", text(partition(shard)))
+            .projection_expression("sk")
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        let mut arrivals = Vec::new();
+        while let Some(item) = items.next().await {
+            let item = item.map_err(CallError::of("spill", "Query"))?;
+            let key = text_of(&item, "sk").unwrap_or_default();
+            // A further part of a delivery has a slash in its key.
+            if !key.contains('/') {
+                arrivals.push(key.parse().ok().and_then(arrived_at));
+            }
+        }
+        Ok(arrivals)
+    }
+
     /// Removes a delivery from the spill. Removing what isn't there changes nothing.
     pub async fn remove(&self, delivery: &Outgoing) -> Result<(), CallError> {
         let count = parts(&delivery.message.body).len();

@@ -156,8 +156,7 @@ fn data(journal: &Journal) -> Value {
         let told = entry.map_or_else(|| "not done".to_owned(), JournalEntry::told);
         (step.name().to_owned(), cut(&told, MAX_STEP_BYTES).into())
     });
-    let summary: Vec<_> = entries.iter().map(ToString::to_string).collect();
-    let summary = summary.join("; ");
+    let summary = journal.lines().join("; ");
     let summary = cut(&summary, MAX_SUMMARY_BYTES);
     let summary = ("Summary".to_owned(), summary.into());
     Value::Object(each.into_iter().chain([summary]).collect())

@@ -334,6 +334,7 @@ async fn a_payload_of_no_known_caller_is_refused_and_not_shown() {
         json!({"Reregister": "marker"}),
         json!({"Canary": "marker"}),
         json!({"Canary": {}, "marker": "marker"}),
+        json!({"Canary": {"id": "marker"}}),
     ];
     for payload in payloads {
         let error = handler.handle(payload, ENOUGH).await.unwrap_err();
@@ -445,6 +446,16 @@ async fn a_reregistration_that_hangs_ends_with_its_own_error_before_the_function
 /// The registrar's line for a scheduled canary whose calls to AWS get these answers. `webhook_url`
 /// is the deployed endpoint.
 async fn canary_line(webhook_url: String, answers: Vec<(u16, String)>) -> Value {
+    let (line, _) = canary(json!({"Canary": {}}), webhook_url, answers).await;
+    line
+}
+
+/// The registrar's line for a canary, and its answer.
+async fn canary(
+    request: Value,
+    webhook_url: String,
+    answers: Vec<(u16, String)>,
+) -> (Value, CanaryAnswer) {
     let deployed = EndpointProperties {
         webhook_url,
         ..deployed()
@@ -452,12 +463,11 @@ async fn canary_line(webhook_url: String, answers: Vec<(u16, String)>) -> Value 
     let lines = WrittenLines::default();
     let mut handler = handler_of(&aws(answers).await, deployed);
     handler.metrics = lines.sink();
-    let request = json!({"Canary": {}});
     // A failure is no error of the function.
-    handler.handle(request, ENOUGH).await.unwrap();
+    let answer = handler.handle(request, ENOUGH).await.unwrap();
     let [line] = lines.take().try_into().unwrap();
     assert_eq!(line["Request"], "Canary");
-    line
+    (line, serde_json::from_value(answer).unwrap())
 }
 
 /// A metric in every request's line would cost, and a zero would raise the canary's alarm.
@@ -528,6 +538,24 @@ async fn a_scheduled_canary_is_sent_once_and_its_failure_is_a_zero_and_no_error(
     assert_eq!(metrics_of(&line), metrics_of_function("registrar"));
     assert_eq!(line["CanaryTime"], 0);
     asked.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_operators_canary_has_the_operators_id_and_its_end_is_the_answer() {
+    let id = Uuid::now_v7();
+    let request = json!({"Canary": {"id": id}});
+    let (url, asked) = endpoint(202).await;
+    let published = [announced(), vec![canary_that_is("PUBLISHED")]].concat();
+    let (line, answer) = canary(request.clone(), url, published).await;
+    assert_eq!(line["RequestId"], id.to_string());
+    assert_eq!(metrics_of(&line), metrics_of_function("registrar"));
+    assert_eq!(asked.await.unwrap().1, shared::canary::body(id));
+    assert!(matches!(answer, CanaryAnswer::Published { id: its, .. } if its == id));
+
+    let (url, _) = endpoint(404).await;
+    let (line, answer) = canary(request, url, announced()).await;
+    let failure = line["Reason"].as_str().unwrap().to_owned();
+    assert_eq!(answer, CanaryAnswer::Failed { id, failure });
 }
 
 #[tokio::test]
