@@ -41,6 +41,9 @@ pub enum Origin {
     /// The registrar sent it to prove that the path works. The rules of the template never match
     /// it.
     Canary,
+    /// A person published it as a correction: it is an event that happens once, and AURA had posted it
+    /// before with another payload.
+    Operator,
 }
 
 /// A message that can never be processed.
@@ -130,6 +133,7 @@ impl Origin {
             Self::Webhook => "webhook",
             Self::Reconciler => "reconciler",
             Self::Canary => "canary",
+            Self::Operator => "operator",
         }
     }
 }
@@ -160,7 +164,12 @@ mod tests {
 
     #[test]
     fn every_origin_is_read_as_it_is_written() {
-        for origin in [Origin::Webhook, Origin::Reconciler, Origin::Canary] {
+        for origin in [
+            Origin::Webhook,
+            Origin::Reconciler,
+            Origin::Canary,
+            Origin::Operator,
+        ] {
             let written = Envelope {
                 origin,
                 ..envelope("{}")

@@ -62,11 +62,14 @@ pub struct LedgerKey {
 }
 
 impl LedgerKey {
-    /// Makes the identity of an event from its payload's digest and its delivery.
+    /// Makes the identity of an event from its payload's digest, its delivery and who reported it. A
+    /// correction has a key of its own, so that it is never taken for the event that it corrects. The
+    /// same correction again is a duplicate.
     #[must_use]
-    pub fn new(event: &Event, payload_digest: &str, delivery_id: Uuid) -> Self {
+    pub fn new(event: &Event, payload_digest: &str, delivery_id: Uuid, origin: Origin) -> Self {
         let message = &event.message;
         let sort = match recurrence(message) {
+            _ if origin == Origin::Operator => format!("{message}#{delivery_id}"),
             Recurrence::Once => message.clone(),
             Recurrence::Recurring => format!("{message}#{payload_digest}"),
             Recurrence::Signal => format!("{message}#{delivery_id}"),

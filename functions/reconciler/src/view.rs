@@ -96,7 +96,8 @@ impl CalloutView {
         for (sort, item) in timeline {
             let message = sort.split_once('#').map_or(sort.as_str(), |(name, _)| name);
             let presence = presence(item, now);
-            match message {
+            // An operator's correction has something behind the name, and doesn't count here.
+            match sort.as_str() {
                 NEW_CALLOUT => view.opening = presence,
                 CALLOUT_CLOSED => view.closing = presence,
                 _ => {}
@@ -229,6 +230,21 @@ mod tests {
         assert_eq!(closing(0), Presence::Claimed);
         assert_eq!(closing(end - 1), Presence::Claimed);
         assert_eq!(closing(end), Presence::Abandoned);
+    }
+
+    #[test]
+    fn a_correction_is_not_the_opening_or_the_closing_that_it_corrects() {
+        let [opening, closing] = ["NEW_CALLOUT", "CALLOUT_CLOSED"];
+        let corrected = |name: &str| claimed(&format!("{name}#{}", Uuid::nil()));
+        let timeline = [
+            published(opening, 1),
+            published(closing, 2),
+            corrected(opening),
+            corrected(closing),
+        ];
+        let view = CalloutView::of(&timeline, at(10));
+        assert_eq!(view.opening, Presence::Published(at(1)));
+        assert_eq!(view.closing, Presence::Published(at(2)));
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub struct Detail {
     pub delivery_id: String,
     /// When the delivery arrived.
     pub received_at: String,
-    /// Who reported the event: `webhook`, `reconciler` or `canary`.
+    /// Who reported the event: the name of its [`Origin`].
     pub origin: String,
     /// The number that orders the events of one entity.
     pub sequence: String,

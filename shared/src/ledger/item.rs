@@ -34,7 +34,7 @@ pub enum ItemAttribute {
     /// The occurrence's number. Items of older versions don't have it. They hold the first
     /// occurrence.
     Occurrence,
-    /// Who reported it: `webhook`, `reconciler` or `canary`. Items of older versions don't have it.
+    /// Who reported it, by the name of its [`Origin`]. Items of older versions don't have it.
     Origin,
     /// When DynamoDB's TTL may remove the item with all occurrences, in seconds since 1970.
     ExpiresAt,

@@ -199,7 +199,7 @@ fn every_step_has_all_values_that_its_rule_names() {
 
 #[test]
 fn each_recurrence_has_its_own_discriminator() {
-    let key = |message: &str| {
+    let key = |message: &str, origin| {
         let entity = Entity {
             kind: "callout".into(),
             id: "5003".into(),
@@ -209,14 +209,21 @@ fn each_recurrence_has_its_own_discriminator() {
             entity,
             test: false,
         };
-        LedgerKey::new(&event, "d1935t", ME).to_string()
+        LedgerKey::new(&event, "d1935t", ME, origin).to_string()
     };
-    assert_eq!(key("NEW_CALLOUT"), "callout#5003/NEW_CALLOUT");
-    assert_eq!(key("CALLOUT_OWNED"), "callout#5003/CALLOUT_OWNED#d1935t");
-    assert_eq!(
-        key("CALLOUT_EVENTS_CHANGED"),
-        format!("callout#5003/CALLOUT_EVENTS_CHANGED#{ME}")
-    );
+    let [opening, owned, changed] = ["NEW_CALLOUT", "CALLOUT_OWNED", "CALLOUT_EVENTS_CHANGED"];
+    let of_aura = [opening, owned, changed].map(|message| key(message, Origin::Webhook));
+    let expected = [
+        "callout#5003/NEW_CALLOUT".to_owned(),
+        "callout#5003/CALLOUT_OWNED#d1935t".to_owned(),
+        format!("callout#5003/CALLOUT_EVENTS_CHANGED#{ME}"),
+    ];
+    assert_eq!(of_aura, expected);
+    // A correction is an event of its own, whatever its name is.
+    for message in [opening, owned, changed] {
+        let expected = format!("callout#5003/{message}#{ME}");
+        assert_eq!(key(message, Origin::Operator), expected);
+    }
 }
 
 #[test]

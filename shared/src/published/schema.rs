@@ -195,7 +195,7 @@ fn example(body: &str, origin: Origin) -> Value {
     let digest = event::payload_digest(payload);
     let delivery_id = "019abc00-0000-7000-8000-000000000000".parse().unwrap();
     let detail = Detail {
-        key: LedgerKey::new(&event, &digest, delivery_id).to_string(),
+        key: LedgerKey::new(&event, &digest, delivery_id, origin).to_string(),
         message: &event.message,
         entity: &event.entity,
         delivery_id,

@@ -461,6 +461,21 @@ async fn observations_and_events_that_happen_once_never_recur() {
     }
 }
 
+/// A correction has other content than what was published, arrives later, and may be released twice.
+#[tokio::test]
+async fn a_correction_is_published_beside_the_event_that_it_corrects_and_only_once() {
+    let processor = processor(Fakes::default());
+    let delivery_id = Uuid::now_v7();
+    let payload = RawValue::from_string(payload("NEW_CALLOUT", 1).replace('}', r#","a":1}"#));
+    let correction = Envelope::new(delivery_id, NOW, Origin::Operator, payload.unwrap());
+    let again = ["2", "3"].map(|id| message(id, "a", 1, correction.to_json()));
+    let messages = [vec![new_callout()], again.into()].concat();
+    assert!(failures(TIME, &processor, messages).await.is_empty());
+    let expected = [KEY.to_owned(), format!("{KEY}#{delivery_id}")];
+    assert_eq!(processor.services.taken().concat(), expected);
+    assert!(processor.services.quarantined.lock().unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn only_what_aura_delivered_counts_as_delivered() {
     let processor = processor(Fakes::default());

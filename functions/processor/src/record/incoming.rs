@@ -142,7 +142,7 @@ impl IncomingEvent {
             }
         };
         let digest = payload_digest(&envelope.payload);
-        let key = LedgerKey::new(&event, &digest, envelope.delivery_id);
+        let key = LedgerKey::new(&event, &digest, envelope.delivery_id, envelope.origin);
         Ok(Self {
             envelope,
             event,
