@@ -1,12 +1,13 @@
 //! The canary: a delivery of our own that takes the same way as AURA's, from the public URL to the
 //! bus.
 //!
-//! The registrar sends one before it points AURA at an endpoint, and then by schedule. `ingest` recognises it by its
-//! body, and gives it the origin `canary`, which no rule of the template matches. So it proves the
-//! path and reaches no consumer. It needs the secret, like any delivery. It doesn't have to come
-//! from one of AURA's addresses.
+//! The registrar sends one before it points AURA at an endpoint, and then by schedule. `ingest`
+//! recognises it by its body, and gives it the origin `canary`, which no rule of the template
+//! matches. So it proves the path and reaches no consumer. It needs the secret, like any delivery.
+//! It doesn't have to come from one of AURA's addresses.
 //!
-//! An operator can have the registrar send one, too ([`CanaryRequest`]), and gets a [`CanaryAnswer`].
+//! An operator can have the registrar send one, too ([`CanaryRequest`]), and gets a
+//! [`CanaryAnswer`].
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

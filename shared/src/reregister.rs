@@ -1,5 +1,6 @@
-//! The event with which the reconciler or an operator asks the registrar to point AURA at the deployed
-//! endpoint again. The reconciler doesn't wait for the end, and an operator gets a [`ReregisterAnswer`].
+//! The event with which the reconciler or an operator asks the registrar to point AURA at the
+//! deployed endpoint again. The reconciler doesn't wait for the end, and an operator gets a
+//! [`ReregisterAnswer`].
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

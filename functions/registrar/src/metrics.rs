@@ -1,6 +1,6 @@
 //! The log line of one request. Every caller's request gets one. Only the time of a canary that the
-//! schedule or an operator asked for is a metric: the alarm about failed requests reads Lambda's own
-//! count of errors.
+//! schedule or an operator asked for is a metric: the alarm about failed requests reads Lambda's
+//! own count of errors.
 
 use std::time::{Duration, SystemTime};
 
@@ -33,7 +33,8 @@ pub struct RegistrarMetrics {
     /// Whether CloudFormation accepted the response.
     answered: bool,
     /// How long a canary of the schedule or of an operator took until it was published; 0 if it failed.
-    /// Absent for all other requests. A failure is a value, because CloudWatch is slow to notice values that are missing.
+    /// Absent for all other requests. A failure is a value, because CloudWatch is slow to notice values
+    /// that are missing.
     #[metrics(unit = Millisecond, flags(skip(NoMetric)))]
     canary_time: Option<Duration>,
     #[metrics(unit = Millisecond)]

@@ -17,7 +17,8 @@ use crate::registrar;
 use crate::stack::Stack;
 use crate::words::{Time, table};
 
-/// How long to wait for the registrar. It waits 20 s for the canary, and Lambda may have to start it first.
+/// How long to wait for the registrar. It waits 20 s for the canary, and Lambda may have to start
+/// it first.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The way of a canary.
@@ -32,8 +33,8 @@ pub struct CanaryTrip {
     pub milliseconds: u64,
 }
 
-/// One hop of the canary. Each function takes the time by its own clock, so a hop may seem to take less than
-/// no time.
+/// One hop of the canary. Each function takes the time by its own clock, so a hop may seem to take
+/// less than no time.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hop {
@@ -49,7 +50,8 @@ pub struct Hop {
 ///
 /// # Errors
 ///
-/// The registrar can't be called, or the canary didn't get to the bus. The error says how far it came.
+/// The registrar can't be called, or the canary didn't get to the bus. The error says how far it
+/// came.
 pub async fn send(stack: &Stack) -> Result<CanaryTrip> {
     let id = Uuid::now_v7();
     let request = CanaryRequest::Canary { id: Some(id) };
@@ -127,7 +129,7 @@ impl Display for CanaryTrip {
         let (id, time) = (self.id, self.milliseconds);
         write!(
             f,
-            "\nThe canary {id} was published {time} ms after the registrar had sent it."
+            "\nThe registrar saw the canary {id} as published after {time} ms."
         )
     }
 }

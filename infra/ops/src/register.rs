@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, anyhow};
 use serde::Serialize;
 use shared::reregister::{ReregisterAnswer, ReregisterRequest};
 use uuid::Uuid;
@@ -29,14 +29,16 @@ pub struct Registered {
 ///
 /// # Errors
 ///
-/// Nobody agreed, the registrar can't be called, or the registration failed. The error says at which step.
+/// Nobody agreed, the registrar can't be called, or the registration failed. The error says at
+/// which step.
 pub async fn register(stack: &Stack, consent: Consent) -> Result<Registered> {
     let url = stack.output("WebhookUrl")?;
     let request_id = Uuid::now_v7();
     let change = Change {
         action: "register",
         sentence: format!(
-            "Prove {url} with a canary, and then point AURA at it. AURA delivers nowhere else from then on."
+            "Prove {url} with a canary, and then point AURA at it. AURA delivers nowhere else from \
+             then on."
         ),
         subjects: vec![request_id.to_string()],
     };
@@ -44,15 +46,13 @@ pub async fn register(stack: &Stack, consent: Consent) -> Result<Registered> {
         let request = ReregisterRequest::Reregister { request_id };
         let registered: Result<ReregisterAnswer> =
             registrar::invoke(stack, &request, PATIENCE).await;
-        let registered = registered.with_context(|| {
-            format!(
-                "the registration {request_id} failed; when the cause is gone, repeat it (the log of the \
-                 registrar has more)"
-            )
+        let registered = registered.map_err(|error| {
+            let runbook = stack.parameter("RunbookBaseUrl");
+            anyhow!("the registration failed: {error:#}. What to do: {runbook}#registrarfailsalarm")
         });
         (usize::from(registered.is_ok()), registered)
     };
-    let ReregisterAnswer { steps } = consent::make(stack, change, consent, work).await?;
+    let ReregisterAnswer { steps } = consent::make(stack, change, consent, Box::pin(work)).await?;
     Ok(Registered {
         url: url.to_owned(),
         steps: steps.join("; "),

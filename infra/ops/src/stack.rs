@@ -36,6 +36,7 @@ pub enum Place {
 pub struct Stack {
     name: String,
     sdk: SdkConfig,
+    created_at: Option<Timestamp>,
     outputs: BTreeMap<String, String>,
     parameters: BTreeMap<String, String>,
 }
@@ -105,6 +106,7 @@ impl Stack {
             })?;
         let stack = answer.stacks.unwrap_or_default().into_iter().next();
         let stack = stack.with_context(|| format!("there is no stack {name} in this region"))?;
+        let created_at = stack.creation_time;
         let outputs = stack.outputs.unwrap_or_default();
         let parameters = stack.parameters.unwrap_or_default();
         let outputs = outputs
@@ -116,6 +118,7 @@ impl Stack {
         let stack = Self {
             name: name.to_owned(),
             sdk,
+            created_at: created_at.and_then(|at| Timestamp::from_second(at.secs()).ok()),
             outputs: outputs.collect(),
             parameters: parameters.collect(),
         };
@@ -133,6 +136,12 @@ impl Stack {
     #[must_use]
     pub fn region(&self) -> &str {
         self.sdk.region().map_or("", Region::as_ref)
+    }
+
+    /// When the stack was made.
+    #[must_use]
+    pub fn created_at(&self) -> Option<Timestamp> {
+        self.created_at
     }
 
     /// An output of the stack.

@@ -1,5 +1,5 @@
-//! Whether anything is wrong, on one screen: [`sources`] reads it, [`needs`] decides what needs a person, and
-//! [`text`] writes it.
+//! Whether anything is wrong, on one screen: `sources` reads it, `needs` decides what needs a
+//! person, and `text` writes it.
 
 mod needs;
 mod sources;
@@ -31,6 +31,9 @@ pub struct Status {
     pub region: String,
     /// When this was read.
     pub at: Timestamp,
+    /// Whether the stack was made within the last half an hour: then two of its alarms ring until its
+    /// schedules have done something.
+    pub is_new: bool,
     /// What needs a person, the most urgent first.
     pub needs: Vec<Need>,
     /// The stack's alarms.
@@ -109,7 +112,8 @@ pub struct Depth {
     pub waiting: u64,
     /// Messages that somebody works on, or that failed and wait for their next try.
     pub hidden: u64,
-    /// Seconds since the oldest message came; `None` if CloudWatch doesn't know yet, or the queue is empty.
+    /// Seconds since the oldest message came; `None` if CloudWatch doesn't know yet, or the queue is
+    /// empty.
     pub oldest_seconds: Option<u64>,
 }
 
@@ -162,7 +166,8 @@ pub async fn read(stack: &Stack) -> Result<Status> {
 ///
 /// # Errors
 ///
-/// AWS refuses a call of the first look. Later, the screen shows the error, and the status before it.
+/// AWS refuses a call of the first look. Later, the screen shows the error, and the status before
+/// it.
 pub async fn watch(stack: &Stack) -> Result<Status> {
     let mut stop = pin!(ctrl_c());
     let mut last = read(stack).await?;
@@ -208,6 +213,7 @@ mod tests {
             stack: "aura-webhooks".to_owned(),
             region: "eu-west-1".to_owned(),
             at: time("2026-11-28T21:00:00Z"),
+            is_new: false,
             needs: Vec::new(),
             alarms: Alarms {
                 count: 36,

@@ -140,8 +140,8 @@ fn section(runbook: &str, alarm: &str) -> String {
     format!("{runbook}#{}", alarm.to_lowercase())
 }
 
-/// The sentences of an alarm's description that say what it means: at most two, before those that say where
-/// to look.
+/// The sentences of an alarm's description that say what it means: at most two, before those that
+/// say where to look.
 fn meaning(description: &str) -> String {
     let sentences = description.split_inclusive(". ");
     let sentences = sentences.take_while(|sentence| !sentence.starts_with("Look at "));
@@ -210,15 +210,12 @@ fn canary(status: &Status) -> Option<Finding> {
     })
 }
 
-/// A stack that was registered a moment ago has had no run yet.
+/// A new stack may have had no run yet.
 fn reconciler(status: &Status) -> Option<Finding> {
-    if !status.reconciler_scheduled {
-        return None;
-    }
     let last = status.reconciler.as_ref().map(|run| run.at);
-    let since = last.max(status.registration.at);
     let is_over = |at| status.at.duration_since(at) > RECONCILER_PATIENCE;
-    since.is_none_or(is_over).then(|| Finding {
+    let has_stopped = status.reconciler_scheduled && !status.is_new && last.is_none_or(is_over);
+    has_stopped.then(|| Finding {
         what: "The reconciler has not run for half an hour. What AURA doesn't deliver is not found, and \
                the spill is not emptied."
             .to_owned(),

@@ -24,8 +24,11 @@ use crate::stack::{Resource, Stack};
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 /// How far to look back for the last registration without a deployment.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
-/// How far to look back for the age of a queue's oldest message. CloudWatch has the last minutes late.
+/// How far to look back for the age of a queue's oldest message. CloudWatch has the last minutes
+/// late.
 const AGES: SignedDuration = SignedDuration::from_mins(10);
+/// How long a stack is new. Its first canary and the reconciler's first run come within this time.
+const NEW: SignedDuration = SignedDuration::from_mins(30);
 /// The resource that registers the endpoint in a deployment.
 const WEBHOOK: &str = "AuraWebhook";
 /// The type of an alarm.
@@ -96,39 +99,41 @@ pub(super) async fn read(stack: &Stack, now: Timestamp) -> Result<Status> {
         Box::pin(ledger(stack)),
         Box::pin(logged(stack, now)),
     );
-    let ((deployed_at, alarms), queues, (spill, last_delivery), logged) = reads.await?;
-    let alarms: Vec<_> = alarms
-        .into_iter()
-        .filter(|alarm| !is_silenced(stack, &alarm.name))
-        .collect();
+    let ((deployed_at, mut alarms), queues, (spill, last_delivery), logged) = reads.await?;
     let mut status = Status {
         stack: stack.name().to_owned(),
         region: stack.region().to_owned(),
         at: now,
+        is_new: stack
+            .created_at()
+            .is_some_and(|at| now.duration_since(at) < NEW),
         needs: Vec::new(),
-        alarms: Alarms::of(&alarms),
+        alarms: Alarms::default(),
         registration: registration(stack, deployed_at, &logged.registrations)?,
         queues,
         spill,
         last_delivery,
-        reconciler_scheduled: is_reconciled(stack),
+        reconciler_scheduled: stack.parameter("ReconcilerEnabled") == "true",
         reconciler: logged.runs.last().map(Run::of),
         canary_scheduled: !["", "0"].contains(&stack.parameter("CanaryMinutes")),
         canary: logged.canaries.last().map(LastCanary::of),
     };
+    let is_silenced = |alarm: &Alarm| is_silenced(stack, &status, &alarm.name);
+    alarms.retain(|alarm| !is_silenced(alarm));
+    status.alarms = Alarms::of(&alarms);
     status.needs = needs(&status, &alarms, stack.parameter("RunbookBaseUrl"));
     Ok(status)
 }
 
-fn is_reconciled(stack: &Stack) -> bool {
-    stack.parameter("ReconcilerEnabled") == "true"
-}
-
-/// Whether a parameter of the stack says that this alarm wakes nobody. Actions that somebody has turned off by
-/// hand don't silence an alarm here.
-fn is_silenced(stack: &Stack, alarm: &str) -> bool {
+/// Whether an alarm that rings means nothing: a parameter of the stack says so, or the stack is new
+/// and has done nothing yet. Actions that somebody has turned off by hand don't silence an alarm
+/// here.
+fn is_silenced(stack: &Stack, status: &Status, alarm: &str) -> bool {
+    let canary = status.canary.as_ref();
+    let has_canary_failed = canary.is_some_and(|canary| canary.failure.is_some());
     match alarm {
-        "ReconcilerStoppedAlarm" => !is_reconciled(stack),
+        "ReconcilerStoppedAlarm" => !status.reconciler_scheduled || status.is_new,
+        "CanaryFailsAlarm" => status.is_new && !has_canary_failed,
         "WebhookDownAlarm" => stack.parameter("WebhookDownAlarmActions") == "false",
         _ => false,
     }

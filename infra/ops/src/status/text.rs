@@ -10,7 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 const WIDTH: usize = 100;
 /// The width of the names before the facts.
 const NAME: usize = 18;
-/// How many needs are written in full. With more of them, the others are named, so that all is on one screen.
+/// How many needs are written in full. With more of them, the others are named, so that all is on
+/// one screen.
 const MOST_NEEDS: usize = 4;
 
 impl Display for Status {

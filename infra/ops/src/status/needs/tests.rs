@@ -1,6 +1,6 @@
 use super::*;
+use crate::status::Spill;
 use crate::status::tests::healthy;
-use crate::status::{LastCanary, Spill};
 
 const RUNBOOK: &str = "docs/operate.md";
 
@@ -94,7 +94,6 @@ fn what_no_alarm_says_yet_is_found_and_what_an_alarm_says_is_not_said_twice() {
     canary.failure = Some("the endpoint answered 404".to_owned());
     let run = status.reconciler.as_mut().unwrap();
     run.at = status.at - SignedDuration::from_mins(31);
-    status.registration.at = Some(run.at);
     let found = needs(&status, &[], RUNBOOK);
     let expected = [
         "CanaryFailsAlarm",
@@ -123,10 +122,10 @@ fn what_no_alarm_says_yet_is_found_and_what_an_alarm_says_is_not_said_twice() {
 #[test]
 fn a_new_stack_and_a_stack_without_schedules_need_no_run_and_no_canary() {
     let mut status = healthy();
-    (status.reconciler, status.canary) = (None::<crate::status::Run>, None::<LastCanary>);
-    assert_eq!(needs(&status, &[], RUNBOOK), []);
-    status.registration.at = None;
+    (status.reconciler, status.canary) = (None, None);
     assert_eq!(needs(&status, &[], RUNBOOK).len(), 1);
-    status.reconciler_scheduled = false;
+    status.is_new = true;
+    assert_eq!(needs(&status, &[], RUNBOOK), []);
+    (status.is_new, status.reconciler_scheduled) = (false, false);
     assert_eq!(needs(&status, &[], RUNBOOK), []);
 }
