@@ -41,8 +41,8 @@ pub enum Origin {
     /// The registrar sent it to prove that the path works. The rules of the template never match
     /// it.
     Canary,
-    /// A person published it as a correction: it is an event that happens once, and AURA had posted it
-    /// before with another payload.
+    /// A person published it as a correction: it is an event that happens once, and AURA had posted
+    /// it before with another payload.
     Operator,
 }
 

@@ -62,9 +62,9 @@ pub struct LedgerKey {
 }
 
 impl LedgerKey {
-    /// Makes the identity of an event from its payload's digest, its delivery and who reported it. A
-    /// correction has a key of its own, so that it is never taken for the event that it corrects. The
-    /// same correction again is a duplicate.
+    /// Makes the identity of an event from its payload's digest, its delivery and who reported it.
+    /// A correction has a key of its own, so that it is never taken for the event that it corrects.
+    /// The same correction again is a duplicate.
     #[must_use]
     pub fn new(event: &Event, payload_digest: &str, delivery_id: Uuid, origin: Origin) -> Self {
         let message = &event.message;

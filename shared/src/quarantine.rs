@@ -100,6 +100,18 @@ pub fn takes(body: &[u8]) -> bool {
     encoded <= MAX_QUEUED_BYTES
 }
 
+/// The whole body of a message in the quarantine, from its text and its `encoding`. `None` if no
+/// version encodes like this.
+#[must_use]
+pub fn decode(encoding: &str, text: &str) -> Option<Vec<u8>> {
+    match encoding {
+        "text" => Some(text.into()),
+        "base64" => STANDARD.decode(text).ok(),
+        "empty" => Some(Vec::new()),
+        _ => None,
+    }
+}
+
 /// Encodes a body for SQS, which accepts non-empty text without most control characters.
 fn encode(body: &[u8]) -> (&'static str, String) {
     match as_text(body) {
@@ -126,6 +138,10 @@ mod tests {
         assert_eq!(encode(b"\xff"), ("base64", "/w==".into()));
         assert_eq!(encode(b"a\0b").0, "base64");
         assert_eq!(encode("\u{FFFF}".as_bytes()).0, "base64");
+        for body in [&b"{}"[..], b"\xff", b""] {
+            let (encoding, text) = encode(body);
+            assert_eq!(decode(encoding, &text).as_deref(), Some(body));
+        }
     }
 
     #[test]

@@ -129,6 +129,9 @@ enum SpillCommand {
 #[derive(Debug, Subcommand)]
 enum QuarantineCommand {
     /// List what is in the quarantine, and why, the oldest first
+    ///
+    /// SQS has no way to look: the messages are received, and given back at once. For the second or more that
+    /// this takes, other readers don't see them. If it is killed meanwhile, they come back after 30 seconds.
     List,
     /// Show one delivery
     Show {
@@ -141,6 +144,7 @@ enum QuarantineCommand {
     /// Put deliveries back into the ingest queue, under their own delivery ids
     ///
     /// The ledger drops what was published meanwhile. A delivery that fails again comes back into the quarantine.
+    /// With --all, what can't go back stays.
     Release {
         #[command(flatten)]
         which: Which,
@@ -162,6 +166,11 @@ enum QuarantineCommand {
 #[derive(Debug, Subcommand)]
 enum DeadLettersCommand {
     /// List what is in the dead letters, and why, the oldest first
+    ///
+    /// SQS has no way to look: the messages are received, and given back at once. For the second or more that
+    /// this takes, other readers don't see them. If it is killed meanwhile, they come back after 30 seconds.
+    /// Of the ingest queue's dead letters, SQS shows up to ten of an entity. The list says how many more there are;
+    /// SQS's counts may be a minute old.
     List {
         #[command(flatten)]
         queue: QueueOption,
@@ -176,7 +185,8 @@ enum DeadLettersCommand {
     },
     /// Put messages back into the queue that they came from
     ///
-    /// The events of one entity keep their order.
+    /// The events of one entity keep their order. With --all, those that no look could show follow. Nothing behind
+    /// a consumer's queue looks into the ledger, so a consumer that doesn't store keys may act twice.
     Redrive {
         #[command(flatten)]
         queue: QueueOption,
