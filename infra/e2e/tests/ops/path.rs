@@ -1,12 +1,16 @@
 //! Tests of the commands about the whole path: status, canary, register.
 
+use std::collections::BTreeMap;
 use std::process::{Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::Local;
+use jiff::{SignedDuration, Timestamp};
 use local::drill::alarms::State;
 use local::drill::endpoint::remove_routes;
 use serde_json::{Value, json};
+use shared::ledger::spill::Spill;
+use shared::queue::{Destination, Message, Outgoing};
 use stack::ops::Identity;
 use stack::reconciler::{self, Run};
 use stack::settled::drained;
@@ -14,6 +18,7 @@ use stack::stack::Stack;
 use stack::system::Webhook;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
+use uuid::{NoContext, Uuid};
 
 use super::ops;
 use crate::alarms::wait_for;
@@ -111,6 +116,25 @@ async fn the_status_of_a_healthy_stack_shows_the_whole_path_and_needs_nobody() -
     Ok(())
 }
 
+/// Puts a delivery into the spill as ingest would have done. Its body fills more than one item.
+async fn spill_eleven_minutes_ago(stack: &Stack) -> Result<()> {
+    let at = Timestamp::now() - SignedDuration::from_mins(11);
+    let at = uuid::Timestamp::from_unix(NoContext, at.as_second().try_into()?, 0);
+    let delivery = Outgoing {
+        delivery_id: Uuid::new_v7(at),
+        destination: Destination::Ingest,
+        message: Message {
+            body: "x".repeat(500_000),
+            group_id: "callout#1".to_owned(),
+            deduplication_id: "a".to_owned(),
+            attributes: BTreeMap::new(),
+        },
+    };
+    let table = stack.output("LedgerTableName")?.to_owned();
+    let spill = Spill::new(stack.account().dynamodb(), table);
+    Ok(spill.put(&delivery).await?)
+}
+
 #[tokio::test]
 async fn the_status_names_what_needs_a_person_once_and_the_most_urgent_first() -> Result<()> {
     let system = Local::shared().await?.system(&[]).await?;
@@ -124,16 +148,21 @@ async fn the_status_names_what_needs_a_person_once_and_the_most_urgent_first() -
     let message = stack.account().sqs().send_message().queue_url(letters);
     let message = message.message_body("a").message_group_id("a");
     message.message_deduplication_id("a").send().await?;
+    spill_eleven_minutes_ago(stack).await?;
     wait_for(&system, "DeadLettersAlarm", State::Alarm).await?;
     let status = status(stack).await?;
     let needs = &status["needs"];
-    assert_eq!(needs.as_array().map(Vec::len), Some(2), "{needs}");
-    assert_eq!(needs[0]["alarm"], "DeadLettersAlarm");
-    assert_eq!(needs[0]["rings"], true);
-    assert_eq!(needs[0]["runbook"], "docs/operate.md#deadlettersalarm");
+    assert_eq!(needs.as_array().map(Vec::len), Some(3), "{needs}");
+    assert_eq!(needs[0]["alarm"], "SpillWaitsAlarm");
+    assert_eq!(needs[0]["rings"], false);
+    assert_eq!(status["spill"]["waiting"], 1);
+    assert_eq!(needs[1]["alarm"], "DeadLettersAlarm");
+    assert_eq!(needs[1]["rings"], true);
+    assert_eq!(needs[1]["runbook"], "docs/operate.md#deadlettersalarm");
     let shown = run(stack, &["status"], 1).await?;
     for part in [
         "Several things need a person, the most urgent first.",
+        "Events are late: a delivery has waited in the spill for 11 min ",
         "DeadLettersAlarm has rung for ",
         "Type: aura-ops dead-letters list",
         "ingest dead letters  1        0",
