@@ -23,7 +23,7 @@ use crate::drill::traffic::Traffic;
 use crate::drill::{Drill, PERIODS_DIVIDED_BY};
 
 /// How many lines of a command's output are shown.
-const SHOWN: usize = 20;
+const SHOWN: usize = 40;
 
 /// What all drills of a run share.
 #[derive(Clone)]
