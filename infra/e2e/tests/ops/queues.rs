@@ -15,7 +15,8 @@ use shared::ledger::spill::Spill;
 use shared::quarantine::{QuarantineId, Quarantined};
 use shared::queue::{Destination, Outgoing, Queue};
 use stack::consumers::{self, Consumers, Published};
-use stack::ops::Ops;
+use stack::ops::{Identity, Ops};
+use stack::proxy::{FaultProxy, Plan};
 use stack::settled::{all_published, drained};
 use stack::system::{System, Webhook};
 use uuid::Uuid;
@@ -306,6 +307,35 @@ async fn a_redrive_keeps_the_order_of_an_entity_beyond_what_one_look_sees() -> R
         desk.text(&["dead-letters", "list"]).await?,
         "There are no dead letters.\n"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_failure_in_the_middle_says_how_much_is_done_and_gives_the_rest_back() -> Result<()> {
+    let desk = Desk::new().await?;
+    let stack = &desk.system.stack;
+    let queue = desk.queue("DeadLetterQueueUrl")?;
+    // SQS refuses the second of three events of an entity.
+    for bytes in [1, 50_000, 1] {
+        let text = "x".repeat(bytes);
+        let payload = json!({"message": "CALLOUT_OWNED", "callout": {"id": 9}, "text": text});
+        let payload = RawValue::from_string(payload.to_string())?;
+        let letter = Envelope::new(Uuid::now_v7(), Timestamp::now(), Origin::Webhook, payload);
+        queue.send(&letter.message(&Entity::callout("9"))).await?;
+    }
+    let proxy = FaultProxy::before(stack.account().endpoint())?;
+    proxy.set(Plan::Larger(20_000));
+    let redrive = ["dead-letters", "redrive", "--all", "--yes"];
+    let mut command = desk.ops.command(stack, &Identity::root(stack), &redrive);
+    let output = command
+        .env("AWS_ENDPOINT_URL", proxy.url())
+        .output()
+        .await?;
+    let error = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    let done = "1 of 3 messages were put back; the others stay where they are: SQS";
+    assert!(error.contains(done), "{error}");
+    assert_eq!(desk.receivable("DeadLetterQueueUrl").await?, 2);
     Ok(())
 }
 
