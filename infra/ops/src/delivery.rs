@@ -8,7 +8,7 @@ use std::fmt::{self, Display, Formatter};
 
 use anyhow::Result;
 use aws_sdk_dynamodb::types::AttributeValue;
-use futures::future::{try_join, try_join_all, try_join3};
+use futures::future::{join, join3, try_join_all};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
@@ -72,12 +72,15 @@ pub struct Step {
 /// AWS refuses a call.
 pub async fn read(stack: &Stack, id: Uuid) -> Result<Delivery> {
     let received_at = arrival(id);
-    let (steps, ledger, in_queues) = try_join3(
-        steps(stack, id, received_at),
-        search_ledger(stack, id),
+    // Each search comes to its end, even if another one fails. A look into a queue that ends too
+    // early leaves messages hidden.
+    let (in_queues, ledger, steps) = join3(
         search_queues(stack, id),
+        search_ledger(stack, id),
+        steps(stack, id, received_at),
     )
-    .await?;
+    .await;
+    let (in_queues, ledger, steps) = (in_queues?, ledger?, steps?);
     let InLedger { events, in_spill } = ledger;
     let spilled = in_spill.then(|| Waiting {
         place: "spill".to_owned(),
@@ -85,13 +88,16 @@ pub async fn read(stack: &Stack, id: Uuid) -> Result<Delivery> {
             .to_owned(),
         entity: None,
     });
-    let waiting: Vec<_> = in_queues.into_iter().chain(spilled).collect();
+    let InQueues { seen, unseen } = in_queues;
+    let waiting: Vec<_> = seen.into_iter().chain(spilled).collect();
     let of_event = events.first().and_then(|event| event.key.split_once('/'));
     let of_event = of_event.map(|(entity, _)| entity.to_owned());
     let verdict = verdict(&Found {
         events: &events,
         waiting: &waiting,
+        unseen,
         steps: &steps,
+        id_has_time: received_at.is_some(),
         log_days: stack.parameter("LogRetentionDays"),
     });
     Ok(Delivery {
@@ -241,10 +247,18 @@ struct Waiting {
     entity: Option<String>,
 }
 
+/// What the quarantine and the dead letters have of a delivery.
+struct InQueues {
+    seen: Vec<Waiting>,
+    /// How many messages there are that couldn't be seen.
+    unseen: u64,
+}
+
 /// Looks for the delivery in the quarantine and in the dead letters.
-async fn search_queues(stack: &Stack, id: Uuid) -> Result<Vec<Waiting>> {
-    let (quarantine, letters) =
-        try_join(quarantine::list(stack), dead_letters::list(stack, None)).await?;
+async fn search_queues(stack: &Stack, id: Uuid) -> Result<InQueues> {
+    let looks = join(quarantine::list(stack), dead_letters::list(stack, None)).await;
+    let (quarantine, letters) = (looks.0?, looks.1?);
+    let unseen = quarantine.more.saturating_add(letters.more);
     let id = id.to_string();
     let quarantined = quarantine.deliveries.into_iter().filter(|its| its.id == id);
     let quarantined = quarantined.map(|its| Waiting {
@@ -258,14 +272,19 @@ async fn search_queues(stack: &Stack, id: Uuid) -> Result<Vec<Waiting>> {
         why: its.reason,
         entity: its.entity,
     });
-    Ok(quarantined.chain(dead).collect())
+    let seen = quarantined.chain(dead).collect();
+    Ok(InQueues { seen, unseen })
 }
 
 /// All that was found of a delivery.
 struct Found<'a> {
     events: &'a [Happening],
     waiting: &'a [Waiting],
+    /// How many messages of the quarantine and the dead letters couldn't be seen.
+    unseen: u64,
     steps: &'a [Step],
+    /// Whether the id says when the delivery arrived, as each id of ingest does.
+    id_has_time: bool,
     /// How many days the logs are kept.
     log_days: &'a str,
 }
@@ -276,7 +295,15 @@ fn verdict(found: &Found<'_>) -> String {
         let why = why.trim_end_matches('.');
         format!("It waits in the {place}: {why}.")
     });
-    let places = places.collect::<Vec<_>>().join(" ");
+    let mut places = places.collect::<Vec<_>>().join(" ");
+    let is_published = found.events.first().is_some_and(Happening::is_published);
+    if found.unseen > 0 && places.is_empty() && !is_published {
+        places = format!(
+            "{} messages in the quarantine and the dead letters could not be seen, and it may be \
+             one of them: try again in a minute.",
+            found.unseen
+        );
+    }
     let fate = match found.events.first() {
         Some(event) if event.is_published() => published(event),
         Some(event) => format!(
@@ -312,6 +339,9 @@ fn by_the_logs(found: &Found<'_>) -> String {
         steps.filter(move |step| (step.function == "processor") == is_processor)
     };
     let fate = of(true).chain(of(false)).find_map(Step::fate);
+    if !found.id_has_time {
+        return "No delivery has such an id: ingest makes UUIDs of version 7.".to_owned();
+    }
     fate.unwrap_or_else(|| {
         format!(
             "Nothing here knows this delivery. Either it never arrived at this stack, or it is \
@@ -419,7 +449,9 @@ mod tests {
         verdict(&Found {
             events: &[],
             waiting,
+            unseen: 0,
             steps,
+            id_has_time: true,
             log_days: "30",
         })
     }
@@ -454,6 +486,22 @@ mod tests {
         );
         let gone = verdict_of(&[quarantined], &[]);
         assert!(gone.contains("is no longer there"), "{gone}");
+    }
+
+    #[test]
+    fn a_message_that_could_not_be_seen_may_be_the_delivery() {
+        let text = verdict(&Found {
+            events: &[],
+            waiting: &[],
+            unseen: 2,
+            steps: &[step("processor", "conflict")],
+            id_has_time: true,
+            log_days: "30",
+        });
+        assert!(
+            text.ends_with("it may be one of them: try again in a minute."),
+            "{text}"
+        );
     }
 
     #[test]

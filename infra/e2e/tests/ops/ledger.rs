@@ -3,10 +3,12 @@
 use anyhow::{Context as _, Result, ensure};
 use aws_sdk_dynamodb::types::AttributeValue;
 use e2e::Local;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use shared::ledger::spill::Spill;
 use shared::queue::{Destination, Message, Outgoing};
+use stack::ledger::Item;
 use stack::settled::drained;
 use stack::stack::Stack;
 use stack::system::{System, Webhook};
@@ -61,27 +63,42 @@ async fn verdict(stack: &Stack, id: &str) -> Result<String> {
     Ok(verdict.context("no verdict")?.to_owned())
 }
 
-/// Writes an event that was claimed for a delivery, and never published.
-async fn claimed(stack: &Stack, id: Uuid) -> Result<()> {
+/// An item of the ledger: an event of one occurrence.
+fn item(state: &str, partition: &str, sort: &str, delivery_id: Uuid, arrived: i64) -> Item {
     let text = |text: &dyn ToString| AttributeValue::S(text.to_string());
     let number = |number: i64| AttributeValue::N(number.to_string());
-    let ended = (Timestamp::now() - SignedDuration::from_mins(1)).as_millisecond();
+    let attributes = [
+        ("pk", text(&partition)),
+        ("sk", text(&sort)),
+        ("state", text(&state)),
+        ("owner", text(&Uuid::now_v7())),
+        ("attempt", number(3)),
+        ("leaseUntil", number(arrived)),
+        ("digest", text(&"digest")),
+        ("deliveryId", text(&delivery_id)),
+        ("receivedAt", number(arrived)),
+        ("occurrence", number(1)),
+        ("origin", text(&"webhook")),
+    ];
+    let named = |(name, value): (&str, _)| (name.to_owned(), value);
+    attributes.into_iter().map(named).collect()
+}
+
+async fn put(stack: &Stack, item: Item) -> Result<()> {
     let put = stack.account().dynamodb().put_item();
-    put.table_name(stack.output("LedgerTableName")?)
-        .item("pk", text(&"callout#77"))
-        .item("sk", text(&"CALLOUT_CLOSED"))
-        .item("state", text(&"CLAIMED"))
-        .item("owner", text(&Uuid::now_v7()))
-        .item("attempt", number(3))
-        .item("leaseUntil", number(ended))
-        .item("digest", text(&"digest"))
-        .item("deliveryId", text(&id))
-        .item("receivedAt", number(ended))
-        .item("occurrence", number(1))
-        .item("origin", text(&"webhook"))
-        .send()
-        .await?;
+    let put = put.table_name(stack.output("LedgerTableName")?);
+    put.set_item(Some(item)).send().await?;
     Ok(())
+}
+
+/// Writes an event that was claimed for a delivery, and never published.
+async fn claimed(stack: &Stack, id: Uuid) -> Result<()> {
+    let ended = (Timestamp::now() - SignedDuration::from_mins(1)).as_millisecond();
+    put(
+        stack,
+        item("CLAIMED", "callout#77", "CALLOUT_CLOSED", id, ended),
+    )
+    .await
 }
 
 async fn spilled(stack: &Stack, id: Uuid) -> Result<()> {
@@ -163,6 +180,37 @@ async fn a_timeline_has_the_events_of_its_entity_in_the_order_of_their_arrival()
         unknown.starts_with("The ledger knows no callout 5004: "),
         "{unknown}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_long_timeline_is_whole_and_in_order() -> Result<()> {
+    const EVENTS: i64 = 1000;
+    let system = Local::shared().await?.system(&[]).await?;
+    let stack = &system.stack;
+    let items = (0..EVENTS).map(|number| {
+        let id = Uuid::now_v7();
+        let sort = format!("CALLOUT_EVENTS_CHANGED#{id}");
+        // The keys are in the order of the ids, and the arrivals in the opposite one.
+        put(
+            stack,
+            item("PUBLISHED", "callout#1", &sort, id, EVENTS - number),
+        )
+    });
+    let puts = stream::iter(items.collect::<Vec<_>>()).buffer_unordered(16);
+    puts.try_collect::<()>().await?;
+    let timeline: Value = ops()
+        .await?
+        .json(stack, &["timeline", "callout", "1"])
+        .await?;
+    let events = timeline["events"].as_array().context("no events")?;
+    let arrivals = events.iter().map(|event| event["receivedAt"].as_str());
+    let arrivals: Vec<_> = arrivals.flatten().map(str::parse::<Timestamp>).collect();
+    let milliseconds = arrivals
+        .into_iter()
+        .map(|at| anyhow::Ok(at?.as_millisecond()));
+    let expected: Vec<_> = (1..=EVENTS).collect();
+    assert_eq!(milliseconds.collect::<Result<Vec<_>>>()?, expected);
     Ok(())
 }
 

@@ -17,24 +17,37 @@ FUNCTION = {
     "Role": "arn:aws:iam::000000000000:role/none",
     "LoggingConfig": {"LogGroup": "checked"},
 }
+# What comes before the operation in the path of a call in CBOR.
+OPERATION_IN_CBOR = "/service/GraniteServiceVersion20100801/operation/"
 
 
 @Patch
 def ask_iam_for_what_aws_asks_for():
     """Upstream: for a batch of messages MiniStack requires a permission with a name of its own. To
-    describe a bus it requires a permission on a rule with the bus's name.
+    describe a bus it requires a permission on a rule with the bus's name. To read the events of a log
+    group it requires a permission on the group's name without `:*`. For a call of CloudWatch in CBOR it
+    requires none.
 
-    Reason: AWS has no such permissions, so no policy grants them."""
+    Reason: AWS has none of the first three permissions, so no policy grants them. It asks for the last
+    one in every encoding, and Rust's SDK calls CloudWatch in CBOR. In a policy, a log group ends with `:*`:
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/iam-access-control-overview-cwl.html"""
     extract_action = iam_actions.extract_iam_action
     extract_resource = iam_actions.extract_resource_arn
 
-    def action(service, *request):
-        found = extract_action(service, *request)
+    def action(service, method, path, *request):
+        if service == "monitoring" and OPERATION_IN_CBOR in path:
+            return "cloudwatch:" + path.split(OPERATION_IN_CBOR)[1]
+        found = extract_action(service, method, path, *request)
         return found.removesuffix("Batch") if found and service == "sqs" else found
 
     def resource(service, method, path, headers, *rest):
+        if service == "monitoring" and OPERATION_IN_CBOR in path:
+            return "*"
         found = extract_resource(service, method, path, headers, *rest)
-        is_bus = service == "events" and headers.get("x-amz-target", "").endswith("EventBus")
+        target = headers.get("x-amz-target", "")
+        if service == "logs" and target.endswith(".FilterLogEvents"):
+            return f"{found}:*"
+        is_bus = service == "events" and target.endswith("EventBus")
         return found.replace(":rule/default/", ":event-bus/") if is_bus else found
 
     iam_actions.extract_iam_action = action
@@ -51,6 +64,18 @@ def a_batch_of_messages_has_a_permission_of_its_own():
 def a_described_bus_is_taken_for_a_rule():
     request = "POST", "/", {"x-amz-target": "AWSEvents.DescribeEventBus"}, b'{"Name": "checked"}', {}
     return ":rule/" in iam_actions.extract_resource_arn("events", *request, "us-east-1", "000000000000")
+
+
+@ask_iam_for_what_aws_asks_for.needed_while
+def a_log_group_is_asked_for_without_its_streams():
+    request = "POST", "/", {"x-amz-target": "Logs_20140328.FilterLogEvents"}, b'{"logGroupName": "checked"}', {}
+    return not iam_actions.extract_resource_arn("logs", *request, "us-east-1", "000000000000").endswith(":*")
+
+
+@ask_iam_for_what_aws_asks_for.needed_while
+def a_call_in_cbor_needs_no_permission():
+    path = OPERATION_IN_CBOR + "DescribeAlarms"
+    return iam_actions.extract_iam_action("monitoring", "POST", path, {}, b"\xa0", {}) is None
 
 
 @Patch
