@@ -5,18 +5,22 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use aws_config::environment::{
-    EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider,
-};
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
+use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::error::operation::BuildError;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+
+use crate::config::{ConfigError, Environment};
 
 pub use aws_smithy_runtime_api::client::http::SharedHttpClient;
-use aws_smithy_runtime_api::client::result::SdkError;
 
 /// How long a call may take. The SDK's own defaults limit only the time to connect.
 #[derive(Debug, Clone, Copy)]
@@ -65,17 +69,46 @@ pub fn http_client() -> SharedHttpClient {
         .build_https()
 }
 
-/// Reads region, credentials and endpoint from the function's environment, and sets our own limits.
-pub async fn sdk_config() -> SdkConfig {
-    // Lambda sets all of it in the environment. If something is missing there, that is an error.
-    // Files and the machine's metadata service are not asked.
-    let sdk = aws_config::defaults(BehaviorVersion::latest())
-        .credentials_provider(EnvironmentVariableCredentialsProvider::new())
-        .region(EnvironmentVariableRegionProvider::new())
+/// Reads region, credentials and endpoints from the function's environment, and sets our own limits.
+///
+/// Lambda sets all that is read here. Files and the machine's metadata service are not asked, so the
+/// functions do without the crate aws-config, which brings the SDKs of STS and SSO.
+///
+/// # Errors
+///
+/// [`ConfigError::Missing`] if there is no region, or if half of the credentials is missing.
+pub fn sdk_config(environment: &Environment) -> Result<SdkConfig, ConfigError> {
+    // Lambda starts a new process when the credentials change, so they are read once.
+    let credentials = Credentials::new(
+        environment.required("AWS_ACCESS_KEY_ID")?,
+        environment.required("AWS_SECRET_ACCESS_KEY")?,
+        environment.optional("AWS_SESSION_TOKEN").map(str::to_owned),
+        None,
+        "environment",
+    );
+    let region = environment.required("AWS_REGION")?.to_owned();
+    let sdk = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .region(Region::new(region))
+        .service_config(ServiceSettings(environment.clone()))
         .http_client(http_client())
-        .load()
-        .await;
-    DEFAULT_LIMITS.applied_to(&sdk)
+        .build();
+    Ok(DEFAULT_LIMITS.applied_to(&sdk))
+}
+
+/// The settings that an SDK looks up by itself, such as `AWS_ENDPOINT_URL`. As in AWS's other tools,
+/// the variable of one service, such as `AWS_ENDPOINT_URL_SECRETS_MANAGER`, wins over that of all.
+#[derive(Debug)]
+struct ServiceSettings(Environment);
+
+impl LoadServiceConfig for ServiceSettings {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        let service = key.service_id().to_uppercase().replace(' ', "_");
+        let of_service = self.0.optional(&format!("{}_{service}", key.env()));
+        let value = of_service.or_else(|| self.0.optional(key.env()));
+        value.map(str::to_owned)
+    }
 }
 
 /// Describes a failed call by the kind of failure and the service's error code. The service's message
@@ -163,7 +196,58 @@ pub fn is_queueable(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use aws_credential_types::provider::ProvideCredentials as _;
+
     use super::*;
+
+    fn environment() -> Environment {
+        Environment::from([
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "key"),
+            ("AWS_SESSION_TOKEN", "token"),
+            ("AWS_ENDPOINT_URL", "http://all"),
+            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://secrets"),
+        ])
+    }
+
+    #[tokio::test]
+    async fn region_and_credentials_come_from_the_environment() {
+        let sdk = sdk_config(&environment()).unwrap();
+        assert_eq!(sdk.region().unwrap().as_ref(), "eu-west-1");
+        let provider = sdk.credentials_provider().unwrap();
+        let credentials = provider.provide_credentials().await.unwrap();
+        let (id, key) = (credentials.access_key_id(), credentials.secret_access_key());
+        assert_eq!((id, key), ("id", "key"));
+        assert_eq!(credentials.session_token(), Some("token"));
+    }
+
+    #[test]
+    fn a_missing_variable_is_named() {
+        let all = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+        for missing in all {
+            let environment = Environment::from(all.map(|name| match name {
+                _ if name == missing => (name, ""),
+                _ => (name, "set"),
+            }));
+            let message = sdk_config(&environment).unwrap_err().to_string();
+            assert!(message.contains(missing), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_endpoint_of_one_service_wins_over_that_of_all() {
+        let settings = ServiceSettings(environment());
+        let endpoint = |service| {
+            let key = ServiceConfigKey::builder()
+                .service_id(service)
+                .env("AWS_ENDPOINT_URL")
+                .profile("endpoint_url");
+            settings.load_config(key.build().unwrap())
+        };
+        assert_eq!(endpoint("Secrets Manager").unwrap(), "http://secrets");
+        assert_eq!(endpoint("SQS").unwrap(), "http://all");
+    }
 
     /// The rule of `SendMessage`, word for word from its API reference.
     fn is_allowed(character: char) -> bool {

@@ -23,7 +23,7 @@ impl fmt::Debug for Environment {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The variable is not set, or is empty.
-    #[error("environment variable {name} is not set; template.yaml sets it on deploy")]
+    #[error("environment variable {name} is not set; on AWS, template.yaml or Lambda sets it")]
     Missing {
         /// The variable.
         name: &'static str,

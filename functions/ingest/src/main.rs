@@ -24,7 +24,7 @@ async fn run() -> Result<(), Error> {
     let environment = Environment::of_process();
     let metrics = telemetry::start(&environment)?;
     let config = IngestConfig::from_environment(&environment)?;
-    let sdk = aws::sdk_config().await;
+    let sdk = aws::sdk_config(&environment)?;
 
     let secrets_manager = SecretsManager {
         client: aws_sdk_secretsmanager::Client::new(&limits::SECRET.applied_to(&sdk)),

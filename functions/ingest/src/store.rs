@@ -2,10 +2,10 @@
 
 use std::future::Future;
 
-use aws_config::SdkConfig;
 use aws_sdk_dynamodb::config as dynamodb;
 use aws_sdk_sqs::config as sqs;
 use aws_sdk_sqs::config::retry::{RetryPartition, TokenBucket};
+use aws_types::SdkConfig;
 use shared::aws::CallError;
 use shared::ledger::spill::Spill;
 use shared::queue::{Destination, Outgoing, Queue};

@@ -49,7 +49,7 @@ async fn run() -> Result<(), Error> {
     let environment = Environment::of_process();
     let metrics = telemetry::start(&environment)?;
     let config = ProcessorConfig::from_environment(&environment)?;
-    let sdk = aws::sdk_config().await;
+    let sdk = aws::sdk_config(&environment)?;
 
     let repeatable = REPEATABLE.applied_to(&sdk);
     let dynamo = aws_sdk_dynamodb::Client::new(&repeatable);

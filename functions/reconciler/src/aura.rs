@@ -34,6 +34,8 @@ pub struct Aura {
     api: PanicApi,
     at_once: Semaphore,
     rate: RateLimiter,
+    /// The first pause before a retry.
+    pause: Duration,
     counts: Mutex<AuraCounts>,
 }
 
@@ -84,6 +86,7 @@ impl Aura {
             api,
             at_once: Semaphore::new(limits.at_once.get().into()),
             rate: RateLimiter::new(limits.per_minute),
+            pause: PAUSE,
             counts: Mutex::default(),
         }
     }
@@ -141,7 +144,7 @@ impl Aura {
         F: Future<Output = Result<T, PanicApiError>>,
     {
         let pauses = ExponentialBuilder::default()
-            .with_min_delay(PAUSE)
+            .with_min_delay(self.pause)
             .with_max_times(TIMES_AGAIN)
             .with_jitter();
         let mut pauses = pauses.build();
@@ -235,7 +238,9 @@ mod tests {
             at_once: NonZero::new(1).unwrap(),
             per_minute: NonZero::new(1000).unwrap(),
         };
-        Aura::new(api, limits)
+        let mut aura = Aura::new(api, limits);
+        aura.pause = Duration::from_millis(1);
+        aura
     }
 
     fn refused(call: &'static str, status: u16) -> PanicApiError {
@@ -258,7 +263,7 @@ mod tests {
         aura
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_error_about_one_callout_does_not_stop_other_calls() {
         const CALL: &str = "Get a callout";
         let counts = |aura: &Aura| {
@@ -280,7 +285,7 @@ mod tests {
         assert!(!asked(10, malformed).await.is_given_up());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_aura_that_fails_again_and_again_is_given_up_until_the_next_run() {
         let failed = || PanicApiError::Failed {
             call: "Get a callout",
@@ -294,7 +299,7 @@ mod tests {
         assert!(!aura.is_given_up());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn aura_refuses_with_401_and_with_403_for_the_token_or_the_list() {
         let unauthorized = || PanicApiError::CredentialsRefused {
             call: "Get a callout",

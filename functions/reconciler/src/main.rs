@@ -33,7 +33,7 @@ async fn run() -> Result<(), Error> {
     let environment = Environment::of_process();
     let metrics = telemetry::start(&environment)?;
     let config = ReconcilerConfig::from_environment(&environment)?;
-    let sdk = aws::sdk_config().await;
+    let sdk = aws::sdk_config(&environment)?;
 
     let dynamo = aws_sdk_dynamodb::Client::new(&sdk);
     let sqs = aws_sdk_sqs::Client::new(&sdk);

@@ -30,7 +30,7 @@ async fn run() -> Result<(), Error> {
     let environment = Environment::of_process();
     let metrics = telemetry::start(&environment)?;
     let config = RegistrarConfig::from_environment(&environment)?;
-    let sdk = PATIENT.applied_to(&aws::sdk_config().await);
+    let sdk = PATIENT.applied_to(&aws::sdk_config(&environment)?);
 
     let registrar = Registrar::new(&sdk, http_client::build()?, config);
     let handler = Handler {

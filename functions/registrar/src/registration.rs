@@ -14,10 +14,10 @@
 
 use std::time::Duration;
 
-use aws_config::SdkConfig;
 use aws_sdk_cloudformation::Client as CloudFormation;
 use aws_sdk_dynamodb::Client as DynamoDb;
 use aws_sdk_secretsmanager::Client as SecretsManager;
+use aws_types::SdkConfig;
 use backon::{ExponentialBuilder, Retryable as _};
 use shared::panic_api::{
     Credentials, MalformedCredentials, PanicApi, PanicApiError, RegisteredWebhook, Registration,

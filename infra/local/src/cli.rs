@@ -50,6 +50,9 @@ enum Command {
         /// Print the result as one JSON object, the last line of standard output
         #[arg(long)]
         json: bool,
+        /// Start the page of `aura-ops console`, too, and keep everything up until Enter
+        #[arg(long)]
+        console: bool,
     },
     /// Break something, wait for its alarm, mend it as the runbook says, and count every event
     ///
@@ -154,8 +157,12 @@ impl Cli {
                 let profile = build.profile();
                 up::up(&workspace, profile, port, also_on, &mut signals, progress).await
             }
-            Command::Demo { build, json } => {
-                let demo = demo::demo(&workspace, build.profile(), json, progress);
+            Command::Demo {
+                build,
+                json,
+                console,
+            } => {
+                let demo = demo::demo(&workspace, build.profile(), json, console, progress);
                 signals.unless_one_comes(Box::pin(demo)).await
             }
             Command::Drill {

@@ -5,11 +5,14 @@
 //! queues received, and what waits in the quarantine and the dead letter queues.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use serde::Serialize;
+use tokio::sync::oneshot;
 
+use crate::page::Page;
 use aura_sim::client::{Aura, Controller, Delivery};
 use stack::consumers::{Consumers, Published, by_type};
 use stack::package::Profile;
@@ -22,8 +25,8 @@ use stack::workspace::Workspace;
 
 /// The account of the demo.
 const ACCOUNT: &str = "000000000002";
-/// How long ingest may take to answer a stage's deliveries, and how long the events may take to reach
-/// the consumers. It is longer than a failed batch takes to come back from the queue.
+/// How long ingest may take to answer a stage's deliveries, and how long the events may take to
+/// reach the consumers. It is longer than a failed batch takes to come back from the queue.
 const PATIENCE: Duration = Duration::from_secs(45);
 /// How long the demo waits for events before it says that it waits.
 const UNREMARKABLE: Duration = Duration::from_secs(2);
@@ -91,7 +94,8 @@ impl stack::report::Report for Report {
     }
 }
 
-/// Brings everything up, plays the story, counts, and takes everything down.
+/// Brings everything up, plays the story, counts, and takes everything down. With the page, it
+/// first waits until somebody has seen enough.
 ///
 /// # Errors
 ///
@@ -100,6 +104,7 @@ pub async fn demo(
     workspace: &Workspace,
     profile: Profile,
     json: bool,
+    with_page: bool,
     progress: Progress,
 ) -> Result<()> {
     let began = Instant::now();
@@ -113,10 +118,42 @@ pub async fn demo(
     let running = Running::start(workspace, options, progress).await?;
     let setup = began.elapsed();
     let out = Out { json };
-    let told = tell(&running, setup, out).await;
+    let told = if with_page {
+        tell_with_page(workspace, &running, setup, out, progress).await
+    } else {
+        tell(&running, setup, out).await
+    };
     running.stop(progress).await;
     told.and_then(|report| out.conclude(&report))
         .inspect_err(|_| progress.say(&log_line(&workspace.demo_log())))
+}
+
+/// Tells the story beside the page, and keeps everything up until somebody presses Enter.
+async fn tell_with_page(
+    workspace: &Workspace,
+    running: &Running,
+    setup: Duration,
+    out: Out,
+    progress: Progress,
+) -> Result<Report> {
+    let ops = Page::build(workspace, progress).await?;
+    let page = Page::start(&ops, &running.system().stack, &[]).await?;
+    progress.say(&format!("Open the page in a browser: {}", page.address()));
+    let told = tell(running, setup, out).await;
+    progress.say("Press Enter for the count, and to take everything down.");
+    enter().await;
+    told
+}
+
+/// Waits until somebody presses Enter. It reads in a thread of its own, which ends with the
+/// process: a task of the runtime would keep the process up after Ctrl-C.
+async fn enter() {
+    let (pressed, waits) = oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = io::stdin().read_line(&mut String::new());
+        let _ = pressed.send(());
+    });
+    let _ = waits.await;
 }
 
 async fn tell(running: &Running, setup: Duration, out: Out) -> Result<Report> {

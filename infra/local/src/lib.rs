@@ -8,6 +8,7 @@
 //! | [`drill`] | breaks something, and mends it as the runbook says |
 //! | [`send`], [`events`] | posts payloads; prints what was published, which [`tap`] records |
 //! | [`env`](mod@env), [`fill`] | points other tools at the running stack, which [`stack_file`] describes |
+//! | [`page`] | starts the page of `aura-ops console` |
 //! | [`rotate`] | gives AURA and ingest a new secret |
 //! | [`relay`], `bridge` | lets containers, and nobody else, reach the stack |
 
@@ -19,6 +20,7 @@ pub mod env;
 pub mod events;
 pub mod fill;
 pub mod instance;
+pub mod page;
 pub mod relay;
 pub mod rotate;
 pub mod send;

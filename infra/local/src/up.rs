@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::instance::{self, Instance};
+use crate::page::Page;
 use crate::relay::Relay;
 use crate::stack_file::{RemoveOnDrop, StackFile, remove};
 use crate::tap::{self, Recorder};
@@ -90,12 +91,14 @@ struct Ready {
     events_file: RemoveOnDrop,
     recorder: Recorder,
     relay: Option<Relay>,
+    page: Page,
     running: Running,
 }
 
 impl Ready {
     async fn begin(workspace: &Workspace, options: Options, progress: Progress) -> Result<Self> {
         let ground = Ground::lay(workspace, options, progress).await?;
+        let ops = Page::build(workspace, progress).await?;
         let running = ground.deploy(changes(), progress).await?;
         let system = running.system();
         let events_file = RemoveOnDrop(workspace.events_file());
@@ -109,11 +112,13 @@ impl Ready {
             std::process::id(),
         )
         .write(&stack_file.0)?;
+        let page = Page::start(&ops, &system.stack, &[]).await?;
         Ok(Self {
             stack_file,
             events_file,
             recorder,
             relay: None,
+            page,
             running,
         })
     }
@@ -137,6 +142,7 @@ impl Ready {
                 "The stack is up. {} says how to reach it:",
                 workspace.stack_file().display()
             ),
+            format!("  page       {}", self.page.address()),
             format!("  webhook    {url}"),
             format!("  AURA       {}", self.running.system().aura.url()),
             format!(
@@ -150,9 +156,9 @@ impl Ready {
                 stack.output("Registration").unwrap_or_default()
             ),
             String::new(),
-            "`cargo local send FILE` posts an event, `cargo local events --follow` shows what is \
-             published,"
+            "Open the page in a browser to see events move. `cargo local send FILE` posts an event,"
                 .to_owned(),
+            "`cargo local events --follow` shows what is published,".to_owned(),
             "`cargo local up` again deploys changed code. Ctrl-C takes everything down.".to_owned(),
         ];
         for line in lines {
@@ -168,7 +174,8 @@ impl Ready {
     }
 
     async fn stop(self, progress: Progress) {
-        drop((self.stack_file, self.recorder, self.events_file, self.relay));
+        drop((self.stack_file, self.recorder, self.events_file));
+        drop((self.relay, self.page));
         self.running.stop(progress).await;
     }
 }

@@ -257,7 +257,7 @@ impl Which {
 impl Cli {
     /// Does what the command line says, and returns the exit code.
     pub async fn run(self) -> ExitCode {
-        match self.try_to_run().await {
+        match Box::pin(self.try_to_run()).await {
             Ok(code) => code,
             Err(error) => {
                 eprintln!("error: {error:#}");
@@ -290,7 +290,7 @@ impl Cli {
                 return Ok(ExitCode::from(code));
             }
             Command::Timeline { kind, id } => {
-                print(&timeline::read(stack, &kind, &id).await?, json)?
+                print(&timeline::read(stack, &kind, &id).await?, json)?;
             }
             Command::Delivery { id } => print(&delivery::read(stack, id).await?, json)?,
             Command::Quarantine(command) => run_quarantine(stack, command, json).await?,
@@ -298,7 +298,8 @@ impl Cli {
             Command::Spill(SpillCommand::List) => print(&spill::list(stack).await?, json)?,
             Command::Canary => print(&canary::send(stack).await?, json)?,
             Command::Register { consent } => {
-                print(&register::register(stack, consent.consent()).await?, json)?
+                let registered = Box::pin(register::register(stack, consent.consent()));
+                print(&registered.await?, json)?;
             }
             Command::Audit { limit } => print(&audit::read(stack, limit).await?, json)?,
             Command::Console {

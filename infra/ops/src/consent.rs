@@ -1,5 +1,6 @@
 //! Asks a person before something is changed, and notes the change in the audit trail.
 
+use std::fmt::{self, Display, Formatter};
 use std::io::{IsTerminal as _, Write as _};
 
 use anyhow::{Context as _, Result, bail};
@@ -26,7 +27,25 @@ pub enum Consent {
     Given,
     /// By an answer in the terminal.
     Asked,
+    /// Not yet: the page first shows what would be changed. [`make`] fails with [`NotYet`].
+    NotYet,
 }
+
+/// Nobody has agreed yet. It holds the sentence that says what the change will do.
+#[derive(Debug)]
+pub struct NotYet(pub String);
+
+impl Display for NotYet {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "nothing was changed, because nobody has agreed to it: {}",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for NotYet {}
 
 impl Consent {
     /// The consent that the option `--yes` gives, or that has to be asked for.
@@ -49,8 +68,10 @@ pub async fn make<T>(
     consent: Consent,
     work: impl Future<Output = (usize, Result<T>)>,
 ) -> Result<T> {
-    if consent == Consent::Asked {
-        ask(&change.sentence).await?;
+    match consent {
+        Consent::Given => {}
+        Consent::Asked => ask(&change.sentence).await?,
+        Consent::NotYet => bail!(NotYet(change.sentence)),
     }
     let trail = Trail::of(stack)?;
     let entry: Entry = trail.begin(stack, &change).await?;

@@ -52,7 +52,7 @@ pub async fn register(stack: &Stack, consent: Consent) -> Result<Registered> {
         });
         (usize::from(registered.is_ok()), registered)
     };
-    let ReregisterAnswer { steps } = consent::make(stack, change, consent, Box::pin(work)).await?;
+    let ReregisterAnswer { steps } = Box::pin(consent::make(stack, change, consent, work)).await?;
     Ok(Registered {
         url: url.to_owned(),
         steps: steps.join("; "),

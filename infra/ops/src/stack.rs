@@ -126,6 +126,17 @@ impl Stack {
         Ok(stack)
     }
 
+    /// A stack that isn't deployed anywhere.
+    #[cfg(test)]
+    pub(crate) fn sample(name: &str, sdk: &SdkConfig) -> Self {
+        Self {
+            name: name.to_owned(),
+            sdk: sdk.clone(),
+            outputs: BTreeMap::new(),
+            parameters: BTreeMap::new(),
+        }
+    }
+
     /// The stack's name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -2,9 +2,10 @@ use std::convert::Infallible;
 use std::future;
 use std::net::Ipv4Addr;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_secretsmanager::config::{BehaviorVersion, Region};
+use aws_types::SdkConfig;
 use metrique::writer::sink::DevNullSink;
 use secrecy::ExposeSecret as _;
 use serde_json::json;

@@ -5,6 +5,7 @@ use aws_sdk_sqs::Client;
 use bench_peers::accepted;
 use ingest::limits;
 use lambda_http::{Error, Request, RequestExt as _, service_fn};
+use shared::config::Environment;
 
 /// The part of the envelope before the payload: as long as the real one, with as many quotes to
 /// escape.
@@ -18,7 +19,7 @@ const GROUP_ID: &str = "callout#1000000000";
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let queue_url = std::env::var("INGEST_QUEUE_URL")?;
-    let sdk = shared::aws::sdk_config().await;
+    let sdk = shared::aws::sdk_config(&Environment::of_process())?;
     let client = Client::new(&limits::QUEUE.applied_to(&sdk));
     lambda_http::run(service_fn(async |request: Request| {
         let body = std::str::from_utf8(request.body())?;
