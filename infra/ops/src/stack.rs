@@ -132,6 +132,7 @@ impl Stack {
         Self {
             name: name.to_owned(),
             sdk: sdk.clone(),
+            created_at: None,
             outputs: BTreeMap::new(),
             parameters: BTreeMap::new(),
         }

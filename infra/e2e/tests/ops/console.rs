@@ -2,12 +2,15 @@
 
 mod browser;
 
-use anyhow::{Context as _, Result};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
 use aura_sim::client::Controller;
 use e2e::Local;
 use local::page::Page;
 use reqwest::header::{HOST, ORIGIN};
 use serde_json::json;
+use stack::consumers::PATIENCE;
 use stack::stack::Stack;
 use stack::system::System;
 
@@ -76,12 +79,7 @@ async fn a_conflict_is_released_as_a_correction_but_not_by_another_page() -> Res
     post(&system, 7001, 1).await?;
     post(&system, 7001, 2).await?;
     let quarantine = format!("{}quarantine", page.address());
-    loop {
-        browser.open(&quarantine).await?;
-        if !browser.text("main").await?.contains("is empty") {
-            break;
-        }
-    }
+    until_filled(&browser, &quarantine).await?;
     browser.screenshot("quarantine").await?;
     browser.click("td a[href*='quarantine/one']").await?;
     let shown = browser.until("conflict").await?;
@@ -114,6 +112,18 @@ async fn a_conflict_is_released_as_a_correction_but_not_by_another_page() -> Res
     browser.until("quarantined").await?;
     browser.screenshot("losses").await?;
     Ok(())
+}
+
+/// Opens a list until something is in it.
+async fn until_filled(browser: &Browser, list: &str) -> Result<()> {
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        browser.open(list).await?;
+        if browser.text("main table").await?.contains("Look") {
+            return Ok(());
+        }
+    }
+    bail!("{list} stays empty")
 }
 
 /// Sends a form from another page: nothing changes.

@@ -77,7 +77,7 @@ pub(super) fn draw_timeline(frame: &Frame, timeline: &Timeline, part: usize) -> 
     let parts: Vec<_> = timeline.events.chunks(MOST_ROWS).collect();
     let shown = if part == 0 { parts.len() } else { part };
     let events = parts.get(shown.saturating_sub(1)).copied().unwrap_or(&[]);
-    let published = timeline.events.iter().filter(|event| is_published(event));
+    let published = timeline.events.iter().filter(|event| event.is_published());
     let (all, published) = (timeline.events.len(), published.count());
     let news = format!("{}, {published} published.", count(all as u64, "event"));
     live(
@@ -166,13 +166,9 @@ fn row(frame: &Frame, event: &Happening) -> [Markup; 7] {
     ]
 }
 
-fn is_published(event: &Happening) -> bool {
-    event.state == "PUBLISHED"
-}
-
 fn state(event: &Happening) -> Markup {
     html! {
-        @if is_published(event) {
+        @if event.is_published() {
             span.badge.good { "published" }
         } @else {
             span.badge.bad { "not published" }

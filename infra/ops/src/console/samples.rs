@@ -71,6 +71,7 @@ fn status(needs: Vec<Need>, busy: u64) -> Status {
         stack: "aura-webhooks".to_owned(),
         region: "eu-west-1".to_owned(),
         at: Timestamp::now(),
+        is_new: false,
         needs,
         alarms: Alarms::default(),
         registration: registered(),

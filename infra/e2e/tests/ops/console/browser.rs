@@ -117,11 +117,11 @@ impl Browser {
         Ok(())
     }
 
-    /// The text of an element as it is shown.
+    /// The text of an element as it is shown; empty if there is no such element.
     pub async fn text(&self, selector: &str) -> Result<String> {
-        let element = self.element(selector).await?;
-        let path = format!("/element/{element}/text");
-        let text = self.call(Method::GET, &path, Value::Null).await?;
+        // One call, because the page may replace the element between two.
+        let text = format!("document.querySelector({selector:?})?.innerText ?? ''");
+        let text = self.evaluate(&text).await?;
         Ok(text.as_str().unwrap_or_default().to_owned())
     }
 
