@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::Site;
 use super::guard::same;
-use super::layout::{Frame, Tab, failed_change};
+use super::layout::{Frame, Tab, failed_change, prose};
 use crate::consent::{Consent, NotYet};
 use crate::dead_letters::{self, Letters};
 use crate::quarantine::{self, Release};
@@ -140,7 +140,7 @@ pub(super) async fn confirm(State(site): State<Arc<Site>>, Query(wish): Query<Wi
     let (tab, _) = wish.action.home();
     let title = format!("{}?", wish.action.title());
     let drawn = match wish.clone().make(&site.stack, Consent::NotYet).await {
-        Ok(done) => Ok(html! { p.verdict { (done) } }),
+        Ok(done) => Ok(html! { p.verdict { (prose(&done)) } }),
         Err(error) => match error.downcast_ref::<NotYet>() {
             Some(NotYet(sentence)) => Ok(draw(&site.frame, &site.form_token, &wish, sentence)),
             None => Err(error),
@@ -153,7 +153,7 @@ pub(super) async fn confirm(State(site): State<Arc<Site>>, Query(wish): Query<Wi
 pub(super) fn draw(frame: &Frame, form_token: &str, wish: &Wish, sentence: &str) -> Markup {
     let (_, home) = wish.action.home();
     html! {
-        p.verdict { (sentence) }
+        p.verdict { (prose(sentence)) }
         p { "The audit trail keeps who did it, and when." }
         section.actions {
             form action=(frame.to("act")) method="post" {
@@ -197,7 +197,7 @@ pub(super) async fn act(State(site): State<Arc<Site>>, Form(wish): Form<Wish>) -
 /// What was done.
 fn draw_done(frame: &Frame, home: &str, what: &str) -> Markup {
     html! {
-        p.verdict role="status" { (what) }
+        p.verdict role="status" { (prose(what)) }
         p {
             a href=(frame.to(home)) { "Back" } " · "
             a href=(frame.to("audit")) { "See it in the audit trail" }

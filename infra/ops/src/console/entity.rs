@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::Site;
 use super::layout::{
-    self, Frame, MOST_ROWS, Tab, absent, count, empty, facts, grouped, live, milliseconds, table,
-    time, time_or,
+    self, Frame, MOST_ROWS, Tab, absent, count, empty, facts, grouped, live, milliseconds, prose,
+    table, time, time_or,
 };
 use crate::delivery::{self, Delivery, Step};
 use crate::timeline::{self, Happening, Timeline};
@@ -202,7 +202,7 @@ pub(super) fn draw_delivery(frame: &Frame, delivery: &Delivery) -> Markup {
         @else { (delivery.waits_in.join(", ")) }
     };
     html! {
-        p.verdict { (delivery.verdict) }
+        p.verdict { (prose(&delivery.verdict)) }
         (facts(&[
             ("Id", html! { span.id { (delivery.id) } }),
             ("Arrived", time_or(delivery.received_at, "unknown")),

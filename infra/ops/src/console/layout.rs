@@ -213,6 +213,15 @@ pub(super) fn time_or(at: Option<Timestamp>, otherwise: &str) -> Markup {
     at.map_or_else(|| absent(otherwise), time)
 }
 
+/// A sentence of a view. What stands between backticks in it is drawn as code.
+pub(super) fn prose(text: &str) -> Markup {
+    html! {
+        @for (index, part) in text.split('`').enumerate() {
+            @if index % 2 == 0 { (part) } @else { code { (part) } }
+        }
+    }
+}
+
 /// A word for what isn't there.
 pub(super) fn absent(word: &str) -> Markup {
     html! { span.quiet { (word) } }
@@ -340,6 +349,12 @@ mod tests {
         assert_eq!(count(0_u64, "message"), "0 messages");
         assert_eq!(seconds(-3), "0 s");
         assert_eq!(seconds(200), "3 min 20 s");
+    }
+
+    #[test]
+    fn code_in_a_sentence_is_marked() {
+        let drawn = prose("Type `ls <x>`.").into_string();
+        assert_eq!(drawn, "Type <code>ls &lt;x&gt;</code>.");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::Site;
-use super::layout::{self, Frame, Tab, age, grouped, milliseconds, seconds, time};
+use super::layout::{self, Frame, Tab, age, grouped, milliseconds, prose, seconds, time};
 use super::losses::Recent;
 use crate::status::{self, Depth, Need, Status};
 
@@ -139,7 +139,7 @@ fn need(frame: &Frame, need: &Need) -> Markup {
     let link = need.runbook.starts_with("http").then_some(&need.runbook);
     let page = Place::of_alarm(&need.alarm).and_then(Place::page);
     html! {
-        p { (need.what) }
+        p { (prose(&need.what)) }
         p.quiet {
             @if let Some(since) = need.since { "Since " (time(since)) ". " }
             @if let Some(page) = page { a href=(frame.to(page)) { "Look at it here" } ". " }
@@ -362,13 +362,13 @@ fn consumers(status: &Status) -> Markup {
     html! {
         div.station.rings[!ringing.is_empty()] {
             h3 { "consumers" }
-            p.does { "read what waits in their queues" }
+            p.does { "have this many events waiting, the oldest for so long" }
             dl {
                 @for depth in queues {
                     div {
                         dt { (depth.name.trim_end_matches(" events")) }
                         dd { strong { (grouped(depth.waiting)) } }
-                        dd.quiet { (oldest(depth)) }
+                        dd.quiet { @if let Some(age) = depth.oldest_seconds { (span(age)) } }
                     }
                 }
             }
@@ -406,8 +406,12 @@ fn oldest(depth: &Depth) -> String {
     depth.oldest_seconds.map_or_else(String::new, oldest_of)
 }
 
+fn span(age: u64) -> String {
+    seconds(i64::try_from(age).unwrap_or(i64::MAX))
+}
+
 fn oldest_of(age: u64) -> String {
-    format!("oldest {}", seconds(i64::try_from(age).unwrap_or(i64::MAX)))
+    format!("oldest {}", span(age))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::Site;
 use super::actions::{Action, button};
 use super::layout::{
-    Frame, MOST_ROWS, Tab, absent, age, count, empty, facts, grouped, table, time, time_or,
+    Frame, MOST_ROWS, Tab, absent, age, count, empty, facts, grouped, prose, table, time, time_or,
 };
 use crate::dead_letters::{self, DeadLetter, DeadLetters, Letters};
 use crate::quarantine::{self, Quarantine, Quarantined};
@@ -49,7 +49,7 @@ pub(super) fn draw_quarantine(frame: &Frame, quarantine: &Quarantine) -> Markup 
         .map(|one| {
             [
                 waited(one.since.or(one.received_at)),
-                html! { strong { (one.reason) } div.quiet { (one.meaning) } },
+                html! { strong { (one.reason) } div.quiet { (prose(&one.meaning)) } },
                 event(frame, one.message.as_deref(), one.entity.as_deref()),
                 html! {
                     a href=(frame.about("quarantine/one", &[("id", &one.id)])) { "Look" }
@@ -80,8 +80,8 @@ pub(super) async fn quarantined(State(site): State<Arc<Site>>, Query(one): Query
 /// A delivery in the quarantine, and what can be done with it.
 pub(super) fn draw_quarantined(frame: &Frame, one: &Quarantined) -> Markup {
     html! {
-        p.verdict { (one.meaning) }
-        p { (one.advice) }
+        p.verdict { (prose(&one.meaning)) }
+        p { (prose(&one.advice)) }
         (facts(&[
             ("Delivery", frame.delivery(Some(&one.id))),
             ("Reason", html! { (one.reason) }),
@@ -125,7 +125,7 @@ pub(super) fn draw_dead_letters(frame: &Frame, letters: &DeadLetters) -> Markup 
             [
                 html! { (name(one.queue)) },
                 waited(one.since.or(one.received_at)),
-                html! { (one.reason) },
+                html! { (prose(&one.reason)) },
                 html! {
                     (event(frame, one.message.as_deref(), one.entity.as_deref()))
                     @if one.test == Some(true) { " " span.badge.warn { "drill" } }
@@ -163,7 +163,7 @@ fn redrive_all(frame: &Frame, all: &[DeadLetter]) -> Markup {
                 form action=(frame.to("confirm")) method="get" {
                     input type="hidden" name="action" value=(Action::Redrive.name());
                     input type="hidden" name="queue" value=(name(*queue));
-                    button type="submit" { "Put back all of " (name(*queue)) "…" }
+                    button type="submit" { "Put back all from " (name(*queue)) "…" }
                 }
             }
         }
@@ -180,7 +180,7 @@ pub(super) async fn dead_letter(State(site): State<Arc<Site>>, Query(one): Query
 /// A dead letter, and what can be done with it.
 pub(super) fn draw_dead_letter(frame: &Frame, one: &DeadLetter) -> Markup {
     html! {
-        p.verdict { (one.reason) }
+        p.verdict { (prose(&one.reason)) }
         (facts(&[
             ("Message", html! { span.id { (one.id) } }),
             ("Came from", html! { (name(one.queue)) }),
@@ -237,7 +237,7 @@ pub(super) fn draw_spill(frame: &Frame, spill: &Spill) -> Markup {
         @if rows.is_empty() {
             (empty("The spill is empty."))
         } @else {
-            p.verdict { (spill.why) }
+            p.verdict { (prose(&spill.why)) }
             (table("The deliveries, the oldest first", heads, &rows))
             (hidden(all.len(), 0))
         }
