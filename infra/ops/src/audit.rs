@@ -98,8 +98,9 @@ impl Trail {
     ///
     /// The caller isn't known, or DynamoDB refuses the entry.
     pub async fn begin(&self, stack: &Stack, change: &Change) -> Result<Entry> {
-        let who = caller(stack).await?;
-        let begun = self.write(&who, change, Timestamp::now()).await;
+        // In boxes, because calls of the SDK are large, and each change holds this one.
+        let who = Box::pin(caller(stack)).await?;
+        let begun = Box::pin(self.write(&who, change, Timestamp::now())).await;
         begun.context(
             "nothing was changed, because the audit entry can't be written (the policy OperatorAct \
              allows it)",
@@ -150,7 +151,7 @@ impl Trail {
                 .update_expression("SET #count = :count, failure = :failure")
                 .expression_attribute_values(":failure", text(top_line(failure))),
         };
-        let answer = update.send().await;
+        let answer = Box::pin(update.send()).await;
         answer.map_err(CallError::of("audit trail", "UpdateItem"))?;
         Ok(())
     }

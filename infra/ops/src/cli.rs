@@ -1,9 +1,10 @@
 //! The command line of `aura-ops`.
 
 use std::fmt::Display;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use uuid::Uuid;
@@ -40,12 +41,12 @@ Region and credentials are those of AWS's usual chain: AWS_REGION and AWS_PROFIL
 Exit codes: 0 done; 1 `status` found something that needs a person; 2 the command failed, and said why.";
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[group(required = true)]
 struct PlaceOptions {
     /// The stack on AWS
     #[arg(long, global = true, env = "AURA_STACK", value_name = "NAME")]
     stack: Option<String>,
-    /// The stack of `cargo local up`, in this checkout
+    /// The stack of `cargo local up`, in this checkout, also if AURA_STACK is set
     #[arg(long, global = true)]
     local: bool,
 }
@@ -367,13 +368,18 @@ async fn run_dead_letters(stack: &Stack, command: DeadLettersCommand, json: bool
     }
 }
 
+/// Prints a view to standard output.
 fn print(view: &(impl Serialize + Display), json: bool) -> Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(view)?);
+    let text = if json {
+        serde_json::to_string(view)?
     } else {
-        println!("{view}");
+        view.to_string()
+    };
+    match writeln!(io::stdout(), "{text}") {
+        // The reader has seen enough, as in `aura-ops timeline callout 5003 | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.context("cannot print the result"),
     }
-    Ok(())
 }
 
 #[cfg(test)]
