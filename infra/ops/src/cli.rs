@@ -46,7 +46,7 @@ struct PlaceOptions {
     /// The stack on AWS
     #[arg(long, global = true, env = "AURA_STACK", value_name = "NAME")]
     stack: Option<String>,
-    /// The stack of `cargo local up`, in this checkout, also if AURA_STACK is set
+    /// The stack of `cargo local up`, in this checkout, also if `AURA_STACK` is set
     #[arg(long, global = true)]
     local: bool,
 }
