@@ -17,6 +17,8 @@ use crate::{
     audit, canary, console, dead_letters, delivery, quarantine, register, spill, status, timeline,
 };
 
+/// The environment variable with the stack's name.
+const STACK: &str = "AURA_STACK";
 /// Exit code of `status` if something needs a person.
 const NEEDS_A_PERSON: u8 = 1;
 /// Exit code of a command that failed.
@@ -44,7 +46,7 @@ Exit codes: 0 done; 1 `status` found something that needs a person; 2 the comman
 #[group(required = true)]
 struct PlaceOptions {
     /// The stack on AWS
-    #[arg(long, global = true, env = "AURA_STACK", value_name = "NAME")]
+    #[arg(long, global = true, env = STACK, value_name = "NAME")]
     stack: Option<String>,
     /// The stack of `cargo local up`, in this checkout, also if `AURA_STACK` is set
     #[arg(long, global = true)]
@@ -56,6 +58,19 @@ impl PlaceOptions {
         match self.stack {
             Some(name) if !self.local => Place::Aws(name),
             _ => Place::Local,
+        }
+    }
+}
+
+impl Place {
+    /// How a command for this stack begins, in a shell with this environment.
+    fn typed(&self) -> String {
+        match self {
+            Self::Local => "aura-ops --local ".to_owned(),
+            Self::Aws(name) if std::env::var(STACK).is_ok_and(|stack| stack == *name) => {
+                "aura-ops ".to_owned()
+            }
+            Self::Aws(name) => format!("aura-ops --stack {name} "),
         }
     }
 }
@@ -84,14 +99,21 @@ enum Command {
         id: Uuid,
     },
     /// Look into the quarantine, put a delivery back, or delete it
-    #[command(subcommand)]
-    Quarantine(QuarantineCommand),
+    Quarantine {
+        #[command(subcommand)]
+        command: Option<QuarantineCommand>,
+    },
     /// Look into the five dead-letter queues, put their messages back, or delete them
-    #[command(subcommand, alias = "dlq")]
-    DeadLetters(DeadLettersCommand),
+    #[command(alias = "dlq")]
+    DeadLetters {
+        #[command(subcommand)]
+        command: Option<DeadLettersCommand>,
+    },
     /// Show what waits in the spill
-    #[command(subcommand)]
-    Spill(SpillCommand),
+    Spill {
+        #[command(subcommand)]
+        command: Option<SpillCommand>,
+    },
     /// Send a canary now, and print the time of each hop
     Canary,
     /// Prove this endpoint, and point AURA at it
@@ -273,8 +295,12 @@ impl Cli {
             json,
             command,
         } = self;
-        let stack = Stack::find(&place.place()).await?;
-        let stack = &stack;
+        let place = place.place();
+        let out = &Out {
+            json,
+            typed: place.typed(),
+        };
+        let stack = &Stack::find(&place).await?;
         match command {
             Command::Status { watch } => {
                 let status = if watch {
@@ -282,7 +308,7 @@ impl Cli {
                 } else {
                     status::read(stack).await?
                 };
-                print(&status, json)?;
+                out.print(&status)?;
                 let code = if status.needs.is_empty() {
                     0
                 } else {
@@ -291,18 +317,26 @@ impl Cli {
                 return Ok(ExitCode::from(code));
             }
             Command::Timeline { kind, id } => {
-                print(&timeline::read(stack, &kind, &id).await?, json)?;
+                out.print(&timeline::read(stack, &kind, &id).await?)?;
             }
-            Command::Delivery { id } => print(&delivery::read(stack, id).await?, json)?,
-            Command::Quarantine(command) => run_quarantine(stack, command, json).await?,
-            Command::DeadLetters(command) => run_dead_letters(stack, command, json).await?,
-            Command::Spill(SpillCommand::List) => print(&spill::list(stack).await?, json)?,
-            Command::Canary => print(&canary::send(stack).await?, json)?,
+            Command::Delivery { id } => out.print(&delivery::read(stack, id).await?)?,
+            Command::Quarantine { command } => {
+                let command = command.unwrap_or(QuarantineCommand::List);
+                run_quarantine(stack, command, out).await?;
+            }
+            Command::DeadLetters { command } => {
+                let list = DeadLettersCommand::List {
+                    queue: QueueOption { queue: None },
+                };
+                run_dead_letters(stack, command.unwrap_or(list), out).await?;
+            }
+            Command::Spill { .. } => out.print(&spill::list(stack).await?)?,
+            Command::Canary => out.print(&canary::send(stack).await?)?,
             Command::Register { consent } => {
                 let registered = Box::pin(register::register(stack, consent.consent()));
-                print(&registered.await?, json)?;
+                out.print(&registered.await?)?;
             }
-            Command::Audit { limit } => print(&audit::read(stack, limit).await?, json)?,
+            Command::Audit { limit } => out.print(&audit::read(stack, limit).await?)?,
             Command::Console {
                 port,
                 allow_actions,
@@ -312,11 +346,11 @@ impl Cli {
     }
 }
 
-async fn run_quarantine(stack: &Stack, command: QuarantineCommand, json: bool) -> Result<()> {
+async fn run_quarantine(stack: &Stack, command: QuarantineCommand, out: &Out) -> Result<()> {
     match command {
-        QuarantineCommand::List => print(&quarantine::list(stack).await?, json),
+        QuarantineCommand::List => out.print(&quarantine::list(stack).await?),
         QuarantineCommand::Show { one, payload } => {
-            print(&quarantine::show(stack, &one.id, payload).await?, json)
+            out.print(&quarantine::show(stack, &one.id, payload).await?)
         }
         QuarantineCommand::Release {
             which,
@@ -329,22 +363,21 @@ async fn run_quarantine(stack: &Stack, command: QuarantineCommand, json: bool) -
                 Release::AsItIs
             };
             let released = quarantine::release(stack, which.ids(), release, consent.consent());
-            print(&released.await?, json)
+            out.print(&released.await?)
         }
-        QuarantineCommand::Discard { which, consent } => print(
-            &quarantine::discard(stack, which.ids(), consent.consent()).await?,
-            json,
-        ),
+        QuarantineCommand::Discard { which, consent } => {
+            out.print(&quarantine::discard(stack, which.ids(), consent.consent()).await?)
+        }
     }
 }
 
-async fn run_dead_letters(stack: &Stack, command: DeadLettersCommand, json: bool) -> Result<()> {
+async fn run_dead_letters(stack: &Stack, command: DeadLettersCommand, out: &Out) -> Result<()> {
     match command {
         DeadLettersCommand::List { queue } => {
-            print(&dead_letters::list(stack, queue.queue).await?, json)
+            out.print(&dead_letters::list(stack, queue.queue).await?)
         }
         DeadLettersCommand::Show { one, payload } => {
-            print(&dead_letters::show(stack, &one.id, payload).await?, json)
+            out.print(&dead_letters::show(stack, &one.id, payload).await?)
         }
         DeadLettersCommand::Redrive {
             queue,
@@ -354,7 +387,7 @@ async fn run_dead_letters(stack: &Stack, command: DeadLettersCommand, json: bool
         } => {
             let consent = (!dry_run).then(|| consent.consent());
             let redriven = dead_letters::redrive(stack, queue.queue, which.ids(), consent);
-            print(&redriven.await?, json)
+            out.print(&redriven.await?)
         }
         DeadLettersCommand::Discard {
             queue,
@@ -363,22 +396,31 @@ async fn run_dead_letters(stack: &Stack, command: DeadLettersCommand, json: bool
         } => {
             let discarded =
                 dead_letters::discard(stack, queue.queue, which.ids(), consent.consent());
-            print(&discarded.await?, json)
+            out.print(&discarded.await?)
         }
     }
 }
 
-/// Prints a view to standard output.
-fn print(view: &(impl Serialize + Display), json: bool) -> Result<()> {
-    let text = if json {
-        serde_json::to_string(view)?
-    } else {
-        view.to_string()
-    };
-    match writeln!(io::stdout(), "{text}") {
-        // The reader has seen enough, as in `aura-ops timeline callout 5003 | head`.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        printed => printed.context("cannot print the result"),
+/// Where results are printed, and how.
+struct Out {
+    json: bool,
+    /// How this command is typed, with the stack that it is about.
+    typed: String,
+}
+
+impl Out {
+    /// Prints a view to standard output. The commands that it tells are those for this stack.
+    fn print(&self, view: &(impl Serialize + Display)) -> Result<()> {
+        let text = if self.json {
+            serde_json::to_string(view)?
+        } else {
+            view.to_string().replace("aura-ops ", &self.typed)
+        };
+        match writeln!(io::stdout(), "{text}") {
+            // The reader has seen enough, as in `aura-ops timeline callout 5003 | head`.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            printed => printed.context("cannot print the result"),
+        }
     }
 }
 

@@ -368,9 +368,8 @@ impl Step {
                 format!("Published at {at}. The ledger could not be told.")
             }
             ("processor", "conflict" | "quarantined") | ("ingest", "quarantined") => format!(
-                "Not published: it went into the quarantine at {at} ({}), and is no longer there. \
+                "Not published: it went into the quarantine at {at}, and is no longer there. \
                  `aura-ops audit` says who released or discarded it.",
-                self.what
             ),
             ("processor", "held" | "failed" | "panicked" | "postponed") => format!(
                 "Not published: its last try ended at {at} ({word}). It waits in the ingest queue \
@@ -396,7 +395,14 @@ impl Display for Delivery {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.verdict)?;
         if let Some(at) = self.received_at {
-            write!(f, "\n\narrived  {}", Time(at))?;
+            let is_known =
+                !(self.events.is_empty() && self.waits_in.is_empty() && self.steps.is_empty());
+            let name = if is_known {
+                "arrived"
+            } else {
+                "made at, by its id"
+            };
+            write!(f, "\n\n{name}  {}", Time(at))?;
         }
         if let Some(entity) = &self.entity {
             let (kind, id) = entity.split_once('#').unwrap_or((entity, ""));

@@ -231,7 +231,8 @@ impl Timeline {
         write!(
             f,
             "The ledger knows no {kind} {id}: none of its events was published in the last 35 days.\n\
-             - Write the kind and the id as AURA does, such as: callout 5003\n\
+             - Write the kind and the id as AURA does: a callout, a customer or a subscription, such as \
+             `callout 5003`\n\
              - What could not be read has no entity: look into `aura-ops quarantine list`\n\
              - You have the id of a delivery: type `aura-ops delivery ID`"
         )
@@ -262,7 +263,9 @@ impl Display for Timeline {
         };
         write!(
             f,
-            "{kind} {id}: {count}, {published}{drill}.\n\n{}",
+            "{kind} {id}: {count}, {published}{drill}.\n\n{}\n\n\
+             Published is on the bus. `aura-ops status` shows what waits for its consumer there, and \
+             `aura-ops quarantine list` what was put aside.",
             lines(&self.events)
         )?;
         let now = Timestamp::now();

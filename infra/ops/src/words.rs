@@ -45,7 +45,8 @@ impl Display for Span {
         let seconds = milliseconds / 1000;
         let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
         let text = match () {
-            () if milliseconds < 10_000 => format!("{milliseconds} ms"),
+            () if milliseconds < 1000 => format!("{milliseconds} ms"),
+            () if seconds < 10 => format!("{seconds}.{} s", milliseconds % 1000 / 100),
             () if minutes == 0 => format!("{seconds} s"),
             () if hours == 0 => format!("{minutes} min {} s", seconds % 60),
             () if days == 0 => format!("{hours} h {} min", minutes % 60),
@@ -87,6 +88,7 @@ mod tests {
     fn a_span_has_its_two_largest_units() {
         let spans = [
             (250, "250 ms"),
+            (2_403, "2.4 s"),
             (59_000, "59 s"),
             (200_000, "3 min 20 s"),
             (187_200_000, "2 d 4 h"),

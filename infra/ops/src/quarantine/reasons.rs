@@ -12,11 +12,13 @@ const UNKNOWN: (&str, &str) = (
     "Look into the documentation of the version that is deployed.",
 );
 
-const NO_EVENT: &str = "It can't go back. Read it with `aura-ops quarantine show ID --payload`, \
-    act on it by hand, ask AURA, and discard it.";
-const NO_EVENT_YET: &str = "It can't go back with this version. Read it with `aura-ops quarantine \
-    show ID --payload`, and act on it by hand. Release it once a version is deployed that reads \
-    it, or discard it.";
+const NO_EVENT: &str = "It can't go back, and an event may be lost. Read it with `aura-ops quarantine \
+    show ID --payload`, and ask AURA what it was, with the time of its arrival. Tell dispatch. Discard \
+    it then. Until you know, leave it: it is kept for 14 days.";
+const NO_EVENT_YET: &str = "It can't go back with this version, and an event may be lost. Read it with \
+    `aura-ops quarantine show ID --payload`, and ask AURA what it was, with the time of its arrival. \
+    Tell dispatch. Until you know, leave it: it is kept for 14 days. Release it once a version is \
+    deployed that reads it.";
 
 /// Code, meaning and advice of each reason. The codes are those of `shared::event::Unreadable`,
 /// `shared::envelope::NotAnEnvelope` and the processor.
@@ -60,8 +62,9 @@ const REASONS: [(&str, &str, &str); 18] = [
         "conflict",
         "An event that happens once came again with another payload. Consumers have the first \
          payload.",
-        "Read AURA's present state. If consumers need this payload, release it with \
-         --as-correction. If they don't, discard it.",
+        "See in AURA's portal which of the two is true; the timeline names the first one's delivery. If \
+         consumers need this payload, release it with --as-correction. If they don't, discard it. Until \
+         you know, leave it: it is kept for 14 days.",
     ),
     (
         "payload-omitted",

@@ -52,6 +52,8 @@ const URGENCY: [&str; 36] = [
 
 /// How long a delivery may wait in the spill, as in the template's `SpillWaitsAlarm`.
 const SPILL_PATIENCE: SignedDuration = SignedDuration::from_mins(10);
+/// The quarantine among the queues.
+const QUARANTINE: &str = "quarantine";
 /// How long the reconciler may not run, as in the template's `ReconcilerStoppedAlarm`.
 const RECONCILER_PATIENCE: SignedDuration = SignedDuration::from_mins(30);
 
@@ -85,8 +87,22 @@ pub(super) fn needs(status: &Status, alarms: &[Alarm], runbook: &str) -> Vec<Nee
     let is_said = |finding: &Finding| ringing().any(|alarm| says(&alarm.name, finding.alarm));
     let findings = findings(status).into_iter();
     let findings = findings.filter(|finding| !is_said(finding));
+    let is_over = |alarm: &Alarm| {
+        let mut queues = QUEUES.iter().zip(&status.queues);
+        let quarantine = queues.find(|(queue, _)| queue.name == QUARANTINE);
+        let is_empty = quarantine.is_some_and(|(_, depth)| depth.waiting + depth.hidden == 0);
+        is_empty && ["EventsQuarantinedAlarm", "QuarantineAlarm"].contains(&alarm.name.as_str())
+    };
     let mut needs: Vec<_> = ringing()
-        .map(|alarm| alarm.need(runbook))
+        .map(|alarm| {
+            let mut need = alarm.need(runbook);
+            if is_over(alarm) {
+                need.what.push_str(
+                    " Nothing waits there now: the alarm ends by itself within some minutes.",
+                );
+            }
+            need
+        })
         .chain(findings.map(|finding| finding.need(runbook)))
         .collect();
     needs.sort_by_key(|need| urgency(&need.alarm));
@@ -178,11 +194,7 @@ fn findings(status: &Status) -> Vec<Finding> {
 }
 
 fn in_a_queue(name: &str, count: u64) -> String {
-    let holds = if name == "quarantine" {
-        "holds"
-    } else {
-        "hold"
-    };
+    let holds = if name == QUARANTINE { "holds" } else { "hold" };
     let s = if count == 1 { "" } else { "s" };
     format!("The {name} {holds} {count} message{s}. SQS deletes a message after 14 days.")
 }

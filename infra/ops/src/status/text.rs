@@ -202,7 +202,7 @@ fn row(depth: &Depth) -> [String; 4] {
         depth.name.clone(),
         depth.waiting.to_string(),
         depth.hidden.to_string(),
-        oldest.unwrap_or_else(|| "-".to_owned()),
+        oldest.unwrap_or_else(unknown),
     ]
 }
 
