@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::page::Page;
 use aura_sim::client::{Aura, Controller, Delivery};
 use stack::consumers::{Consumers, Published, by_type};
+use stack::ops::Identity;
 use stack::package::Profile;
 use stack::progress::Progress;
 use stack::report::Out;
@@ -137,7 +138,8 @@ async fn tell_with_page(
     progress: Progress,
 ) -> Result<Report> {
     let ops = Page::build(workspace, progress).await?;
-    let page = Page::start(&ops, &running.system().stack, &[]).await?;
+    let stack = &running.system().stack;
+    let page = Page::start(&ops, stack, &Identity::root(stack), &[]).await?;
     progress.say(&format!("Open the page in a browser: {}", page.address()));
     let told = tell(running, setup, out).await;
     progress.say("Press Enter for the count, and to take everything down.");

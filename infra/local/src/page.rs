@@ -31,14 +31,19 @@ impl Page {
         Ok(ops)
     }
 
-    /// Starts the page of a stack. Without options, it is read-only.
+    /// Starts the page of a stack, with somebody's credentials. Without options, it is read-only.
     ///
     /// # Errors
     ///
     /// It can't be started, or it ends at once.
-    pub async fn start(ops: &Ops, stack: &Stack, options: &[&str]) -> Result<Self> {
+    pub async fn start(
+        ops: &Ops,
+        stack: &Stack,
+        identity: &Identity,
+        options: &[&str],
+    ) -> Result<Self> {
         let arguments = [&["console"], options].concat();
-        let mut command = ops.command(stack, &Identity::root(stack), &arguments);
+        let mut command = ops.command(stack, identity, &arguments);
         command.stdout(Stdio::piped());
         let mut process = ProcessGroup::spawn(&mut command).context("cannot start aura-ops")?;
         let output = process.take_stdout();

@@ -13,6 +13,7 @@ use crate::stack_file::{RemoveOnDrop, StackFile, remove};
 use crate::tap::{self, Recorder};
 use stack::bundle::Bundle;
 use stack::folder;
+use stack::ops::Identity;
 use stack::package::Profile;
 use stack::progress::Progress;
 use stack::running::{Ground, Options, Running};
@@ -112,7 +113,7 @@ impl Ready {
             std::process::id(),
         )
         .write(&stack_file.0)?;
-        let page = Page::start(&ops, &system.stack, &[]).await?;
+        let page = Page::start(&ops, &system.stack, &Identity::root(&system.stack), &[]).await?;
         Ok(Self {
             stack_file,
             events_file,

@@ -553,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deliverys_id_says_when_it_arrived() {
+    fn the_id_of_a_delivery_says_when_it_arrived() {
         let now = Timestamp::now().duration_since(arrival(Uuid::now_v7()).unwrap());
         assert!(now.abs() < SignedDuration::from_secs(10));
         assert_eq!(arrival(Uuid::new_v4()), None);

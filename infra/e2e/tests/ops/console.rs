@@ -11,17 +11,19 @@ use local::page::Page;
 use reqwest::header::{HOST, ORIGIN};
 use serde_json::json;
 use stack::consumers::PATIENCE;
+use stack::ops::Identity;
 use stack::stack::Stack;
 use stack::system::System;
 
 use self::browser::Browser;
 use super::ops;
+use super::permissions::{assume, attach, role};
 
 /// Lets somebody change something.
 const ACTIONS: &str = "--allow-actions";
 
 async fn page(stack: &Stack, options: &[&str]) -> Result<Page> {
-    Page::start(ops().await?, stack, options).await
+    Page::start(ops().await?, stack, &Identity::root(stack), options).await
 }
 
 /// Posts an opening of a callout.
@@ -136,6 +138,45 @@ async fn foreign_form(browser: &Browser, address: &str) -> Result<()> {
     browser.click("button").await?;
     let shown = browser.text("body").await?;
     assert!(shown.contains("another page sent this form"), "{shown}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_may_only_look_sees_every_page_and_is_told_why_nothing_changes() -> Result<()> {
+    let system = Local::with_iam().await?.system(&[]).await?;
+    let stack = &system.stack;
+    role(stack, "looks").await?;
+    attach(stack, "looks", "OperatorReadPolicyArn").await?;
+    let looks = assume(stack, "looks").await?;
+    let page = Page::start(ops().await?, stack, &looks, &[ACTIONS]).await?;
+    let http = shared::http_client::build()?;
+    let paths = [
+        "",
+        "search",
+        "timeline?kind=callout&id=1",
+        "delivery?id=01939b1e-7a5c-7d3e-8f00-0123456789ab",
+        "quarantine",
+        "dead-letters",
+        "spill",
+        "losses",
+        "registration",
+        "audit",
+    ];
+    for path in paths {
+        let shown = http.get(format!("{}{path}", page.address())).send().await?;
+        let (status, text) = (shown.status(), shown.text().await?);
+        assert_eq!(status, 200, "{path}: {text}");
+    }
+
+    let browser = Browser::start().await?;
+    browser
+        .open(&format!("{}registration", page.address()))
+        .await?;
+    browser.click(".actions form button").await?;
+    browser.until("The audit trail keeps who did it").await?;
+    browser.click("button.act").await?;
+    browser.until("nothing was changed").await?;
+    browser.screenshot("refused").await?;
     Ok(())
 }
 

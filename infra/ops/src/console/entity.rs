@@ -48,7 +48,7 @@ fn search_page(frame: &Frame) -> Markup {
     html! {
         p { "Find everything that the ledger knows of a callout, a customer or a subscription, by AURA's \
              id of it. Or find what became of one delivery, by the id that ingest gave it." }
-        (frame.search_form("here", "callout", ""))
+        (frame.search_form("here"))
         h2 { "Another kind" }
         p { "For a kind that AURA has added since, type its name as AURA writes it." }
         form.search action=(frame.to("search")) method="get" {

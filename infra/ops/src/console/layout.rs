@@ -131,7 +131,7 @@ impl Frame {
                             span.badge { "Read-only" }
                         }
                     }
-                    (self.search_form("top", "", ""))
+                    (self.search_form("top"))
                 }
                 nav aria-label="Pages" {
                     ul {
@@ -149,19 +149,19 @@ impl Frame {
     }
 
     /// The form that finds an entity or a delivery. `place` makes its ids unique.
-    pub fn search_form(&self, place: &str, kind: &str, id: &str) -> Markup {
+    pub fn search_form(&self, place: &str) -> Markup {
         let kinds = ["callout", "customer", "subscription", "delivery"];
-        let others = (!kind.is_empty() && !kinds.contains(&kind)).then_some(kind);
         html! {
-            form.search role="search" action=(self.to("search")) method="get" aria-label=(place) {
+            form.search role="search" action=(self.to("search")) method="get"
+                aria-label="Find an entity or a delivery" {
                 label for={ (place) "-kind" } { "Kind" }
                 select id={ (place) "-kind" } name="kind" {
-                    @for one in kinds.into_iter().chain(others) {
-                        option value=(one) selected[one == kind] { (one) }
+                    @for kind in kinds {
+                        option value=(kind) { (kind) }
                     }
                 }
                 label for={ (place) "-id" } { "Id" }
-                input id={ (place) "-id" } name="id" value=(id) placeholder="such as 5003"
+                input id={ (place) "-id" } name="id" placeholder="such as 5003"
                     autocomplete="off" spellcheck="false" required;
                 button type="submit" { "Find" }
             }

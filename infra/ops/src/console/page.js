@@ -3,7 +3,7 @@
 
 const two = (number) => String(number).padStart(2, "0");
 
-function localize(root) {
+function localise(root) {
   for (const time of root.querySelectorAll("time")) {
     const at = new Date(time.dateTime);
     const date = [at.getFullYear(), two(at.getMonth() + 1), two(at.getDate())].join("-");
@@ -30,7 +30,7 @@ function replace(text) {
   const fresh = page.querySelector("[data-every]");
   const isInUse = live.contains(document.activeElement) || !getSelection().isCollapsed;
   if (!fresh || isInUse) return;
-  localize(page);
+  localise(page);
   live.replaceChildren(...fresh.childNodes);
   document.getElementById("read-at").replaceWith(page.getElementById("read-at"));
   const news = live.querySelector("[data-news]");
@@ -50,7 +50,7 @@ async function refresh() {
   }
 }
 
-localize(document);
+localise(document);
 if (live) {
   pause.closest("label").hidden = false;
   setInterval(refresh, live.dataset.every * 1000);
