@@ -247,11 +247,14 @@ impl<S: Services> Processor<S> {
     }
 
     /// Notes the opening or the closing of a callout before it is published. Otherwise, the
-    /// reconciler might never ask for the other of the two.
+    /// reconciler might never ask for the other of the two. A correction is of an event that is noted.
     async fn note_callout(&self, claimed: &ClaimedEvent<'_>) -> Result<(), RecordOutcome> {
         let IncomingEvent {
             event, envelope, ..
         } = claimed.incoming;
+        if envelope.origin == Origin::Operator {
+            return Ok(());
+        }
         let at = envelope.received_at;
         let noted = if let Some(id) = event.callout_of(NEW_CALLOUT) {
             self.services.callout_opened(id, at).await

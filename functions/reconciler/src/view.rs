@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use shared::catalogue::{CALLOUT_CLOSED, CALLOUT_OBSERVED, NEW_CALLOUT};
+use shared::envelope::Origin;
 use shared::ledger::{Item, State};
 
 /// Time after the end of its lease when a claim counts as abandoned. The processor's fifty attempts
@@ -94,10 +95,13 @@ impl CalloutView {
         let mut view = Self::default();
         let mut staged = None;
         for (sort, item) in timeline {
+            // A correction of an operator is nothing that happened at AURA.
+            if item.is_of(Origin::Operator) {
+                continue;
+            }
             let message = sort.split_once('#').map_or(sort.as_str(), |(name, _)| name);
             let presence = presence(item, now);
-            // An operator's correction has something behind the name, and doesn't count here.
-            match sort.as_str() {
+            match message {
                 NEW_CALLOUT => view.opening = presence,
                 CALLOUT_CLOSED => view.closing = presence,
                 _ => {}
@@ -155,8 +159,7 @@ fn presence(item: &Item, now: Timestamp) -> Presence {
 #[cfg(test)]
 mod tests {
     use jiff::SignedDuration;
-    use shared::envelope::Origin;
-    use shared::ledger::{ClaimRequest, LedgerKey, RULES};
+    use shared::ledger::{ClaimRequest, ItemAttribute, LedgerKey, RULES, Value};
     use uuid::Uuid;
 
     use super::*;
@@ -233,18 +236,18 @@ mod tests {
     }
 
     #[test]
-    fn a_correction_is_not_the_opening_or_the_closing_that_it_corrects() {
+    fn a_correction_is_nothing_that_happened_at_aura() {
         let [opening, closing] = ["NEW_CALLOUT", "CALLOUT_CLOSED"];
-        let corrected = |name: &str| claimed(&format!("{name}#{}", Uuid::nil()));
-        let timeline = [
-            published(opening, 1),
-            published(closing, 2),
-            corrected(opening),
-            corrected(closing),
-        ];
+        let corrected = |name: &str| {
+            let (sort, mut item) = published(&format!("{name}#{}", Uuid::nil()), 5);
+            let origin = Value::Text(Origin::Operator.name().to_owned());
+            item.0.insert(ItemAttribute::Origin, origin);
+            (sort, item)
+        };
+        let mut timeline = vec![published(opening, 1), published(closing, 2)];
         let view = CalloutView::of(&timeline, at(10));
-        assert_eq!(view.opening, Presence::Published(at(1)));
-        assert_eq!(view.closing, Presence::Published(at(2)));
+        timeline.extend([corrected(opening), corrected(closing)]);
+        assert_eq!(CalloutView::of(&timeline, at(10)), view);
     }
 
     #[test]

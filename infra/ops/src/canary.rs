@@ -1,20 +1,17 @@
 //! Has the registrar send a canary now, and follows it.
 
-use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::aws::CallError;
 use shared::canary::{CanaryAnswer, CanaryRequest, partition};
-use shared::ledger::ItemAttribute;
 use uuid::Uuid;
 
 use crate::registrar;
 use crate::stack::Stack;
+use crate::timeline::happenings;
 use crate::words::{Time, table};
 
 /// How long to wait for the registrar. It waits 20 s for the canary, and Lambda may have to start
@@ -66,41 +63,21 @@ pub async fn send(stack: &Stack) -> Result<CanaryTrip> {
             stack.parameter("RunbookBaseUrl")
         ),
     };
-    let item = item(stack, id).await?;
+    let events = happenings(stack, &partition(id)).await?;
+    let event = events.first();
+    let event = event.with_context(|| {
+        format!("the registrar saw the canary {id}, but the ledger has lost it")
+    })?;
     let times = [
         ("the registrar sent it", Some(sent_at)),
-        ("ingest has it", time(&item, ItemAttribute::ReceivedAt)),
-        (
-            "the bus has it, and the ledger says so",
-            time(&item, ItemAttribute::PublishedAt),
-        ),
+        ("ingest has it", event.received_at),
+        ("the bus has it, and the ledger says so", event.published_at),
     ];
     Ok(CanaryTrip {
         id,
         hops: hops(times),
         milliseconds,
     })
-}
-
-/// The canary's item in the ledger.
-async fn item(stack: &Stack, id: Uuid) -> Result<HashMap<String, AttributeValue>> {
-    let answer = stack
-        .dynamodb()
-        .query()
-        .table_name(stack.table()?)
-        .key_condition_expression("pk = :pk")
-        .expression_attribute_values(":pk", AttributeValue::S(partition(id)))
-        .consistent_read(true)
-        .send()
-        .await
-        .map_err(CallError::of("ledger", "Query"))?;
-    let item = answer.items.unwrap_or_default().into_iter().next();
-    item.with_context(|| format!("the registrar saw the canary {id}, but the ledger has lost it"))
-}
-
-fn time(item: &HashMap<String, AttributeValue>, attribute: ItemAttribute) -> Option<Timestamp> {
-    let milliseconds = item.get(attribute.name())?.as_n().ok()?.parse().ok()?;
-    Timestamp::from_millisecond(milliseconds).ok()
 }
 
 /// The hops whose time is known.

@@ -63,14 +63,14 @@ impl PlaceOptions {
 }
 
 impl Place {
-    /// How a command for this stack begins, in a shell with this environment.
+    /// How a command for this stack begins, in a shell with this environment, and behind a backquote.
     fn typed(&self) -> String {
         match self {
-            Self::Local => "aura-ops --local ".to_owned(),
+            Self::Local => "`aura-ops --local ".to_owned(),
             Self::Aws(name) if std::env::var(STACK).is_ok_and(|stack| stack == *name) => {
-                "aura-ops ".to_owned()
+                "`aura-ops ".to_owned()
             }
-            Self::Aws(name) => format!("aura-ops --stack {name} "),
+            Self::Aws(name) => format!("`aura-ops --stack {name} "),
         }
     }
 }
@@ -154,7 +154,7 @@ enum QuarantineCommand {
     /// List what is in the quarantine, and why, the oldest first
     ///
     /// SQS has no way to look: the messages are received, and given back at once. For the second or more that
-    /// this takes, other readers don't see them. If it is killed meanwhile, they come back after 30 seconds.
+    /// this takes, other readers don't see them. If it is killed meanwhile, they come back after 60 seconds.
     List,
     /// Show one delivery
     Show {
@@ -191,7 +191,7 @@ enum DeadLettersCommand {
     /// List what is in the dead letters, and why, the oldest first
     ///
     /// SQS has no way to look: the messages are received, and given back at once. For the second or more that
-    /// this takes, other readers don't see them. If it is killed meanwhile, they come back after 30 seconds.
+    /// this takes, other readers don't see them. If it is killed meanwhile, they come back after 60 seconds.
     /// Of the ingest queue's dead letters, SQS shows up to ten of an entity. The list says how many more there are;
     /// SQS's counts may be a minute old.
     List {
@@ -252,7 +252,7 @@ struct One {
 struct Which {
     /// Their delivery ids, or their message ids if the list shows no delivery ids
     ids: Vec<String>,
-    /// All that the list shows
+    /// All of them
     #[arg(long)]
     all: bool,
 }
@@ -404,7 +404,7 @@ async fn run_dead_letters(stack: &Stack, command: DeadLettersCommand, out: &Out)
 /// Where results are printed, and how.
 struct Out {
     json: bool,
-    /// How this command is typed, with the stack that it is about.
+    /// How a command for this stack begins, behind the backquote with which texts mark it.
     typed: String,
 }
 
@@ -414,7 +414,7 @@ impl Out {
         let text = if self.json {
             serde_json::to_string(view)?
         } else {
-            view.to_string().replace("aura-ops ", &self.typed)
+            view.to_string().replace("`aura-ops ", &self.typed)
         };
         match writeln!(io::stdout(), "{text}") {
             // The reader has seen enough, as in `aura-ops timeline callout 5003 | head`.

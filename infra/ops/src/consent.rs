@@ -69,7 +69,7 @@ pub async fn make<T>(
     work: impl Future<Output = (usize, Result<T>)>,
 ) -> Result<T> {
     match consent {
-        Consent::Given => {}
+        Consent::Given => eprintln!("{}", change.sentence),
         Consent::Asked => ask(&change.sentence).await?,
         Consent::NotYet => bail!(NotYet(change.sentence)),
     }

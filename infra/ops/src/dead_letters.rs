@@ -203,7 +203,20 @@ pub async fn redrive(
     let planned = planned_of(&chosen);
     let work = async {
         let settled = settle(stack, &chosen, Action::PutBack).await;
-        report(settled, &planned, "put back", WORDS)
+        let more: u64 = chosen.iter().map(|its| its.more).sum();
+        let rest = (planned.len() as u64 + more).saturating_sub(settled.ids.len() as u64);
+        let (count, done) = report(settled, &planned, "put back", WORDS);
+        let done = done.map(|done| Done {
+            what: match rest {
+                0 => done.what,
+                rest => format!(
+                    "{} About {rest} more were expected: `aura-ops dead-letters list` shows what is left.",
+                    done.what
+                ),
+            },
+            ..done
+        });
+        (count, done)
     };
     Box::pin(consent::make(stack, change, consent, work)).await
 }

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 use shared::aws::CallError;
 use shared::ledger::ItemAttribute;
+use shared::ledger::spill::arrived_at;
 use uuid::Uuid;
 
 use crate::logs::{self, Line};
@@ -71,7 +72,7 @@ pub struct Step {
 ///
 /// AWS refuses a call.
 pub async fn read(stack: &Stack, id: Uuid) -> Result<Delivery> {
-    let received_at = arrival(id);
+    let received_at = arrived_at(id);
     // Each search comes to its end, even if another one fails. A look into a queue that ends too
     // early leaves messages hidden.
     let (in_queues, ledger, steps) = join3(
@@ -109,12 +110,6 @@ pub async fn read(stack: &Stack, id: Uuid) -> Result<Delivery> {
         waits_in: waiting.into_iter().map(|its| its.place).collect(),
         steps,
     })
-}
-
-/// The time in a delivery's id, a UUIDv7.
-fn arrival(id: Uuid) -> Option<Timestamp> {
-    let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
-    Timestamp::new(seconds.try_into().ok()?, nanoseconds.try_into().ok()?).ok()
 }
 
 /// What the logs say of the delivery, in order. Without its time of arrival, no log is read.
@@ -556,12 +551,5 @@ mod tests {
             about(&[("pk", "note/3"), ("sk", &format!("kept/{id}"))]),
             None
         );
-    }
-
-    #[test]
-    fn the_id_of_a_delivery_says_when_it_arrived() {
-        let now = Timestamp::now().duration_since(arrival(Uuid::now_v7()).unwrap());
-        assert!(now.abs() < SignedDuration::from_secs(10));
-        assert_eq!(arrival(Uuid::new_v4()), None);
     }
 }

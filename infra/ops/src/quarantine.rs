@@ -23,15 +23,15 @@ use uuid::Uuid;
 use crate::consent::{self, Change, Consent};
 use crate::queue::{Fate, Fifo, Named, Resend, Settled, SideQueue, Waiting, named};
 use crate::stack::Stack;
-use crate::words::{Span, Time, table};
+use crate::words::{Span, Time, harmless, table};
 
 /// The output with the quarantine's URL.
 const QUEUE: &str = "QuarantineQueueUrl";
 /// Where the deliveries are, in errors.
 const PLACE: &str = "the quarantine";
-/// How long SQS drops a copy of a message that came into the quarantine. A delivery that goes back
-/// and fails again comes back as such a copy.
-const DROPS_COPIES_FOR: SignedDuration = SignedDuration::from_mins(5);
+/// How long SQS drops a copy of a message that came into the quarantine: five minutes, and one more
+/// for this machine's clock. A delivery that goes back and fails again comes back as such a copy.
+const DROPS_COPIES_FOR: SignedDuration = SignedDuration::from_mins(6);
 /// What is older than this is called old before it goes back.
 const OLD: SignedDuration = SignedDuration::from_hours(1);
 /// The reason of an event that happens once, and came again with another payload.
@@ -169,7 +169,10 @@ pub async fn release(
     });
     let fates = fates.collect();
     let change = Change {
-        action: "quarantine release",
+        action: match how {
+            Release::AsItIs => "quarantine release",
+            Release::AsCorrection => "quarantine release --as-correction",
+        },
         sentence: sentence(&returns, how),
         subjects: returns.iter().map(|one| one.case.view.id.clone()).collect(),
     };
@@ -234,7 +237,7 @@ fn choose<'a>(cases: &'a [Case], ids: Option<&[String]>) -> Result<Vec<&'a Case>
         None => cases.iter().collect(),
     };
     if chosen.is_empty() {
-        bail!("nothing was changed: the quarantine is empty");
+        bail!("nothing was changed: nothing can be seen in the quarantine now. Look at the list");
     }
     Ok(chosen)
 }
@@ -481,7 +484,7 @@ async fn origin(stack: &Stack, event: &Event, delivery_id: Uuid) -> Result<Optio
         .iter()
         .find(|(_, item)| item.0.get(&ItemAttribute::DeliveryId) == Some(&id));
     Ok(its.and_then(|(_, item)| {
-        let origins = [Origin::Webhook, Origin::Reconciler];
+        let origins = [Origin::Webhook, Origin::Reconciler, Origin::Operator];
         origins.into_iter().find(|origin| item.is_of(*origin))
     }))
 }
@@ -584,7 +587,7 @@ pub(crate) fn write_lines(
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let lines = lines
         .iter()
-        .map(|(name, value)| format!("{name:width$}  {value}"));
+        .map(|(name, value)| format!("{name:width$}  {}", harmless(value)));
     f.write_str(&lines.collect::<Vec<_>>().join("\n"))?;
     match payload {
         Some(payload) => write!(f, "\n\n{payload}"),

@@ -35,7 +35,7 @@ use tokio::time::Instant;
 use crate::stack::Stack;
 
 /// How long a message is hidden, unless it is given back before.
-pub const HIDDEN_SECONDS: i32 = 30;
+pub const HIDDEN_SECONDS: i32 = 60;
 /// How long messages are received before they are settled or given back.
 const RECEIVE_FOR: Duration = Duration::from_secs(10);
 /// How long after the first receive messages are settled. Later they may be visible to others.
@@ -208,12 +208,18 @@ impl SideQueue {
         })
     }
 
-    /// Looks at what waits here, and gives it back.
+    /// Looks at what waits here, and gives it back: in a task of its own, so that the messages are
+    /// given back also if nobody waits for the result any more.
     ///
     /// # Errors
     ///
     /// SQS refuses a call.
     pub async fn look(&self) -> Result<Look> {
+        let queue = self.clone();
+        tokio::spawn(async move { queue.look_through().await }).await?
+    }
+
+    async fn look_through(&self) -> Result<Look> {
         let (taken, depth) = join(self.take(), self.depth()).await;
         let taken = taken?;
         let messages = taken.messages.clone();

@@ -56,10 +56,21 @@ impl Display for Span {
     }
 }
 
+/// A text without control characters, which could change what a terminal shows.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    text.replace(char::is_control, "\u{FFFD}")
+}
+
 /// Lines in columns, each as wide as its widest cell.
 #[must_use]
 pub fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
     let heads = heads.map(str::to_owned);
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| row.each_ref().map(|cell| harmless(cell)))
+        .collect();
+    let rows = &rows;
     let all = || std::iter::once(&heads).chain(rows);
     let widths: Vec<_> = (0..N)
         .map(|column| {

@@ -220,7 +220,9 @@ impl Spilled {
     }
 }
 
-fn arrived_at(delivery_id: Uuid) -> Option<Timestamp> {
+/// The time of arrival in a delivery's id. `None` if the id isn't one of ingest's.
+#[must_use]
+pub fn arrived_at(delivery_id: Uuid) -> Option<Timestamp> {
     let (seconds, nanoseconds) = delivery_id.get_timestamp()?.to_unix();
     Timestamp::new(seconds.try_into().ok()?, nanoseconds.try_into().ok()?).ok()
 }

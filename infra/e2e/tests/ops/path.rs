@@ -164,7 +164,7 @@ async fn the_status_names_what_needs_a_person_once_and_the_most_urgent_first() -
         "Several things need a person, the most urgent first.",
         "Events are late: a delivery has waited in the spill for 11 min ",
         "DeadLettersAlarm has rung for ",
-        "Type: aura-ops dead-letters list",
+        "aura-ops dead-letters list`",
         "ingest dead letters  1        0",
     ] {
         assert!(shown.contains(part), "{part} is missing in {shown}");

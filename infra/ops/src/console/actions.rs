@@ -86,7 +86,9 @@ impl Wish {
         let Self {
             action, id, queue, ..
         } = self;
-        if id.is_empty() && queue.is_empty() && action != Action::Register {
+        let may_be_all =
+            action == Action::Register || (action == Action::Redrive && !queue.is_empty());
+        if id.is_empty() && !may_be_all {
             bail!("the form names no delivery: go back to the list, and choose one");
         }
         let ids = (!id.is_empty()).then(|| vec![id]);
@@ -143,7 +145,7 @@ pub(super) async fn confirm(State(site): State<Arc<Site>>, Query(wish): Query<Wi
         Ok(done) => Ok(html! { p.verdict { (prose(&done)) } }),
         Err(error) => match error.downcast_ref::<NotYet>() {
             Some(NotYet(sentence)) => Ok(draw(&site.frame, &site.form_token, &wish, sentence)),
-            None => Err(error),
+            None => Ok(failed_change(&error, &site.frame.to("audit"))),
         },
     };
     site.show(tab, &title, drawn)

@@ -14,7 +14,7 @@ use futures::try_join;
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 use serde::Deserialize;
-use uuid::Uuid;
+use shared::ledger::spill::arrived_at;
 
 use super::Site;
 use super::layout::{Frame, MOST_ROWS, Tab, absent, empty, grouped, milliseconds, table, time};
@@ -149,7 +149,7 @@ impl Losses {
             }
         }
         for line in records {
-            if let Some(fate) = text(line, "DeliveryId").and_then(|id| fates.get_mut(id)) {
+            if let Some(fate) = line.text("DeliveryId").and_then(|id| fates.get_mut(id)) {
                 ended(fate, line);
             }
         }
@@ -172,16 +172,13 @@ impl Losses {
 
 /// A delivery as ingest or the reconciler told of it.
 fn begun(line: &Line, is_finding: bool) -> Fate {
-    let id = text(
-        line,
-        if is_finding {
-            "delivery_id"
-        } else {
-            "DeliveryId"
-        },
-    );
-    let message = text(line, if is_finding { "event" } else { "Message" });
-    let class = match text(line, "Answer") {
+    let id = line.text(if is_finding {
+        "delivery_id"
+    } else {
+        "DeliveryId"
+    });
+    let message = line.text(if is_finding { "event" } else { "Message" });
+    let class = match line.text("Answer") {
         _ if is_finding => Class::UnderWay,
         Some("accepted") => Class::UnderWay,
         Some("quarantined") => Class::Quarantined,
@@ -189,7 +186,9 @@ fn begun(line: &Line, is_finding: bool) -> Fate {
     };
     Fate {
         id: id.map(str::to_owned),
-        at: id.and_then(arrival).unwrap_or_else(|| written(line)),
+        at: id
+            .and_then(|id| arrived_at(id.parse().ok()?))
+            .unwrap_or_else(|| written(line)),
         message: message.map(str::to_owned),
         is_finding,
         class,
@@ -199,7 +198,7 @@ fn begun(line: &Line, is_finding: bool) -> Fate {
 
 /// Notes how the delivery ended. A publication is never taken back by a later line.
 fn ended(fate: &mut Fate, line: &Line) {
-    let Some(class) = text(line, "Outcome").and_then(Class::of_outcome) else {
+    let Some(class) = line.text("Outcome").and_then(Class::of_outcome) else {
         return;
     };
     if fate.delay.is_some() {
@@ -216,26 +215,12 @@ fn ended(fate: &mut Fate, line: &Line) {
     }
 }
 
-/// When a delivery arrived, by its id.
-fn arrival(id: &str) -> Option<Timestamp> {
-    let (seconds, nanoseconds) = Uuid::try_parse(id).ok()?.get_timestamp()?.to_unix();
-    Timestamp::new(
-        i64::try_from(seconds).ok()?,
-        i32::try_from(nanoseconds).ok()?,
-    )
-    .ok()
-}
-
 /// When a unit of work wrote the line, or else when CloudWatch got it.
 fn written(line: &Line) -> Timestamp {
     let at = line.fields.pointer("/_aws/Timestamp");
     let at = at.and_then(serde_json::Value::as_i64);
     at.and_then(|at| Timestamp::from_millisecond(at).ok())
         .unwrap_or(line.at)
-}
-
-fn text<'a>(line: &'a Line, field: &str) -> Option<&'a str> {
-    line.fields.get(field)?.as_str()
 }
 
 /// What happened in the last hour.
@@ -413,6 +398,8 @@ fn list(frame: &Frame, fates: &[&Fate]) -> Markup {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+
+    use uuid::Uuid;
 
     use super::*;
 

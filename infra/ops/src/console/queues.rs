@@ -52,7 +52,7 @@ pub(super) fn draw_quarantine(frame: &Frame, quarantine: &Quarantine) -> Markup 
                 html! { strong { (one.reason) } div.quiet { (prose(&one.meaning)) } },
                 event(frame, one.message.as_deref(), one.entity.as_deref()),
                 html! {
-                    a href=(frame.about("quarantine/one", &[("id", &one.id)])) { "Look" }
+                    a href=(frame.about("quarantine/one", &[("id", &one.message_id)])) { "Look" }
                     " " span.id { (one.id) }
                 },
             ]
@@ -91,16 +91,16 @@ pub(super) fn draw_quarantined(frame: &Frame, one: &Quarantined) -> Markup {
             ("Size", size(one.bytes)),
             ("SQS's id", html! { span.id { (one.message_id) } }),
         ]))
-        (payload(frame, "quarantine/one", &one.id, one.payload.as_deref()))
+        (payload(frame, "quarantine/one", &one.message_id, one.payload.as_deref()))
         @if frame.allow_actions {
             section.actions {
                 h2 { "Decide" }
                 @if one.reason == "conflict" {
-                    (button(frame, Action::ReleaseAsCorrection, &one.id, "Release as a correction…"))
+                    (button(frame, Action::ReleaseAsCorrection, &one.message_id, "Release as a correction…"))
                 } @else {
-                    (button(frame, Action::Release, &one.id, "Release…"))
+                    (button(frame, Action::Release, &one.message_id, "Release…"))
                 }
-                (button(frame, Action::Discard, &one.id, "Discard…"))
+                (button(frame, Action::Discard, &one.message_id, "Discard…"))
             }
         } @else {
             (read_only())
@@ -131,7 +131,7 @@ pub(super) fn draw_dead_letters(frame: &Frame, letters: &DeadLetters) -> Markup 
                     @if one.test == Some(true) { " " span.badge.warn { "drill" } }
                 },
                 html! {
-                    a href=(frame.about("dead-letters/one", &[("id", &one.id)])) { "Look" }
+                    a href=(frame.about("dead-letters/one", &[("id", &one.message_id)])) { "Look" }
                     " " span.id { (one.id) }
                 },
             ]
@@ -163,7 +163,7 @@ fn redrive_all(frame: &Frame, all: &[DeadLetter]) -> Markup {
                 form action=(frame.to("confirm")) method="get" {
                     input type="hidden" name="action" value=(Action::Redrive.name());
                     input type="hidden" name="queue" value=(name(*queue));
-                    button type="submit" { "Put back all from " (name(*queue)) "…" }
+                    button type="submit" { "Put back all dead letters of " (name(*queue)) "…" }
                 }
             }
         }
@@ -189,11 +189,11 @@ pub(super) fn draw_dead_letter(frame: &Frame, one: &DeadLetter) -> Markup {
             ("Dead letter since", time_or(one.since, "unknown")),
             ("SQS's id", html! { span.id { (one.message_id) } }),
         ]))
-        (payload(frame, "dead-letters/one", &one.id, one.payload.as_deref()))
+        (payload(frame, "dead-letters/one", &one.message_id, one.payload.as_deref()))
         @if frame.allow_actions {
             section.actions {
                 h2 { "Decide" }
-                (button(frame, Action::Redrive, &one.id, "Put back…"))
+                (button(frame, Action::Redrive, &one.message_id, "Put back…"))
             }
         } @else {
             (read_only())
@@ -246,10 +246,16 @@ pub(super) fn draw_spill(frame: &Frame, spill: &Spill) -> Markup {
 
 /// Says that there is more than the page shows.
 fn hidden(all: usize, unseen: u64) -> Markup {
-    let hidden = all.saturating_sub(MOST_ROWS) as u64 + unseen;
+    let cut = all.saturating_sub(MOST_ROWS) as u64;
     html! {
-        @if hidden > 0 {
-            p { (count(hidden, "more message")) " can't be shown here. The command line can see more." }
+        @if cut > 0 {
+            p { (count(cut, "more message")) " can't be shown here. The command line shows them." }
+        }
+        @if unseen > 0 {
+            p {
+                (count(unseen, "more message")) " can't be seen now: somebody else looks, or other messages \
+                 of their entity come first."
+            }
         }
     }
 }

@@ -65,18 +65,17 @@ pub(super) fn draw(frame: &Frame, registration: &Registration, history: &[Line])
 }
 
 fn row(line: &Line) -> [Markup; 4] {
-    let text = |field| line.fields.get(field).and_then(Value::as_str);
     let steps = line.fields.get("Steps").and_then(Value::as_array);
     let steps = steps.into_iter().flatten().filter_map(Value::as_str);
-    let succeeded = line.fields.get("Succeeded").and_then(Value::as_u64) == Some(1);
+    let succeeded = line.count("Succeeded") == 1;
     [
         time(line.at),
-        html! { (request(text("Request").unwrap_or("unknown"))) },
+        html! { (request(line.text("Request").unwrap_or("unknown"))) },
         html! {
             @if succeeded {
                 span.badge.good { "done" }
             } @else {
-                span.badge.bad { "failed" } " " (text("Reason").unwrap_or_default())
+                span.badge.bad { "failed" } " " (line.text("Reason").unwrap_or_default())
             }
         },
         html! { ul.steps { @for step in steps { li { (step) } } } },

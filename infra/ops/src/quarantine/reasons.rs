@@ -82,7 +82,7 @@ const REASONS: [(&str, &str, &str); 18] = [
     (
         "ledger-item-malformed",
         "The ledger's item of this event can't be read.",
-        "See `aura-ops timeline KIND ID`. If the event is PUBLISHED there and happens once, or has \
+        "See `aura-ops timeline KIND ID`. If the event is published there and happens once, or has \
          this delivery id, discard it. Otherwise delete the item, and release it.",
     ),
     (

@@ -73,8 +73,8 @@ fn what_would_be_dropped_if_it_came_back_has_to_wait() {
         let case = case("unpublishable", id, OPENING);
         case.is_too_early(at(second)).is_some()
     };
-    assert!(waits(Some(DELIVERY), 299));
-    assert!(!waits(Some(DELIVERY), 300));
+    assert!(waits(Some(DELIVERY), 359));
+    assert!(!waits(Some(DELIVERY), 360));
     assert!(!waits(None, 1));
 }
 

@@ -69,7 +69,7 @@ fn write_need(number: usize, need: &Need, now: Timestamp, f: &mut Formatter<'_>)
     };
     writeln!(f, "   {alarm} Runbook: {}", need.runbook)?;
     if let Some(command) = need.command {
-        writeln!(f, "   Type: {command}")?;
+        writeln!(f, "   Type: `{command}`")?;
     }
     writeln!(f)
 }
@@ -148,8 +148,8 @@ fn last_run(status: &Status) -> String {
     let end = match (failure, found) {
         (Some(failure), _) => format!("failed: {failure}"),
         (None, 0) => "nothing was missing".to_owned(),
-        (None, 1) => "1 event was missing, and is published now".to_owned(),
-        (None, found) => format!("{found} events were missing, and are published now"),
+        (None, 1) => "1 event was missing, and is on the ingest queue since".to_owned(),
+        (None, found) => format!("{found} events were missing, and are on the ingest queue since"),
     };
     let left = match unsettled {
         0 => String::new(),

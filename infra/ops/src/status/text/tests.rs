@@ -58,7 +58,7 @@ fn a_stack_in_trouble_fits_on_the_screen_too() {
     let lines = lines(&status);
     let has = |text: &str| assert!(lines.iter().any(|line| line == text), "{text}\n{lines:#?}");
     has("   Number2Alarm has rung for 3 min 20 s. Runbook: docs/operate.md#numberalarm");
-    has("   Type: aura-ops quarantine list");
+    has("   Type: `aura-ops quarantine list`");
     has("5 more: Number5Alarm, Number6Alarm, Number7Alarm, Number8Alarm, Number9Alarm");
     has("quarantine  2        0       3 min 20 s");
     has("The other 10 queues are empty.");
