@@ -264,8 +264,9 @@ impl Display for Timeline {
         write!(
             f,
             "{kind} {id}: {count}, {published}{drill}.\n\n{}\n\n\
-             Published is on the bus. `aura-ops status` shows what waits for its consumer there, and \
-             `aura-ops quarantine list` what was put aside.",
+             Published is on the bus.\n\
+             - `aura-ops status` shows what waits there for its consumer\n\
+             - `aura-ops quarantine list` shows what was put aside",
             lines(&self.events)
         )?;
         let now = Timestamp::now();

@@ -221,8 +221,11 @@ async fn register_asks_first_and_then_points_aura_here_again() -> Result<()> {
         "the endpoint is registered differently than before"
     );
     let after = status(&stack).await?;
-    let time = |status: &Value| status["registration"]["at"].as_str().map(str::to_owned);
-    assert!(time(&after) > time(&before), "{after}");
+    let time = |status: &Value| -> Result<Timestamp> {
+        let at = status["registration"]["at"].as_str();
+        Ok(at.context("the registration has no time")?.parse()?)
+    };
+    assert!(time(&after)? > time(&before)?, "{after}");
     let proof = after["registration"]["proof"].as_str();
     assert!(proof.is_some_and(|proof| shown.contains(proof)), "{after}");
 
