@@ -1,7 +1,8 @@
 //! End-to-end tests of the promises, and tests of the adapters against their services.
 //!
 //! They are one binary, so that one MiniStack serves all tests; each test has an account of its
-//! own.
+//! own. Each stack that a test leaves makes the local AWS slower, and tests run in the order of their
+//! names: those of [`tool`], which have many stacks, come late.
 
 mod adapters;
 mod alarms;
@@ -19,7 +20,6 @@ mod ingest_faults;
 mod journey;
 mod ledger;
 mod needed_permissions;
-mod ops;
 mod permissions;
 mod processing;
 mod proxy;
@@ -33,4 +33,5 @@ mod rotation;
 mod rotation_steps;
 mod secrecy;
 mod surroundings;
+mod tool;
 mod trails;

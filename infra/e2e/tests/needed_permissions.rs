@@ -157,7 +157,7 @@ async fn every_key_of_every_condition_is_shown_to_be_needed() -> Result<()> {
         &processor::KEYS,
         &reconciler::KEYS,
         &registrar::KEYS,
-        &crate::ops::permissions::KEYS,
+        &crate::tool::permissions::KEYS,
     ];
     let mut shown: Vec<_> = tables.concat().into_iter().map(|(all, _, _)| all).collect();
     shown.sort_unstable();
