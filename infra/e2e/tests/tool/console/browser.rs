@@ -20,6 +20,8 @@ use tokio::process::{ChildStdout, Command};
 
 /// Pause between two looks at a page.
 const POLL: Duration = Duration::from_millis(100);
+/// How often chromedriver is started again if it ends at once.
+const TIMES_AGAIN: usize = 4;
 /// The key of an element's id in the answers of `WebDriver`.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
@@ -32,23 +34,52 @@ pub struct Browser {
     profile: TempDir,
 }
 
-impl Browser {
-    /// Starts the browser in the time zone of South Africa.
-    pub async fn start() -> Result<Self> {
+/// A chromedriver that listens.
+struct Driver {
+    process: ProcessGroup,
+    output: Lines<BufReader<ChildStdout>>,
+    port: u16,
+}
+
+impl Driver {
+    /// Starts it on a free port. It ends at once if the port that it chose for IPv4 is in use for IPv6.
+    async fn start() -> Result<Self> {
         let mut command = Command::new("chromedriver");
         command.args(["--port=0"]).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut driver = ProcessGroup::spawn(&mut command).context(
+        let mut process = ProcessGroup::spawn(&mut command).context(
             "cannot start chromedriver: install Debian's packages chromium and chromium-driver",
         )?;
-        let output = driver.take_stdout().context("chromedriver has no output")?;
-        let mut output = BufReader::new(output).lines();
+        let output = process.take_stdout();
+        let mut output = BufReader::new(output.context("chromedriver has no output")?).lines();
         let port = port(&mut output).await?;
+        Ok(Self {
+            process,
+            output,
+            port,
+        })
+    }
+}
+
+impl Browser {
+    /// Starts the browser in the time zone of South Africa.
+    pub async fn start() -> Result<Self> {
+        let mut started = Driver::start().await;
+        for _ in 0..TIMES_AGAIN {
+            if started.is_err() {
+                started = Driver::start().await;
+            }
+        }
+        let Driver {
+            process,
+            output,
+            port,
+        } = started?;
         let profile = tempfile::tempdir()?;
         let mut browser = Self {
             http: shared::http_client::builder().timeout(PATIENCE).build()?,
             session: format!("http://127.0.0.1:{port}/session"),
-            _driver: driver,
+            _driver: process,
             _output: output,
             profile,
         };
