@@ -2,6 +2,7 @@
 //! each test, and functions that look into a deployed system.
 
 pub mod logs;
+pub mod sender;
 pub mod spill;
 
 use std::str::FromStr;

@@ -1,39 +1,20 @@
 //! Tests that the logs alone tell what became of a delivery, by the id that the endpoint answered.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use aws_sdk_dynamodb::types::AttributeValue;
+use e2e::sender::Sender;
 use e2e::{Local, logs};
 use serde_json::json;
 use stack::settled::drained;
-use stack::system::{System, Webhook};
+use stack::system::System;
 
 /// The name of an event that AURA does not document. It must not be logged.
 const UNDOCUMENTED: &str = "CALLOUT_TELEPORTED";
 
-struct Sender {
-    webhook: Webhook,
-    http: reqwest::Client,
-}
-
-impl Sender {
-    async fn new(system: &System) -> Result<Self> {
-        Ok(Self {
-            webhook: system.webhook().await?,
-            http: shared::http_client::build()?,
-        })
-    }
-
-    /// Sends a delivery, and returns the id that the endpoint answered.
-    async fn send(&self, body: String) -> Result<String> {
-        let answer = self.webhook.post(&self.http, body.into()).await?;
-        let id = answer.delivery_id().map(ToOwned::to_owned);
-        id.context("the endpoint answered no id")
-    }
-
-    async fn event(&self, message: &str, callout: u32, text: &str) -> Result<String> {
-        let event = json!({"message": message, "callout": {"id": callout}, "text": text});
-        self.send(event.to_string()).await
-    }
+/// Sends an event about a callout, and returns the id that the endpoint answered.
+async fn event(sender: &Sender, message: &str, callout: u32, text: &str) -> Result<String> {
+    let event = json!({"message": message, "callout": {"id": callout}, "text": text});
+    sender.send(event.to_string()).await
 }
 
 #[tokio::test]
@@ -51,7 +32,7 @@ async fn the_logs_tell_the_fate_of_every_delivery_that_was_answered() -> Result<
     ];
     let mut sent = Vec::new();
     for (message, callout, text, logged, outcome) in events {
-        let id = sender.event(message, callout, text).await?;
+        let id = event(&sender, message, callout, text).await?;
         sent.push((id, logged, outcome));
     }
     let unreadable = sender.send("unreadable".to_owned()).await?;

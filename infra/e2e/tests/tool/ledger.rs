@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use aws_sdk_dynamodb::types::AttributeValue;
 use e2e::Local;
+use e2e::sender::Sender;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -11,7 +12,6 @@ use shared::queue::{Destination, Message, Outgoing};
 use stack::ledger::Item;
 use stack::settled::drained;
 use stack::stack::Stack;
-use stack::system::{System, Webhook};
 use uuid::Uuid;
 
 use super::ops;
@@ -19,33 +19,11 @@ use super::ops;
 /// How wide a list may be for a terminal.
 const COLUMNS: usize = 120;
 
-/// Sends deliveries as AURA does.
-struct Sender {
-    webhook: Webhook,
-    http: reqwest::Client,
-}
-
-impl Sender {
-    async fn new(system: &System) -> Result<Self> {
-        Ok(Self {
-            webhook: system.webhook().await?,
-            http: shared::http_client::build()?,
-        })
-    }
-
-    /// Sends a delivery, and returns the id that the endpoint answered.
-    async fn send(&self, body: String) -> Result<String> {
-        let answer = self.webhook.post(&self.http, body.into()).await?;
-        let id = answer.delivery_id().map(ToOwned::to_owned);
-        id.context("the endpoint answered no id")
-    }
-
-    /// Sends an event of a drill.
-    async fn event(&self, message: &str, text: &str) -> Result<String> {
-        let callout = json!({"id": 5003, "internalTest": true, "text": text});
-        self.send(json!({"message": message, "callout": callout}).to_string())
-            .await
-    }
+/// Sends an event of a drill, and returns the id that the endpoint answered.
+async fn event(sender: &Sender, message: &str, text: &str) -> Result<String> {
+    let callout = json!({"id": 5003, "internalTest": true, "text": text});
+    let event = json!({"message": message, "callout": callout});
+    sender.send(event.to_string()).await
 }
 
 /// Runs a command, and returns what it prints for people.
@@ -129,9 +107,9 @@ async fn a_timeline_has_the_events_of_its_entity_in_the_order_of_their_arrival()
     ];
     let mut expected = Vec::new();
     for name in names {
-        expected.push((name.to_owned(), sender.event(name, "a").await?));
+        expected.push((name.to_owned(), event(&sender, name, "a").await?));
         // A copy is a duplicate, and no event of its own.
-        sender.event(name, "a").await?;
+        event(&sender, name, "a").await?;
     }
     claimed(stack, Uuid::now_v7()).await?;
     drained(stack).await?;
@@ -218,9 +196,9 @@ async fn a_long_timeline_is_whole_and_in_order() -> Result<()> {
 async fn a_delivery_is_found_wherever_it_is() -> Result<()> {
     let system = Local::shared().await?.system(&[]).await?;
     let (stack, sender) = (&system.stack, Sender::new(&system).await?);
-    let published = sender.event("NEW_CALLOUT", "a").await?;
-    let duplicate = sender.event("NEW_CALLOUT", "a").await?;
-    let conflict = sender.event("NEW_CALLOUT", "b").await?;
+    let published = event(&sender, "NEW_CALLOUT", "a").await?;
+    let duplicate = event(&sender, "NEW_CALLOUT", "a").await?;
+    let conflict = event(&sender, "NEW_CALLOUT", "b").await?;
     let unreadable = sender.send("unreadable".to_owned()).await?;
     let [waiting, in_spill, unknown] = [(); 3].map(|()| Uuid::now_v7());
     claimed(stack, waiting).await?;

@@ -8,6 +8,7 @@ use std::process::Output;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use e2e::Local;
+use e2e::sender::Sender;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use stack::boto;
@@ -206,8 +207,7 @@ struct Scene {
 impl Scene {
     async fn set() -> Result<Self> {
         let system = Local::with_iam().await?.system(&[]).await?;
-        let webhook = system.webhook().await?;
-        let http = shared::http_client::build()?;
+        let sender = Sender::new(&system).await?;
         let callout = |text: &str| {
             let callout = json!({"id": 1, "text": text});
             json!({"message": "NEW_CALLOUT", "callout": callout}).to_string()
@@ -220,8 +220,7 @@ impl Scene {
         ];
         let mut ids = Vec::new();
         for body in bodies {
-            let answer = webhook.post(&http, body.into()).await?;
-            ids.push(answer.delivery_id().context("no id")?.to_owned());
+            ids.push(sender.send(body).await?);
         }
         drained(&system.stack).await?;
         let [_, conflict, ..] = ids.as_slice() else {

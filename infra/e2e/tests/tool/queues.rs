@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use aws_sdk_sqs::types::MessageAttributeValue;
 use e2e::Local;
+use e2e::sender::Sender;
 use jiff::Timestamp;
 use prove::contract;
 use serde_json::value::RawValue;
@@ -18,7 +19,7 @@ use stack::consumers::{self, Consumers, Published};
 use stack::ops::{Identity, Ops};
 use stack::proxy::{FaultProxy, Plan};
 use stack::settled::{all_published, drained};
-use stack::system::{System, Webhook};
+use stack::system::System;
 use uuid::Uuid;
 
 use super::ops;
@@ -27,8 +28,7 @@ use super::ops;
 struct Desk {
     system: System,
     ops: &'static Ops,
-    webhook: Webhook,
-    http: reqwest::Client,
+    sender: Sender,
 }
 
 impl Desk {
@@ -37,17 +37,9 @@ impl Desk {
         drained(&system.stack).await?;
         Ok(Self {
             ops: ops().await?,
-            webhook: system.webhook().await?,
-            http: shared::http_client::build()?,
+            sender: Sender::new(&system).await?,
             system,
         })
-    }
-
-    /// Sends a delivery as AURA does, and returns its id.
-    async fn deliver(&self, body: &str) -> Result<String> {
-        let answer = self.webhook.post(&self.http, body.into()).await?;
-        let id = answer.delivery_id().map(ToOwned::to_owned);
-        id.context("the endpoint answered no id")
     }
 
     async fn json(&self, arguments: &[&str]) -> Result<Value> {
@@ -112,9 +104,11 @@ fn members<'a>(list: &'a Value, member: &str) -> Vec<&'a str> {
 async fn a_look_into_the_quarantine_disturbs_nothing_and_shows_no_payload_unasked() -> Result<()> {
     let desk = Desk::new().await?;
     let conflict = r#"{"message":"NEW_CALLOUT","callout":{"id":1},"text":"second"}"#;
-    desk.deliver(&conflict.replace("second", "first")).await?;
-    let corrected = desk.deliver(conflict).await?;
-    let unreadable = desk.deliver("unreadable").await?;
+    desk.sender
+        .send(conflict.replace("second", "first"))
+        .await?;
+    let corrected = desk.sender.send(conflict).await?;
+    let unreadable = desk.sender.send("unreadable").await?;
     drained(&desk.system.stack).await?;
 
     let listed = desk.json(&["quarantine", "list"]).await?;
@@ -156,11 +150,12 @@ async fn a_conflict_goes_out_as_a_correction_and_what_cannot_go_back_is_discarde
     let desk = Desk::new().await?;
     let stack = &desk.system.stack;
     let mut consumers = Consumers::read(stack, contract::check);
-    desk.deliver(r#"{"message":"NEW_CALLOUT","callout":{"id":1}}"#)
+    desk.sender
+        .send(r#"{"message":"NEW_CALLOUT","callout":{"id":1}}"#)
         .await?;
     let conflict = r#"{"message":"NEW_CALLOUT","callout":{"id":1},"text":"corrected"}"#;
-    let corrected = desk.deliver(conflict).await?;
-    let unreadable = desk.deliver("unreadable").await?;
+    let corrected = desk.sender.send(conflict).await?;
+    let unreadable = desk.sender.send("unreadable").await?;
     assert_eq!(all_published(stack, &mut consumers).await?.len(), 1);
 
     let release = ["quarantine", "release"];
@@ -360,7 +355,7 @@ async fn a_consumers_dead_letter_says_why_it_is_there_and_goes_back_to_its_queue
     let mut ids = Vec::new();
     for callout in [6, 7] {
         let body = format!(r#"{{"message":"NEW_CALLOUT","callout":{{"id":{callout}}}}}"#);
-        ids.push(desk.deliver(&body).await?);
+        ids.push(desk.sender.send(body).await?);
     }
     let published = all_published(stack, &mut consumers).await?;
     for event in &published {
