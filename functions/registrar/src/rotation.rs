@@ -89,7 +89,9 @@ pub enum RotationError {
     #[error("this function rotates the webhook's secret and no other")]
     OtherSecret,
     /// The stack is a standby, which never tells AURA a new value.
-    #[error("this stack is a standby, and its secret can't be rotated: deploy it with Register=true")]
+    #[error(
+        "this stack is a standby, and its secret can't be rotated: deploy it with Register=true"
+    )]
     Standby,
     /// Secrets Manager is not rotating to this version.
     #[error("version {0} of the secret is not staged for rotation: start one with RotateSecret")]
