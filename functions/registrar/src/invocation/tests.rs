@@ -189,7 +189,7 @@ async fn properties_that_differ_from_the_deployed_ones_are_refused_by_name_befor
     let handler = handler(NOWHERE);
     let names = properties();
     let names: Vec<_> = names.as_object().unwrap().keys().collect();
-    assert_eq!(names.len(), 8);
+    assert_eq!(names.len(), 9);
     for name in names {
         for (kind, other) in [("Create", json!("marker")), ("Update", Value::Null)] {
             let mut properties = properties();
