@@ -74,12 +74,12 @@ impl Move {
         let listed = self
             .call("route53", "list_resource_record_sets", arguments)
             .await?;
-        let records = listed["ResourceRecordSets"].as_array();
+        let records = listed.get("ResourceRecordSets").and_then(Value::as_array);
         let its = records
             .into_iter()
             .flatten()
             .find(|record| record["Type"] == "A" && record["Name"] == format!("{}.", self.domain));
-        let target = its.and_then(|record| record["AliasTarget"]["DNSName"].as_str());
+        let target = its.and_then(|record| record.pointer("/AliasTarget/DNSName")?.as_str());
         Ok(target.map(|name| name.trim_end_matches('.').to_owned()))
     }
 
@@ -88,7 +88,8 @@ impl Move {
         let listed = self
             .call("apigatewayv2", "get_domain_names", json!({}))
             .await?;
-        Ok(listed["Items"].as_array().map_or(0, Vec::len))
+        let items = listed.get("Items").and_then(Value::as_array);
+        Ok(items.context("API Gateway lists no domains")?.len())
     }
 
     /// The health URL at the domain.
@@ -130,12 +131,12 @@ async fn a_living_stack_moves_to_a_domain_and_back_and_loses_nothing() -> Result
         assert_eq!(get(&its.health_at_the_domain()).await?, 200);
         let target = prepared.output("DomainTarget")?;
         assert_eq!(its.target(&zone).await?.as_deref(), Some(target));
-        assert_eq!(its.told().await?, [own.clone()]);
+        assert_eq!(its.told().await?, [own.as_str()]);
 
         let registered = its.step("registered", &recorded).await?;
         let there = registered.output("WebhookUrl")?.to_owned();
         assert!(there.contains(&its.domain), "{there}");
-        assert_eq!(its.told().await?, [own.clone(), there.clone()]);
+        assert_eq!(its.told().await?, [own.as_str(), &there]);
         assert_eq!(get(&own_health).await?, 200);
 
         let only = its.step("only", &recorded).await?;
@@ -145,7 +146,7 @@ async fn a_living_stack_moves_to_a_domain_and_back_and_loses_nothing() -> Result
 
         its.step("registered", &recorded).await?;
         assert_eq!(get(&own_health).await?, 200);
-        assert_eq!(its.told().await?, [own.clone(), there.clone()]);
+        assert_eq!(its.told().await?, [own.as_str(), &there]);
 
         let renamed = format!("other-{}", its.domain);
         let renamed = [recorded[0], ("DomainName", &renamed)];
@@ -157,8 +158,7 @@ async fn a_living_stack_moves_to_a_domain_and_back_and_loses_nothing() -> Result
         let back = its.trial.deploy_from(&its.template, &[]).await?;
         assert_eq!(back.output("WebhookUrl")?, own);
         assert!(!back.outputs().contains_key("DomainTarget"));
-        let all = [own.clone(), there, elsewhere, own.clone()];
-        assert_eq!(its.told().await?, all);
+        assert_eq!(its.told().await?, [own.as_str(), &there, &elsewhere, &own]);
         assert_eq!((its.target(&zone).await?, its.domains().await?), (None, 0));
         Ok(())
     };
