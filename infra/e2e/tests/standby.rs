@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use aura_sim::client::{Aura, Controller, Delivery};
 use jiff::Timestamp;
 use local::drill::endpoint::remove_routes;
@@ -167,7 +167,7 @@ async fn only_the_gap_is_lost(
     let deliveries = trial.aura.all_answered().await?;
     let history = trial.aura.registration().await?.history;
     let [first, _] = history.as_slice() else {
-        panic!("{} registrations", history.len());
+        bail!("{} registrations", history.len());
     };
     let refused: Vec<_> = deliveries
         .iter()
