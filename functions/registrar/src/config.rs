@@ -32,6 +32,8 @@ pub struct RegistrarConfig {
     pub refresh_interval: SignedDuration,
     /// `CANARY_PATIENCE_SECONDS`, which only tests set: the time limit of a proof.
     pub canary_patience: Duration,
+    /// `REGISTER`: whether deployments and rotations may call AURA. A stack without it is a standby.
+    pub registers: bool,
     /// `AURA_BASE_URL`, `WEBHOOK_URL`, `WEBHOOK_EVENTS` (separated by commas),
     /// `WEBHOOK_HEADER_NAME`, `WEBHOOK_HEADER_SCHEME` and `HAND_BACK_URL`. The registrar registers
     /// nothing else, whoever asks. [`Endpoint::check`] checks them later, so that the answer to
@@ -71,6 +73,7 @@ impl RegistrarConfig {
             stack_id: required("STACK_ID")?,
             refresh_interval: refresh_interval(environment)?,
             canary_patience: environment.seconds_or("CANARY_PATIENCE_SECONDS", canary::PATIENCE)?,
+            registers: environment.parsed("REGISTER")?,
             deployed: EndpointProperties {
                 aura_base_url: required("AURA_BASE_URL")?,
                 webhook_url: required("WEBHOOK_URL")?,
@@ -94,6 +97,7 @@ impl RegistrarConfig {
             "HandBackUrl": deployed.hand_back_url,
             "HeaderName": deployed.header_name,
             "HeaderScheme": deployed.header_scheme,
+            "Register": self.registers.to_string(),
             "WebhookSecretArn": self.webhook_secret_arn,
             "WebhookUrl": deployed.webhook_url,
         })

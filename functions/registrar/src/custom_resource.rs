@@ -3,9 +3,11 @@
 //! | request | what the function does |
 //! | --- | --- |
 //! | Create, Update | proves the deployed endpoint and registers it |
+//! | Create, Update of a standby (`Register` is false) | proves the endpoint, and calls AURA for nothing |
 //! | Update of a registered endpoint to another AURA system | refuses the request |
 //! | Update while the stack rolls back | proves the endpoint, and registers it even if the canary fails, because it is the last known good |
 //! | Delete while the stack is being deleted | registers `HandBackUrl` if it is set: AURA has no call to unregister |
+//! | Delete of a standby | nothing: AURA may deliver to another stack |
 //! | Delete after a Create that never called AURA, was refused by AURA, or was killed | nothing |
 //! | any request whose properties differ from the deployed ones | refuses the request |
 //!
@@ -137,7 +139,12 @@ impl CustomResourceHandler<'_> {
         let secret = WebhookSecret::of(registrar);
         let version = once_permitted(async || Ok(secret.current().await?)).await?;
         let registration = endpoint.registration(&version.value)?;
-        let aura = registrar.aura(&endpoint.aura_base_url, journal).await?;
+        // A standby doesn't even ask for a token.
+        let aura = if registrar.config.registers {
+            Some(registrar.aura(&endpoint.aura_base_url, journal).await?)
+        } else {
+            None
+        };
         secret
             .until_current_is_known(version.made_at, journal)
             .await?;
@@ -149,11 +156,15 @@ impl CustomResourceHandler<'_> {
         match registrar.prove(&registration, patience, journal).await {
             Err(error) if is_rollback => tracing::warn!(
                 %error,
-                "canary failed during a rollback: registering the endpoint anyway, because it is \
+                "canary failed during a rollback: going on with the endpoint anyway, because it is \
                  the last known good"
             ),
             proven => proven?,
         }
+        let Some(aura) = aura else {
+            tracing::info!("this stack is a standby (Register is false): AURA was not called");
+            return Ok(());
+        };
         registrar
             .register(&aura, &registration, &stack, journal)
             .await
@@ -163,6 +174,14 @@ impl CustomResourceHandler<'_> {
     /// else before, so that other errors don't prevent the deletion of a stack.
     async fn hand_back(self, asked: &Value) -> Result<(), RegistrationError> {
         let (registrar, journal) = (self.registrar, self.journal);
+        if !registrar.config.registers {
+            tracing::warn!(
+                "this stack is a standby (Register is false): AURA was not called. If AURA delivers \
+                 to this stack since a take-over, register another one. Every delivery until then \
+                 is lost"
+            );
+            return Ok(());
+        }
         let deployed = &registrar.config.deployed;
         let asked = asked.get(HAND_BACK_URL).and_then(Value::as_str);
         let is_deployed = asked.unwrap_or_default() == deployed.hand_back_url;

@@ -20,6 +20,9 @@
 //! - A delivery that was under way with the old value carries the current value until
 //!   `finishSecret`, and the previous value until the end of the next rotation.
 //!
+//! A standby (`Register` is false) refuses every step. AURA may deliver to it since a take-over, and
+//! a new value that AURA isn't told would make it refuse every delivery.
+//!
 //! A rotation registers the deployed endpoint. So it registers only if the stack is settled and has
 //! not changed since the step began. A deployment between two steps registers the current value, so
 //! `testSecret` registers the pending value again.
@@ -85,6 +88,11 @@ pub enum RotationError {
     /// The request is for another secret than the webhook's.
     #[error("this function rotates the webhook's secret and no other")]
     OtherSecret,
+    /// The stack is a standby, which never tells AURA a new value.
+    #[error(
+        "this stack is a standby, and its secret can't be rotated: deploy it with Register=true"
+    )]
+    Standby,
     /// Secrets Manager is not rotating to this version.
     #[error("version {0} of the secret is not staged for rotation: start one with RotateSecret")]
     NotStaged(String),
@@ -167,6 +175,9 @@ impl RotationHandler<'_> {
         let token = request.client_request_token.as_str();
         if request.secret_id != self.secret().arn {
             return Err(RotationError::OtherSecret);
+        }
+        if !self.registrar.config.registers {
+            return Err(RotationError::Standby);
         }
         let Progress::Pending { current } = self.progress(token).await? else {
             return Ok(());

@@ -150,6 +150,21 @@ impl Local {
         site.deploy(&bundle, parameters(changes), progress).await
     }
 
+    /// Deploys a second stack for a site's AURA into an account of its own.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the deployment fails.
+    pub async fn deploy_beside(
+        &self,
+        site: &Site,
+        changes: &[(&str, &str)],
+    ) -> Result<Stack, DeployError> {
+        let (account, progress) = (self.new_account(), Progress::to_stderr());
+        site.deploy_beside(&account, &self.bundle, parameters(changes), progress)
+            .await
+    }
+
     /// Deploys the example consumer beside a system.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! names: those of [`tool`], which have many stacks, come late.
 
 mod adapters;
+mod address;
 mod alarms;
 mod answers;
 mod bus;
@@ -32,6 +33,7 @@ mod reregistration;
 mod rotation;
 mod rotation_steps;
 mod secrecy;
+mod standby;
 mod surroundings;
 mod tool;
 mod trails;

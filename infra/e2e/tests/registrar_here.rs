@@ -58,6 +58,7 @@ fn config(stack: &Stack, stack_id: &str) -> Result<RegistrarConfig> {
         stack_id: stack_id.to_owned(),
         refresh_interval: REFRESH_INTERVAL.try_into()?,
         canary_patience: CANARY_PATIENCE,
+        registers: parameter(stack, "Register")? == "true",
         deployed: deployed(stack)?,
     })
 }

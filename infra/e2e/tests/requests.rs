@@ -102,6 +102,7 @@ async fn properties_that_were_not_deployed_are_refused_and_nobody_is_called() ->
         ("HeaderName", json!("x-theirs")),
         ("HeaderScheme", json!("Theirs")),
         ("HandBackUrl", json!(format!("{theirs}/after"))),
+        ("Register", json!("false")),
         ("AuraCredentialsSecretArn", json!("arn:theirs")),
         ("WebhookSecretArn", json!("arn:theirs")),
         ("AuraBaseUrl", json!({})),

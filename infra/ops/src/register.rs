@@ -14,6 +14,10 @@ use crate::stack::Stack;
 
 /// How long to wait for the registrar. Lambda ends it after two minutes.
 const PATIENCE: Duration = Duration::from_secs(130);
+/// What is left to do after a standby was registered.
+const TAKEN_OVER: &str = "This stack is a standby: deploy it with Register=true now. Until then its \
+    reconciler is off, so nothing finds what AURA did not deliver, and a changed header or address \
+    would not be registered.";
 
 /// A registration that AURA has accepted.
 #[derive(Debug, Serialize)]
@@ -23,6 +27,9 @@ pub struct Registered {
     pub url: String,
     /// The steps of the registration, and their times.
     pub steps: String,
+    /// What is left to do, if the stack is a standby.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<&'static str>,
 }
 
 /// Registers the endpoint.
@@ -56,12 +63,14 @@ pub async fn register(stack: &Stack, consent: Consent) -> Result<Registered> {
     Ok(Registered {
         url: url.to_owned(),
         steps: steps.join("; "),
+        next: stack.is_standby().then_some(TAKEN_OVER),
     })
 }
 
 impl Display for Registered {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { url, steps } = self;
-        write!(f, "AURA delivers to {url}, and nowhere else.\n{steps}")
+        let Self { url, steps, next } = self;
+        write!(f, "AURA delivers to {url}, and nowhere else.\n{steps}")?;
+        next.map_or(Ok(()), |next| write!(f, "\n{next}"))
     }
 }

@@ -52,10 +52,10 @@ pub async fn list(stack: &Stack) -> Result<Spill> {
     let shards = try_join_all(shards).await?;
     let mut deliveries: Vec<_> = shards.into_iter().flatten().map(Spilled::of).collect();
     deliveries.sort_by_key(|delivery| delivery.received_at);
-    let minutes = match stack.parameter("ReconcilerEnabled") {
-        "true" => stack.parameter("ReconcilerMinutes").parse().ok(),
-        _ => None,
-    };
+    let minutes = stack
+        .reconciler_is_scheduled()
+        .then(|| stack.parameter("ReconcilerMinutes").parse().ok())
+        .flatten();
     let why = why(&deliveries, minutes, Timestamp::now());
     Ok(Spill { deliveries, why })
 }
@@ -72,7 +72,7 @@ fn why(deliveries: &[Spilled], minutes: Option<i64>, now: Timestamp) -> String {
         sentences.push(match minutes {
             Some(minutes) => by_reconciler(oldest, minutes, now),
             None => "The reconciler is off, and nothing else puts them back: deploy with \
-                ReconcilerEnabled=true."
+                ReconcilerEnabled=true, and with Register=true if AURA delivers here."
                 .to_owned(),
         });
     }

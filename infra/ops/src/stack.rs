@@ -178,6 +178,18 @@ impl Stack {
         self.parameters.get(name).map_or("", String::as_str)
     }
 
+    /// Whether this is a standby: no deployment of it points AURA at it.
+    #[must_use]
+    pub fn is_standby(&self) -> bool {
+        self.parameter("Register") == "false"
+    }
+
+    /// Whether the reconciler runs by schedule.
+    #[must_use]
+    pub fn reconciler_is_scheduled(&self) -> bool {
+        self.parameter("ReconcilerEnabled") == "true" && !self.is_standby()
+    }
+
     /// The name of the ledger's table.
     ///
     /// # Errors

@@ -90,16 +90,33 @@ pub struct Need {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Registration {
-    /// The URL that AURA delivers to.
+    /// Whether no deployment of the stack registers it.
+    pub is_standby: bool,
+    /// The stack's URL. AURA delivers to it, unless the stack is a standby.
     pub url: String,
     /// The events that AURA sends: names, or `ALL`.
     pub events: String,
-    /// When it was registered last.
+    /// When it was registered last; `None` for a standby that nobody has registered within a day.
     pub at: Option<Timestamp>,
     /// How it was proven: the steps of that registration, and their times.
     pub proof: String,
     /// When the secret was rotated last; `None` if it wasn't within a day.
     pub rotated_at: Option<Timestamp>,
+}
+
+impl Registration {
+    /// Where AURA delivers, in words.
+    #[must_use]
+    pub fn address(&self) -> String {
+        if self.is_standby && self.at.is_none() {
+            return format!(
+                "another stack: this one is a standby (Register is false), and nobody has \
+                 registered {} within a day",
+                self.url
+            );
+        }
+        self.url.clone()
+    }
 }
 
 /// How many messages wait in a queue.
@@ -221,6 +238,7 @@ mod tests {
                 without_data: 4,
             },
             registration: Registration {
+                is_standby: false,
                 url: "https://example.com/aura/events".to_owned(),
                 events: "ALL".to_owned(),
                 at: Some(time("2026-11-28T20:55:00Z")),

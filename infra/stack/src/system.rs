@@ -46,7 +46,7 @@ impl Site {
     /// The stand-in can't listen, or Secrets Manager doesn't take the credentials.
     pub async fn prepare(account: &Account) -> Result<Self> {
         let aura = AuraSim::start(Options::default()).await?;
-        let parameters = parameters(account, &aura).await?;
+        let parameters = parameters(account, &aura.url()).await?;
         Ok(Self {
             aura,
             account: account.clone(),
@@ -76,6 +76,24 @@ impl Site {
         parameters.extend(changes);
         let deploy = Stack::deploy(&self.account, STACK_NAME, bundle, parameters, progress);
         // Boxed, because the SDKs' futures are tens of kilobytes and would be part of every caller's.
+        Box::pin(deploy).await
+    }
+
+    /// Deploys a second stack for the same AURA into an account that has none yet.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::deploy`], or Secrets Manager doesn't take AURA's credentials.
+    pub async fn deploy_beside(
+        &self,
+        account: &Account,
+        bundle: &Bundle,
+        changes: Parameters,
+        progress: Progress,
+    ) -> Result<Stack, DeployError> {
+        let mut all = parameters(account, &self.aura.url()).await?;
+        all.extend(changes);
+        let deploy = Stack::deploy(account, STACK_NAME, bundle, all, progress);
         Box::pin(deploy).await
     }
 }
@@ -135,7 +153,7 @@ impl System {
 /// # Errors
 ///
 /// Secrets Manager doesn't take AURA's credentials.
-async fn parameters(account: &Account, aura: &AuraSim) -> Result<Parameters> {
+async fn parameters(account: &Account, aura: &str) -> Result<Parameters> {
     let credentials =
         json!({"clientId": aura_sim::CLIENT_ID, "clientSecret": aura_sim::CLIENT_SECRET});
     let secret = account
@@ -148,7 +166,7 @@ async fn parameters(account: &Account, aura: &AuraSim) -> Result<Parameters> {
         .context("cannot store AURA's credentials")?;
     let arn = secret.arn.context("Secrets Manager returned no ARN")?;
     let parameters = [
-        ("AuraBaseUrl", aura.url()),
+        ("AuraBaseUrl", aura.to_owned()),
         ("AuraCredentialsSecretArn", arn),
         ("ProcessorTimeout", PROCESSOR_TIMEOUT.as_secs().to_string()),
         // Both schedules are off by default: callers run the reconciler themselves (see `reconciler`),

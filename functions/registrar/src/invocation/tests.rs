@@ -47,6 +47,7 @@ fn config(deployed: EndpointProperties) -> RegistrarConfig {
         stack_id: "arn:stack".into(),
         refresh_interval: REFRESH_INTERVAL,
         canary_patience: crate::canary::PATIENCE,
+        registers: true,
         deployed,
     }
 }
@@ -188,7 +189,7 @@ async fn properties_that_differ_from_the_deployed_ones_are_refused_by_name_befor
     let handler = handler(NOWHERE);
     let names = properties();
     let names: Vec<_> = names.as_object().unwrap().keys().collect();
-    assert_eq!(names.len(), 8);
+    assert_eq!(names.len(), 9);
     for name in names {
         for (kind, other) in [("Create", json!("marker")), ("Update", Value::Null)] {
             let mut properties = properties();
@@ -320,6 +321,38 @@ async fn a_deleted_stack_hands_back_only_to_the_url_that_it_was_deployed_with() 
             assert!(told.contains("differ in HandBackUrl, "), "{told}");
             assert!(told.contains("--retain-resources AuraWebhook"), "{told}");
         }
+    }
+}
+
+/// A handler of a standby that can't reach AWS.
+fn standby(deployed: EndpointProperties) -> Handler {
+    let mut handler = handler_of(NOWHERE, deployed);
+    let registrar = Arc::get_mut(&mut handler.registrar).unwrap();
+    registrar.config.registers = false;
+    handler
+}
+
+#[tokio::test]
+async fn a_deleted_standby_hands_nothing_back_though_it_has_a_url() {
+    let handler = standby(EndpointProperties {
+        hand_back_url: "https://example.com/before".into(),
+        ..deployed()
+    });
+    let properties = handler.registrar.config.resource_properties();
+    assert_eq!(properties["Register"], "false");
+    let id = PHYSICAL_RESOURCE_ID;
+    let deleted = answer(&handler, "Delete", id, properties, ENOUGH).await;
+    assert_eq!(deleted["Status"], "SUCCESS", "{deleted}");
+}
+
+/// Since a take-over AURA may deliver to the standby. It would go on sending the old value.
+#[tokio::test]
+async fn a_standby_refuses_every_step_of_a_rotation() {
+    let handler = standby(deployed());
+    for name in ["createSecret", "setSecret", "testSecret", "finishSecret"] {
+        let refused = handler.handle(step(name), ENOUGH).await.unwrap_err();
+        let told = refused.to_string();
+        assert!(told.contains("deploy it with Register=true"), "{told}");
     }
 }
 

@@ -17,7 +17,7 @@ use stack::system::{Leftovers, System};
 
 /// With these parameters, no callout is silent for too long and no answer is old; a test may change
 /// them.
-const PATIENT: [(&str, &str); 8] = [
+pub const PATIENT: [(&str, &str); 8] = [
     ("ReconcilerTimeout", "10"),
     ("AuraCallsPerMinute", "60000"),
     ("AuraLagSeconds", "0"),
@@ -57,17 +57,7 @@ impl Trial {
 
     /// From now on, AURA delivers nothing of what happens.
     pub async fn deafen(&self) -> Result<()> {
-        let deliveries = DeliveryFaults {
-            drop: 1.0,
-            ..DeliveryFaults::default()
-        };
-        let plan = Plan {
-            seed: 1,
-            deliveries,
-            ..Plan::default()
-        };
-        self.aura.plan(&plan).await?;
-        Ok(())
+        deafen(&self.aura).await
     }
 
     pub async fn undeafen(&self) -> Result<()> {
@@ -153,6 +143,21 @@ impl Trial {
         }
         Ok(callouts)
     }
+}
+
+/// From now on, AURA delivers nothing of what happens.
+pub async fn deafen(aura: &Aura) -> Result<()> {
+    let deliveries = DeliveryFaults {
+        drop: 1.0,
+        ..DeliveryFaults::default()
+    };
+    let plan = Plan {
+        seed: 1,
+        deliveries,
+        ..Plan::default()
+    };
+    aura.plan(&plan).await?;
+    Ok(())
 }
 
 /// A published event, in the form that these tests need.

@@ -175,7 +175,7 @@ impl Trial {
     }
 
     /// Plays days until `over`, and one more after that.
-    async fn play_until(&self, over: &AtomicBool) -> Result<()> {
+    pub async fn play_until(&self, over: &AtomicBool) -> Result<()> {
         for seed in 0.. {
             let is_last = over.load(Ordering::Relaxed);
             let day = Day {

@@ -41,7 +41,7 @@ pub(super) fn draw(frame: &Frame, registration: &Registration, history: &[Line])
     let rows: Vec<_> = history.iter().rev().take(MOST_ROWS).map(row).collect();
     html! {
         (facts(&[
-            ("AURA delivers to", html! { span.id { (registration.url) } }),
+            ("AURA delivers to", html! { span.id { (registration.address()) } }),
             ("Events", html! { (registration.events.replace(',', ", ")) }),
             ("Registered", time_or(registration.at, "unknown")),
             ("Proven by", html! { (registration.proof) }),

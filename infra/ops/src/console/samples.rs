@@ -99,6 +99,7 @@ fn status(needs: Vec<Need>, busy: u64) -> Status {
 
 fn registered() -> Registration {
     Registration {
+        is_standby: false,
         url: "https://a1b2c3d4e5.execute-api.eu-west-1.amazonaws.com/aura/events".to_owned(),
         events: "ALL".to_owned(),
         at: Some(ago(90_000)),

@@ -113,7 +113,7 @@ pub(super) async fn read(stack: &Stack, now: Timestamp) -> Result<Status> {
         queues,
         spill,
         last_delivery,
-        reconciler_scheduled: stack.parameter("ReconcilerEnabled") == "true",
+        reconciler_scheduled: stack.reconciler_is_scheduled(),
         reconciler: logged.runs.last().map(Run::of),
         canary_scheduled: !["", "0"].contains(&stack.parameter("CanaryMinutes")),
         canary: logged.canaries.last().map(LastCanary::of),
@@ -361,10 +361,12 @@ fn registration(
     let alone = succeeded().find(|line| line.steps().contains("Registration: done"));
     let alone = alone.filter(|line| deployed_at.is_none_or(|at| at < line.at));
     let rotated = succeeded().find(|line| line.text("Request") == Some("finishSecret"));
+    let by_deployment = deployed_at.filter(|_| !stack.is_standby());
     Ok(Registration {
+        is_standby: stack.is_standby(),
         url: stack.output("WebhookUrl")?.to_owned(),
         events: stack.parameter("WebhookEvents").to_owned(),
-        at: alone.map(|line| line.at).or(deployed_at),
+        at: alone.map(|line| line.at).or(by_deployment),
         proof: match alone {
             Some(line) => line.steps(),
             None => stack.output("Registration")?.to_owned(),

@@ -78,7 +78,7 @@ fn write_facts(status: &Status, f: &mut Formatter<'_>) -> fmt::Result {
     let registration = &status.registration;
     let ago = |at| ago(at, status.at);
     let mut facts = vec![
-        ("AURA delivers to", registration.url.clone()),
+        ("AURA delivers to", registration.address()),
         ("events", events(&registration.events)),
         ("registered", registration.at.map_or_else(unknown, ago)),
         ("proven by", registration.proof.clone()),
@@ -143,7 +143,10 @@ fn last_run(status: &Status) -> String {
         unsettled,
     }) = &status.reconciler
     else {
-        return none_of(status.reconciler_scheduled, "ReconcilerEnabled is false");
+        return none_of(
+            status.reconciler_scheduled,
+            "ReconcilerEnabled or Register is false",
+        );
     };
     let end = match (failure, found) {
         (Some(failure), _) => format!("failed: {failure}"),
