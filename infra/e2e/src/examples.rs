@@ -22,6 +22,14 @@ use tokio::process::{ChildStderr, Command};
 /// What a build makes. It is not copied.
 const BUILT: [&str; 2] = ["node_modules", "target"];
 
+/// The workspace's profile for tests, so that the copy's build takes from `target` what is there already.
+const DEV_PROFILE: [&str; 4] = [
+    "--config",
+    "profile.dev.debug='line-tables-only'",
+    "--config",
+    "profile.dev.package.'*'.debug=false",
+];
+
 /// A copy of an example's folder. It lies in no checkout.
 pub struct Example {
     folder: TempDir,
@@ -42,23 +50,19 @@ impl Example {
     }
 
     /// Builds the function `arrivals` with cargo, with the versions of the repository's lock file. Cargo
-    /// may download nothing. It takes minutes, unless it was built before: what it builds is kept in
-    /// `target/consumer`.
+    /// may download nothing. It takes minutes the first time: alone, the function has dependencies with
+    /// other features than in the workspace.
     ///
     /// # Errors
     ///
     /// It doesn't compile (cargo printed why on standard error).
     pub async fn built_with_cargo(&self) -> Result<Bundle> {
-        let lock = "Cargo.lock";
-        fs::copy(
-            self.workspace.root().join(lock),
-            self.folder.path().join(lock),
-        )?;
-        let target = self.workspace.root().join("target/consumer");
+        let (root, lock) = (self.workspace.root(), "Cargo.lock");
+        fs::copy(root.join(lock), self.folder.path().join(lock))?;
+        let target = root.join("target");
         let mut command = cargo(self.folder.path());
-        command
-            .args(["build", "--offline", "--target-dir"])
-            .arg(&target);
+        command.args(["build", "--offline"]).args(DEV_PROFILE);
+        command.env("CARGO_TARGET_DIR", &target);
         let built = ProcessGroup::spawn(&mut command)?.wait().await?;
         ensure!(
             built.success(),
@@ -91,10 +95,11 @@ impl Example {
         command.args(["--loglevel", "error", "--cache"]).arg(cache);
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         let npm = ProcessGroup::spawn(&mut command);
-        let npm = npm
-            .context("cannot start npm: install Node.js 20 or newer")?
-            .wait();
-        ensure!(npm.await?.success(), "npm ci failed: see its errors above");
+        let mut npm = npm.context("cannot start npm: install Node.js 20 or newer")?;
+        ensure!(
+            npm.wait().await?.success(),
+            "npm ci failed: see its errors above"
+        );
         Ok(())
     }
 
