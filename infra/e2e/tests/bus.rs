@@ -459,7 +459,8 @@ async fn nothing_is_sent_to_a_bus_that_is_not_there_until_it_is() -> Result<()> 
     let bench = Bench::new().await?;
     let both = entries(&["a", "b"]);
     let results = publish(&bench.bus, &both, TIME).await;
-    let unconfirmed = "event bus: not known to exist: refused: ResourceNotFoundException (DescribeEventBus)";
+    let unconfirmed =
+        "event bus: not known to exist: refused: ResourceNotFoundException (DescribeEventBus)";
     assert_eq!(words(&results), [unconfirmed, unconfirmed]);
     assert!(!results[0].as_ref().is_err_and(BusError::is_permanent));
     assert_eq!(bench.calls(), [DESCRIBE]);

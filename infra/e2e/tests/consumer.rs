@@ -291,7 +291,9 @@ async fn rows(account: &Account, table: &str) -> Result<Vec<Value>> {
 /// The keys that a consumer has saved.
 async fn keys(account: &Account, table: &str) -> Result<Vec<Value>> {
     let rows = rows(account, table).await?;
-    Ok(rows.into_iter().map(|mut row| row["key"].take()).collect())
+    let key = |row: &Value| row.get("key").cloned();
+    let keys = rows.iter().map(key).collect::<Option<_>>();
+    keys.context("a row has no key")
 }
 
 /// The arrivals of each callout.
