@@ -1,4 +1,7 @@
 //! The event bus.
+//!
+//! [`BusEntry`] and [`BusError`] name no type of EventBridge's, so that another kind of bus can stand behind
+//! [`Services`](crate::services::Services).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,11 +9,11 @@ use std::time::Duration;
 
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_eventbridge::operation::describe_event_bus::DescribeEventBusError;
 use aws_sdk_eventbridge::operation::put_events::PutEventsError;
 use aws_sdk_eventbridge::primitives::DateTime;
 use aws_sdk_eventbridge::types::{PutEventsRequestEntry, PutEventsResultEntry};
 use jiff::Timestamp;
+use shared::aws::CallError;
 use shared::published::{Detail, SOURCE};
 use tokio::time::{Instant, timeout_at};
 
@@ -49,11 +52,17 @@ pub struct BusEntry {
 pub enum BusError {
     /// The bus doesn't exist, or nobody could confirm that it does. Nothing was sent, because
     /// EventBridge accepts events for a bus that doesn't exist and drops them.
-    #[error("event bus: not known to exist: {}", shared::aws::describe(.0.as_ref()))]
-    Unconfirmed(#[source] Arc<SdkError<DescribeEventBusError>>),
+    #[error(transparent)]
+    Unconfirmed(Arc<CallError>),
     /// The call failed.
-    #[error("event bus: {}", shared::aws::describe(.0.as_ref()))]
-    Call(#[source] Arc<SdkError<PutEventsError>>),
+    #[error("{error}")]
+    Call {
+        /// The failure.
+        #[source]
+        error: Arc<CallError>,
+        /// Whether the same call can never succeed.
+        is_permanent: bool,
+    },
     /// The call succeeded, but the entry in it failed.
     #[error("event bus: entry refused: {code}")]
     Entry {
@@ -79,7 +88,7 @@ impl BusError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Unconfirmed(_) | Self::TimedOut => false,
-            Self::Call(error) => is_invalid(error) || is_too_large(error),
+            Self::Call { is_permanent, .. } => *is_permanent,
             Self::Entry { code } => PERMANENT_CODES.contains(&code.as_str()),
         }
     }
@@ -150,8 +159,9 @@ impl EventBridge {
             return Ok(());
         }
         let call = self.client.describe_event_bus().name(&self.bus_name).send();
+        let unconfirmed = CallError::of("event bus: not known to exist", "DescribeEventBus");
         call.await
-            .map_err(|error| BusError::Unconfirmed(Arc::new(error)))?;
+            .map_err(|error| BusError::Unconfirmed(Arc::new(unconfirmed(error))))?;
         self.is_there.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -224,7 +234,12 @@ impl EventBridge {
                 self.put_each(entries, indices, end, results).await;
             }
             Err(error) => {
-                let error = BusError::Call(Arc::new(error));
+                let is_permanent = is_invalid(&error) || is_too_large(&error);
+                let error = Arc::new(CallError::of("event bus", "PutEvents")(error));
+                let error = BusError::Call {
+                    error,
+                    is_permanent,
+                };
                 for index in indices {
                     set(results, *index, Err(error.clone()));
                 }

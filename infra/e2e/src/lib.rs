@@ -1,6 +1,7 @@
 //! Shared parts of the end-to-end tests: one MiniStack for all tests, an account of its own for
 //! each test, and functions that look into a deployed system.
 
+pub mod examples;
 pub mod logs;
 pub mod sender;
 pub mod spill;
@@ -163,24 +164,6 @@ impl Local {
         let (account, progress) = (self.new_account(), Progress::to_stderr());
         site.deploy_beside(&account, &self.bundle, parameters(changes), progress)
             .await
-    }
-
-    /// Deploys the example consumer beside a system.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the consumer doesn't build or the deployment fails.
-    pub async fn consumer(
-        &self,
-        system: &System,
-        changes: &[(&str, &str)],
-    ) -> Result<Stack, DeployError> {
-        let (workspace, progress) = (Workspace::here()?, Progress::to_stderr());
-        let template = workspace.consumer_template();
-        let bundle =
-            Bundle::build_of(&workspace, &template, &["arrivals"], Profile::Dev, progress).await?;
-        let account = system.stack.account();
-        Stack::deploy(account, "arrivals", &bundle, parameters(changes), progress).await
     }
 
     /// Updates a stack in place. `changes` are the template parameters that differ.

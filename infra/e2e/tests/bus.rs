@@ -312,7 +312,7 @@ async fn a_call_that_fails_by_one_entry_is_made_again_with_each_alone() -> Resul
         let stub = Stub::start(script).await?;
         let bus = bus_at(&stub.url);
         let results = publish(&bus, &entries(&["a", "bad", "c"]), TIME).await;
-        let refused = format!("event bus: refused: {code}");
+        let refused = format!("event bus: refused: {code} (PutEvents)");
         assert_eq!(words(&results), ["ok", refused.as_str(), "ok"]);
         let error = results[1].as_ref().unwrap_err();
         assert_eq!(error.is_permanent(), is_permanent, "{code}");
@@ -333,7 +333,7 @@ async fn when_two_fail_alone_the_others_are_not_tried_alone() -> Result<()> {
     let results = publish(&bus, &entries(&["a", "b", "c"]), TIME).await;
     assert_eq!(
         words(&results),
-        ["event bus: refused: InternalException"; 3]
+        ["event bus: refused: InternalException (PutEvents)"; 3]
     );
     let calls = [vec!["a", "b", "c"], vec!["a"], vec!["b"]].map(|call| vec![call; ATTEMPTS]);
     assert_eq!(stub.calls(), calls.concat());
@@ -345,7 +345,7 @@ async fn a_call_that_is_throttled_is_not_taken_apart() -> Result<()> {
     let stub = Stub::start(|_, _| Answer::Refused(400, "ThrottlingException")).await?;
     let bus = bus_at(&stub.url);
     let results = publish(&bus, &entries(&["a", "b"]), TIME).await;
-    let refused = "event bus: refused: ThrottlingException";
+    let refused = "event bus: refused: ThrottlingException (PutEvents)";
     assert_eq!(words(&results), [refused, refused]);
     assert!(!results[0].as_ref().is_err_and(BusError::is_permanent));
     assert_eq!(stub.calls(), vec![vec!["a", "b"]; ATTEMPTS]);
@@ -373,7 +373,7 @@ async fn a_call_too_large_for_its_region_is_halved_and_only_an_event_too_large_a
     let results = publish(&bus, &all.map(sized), TIME).await;
     assert_eq!(
         words(&results),
-        ["ok", "ok", "event bus: refused", "ok", "ok"]
+        ["ok", "ok", "event bus: refused (PutEvents)", "ok", "ok"]
     );
     // The processor then publishes this event without its payload.
     assert!(results[2].as_ref().is_err_and(BusError::is_permanent));
@@ -459,7 +459,8 @@ async fn nothing_is_sent_to_a_bus_that_is_not_there_until_it_is() -> Result<()> 
     let bench = Bench::new().await?;
     let both = entries(&["a", "b"]);
     let results = publish(&bench.bus, &both, TIME).await;
-    let unconfirmed = "event bus: not known to exist: refused: ResourceNotFoundException";
+    let unconfirmed =
+        "event bus: not known to exist: refused: ResourceNotFoundException (DescribeEventBus)";
     assert_eq!(words(&results), [unconfirmed, unconfirmed]);
     assert!(!results[0].as_ref().is_err_and(BusError::is_permanent));
     assert_eq!(bench.calls(), [DESCRIBE]);

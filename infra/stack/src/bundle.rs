@@ -1,7 +1,6 @@
 //! The template and the functions' packages, ready to be uploaded to the local AWS.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -39,31 +38,9 @@ impl Bundle {
         profile: Profile,
         progress: Progress,
     ) -> Result<Self> {
-        Self::build_of(
-            workspace,
-            &workspace.template(),
-            &FUNCTIONS,
-            profile,
-            progress,
-        )
-        .await
-    }
-
-    /// Builds and reads another template and its functions, which are binaries of this workspace.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Self::build`].
-    pub async fn build_of(
-        workspace: &Workspace,
-        template: &Path,
-        functions: &[&'static str],
-        profile: Profile,
-        progress: Progress,
-    ) -> Result<Self> {
-        let packages = build_functions(workspace, profile, functions, progress).await?;
+        let packages = build_functions(workspace, profile, &FUNCTIONS, progress).await?;
         Ok(Self {
-            template: Template::read(template)?,
+            template: Template::read(&workspace.template())?,
             packages: packages.into(),
         })
     }

@@ -103,17 +103,13 @@ pub async fn build(
 /// It builds all binaries in one build of the whole workspace. Selecting packages (`-p`) would unify
 /// features only for these, and compile the SDKs again with other features than all other builds.
 async fn cargo_build(workspace: &Workspace, profile: Profile, binaries: &[&str]) -> Result<String> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(workspace.root());
+    let mut command = cargo(workspace.root());
     command.args(["build", "--message-format=json-render-diagnostics"]);
     command.args(binaries.iter().flat_map(|binary| ["--bin", *binary]));
     if profile == Profile::Release {
         command.arg("--release");
     }
-    for (name, _) in std::env::vars_os().filter(|(name, _)| is_set_by_cargo(name)) {
-        command.env_remove(name);
-    }
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    command.stdout(Stdio::piped());
     let mut cargo = ProcessGroup::spawn(&mut command)
         .context("cannot start cargo: install Rust from https://rustup.rs")?;
     let mut messages = String::new();
@@ -133,6 +129,17 @@ async fn cargo_build(workspace: &Workspace, profile: Profile, binaries: &[&str])
         bail!("the build failed: see cargo's errors above");
     }
     Ok(messages)
+}
+
+/// Cargo in a folder, without the variables that cargo itself has set for this program.
+#[must_use]
+pub fn cargo(folder: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(folder).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_set_by_cargo(name)) {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// True for a variable that `cargo run` and `cargo test` set. Build scripts (ring's) read such
@@ -177,7 +184,12 @@ fn executable(messages: &str, binary: &str) -> Option<PathBuf> {
         .find_map(|message| message.executable)
 }
 
-fn package(
+/// Zips a binary for Lambda.
+///
+/// # Errors
+///
+/// The binary can't be read, or the zip can't be written.
+pub fn package(
     function: &'static str,
     binary: &Path,
     profile: Profile,

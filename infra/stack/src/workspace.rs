@@ -63,12 +63,6 @@ impl Workspace {
         self.root.join("template.yaml")
     }
 
-    /// The SAM template of the example consumer.
-    #[must_use]
-    pub fn consumer_template(&self) -> PathBuf {
-        self.root.join("infra/consumer/template.yaml")
-    }
-
     /// The program that runs MiniStack.
     #[must_use]
     pub fn launcher(&self) -> PathBuf {

@@ -3,11 +3,13 @@
 import collections
 import contextvars
 import json
+import string
 import threading
 import time
 
 from ministack.core.responses import error_response_json, json_response, new_uuid
 from ministack.services import lambda_svc, secretsmanager
+from ministack.services.cloudformation import provisioners
 
 from patches.patch import Patch
 
@@ -82,6 +84,29 @@ def a_label_that_moves_stays_on_both_versions():
     for value in "bc":
         secretsmanager._put_secret_value({**asked, "SecretString": value, "VersionStages": ["AWSPENDING"]})
     return sum("AWSPENDING" in version["Stages"] for version in secret["Versions"].values()) > 1
+
+
+@Patch
+def generate_secrets_without_punctuation():
+    """Upstream: a secret that CloudFormation generates has punctuation in spite of ExcludePunctuation.
+
+    Reason: the example backend takes a secret with a comma for two."""
+    secret_string = provisioners._sm_secret_string
+
+    def generate(props):
+        how = props.get("GenerateSecretString")
+        if how and how.get("ExcludePunctuation"):
+            excluded = how.get("ExcludeCharacters", "") + string.punctuation
+            props = {**props, "GenerateSecretString": {**how, "ExcludeCharacters": excluded}}
+        return secret_string(props)
+
+    provisioners._sm_secret_string = generate
+
+
+@generate_secrets_without_punctuation.needed_while
+def a_generated_secret_has_punctuation():
+    how = {"PasswordLength": 1000, "ExcludePunctuation": True}
+    return not provisioners._sm_secret_string({"GenerateSecretString": how}).isalnum()
 
 
 @Patch

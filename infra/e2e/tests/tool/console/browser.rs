@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::Method;
@@ -94,6 +94,9 @@ impl Browser {
             "--no-sandbox",
             "--disable-dev-shm-usage",
             "--disable-gpu",
+            "--disable-background-timer-throttling",
+            "--disable-backgrounding-occluded-windows",
+            "--disable-renderer-backgrounding",
             "--disable-background-networking",
             "--disable-component-update",
             "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
@@ -102,6 +105,8 @@ impl Browser {
         ];
         let wanted = json!({"capabilities": {"alwaysMatch": {
             "browserName": "chrome", "goog:chromeOptions": {"args": arguments},
+            // How long to look for an element. A click may return before the next page is there.
+            "timeouts": {"implicit": PATIENCE.as_millis() as u64},
         }}});
         let session = self.call(Method::POST, "", wanted).await?;
         let id = session.get("sessionId").and_then(Value::as_str);
@@ -142,10 +147,15 @@ impl Browser {
 
     /// Clicks on an element.
     pub async fn click(&self, selector: &str) -> Result<()> {
-        let element = self.element(selector).await?;
-        let path = format!("/element/{element}/click");
-        self.call(Method::POST, &path, json!({})).await?;
-        Ok(())
+        loop {
+            let element = self.element(selector).await?;
+            let path = format!("/element/{element}/click");
+            match self.call(Method::POST, &path, json!({})).await {
+                // The next page, or a fresh part of this one, has replaced the element meanwhile.
+                Err(error) if error.to_string().contains("stale element") => {}
+                clicked => return clicked.map(drop),
+            }
+        }
     }
 
     /// The text of an element as it is shown; empty if there is no such element.
@@ -165,10 +175,10 @@ impl Browser {
             if shown.contains(text) {
                 return Ok(shown);
             }
-            ensure!(
-                began.elapsed() < PATIENCE,
-                "the page never showed {text:?}, but {shown}"
-            );
+            if began.elapsed() > PATIENCE {
+                let state = self.evaluate("document.readyState").await?;
+                bail!("the page ({state}) never showed {text:?}, but {shown}");
+            }
             tokio::time::sleep(POLL).await;
         }
     }
