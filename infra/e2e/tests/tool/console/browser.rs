@@ -105,8 +105,8 @@ impl Browser {
         ];
         let wanted = json!({"capabilities": {"alwaysMatch": {
             "browserName": "chrome", "goog:chromeOptions": {"args": arguments},
-            // How long to look for an element. A click may return before the next page is there.
-            "timeouts": {"implicit": PATIENCE.as_millis() as u64},
+            // Milliseconds to look for an element. A click may return before the next page is there.
+            "timeouts": {"implicit": 60_000},
         }}});
         let session = self.call(Method::POST, "", wanted).await?;
         let id = session.get("sessionId").and_then(Value::as_str);
