@@ -278,42 +278,41 @@ struct ReplayOptions {
     /// Only events with this name, such as `NEW_CALLOUT`; with --to-queue
     #[arg(long, value_name = "NAME")]
     message: Option<String>,
-    #[command(flatten)]
-    receiver: ReceiverOptions,
+    /// Send them to the targets of this rule of the bus
+    #[arg(
+        long,
+        value_name = "RULE",
+        required_unless_present = "to_queue",
+        conflicts_with = "to_queue"
+    )]
+    to_rule: Option<String>,
+    /// Send them to this queue, and of all events only those that the queue's own rule takes
+    #[arg(long, value_name = "URL")]
+    to_queue: Option<String>,
     /// Seconds to wait until EventBridge knows the replay's rule everywhere, and before the rule is removed
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     wait: u64,
     /// Only say what would be sent
     #[arg(long)]
     dry_run: bool,
-    #[command(flatten)]
-    consent: Yes,
-}
-
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-struct ReceiverOptions {
-    /// Send them to the targets of this rule of the bus
-    #[arg(long, value_name = "RULE")]
-    to_rule: Option<String>,
-    /// Send them to this queue, and of all events only those that the queue's own rule takes
-    #[arg(long, value_name = "URL")]
-    to_queue: Option<String>,
+    /// Do it without asking
+    #[arg(long)]
+    yes: bool,
 }
 
 impl ReplayOptions {
     /// What is replayed, and the consent; `None` if nothing shall be changed.
     fn request(self) -> (Request, Option<Consent>) {
-        let consent = (!self.dry_run).then(|| self.consent.consent());
+        let consent = (!self.dry_run).then(|| Consent::of_option(self.yes));
         let request = Request {
             from: self.from,
             to: self.to,
             kind: self.kind,
             id: self.id,
             message: self.message,
-            receiver: match self.receiver.to_rule {
+            receiver: match self.to_rule {
                 Some(rule) => Receiver::Rule(rule),
-                None => Receiver::Queue(self.receiver.to_queue.unwrap_or_default()),
+                None => Receiver::Queue(self.to_queue.unwrap_or_default()),
             },
             wait: Duration::from_secs(self.wait),
         };
@@ -540,5 +539,36 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_replay_needs_a_time_and_one_receiver_and_its_stop_needs_neither() {
+        let span = [
+            "--from",
+            "2026-11-28T19:00:00Z",
+            "--to",
+            "2026-11-28T23:00:00+02:00",
+        ];
+        let parses = |arguments: &[&str]| {
+            let all = [&["aura-ops", "--local", "replay"], arguments].concat();
+            match Cli::try_parse_from(all).map(|cli| cli.command) {
+                Ok(Command::Replay { options, command }) => options.is_some() != command.is_some(),
+                _ => false,
+            }
+        };
+        assert!(parses(&[&span[..], &["--to-rule", "r"]].concat()));
+        assert!(parses(
+            &[&span[..], &["--to-queue", "q", "--kind", "k", "--id", "1"]].concat()
+        ));
+        assert!(parses(&["stop", "name", "--yes"]));
+        assert!(!parses(&[]));
+        assert!(!parses(&span));
+        assert!(!parses(&["--to-rule", "r"]));
+        assert!(!parses(
+            &[&span[..], &["--to-rule", "r", "--to-queue", "q"]].concat()
+        ));
+        assert!(!parses(
+            &[&span[..], &["--to-queue", "q", "--id", "1"]].concat()
+        ));
     }
 }

@@ -52,7 +52,7 @@ const fn need(
     }
 }
 
-const TO_READ: [Need; 12] = [
+const TO_READ: [Need; 16] = [
     need(
         "FindTheStack",
         "cloudformation:DescribeStacks",
@@ -104,6 +104,25 @@ const TO_READ: [Need; 12] = [
         QUARANTINE,
         "(ReceiveMessage)",
     ),
+    need("PlanAReplay", "events:DescribeRule", PLAN, "(DescribeRule)"),
+    need(
+        "PlanAReplay",
+        "events:ListTargetsByRule",
+        PLAN,
+        "(ListTargetsByRule)",
+    ),
+    need(
+        "ReadTheArchive",
+        "events:DescribeArchive",
+        PLAN,
+        "(DescribeArchive)",
+    ),
+    need(
+        "FindTheRulesOfAQueue",
+        "events:ListRuleNamesByTarget",
+        PLAN,
+        "(ListRuleNamesByTarget)",
+    ),
     // Without it, what was looked at stays hidden. So this comes last.
     need(
         "LookAtFailedMessages",
@@ -113,7 +132,7 @@ const TO_READ: [Need; 12] = [
     ),
 ];
 
-const TO_ACT: [Need; 5] = [
+const TO_ACT: [Need; 12] = [
     need(
         "PutMessagesBack",
         "sqs:SendMessage",
@@ -138,6 +157,38 @@ const TO_ACT: [Need; 5] = [
         DISCARD,
         "(PutItem)",
     ),
+    need(
+        "MakeTheRuleOfAReplay",
+        "events:PutRule",
+        REPLAY,
+        "(PutRule)",
+    ),
+    need(
+        "PointItAtAQueue",
+        "events:PutTargets",
+        REPLAY,
+        "(PutTargets)",
+    ),
+    need("Replay", "events:StartReplay", REPLAY, "(StartReplay)"),
+    need(
+        "Replay",
+        "events:DescribeReplay",
+        REPLAY,
+        "(DescribeReplay)",
+    ),
+    need("Replay", "events:CancelReplay", STOP, "(CancelReplay)"),
+    need(
+        "MakeTheRuleOfAReplay",
+        "events:RemoveTargets",
+        REPLAY,
+        "(RemoveTargets)",
+    ),
+    need(
+        "MakeTheRuleOfAReplay",
+        "events:DeleteRule",
+        REPLAY,
+        "(DeleteRule)",
+    ),
     // Without it, the change is made. So this comes last.
     need(
         "WriteTheAuditTrail",
@@ -155,9 +206,33 @@ const QUARANTINE: &[&str] = &["quarantine", "list"];
 const LETTERS: &[&str] = &["dead-letters", "list", "--queue", "subscription"];
 const REDRIVE: &[&str] = &["dead-letters", "redrive", DEAD, "--yes"];
 const DISCARD: &[&str] = &["quarantine", "discard", QUARANTINED, "--yes"];
+const PLAN: &[&str] = &[
+    "replay",
+    "--from",
+    "2026-01-01T00:00:00Z",
+    "--to",
+    "2026-01-02T00:00:00Z",
+    "--to-queue",
+    "SUBSCRIPTIONS",
+    "--dry-run",
+];
+const REPLAY: &[&str] = &[
+    "replay",
+    "--from",
+    "2026-01-01T00:00:00Z",
+    "--to",
+    "2026-01-02T00:00:00Z",
+    "--to-queue",
+    "SUBSCRIPTIONS",
+    "--wait",
+    "0",
+    "--yes",
+];
+const STOP: &[&str] = &["replay", "stop", "aura-ops-replay-none", "--yes"];
 
 /// Every command that looks.
-const LOOKS: [&[&str]; 9] = [
+const LOOKS: [&[&str]; 10] = [
+    PLAN,
     STATUS,
     TIMELINE,
     DELIVERY,
@@ -170,7 +245,9 @@ const LOOKS: [&[&str]; 9] = [
 ];
 
 /// Every command that acts, in an order in which one doesn't take another's message.
-const ACTS: [&[&str]; 6] = [
+const ACTS: [&[&str]; 8] = [
+    REPLAY,
+    STOP,
     &["canary"],
     &["register", "--yes"],
     REDRIVE,
@@ -246,10 +323,12 @@ impl Scene {
     async fn run(&self, identity: &Identity, command: &[&str], nth: usize) -> Result<Output> {
         let dead = self.dead.to_string();
         let quarantined = self.quarantined.get(nth).context("no such delivery")?;
+        let subscriptions = self.stack().output("SubscriptionEventsQueueUrl")?;
         let arguments = command.iter().map(|word| match *word {
             QUARANTINED => quarantined.as_str(),
             DEAD => dead.as_str(),
             "CONFLICT" => self.conflict.as_str(),
+            "SUBSCRIPTIONS" => subscriptions,
             word => word,
         });
         let arguments: Vec<_> = arguments.collect();
