@@ -420,7 +420,7 @@ impl Cli {
             }
             Command::Spill { .. } => out.print(&spill::list(stack).await?)?,
             Command::Replay { options, command } => {
-                run_replay(stack, options, command, out).await?
+                run_replay(stack, options, command, out).await?;
             }
             Command::Canary => out.print(&canary::send(stack).await?)?,
             Command::Register { consent } => {

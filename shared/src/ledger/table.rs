@@ -21,7 +21,7 @@ use super::{
 use crate::aws::CallError;
 
 /// An item, or its key, in the types of DynamoDB's SDK.
-pub(super) type Attributes = HashMap<String, AttributeValue>;
+pub type Attributes = HashMap<String, AttributeValue>;
 
 /// The number of partition keys for each kind of item that isn't an event, so that a burst doesn't
 /// fall on one partition of DynamoDB.
@@ -204,7 +204,7 @@ impl EventLedger {
 
 /// The occurrences in an item of the table: the sort key and the item of each. None if it has no key.
 #[must_use]
-pub fn occurrences(item: &HashMap<String, AttributeValue>) -> Vec<(String, Item)> {
+pub fn occurrences(item: &Attributes) -> Vec<(String, Item)> {
     let text = |name: &str| Some(item.get(name)?.as_s().ok()?.clone());
     let Some((partition, sort)) = text("pk").zip(text("sk")) else {
         return Vec::new();

@@ -587,5 +587,14 @@ async fn every_action_of_the_operators_policies_is_shown_to_be_needed() -> Resul
         let lacks = assume(stack, "lacks-key").await?;
         scene.is_refused(&lacks, DISCARD, 1, call).await?;
     }
+    // The rule of a replay may lead to a queue, and to nothing else.
+    let elsewhere = keys.replace("arn:aws:sqs:us-east-1:", "arn:aws:lambda:us-east-1:");
+    role(stack, "no-queue").await?;
+    permit(stack, "no-queue", "read", &read).await?;
+    permit(stack, "no-queue", "act", &serde_json::from_str(&elsewhere)?).await?;
+    let no_queue = assume(stack, "no-queue").await?;
+    scene
+        .is_refused(&no_queue, REPLAY, 1, "(PutTargets)")
+        .await?;
     Ok(())
 }

@@ -55,16 +55,8 @@ impl Desk {
         self.system.stack.account().eventbridge()
     }
 
-    /// The options of a replay, with those for the time in front.
-    async fn options(&self, span: &[String; 2], options: &[&str]) -> Vec<String> {
-        let [from, to] = span.clone();
-        let time = ["replay", "--from", &from, "--to", &to, "--wait", "0"].map(str::to_owned);
-        let options = options.iter().map(|option| (*option).to_owned());
-        time.into_iter().chain(options).collect()
-    }
-
     async fn replay(&self, span: &[String; 2], options: &[&str]) -> Result<Value> {
-        let options = self.options(span, options).await;
+        let options = options_of(span, options);
         let options: Vec<_> = options
             .iter()
             .map(String::as_str)
@@ -75,7 +67,7 @@ impl Desk {
 
     /// The error of a replay that must be refused.
     async fn refusal(&self, span: &[String; 2], options: &[&str]) -> Result<String> {
-        let options = self.options(span, options).await;
+        let options = options_of(span, options);
         let options: Vec<_> = options
             .iter()
             .map(String::as_str)
@@ -205,6 +197,14 @@ impl Desk {
         drained(&self.system.stack).await?;
         Ok([from.to_string(), next_second().await?.to_string()])
     }
+}
+
+/// The options of a replay, with those for the time in front.
+fn options_of(span: &[String; 2], options: &[&str]) -> Vec<String> {
+    let [from, to] = span;
+    let time = ["replay", "--from", from, "--to", to, "--wait", "0"];
+    let all = time.iter().chain(options);
+    all.map(|option| (*option).to_owned()).collect()
 }
 
 fn key(event: &Value) -> String {
@@ -342,9 +342,7 @@ async fn a_queue_gets_what_its_own_rule_takes_and_of_that_what_is_asked_for() ->
     let mut live = desk.take(queue).await?;
     desk.empty(None).await?;
 
-    let options = desk
-        .options(&span, &["--to-queue", queue, "--dry-run"])
-        .await;
+    let options = options_of(&span, &["--to-queue", queue, "--dry-run"]);
     let options: Vec<_> = options.iter().map(String::as_str).collect();
     let dry = desk.ops.run(&desk.system.stack, &options).await?;
     let dry = String::from_utf8(dry.stdout)?;

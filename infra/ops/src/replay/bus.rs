@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use aws_sdk_eventbridge::Client;
-use aws_sdk_eventbridge::operation::describe_replay::DescribeReplayOutput;
+use aws_sdk_eventbridge::operation::describe_replay::{DescribeReplayError, DescribeReplayOutput};
+use aws_sdk_eventbridge::operation::remove_targets::RemoveTargetsError;
 use aws_sdk_eventbridge::primitives::DateTime;
 use aws_sdk_eventbridge::types::{ReplayDestination, ReplayState, RuleState, Target};
 use jiff::Timestamp;
@@ -153,7 +154,7 @@ impl Bus {
             Err(error)
                 if error
                     .as_service_error()
-                    .is_some_and(|error| error.is_resource_not_found_exception()) =>
+                    .is_some_and(RemoveTargetsError::is_resource_not_found_exception) =>
             {
                 return Ok(());
             }
@@ -227,7 +228,7 @@ impl Bus {
                 Err(error)
                     if error
                         .as_service_error()
-                        .is_some_and(|error| error.is_resource_not_found_exception()) =>
+                        .is_some_and(DescribeReplayError::is_resource_not_found_exception) =>
                 {
                     return Ok(None);
                 }

@@ -113,7 +113,7 @@ pub(super) async fn to_queue(
 async fn like_the_rule_of(bus: &Bus, queue: &Queue) -> Result<(Value, Target)> {
     let rules = bus.rules_of(&queue.arn).await?;
     match rules.as_slice() {
-        [] if queue.arn.ends_with(".fifo") => bail!(
+        [] if queue.arn.rsplit('.').next() == Some("fifo") => bail!(
             "the queue is a FIFO queue, and no rule says which message group an event has: make a rule for \
              it, and replay to that one with --to-rule"
         ),

@@ -56,8 +56,7 @@ def the_time_that_an_event_gives_is_ignored():
 @Patch
 def replay_as_aws_does():
     """Upstream: a replay goes to all rules of the bus, whatever its FilterArns are. It includes events of
-    its end time. It never says how far it came, and refuses to cancel one that is over
-    as if the request were wrong.
+    its end time. It doesn't say how far it came. CancelReplay of one that is over has another error.
 
     Reason: on AWS, FilterArns are the only rules that get the events, and events at the end time or later
     stay. A cancelled replay sends no more. CancelReplay of one that is over is refused with
