@@ -411,7 +411,10 @@ impl Display for Stopped {
                 f,
                 "The replay {name} is over ({state}), and its rule is gone."
             ),
-            None => write!(f, "There is no replay {name}, and no rule of it."),
+            None => write!(
+                f,
+                "EventBridge knows no replay {name}: it never began. Its rule is gone."
+            ),
         }
     }
 }
