@@ -50,7 +50,7 @@ use crate::event::Event;
 pub use item::{CLAIMED, Item, ItemAttribute, Malformed, PUBLISHED, State, Value};
 pub use occurrences::{AfterRefusal, MOST_OCCURRENCES, Occurrences};
 pub use rules::{Condition, Effect, Operand, RULES, Rule, Rules, Transition};
-pub use table::{EventLedger, LedgerError, SHARDS};
+pub use table::{EventLedger, LedgerError, SHARDS, occurrences};
 
 /// The identity of one event: the ledger's partition and sort key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

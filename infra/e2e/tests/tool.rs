@@ -5,6 +5,7 @@ mod ledger;
 mod path;
 pub mod permissions;
 mod queues;
+mod replay;
 
 use anyhow::Result;
 use stack::ops::Ops;

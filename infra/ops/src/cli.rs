@@ -3,18 +3,22 @@
 use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
+use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::consent::Consent;
 use crate::dead_letters::Letters;
 use crate::quarantine::Release;
+use crate::replay::{Receiver, Request};
 use crate::stack::{Place, Stack};
 use crate::{
-    audit, canary, console, dead_letters, delivery, quarantine, register, spill, status, timeline,
+    audit, canary, console, dead_letters, delivery, quarantine, register, replay, spill, status,
+    timeline,
 };
 
 /// The environment variable with the stack's name.
@@ -113,6 +117,18 @@ enum Command {
     Spill {
         #[command(subcommand)]
         command: Option<SpillCommand>,
+    },
+    /// Send published events to one consumer again, from the archive of the bus
+    ///
+    /// It says how many events it will send, and follows the replay to its end. Nobody else gets the events. Each
+    /// has a `replay-name`, and the same `key` as before: a consumer that still has the key drops the event.
+    /// docs/replay.md says how to make a consumer forget.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Replay {
+        #[command(flatten)]
+        options: Option<ReplayOptions>,
+        #[command(subcommand)]
+        command: Option<ReplayCommand>,
     },
     /// Send a canary now, and print the time of each hop
     Canary,
@@ -232,6 +248,78 @@ enum DeadLettersCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum ReplayCommand {
+    /// Stop a replay, and remove the rule that it had made
+    ///
+    /// A replay removes its own rule. It can't if it was killed. `aura-ops audit` has the names of replays.
+    Stop {
+        /// The name of the replay
+        name: String,
+        #[command(flatten)]
+        consent: Yes,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ReplayOptions {
+    /// The first second of the events' arrival, such as 2026-11-28T19:00:00Z or 2026-11-28T21:00:00+02:00
+    #[arg(long, value_name = "TIME")]
+    from: Timestamp,
+    /// The second behind the last
+    #[arg(long, value_name = "TIME")]
+    to: Timestamp,
+    /// Only events about this kind of entity, such as `callout`; with --to-queue
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only events about the entity with this id
+    #[arg(long, requires = "kind")]
+    id: Option<String>,
+    /// Only events with this name, such as `NEW_CALLOUT`; with --to-queue
+    #[arg(long, value_name = "NAME")]
+    message: Option<String>,
+    /// Send them to the targets of this rule of the bus
+    #[arg(
+        long,
+        value_name = "RULE",
+        required_unless_present = "to_queue",
+        conflicts_with = "to_queue"
+    )]
+    to_rule: Option<String>,
+    /// Send them to this queue, and of all events only those that the queue's own rule takes
+    #[arg(long, value_name = "URL")]
+    to_queue: Option<String>,
+    /// Seconds to wait until EventBridge knows the replay's rule everywhere, and before the rule is removed
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    wait: u64,
+    /// Only say what would be sent
+    #[arg(long)]
+    dry_run: bool,
+    /// Do it without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+impl ReplayOptions {
+    /// What is replayed, and the consent; `None` if nothing shall be changed.
+    fn request(self) -> (Request, Option<Consent>) {
+        let consent = (!self.dry_run).then(|| Consent::of_option(self.yes));
+        let request = Request {
+            from: self.from,
+            to: self.to,
+            kind: self.kind,
+            id: self.id,
+            message: self.message,
+            receiver: match self.to_rule {
+                Some(rule) => Receiver::Rule(rule),
+                None => Receiver::Queue(self.to_queue.unwrap_or_default()),
+            },
+            wait: Duration::from_secs(self.wait),
+        };
+        (request, consent)
+    }
+}
+
 #[derive(Debug, Args)]
 struct QueueOption {
     /// Only the dead letters of this queue
@@ -331,6 +419,9 @@ impl Cli {
                 run_dead_letters(stack, command.unwrap_or(list), out).await?;
             }
             Command::Spill { .. } => out.print(&spill::list(stack).await?)?,
+            Command::Replay { options, command } => {
+                run_replay(stack, options, command, out).await?;
+            }
             Command::Canary => out.print(&canary::send(stack).await?)?,
             Command::Register { consent } => {
                 let registered = Box::pin(register::register(stack, consent.consent()));
@@ -369,6 +460,21 @@ async fn run_quarantine(stack: &Stack, command: QuarantineCommand, out: &Out) ->
             out.print(&quarantine::discard(stack, which.ids(), consent.consent()).await?)
         }
     }
+}
+
+async fn run_replay(
+    stack: &Stack,
+    options: Option<ReplayOptions>,
+    command: Option<ReplayCommand>,
+    out: &Out,
+) -> Result<()> {
+    if let Some(ReplayCommand::Stop { name, consent }) = command {
+        return out.print(&replay::stop(stack, &name, consent.consent()).await?);
+    }
+    let options = options.context("say which events, with --from and --to")?;
+    let (request, consent) = options.request();
+    let replayed = Box::pin(replay::replay(stack, &request, consent));
+    out.print(&replayed.await?)
 }
 
 async fn run_dead_letters(stack: &Stack, command: DeadLettersCommand, out: &Out) -> Result<()> {
@@ -433,5 +539,36 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_replay_needs_a_time_and_one_receiver_and_its_stop_needs_neither() {
+        let span = [
+            "--from",
+            "2026-11-28T19:00:00Z",
+            "--to",
+            "2026-11-28T23:00:00+02:00",
+        ];
+        let parses = |arguments: &[&str]| {
+            let all = [&["aura-ops", "--local", "replay"], arguments].concat();
+            match Cli::try_parse_from(all).map(|cli| cli.command) {
+                Ok(Command::Replay { options, command }) => options.is_some() != command.is_some(),
+                _ => false,
+            }
+        };
+        assert!(parses(&[&span[..], &["--to-rule", "r"]].concat()));
+        assert!(parses(
+            &[&span[..], &["--to-queue", "q", "--kind", "k", "--id", "1"]].concat()
+        ));
+        assert!(parses(&["stop", "name", "--yes"]));
+        assert!(!parses(&[]));
+        assert!(!parses(&span));
+        assert!(!parses(&["--to-rule", "r"]));
+        assert!(!parses(
+            &[&span[..], &["--to-rule", "r", "--to-queue", "q"]].concat()
+        ));
+        assert!(!parses(
+            &[&span[..], &["--to-queue", "q", "--id", "1"]].concat()
+        ));
     }
 }

@@ -10,6 +10,7 @@
 //! | [`stack`] | finds the stack, and has the clients |
 //! | [`status`], [`timeline`], [`delivery`], [`spill`] | look, and change nothing |
 //! | [`quarantine`], [`dead_letters`] | look into a queue by [`queue`], and put back or delete what is in it |
+//! | [`replay`] | sends published events to one consumer again |
 //! | [`canary`], [`register`] | have the [`registrar`] work |
 //! | [`consent`], [`audit`] | ask before a change, and note it |
 //! | [`console`] | the page |
@@ -26,6 +27,7 @@ pub mod quarantine;
 pub mod queue;
 pub mod register;
 pub mod registrar;
+pub mod replay;
 pub mod spill;
 pub mod stack;
 pub mod status;

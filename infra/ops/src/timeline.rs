@@ -172,7 +172,7 @@ impl Happening {
 
 /// The event's name: the sort key without the discriminator of a recurring event (its digest), of a
 /// signal (its delivery), or of a further occurrence (its number).
-fn message_of(sort: &str, item: &Item) -> String {
+pub(crate) fn message_of(sort: &str, item: &Item) -> String {
     let occurrence = item.occurrence().unwrap_or(1);
     let number = format!("#{occurrence}");
     let sort = match sort.strip_suffix(&number) {

@@ -21,7 +21,7 @@ use super::{
 use crate::aws::CallError;
 
 /// An item, or its key, in the types of DynamoDB's SDK.
-pub(super) type Attributes = HashMap<String, AttributeValue>;
+pub type Attributes = HashMap<String, AttributeValue>;
 
 /// The number of partition keys for each kind of item that isn't an event, so that a burst doesn't
 /// fall on one partition of DynamoDB.
@@ -195,16 +195,23 @@ impl EventLedger {
             .send();
         let mut timeline = Vec::new();
         let failed = || CallError::of("ledger", "Query");
-        while let Some(mut item) = items.next().await.transpose().map_err(failed())? {
-            if let Some(AttributeValue::S(sort)) = item.remove("sk") {
-                let partition = partition.to_owned();
-                let key = LedgerKey { partition, sort };
-                let named = |(number, item)| (key.of_occurrence(number).sort, item);
-                timeline.extend(read(&item).0.into_iter().map(named));
-            }
+        while let Some(item) = items.next().await.transpose().map_err(failed())? {
+            timeline.extend(occurrences(&item));
         }
         Ok(timeline)
     }
+}
+
+/// The occurrences in an item of the table: the sort key and the item of each. None if it has no key.
+#[must_use]
+pub fn occurrences(item: &Attributes) -> Vec<(String, Item)> {
+    let text = |name: &str| Some(item.get(name)?.as_s().ok()?.clone());
+    let Some((partition, sort)) = text("pk").zip(text("sk")) else {
+        return Vec::new();
+    };
+    let key = LedgerKey { partition, sort };
+    let named = |(number, item)| (key.of_occurrence(number).sort, item);
+    read(item).0.into_iter().map(named).collect()
 }
 
 /// The event whose state refused a transition. It has no occurrences if there is no item, for

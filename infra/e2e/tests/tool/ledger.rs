@@ -42,7 +42,13 @@ async fn verdict(stack: &Stack, id: &str) -> Result<String> {
 }
 
 /// An item of the ledger: an event of one occurrence.
-fn item(state: &str, partition: &str, sort: &str, delivery_id: Uuid, arrived: i64) -> Item {
+pub(super) fn item(
+    state: &str,
+    partition: &str,
+    sort: &str,
+    delivery_id: Uuid,
+    arrived: i64,
+) -> Item {
     let text = |text: &dyn ToString| AttributeValue::S(text.to_string());
     let number = |number: i64| AttributeValue::N(number.to_string());
     let attributes = [
@@ -62,7 +68,7 @@ fn item(state: &str, partition: &str, sort: &str, delivery_id: Uuid, arrived: i6
     attributes.into_iter().map(named).collect()
 }
 
-async fn put(stack: &Stack, item: Item) -> Result<()> {
+pub(super) async fn put(stack: &Stack, item: Item) -> Result<()> {
     let put = stack.account().dynamodb().put_item();
     let put = put.table_name(stack.output("LedgerTableName")?);
     put.set_item(Some(item)).send().await?;

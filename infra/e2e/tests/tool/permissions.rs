@@ -53,7 +53,7 @@ const fn need(
     }
 }
 
-const TO_READ: [Need; 12] = [
+const TO_READ: [Need; 16] = [
     need(
         "FindTheStack",
         "cloudformation:DescribeStacks",
@@ -105,6 +105,25 @@ const TO_READ: [Need; 12] = [
         QUARANTINE,
         "(ReceiveMessage)",
     ),
+    need("PlanAReplay", "events:DescribeRule", PLAN, "(DescribeRule)"),
+    need(
+        "PlanAReplay",
+        "events:ListTargetsByRule",
+        PLAN,
+        "(ListTargetsByRule)",
+    ),
+    need(
+        "ReadTheArchive",
+        "events:DescribeArchive",
+        PLAN,
+        "(DescribeArchive)",
+    ),
+    need(
+        "FindTheRulesOfAQueue",
+        "events:ListRuleNamesByTarget",
+        PLAN,
+        "(ListRuleNamesByTarget)",
+    ),
     // Without it, what was looked at stays hidden. So this comes last.
     need(
         "LookAtFailedMessages",
@@ -114,7 +133,7 @@ const TO_READ: [Need; 12] = [
     ),
 ];
 
-const TO_ACT: [Need; 5] = [
+const TO_ACT: [Need; 12] = [
     need(
         "PutMessagesBack",
         "sqs:SendMessage",
@@ -139,6 +158,38 @@ const TO_ACT: [Need; 5] = [
         DISCARD,
         "(PutItem)",
     ),
+    need(
+        "MakeTheRuleOfAReplay",
+        "events:PutRule",
+        REPLAY,
+        "(PutRule)",
+    ),
+    need(
+        "PointItAtAQueue",
+        "events:PutTargets",
+        REPLAY,
+        "(PutTargets)",
+    ),
+    need("Replay", "events:StartReplay", REPLAY, "(StartReplay)"),
+    need(
+        "Replay",
+        "events:DescribeReplay",
+        REPLAY,
+        "(DescribeReplay)",
+    ),
+    need("Replay", "events:CancelReplay", STOP, "(CancelReplay)"),
+    need(
+        "MakeTheRuleOfAReplay",
+        "events:RemoveTargets",
+        REPLAY,
+        "(RemoveTargets)",
+    ),
+    need(
+        "MakeTheRuleOfAReplay",
+        "events:DeleteRule",
+        REPLAY,
+        "(DeleteRule)",
+    ),
     // Without it, the change is made. So this comes last.
     need(
         "WriteTheAuditTrail",
@@ -156,9 +207,33 @@ const QUARANTINE: &[&str] = &["quarantine", "list"];
 const LETTERS: &[&str] = &["dead-letters", "list", "--queue", "subscription"];
 const REDRIVE: &[&str] = &["dead-letters", "redrive", DEAD, "--yes"];
 const DISCARD: &[&str] = &["quarantine", "discard", QUARANTINED, "--yes"];
+const PLAN: &[&str] = &[
+    "replay",
+    "--from",
+    "2026-01-01T00:00:00Z",
+    "--to",
+    "2026-01-02T00:00:00Z",
+    "--to-queue",
+    "SUBSCRIPTIONS",
+    "--dry-run",
+];
+const REPLAY: &[&str] = &[
+    "replay",
+    "--from",
+    "2026-01-01T00:00:00Z",
+    "--to",
+    "2026-01-02T00:00:00Z",
+    "--to-queue",
+    "SUBSCRIPTIONS",
+    "--wait",
+    "0",
+    "--yes",
+];
+const STOP: &[&str] = &["replay", "stop", "aura-ops-replay-none", "--yes"];
 
 /// Every command that looks.
-const LOOKS: [&[&str]; 9] = [
+const LOOKS: [&[&str]; 10] = [
+    PLAN,
     STATUS,
     TIMELINE,
     DELIVERY,
@@ -171,7 +246,9 @@ const LOOKS: [&[&str]; 9] = [
 ];
 
 /// Every command that acts, in an order in which one doesn't take another's message.
-const ACTS: [&[&str]; 6] = [
+const ACTS: [&[&str]; 8] = [
+    REPLAY,
+    STOP,
     &["canary"],
     &["register", "--yes"],
     REDRIVE,
@@ -245,10 +322,12 @@ impl Scene {
     async fn run(&self, identity: &Identity, command: &[&str], nth: usize) -> Result<Output> {
         let dead = self.dead.to_string();
         let quarantined = self.quarantined.get(nth).context("no such delivery")?;
+        let subscriptions = self.stack().output("SubscriptionEventsQueueUrl")?;
         let arguments = command.iter().map(|word| match *word {
             QUARANTINED => quarantined.as_str(),
             DEAD => dead.as_str(),
             "CONFLICT" => self.conflict.as_str(),
+            "SUBSCRIPTIONS" => subscriptions,
             word => word,
         });
         let arguments: Vec<_> = arguments.collect();
@@ -507,5 +586,14 @@ async fn every_action_of_the_operators_policies_is_shown_to_be_needed() -> Resul
         let lacks = assume(stack, "lacks-key").await?;
         scene.is_refused(&lacks, DISCARD, 1, call).await?;
     }
+    // The rule of a replay may lead to a queue, and to nothing else.
+    let elsewhere = keys.replace("arn:aws:sqs:us-east-1:", "arn:aws:lambda:us-east-1:");
+    role(stack, "no-queue").await?;
+    permit(stack, "no-queue", "read", &read).await?;
+    permit(stack, "no-queue", "act", &serde_json::from_str(&elsewhere)?).await?;
+    let no_queue = assume(stack, "no-queue").await?;
+    scene
+        .is_refused(&no_queue, REPLAY, 1, "(PutTargets)")
+        .await?;
     Ok(())
 }

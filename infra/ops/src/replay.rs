@@ -1,0 +1,420 @@
+//! Sends published events to one consumer again, from the archive of the bus.
+//!
+//! EventBridge replays to the rules that it is told, and here that is always exactly one. It can't choose
+//! events by what is in them. So a replay to a queue has a rule of its own, which takes only events with
+//! the name of this replay, and is removed at the end. If this program is killed, the rule stays. It takes
+//! nothing after that, because no other replay has its name, and [`stop`] removes it.
+
+mod bus;
+mod count;
+mod pattern;
+mod queue_policy;
+mod route;
+
+use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
+
+use anyhow::{Context as _, Error, Result, bail};
+use aws_sdk_eventbridge::operation::describe_replay::DescribeReplayOutput;
+use aws_sdk_eventbridge::types::ReplayState;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::consent::{self, Change, Consent};
+use crate::quarantine::counted;
+use crate::stack::Stack;
+use crate::words::Time;
+use bus::{Bus, timestamp};
+use count::{Count, count};
+use route::{Route, TARGET};
+
+/// How the names of replays and of their rules begin. The template allows rules with such names.
+const PREFIX: &str = "aura-ops-replay-";
+/// How long an event may take to get into the archive.
+/// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-archive.html>
+const ARCHIVE_DELAY: SignedDuration = SignedDuration::from_mins(10);
+/// How long the ledger remembers an event at least.
+const LEDGER_MEMORY: SignedDuration = SignedDuration::from_hours(35 * 24);
+
+/// A part of an event that has to have one value: the option, the path in the event, and the value.
+type Filter<'a> = (&'static str, &'static [&'static str], &'a str);
+
+/// Which events are replayed, and to whom.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The first second of arrival.
+    pub from: Timestamp,
+    /// The second of arrival behind the last.
+    pub to: Timestamp,
+    /// Only events about this kind of entity.
+    pub kind: Option<String>,
+    /// Only events about the entity with this id.
+    pub id: Option<String>,
+    /// Only events with this name.
+    pub message: Option<String>,
+    /// Who gets them.
+    pub receiver: Receiver,
+    /// How long to wait until a new rule is known everywhere at EventBridge, and before it is removed.
+    pub wait: Duration,
+}
+
+/// Who gets the events of a replay.
+#[derive(Debug, Clone)]
+pub enum Receiver {
+    /// The targets of this rule of the bus.
+    Rule(String),
+    /// The queue with this URL.
+    Queue(String),
+}
+
+/// What a replay did, or would do.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Replayed {
+    /// What was done, in sentences for people.
+    pub what: String,
+    /// The name of the replay; each event has it as `replay-name`. `None` if nothing was sent.
+    pub name: Option<String>,
+    /// How many events the rule takes, as the ledger knows them.
+    pub events: usize,
+    /// How many more it may take, because its pattern asks for what the ledger doesn't know.
+    pub perhaps: usize,
+    /// When the last event that was sent had arrived, to the second.
+    pub last_event: Option<Timestamp>,
+}
+
+/// A replay that has ended.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stopped {
+    /// Its name.
+    pub name: String,
+    /// How it ended, such as `CANCELLED`. `None` if EventBridge doesn't know the replay.
+    pub state: Option<String>,
+}
+
+/// A replay that is ready to be made.
+struct Plan<'a> {
+    bus: Bus,
+    request: &'a Request,
+    name: String,
+    route: Route,
+    count: Count,
+    archive_begins: Timestamp,
+}
+
+/// Replays events. Without a consent, it only says what it would do.
+///
+/// # Errors
+///
+/// There is no archive, or the events can't get to the receiver; nobody agreed; EventBridge refuses a call;
+/// or the replay fails or is stopped by Ctrl-C.
+pub async fn replay(
+    stack: &Stack,
+    request: &Request,
+    consent: Option<Consent>,
+) -> Result<Replayed> {
+    let now = Timestamp::now();
+    request.check(now)?;
+    let plan = Box::pin(Plan::make(stack, request, now)).await?;
+    let sentence = plan.sentence(stack, now);
+    let Some(consent) = consent else {
+        let what = format!("Nothing was sent. This would be done: {sentence}");
+        return Ok(plan.replayed(what, None));
+    };
+    let change = Change {
+        action: "replay",
+        sentence,
+        subjects: vec![plan.name.clone(), plan.route.rule_arn.clone()],
+    };
+    let work = async {
+        match plan.run().await {
+            Ok(replay) => (plan.count.taken, Ok(replay)),
+            Err(error) => (0, Err(error)),
+        }
+    };
+    let ended = Box::pin(consent::make(stack, change, consent, work)).await?;
+    let what = format!(
+        "{} sent to {}. Each has \"replay-name\": \"{}\".",
+        plan.events("was", "were"),
+        plan.route.receiver,
+        plan.name
+    );
+    Ok(plan.replayed(what, Some(&ended)))
+}
+
+/// Stops a replay, and removes its rule. It does no harm if the replay is over, or if there is no rule.
+///
+/// # Errors
+///
+/// It isn't the name of a replay of this program, nobody agreed, or EventBridge refuses a call.
+pub async fn stop(stack: &Stack, name: &str, consent: Consent) -> Result<Stopped> {
+    if !name.starts_with(PREFIX) {
+        bail!("{name} is no replay of this command: their names begin with {PREFIX}");
+    }
+    let bus = Bus::of(stack)?;
+    let change = Change {
+        action: "replay stop",
+        sentence: format!(
+            "Stop the replay {name}, if it isn't over, and remove its rule. What is sent stays sent."
+        ),
+        subjects: vec![name.to_owned()],
+    };
+    let work = async {
+        let stopped = bus.stop(name).await;
+        (usize::from(stopped.is_ok()), stopped)
+    };
+    let replay = Box::pin(consent::make(stack, change, consent, work)).await?;
+    let state = replay.and_then(|replay| replay.state);
+    Ok(Stopped {
+        name: name.to_owned(),
+        state: state.map(|state| state.as_str().to_owned()),
+    })
+}
+
+impl Bus {
+    /// Cancels a replay, waits for its end, and removes its rule.
+    async fn stop(&self, name: &str) -> Result<Option<DescribeReplayOutput>> {
+        self.cancel(name).await?;
+        let ended = self.follow(name).await?;
+        self.remove_rule(name, TARGET).await?;
+        Ok(ended)
+    }
+}
+
+impl Request {
+    fn check(&self, now: Timestamp) -> Result<()> {
+        if self.from >= self.to {
+            bail!("--from has to be before --to");
+        }
+        if self.to > now {
+            bail!("--to is in the future: a replay sends what has been published");
+        }
+        if matches!(self.receiver, Receiver::Rule(_)) && !self.filters().is_empty() {
+            bail!(
+                "--kind, --id and --message can't choose events for --to-rule, because EventBridge gives a rule \
+                 all events that it takes: name the rule's queue with --to-queue"
+            );
+        }
+        Ok(())
+    }
+
+    /// The parts that events have to have.
+    fn filters(&self) -> Vec<Filter<'_>> {
+        let filters: [(_, &[_], _); 3] = [
+            ("kind", &["detail", "entity", "kind"], &self.kind),
+            ("id", &["detail", "entity", "id"], &self.id),
+            ("message", &["detail", "message"], &self.message),
+        ];
+        let filters = filters.into_iter();
+        let given =
+            filters.filter_map(|(option, path, value)| Some((option, path, value.as_deref()?)));
+        given.collect()
+    }
+}
+
+impl<'a> Plan<'a> {
+    async fn make(stack: &Stack, request: &'a Request, now: Timestamp) -> Result<Self> {
+        let bus = Bus::of(stack)?;
+        let archive_begins = bus.archive_begins().await?;
+        let name = name(now, Uuid::new_v4());
+        let route = match &request.receiver {
+            Receiver::Rule(rule) => route::to_rule(stack, &bus, rule).await?,
+            Receiver::Queue(url) => {
+                route::to_queue(stack, &bus, url, &request.filters(), &name).await?
+            }
+        };
+        let from = request.from.max(archive_begins);
+        let count = count(stack, (from, request.to), &route.pattern).await?;
+        Ok(Self {
+            bus,
+            request,
+            name,
+            route,
+            count,
+            archive_begins,
+        })
+    }
+
+    /// What will be done, and what can be known of it.
+    fn sentence(&self, stack: &Stack, now: Timestamp) -> String {
+        let Request { from, to, .. } = *self.request;
+        let mut sentences = vec![format!(
+            "Send {} again, to {} and to nobody else: {} that arrived from {} until {}.",
+            self.events("", "").trim_end(),
+            self.route.receiver,
+            if self.count.perhaps > 0 {
+                "those"
+            } else {
+                "all"
+            },
+            Time(from),
+            Time(to)
+        )];
+        if self.count.perhaps > 0 {
+            let text = "The ledger doesn't know all that the rule asks for, so the exact number isn't known.";
+            sentences.push(text.to_owned());
+        }
+        if from < self.archive_begins {
+            let begins = Time(self.archive_begins);
+            sentences.push(format!(
+                "The archive begins at {begins}: earlier events are not in it."
+            ));
+        }
+        let days = stack.parameter("ArchiveDays");
+        let kept = days
+            .parse()
+            .ok()
+            .map(|days: i64| SignedDuration::from_hours(24 * days));
+        if kept.is_some_and(|kept| now.duration_since(from) > kept) {
+            sentences.push(format!(
+                "The archive keeps events for {days} days: older ones are no longer in it."
+            ));
+        }
+        if now.duration_since(from) > LEDGER_MEMORY {
+            let text = "The ledger may have forgotten events that are older than 35 days: they are sent and not counted.";
+            sentences.push(text.to_owned());
+        }
+        if now.duration_since(to) < ARCHIVE_DELAY {
+            let text =
+                "An event may take 10 minutes to get into the archive: the newest may be missing.";
+            sentences.push(text.to_owned());
+        }
+        sentences.push(
+            "A consumer that has forgotten a key, or stores none, acts on its event again."
+                .to_owned(),
+        );
+        sentences.join(" ")
+    }
+
+    /// How many events there are, and a verb if one is given.
+    fn events(&self, singular: &str, plural: &str) -> String {
+        let Count { taken, perhaps } = self.count;
+        let (least, count) = match perhaps {
+            0 => ("", counted(taken, "event", "events")),
+            _ => ("at most ", counted(taken + perhaps, "event", "events")),
+        };
+        let verb = if taken + perhaps == 1 {
+            singular
+        } else {
+            plural
+        };
+        let text = format!("{least}{count} {verb}");
+        let mut letters = text.chars();
+        match letters.next().filter(|_| !verb.is_empty()) {
+            Some(first) => first.to_uppercase().chain(letters).collect(),
+            None => text,
+        }
+    }
+
+    /// Makes the replay's rule if it needs one, replays, and removes the rule, also if something fails.
+    async fn run(&self) -> Result<DescribeReplayOutput> {
+        let name = &self.name;
+        let by_hand = format!("`aura-ops replay stop {name}` removes its rule");
+        eprintln!(
+            "The replay is called {name}. Ctrl-C stops it. If this command is killed: {by_hand}."
+        );
+        let sent = tokio::select! {
+            sent = self.send() => sent,
+            interrupted = tokio::signal::ctrl_c() => self.interrupted(interrupted).await,
+        };
+        let removed = match &self.route.own {
+            Some(_) => self.bus.remove_rule(name, TARGET).await,
+            None => Ok(()),
+        };
+        match (sent, removed) {
+            (sent, Ok(())) => sent,
+            (Ok(_), Err(error)) => Err(error.context(format!(
+                "the events are sent, but {by_hand}, which is still there"
+            ))),
+            (Err(failure), Err(error)) => {
+                let text =
+                    format!("{failure:#}. The rule is still there, too: {error:#}. {by_hand}");
+                Err(Error::msg(text))
+            }
+        }
+    }
+
+    async fn send(&self) -> Result<DescribeReplayOutput> {
+        let Request { from, to, wait, .. } = *self.request;
+        if let Some(target) = &self.route.own {
+            let mut pattern = self.route.pattern.clone();
+            let fields = pattern
+                .as_object_mut()
+                .context("the rule's pattern is no object")?;
+            fields.insert("replay-name".to_owned(), json!([self.name]));
+            self.bus.make_rule(&self.name, &pattern, target).await?;
+            // EventBridge: "incoming events might not immediately start matching to new or updated rules".
+            tokio::time::sleep(wait).await;
+        }
+        self.bus
+            .start(&self.name, (from, to), &self.route.rule_arn)
+            .await?;
+        let replay = self.bus.follow(&self.name).await?;
+        let replay = replay.context("EventBridge has lost the replay")?;
+        if replay.state != Some(ReplayState::Completed) {
+            bail!(
+                "the replay ended as {}: {}. Some of the events may have been sent",
+                replay.state.as_ref().map_or("unknown", ReplayState::as_str),
+                replay
+                    .state_reason
+                    .as_deref()
+                    .unwrap_or("EventBridge gives no reason")
+            );
+        }
+        if self.route.own.is_some() {
+            // EventBridge may still try an event again that the queue didn't take at once.
+            tokio::time::sleep(wait).await;
+        }
+        Ok(replay)
+    }
+
+    async fn interrupted(&self, signal: std::io::Result<()>) -> Result<DescribeReplayOutput> {
+        signal.context("Ctrl-C can't be heard")?;
+        eprintln!("Stopping the replay.");
+        self.bus.cancel(&self.name).await?;
+        self.bus.follow(&self.name).await?;
+        bail!("the replay was stopped: some of the events may have been sent")
+    }
+
+    fn replayed(&self, what: String, ended: Option<&DescribeReplayOutput>) -> Replayed {
+        let last_event = ended.and_then(|replay| replay.event_last_replayed_time.as_ref());
+        Replayed {
+            what,
+            name: ended.map(|_| self.name.clone()),
+            events: self.count.taken,
+            perhaps: self.count.perhaps,
+            last_event: last_event.and_then(timestamp),
+        }
+    }
+}
+
+/// The name of a new replay and of its rule: 64 characters at most.
+fn name(now: Timestamp, id: Uuid) -> String {
+    let (random, ..) = id.as_fields();
+    format!("{PREFIX}{}-{random:08x}", now.strftime("%Y%m%dT%H%M%SZ"))
+}
+
+impl Display for Replayed {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Display for Stopped {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { name, state } = self;
+        match state.as_deref() {
+            Some(state) => write!(
+                f,
+                "The replay {name} is over ({state}), and its rule is gone."
+            ),
+            None => write!(
+                f,
+                "EventBridge knows no replay {name}: it never began. Its rule is gone."
+            ),
+        }
+    }
+}
