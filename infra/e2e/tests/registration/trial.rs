@@ -194,13 +194,16 @@ impl Trial {
     }
 }
 
-/// The deliveries that were not accepted: number, status and error.
+/// The deliveries that were not accepted: number, status, and the error or the answer.
 fn refused(deliveries: &[Delivery]) -> Vec<(u64, Option<u16>, Option<&str>)> {
     let refused = deliveries
         .iter()
         .filter(|sent| !sent.was_answered("accepted"));
     refused
-        .map(|sent| (sent.n, sent.status, sent.error.as_deref()))
+        .map(|sent| {
+            let told = sent.error.as_deref().or(sent.answer.as_deref());
+            (sent.n, sent.status, told)
+        })
         .collect()
 }
 
