@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 static OPS: OnceCell<Ops> = OnceCell::const_new();
 
 /// The program. The first test that asks for it builds it.
-async fn ops() -> Result<&'static Ops> {
+pub async fn ops() -> Result<&'static Ops> {
     OPS.get_or_try_init(async || Ops::build(&Workspace::here()?).await)
         .await
 }

@@ -304,7 +304,7 @@ async fn dead_letter(stack: &Stack, kind: &str, id: Uuid) -> Result<()> {
 }
 
 /// A role that the account trusts, with nothing permitted yet.
-pub(super) async fn role(stack: &Stack, name: &str) -> Result<()> {
+pub async fn role(stack: &Stack, name: &str) -> Result<()> {
     let trust = json!({
         "Version": "2012-10-17",
         "Statement": [{
@@ -327,14 +327,14 @@ async fn permit(stack: &Stack, role: &str, policy: &str, document: &Document) ->
 }
 
 /// Attaches one of the stack's policies to a role.
-pub(super) async fn attach(stack: &Stack, role: &str, output: &str) -> Result<()> {
+pub async fn attach(stack: &Stack, role: &str, output: &str) -> Result<()> {
     let arguments = json!({"RoleName": role, "PolicyArn": stack.output(output)?});
     let _: Value = boto::call(stack.account(), "iam", "attach_role_policy", arguments).await?;
     Ok(())
 }
 
 /// The credentials of somebody who has assumed a role.
-pub(super) async fn assume(stack: &Stack, role: &str) -> Result<Identity> {
+pub async fn assume(stack: &Stack, role: &str) -> Result<Identity> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Assumed {

@@ -32,7 +32,12 @@ impl Dashboard {
         let (body, variables) = text.split_once("        # A rule's name").unwrap();
         let (rules, conditional_alarms) = variables.split_once("CanaryAlarms: ").unwrap();
         let rules = rules.lines().filter_map(|line| line.split_once(": "));
-        let body = body.replace("${CanaryAlarms}${ConsumerAlarms}", "");
+        let (_, forward) = conditional_alarms.split_once("- |-\n").unwrap();
+        let (widgets, forward) = forward.split_once("RuleName: ").unwrap();
+        let (widgets, first) = widgets.rsplit_once("- ").unwrap();
+        let forward = format!("{first}RuleName: {forward}");
+        let body = body.replace("${CanaryAlarms}${ConsumerAlarms}${ForwardAlarms}", "");
+        let body = body.replace("${ForwardWidgets}", widgets);
         Self {
             body: serde_json::from_str(&body).unwrap(),
             variables: rules
