@@ -79,7 +79,12 @@ impl Scene {
 
     /// Delivers the opening of a callout.
     async fn open(&self, callout: u32) -> Result<()> {
-        let body = json!({"message": "NEW_CALLOUT", "callout": {"id": callout, "text": "Grüße"}});
+        let callout = json!({"id": callout, "text": "Grüße"});
+        self.deliver(&json!({"message": "NEW_CALLOUT", "callout": callout}))
+            .await
+    }
+
+    async fn deliver(&self, body: &Value) -> Result<()> {
         let http = shared::http_client::build()?;
         let answer = self.webhook.post(&http, body.to_string().into()).await?;
         ensure!(answer.status == 202, "{answer:?}");
@@ -183,6 +188,8 @@ async fn a_cloud_event_holds_the_detail_and_drills_and_single_kinds_can_be_chose
     let customer = aura.create_customer("+27830000001").await?;
     let drill = aura.create_drill(&customer).await?;
     play(&aura, &drill).await?;
+    let other = json!({"message": "CREATED_CUSTOMER", "customer": {"id": 1}});
+    scene.deliver(&other).await?;
     let published = all_published(&scene.stack, &mut consumers).await?;
     let of_callouts = || {
         published
@@ -273,8 +280,8 @@ async fn what_a_backend_refuses_is_kept_and_an_operator_sends_it_to_the_backend_
     for callout in 1..=3 {
         scene.open(callout).await?;
     }
-    let letters = scene.dead_letters(3).await?;
     scene.alarm("ForwardFailsAlarm", State::Alarm).await?;
+    let letters = scene.dead_letters(3).await?;
     // Nothing was tried again, and nobody followed the redirect with the secret.
     assert_eq!(backend.received().len(), 3);
     assert_eq!(other.connections(), 0);
