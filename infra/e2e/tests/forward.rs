@@ -101,7 +101,8 @@ impl Scene {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let list: Value = ops().await?.json(&self.stack, &LIST).await?;
-            let messages = list["messages"].as_array().context("no list")?;
+            let messages = list.get("messages").and_then(Value::as_array);
+            let messages = messages.context("no list")?;
             if messages.len() == count {
                 return Ok(messages.clone());
             }
@@ -111,8 +112,8 @@ impl Scene {
 }
 
 fn keys(received: &[Received]) -> Vec<&str> {
-    let keys = received.iter().map(|one| one.body["key"].as_str());
-    let mut keys: Vec<_> = keys.map(Option::unwrap_or_default).collect();
+    let keys = received.iter().filter_map(|one| one.body.get("key"));
+    let mut keys: Vec<_> = keys.filter_map(Value::as_str).collect();
     keys.sort_unstable();
     keys
 }
@@ -296,6 +297,11 @@ async fn what_a_backend_refuses_is_kept_and_an_operator_sends_it_to_the_backend_
     let expected = [307, 403, 404].map(reason);
     assert_eq!(reasons, expected.each_ref().map(|text| Some(text.as_str())));
     assert_eq!(all_published(&scene.stack, &mut consumers).await?.len(), 3);
+
+    let status: Value = ops().await?.json(&scene.stack, &["status"]).await?;
+    let needs = status["needs"].as_array().context("no needs")?;
+    let is_said = |alarm: &str| needs.iter().any(|need| need["alarm"] == alarm);
+    assert!(is_said("ForwardDeadLettersAlarm"), "{status}");
 
     // The operators' policies are enough to send them again.
     role(&scene.stack, "acts").await?;
