@@ -6,6 +6,7 @@ pub mod logs;
 pub mod sender;
 pub mod spill;
 
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -92,6 +93,12 @@ impl Local {
     #[must_use]
     pub fn endpoint(&self) -> &str {
         self.aws.endpoint()
+    }
+
+    /// The log of the local AWS.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        self.aws.log()
     }
 
     /// The template of the repository and the functions.

@@ -17,6 +17,7 @@ mod deployment;
 mod drills;
 mod duplicates;
 mod faults;
+mod forward;
 mod ingest_faults;
 mod journey;
 mod ledger;

@@ -139,6 +139,8 @@ async fn every_action_of_every_policy_is_shown_to_be_needed() -> Result<()> {
         let needs = needs.map(|need| (need.sid, need.action)).chain(NOT_SHOWN);
         shown.extend(needs.map(|(sid, action)| format!("{role} {sid} {action}")));
     }
+    let (role, sid, action) = crate::forward::PERMISSION;
+    shown.push(format!("{role} {sid} {action}"));
     let permitted = Local::with_iam().await?.template().permissions();
     let permitted = permitted.into_iter();
     let mut permitted: Vec<_> = permitted

@@ -56,6 +56,9 @@ pub const RECONCILER_EVERY: Duration = Duration::from_secs(60 / PERIODS_DIVIDED_
 /// How often ingest reads its secret again when it gets unknown values. It is a fraction of
 /// [`shared::webhook::REFRESH_INTERVAL`], because most of a rotation's time is waiting for it.
 pub const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
+/// By how much EventBridge's waits between two tries of a backend are shorter than on AWS. An hour is a
+/// second.
+pub const RETRIES_DIVIDED_BY: u32 = 3600;
 /// How long an alarm may take to be raised, or to end.
 const PATIENCE: Duration = Duration::from_secs(200);
 /// How long a drill may take after its stack is deployed.
@@ -277,6 +280,7 @@ pub async fn drill(
 pub fn variables() -> Vec<(&'static str, String)> {
     vec![
         ("ALARM_PERIODS_DIVIDED_BY", PERIODS_DIVIDED_BY.to_string()),
+        ("RETRIES_DIVIDED_BY", RETRIES_DIVIDED_BY.to_string()),
         (
             "WEBHOOK_REFRESH_SECONDS",
             REFRESH_INTERVAL.as_secs().to_string(),

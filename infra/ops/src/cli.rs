@@ -107,7 +107,7 @@ enum Command {
         #[command(subcommand)]
         command: Option<QuarantineCommand>,
     },
-    /// Look into the five dead-letter queues, put their messages back, or delete them
+    /// Look into the dead-letter queues, put their messages back, or delete them
     #[command(alias = "dlq")]
     DeadLetters {
         #[command(subcommand)]
@@ -222,7 +222,7 @@ enum DeadLettersCommand {
         #[arg(long)]
         payload: bool,
     },
-    /// Put messages back into the queue that they came from
+    /// Put messages back into the queue that they came from, or send them to the backend again
     ///
     /// The events of one entity keep their order. With --all, those that no look could show follow. Nothing behind
     /// a consumer's queue looks into the ledger, so a consumer that doesn't store keys may act twice.

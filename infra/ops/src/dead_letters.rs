@@ -1,17 +1,24 @@
-//! The five dead-letter queues: what is in them, and how it goes back or is deleted.
+//! The dead-letter queues: what is in them, and how it goes back or is deleted.
 //!
 //! What goes back is sent first and deleted afterwards, and the events of one entity keep their
 //! order. Only the ingest queue's dead letters are a FIFO queue, so only they have an order.
+//!
+//! The backend that events are forwarded to has no queue. EventBridge can't try an event again for one
+//! target of a rule, and on the stack's bus every consumer would get it. So it goes to a bus of its own,
+//! whose only rule has the backend as its target.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Display, Formatter};
 
 use anyhow::{Result, anyhow, bail};
+use aws_sdk_eventbridge::primitives::DateTime;
+use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use clap::ValueEnum;
 use futures::future::join_all;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use shared::aws::CallError;
 use shared::envelope::Envelope;
 use shared::event::{self, Entity};
 
@@ -25,6 +32,8 @@ use crate::words::table;
 const PLACE: &str = "the dead letters";
 /// What is counted.
 const WORDS: [&str; 2] = ["message", "messages"];
+/// The output with the bus on which the backend's dead letters are put again.
+const AGAIN_BUS: &str = "ForwardAgainBusName";
 /// The attributes that EventBridge adds to an event that it can't deliver. What goes back doesn't
 /// have them.
 const OF_EVENTBRIDGE: [&str; 6] = [
@@ -50,6 +59,8 @@ pub enum Letters {
     Subscription,
     /// The queue of events about everything else.
     Other,
+    /// The backend that events are forwarded to, if the stack has one.
+    Forward,
 }
 
 /// What is in the dead letters, by queue, each the oldest first.
@@ -123,6 +134,17 @@ enum Action {
 struct Published<'a> {
     #[serde(borrow)]
     detail: Detail<'a>,
+}
+
+/// An event as EventBridge had it when it gave up.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct GivenUp<'a> {
+    source: String,
+    detail_type: String,
+    time: Option<Timestamp>,
+    #[serde(borrow)]
+    detail: &'a RawValue,
 }
 
 #[derive(Deserialize)]
@@ -251,7 +273,10 @@ pub async fn discard(
 /// have to give back what they have received.
 async fn look(stack: &Stack, queue: Option<Letters>) -> Result<Vec<Seen>> {
     let queues = Letters::value_variants().iter().copied();
-    let queues = queues.filter(|one| queue.is_none_or(|queue| queue == *one));
+    let queues = queues.filter(|one| match queue {
+        Some(queue) => queue == *one,
+        None => *one != Letters::Forward || stack.output(AGAIN_BUS).is_ok(),
+    });
     let looks = join_all(queues.map(|queue| queue.look(stack))).await;
     looks.into_iter().collect()
 }
@@ -356,6 +381,7 @@ impl Letters {
             Self::Customer => Some("CustomerEvents"),
             Self::Subscription => Some("SubscriptionEvents"),
             Self::Other => Some("OtherEvents"),
+            Self::Forward => Some("Forward"),
         }
     }
 
@@ -367,6 +393,7 @@ impl Letters {
             Self::Customer => "customer",
             Self::Subscription => "subscription",
             Self::Other => "other",
+            Self::Forward => "forward",
         }
     }
 
@@ -374,6 +401,7 @@ impl Letters {
     fn name(self) -> String {
         match self {
             Self::Ingest => "the ingest queue's dead letters".to_owned(),
+            Self::Forward => "the backend's dead letters".to_owned(),
             consumers => format!("the {} events' dead letters", consumers.word()),
         }
     }
@@ -383,8 +411,16 @@ impl Letters {
         SideQueue::of(stack, &format!("{kind}DeadLetterQueueUrl"))
     }
 
-    /// The URL of the queue that the messages came from.
-    fn source(self, stack: &Stack) -> Result<String> {
+    /// The URL of the queue that the messages came from, or the name of the bus that leads to the
+    /// backend. EventBridge would drop events for a bus that is gone.
+    async fn source(self, stack: &Stack) -> Result<String> {
+        if self == Self::Forward {
+            let bus = stack.output(AGAIN_BUS)?;
+            let call = stack.eventbridge().describe_event_bus().name(bus);
+            let answer = call.send().await;
+            answer.map_err(CallError::of("EventBridge", "DescribeEventBus"))?;
+            return Ok(bus.to_owned());
+        }
         let kind = self.kind().unwrap_or("Ingest");
         Ok(stack.output(&format!("{kind}QueueUrl"))?.to_owned())
     }
@@ -422,15 +458,23 @@ impl Chosen<'_> {
     /// Settles these messages, and all others of the queue if they go back, too.
     async fn settle(&self, stack: &Stack, action: Action) -> Result<Settled> {
         let queue = self.queue.dead_letters(stack)?;
-        let source = self.queue.source(stack)?;
+        let source = match action {
+            Action::PutBack => self.queue.source(stack).await?,
+            Action::Delete => String::new(),
+        };
         let ids: HashSet<_> = self.letters.iter().map(|one| &one.waiting.id).collect();
         let is_all = action == Action::PutBack && self.more > 0;
         let fate = |waiting: &Waiting| {
             let is_meant = is_all || ids.contains(&waiting.id);
-            is_meant.then(|| match action {
-                Action::PutBack => Fate::Send(again(waiting, &source)),
-                Action::Delete => Fate::Delete,
-            })
+            match action {
+                _ if !is_meant => None,
+                Action::Delete => Some(Fate::Delete),
+                // What is no event stays.
+                Action::PutBack if self.queue == Letters::Forward => {
+                    published_again(waiting, &source).map(Fate::Publish)
+                }
+                Action::PutBack => Some(Fate::Send(again(waiting, &source))),
+            }
         };
         let count = (!is_all).then_some(ids.len());
         Ok(queue.settle(count, &fate).await)
@@ -448,6 +492,19 @@ fn again(waiting: &Waiting, queue: &str) -> Resend {
         fifo: group.map(|group| Fifo::again(waiting, group)),
         attributes,
     }
+}
+
+/// The event as it was on the stack's bus, for another one. `None` if the message has no event.
+fn published_again(waiting: &Waiting, bus: &str) -> Option<PutEventsRequestEntry> {
+    let event: GivenUp<'_> = serde_json::from_str(&waiting.body).ok()?;
+    let time = event.time.map(|at| DateTime::from_secs(at.as_second()));
+    let entry = PutEventsRequestEntry::builder()
+        .event_bus_name(bus)
+        .source(event.source)
+        .detail_type(event.detail_type)
+        .detail(event.detail.get())
+        .set_time(time);
+    Some(entry.build())
 }
 
 impl Letter {

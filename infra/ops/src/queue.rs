@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, Message, MessageAttributeValue,
@@ -59,6 +60,7 @@ const ABOUT: &str = "SQS";
 #[derive(Debug, Clone)]
 pub struct SideQueue {
     client: Client,
+    eventbridge: aws_sdk_eventbridge::Client,
     url: String,
 }
 
@@ -97,13 +99,15 @@ pub enum Fate {
     Delete,
     /// It is sent to another queue, and then deleted here.
     Send(Resend),
+    /// It is put on a bus as an event, and then deleted here.
+    Publish(PutEventsRequestEntry),
 }
 
 impl Fate {
     /// The group that the message goes to.
     fn group(&self) -> Option<&str> {
         match self {
-            Self::Delete => None,
+            Self::Delete | Self::Publish(_) => None,
             Self::Send(resend) => Some(&resend.fifo.as_ref()?.group),
         }
     }
@@ -204,6 +208,7 @@ impl SideQueue {
     pub fn of(stack: &Stack, output: &str) -> Result<Self> {
         Ok(Self {
             client: stack.sqs(),
+            eventbridge: stack.eventbridge(),
             url: stack.output(output)?.to_owned(),
         })
     }
@@ -322,10 +327,11 @@ impl SideQueue {
     }
 
     async fn settle_one(&self, message: &Waiting, fate: &Fate) -> Result<()> {
-        let Fate::Send(resend) = fate else {
-            return Ok(self.delete(message).await?);
-        };
-        self.send(resend).await?;
+        match fate {
+            Fate::Delete => return Ok(self.delete(message).await?),
+            Fate::Send(resend) => self.send(resend).await?,
+            Fate::Publish(event) => self.publish(event).await?,
+        }
         let deleted = self.delete(message).await;
         deleted.with_context(|| {
             let id = &message.id;
@@ -350,6 +356,17 @@ impl SideQueue {
         let answer = call.send().await;
         answer.map_err(CallError::of(ABOUT, "SendMessage"))?;
         Ok(())
+    }
+
+    async fn publish(&self, event: &PutEventsRequestEntry) -> Result<()> {
+        let call = self.eventbridge.put_events().entries(event.clone());
+        let answer = call.send().await;
+        let answer = answer.map_err(CallError::of("EventBridge", "PutEvents"))?;
+        let codes = answer.entries().iter().filter_map(|one| one.error_code());
+        match codes.collect::<Vec<_>>().as_slice() {
+            [] => Ok(()),
+            codes => bail!("EventBridge did not take an event: {}", codes.join(", ")),
+        }
     }
 
     async fn delete(&self, message: &Waiting) -> Result<(), CallError> {

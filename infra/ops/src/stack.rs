@@ -232,6 +232,12 @@ impl Stack {
         aws_sdk_dynamodb::Client::new(&self.sdk)
     }
 
+    /// A client of EventBridge.
+    #[must_use]
+    pub fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
+        aws_sdk_eventbridge::Client::new(&self.sdk)
+    }
+
     /// A client of SQS.
     #[must_use]
     pub fn sqs(&self) -> aws_sdk_sqs::Client {

@@ -7,9 +7,12 @@ use jsonschema::{Registry, Validator};
 use serde_json::Value;
 
 const EVENT: &str = include_str!("../../../docs/schema/v1/event.json");
+const CLOUD_EVENT: &str = include_str!("../../../docs/schema/v1/cloudevent.json");
 const DETAIL: &str = include_str!("../../../docs/schema/v1/detail.json");
 
-static CONTRACT: LazyLock<Result<Validator>> = LazyLock::new(read);
+static EVENTS: LazyLock<Result<Validator>> = LazyLock::new(|| read(EVENT));
+static DETAILS: LazyLock<Result<Validator>> = LazyLock::new(|| read(DETAIL));
+static CLOUD_EVENTS: LazyLock<Result<Validator>> = LazyLock::new(|| read(CLOUD_EVENT));
 
 /// Checks an event, in the form in which EventBridge delivers it to its targets, against
 /// `docs/schema`.
@@ -19,7 +22,29 @@ static CONTRACT: LazyLock<Result<Validator>> = LazyLock::new(read);
 /// Fails if the event breaks the schema. The error says where, and shows none of the event's
 /// values.
 pub fn check(event: &Value) -> Result<()> {
-    let contract = CONTRACT.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+    check_by(&EVENTS, event)
+}
+
+/// Checks the detail of an event: what a backend gets.
+///
+/// # Errors
+///
+/// As for [`check`].
+pub fn check_detail(detail: &Value) -> Result<()> {
+    check_by(&DETAILS, detail)
+}
+
+/// Checks an event in the envelope that a backend may get instead.
+///
+/// # Errors
+///
+/// As for [`check`].
+pub fn check_cloud_event(event: &Value) -> Result<()> {
+    check_by(&CLOUD_EVENTS, event)
+}
+
+fn check_by(contract: &LazyLock<Result<Validator>>, event: &Value) -> Result<()> {
+    let contract = contract.as_ref().map_err(|error| anyhow!("{error:#}"))?;
     let broken = contract.iter_errors(event).map(|error| {
         let place = error.instance_path().to_string();
         format!("{place}: {}", error.masked())
@@ -33,9 +58,9 @@ pub fn check(event: &Value) -> Result<()> {
     }
 }
 
-/// Reads the schemas and turns on the check of formats, which the draft leaves off by default.
-fn read() -> Result<Validator> {
-    let event = serde_json::from_str(EVENT).context("cannot read docs/schema/v1/event.json")?;
+/// Reads a schema and turns on the check of formats, which the draft leaves off by default.
+fn read(schema: &str) -> Result<Validator> {
+    let schema = serde_json::from_str(schema).context("cannot read a schema of docs/schema/v1")?;
     let detail: Value =
         serde_json::from_str(DETAIL).context("cannot read docs/schema/v1/detail.json")?;
     let name = detail.get("$id").and_then(Value::as_str);
@@ -45,7 +70,7 @@ fn read() -> Result<Validator> {
         .with_registry(&registry)
         .should_validate_formats(true)
         .offline();
-    Ok(options.build(&event)?)
+    Ok(options.build(&schema)?)
 }
 
 #[cfg(test)]
@@ -94,6 +119,24 @@ mod tests {
         assert_eq!(examples.len(), 7);
         for event in examples {
             check(&event).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_cloud_event_without_its_key_or_with_another_detail_breaks_it() {
+        let schema: Value = serde_json::from_str(CLOUD_EVENT).unwrap();
+        let event = &schema["examples"][0];
+        check_cloud_event(event).unwrap();
+        check_detail(&event["data"]).unwrap();
+        for (place, value) in [
+            ("/id", Value::Null),
+            ("/specversion", json!("0.3")),
+            ("/time", json!("2026-11-22T08:00:00Z")),
+            ("/data/test", json!("no")),
+        ] {
+            let mut broken = event.clone();
+            put(&mut broken, place, value);
+            assert!(check_cloud_event(&broken).is_err(), "{place}");
         }
     }
 

@@ -11,7 +11,8 @@ The environment is MiniStack's: GATEWAY_PORT, BIND_HOST, AWS_ENDPOINT_URL (for t
 MINISTACK_REGION, LOG_LEVEL, AUTH. In addition, ALSO_ON is the address through which containers call,
 if there is one. ALARM_PERIODS_DIVIDED_BY is a number from 1 to 60. All periods of alarms are shorter by
 this factor, and alarms are evaluated 60 seconds divided by it apart. Thresholds stay as they are. Without
-it, alarms take as long as on AWS. The launcher writes only below TMPDIR.
+it, alarms take as long as on AWS. RETRIES_DIVIDED_BY is the factor by which EventBridge's waits between two
+tries of an API destination are shorter, those of the header Retry-After included. The launcher writes only below TMPDIR.
 """
 
 import contextlib

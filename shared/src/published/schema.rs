@@ -36,8 +36,12 @@ fn folder() -> PathBuf {
 }
 
 /// Every schema, by the name of its file.
-fn schemas() -> [(&'static str, Schema); 2] {
-    [("detail.json", detail()), ("event.json", event())]
+fn schemas() -> [(&'static str, Schema); 3] {
+    [
+        ("cloudevent.json", cloud_event()),
+        ("detail.json", detail()),
+        ("event.json", event()),
+    ]
 }
 
 /// Every known event name.
@@ -76,6 +80,35 @@ struct Event {
     /// What happened.
     #[schemars(with = "ByReference")]
     detail: Value,
+}
+
+/// An event in a CloudEvents 1.0 envelope. A backend gets it if the parameter `ForwardFormat` is
+/// `cloudevents`. Members may be added.
+#[derive(JsonSchema)]
+#[schemars(title = "An event for a backend, as a CloudEvent")]
+#[expect(dead_code, reason = "it only describes the schema")]
+struct CloudEvent {
+    /// The version of CloudEvents.
+    #[schemars(extend("const" = "1.0"))]
+    specversion: String,
+    /// The event's identity, the same as `data.key`: every copy of the event has the same.
+    #[schemars(length(min = 1))]
+    id: String,
+    /// The base URL of the AURA system that the event comes from.
+    #[schemars(extend("format" = "uri", "examples" = ["https://panic.aura.services"]))]
+    source: String,
+    /// The event's name, the same as `data.message`.
+    #[schemars(rename = "type", length(min = 1), extend("examples" = event_names()))]
+    kind: String,
+    /// When the delivery arrived, the same as `data.receivedAt`.
+    #[schemars(regex(pattern = TIME), extend("format" = "date-time"))]
+    time: String,
+    /// The media type of the data.
+    #[schemars(extend("const" = "application/json"))]
+    datacontenttype: String,
+    /// What happened.
+    #[schemars(with = "ByReference")]
+    data: Value,
 }
 
 /// The schema of the detail, which is a file of its own.
@@ -167,6 +200,23 @@ fn event() -> Schema {
         "detail": detail,
     });
     named("event.json", schema, &[example])
+}
+
+fn cloud_event() -> Schema {
+    let schema = settings()
+        .into_generator()
+        .into_root_schema_for::<CloudEvent>();
+    let detail = detail_examples().swap_remove(0);
+    let example = json!({
+        "specversion": "1.0",
+        "id": detail["key"],
+        "source": "https://panic.aura.services",
+        "type": detail["message"],
+        "time": detail["receivedAt"],
+        "datacontenttype": "application/json",
+        "data": detail,
+    });
+    named("cloudevent.json", schema, &[example])
 }
 
 /// The details that are published for the samples, and for two findings of the reconciler.

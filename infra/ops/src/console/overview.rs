@@ -59,6 +59,7 @@ impl Place {
             "AuraRefuses" | "CalloutsHeld" | "CalloutsUnsettled" | "ReconcilerFails"
             | "ReconcilerStopped" => Self::Reconciler,
             other if other.ends_with("DeadLetters") => Self::DeadLetters,
+            "ForwardFails" | "ForwardRetries" => Self::Consumers,
             other if other.ends_with("EventsWait") => Self::Consumers,
             _ => return None,
         })

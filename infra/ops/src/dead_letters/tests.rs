@@ -135,3 +135,21 @@ fn the_question_says_what_can_happen() {
         "{words}"
     );
 }
+
+#[test]
+fn an_event_for_the_backend_goes_out_again_as_it_was_and_what_is_no_event_stays() {
+    let body = r#"{"version":"0","id":"b","source":"aura","detail-type":"CALLOUT_CLOSED",
+        "time":"1970-01-01T00:00:07Z","detail":{"key": "k",  "payload":{"x":1.50}}}"#;
+    let waiting = Waiting::example("m1", body, at(9), HashMap::new());
+    let entry = published_again(&waiting, "again").unwrap();
+    let found = (entry.event_bus_name(), entry.source(), entry.detail_type());
+    assert_eq!(found, (Some("again"), Some("aura"), Some("CALLOUT_CLOSED")));
+    assert_eq!(entry.time(), Some(&DateTime::from_secs(7)));
+    assert_eq!(
+        entry.detail(),
+        Some(r#"{"key": "k",  "payload":{"x":1.50}}"#)
+    );
+
+    let unreadable = Waiting::example("m2", "no event", at(9), HashMap::new());
+    assert_eq!(published_again(&unreadable, "again"), None);
+}

@@ -3,12 +3,12 @@
 use aws_sdk_cloudwatch::types::StateValue;
 use jiff::{SignedDuration, Timestamp};
 
-use super::sources::QUEUES;
+use super::sources::with_depths;
 use super::{Need, Status};
 use crate::words::Span;
 
 /// The alarms, by what they mean for emergencies: the order of `docs/on-call.md`.
-const URGENCY: [&str; 36] = [
+const URGENCY: [&str; 39] = [
     // Events may be lost.
     "DeliveriesFailAlarm",
     "DeliveriesThrottledAlarm",
@@ -20,6 +20,7 @@ const URGENCY: [&str; 36] = [
     "WebhookDownAlarm",
     "CanaryFailsAlarm",
     "RulesFailAlarm",
+    "ForwardFailsAlarm",
     // Events are late.
     "DeliveriesSpilledAlarm",
     "SpillWaitsAlarm",
@@ -30,6 +31,8 @@ const URGENCY: [&str; 36] = [
     "DeadLettersAlarm",
     "CalloutsUnsettledAlarm",
     "CanarySlowAlarm",
+    "ForwardDeadLettersAlarm",
+    "ForwardRetriesAlarm",
     "CalloutEventsDeadLettersAlarm",
     "CustomerEventsDeadLettersAlarm",
     "SubscriptionEventsDeadLettersAlarm",
@@ -88,7 +91,7 @@ pub(super) fn needs(status: &Status, alarms: &[Alarm], runbook: &str) -> Vec<Nee
     let findings = findings(status).into_iter();
     let findings = findings.filter(|finding| !is_said(finding));
     let is_over = |alarm: &Alarm| {
-        let mut queues = QUEUES.iter().zip(&status.queues);
+        let mut queues = with_depths(status);
         let quarantine = queues.find(|(queue, _)| queue.name == QUARANTINE);
         let is_empty = quarantine.is_some_and(|(_, depth)| depth.waiting + depth.hidden == 0);
         is_empty && ["EventsQuarantinedAlarm", "QuarantineAlarm"].contains(&alarm.name.as_str())
@@ -179,8 +182,7 @@ fn command(alarm: &str) -> Option<&'static str> {
 }
 
 fn findings(status: &Status) -> Vec<Finding> {
-    let queues = QUEUES.iter().zip(&status.queues);
-    let queues = queues.filter_map(|(queue, depth)| {
+    let queues = with_depths(status).filter_map(|(queue, depth)| {
         let (alarm, count) = (queue.alarm?, depth.waiting + depth.hidden);
         let age = depth.oldest_seconds.and_then(|age| age.try_into().ok());
         (count > 0).then(|| Finding {

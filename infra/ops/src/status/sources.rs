@@ -49,7 +49,7 @@ pub(super) struct Queue {
 }
 
 /// The queues, in the order of the event's path.
-pub(super) const QUEUES: [Queue; 11] = [
+pub(super) const QUEUES: [Queue; 12] = [
     queue("ingest", "IngestQueueUrl", None),
     queue(
         "ingest dead letters",
@@ -81,7 +81,27 @@ pub(super) const QUEUES: [Queue; 11] = [
         "OtherEventsDeadLetterQueueUrl",
         Some("OtherEventsDeadLettersAlarm"),
     ),
+    queue(
+        "backend dead letters",
+        BACKEND,
+        Some("ForwardDeadLettersAlarm"),
+    ),
 ];
+/// The output with the dead letters of a backend, which only a stack that forwards events has.
+const BACKEND: &str = "ForwardDeadLetterQueueUrl";
+
+/// The queues that this stack has.
+fn queues_of(stack: &Stack) -> impl Iterator<Item = &'static Queue> {
+    let is_there = |queue: &&Queue| queue.output != BACKEND || stack.output(BACKEND).is_ok();
+    QUEUES.iter().filter(is_there)
+}
+
+/// The queues of a status, each with how much waits there.
+pub(super) fn with_depths(status: &Status) -> impl Iterator<Item = (&'static Queue, &Depth)> {
+    let of = |depth: &Depth| QUEUES.iter().find(|queue| queue.name == depth.name);
+    let depths = status.queues.iter();
+    depths.filter_map(move |depth| Some((of(depth)?, depth)))
+}
 
 const fn queue(name: &'static str, output: &'static str, alarm: Option<&'static str>) -> Queue {
     Queue {
@@ -203,7 +223,7 @@ impl Alarms {
 }
 
 async fn queues(stack: &Stack, now: Timestamp) -> Result<Vec<Depth>> {
-    let depths = try_join_all(QUEUES.iter().map(|queue| depth(stack, queue)));
+    let depths = try_join_all(queues_of(stack).map(|queue| depth(stack, queue)));
     let (mut depths, ages) = try_join(depths, Box::pin(ages(stack, now))).await?;
     for (depth, age) in depths.iter_mut().zip(ages) {
         // CloudWatch still has the age of a message that has just gone.
@@ -237,7 +257,7 @@ async fn depth(stack: &Stack, queue: &Queue) -> Result<Depth> {
 
 /// The newest known age of each queue's oldest message, in seconds.
 async fn ages(stack: &Stack, now: Timestamp) -> Result<Vec<Option<u64>>> {
-    let queries: Result<Vec<_>> = QUEUES.iter().map(|queue| age_of(stack, queue)).collect();
+    let queries: Result<Vec<_>> = queues_of(stack).map(|queue| age_of(stack, queue)).collect();
     let answer = stack
         .cloudwatch()
         .get_metric_data()
@@ -257,7 +277,7 @@ async fn ages(stack: &Stack, now: Timestamp) -> Result<Vec<Option<u64>>> {
         let age = Duration::try_from_secs_f64(*seconds).ok()?;
         Some(age.as_secs())
     };
-    Ok(QUEUES.iter().map(newest).collect())
+    Ok(queues_of(stack).map(newest).collect())
 }
 
 /// The id of a queue's query. It begins with a small letter, as CloudWatch demands.

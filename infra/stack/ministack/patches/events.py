@@ -38,23 +38,29 @@ def refuse_events_that_a_queue_does_not_allow():
         error = refusal(spec, rule)
         if not error:
             return dispatch_to_sqs(spec, payload, parameters)
-        count(rule, "FailedInvocations")
-        dead_letters = (target.get("DeadLetterConfig") or {}).get("Arn")
-        if not dead_letters:
-            return None
-        if refusal(parse_arn(dead_letters), rule):
-            return count(rule, "InvocationsFailedToBeSentToDlq")
-        count(rule, "InvocationsSentToDlq")
-        about = {**error, "RULE_ARN": rule["Arn"], "TARGET_ARN": target["Arn"]}
-        attributes = {name: {"DataType": "String", "StringValue": value} for name, value in about.items()}
-        message = {"id": new_uuid(), "body": json.dumps(view.event_with_detail()), "message_attributes": attributes}
-        message |= {"sent_at": time.time(), "md5_attrs": sqs._md5_msg_attrs(attributes)}
-        sqs._ensure_msg_fields(message)
-        sqs._queue_by_arn(dead_letters)["messages"].append(message)
+        fail(target, rule, view.event_with_detail(), error)
         return None
 
     eventbridge._invoke_target = invoke
     eventbridge._dispatch_to_sqs = dispatch
+
+
+def fail(target: dict, rule: dict, event: dict, error: dict) -> None:
+    """Puts an event that a target didn't take among the target's dead letters, with the error."""
+    count(rule, "FailedInvocations")
+    dead_letters = (target.get("DeadLetterConfig") or {}).get("Arn")
+    if not dead_letters:
+        return
+    if refusal(parse_arn(dead_letters), rule):
+        count(rule, "InvocationsFailedToBeSentToDlq")
+        return
+    count(rule, "InvocationsSentToDlq")
+    about = {**error, "RULE_ARN": rule["Arn"], "TARGET_ARN": target["Arn"]}
+    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in about.items()}
+    message = {"id": new_uuid(), "body": json.dumps(event), "message_attributes": attributes}
+    message |= {"sent_at": time.time(), "md5_attrs": sqs._md5_msg_attrs(attributes)}
+    sqs._ensure_msg_fields(message)
+    sqs._queue_by_arn(dead_letters)["messages"].append(message)
 
 
 def refusal(spec, rule: dict) -> dict | None:

@@ -129,29 +129,10 @@ def ask_roles_for_what_services_do_in_their_names():
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions
     https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html
     https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html"""
-    role_policies = iam_evaluator._gather_role_policies
     esm_concurrency = lambda_svc._sqs_esm_concurrency
     emit_lambda_logs = lambda_svc._emit_lambda_logs
     get_secret_value = secretsmanager._get_secret_value
     resolve = secretsmanager._resolve
-
-    def may(role, actions, resource):
-        """Whether the role with this name may do all of these actions."""
-        account = get_account_id()
-        policies = role_policies(role, account) if app.AUTH else None
-
-        def is_allowed(action):
-            context = iam_evaluator.EvalContext(
-                principal_arn=f"arn:aws:iam::{account}:role/{role}",
-                principal_type="AssumedRole",
-                principal_account=account,
-                action=action,
-                resource_arn=resource,
-                region=get_region(),
-            )
-            return iam_evaluator.evaluate(context, policies).decision == "Allow"
-
-        return not app.AUTH or all(map(is_allowed, actions))
 
     def role_of(function):
         return (function.get("config") or function).get("Role", "").rsplit("/", 1)[-1]
@@ -184,6 +165,25 @@ def ask_roles_for_what_services_do_in_their_names():
     lambda_svc._sqs_esm_concurrency = concurrency
     lambda_svc._emit_lambda_logs = emit
     secretsmanager._get_secret_value = get
+
+
+def may(role: str, actions, resource: str) -> bool:
+    """Whether the role with this name may do all of these actions."""
+    account = get_account_id()
+    policies = iam_evaluator._gather_role_policies(role, account) if app.AUTH else None
+
+    def is_allowed(action):
+        context = iam_evaluator.EvalContext(
+            principal_arn=f"arn:aws:iam::{account}:role/{role}",
+            principal_type="AssumedRole",
+            principal_account=account,
+            action=action,
+            resource_arn=resource,
+            region=get_region(),
+        )
+        return iam_evaluator.evaluate(context, policies).decision == "Allow"
+
+    return not app.AUTH or all(map(is_allowed, actions))
 
 
 @ask_roles_for_what_services_do_in_their_names.needed_while

@@ -32,10 +32,17 @@ impl Dashboard {
         let (body, variables) = text.split_once("        # A rule's name").unwrap();
         let (rules, conditional_alarms) = variables.split_once("CanaryAlarms: ").unwrap();
         let rules = rules.lines().filter_map(|line| line.split_once(": "));
-        let body = body.replace("${CanaryAlarms}${ConsumerAlarms}", "");
+        let (_, widgets) = conditional_alarms.split_once("- |-\n").unwrap();
+        let (widgets, _) = widgets.split_once("              - Forward").unwrap();
+        // The widget of the backend has variables of its own.
+        let own = conditional_alarms.lines();
+        let own = own.filter_map(|line| line.split_once(": ").filter(|_| line.contains("!Select")));
+        let body = body.replace("${CanaryAlarms}${ConsumerAlarms}${ForwardAlarms}", "");
+        let body = body.replace("${ForwardWidgets}", widgets);
         Self {
             body: serde_json::from_str(&body).unwrap(),
             variables: rules
+                .chain(own)
                 .map(|(name, value)| (name.trim_start_matches([' ', '-']), value))
                 .collect(),
             conditional_alarms,

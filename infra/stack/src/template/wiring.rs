@@ -77,6 +77,16 @@ fn may_send(rule: &str, queue: &str) -> bool {
     })
 }
 
+/// Whether a role lets EventBridge post to this backend.
+fn may_post(role: &str, destination: &str) -> bool {
+    of_kind("IAM::Role").iter().any(|its| {
+        its.name == role
+            && its.has("Principal: {Service: events.amazonaws.com}")
+            && its.has("Action: events:InvokeApiDestination")
+            && its.has(&format!("Resource: !GetAtt {destination}.Arn"))
+    })
+}
+
 /// Whether a permission lets a service invoke a function, for this source.
 fn may_invoke(service: &str, function: &str, source: &str) -> bool {
     of_kind("Lambda::Permission").iter().any(|permission| {
@@ -93,6 +103,8 @@ fn each_rule_may_send_to_its_target_and_to_its_dead_letters() {
         .iter()
         .map(|queue| queue.name)
         .collect();
+    let destinations = of_kind("Events::ApiDestination");
+    let destinations: BTreeSet<_> = destinations.iter().map(|its| its.name).collect();
     for rule in of_kind("Events::Rule") {
         let targets = rule.between("  Arn: !GetAtt ", ".Arn");
         let dead_letters = rule.between("DeadLetterConfig: {Arn: !GetAtt ", ".Arn}");
@@ -100,6 +112,11 @@ fn each_rule_may_send_to_its_target_and_to_its_dead_letters() {
         for target in targets {
             if queues.contains(target) {
                 assert!(may_send(rule.name, target), "{}: {target}", rule.name);
+                assert_eq!(dead_letters.len(), 1, "{} has no dead letters", rule.name);
+            } else if destinations.contains(target) {
+                let roles = rule.between("RoleArn: !GetAtt ", ".Arn");
+                let [role] = roles.into_iter().collect::<Vec<_>>().try_into().unwrap();
+                assert!(may_post(role, target), "{}: {target}", rule.name);
                 assert_eq!(dead_letters.len(), 1, "{} has no dead letters", rule.name);
             } else {
                 let source = format!("!GetAtt {}.Arn", rule.name);
@@ -110,7 +127,21 @@ fn each_rule_may_send_to_its_target_and_to_its_dead_letters() {
             assert!(may_send(rule.name, queue), "{}: {queue}", rule.name);
         }
     }
-    assert_eq!(of_kind("Events::Rule").len(), 6);
+    assert_eq!(of_kind("Events::Rule").len(), 8);
+}
+
+/// What is off costs nothing.
+#[test]
+fn nothing_of_a_backend_is_there_without_one() {
+    let forwards = resources();
+    let forwards = forwards
+        .iter()
+        .filter(|its| its.name.starts_with("Forward"));
+    let forwards: Vec<_> = forwards.collect();
+    assert_eq!(forwards.len(), 11);
+    for its in forwards {
+        assert!(its.has("Condition: Forwarded"), "{}", its.name);
+    }
 }
 
 /// Tools that send canaries as often as they like send the same.
@@ -251,21 +282,31 @@ fn each_alarm_has_a_section_in_the_runbook_and_each_section_an_alarm() {
 
 /// What EventBridge couldn't deliver is gone after a day at the latest.
 #[test]
-fn one_alarm_watches_each_rule_that_sends_to_a_queue() {
+fn an_alarm_watches_each_rule_that_sends_to_a_consumer() {
+    let mut rules = of_kind("Events::Rule");
+    rules.retain(|rule| rule.text.contains("EventBusName: "));
+    let (forwards, queues) = rules
+        .into_iter()
+        .partition::<Vec<_>, _>(|rule| rule.name.starts_with("Forward"));
+    is_watched_by("RulesFailAlarm", &queues);
+    is_watched_by("ForwardFailsAlarm", &forwards);
+}
+
+fn is_watched_by(alarm: &str, rules: &[Resource]) {
     let alarms = of_kind("CloudWatch::Alarm");
-    let alarm = alarms.iter().find(|alarm| alarm.name == "RulesFailAlarm");
-    let alarm = alarm.unwrap();
+    let alarm = alarms.iter().find(|its| its.name == alarm).unwrap();
     let (_, expression) = alarm.text.split_once("Expression: >-\n").unwrap();
     let (expression, metrics) = expression.split_once("        - Id: ").unwrap();
     let metrics: Vec<_> = metrics.split("        - Id: ").collect();
-    let mut rules = of_kind("Events::Rule");
-    rules.retain(|rule| rule.has("EventBusName: !Ref EventBus"));
-    for rule in &rules {
+    for rule in rules {
+        let bus = rule.text.split("EventBusName: !Ref ").nth(1).unwrap();
+        let bus = bus.lines().next().unwrap();
+        let bus = format!("- {{Name: EventBusName, Value: !Ref {bus}}}\n");
         let name = format!("!Select [2, !Split [/, !GetAtt {}.Arn]]", rule.name);
         for metric in ["FailedInvocations", "InvocationsFailedToBeSentToDlq"] {
             let its = metrics.iter().find(|its| {
                 its.contains(&format!("MetricName: {metric}\n"))
-                    && its.contains("- {Name: EventBusName, Value: !Ref EventBus}\n")
+                    && its.contains(&bus)
                     && its.contains(&format!("- {{Name: RuleName, Value: {name}}}\n"))
             });
             let its = its.unwrap_or_else(|| panic!("{metric} of {} is not watched", rule.name));

@@ -99,6 +99,7 @@ fn what_no_alarm_says_yet_is_found_and_what_an_alarm_says_is_not_said_twice() {
         "CanaryFailsAlarm",
         "SpillWaitsAlarm",
         "DeadLettersAlarm",
+        "ForwardDeadLettersAlarm",
         "CalloutEventsDeadLettersAlarm",
         "CustomerEventsDeadLettersAlarm",
         "SubscriptionEventsDeadLettersAlarm",
@@ -115,7 +116,7 @@ fn what_no_alarm_says_yet_is_found_and_what_an_alarm_says_is_not_said_twice() {
         expected.map(|name| (name, true))
     );
     // The quarantine has two alarms.
-    alarms[7].name = "EventsQuarantinedAlarm".to_owned();
+    alarms[8].name = "EventsQuarantinedAlarm".to_owned();
     assert_eq!(needs(&status, &alarms, RUNBOOK).len(), expected.len());
 }
 

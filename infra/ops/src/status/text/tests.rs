@@ -32,7 +32,7 @@ last canary       {canary}, 2 min 0 s ago: published in 312 ms
 reconciler        {run}, 30 s ago: nothing was missing
 spill             empty
 
-All 11 queues are empty."
+All 12 queues are empty."
     );
     assert_eq!(lines, expected);
 }
@@ -61,7 +61,7 @@ fn a_stack_in_trouble_fits_on_the_screen_too() {
     has("   Type: `aura-ops quarantine list`");
     has("5 more: Number5Alarm, Number6Alarm, Number7Alarm, Number8Alarm, Number9Alarm");
     has("quarantine  2        0       3 min 20 s");
-    has("The other 10 queues are empty.");
+    has("The other 11 queues are empty.");
 }
 
 #[test]
