@@ -2,6 +2,7 @@
 //! AURA gets the new address only after a canary came through it.
 
 use anyhow::{Context as _, Result, ensure};
+use aura_sim::client::Delivery;
 use serde_json::{Value, json};
 use stack::boto;
 use stack::stack::Stack;
@@ -126,6 +127,8 @@ async fn a_living_stack_moves_to_a_domain_and_back_and_loses_nothing() -> Result
     let recorded = [("HostedZoneId", zone.as_str())];
 
     let there_and_back = async {
+        let is_accepted = |sent: &Delivery| sent.was_answered("accepted");
+        its.trial.until_some(is_accepted).await?;
         let prepared = its.step("prepared", &recorded).await?;
         assert_eq!(prepared.output("WebhookUrl")?, own);
         assert_eq!(get(&its.health_at_the_domain()).await?, 200);

@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aura_sim::client::{Aura, Controller, Delivery};
@@ -25,9 +24,6 @@ use crate::registration::trial::Trial;
 use crate::tool::ops;
 
 const STANDBY: (&str, &str) = ("Register", "false");
-const POLL: Duration = Duration::from_millis(20);
-/// Number of deliveries to wait for before, during and after the gap.
-const SOME: usize = 5;
 
 #[tokio::test]
 async fn a_standby_proves_itself_and_never_calls_aura() -> Result<()> {
@@ -112,16 +108,18 @@ async fn what_is_lost_when_a_stack_dies_is_what_aura_sent_until_the_other_took_o
     let (before, over) = (open_callout(&trial.aura, 1).await?, AtomicBool::new(false));
 
     let disaster = async {
-        until(&trial.aura, |sent| sent.was_answered("accepted")).await?;
+        trial
+            .until_some(|sent| sent.was_answered("accepted"))
+            .await?;
         let killed_at = Timestamp::now();
         remove_routes(&first).await?;
         let between = open_callout(&trial.aura, 2).await?;
-        until(&trial.aura, |sent| sent.status == Some(404)).await?;
+        trial.until_some(|sent| sent.status == Some(404)).await?;
         take_over(&second).await?;
         let url = second.output("WebhookUrl")?;
         let is_there =
             |sent: &Delivery| sent.was_answered("accepted") && sent.url.as_deref() == Some(url);
-        until(&trial.aura, is_there).await?;
+        trial.until_some(is_there).await?;
         over.store(true, Ordering::Relaxed);
         anyhow::Ok((killed_at, between))
     };
@@ -223,17 +221,6 @@ async fn secretly_close(aura: &Aura, id: &str) -> Result<()> {
     aura.control(id, Controller::Close).await?;
     aura.end_plan().await?;
     Ok(())
-}
-
-/// Waits until AURA has made some such deliveries.
-async fn until(aura: &Aura, is_such: impl Fn(&Delivery) -> bool) -> Result<()> {
-    loop {
-        let sent = aura.deliveries().await?.deliveries;
-        if sent.iter().filter(|sent| is_such(sent)).count() >= SOME {
-            return Ok(());
-        }
-        tokio::time::sleep(POLL).await;
-    }
 }
 
 /// Runs the reconciler, and returns the keys of what was published since the last call.

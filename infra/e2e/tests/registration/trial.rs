@@ -22,6 +22,8 @@ use stack::template::Template;
 pub const WEBHOOK: &str = "AuraWebhook";
 /// Pause between two checks.
 const POLL: Duration = Duration::from_millis(20);
+/// Some deliveries: enough to show that more than one is meant.
+const SOME: usize = 5;
 
 /// The line of the template that gives ingest its secret; it is the first of several equal lines.
 pub const SECRET_OF_INGEST: &str = "WEBHOOK_SECRET_ARN: !GetAtt WebhookSecret.Id";
@@ -172,6 +174,17 @@ impl Trial {
             refused(&deliveries)
         );
         Ok(done)
+    }
+
+    /// Waits until AURA has made some such deliveries.
+    pub async fn until_some(&self, is_such: impl Fn(&Delivery) -> bool) -> Result<()> {
+        loop {
+            let sent = self.aura.deliveries().await?.deliveries;
+            if sent.iter().filter(|sent| is_such(sent)).count() >= SOME {
+                return Ok(());
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// Plays days until `over`, and one more after that.
