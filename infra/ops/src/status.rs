@@ -6,13 +6,12 @@ mod sources;
 mod text;
 
 use std::io::Write as _;
-use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::stack::Stack;
 
@@ -186,7 +185,8 @@ pub async fn read(stack: &Stack) -> Result<Status> {
 /// AWS refuses a call of the first look. Later, the screen shows the error, and the status before
 /// it.
 pub async fn watch(stack: &Stack) -> Result<Status> {
-    let mut stop = pin!(ctrl_c());
+    // From here on, so that a Ctrl-C during the first look isn't lost.
+    let mut stop = signal(SignalKind::interrupt()).context("Ctrl-C can't be heard")?;
     let mut last = read(stack).await?;
     let mut failure = String::new();
     loop {
@@ -196,7 +196,7 @@ pub async fn watch(stack: &Stack) -> Result<Status> {
             read(stack).await
         };
         tokio::select! {
-            _ = &mut stop => break,
+            _ = stop.recv() => break,
             next = next => match next {
                 Ok(status) => (last, failure) = (status, String::new()),
                 Err(error) => failure = format!("\nIt couldn't be read again: {error:#}\n"),
