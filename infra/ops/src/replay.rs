@@ -137,8 +137,8 @@ pub async fn replay(
     };
     let ended = Box::pin(consent::make(stack, change, consent, work)).await?;
     let what = format!(
-        "{} sent to {}. Each has \"replay-name\": \"{}\".",
-        plan.events("was", "were"),
+        "Sent {} to {}. Each has \"replay-name\": \"{}\".",
+        plan.events(),
         plan.route.receiver,
         plan.name
     );
@@ -241,71 +241,65 @@ impl<'a> Plan<'a> {
     /// What will be done, and what can be known of it.
     fn sentence(&self, stack: &Stack, now: Timestamp) -> String {
         let Request { from, to, .. } = *self.request;
-        let mut sentences = vec![format!(
-            "Send {} again, to {} and to nobody else: {} that arrived from {} until {}.",
-            self.events("", "").trim_end(),
+        let which = if self.count.perhaps > 0 {
+            "of those"
+        } else {
+            "all"
+        };
+        let what = format!(
+            "Send {} again, to {} and to nobody else: {which} that arrived from {} until {}.",
+            self.events(),
             self.route.receiver,
-            if self.count.perhaps > 0 {
-                "those"
-            } else {
-                "all"
-            },
             Time(from),
             Time(to)
-        )];
-        if self.count.perhaps > 0 {
-            let text = "The ledger doesn't know all that the rule asks for, so the exact number isn't known.";
-            sentences.push(text.to_owned());
-        }
-        if from < self.archive_begins {
-            let begins = Time(self.archive_begins);
-            sentences.push(format!(
-                "The archive begins at {begins}: earlier events are not in it."
-            ));
-        }
-        let days = stack.parameter("ArchiveDays");
-        let kept = days
-            .parse()
-            .ok()
-            .map(|days: i64| SignedDuration::from_hours(24 * days));
-        if kept.is_some_and(|kept| now.duration_since(from) > kept) {
-            sentences.push(format!(
-                "The archive keeps events for {days} days: older ones are no longer in it."
-            ));
-        }
-        if now.duration_since(from) > LEDGER_MEMORY {
-            let text = "The ledger may have forgotten events that are older than 35 days: they are sent and not counted.";
-            sentences.push(text.to_owned());
-        }
-        if now.duration_since(to) < ARCHIVE_DELAY {
-            let text =
-                "An event may take 10 minutes to get into the archive: the newest may be missing.";
-            sentences.push(text.to_owned());
-        }
-        sentences.push(
-            "A consumer that has forgotten a key, or stores none, acts on its event again."
-                .to_owned(),
         );
-        sentences.join(" ")
+        let keys = "A consumer that has forgotten a key, or stores none, acts on its event again.";
+        let limits = self.limits(stack.parameter("ArchiveDays"), now).into_iter();
+        let sentences = [what].into_iter().chain(limits).chain([keys.to_owned()]);
+        sentences.collect::<Vec<_>>().join(" ")
     }
 
-    /// How many events there are, and a verb if one is given.
-    fn events(&self, singular: &str, plural: &str) -> String {
+    /// Why events may be missing, or the number may be wrong.
+    fn limits(&self, days: &str, now: Timestamp) -> Vec<String> {
+        let Request { from, to, .. } = *self.request;
+        let begins = Time(self.archive_begins);
+        let kept = days
+            .parse()
+            .map(|days: i64| SignedDuration::from_hours(24 * days));
+        let limits = [
+            (
+                self.count.perhaps > 0,
+                "The ledger doesn't know all that the rule asks for, so the exact number isn't known.".to_owned(),
+            ),
+            (
+                from < self.archive_begins,
+                format!("The archive begins at {begins}: earlier events are not in it."),
+            ),
+            (
+                kept.is_ok_and(|kept| now.duration_since(from) > kept),
+                format!("The archive keeps events for {days} days: older ones are no longer in it."),
+            ),
+            (
+                now.duration_since(from) > LEDGER_MEMORY,
+                "The ledger may have forgotten events that are older than 35 days: they are sent and not counted."
+                    .to_owned(),
+            ),
+            (
+                now.duration_since(to) < ARCHIVE_DELAY,
+                "An event may take 10 minutes to get into the archive: the newest may be missing.".to_owned(),
+            ),
+        ];
+        let true_ones = limits.into_iter().filter(|(is_true, _)| *is_true);
+        true_ones.map(|(_, sentence)| sentence).collect()
+    }
+
+    /// How many events there are.
+    fn events(&self) -> String {
         let Count { taken, perhaps } = self.count;
-        let (least, count) = match perhaps {
-            0 => ("", counted(taken, "event", "events")),
-            _ => ("at most ", counted(taken + perhaps, "event", "events")),
-        };
-        let verb = if taken + perhaps == 1 {
-            singular
-        } else {
-            plural
-        };
-        let text = format!("{least}{count} {verb}");
-        let mut letters = text.chars();
-        match letters.next().filter(|_| !verb.is_empty()) {
-            Some(first) => first.to_uppercase().chain(letters).collect(),
-            None => text,
+        let count = counted(taken + perhaps, "event", "events");
+        match perhaps {
+            0 => count,
+            _ => format!("at most {count}"),
         }
     }
 

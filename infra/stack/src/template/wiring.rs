@@ -65,12 +65,14 @@ pub(super) fn of_kind(kind: &str) -> Vec<Resource> {
 
 /// Whether a queue's policy lets EventBridge send to the queue for this rule.
 fn may_send(rule: &str, queue: &str) -> bool {
-    let source = format!("Condition: {{ArnEquals: {{aws:SourceArn: !GetAtt {rule}.Arn}}}}");
+    let alone = format!("Condition: {{ArnEquals: {{aws:SourceArn: !GetAtt {rule}.Arn}}}}");
+    // Beside the rules of replays.
+    let among_others = format!("- !GetAtt {rule}.Arn");
     of_kind("SQS::QueuePolicy").iter().any(|policy| {
         let queues = policy.between("Queues: [", "]");
         let queues = queues.iter().flat_map(|queues| queues.split(", "));
         queues.into_iter().any(|its| its == format!("!Ref {queue}"))
-            && policy.has(&source)
+            && (policy.has(&alone) || policy.has("ArnLike:") && policy.has(&among_others))
             && policy.has("Effect: Allow")
             && policy.has("Principal: {Service: events.amazonaws.com}")
             && policy.has("Action: sqs:SendMessage")
