@@ -297,7 +297,7 @@ fn an_alarm_watches_each_rule_that_sends_to_a_consumer() {
 fn is_watched_by(alarm: &str, rules: &[Resource]) {
     let alarms = of_kind("CloudWatch::Alarm");
     let alarm = alarms.iter().find(|its| its.name == alarm).unwrap();
-    let (_, expression) = alarm.text.split_once("Expression: >-\n").unwrap();
+    let (_, expression) = alarm.text.split_once("Expression: ").unwrap();
     let (expression, metrics) = expression.split_once("        - Id: ").unwrap();
     let metrics: Vec<_> = metrics.split("        - Id: ").collect();
     for rule in rules {
