@@ -303,6 +303,8 @@ async fn a_replay_of_1000_events_to_one_queue_sends_exactly_those_and_nothing_to
     assert_eq!(desk.depth(&mine.url).await?, 0);
     desk.empty(Some(&other)).await?;
 
+    // A replay's end may not be in the future.
+    next_second().await?;
     let span = [from.to_string(), to.to_string()];
     let replayed = desk.replay(&span, &["--to-queue", &mine.url]).await?;
     assert_eq!(
