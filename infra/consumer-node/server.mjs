@@ -10,7 +10,7 @@ const { EVENTS_SECRET, EVENTS_HEADER = "x-events-secret", KEYS_TABLE, COUNTS_TAB
 for (const name of ["EVENTS_SECRET", "KEYS_TABLE", "COUNTS_TABLE"])
   if (!process.env[name]) throw new Error(`${name} is not set`);
 const digest = (text) => createHash("sha256").update(text).digest();
-const secrets = EVENTS_SECRET.split(",").map(digest); // two while it changes: OLD,NEW
+const secrets = EVENTS_SECRET.split(",").filter(Boolean).map(digest); // two while it changes: OLD,NEW
 const REMEMBERED = 35 * 24 * 3600; // seconds; the publisher's ledger remembers an event for as long
 const requestHandler = { connectionTimeout: 500, requestTimeout: 1500, throwOnRequestTimeout: true };
 const dynamodb = new DynamoDBClient({ maxAttempts: 2, requestHandler }); // EventBridge waits five seconds in all

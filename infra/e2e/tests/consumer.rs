@@ -132,7 +132,7 @@ async fn a_copy_of_the_backend_counts_each_event_once_and_no_drill() -> Result<(
     let keys_table = stack.output("KeysTableName")?;
     let variables = [
         ("AWS_ENDPOINT_URL", dynamodb.url()),
-        ("EVENTS_SECRET", format!("the-new-one,{secret}")),
+        ("EVENTS_SECRET", format!("the-new-one,,{secret}")),
         ("KEYS_TABLE", keys_table.to_owned()),
         ("COUNTS_TABLE", stack.output("CountsTableName")?.to_owned()),
     ];

@@ -397,6 +397,8 @@ async fn a_stack_with_half_of_the_settings_is_refused_with_the_reason() -> Resul
         ),
         ("ForwardSecretArn", arn, "Nothing would be forwarded"),
         ("ForwardUrl", "http://backend.example.com", "https://"),
+        ("ForwardKinds", "callout,ALL", "ALL beside other kinds"),
+        ("ForwardHeaderName", "origin", "authorization, or x-"),
     ] {
         let site = local.site().await?;
         let changes = [(parameter, value)];

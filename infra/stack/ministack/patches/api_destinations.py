@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import random
+import socket
 import threading
 import time
 import urllib.error
@@ -101,9 +102,11 @@ def try_api_destinations_again():
     doesn't take is dropped. It looks neither at the rate limit nor at the target's role.
 
     Reason: AWS tries for 24 hours and 185 times, then puts the event among the dead letters. Statuses other
-    than 401, 407, 409, 429 and 5xx are not tried again. The header Retry-After is honoured:
+    than 401, 407, 409, 429 and 5xx are not tried again, and a name that can't be resolved isn't either. The
+    header Retry-After is honoured; a negative one ends the tries:
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-api-destinations.html
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-retry-policy.html
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
     An event's age counts the waits as they are on AWS. If AUTH isn't true, every role may do everything."""
 
     def dispatch(spec, payload, target):
@@ -157,10 +160,13 @@ def attempt(spec, payload: str, target: dict) -> Failure | None:
             return None
     except urllib.error.HTTPError as answer:
         with answer:
-            is_retried = answer.code in RETRIED or answer.code >= 500
-            return unable(f"status {answer.code}", is_retried, seconds(answer.headers.get("Retry-After")))
+            wait = seconds(answer.headers.get("Retry-After"))
+            is_retried = (answer.code in RETRIED or answer.code >= 500) and wait >= 0
+            return unable(f"status {answer.code}", is_retried, wait)
     except (OSError, http.client.HTTPException) as error:
-        return unable(f"no answer ({type(getattr(error, 'reason', error)).__name__})", True)
+        # A name that can't be resolved is not tried again.
+        is_known = not isinstance(getattr(error, "reason", error), socket.gaierror)
+        return unable("no answer" if is_known else "unknown host", is_known)
 
 
 def unable(why: str, is_retried: bool, wait: float = 0) -> Failure:
@@ -169,7 +175,7 @@ def unable(why: str, is_retried: bool, wait: float = 0) -> Failure:
 
 def seconds(retry_after: str | None) -> float:
     """The seconds of the header Retry-After, which has a number or a date."""
-    if not retry_after or retry_after.isdecimal():
+    if not retry_after or retry_after.lstrip("-").isdecimal():
         return float(retry_after or 0)
     try:
         return max(0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
