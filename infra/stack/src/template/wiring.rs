@@ -146,6 +146,23 @@ fn nothing_of_a_backend_is_there_without_one() {
     }
 }
 
+/// YAML's anchors would say it once, but CloudFormation refuses them.
+#[test]
+fn a_dead_letter_is_posted_to_the_backend_as_the_event_was() {
+    let rules = of_kind("Events::Rule").into_iter();
+    let targets: BTreeSet<_> = rules
+        .filter(|its| its.name.starts_with("Forward"))
+        .map(|its| {
+            its.text
+                .split_once("      Targets:\n")
+                .unwrap()
+                .1
+                .trim_end()
+        })
+        .collect();
+    assert_eq!(targets.len(), 1, "{targets:#?}");
+}
+
 /// Tools that send canaries as often as they like send the same.
 #[test]
 fn the_canarys_schedule_sends_what_the_registrar_takes() {
