@@ -164,9 +164,9 @@ def attempt(spec, payload: str, target: dict) -> Failure | None:
             is_retried = (answer.code in RETRIED or answer.code >= 500) and wait >= 0
             return unable(f"status {answer.code}", is_retried, wait)
     except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
         # A name that can't be resolved is not tried again.
-        is_known = not isinstance(getattr(error, "reason", error), socket.gaierror)
-        return unable("no answer" if is_known else "unknown host", is_known)
+        return unable(f"no answer ({type(reason).__name__})", not isinstance(reason, socket.gaierror))
 
 
 def unable(why: str, is_retried: bool, wait: float = 0) -> Failure:
