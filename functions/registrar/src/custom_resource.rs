@@ -4,8 +4,8 @@
 //! | --- | --- |
 //! | Create, Update | proves the deployed endpoint and registers it |
 //! | Create, Update of a standby (`Register` is false) | proves the endpoint, and calls AURA for nothing |
-//! | Update of a registered endpoint to another AURA system | refuses the request |
 //! | Update that makes a registered stack a standby | the same, and succeeds even if the canary fails, because the rollback would register the stack again |
+//! | Update of a registered endpoint to another AURA system | refuses the request |
 //! | Update while the stack rolls back | proves the endpoint, and registers it even if the canary fails, because it is the last known good |
 //! | Delete while the stack is being deleted | registers `HandBackUrl` if it is set: AURA has no call to unregister |
 //! | Delete of a standby | nothing: AURA may deliver to another stack |
