@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | Create, Update | proves the deployed endpoint and registers it |
 //! | Create, Update of a standby (`Register` is false) | proves the endpoint, and calls AURA for nothing |
+//! | Update that makes a registered stack a standby | the same, and succeeds even if the canary fails, because the rollback would register the stack again |
 //! | Update of a registered endpoint to another AURA system | refuses the request |
 //! | Update while the stack rolls back | proves the endpoint, and registers it even if the canary fails, because it is the last known good |
 //! | Delete while the stack is being deleted | registers `HandBackUrl` if it is set: AURA has no call to unregister |
@@ -32,6 +33,8 @@ mod response;
 
 /// The property with the URL that AURA must deliver to after the stack is deleted.
 const HAND_BACK_URL: &str = "HandBackUrl";
+/// The property that is `false` for a standby.
+const REGISTER: &str = "Register";
 
 /// A request of CloudFormation. Its properties are checked later, so that CloudFormation gets an
 /// answer to wrong ones too.
@@ -148,7 +151,11 @@ impl CustomResourceHandler<'_> {
         secret
             .until_current_is_known(version.made_at, journal)
             .await?;
-        let patience = if is_rollback {
+        // An older template doesn't have the property.
+        let was_registered =
+            registered.is_some_and(|before| before.get(REGISTER) != Some(&"false".into()));
+        let is_demoted = !registrar.config.registers && was_registered;
+        let patience = if is_rollback || is_demoted {
             canary::PATIENCE_IN_ROLLBACK
         } else {
             canary::PATIENCE
@@ -158,6 +165,11 @@ impl CustomResourceHandler<'_> {
                 %error,
                 "canary failed during a rollback: going on with the endpoint anyway, because it is \
                  the last known good"
+            ),
+            Err(error) if is_demoted => tracing::warn!(
+                %error,
+                "canary failed: this stack becomes a standby anyway, because a rollback would make \
+                 AURA deliver to it again"
             ),
             proven => proven?,
         }

@@ -20,7 +20,7 @@ use stack::system::Leftovers;
 use stack::tally::Tally;
 
 use crate::reconciler::trial::{PATIENT, deafen};
-use crate::registration::trial::Trial;
+use crate::registration::trial::{Trial, rolled_back};
 use crate::tool::ops;
 
 const STANDBY: (&str, &str) = ("Register", "false");
@@ -79,10 +79,18 @@ async fn a_standby_that_took_over_is_not_handed_back_by_its_updates() -> Result<
     assert_eq!(urls(&trial).await?, expected);
 
     // Neither an update of the standby nor the one that makes the first stack a standby changes
-    // AURA's registration.
+    // AURA's registration. The first one is still broken: if this update failed, its rollback would
+    // register it again.
     let revised = ("RegistrationRevision", "2");
     let second = trial.local.update(&second, &[revised]).await?;
-    trial.deploy(&[STANDBY, revised]).await?;
+    remove_routes(&first).await?;
+    let first = trial.deploy(&[STANDBY, revised]).await?;
+    let proof = first.output("Registration")?;
+    assert!(proof.contains("the endpoint answered 404"), "{proof}");
+    assert_eq!(urls(&trial).await?, expected);
+    // A standby that stays one must prove itself.
+    let changes = [STANDBY, ("RegistrationRevision", "3")];
+    rolled_back(trial.deploy(&changes).await)?;
     assert_eq!(urls(&trial).await?, expected);
 
     let second = trial.local.update(&second, &[("Register", "true")]).await?;

@@ -109,8 +109,8 @@ impl Registration {
     pub fn address(&self) -> String {
         if self.is_standby && self.at.is_none() {
             return format!(
-                "another stack: this one is a standby (Register is false), and nobody has \
-                 registered {} within a day",
+                "unknown: this stack is a standby (Register is false), and has not registered {} \
+                 within a day",
                 self.url
             );
         }

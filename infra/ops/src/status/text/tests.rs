@@ -37,6 +37,23 @@ All 12 queues are empty."
     assert_eq!(lines, expected);
 }
 
+/// A standby that took over days ago looks like one that never did.
+#[test]
+fn where_aura_delivers_is_unknown_to_a_standby_that_has_not_registered_within_a_day() {
+    let mut status = healthy();
+    status.registration.is_standby = true;
+    let url = "https://example.com/aura/events";
+    assert_eq!(status.registration.address(), url);
+    status.registration.at = None;
+    let told = lines(&status).join(" ");
+    assert!(
+        told.contains("AURA delivers to  unknown: this stack is a standby"),
+        "{told}"
+    );
+    assert!(told.contains(url), "{told}");
+    assert!(!told.contains("another stack"), "{told}");
+}
+
 #[test]
 fn a_stack_in_trouble_fits_on_the_screen_too() {
     let mut status = healthy();
