@@ -34,6 +34,9 @@ const PLACE: &str = "the dead letters";
 const WORDS: [&str; 2] = ["message", "messages"];
 /// The output with the bus on which the backend's dead letters are put again.
 const AGAIN_BUS: &str = "ForwardAgainBusName";
+/// Why a message of the backend's dead letters isn't put back. Both end a sentence of [`staying`].
+const NO_EVENT: &str = "can't be put back, because it is no event: discard it";
+const DRILL: &str = "is a drill: the backend gets none while ForwardTests is false";
 /// The attributes that EventBridge adds to an event that it can't deliver. What goes back doesn't
 /// have them.
 const OF_EVENTBRIDGE: [&str; 6] = [
@@ -202,14 +205,18 @@ pub async fn redrive(
     consent: Option<Consent>,
 ) -> Result<Done> {
     let seen = look(stack, queue).await?;
-    let chosen = choose(&seen, ids.as_deref())?;
+    let mut chosen = choose(&seen, ids.as_deref())?;
+    let staying = leave_what_stays(&mut chosen, gets_drills(stack));
+    if chosen.is_empty() {
+        bail!("nothing was changed. {staying}");
+    }
     for its in &chosen {
         let seen = seen.iter().filter(|seen| seen.queue == its.queue);
         for seen in seen {
             keeps_order(&seen.letters, &its.letters)?;
         }
     }
-    let sentence = sentence(&chosen, Timestamp::now());
+    let sentence = told([sentence(&chosen, Timestamp::now()), staying.clone()]);
     let Some(consent) = consent else {
         let letters = chosen.iter().flat_map(|its| &its.letters);
         let rows = rows(letters.map(|letter| &letter.view));
@@ -228,14 +235,14 @@ pub async fn redrive(
         let more: u64 = chosen.iter().map(|its| its.more).sum();
         let rest = (planned.len() as u64 + more).saturating_sub(settled.ids.len() as u64);
         let (count, done) = report(settled, &planned, "put back", WORDS);
+        let rest = match rest {
+            0 => String::new(),
+            rest => format!(
+                "About {rest} more were expected: `aura-ops dead-letters list` shows what is left."
+            ),
+        };
         let done = done.map(|done| Done {
-            what: match rest {
-                0 => done.what,
-                rest => format!(
-                    "{} About {rest} more were expected: `aura-ops dead-letters list` shows what is left.",
-                    done.what
-                ),
-            },
+            what: told([done.what, rest, staying]),
             ..done
         });
         (count, done)
@@ -308,6 +315,34 @@ fn choose<'a>(seen: &'a [Seen], ids: Option<&[String]>) -> Result<Vec<Chosen<'a>
         bail!("nothing was changed: no dead letters can be seen");
     }
     Ok(chosen)
+}
+
+/// Whether the backend gets events of drills.
+fn gets_drills(stack: &Stack) -> bool {
+    stack.parameter("ForwardTests") == "true"
+}
+
+/// Leaves out the messages of the backend that can't go back, or must not. Says so in sentences.
+fn leave_what_stays(chosen: &mut Vec<Chosen<'_>>, gets_drills: bool) -> String {
+    let mut sentences = Vec::new();
+    let of_backend = chosen
+        .iter_mut()
+        .filter(|its| its.queue == Letters::Forward);
+    for its in of_backend {
+        its.letters.retain(|letter| {
+            let refused = published_again(&letter.waiting, "", gets_drills).err();
+            sentences.extend(refused.map(|why| format!("{} {why}.", letter.view.id)));
+            refused.is_none()
+        });
+    }
+    chosen.retain(|its| !its.letters.is_empty());
+    sentences.join(" ")
+}
+
+/// One text of sentences, some of which may be empty.
+fn told<const N: usize>(sentences: [String; N]) -> String {
+    let said = sentences.into_iter().filter(|one| !one.is_empty());
+    said.collect::<Vec<_>>().join(" ")
 }
 
 /// Refuses to take a message from behind an earlier one of its entity.
@@ -462,6 +497,7 @@ impl Chosen<'_> {
             Action::PutBack => self.queue.source(stack).await?,
             Action::Delete => String::new(),
         };
+        let gets_drills = gets_drills(stack);
         let ids: HashSet<_> = self.letters.iter().map(|one| &one.waiting.id).collect();
         let is_all = action == Action::PutBack && self.more > 0;
         let fate = |waiting: &Waiting| {
@@ -469,9 +505,10 @@ impl Chosen<'_> {
             match action {
                 _ if !is_meant => None,
                 Action::Delete => Some(Fate::Delete),
-                // What is no event stays.
+                // What can't be put back stays.
                 Action::PutBack if self.queue == Letters::Forward => {
-                    published_again(waiting, &source).map(Fate::Publish)
+                    let event = published_again(waiting, &source, gets_drills).ok();
+                    event.map(Fate::Publish)
                 }
                 Action::PutBack => Some(Fate::Send(again(waiting, &source))),
             }
@@ -494,9 +531,22 @@ fn again(waiting: &Waiting, queue: &str) -> Resend {
     }
 }
 
-/// The event as it was on the stack's bus, for another one. `None` if the message has no event.
-fn published_again(waiting: &Waiting, bus: &str) -> Option<PutEventsRequestEntry> {
-    let event: GivenUp<'_> = serde_json::from_str(&waiting.body).ok()?;
+/// The event as it was on the stack's bus, for another one.
+///
+/// # Errors
+///
+/// The message is no event, or a drill that the backend doesn't get.
+fn published_again(
+    waiting: &Waiting,
+    bus: &str,
+    gets_drills: bool,
+) -> Result<PutEventsRequestEntry, &'static str> {
+    let event: GivenUp<'_> = serde_json::from_str(&waiting.body).map_err(|_| NO_EVENT)?;
+    let detail: Detail<'_> = serde_json::from_str(event.detail.get()).map_err(|_| NO_EVENT)?;
+    // The rule of the other bus takes everything.
+    if detail.test == Some(true) && !gets_drills {
+        return Err(DRILL);
+    }
     let time = event.time.map(|at| DateTime::from_secs(at.as_second()));
     let entry = PutEventsRequestEntry::builder()
         .event_bus_name(bus)
@@ -504,7 +554,7 @@ fn published_again(waiting: &Waiting, bus: &str) -> Option<PutEventsRequestEntry
         .detail_type(event.detail_type)
         .detail(event.detail.get())
         .set_time(time);
-    Some(entry.build())
+    Ok(entry.build())
 }
 
 impl Letter {

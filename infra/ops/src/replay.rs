@@ -14,12 +14,11 @@ mod route;
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-use anyhow::{Context as _, Error, Result, bail};
+use anyhow::{Context as _, Error, Result, anyhow, bail};
 use aws_sdk_eventbridge::operation::describe_replay::DescribeReplayOutput;
 use aws_sdk_eventbridge::types::ReplayState;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use serde_json::json;
 use uuid::Uuid;
 
 use crate::consent::{self, Change, Consent};
@@ -103,6 +102,8 @@ struct Plan<'a> {
     route: Route,
     count: Count,
     archive_begins: Timestamp,
+    /// When the plan was made.
+    now: Timestamp,
 }
 
 /// Replays events. Without a consent, it only says what it would do.
@@ -117,9 +118,10 @@ pub async fn replay(
     consent: Option<Consent>,
 ) -> Result<Replayed> {
     let now = Timestamp::now();
+    let request = &request.to_the_second();
     request.check(now)?;
     let plan = Box::pin(Plan::make(stack, request, now)).await?;
-    let sentence = plan.sentence(stack, now);
+    let sentence = plan.sentence(stack);
     let Some(consent) = consent else {
         let what = format!("Nothing was sent. This would be done: {sentence}");
         return Ok(plan.replayed(what, None));
@@ -137,15 +139,18 @@ pub async fn replay(
     };
     let ended = Box::pin(consent::make(stack, change, consent, work)).await?;
     let what = format!(
-        "Sent {} to {}. Each has \"replay-name\": \"{}\".",
-        plan.events(),
+        "Replayed to {}. The ledger counts {}. Each has \"replay-name\": \"{}\".",
         plan.route.receiver,
+        plan.events(),
         plan.name
     );
+    let sentences = [what].into_iter().chain(plan.newest_may_be_missing());
+    let what = sentences.collect::<Vec<_>>().join(" ");
     Ok(plan.replayed(what, Some(&ended)))
 }
 
-/// Stops a replay, and removes its rule. It does no harm if the replay is over, or if there is no rule.
+/// Stops a replay, and removes the rule that it made. It does no harm if the replay is over, or if there is
+/// no such rule. It needs no archive.
 ///
 /// # Errors
 ///
@@ -158,7 +163,8 @@ pub async fn stop(stack: &Stack, name: &str, consent: Consent) -> Result<Stopped
     let change = Change {
         action: "replay stop",
         sentence: format!(
-            "Stop the replay {name}, if it isn't over, and remove its rule. What is sent stays sent."
+            "Stop the replay {name}, if it isn't over, and remove the rule that it made, if there is one. What \
+             is sent stays sent."
         ),
         subjects: vec![name.to_owned()],
     };
@@ -175,7 +181,7 @@ pub async fn stop(stack: &Stack, name: &str, consent: Consent) -> Result<Stopped
 }
 
 impl Bus {
-    /// Cancels a replay, waits for its end, and removes its rule.
+    /// Cancels a replay, waits for its end, and removes the rule that it made.
     async fn stop(&self, name: &str) -> Result<Option<DescribeReplayOutput>> {
         self.cancel(name).await?;
         let ended = self.follow(name).await?;
@@ -185,6 +191,16 @@ impl Bus {
 }
 
 impl Request {
+    /// The request as EventBridge gets it: it knows times to the second.
+    fn to_the_second(&self) -> Self {
+        let second = |at: Timestamp| Timestamp::from_second(at.as_second()).unwrap_or(at);
+        Self {
+            from: second(self.from),
+            to: second(self.to),
+            ..self.clone()
+        }
+    }
+
     fn check(&self, now: Timestamp) -> Result<()> {
         if self.from >= self.to {
             bail!("--from has to be before --to");
@@ -226,8 +242,9 @@ impl<'a> Plan<'a> {
                 route::to_queue(stack, &bus, url, &request.filters(), &name).await?
             }
         };
-        let from = request.from.max(archive_begins);
-        let count = count(stack, (from, request.to), &route.pattern).await?;
+        let first_kept = kept(stack).map_or(archive_begins, |kept| now - kept);
+        let from = request.from.max(archive_begins).max(first_kept);
+        let count = count(stack, (from, request.to), &route.pattern, &name).await?;
         Ok(Self {
             bus,
             request,
@@ -235,11 +252,12 @@ impl<'a> Plan<'a> {
             route,
             count,
             archive_begins,
+            now,
         })
     }
 
     /// What will be done, and what can be known of it.
-    fn sentence(&self, stack: &Stack, now: Timestamp) -> String {
+    fn sentence(&self, stack: &Stack) -> String {
         let Request { from, to, .. } = *self.request;
         let which = if self.count.perhaps > 0 {
             "of those"
@@ -254,18 +272,16 @@ impl<'a> Plan<'a> {
             Time(to)
         );
         let keys = "A consumer that has forgotten a key, or stores none, acts on its event again.";
-        let limits = self.limits(stack.parameter("ArchiveDays"), now).into_iter();
+        let limits = self.limits(stack).into_iter();
         let sentences = [what].into_iter().chain(limits).chain([keys.to_owned()]);
         sentences.collect::<Vec<_>>().join(" ")
     }
 
     /// Why events may be missing, or the number may be wrong.
-    fn limits(&self, days: &str, now: Timestamp) -> Vec<String> {
-        let Request { from, to, .. } = *self.request;
+    fn limits(&self, stack: &Stack) -> Vec<String> {
+        let from = self.request.from;
         let begins = Time(self.archive_begins);
-        let kept = days
-            .parse()
-            .map(|days: i64| SignedDuration::from_hours(24 * days));
+        let days = stack.parameter("ArchiveDays");
         let limits = [
             (
                 self.count.perhaps > 0,
@@ -276,21 +292,25 @@ impl<'a> Plan<'a> {
                 format!("The archive begins at {begins}: earlier events are not in it."),
             ),
             (
-                kept.is_ok_and(|kept| now.duration_since(from) > kept),
+                kept(stack).is_some_and(|kept| self.now.duration_since(from) > kept),
                 format!("The archive keeps events for {days} days: older ones are no longer in it."),
             ),
             (
-                now.duration_since(from) > LEDGER_MEMORY,
+                self.now.duration_since(from) > LEDGER_MEMORY,
                 "The ledger may have forgotten events that are older than 35 days: they are sent and not counted."
                     .to_owned(),
             ),
-            (
-                now.duration_since(to) < ARCHIVE_DELAY,
-                "An event may take 10 minutes to get into the archive: the newest may be missing.".to_owned(),
-            ),
         ];
         let true_ones = limits.into_iter().filter(|(is_true, _)| *is_true);
-        true_ones.map(|(_, sentence)| sentence).collect()
+        let sentences = true_ones.map(|(_, sentence)| sentence);
+        sentences.chain(self.newest_may_be_missing()).collect()
+    }
+
+    /// The warning that the archive may not have all events of the time yet.
+    fn newest_may_be_missing(&self) -> Option<String> {
+        let text =
+            "An event may take 10 minutes to get into the archive: the newest may be missing.";
+        (self.now.duration_since(self.request.to) < ARCHIVE_DELAY).then(|| text.to_owned())
     }
 
     /// How many events there are.
@@ -306,7 +326,9 @@ impl<'a> Plan<'a> {
     /// Makes the replay's rule if it needs one, replays, and removes the rule, also if something fails.
     async fn run(&self) -> Result<DescribeReplayOutput> {
         let name = &self.name;
-        let by_hand = format!("`aura-ops replay stop {name}` removes its rule");
+        let own = self.route.own.as_ref();
+        let does = own.map_or("stops it", |_| "stops it and removes the rule that it made");
+        let by_hand = format!("`aura-ops replay stop {name}` {does}");
         eprintln!(
             "The replay is called {name}. Ctrl-C stops it. If this command is killed: {by_hand}."
         );
@@ -314,14 +336,16 @@ impl<'a> Plan<'a> {
             sent = self.send() => sent,
             interrupted = tokio::signal::ctrl_c() => self.interrupted(interrupted).await,
         };
-        let removed = match &self.route.own {
-            Some(_) => self.bus.remove_rule(name, TARGET).await,
-            None => Ok(()),
-        };
-        match (sent, removed) {
+        if own.is_none() {
+            return sent;
+        }
+        if sent.is_ok() {
+            self.wait_for_last_tries().await;
+        }
+        match (sent, self.bus.remove_rule(name, TARGET).await) {
             (sent, Ok(())) => sent,
             (Ok(_), Err(error)) => Err(error.context(format!(
-                "the events are sent, but {by_hand}, which is still there"
+                "the events are sent, but the replay's rule is still there: {by_hand}"
             ))),
             (Err(failure), Err(error)) => {
                 let text =
@@ -334,20 +358,25 @@ impl<'a> Plan<'a> {
     async fn send(&self) -> Result<DescribeReplayOutput> {
         let Request { from, to, wait, .. } = *self.request;
         if let Some(target) = &self.route.own {
-            let mut pattern = self.route.pattern.clone();
-            let fields = pattern
-                .as_object_mut()
-                .context("the rule's pattern is no object")?;
-            fields.insert("replay-name".to_owned(), json!([self.name]));
-            self.bus.make_rule(&self.name, &pattern, target).await?;
+            let pattern = &self.route.pattern;
+            self.bus.make_rule(&self.name, pattern, target).await?;
             // EventBridge: "incoming events might not immediately start matching to new or updated rules".
+            eprintln!(
+                "Waiting {} s, until EventBridge knows the replay's rule everywhere.",
+                wait.as_secs()
+            );
             tokio::time::sleep(wait).await;
         }
-        self.bus
-            .start(&self.name, (from, to), &self.route.rule_arn)
-            .await?;
-        let replay = self.bus.follow(&self.name).await?;
-        let replay = replay.context("EventBridge has lost the replay")?;
+        let rule = &self.route.rule_arn;
+        let ended = async {
+            self.bus.start(&self.name, (from, to), rule).await?;
+            let replay = self.bus.follow(&self.name).await?;
+            replay.context("EventBridge has lost the replay")
+        };
+        let replay = match ended.await {
+            Ok(replay) => replay,
+            Err(error) => return self.cancelled(error).await,
+        };
         if replay.state != Some(ReplayState::Completed) {
             bail!(
                 "the replay ended as {}: {}. Some of the events may have been sent",
@@ -358,19 +387,51 @@ impl<'a> Plan<'a> {
                     .unwrap_or("EventBridge gives no reason")
             );
         }
-        if self.route.own.is_some() {
-            // EventBridge may still try an event again that the queue didn't take at once.
-            tokio::time::sleep(wait).await;
-        }
         Ok(replay)
     }
 
     async fn interrupted(&self, signal: std::io::Result<()>) -> Result<DescribeReplayOutput> {
-        signal.context("Ctrl-C can't be heard")?;
         eprintln!("Stopping the replay.");
-        self.bus.cancel(&self.name).await?;
-        self.bus.follow(&self.name).await?;
-        bail!("the replay was stopped: some of the events may have been sent")
+        let why = match signal {
+            Ok(()) => anyhow!("Ctrl-C"),
+            Err(error) => Error::new(error).context("Ctrl-C can't be heard"),
+        };
+        self.cancelled(why).await
+    }
+
+    /// Cancels the replay, and says what became of it. A replay that was over has ended well.
+    async fn cancelled(&self, why: Error) -> Result<DescribeReplayOutput> {
+        let name = &self.name;
+        let ended = async {
+            self.bus.cancel(name).await?;
+            self.bus.follow(name).await
+        };
+        let became = match ended.await {
+            Ok(Some(replay)) if replay.state == Some(ReplayState::Completed) => return Ok(replay),
+            Ok(Some(_)) => {
+                "the replay was stopped: some of the events may have been sent".to_owned()
+            }
+            Ok(None) => "the replay was stopped before it began: nothing was sent".to_owned(),
+            Err(error) => format!(
+                "some of the events may have been sent, and the replay may go on, because it can't be stopped \
+                 ({error:#}): type `aura-ops replay stop {name}`"
+            ),
+        };
+        Err(why.context(became))
+    }
+
+    /// Waits before the rule is removed. EventBridge may still try an event again that the queue didn't take
+    /// at once. All is sent by then, so Ctrl-C only ends the wait.
+    async fn wait_for_last_tries(&self) {
+        let wait = self.request.wait;
+        eprintln!(
+            "All events are sent. Waiting {} s for those that the queue didn't take at once. Ctrl-C ends the wait.",
+            wait.as_secs()
+        );
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            Ok(()) = tokio::signal::ctrl_c() => {}
+        }
     }
 
     fn replayed(&self, what: String, ended: Option<&DescribeReplayOutput>) -> Replayed {
@@ -383,6 +444,12 @@ impl<'a> Plan<'a> {
             last_event: last_event.and_then(timestamp),
         }
     }
+}
+
+/// How long the archive keeps an event.
+fn kept(stack: &Stack) -> Option<SignedDuration> {
+    let days: i64 = stack.parameter("ArchiveDays").parse().ok()?;
+    Some(SignedDuration::from_hours(24 * days))
 }
 
 /// The name of a new replay and of its rule: 64 characters at most.
@@ -403,11 +470,11 @@ impl Display for Stopped {
         match state.as_deref() {
             Some(state) => write!(
                 f,
-                "The replay {name} is over ({state}), and its rule is gone."
+                "The replay {name} is over ({state}). If it had made a rule, that is gone."
             ),
             None => write!(
                 f,
-                "EventBridge knows no replay {name}: it never began. Its rule is gone."
+                "EventBridge knows no replay {name}: it never began. If it had made a rule, that is gone."
             ),
         }
     }

@@ -312,6 +312,9 @@ async fn a_replay_of_1000_events_to_one_queue_sends_exactly_those_and_nothing_to
         (&json!(1000), &json!(0))
     );
     assert_eq!(replayed["lastEvent"], from.to_string());
+    let what = replayed["what"].as_str().unwrap_or_default();
+    assert!(what.contains("The ledger counts 1000 events."), "{what}");
+    assert!(what.contains("the newest may be missing"), "{what}");
     let events = desk.take(&mine.url).await?;
     let name = replayed["name"].as_str().context("no name")?;
     assert!(name.starts_with(PREFIX) && name.len() <= 64, "{name}");
@@ -453,6 +456,15 @@ async fn what_cannot_get_there_or_is_unclear_is_refused_and_nothing_is_sent() ->
     for rule in ["one", "two"] {
         desk.rule(rule, &nothing, &shared).await?;
     }
+    let once = desk.inbox("once", "*").await?;
+    desk.rule("once", &json!({"replay-name": [{"exists": false}]}), &once)
+        .await?;
+    let encrypted = desk.inbox("encrypted", "*").await?;
+    let key = desk.system.stack.account().sqs().set_queue_attributes();
+    let key = key
+        .queue_url(&encrypted.url)
+        .attributes(QueueAttributeName::KmsMasterKeyId, "alias/aws/sqs");
+    key.send().await?;
     let off = desk
         .eventbridge()
         .put_rule()
@@ -469,7 +481,15 @@ async fn what_cannot_get_there_or_is_unclear_is_refused_and_nothing_is_sent() ->
         .event_bus_name(bus);
     idle.event_pattern(nothing.to_string()).send().await?;
 
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 10] = [
+        (
+            &["--to-queue", &once.url],
+            "the rule of once takes no replay",
+        ),
+        (
+            &["--to-queue", &encrypted.url],
+            "is encrypted with alias/aws/sqs",
+        ),
         (
             &["--to-queue", &closed.url],
             "doesn't let the rules of a replay in. Add this statement to its policy: ",
@@ -571,7 +591,10 @@ async fn ctrl_c_takes_the_replays_rule_away_and_stop_does_so_for_a_killed_replay
     let output = child.wait_with_output().await?;
     let error = String::from_utf8(output.stderr)?;
     assert_eq!(output.status.code(), Some(2), "{error}");
-    assert!(error.contains("the replay was stopped"), "{error}");
+    assert!(
+        error.contains("the replay was stopped before it began: nothing was sent"),
+        "{error}"
+    );
     assert_eq!(desk.left_rules().await?, [""; 0]);
 
     let (mut child, name) = waiting(&desk, &span, queue).await?;
@@ -619,6 +642,10 @@ async fn a_stack_has_an_archive_for_as_many_days_as_it_is_told_or_none() -> Resu
     let output = ops().await?.run(stack, &options).await?;
     let error = String::from_utf8(output.stderr)?;
     assert!(error.contains("the stack has no archive"), "{error}");
+    // A replay that was begun before the archive was taken away can still be stopped.
+    let stop = ["replay", "stop", "aura-ops-replay-none", "--yes"];
+    let stopped: Value = ops().await?.json(stack, &stop).await?;
+    assert_eq!(stopped["state"], Value::Null);
 
     let archives = async || {
         let archives = stack.account().eventbridge().list_archives().send().await?;

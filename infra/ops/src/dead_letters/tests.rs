@@ -1,4 +1,5 @@
 use aws_sdk_sqs::types::MessageAttributeValue;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
@@ -141,7 +142,7 @@ fn an_event_for_the_backend_goes_out_again_as_it_was_and_what_is_no_event_stays(
     let body = r#"{"version":"0","id":"b","source":"aura","detail-type":"CALLOUT_CLOSED",
         "time":"1970-01-01T00:00:07Z","detail":{"key": "k",  "payload":{"x":1.50}}}"#;
     let waiting = Waiting::example("m1", body, at(9), HashMap::new());
-    let entry = published_again(&waiting, "again").unwrap();
+    let entry = published_again(&waiting, "again", false).unwrap();
     let found = (entry.event_bus_name(), entry.source(), entry.detail_type());
     assert_eq!(found, (Some("again"), Some("aura"), Some("CALLOUT_CLOSED")));
     assert_eq!(entry.time(), Some(&DateTime::from_secs(7)));
@@ -151,5 +152,45 @@ fn an_event_for_the_backend_goes_out_again_as_it_was_and_what_is_no_event_stays(
     );
 
     let unreadable = Waiting::example("m2", "no event", at(9), HashMap::new());
-    assert_eq!(published_again(&unreadable, "again"), None);
+    assert_eq!(published_again(&unreadable, "again", true), Err(NO_EVENT));
+}
+
+#[test]
+fn a_drill_goes_to_the_backend_only_if_the_stack_forwards_drills() {
+    let event = |id: &str, test: bool| {
+        let body = json!({
+            "source": "aura", "detail-type": "NEW_CALLOUT", "detail": {"deliveryId": id, "test": test},
+        });
+        let waiting = Waiting::example(id, &body.to_string(), at(9), HashMap::new());
+        Letter::of(Letters::Forward, waiting)
+    };
+    let no_event = Waiting::example("other", "no event", at(9), HashMap::new());
+    let no_event = Letter::of(Letters::Forward, no_event);
+    let (drill, real) = (event("drill", true), event("real", false));
+    let left = |queue, gets_drills| {
+        let mut chosen = vec![Chosen {
+            queue,
+            letters: vec![&drill, &real, &no_event],
+            more: 0,
+        }];
+        let staying = leave_what_stays(&mut chosen, gets_drills);
+        (subjects(&chosen), staying)
+    };
+    let (ids, staying) = left(Letters::Forward, false);
+    assert_eq!(ids, ["real"]);
+    assert_eq!(staying, format!("drill {DRILL}. other {NO_EVENT}."));
+    let (ids, staying) = left(Letters::Forward, true);
+    assert_eq!(ids, ["drill", "real"]);
+    assert_eq!(staying, format!("other {NO_EVENT}."));
+    // Consumers' queues get all again.
+    let (ids, staying) = left(Letters::Callout, false);
+    assert_eq!((ids.len(), staying.as_str()), (3, ""));
+
+    let mut drills = vec![Chosen {
+        queue: Letters::Forward,
+        letters: vec![&drill],
+        more: 0,
+    }];
+    leave_what_stays(&mut drills, false);
+    assert!(drills.is_empty());
 }

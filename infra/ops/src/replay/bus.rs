@@ -27,7 +27,7 @@ pub(super) struct Bus {
     client: Client,
     pub(super) name: String,
     pub(super) arn: String,
-    archive: String,
+    archive: Option<String>,
 }
 
 /// A rule of the bus.
@@ -45,12 +45,13 @@ impl Bus {
             client: Client::new(stack.sdk()),
             name: stack.output("EventBusName")?.to_owned(),
             arn: stack.output("EventBusArn")?.to_owned(),
-            archive: stack
-                .output("EventArchiveArn")
-                .ok()
-                .context(NO_ARCHIVE)?
-                .to_owned(),
+            archive: stack.output("EventArchiveArn").ok().map(str::to_owned),
         })
+    }
+
+    /// The ARN of the archive.
+    fn archive(&self) -> Result<&str> {
+        self.archive.as_deref().context(NO_ARCHIVE)
     }
 
     /// The ARN of the rule with this name, or of all rules that are like it.
@@ -60,7 +61,7 @@ impl Bus {
 
     /// When the archive was made.
     pub(super) async fn archive_begins(&self) -> Result<Timestamp> {
-        let name = self.archive.rsplit('/').next().unwrap_or_default();
+        let name = self.archive()?.rsplit('/').next().unwrap_or_default();
         let answer = self
             .client
             .describe_archive()
@@ -189,7 +190,7 @@ impl Bus {
             .client
             .start_replay()
             .replay_name(name)
-            .event_source_arn(&self.archive);
+            .event_source_arn(self.archive()?);
         let replay = replay
             .event_start_time(DateTime::from_secs(from.as_second()))
             .event_end_time(DateTime::from_secs(to.as_second()))

@@ -8,6 +8,7 @@ use futures::future::try_join_all;
 use jiff::Timestamp;
 use serde_json::Value;
 use shared::aws::CallError;
+use shared::envelope::Origin;
 use shared::ledger::{Item, ItemAttribute, PUBLISHED, occurrences};
 
 use super::pattern::{Facts, takes};
@@ -27,7 +28,7 @@ pub(super) struct Count {
 }
 
 /// Reads the whole ledger, and counts the published events that arrived from `from` until `to`, without
-/// `to`, and that a rule with this pattern takes.
+/// `to`, and that a rule with this pattern takes in the replay of this name.
 ///
 /// # Errors
 ///
@@ -36,6 +37,7 @@ pub(super) async fn count(
     stack: &Stack,
     (from, to): (Timestamp, Timestamp),
     pattern: &Value,
+    name: &str,
 ) -> Result<Count> {
     let segments = (0..SEGMENTS).map(async |segment| {
         let scan = stack.dynamodb().scan().table_name(stack.table()?);
@@ -44,7 +46,7 @@ pub(super) async fn count(
         let mut count = Count::default();
         while let Some(item) = items.next().await {
             let item = item.map_err(CallError::of("ledger", "Scan"))?;
-            count.add(&item, from..to, pattern);
+            count.add(&item, from..to, pattern, name);
         }
         anyhow::Ok(count)
     });
@@ -63,6 +65,7 @@ impl Count {
         item: &HashMap<String, AttributeValue>,
         span: std::ops::Range<Timestamp>,
         pattern: &Value,
+        replay_name: &str,
     ) {
         // Only an entity's key has a `#`. Other items hold no event.
         let partition = item.get("pk").and_then(|key| key.as_s().ok());
@@ -70,7 +73,8 @@ impl Count {
             return;
         };
         for (sort, event) in occurrences(item) {
-            if !is_published_within(&event, &span) {
+            // The archive has no canaries.
+            if !is_published_within(&event, &span) || event.is_of(Origin::Canary) {
                 continue;
             }
             let message = message_of(&sort, &event);
@@ -79,6 +83,7 @@ impl Count {
                 kind: as_it_is(kind),
                 id: as_it_is(id),
                 origin: event.text(ItemAttribute::Origin).ok(),
+                replay_name: Some(replay_name),
             };
             match takes(pattern, &facts) {
                 Some(true) => self.taken += 1,
@@ -125,6 +130,11 @@ mod tests {
                     ("receivedAt_2", number(20_000)),
                     ("state_3", text("CLAIMED")),
                     ("receivedAt_3", number(15_000)),
+                    ("state_4", text(PUBLISHED)),
+                    ("digest_4", text("d")),
+                    ("occurrence_4", number(4)),
+                    ("receivedAt_4", number(15_000)),
+                    ("origin_4", text("canary")),
                 ]
                 .map(|(name, value)| (name.to_owned(), value)),
             )
@@ -132,7 +142,7 @@ mod tests {
         let at = |second| Timestamp::from_second(second).unwrap();
         let count = |kind, from, to, pattern: Value| {
             let mut count = Count::default();
-            count.add(&item(kind), at(from)..at(to), &pattern);
+            count.add(&item(kind), at(from)..at(to), &pattern, "a");
             (count.taken, count.perhaps)
         };
         let owned =

@@ -15,6 +15,7 @@ pub(super) struct Facts<'a> {
     pub(super) kind: Option<&'a str>,
     pub(super) id: Option<&'a str>,
     pub(super) origin: Option<&'a str>,
+    pub(super) replay_name: Option<&'a str>,
 }
 
 impl Facts<'_> {
@@ -22,8 +23,7 @@ impl Facts<'_> {
     fn at(&self, path: &[&str]) -> Option<&str> {
         match path {
             ["source"] => Some(SOURCE),
-            // Each replay has a name of its own. A pattern can only ask whether there is one.
-            ["replay-name"] => Some(super::PREFIX),
+            ["replay-name"] => self.replay_name,
             ["detail-type"] | ["detail", "message"] => self.message,
             ["detail", "entity", "kind"] => self.kind,
             ["detail", "entity", "id"] => self.id,
@@ -128,6 +128,7 @@ mod tests {
         kind: Some("callout"),
         id: Some("5003"),
         origin: Some("webhook"),
+        replay_name: Some("aura-ops-replay-1"),
     };
 
     #[test]
@@ -152,6 +153,7 @@ mod tests {
             (json!({"$or": [{"source": ["x"]}]}), None),
             (json!({"replay-name": [{"exists": false}]}), Some(false)),
             (json!({"replay-name": [{"exists": true}]}), Some(true)),
+            (json!({"replay-name": ["aura-ops-replay-1"]}), Some(true)),
         ];
         for (pattern, expected) in cases {
             assert_eq!(takes(&pattern, &FACTS), expected, "{pattern}");
@@ -177,6 +179,8 @@ mod tests {
             "source": ["aura"], "detail": {"entity": {"kind": ["vehicle"]}, "message": ["MOVED"]},
         });
         assert_eq!(pattern, narrowed);
+        let mut closed = json!({"replay-name": [{"exists": false}]});
+        assert!(narrow(&mut closed, &["replay-name"], "aura-ops-replay-1").is_err());
         let mut odd = json!({"detail": {"message": [{"suffix": "X"}]}});
         assert!(narrow(&mut odd, &["detail", "message"], "X").is_err());
     }

@@ -1,7 +1,8 @@
 //! Whether a queue's policy lets a rule of EventBridge put events into the queue.
 //!
-//! It reads what such policies usually hold: allowing statements for EventBridge, limited by the rule's ARN
-//! or by the account. A statement with another condition counts as one that doesn't allow it.
+//! It reads what such policies usually hold: statements for EventBridge, limited by the rule's ARN or by the
+//! account. A statement with another condition counts as one that is about something else. As in AWS, a
+//! statement that denies it counts more than one that allows it.
 
 use serde_json::{Value, json};
 
@@ -9,14 +10,15 @@ use serde_json::{Value, json};
 pub(super) fn lets_in(policy: &str, rule: &str, account: &str) -> bool {
     let policy: Value = serde_json::from_str(policy).unwrap_or_default();
     let statements = list(policy.get("Statement"));
-    statements.into_iter().any(|statement| {
-        statement
-            .get("Effect")
-            .is_some_and(|effect| effect == "Allow")
-            && is_for_eventbridge(statement.get("Principal"))
-            && list(statement.get("Action")).into_iter().any(sends)
-            && allows(statement.get("Condition"), rule, account)
-    })
+    let has = |effect: &str| {
+        statements.iter().any(|statement| {
+            statement.get("Effect").is_some_and(|its| its == effect)
+                && is_for_eventbridge(statement.get("Principal"))
+                && list(statement.get("Action")).into_iter().any(sends)
+                && is_met(statement.get("Condition"), rule, account)
+        })
+    };
+    has("Allow") && !has("Deny")
 }
 
 /// The statement that a queue's policy needs.
@@ -54,23 +56,26 @@ fn sends(action: &Value) -> bool {
 }
 
 /// Whether every condition is met by the rule and its account.
-fn allows(condition: Option<&Value>, rule: &str, account: &str) -> bool {
+fn is_met(condition: Option<&Value>, rule: &str, account: &str) -> bool {
     let operators = condition.and_then(Value::as_object).into_iter().flatten();
     let mut keys = operators.flat_map(|(operator, keys)| {
         let keys = keys.as_object().into_iter().flatten();
         keys.map(move |(key, values)| (operator.as_str(), key.to_lowercase(), values))
     });
     keys.all(|(operator, key, values)| {
-        let is_met = |value: &Value| {
-            let value = value.as_str().unwrap_or_default();
-            match (operator, key.as_str()) {
-                ("ArnLike" | "ArnEquals" | "StringLike", "aws:sourcearn") => is_like(value, rule),
-                ("StringEquals", "aws:sourcearn") => value == rule,
-                ("StringEquals" | "StringLike", "aws:sourceaccount") => is_like(value, account),
-                _ => false,
+        let plain = operator.replacen("Not", "", 1);
+        let mut values = list(Some(values)).into_iter().filter_map(Value::as_str);
+        let is_one_of_them = match (plain.as_str(), key.as_str()) {
+            ("ArnLike" | "ArnEquals" | "StringLike", "aws:sourcearn") => {
+                values.any(|value| is_like(value, rule))
             }
+            ("StringEquals", "aws:sourcearn") => values.any(|value| value == rule),
+            ("StringEquals" | "StringLike", "aws:sourceaccount") => {
+                values.any(|value| is_like(value, account))
+            }
+            _ => return false,
         };
-        list(Some(values)).into_iter().any(is_met)
+        is_one_of_them == (plain == operator)
     })
 }
 
@@ -133,5 +138,27 @@ mod tests {
             assert!(!allowed(&change), "{change}");
         }
         assert!(!lets_in("", RULE, "1"));
+    }
+
+    #[test]
+    fn a_statement_that_denies_it_counts_more_than_one_that_allows_it() {
+        let allow = statement("arn:aws:events:eu-west-1:1:rule/bus/*");
+        let with = |condition: Value| {
+            let deny = json!({
+                "Effect": "Deny", "Principal": "*", "Action": "sqs:*", "Condition": condition,
+            });
+            lets_in(&json!({"Statement": [allow, deny]}).to_string(), RULE, "1")
+        };
+        let of = |operator: &str, arn: &str| with(json!({operator: {"aws:SourceArn": arn}}));
+        assert!(!with(json!({})));
+        assert!(!of("ArnEquals", RULE));
+        assert!(!of(
+            "ArnNotEquals",
+            "arn:aws:events:eu-west-1:1:rule/bus/own"
+        ));
+        assert!(of("ArnNotLike", "arn:aws:events:eu-west-1:1:rule/bus/*"));
+        assert!(of("ArnEquals", "arn:aws:events:eu-west-1:1:rule/bus/own"));
+        // EventBridge's calls are encrypted.
+        assert!(with(json!({"Bool": {"aws:SecureTransport": "false"}})));
     }
 }

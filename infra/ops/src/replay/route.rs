@@ -19,7 +19,7 @@ pub(super) const TARGET: &str = "queue";
 pub(super) struct Route {
     /// The ARN of the only rule that gets the events.
     pub(super) rule_arn: String,
-    /// What the rule takes, without the name of the replay.
+    /// What the rule takes.
     pub(super) pattern: Value,
     /// The target of the replay's own rule; `None` if the rule is there and stays.
     pub(super) own: Option<Target>,
@@ -79,6 +79,8 @@ pub(super) async fn to_queue(
     let queue = Queue::read(stack, url).await?;
     queue.must_let_in(bus, &rule_arn)?;
     let (mut pattern, target) = like_the_rule_of(bus, &queue).await?;
+    pattern::narrow(&mut pattern, &["replay-name"], name)
+        .with_context(|| format!("the rule of {} takes no replay", last(&queue.arn)))?;
     for (option, path, value) in filters {
         pattern::narrow(&mut pattern, path, value).with_context(|| {
             format!(
@@ -117,6 +119,11 @@ async fn like_the_rule_of(bus: &Bus, queue: &Queue) -> Result<(Value, Target)> {
             "the queue is a FIFO queue, and no rule says which message group an event has: make a rule for \
              it, and replay to that one with --to-rule"
         ),
+        [] if queue.has_the_key_of_sqs => bail!(
+            "the queue {} is encrypted with alias/aws/sqs, and EventBridge may not use this key: nothing would \
+             arrive. Encrypt it with SSE-SQS, or with a KMS key of your own that lets EventBridge in",
+            last(&queue.arn)
+        ),
         [] => {
             let target = Target::builder().id(TARGET).arn(&queue.arn).build();
             let target =
@@ -147,17 +154,23 @@ async fn like_the_rule_of(bus: &Bus, queue: &Queue) -> Result<(Value, Target)> {
 struct Queue {
     arn: String,
     policy: String,
+    /// Whether it is encrypted with AWS's own KMS key for SQS. Nobody can change that key's policy, so
+    /// EventBridge can't use it. <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-troubleshooting.html>
+    has_the_key_of_sqs: bool,
 }
 
 impl Queue {
     async fn read(stack: &Stack, url: &str) -> Result<Self> {
         let call = stack.sqs().get_queue_attributes().queue_url(url);
-        let call = call.attribute_names(QueueAttributeName::QueueArn);
+        let names = [
+            QueueAttributeName::QueueArn,
+            QueueAttributeName::Policy,
+            QueueAttributeName::KmsMasterKeyId,
+        ];
+        let call = call.set_attribute_names(Some(names.to_vec()));
         let answer = call
-            .attribute_names(QueueAttributeName::Policy)
             .send()
-            .await;
-        let answer = answer
+            .await
             .map_err(CallError::of("queue", "GetQueueAttributes"))
             .with_context(|| {
                 format!(
@@ -166,11 +179,13 @@ impl Queue {
             })?;
         let mut attributes = answer.attributes.unwrap_or_default();
         let arn = attributes.remove(&QueueAttributeName::QueueArn);
+        let key = attributes.remove(&QueueAttributeName::KmsMasterKeyId);
         Ok(Self {
             arn: arn.context("SQS doesn't say the queue's ARN")?,
             policy: attributes
                 .remove(&QueueAttributeName::Policy)
                 .unwrap_or_default(),
+            has_the_key_of_sqs: key.is_some_and(|key| key.ends_with("alias/aws/sqs")),
         })
     }
 
@@ -203,7 +218,31 @@ impl Queue {
     }
 }
 
-/// The last part of an ARN: what its owner calls it.
+/// What the owner of an ARN calls it: its last part, or of `…:api-destination/NAME/UUID` the name.
 fn last(arn: &str) -> &str {
-    arn.rsplit([':', '/']).next().unwrap_or(arn)
+    match arn.split_once(":api-destination/") {
+        Some((_, destination)) => destination.split('/').next().unwrap_or(destination),
+        None => arn.rsplit([':', '/']).next().unwrap_or(arn),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_called_by_its_name() {
+        let names = [
+            ("arn:aws:sqs:eu-west-1:1:arrivals", "arrivals"),
+            ("arn:aws:lambda:eu-west-1:1:function:act", "act"),
+            ("arn:aws:events:eu-west-1:1:event-bus/own", "own"),
+            (
+                "arn:aws:events:eu-west-1:1:api-destination/backend/4ffe62b4-0d2e-4d8c-9b5a-1a3d1c1e7e2f",
+                "backend",
+            ),
+        ];
+        for (arn, name) in names {
+            assert_eq!(last(arn), name, "{arn}");
+        }
+    }
 }

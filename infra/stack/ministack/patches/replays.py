@@ -2,7 +2,6 @@
 
 import contextvars
 import json
-import time
 from unittest import mock
 
 from ministack.core import iam_actions
@@ -33,9 +32,12 @@ def take_the_time_that_an_event_gives():
         for entry in entries:
             before = EVENT_TIME.set(eventbridge._coerce_timestamp(entry.get("Time")))
             try:
-                answer = json.loads(put_events({**data, "Entries": [entry]}, *rest, **more)[2])
+                response = put_events({**data, "Entries": [entry]}, *rest, **more)
             finally:
                 EVENT_TIME.reset(before)
+            if response[0] >= 400:
+                return response
+            answer = json.loads(response[2])
             results += answer["Entries"]
             failed += answer["FailedEntryCount"]
         return eventbridge.json_response({"FailedEntryCount": failed, "Entries": results})
@@ -56,7 +58,8 @@ def the_time_that_an_event_gives_is_ignored():
 @Patch
 def replay_as_aws_does():
     """Upstream: a replay goes to all rules of the bus, whatever its FilterArns are. It includes events of
-    its end time. It doesn't say how far it came. CancelReplay of one that is over has another error.
+    its end time. It doesn't say how far it came. A cancelled one goes on, and is COMPLETED in the end.
+    CancelReplay of one that is over has another error.
 
     Reason: on AWS, FilterArns are the only rules that get the events, and events at the end time or later
     stay. A cancelled replay sends no more. CancelReplay of one that is over is refused with
@@ -89,6 +92,9 @@ def replay_as_aws_does():
         replay = eventbridge._replays.get(data.get("ReplayName"))
         if replay and replay["State"] in ("COMPLETED", "CANCELLED", "FAILED"):
             return error_response_json("IllegalStatusException", f"Replay is {replay['State']}", 400)
+        if replay:
+            # The thread that sends the events sets the state of the old one.
+            eventbridge._replays[data["ReplayName"]] = dict(replay)
         return cancel_replay(data)
 
     eventbridge._dispatch_event = dispatch
@@ -107,8 +113,9 @@ def archived_events(times: list[int]) -> list[dict]:
     return eventbridge._archives["checked"]["Events"]
 
 
-def replayed(filter_arns: list[str]) -> tuple[dict, list]:
-    """A replay from 1 until 3 of events at 1, 2 and 3, and where they went: names of rules, and times."""
+def replayed(filter_arns: list[str], is_cancelled: bool = False) -> tuple[dict, list]:
+    """A replay from 1 until 3 of events at 1, 2 and 3, and where they went: names of rules, and times.
+    It is over, or cancelled at the first event."""
     # Without the patch above, the times of the events are others.
     for event, at in zip(archived_events([1, 2, 3]), (1, 2, 3)):
         event["Time"] = at
@@ -120,12 +127,21 @@ def replayed(filter_arns: list[str]) -> tuple[dict, list]:
     archive = eventbridge._archives["checked"]
     eventbridge._replays.pop("checked", None)
     got = []
-    with mock.patch.object(eventbridge, "_invoke_target", lambda _, event, rule, *__: got.append((rule["Name"], event["Time"]))):
+
+    def invoke(_, event, rule, *__):
+        got.append((rule["Name"], event["Time"]))
+        if is_cancelled:
+            eventbridge._cancel_replay({"ReplayName": "checked"})
+
+    with (
+        mock.patch.object(eventbridge, "_invoke_target", invoke),
+        mock.patch.object(eventbridge, "threading") as threading,
+    ):
+        # The thread's work is done at once.
+        threading.Thread.side_effect = lambda target, **_: mock.Mock(start=target)
         destination = {"Arn": archive["EventSourceArn"], "FilterArns": filter_arns}
         asked = {"ReplayName": "checked", "EventSourceArn": archive["ArchiveArn"], "Destination": destination}
         eventbridge._start_replay({**asked, "EventStartTime": 1, "EventEndTime": 3})
-        while eventbridge._replays["checked"]["State"] != "COMPLETED":
-            time.sleep(0.001)
     for name in ("one", "other"):
         eventbridge._rules.pop(f"checked|{name}")
     return eventbridge._replays["checked"], got
@@ -144,6 +160,12 @@ def a_replay_includes_its_end():
 @replay_as_aws_does.needed_while
 def a_replay_does_not_say_how_far_it_came():
     return replayed([])[0].get("EventLastReplayedTime") != 2
+
+
+@replay_as_aws_does.needed_while
+def a_cancelled_replay_goes_on():
+    replay, got = replayed([], is_cancelled=True)
+    return any(at != 1 for _, at in got) or replay["State"] != "CANCELLED"
 
 
 @replay_as_aws_does.needed_while
