@@ -141,14 +141,7 @@ impl Example {
             .env("PORT", "0")
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("AWS_REGION", REGION)
-            .env("AWS_ACCESS_KEY_ID", &identity.access_key_id)
-            .env("AWS_SECRET_ACCESS_KEY", &identity.secret_access_key)
-            .envs(
-                identity
-                    .session_token
-                    .iter()
-                    .map(|token| ("AWS_SESSION_TOKEN", token)),
-            )
+            .envs(identity.variables())
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
