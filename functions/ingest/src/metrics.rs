@@ -14,8 +14,8 @@ use shared::telemetry::levels::Counter;
 use uuid::Uuid;
 
 use crate::answer::{Answer, Refusal};
-use crate::handler::Kept;
 use crate::request::UnverifiedRequest;
+use crate::store::Kept;
 
 /// The log line and the metrics of one request. It holds nothing of the payload except documented
 /// names.
