@@ -1,13 +1,14 @@
 //! How every function calls AWS: with one HTTP client, with our own time limits, and with errors
 //! that hold no content.
 
+mod trust;
+
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -20,6 +21,7 @@ use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use crate::config::{ConfigError, Environment};
 
+pub use self::trust::http_client;
 pub use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 /// How long a call may take. The SDK's own defaults limit only the time to connect.
@@ -59,14 +61,6 @@ impl CallLimits {
             .retry_config(retries)
             .build()
     }
-}
-
-/// The HTTP client of all SDKs: rustls on ring, one pool of connections per function.
-#[must_use]
-pub fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https()
 }
 
 /// Reads region, credentials and endpoints from the function's environment, and sets our own limits.
