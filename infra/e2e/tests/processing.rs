@@ -127,7 +127,7 @@ async fn a_new_event_costs_two_calls_to_the_ledger_an_opening_three_a_duplicate_
         } else {
             (1, 0)
         };
-        // Once a second, a batch may note when AURA delivered last.
+        // Every ten seconds, a batch may note when AURA delivered last.
         let least = per_event * EVENTS as usize;
         let updates = calls[0].remove(UPDATE).unwrap_or_default();
         assert!(
