@@ -204,7 +204,7 @@ fn doubled(first: Duration, receives: u32) -> Duration {
 }
 
 /// A delivery is noted if it is at least this much later than the last noted one. The reconciler
-/// runs each minute at most, and calls the webhook down after two runs without a new note. A delivery
+/// runs at most once a minute, and calls the webhook down after two runs without a new note. A delivery
 /// that isn't noted is missing in one run's time only, because the next one is noted.
 const STEP: SignedDuration = SignedDuration::from_secs(10);
 
