@@ -105,7 +105,7 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
         if !is_allowed && !canary::is_canarys_body(&request.body) {
             // If the request carries the secret, AURA has a new address or the secret has leaked.
             // An operator must know.
-            metrics.wrong_address = self.authenticator.seems_authentic(&request);
+            metrics.wrong_address = self.authenticator.seems_authentic(&request).into();
             return Err(Refusal::Forbidden);
         }
         if request.path != WEBHOOK_PATH {

@@ -1,7 +1,6 @@
 //! The `processor` function: configuration, clients, run.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -59,7 +58,7 @@ async fn run() -> Result<(), Error> {
     let queues = SqsQueues::new(sqs, config.ingest_queue_url, config.quarantine_queue_url);
     let services = AwsServices::new(dynamo, config.ledger_table, bus, queues);
     Box::pin(services.connect()).await;
-    let processor = Arc::new(Processor {
+    let processor = Processor {
         services,
         deliveries: Deliveries::default(),
         retention: config.ledger_retention,
@@ -68,7 +67,7 @@ async fn run() -> Result<(), Error> {
         new_owner: Uuid::now_v7,
         random: fastrand::f64,
         metrics,
-    });
+    };
     let handler = async |event: LambdaEvent<_>| {
         let deadline = invocation::deadline(event.context.deadline(), Timestamp::now())?;
         // Boxed, because the whole future is too deep for the compiler.
