@@ -58,7 +58,7 @@ The JSON object:
   usual        deliveries to functions that had work before:
                deliveries  how many
                hops        the parts of the path, in order: hop, whose (functions or emulator),
-                           p50, p99
+                           p50, p99; an invocation includes the start of a function's process
                since       the times since the POST was sent until a moment: moment, p50, p99
                functions   p50 and p99 of all hops of the functions
                emulator    p50 and p99 of all hops of the emulator

@@ -79,8 +79,8 @@ pub struct Quantiles {
 
 type Time = fn(&Journey) -> f64;
 
-/// The parts of the path. The emulator's invocation of the processor includes the little that the
-/// processor does before its first call.
+/// The parts of the path. An invocation includes the start of the function's process, if there is none
+/// yet, and that of the processor the little that it does before its first call.
 static HOPS: [(&str, Whose, Time); 7] = [
     ("API Gateway invokes ingest", Whose::Emulator, |its| {
         milliseconds(its.sent.posted, its.receipt.handled)
@@ -219,7 +219,10 @@ impl stack::report::Report for Report {
     fn summary(&self) -> Vec<String> {
         let build = if self.release { "release" } else { "debug" };
         let mut lines = self.usual.table("Deliveries");
-        lines.extend(self.first.table("First deliveries"));
+        lines.extend(
+            self.first
+                .table("First deliveries, for which the functions start"),
+        );
         lines.push(format!(
             "Functions of the {build} build, {} deliveries a second, {} lost.",
             self.per_second, self.lost
