@@ -209,7 +209,7 @@ async fn usual_deliveries(aura: &Aura, series: Series, stage: &mut Stage) -> Res
     for n in 0..series.deliveries {
         ticks.tick().await;
         sent.push(aura.deliver(first + n).await?);
-        if (n + 1) % series.deliveries.div_ceil(NOTES) == 0 {
+        if (n + 1).is_multiple_of(series.deliveries.div_ceil(NOTES)) {
             stage.note(&format!("{} of {}", n + 1, series.deliveries));
         }
     }
