@@ -1,15 +1,18 @@
-//! Tests the system's promises with random campaigns and a model checker: `cargo prove`.
+//! Tests the system's promises with random campaigns and a model checker, and measures its latency:
+//! `cargo prove`.
 //!
 //! | module | does |
 //! | --- | --- |
 //! | [`torture`] | kills the processor on busy days, and counts every event |
 //! | [`soak`] | plays a long day with an unreliable AURA, and classes every event in the loss ledger |
 //! | [`ledger`] | explores every order of events with a model checker |
+//! | [`latency`] | measures how long a delivery takes on each part of its path |
 //! | [`contract`] | checks that an event is what consumers are promised |
 //! | [`cli`] | reads the command line |
 
 pub mod cli;
 pub mod contract;
+pub mod latency;
 pub mod ledger;
 pub mod soak;
 pub mod torture;
