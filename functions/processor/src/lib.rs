@@ -37,6 +37,7 @@ pub mod batch;
 pub mod bus;
 pub mod config;
 mod failpoint;
+pub mod limits;
 pub mod metrics;
 mod notes;
 pub mod outcome;
