@@ -5,11 +5,13 @@
 //! | [`torture`] | kills the processor on busy days, and counts every event |
 //! | [`soak`] | plays a long day with an unreliable AURA, and classes every event in the loss ledger |
 //! | [`ledger`] | explores every order of events with a model checker |
+//! | [`cost`] | computes what events cost on AWS |
 //! | [`contract`] | checks that an event is what consumers are promised |
 //! | [`cli`] | reads the command line |
 
 pub mod cli;
 pub mod contract;
+pub mod cost;
 pub mod ledger;
 pub mod soak;
 pub mod torture;
