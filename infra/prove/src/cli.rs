@@ -17,7 +17,7 @@ use crate::soak::order::{
     LONGEST_SCHEDULE, MOST_MINUTES, Order, SHORTEST_SCHEDULE, USUAL_SCHEDULE, read_plan,
 };
 use crate::torture::campaign::{Campaign, MOST_EVENTS, MOST_KILLS};
-use crate::{latency, ledger, soak, torture};
+use crate::{cost, latency, ledger, soak, torture};
 
 use self::help::{LATENCY_JSON, SOAK_JSON, TORTURE_JSON};
 
@@ -69,6 +69,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print what events cost on AWS, from counted calls and dated prices
+    Cost(cost::Options),
 }
 
 #[derive(Debug, Args)]
@@ -201,6 +203,7 @@ impl Cli {
             }
             // The model checker leaves nothing behind, so a signal may end the process at once.
             Command::Ledger { json } => ledger::prove(json, progress),
+            Command::Cost(options) => cost::cost(&options),
         }
     }
 }

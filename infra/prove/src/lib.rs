@@ -7,12 +7,14 @@
 //! | [`soak`] | plays a long day with an unreliable AURA, and classes every event in the loss ledger |
 //! | [`ledger`] | explores every order of events with a model checker |
 //! | [`latency`] | measures how long a delivery takes on each part of its path |
+//! | [`cost`] | computes what events cost on AWS |
 //! | [`contract`] | checks that an event is what consumers are promised |
 //! | [`cli`] | reads the command line |
 
 pub mod cli;
 pub mod contract;
 pub mod latency;
+pub mod cost;
 pub mod ledger;
 pub mod soak;
 pub mod torture;
