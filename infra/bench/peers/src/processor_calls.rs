@@ -95,8 +95,10 @@ impl Peer {
             Step::Hide(records) => self.hide(*records).await,
             Step::LookUp(notes) => self.look_up(*notes).await,
             Step::Claim { new, known } => {
+                // The known events come in turns, so each comes again and again.
+                let items = ledger.claimed.max(1);
+                let refused = numbers(&mut ledger.claimed_again, *known).map(|again| again % items);
                 let granted = numbers(&mut ledger.claimed, *new);
-                let refused = numbers(&mut ledger.claimed_again, *known);
                 let claims = granted.chain(refused).map(|number| self.claim(number));
                 let refusals = side_by_side(claims)
                     .await?

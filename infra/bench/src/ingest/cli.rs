@@ -54,7 +54,8 @@ const PROFILE: &str = "\
 For a profile with names, build the functions with symbols, apart from the stripped ones:
   CARGO_PROFILE_RELEASE_STRIP=false CARGO_PROFILE_RELEASE_DEBUG=line-tables-only \\
       cargo build --release --target-dir target/profile \\
-      --bin ingest --bin bench-empty --bin bench-sdk-call
+      --bin ingest --bin processor --bin registrar --bin reconciler \\
+      --bin bench-empty --bin bench-sdk-call
   cargo ingest-bench --binaries target/profile/release --profiles target/profile
   callgrind_annotate --inclusive=yes target/profile/ingest.1000.callgrind";
 
@@ -74,6 +75,7 @@ impl Cli {
             ensure_valgrind().await?;
         }
         let binaries = self.binaries(progress).await?;
+        let zips = zip_bytes(&binaries)?;
         let mut stage = progress.stage("starting the functions");
         let start = start::measure(&binaries, self.starts, &mut stage).await?;
         stage.done(&format!("started each function {} times", self.starts));
@@ -84,12 +86,7 @@ impl Cli {
             self.deliveries
         ));
         let instructions = self.count(&binaries, progress).await?;
-        Ok(Report::new(
-            start,
-            warm,
-            instructions,
-            zip_bytes(&binaries)?,
-        ))
+        Ok(Report::new(start, warm, instructions, zips))
     }
 
     async fn binaries(&self, progress: Progress) -> Result<Binaries> {
