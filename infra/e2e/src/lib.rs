@@ -2,6 +2,7 @@
 //! each test, and functions that look into a deployed system.
 
 pub mod examples;
+pub mod inbox;
 pub mod logs;
 pub mod sender;
 pub mod spill;

@@ -5,12 +5,12 @@
 use anyhow::{Context as _, Result};
 use aura_sim::client::{Aura, REGISTER};
 use aura_sim::{AuraSim, Options};
-use aws_sdk_sqs::types::QueueAttributeName;
 use e2e::Local;
+use e2e::inbox::queue_with_a_rule;
 use prove::contract;
 use serde_json::{Value, json};
 use shared::catalogue::{EVENT_NAMES, names_to_register};
-use stack::consumers::{Consumers, Queue};
+use stack::consumers::Consumers;
 use stack::function_logs;
 use stack::ledger;
 use stack::progress::Progress;
@@ -82,7 +82,8 @@ async fn a_stack_is_registered_once_and_proven_by_a_canary_that_no_consumer_gets
 async fn a_canary_is_on_the_bus_as_what_it_is() -> Result<()> {
     let trial = Trial::begin().await?;
     let stack = trial.deploy(&[]).await?;
-    let canaries = canaries_on_the_bus(&stack).await?;
+    let pattern = json!({"detail": {"origin": ["canary"]}});
+    let canaries = queue_with_a_rule(&stack, "canaries", &pattern).await?;
     let stack = trial.deploy(&[("RegistrationRevision", "2")]).await?;
     let body = canaries
         .receive()
@@ -95,29 +96,6 @@ async fn a_canary_is_on_the_bus_as_what_it_is() -> Result<()> {
     assert_eq!(event["detail"]["entity"]["kind"], "canary");
     assert_eq!(published_canaries(&stack).await?, 2);
     Ok(())
-}
-
-/// A queue that gets every event with the origin `canary`, by a rule of the test's own.
-async fn canaries_on_the_bus(stack: &Stack) -> Result<Queue> {
-    let (sqs, bus) = (stack.account().sqs(), stack.output("EventBusName")?);
-    let allowed = json!({"Version": "2012-10-17", "Statement": {
-        "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"},
-        "Action": "sqs:SendMessage", "Resource": "*",
-    }});
-    let queue = sqs.create_queue().queue_name("canaries");
-    let queue = queue.attributes(QueueAttributeName::Policy, allowed.to_string());
-    let queue = queue.send().await?;
-    let url = queue.queue_url.context("the queue has no URL")?;
-    let arn = format!("arn:aws:sqs:us-east-1:{}:canaries", stack.account().id());
-    let eventbridge = stack.account().eventbridge();
-    let pattern = r#"{"detail": {"origin": ["canary"]}}"#;
-    let rule = eventbridge.put_rule().name("canaries").event_bus_name(bus);
-    rule.event_pattern(pattern).send().await?;
-    let target = aws_sdk_eventbridge::types::Target::builder();
-    let target = target.id("canaries").arn(arn).build()?;
-    let targets = eventbridge.put_targets().rule("canaries");
-    targets.event_bus_name(bus).targets(target).send().await?;
-    Ok(Queue::new(sqs, &url))
 }
 
 #[tokio::test]

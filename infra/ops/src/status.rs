@@ -1,7 +1,8 @@
-//! Whether anything is wrong, on one screen: `sources` reads it, `needs` decides what needs a
-//! person, and `text` writes it.
+//! Whether anything is wrong, on one screen: `sources` reads it, `queues` names the queues, `needs`
+//! decides what needs a person, and `text` writes it.
 
 mod needs;
+mod queues;
 mod sources;
 mod text;
 
@@ -220,7 +221,7 @@ mod tests {
     /// The status of a stack on which nothing is wrong.
     pub(super) fn healthy() -> Status {
         let time = |text: &str| text.parse::<Timestamp>().unwrap();
-        let depth = |queue: &sources::Queue| Depth {
+        let depth = |queue: &queues::Queue| Depth {
             name: queue.name.to_owned(),
             waiting: 0,
             hidden: 0,
@@ -247,7 +248,7 @@ mod tests {
                     .to_owned(),
                 rotated_at: None,
             },
-            queues: sources::QUEUES.iter().map(depth).collect(),
+            queues: queues::QUEUES.iter().map(depth).collect(),
             spill: Spill {
                 waiting: 0,
                 oldest: None,

@@ -29,7 +29,7 @@ pub const NEEDS: [Need; 11] = [
     need(
         "HideFailedDeliveries",
         "sqs:ChangeMessageVisibility",
-        "records may come back later than they should",
+        "records may come back at another time than they should",
     )
     .beside("PublishEvents"),
     need(

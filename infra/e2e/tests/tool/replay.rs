@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use aws_sdk_eventbridge::primitives::DateTime;
-use aws_sdk_eventbridge::types::{PutEventsRequestEntry, RuleState, Target};
+use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_sdk_sqs::types::QueueAttributeName;
 use e2e::Local;
+use e2e::inbox::Inbox;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
@@ -29,12 +30,6 @@ const PREFIX: &str = "aura-ops-replay-";
 struct Desk {
     system: System,
     ops: &'static Ops,
-}
-
-/// A queue of a consumer.
-struct Inbox {
-    url: String,
-    arn: String,
 }
 
 impl Desk {
@@ -66,56 +61,6 @@ impl Desk {
         let output = self.ops.run(&self.system.stack, &options).await?;
         ensure!(output.status.code() == Some(2), "{options:?} didn't fail");
         Ok(String::from_utf8(output.stderr)?)
-    }
-
-    /// Makes a queue that the rules of this policy may fill. `rules` is the end of their ARNs.
-    async fn inbox(&self, name: &str, rules: &str) -> Result<Inbox> {
-        let sqs = self.system.stack.account().sqs();
-        let made = sqs.create_queue().queue_name(name).send().await?;
-        let url = made.queue_url.context("no URL")?;
-        let asked = sqs.get_queue_attributes().queue_url(&url);
-        let asked = asked
-            .attribute_names(QueueAttributeName::QueueArn)
-            .send()
-            .await?;
-        let mut attributes = asked.attributes.unwrap_or_default();
-        let arn = attributes
-            .remove(&QueueAttributeName::QueueArn)
-            .context("no ARN")?;
-        let inbox = Inbox { url, arn };
-        let rules = self.output("EventBusArn")?.replace(":event-bus/", ":rule/") + "/" + rules;
-        let statement = json!({
-            "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"},
-            "Action": "sqs:SendMessage", "Resource": inbox.arn,
-            "Condition": {"ArnLike": {"aws:SourceArn": rules}},
-        });
-        self.set_policy(&inbox, &statement).await?;
-        Ok(inbox)
-    }
-
-    async fn set_policy(&self, inbox: &Inbox, statement: &Value) -> Result<()> {
-        let policy = json!({"Version": "2012-10-17", "Statement": [statement]}).to_string();
-        let set = self.system.stack.account().sqs().set_queue_attributes();
-        let set = set
-            .queue_url(&inbox.url)
-            .attributes(QueueAttributeName::Policy, policy);
-        set.send().await?;
-        Ok(())
-    }
-
-    /// Makes a rule of a consumer that puts events into a queue.
-    async fn rule(&self, name: &str, pattern: &Value, inbox: &Inbox) -> Result<()> {
-        let bus = self.output("EventBusName")?;
-        let rule = self.eventbridge().put_rule().name(name).event_bus_name(bus);
-        rule.event_pattern(pattern.to_string()).send().await?;
-        let target = Target::builder().id("inbox").arn(&inbox.arn).build()?;
-        let targets = self
-            .eventbridge()
-            .put_targets()
-            .rule(name)
-            .event_bus_name(bus);
-        targets.targets(target).send().await?;
-        Ok(())
     }
 
     /// The rules of replays that are there.
@@ -265,9 +210,9 @@ async fn a_replay_of_1000_events_to_one_queue_sends_exactly_those_and_nothing_to
     let desk = Desk::new().await?;
     let stack = &desk.system.stack;
     let everything = json!({"source": ["aura"]});
-    let other = desk.inbox("other", "*").await?;
-    desk.rule("other", &everything, &other).await?;
-    let mine = desk.inbox("mine", &format!("{PREFIX}*")).await?;
+    let other = Inbox::new(stack, "other", "*").await?;
+    other.add_rule(stack, "other", &everything).await?;
+    let mine = Inbox::new(stack, "mine", &format!("{PREFIX}*")).await?;
 
     let from = next_second().await?;
     let [before, to] = [-1, 1].map(|seconds| Timestamp::from_second(from.as_second() + seconds));
@@ -403,9 +348,10 @@ async fn a_queue_gets_what_its_own_rule_takes_and_of_that_what_is_asked_for() ->
 #[tokio::test]
 async fn a_rule_gets_what_it_takes_and_no_other_rule_does() -> Result<()> {
     let desk = Desk::new().await?;
-    let inbox = desk.inbox("inbox", "*").await?;
+    let stack = &desk.system.stack;
+    let inbox = Inbox::new(stack, "inbox", "*").await?;
     let closings = json!({"detail": {"payload": {"message": [{"suffix": "CLOSED"}]}}});
-    desk.rule("closings", &closings, &inbox).await?;
+    inbox.add_rule(stack, "closings", &closings).await?;
     let span = desk.deliver(&SOME).await?;
     desk.empty(Some(&inbox)).await?;
 
@@ -429,38 +375,39 @@ async fn a_rule_gets_what_it_takes_and_no_other_rule_does() -> Result<()> {
     for url in desk.queues()?.into_iter().chain([inbox.url.as_str()]) {
         assert_eq!(desk.depth(url).await?, 0, "{url}");
     }
+
+    // A queue gets what its rule takes, also if that rule is disabled. The rule gets nothing then.
+    let off = desk.eventbridge().disable_rule().name("closings");
+    let off = off.event_bus_name(desk.output("EventBusName")?);
+    off.send().await?;
+    desk.replay(&span, &["--to-queue", &inbox.url]).await?;
+    assert_eq!(desk.keys(&inbox.url).await?, ["callout#1/CALLOUT_CLOSED"]);
+    let error = desk.refusal(&span, &["--to-rule", "closings"]).await?;
+    assert!(error.contains("is disabled"), "{error}");
     Ok(())
 }
 
 #[tokio::test]
 async fn what_cannot_get_there_or_is_unclear_is_refused_and_nothing_is_sent() -> Result<()> {
     let desk = Desk::new().await?;
+    let stack = &desk.system.stack;
     let bus = desk.output("EventBusName")?;
     let span = desk.deliver(&SOME).await?;
-    let closed = desk.inbox("closed", "another").await?;
-    let shared = desk.inbox("shared", "*").await?;
+    let closed = Inbox::new(stack, "closed", "another").await?;
+    let shared = Inbox::new(stack, "shared", "*").await?;
     let nothing = json!({"source": ["nothing"]});
     for rule in ["one", "two"] {
-        desk.rule(rule, &nothing, &shared).await?;
+        shared.add_rule(stack, rule, &nothing).await?;
     }
-    let once = desk.inbox("once", "*").await?;
-    desk.rule("once", &json!({"replay-name": [{"exists": false}]}), &once)
-        .await?;
-    let encrypted = desk.inbox("encrypted", "*").await?;
-    let key = desk.system.stack.account().sqs().set_queue_attributes();
+    let once = Inbox::new(stack, "once", "*").await?;
+    let no_replay = json!({"replay-name": [{"exists": false}]});
+    once.add_rule(stack, "once", &no_replay).await?;
+    let encrypted = Inbox::new(stack, "encrypted", "*").await?;
+    let key = stack.account().sqs().set_queue_attributes();
     let key = key
         .queue_url(&encrypted.url)
         .attributes(QueueAttributeName::KmsMasterKeyId, "alias/aws/sqs");
     key.send().await?;
-    let off = desk
-        .eventbridge()
-        .put_rule()
-        .name("off")
-        .event_bus_name(bus);
-    let off = off
-        .event_pattern(nothing.to_string())
-        .state(RuleState::Disabled);
-    off.send().await?;
     let idle = desk
         .eventbridge()
         .put_rule()
@@ -468,7 +415,7 @@ async fn what_cannot_get_there_or_is_unclear_is_refused_and_nothing_is_sent() ->
         .event_bus_name(bus);
     idle.event_pattern(nothing.to_string()).send().await?;
 
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 9] = [
         (
             &["--to-queue", &once.url],
             "the rule of once takes no replay",
@@ -490,7 +437,6 @@ async fn what_cannot_get_there_or_is_unclear_is_refused_and_nothing_is_sent() ->
             "your role needs sqs:GetQueueAttributes on it",
         ),
         (&["--to-rule", "unknown"], "the rule unknown of the bus "),
-        (&["--to-rule", "off"], "is disabled"),
         (&["--to-rule", "idle"], "has no targets"),
         (
             &["--to-rule", "one", "--message", "NEW_CALLOUT"],
@@ -521,7 +467,8 @@ async fn what_cannot_get_there_or_is_unclear_is_refused_and_nothing_is_sent() ->
     // With the statement that the error shows, the queue gets the events.
     let error = desk.refusal(&span, &["--to-queue", &closed.url]).await?;
     let statement = error.split_once("policy: ").context("no statement")?.1;
-    desk.set_policy(&closed, &serde_json::from_str(statement)?)
+    closed
+        .set_policy(stack, &serde_json::from_str(statement)?)
         .await?;
     let replayed = desk.replay(&span, &["--to-queue", &closed.url]).await?;
     assert_eq!(replayed["events"], 4);

@@ -35,6 +35,8 @@ pub(super) struct Bus {
 pub(super) struct Rule {
     pub(super) name: String,
     pub(super) arn: String,
+    /// Whether it gets nothing, also of a replay to it.
+    pub(super) is_disabled: bool,
     pub(super) pattern: Value,
     pub(super) targets: Vec<Target>,
 }
@@ -84,9 +86,6 @@ impl Bus {
         let rule = rule
             .map_err(CallError::of("rule", "DescribeRule"))
             .with_context(|| format!("the rule {name} of the bus {} can't be read", self.name))?;
-        if rule.state == Some(RuleState::Disabled) {
-            bail!("the rule {name} is disabled, so it would get nothing: enable it first");
-        }
         let pattern = rule
             .event_pattern
             .with_context(|| format!("the rule {name} has no event pattern"))?;
@@ -96,6 +95,7 @@ impl Bus {
         Ok(Rule {
             name: name.to_owned(),
             arn: rule.arn.context("EventBridge doesn't say the rule's ARN")?,
+            is_disabled: rule.state == Some(RuleState::Disabled),
             pattern: serde_json::from_str(&pattern)
                 .with_context(|| format!("the pattern of the rule {name} can't be read"))?,
             targets: targets.targets.unwrap_or_default(),

@@ -44,9 +44,13 @@ pub(super) async fn to_rule(stack: &Stack, bus: &Bus, rule: &str) -> Result<Rout
     let Rule {
         name,
         arn,
+        is_disabled,
         pattern,
         targets,
     } = bus.rule(name).await?;
+    if is_disabled {
+        bail!("the rule {name} is disabled, so it would get nothing: enable it first");
+    }
     let targets: Vec<_> = targets.iter().map(|target| last(&target.arn)).collect();
     if targets.is_empty() {
         bail!("the rule {name} has no targets, so nobody would get the events");
@@ -63,7 +67,7 @@ pub(super) async fn to_rule(stack: &Stack, bus: &Bus, rule: &str) -> Result<Rout
 }
 
 /// The way to one queue, by a rule of its own with the name of the replay. It takes what the queue's rule
-/// takes, and of that only what the filters choose.
+/// takes, also if that one is disabled, and of that only what the filters choose.
 ///
 /// # Errors
 ///

@@ -3,7 +3,7 @@
 use aws_sdk_cloudwatch::types::StateValue;
 use jiff::{SignedDuration, Timestamp};
 
-use super::sources::with_depths;
+use super::queues::with_depths;
 use super::{Need, Status};
 use crate::words::Span;
 
