@@ -64,11 +64,13 @@ pub async fn process<S: Services>(
     let left = processor.time_until(deadline);
     let now = (processor.now)();
     if groups.iter().any(|group| group.is_to_be_hidden(now, left)) {
-        // The batch may have killed the process before. If it does so again, its records must be
-        // hidden by then.
+        // The batch may have killed the process before, or may come back before its leases end. If
+        // the process dies, its records must be hidden until then.
         let hiding = hide_until_deadline(processor, &groups, left);
         if timeout(HIDING_TIME, hiding).await.is_err() {
-            tracing::warn!("if this process dies, its records come back later than they should");
+            tracing::warn!(
+                "if this process dies, its records come back at another time than they should"
+            );
         }
     }
     let time = asking_time(processor.time_until(deadline));
@@ -220,14 +222,15 @@ async fn hide_failed<S: Services>(processor: &Processor<S>, groups: &[Group], de
     let hiding = hide(&processor.services, &failed);
     if timeout(time, hiding).await.is_err() {
         tracing::warn!(
-            "failed records may come back later than they should: SQS did not answer in time"
+            "failed records may come back at another time than they should: SQS did not answer in \
+             time"
         );
     }
 }
 
 async fn hide<S: Services>(services: &S, changes: &[VisibilityChange]) {
     if let Err(error) = services.change_visibility(changes).await {
-        tracing::warn!(%error, "records may come back later than they should");
+        tracing::warn!(%error, "records may come back at another time than they should");
     }
 }
 

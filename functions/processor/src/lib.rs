@@ -17,8 +17,8 @@
 //! bus. The opening and the closing of a callout cost one more call each, because both are noted
 //! for the reconciler. A duplicate costs one call, a refused claim. A batch with callouts or
 //! canaries reads their notes once. Each event of a drill costs one more call, which renews the
-//! drill's note (`notes`). At most every ten seconds, a process also notes the time of AURA's last
-//! delivery ([`timing::Deliveries`]).
+//! drill's note (`notes`). A process also notes AURA's last delivery, if it arrived ten seconds or
+//! more after the last noted one ([`timing::Deliveries`]).
 //!
 //! # The window that can't be closed
 //!

@@ -17,7 +17,9 @@ use shared::panic_api::Registration;
 use shared::{aws, canary};
 use uuid::Uuid;
 
-/// Time limit of a whole proof.
+/// Time limit of a whole proof. If the processor dies with the canary, the canary comes back after the
+/// queue's visibility timeout: too late, if this is a minute or more. Waiting longer isn't possible:
+/// Lambda ends the registrar after two minutes, and a rotation waits for 35 s before it sends a canary.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 /// Time limit of a proof in a rollback. There, the endpoint is registered in any case.
 pub const PATIENCE_IN_ROLLBACK: Duration = Duration::from_secs(20);

@@ -56,6 +56,7 @@
 //! # Limits
 //!
 //! - A scenario has two or three troubles, not any number of them.
+//! - Each message is a batch of its own: the model never hides a first receive anew.
 //! - States are compared by 64-bit hashes; among 10 million states, two share a hash with a
 //!   probability of 1 : 370,000.
 //! - It is a model. Tests against a DynamoDB check that the adapter does what the rules say, and

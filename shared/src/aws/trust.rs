@@ -17,6 +17,7 @@ use aws_smithy_runtime_api::client::http::{
     http_client_fn,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use rustls::CertificateError;
 
 /// Amazon Root CA 1 to 4, and Starfield Services Root Certificate Authority - G2, as
 /// <https://www.amazontrust.com/repository/> lists them.
@@ -65,8 +66,12 @@ impl HttpConnector for Watched {
         let was_refused = Arc::clone(&self.was_refused);
         HttpConnectorFuture::new(async move {
             let answer = answer.await;
-            if answer.as_ref().is_err_and(|error| is_refusal(error)) {
-                tracing::info!("a certificate isn't Amazon's: the system's roots are trusted");
+            if let Some(reason) = answer.as_ref().err().and_then(|error| refusal(error)) {
+                tracing::info!(
+                    %reason,
+                    "a certificate isn't proven by Amazon's roots: the system's are trusted from now \
+                     on"
+                );
                 was_refused.store(true, Ordering::Relaxed);
             }
             answer
@@ -74,16 +79,19 @@ impl HttpConnector for Watched {
     }
 }
 
-/// Whether rustls refused a certificate.
-fn is_refusal(error: &(dyn Error + 'static)) -> bool {
-    if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
-        return true;
+/// Why rustls refused a certificate. The reason names no host: an account's id may be part of its name.
+fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CertificateError> {
+    if let Some(rustls::Error::InvalidCertificate(reason)) = error.downcast_ref() {
+        return Some(match reason {
+            CertificateError::NotValidForNameContext { .. } => &CertificateError::NotValidForName,
+            reason => reason,
+        });
     }
     // An I/O error leaves out the error that it holds when it is asked for its source.
     let held = error.downcast_ref().and_then(io::Error::get_ref);
     match held {
-        Some(held) => is_refusal(held),
-        None => error.source().is_some_and(is_refusal),
+        Some(held) => refusal(held),
+        None => error.source().and_then(refusal),
     }
 }
 
