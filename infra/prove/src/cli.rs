@@ -21,7 +21,8 @@ use crate::{cost, latency, ledger, soak, torture};
 
 use self::help::{LATENCY_JSON, SOAK_JSON, TORTURE_JSON};
 
-/// Tries to make the system lose or double an event, counts every event, and measures how long one takes
+/// Tries to make the system lose or double an event, counts every event, measures how long one takes, and
+/// computes what it costs
 #[derive(Debug, Parser)]
 #[command(name = "cargo prove", bin_name = "cargo prove", max_term_width = 100)]
 pub struct Cli {
@@ -234,6 +235,27 @@ mod tests {
         assert!(torture(&["--kills", "0"]).is_err());
         assert!(torture(&["--kills", "1001", "--events", "10000"]).is_err());
         assert!(torture(&["--events", "100001"]).is_err());
+    }
+
+    #[test]
+    fn the_tables_of_the_costs_take_no_load() {
+        let cost = |arguments: &[&str]| {
+            let arguments = ["cargo prove", "cost"].iter().chain(arguments);
+            Cli::try_parse_from(arguments)
+        };
+        for tables in ["--markdown", "--write"] {
+            assert!(cost(&[tables]).is_ok());
+            for load in [
+                ["--events-per-month", "5"],
+                ["--burst", "2"],
+                ["--seconds-apart", "1"],
+                ["--architecture", "arm64"],
+            ] {
+                assert!(cost(&[load.as_slice(), &[tables]].concat()).is_err());
+                assert!(cost(&load).is_ok());
+            }
+        }
+        assert!(cost(&["--markdown", "--write"]).is_err());
     }
 
     #[test]

@@ -27,11 +27,14 @@ use stack::workspace::Workspace;
 
 use self::docs::{even, tables};
 use self::events::{Architecture, Events, Line, Load, MILLION, grouped};
-use self::extras::Extras;
+use self::extras::{DAYS, Extras};
 use self::measured::Measured;
 use self::money::Money;
 use self::prices::Prices;
 use self::table::Table;
+
+/// The options that say how events come. The tables of the documentation have loads of their own.
+const LOAD_OPTIONS: [&str; 4] = ["events_per_month", "burst", "seconds_apart", "architecture"];
 
 /// The options of the command.
 #[derive(Debug, Args)]
@@ -54,10 +57,10 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["markdown", "write"])]
     json: bool,
     /// Print the tables of the documentation
-    #[arg(long, conflicts_with = "write")]
+    #[arg(long, conflicts_with_all = LOAD_OPTIONS, conflicts_with = "write")]
     markdown: bool,
     /// Write the tables into docs/costs.md and docs/deploy.md
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = LOAD_OPTIONS)]
     write: bool,
 }
 
@@ -109,7 +112,11 @@ fn month<'a>(
     events: &'a Events,
     load: Load,
 ) -> Result<Month<'a>> {
-    let canaries = Events::new(prices, measured, even(rest::CANARIES, 1))?;
+    let canaries = Load {
+        architecture: load.architecture,
+        ..even(rest::CANARIES, 1)
+    };
+    let canaries = Events::new(prices, measured, canaries)?;
     let (_, at_rest) = rest::at_rest(prices, &canaries)?;
     let extras = Extras::new(prices);
     let [ledger, archive] = [extras.ledger(), extras.archive()]
@@ -153,12 +160,18 @@ impl Month<'_> {
         events.sum(["sum", "", &million, &of_month]);
         let mut sums = Table::new(["a month", &format!("{count} events")]);
         for (what, dollars) in [
-            ("at rest", self.at_rest),
-            ("the events", self.events),
-            ("the ledger keeps them for 35 days", self.ledger),
-            ("the archive keeps them for 35 days", self.archive),
+            ("at rest".to_owned(), self.at_rest),
+            ("the events".to_owned(), self.events),
+            (
+                format!("the ledger keeps them for {DAYS} days"),
+                self.ledger,
+            ),
+            (
+                format!("the archive keeps them for {DAYS} days"),
+                self.archive,
+            ),
         ] {
-            sums.row([what, &dollars.to_string()]);
+            sums.row([what, dollars.to_string()]);
         }
         sums.sum(["sum", &self.sum.to_string()]);
         format!(
@@ -171,5 +184,22 @@ impl Month<'_> {
     fn priced(&self, per_million: Money) -> [String; 2] {
         let month = per_million.for_units(self.load.events_per_month, MILLION);
         [per_million, month].map(|dollars| dollars.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::savings::on_arm64;
+    use super::*;
+
+    #[test]
+    fn the_architecture_is_that_of_the_month_at_rest_too() {
+        let (prices, measured) = (Prices::read().unwrap(), Measured::read().unwrap());
+        let load = even(MILLION, 1);
+        let [intel, arm] = [load, on_arm64(load)].map(|load| {
+            let events = Events::new(&prices, &measured, load).unwrap();
+            month(&prices, &measured, &events, load).unwrap().at_rest
+        });
+        assert!(arm < intel);
     }
 }

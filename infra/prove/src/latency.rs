@@ -8,6 +8,7 @@
 pub mod journey;
 pub mod report;
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -26,7 +27,7 @@ use stack::template::{OF_INGEST, Template};
 use stack::workspace::Workspace;
 use tokio::time::{MissedTickBehavior, interval};
 
-use self::journey::{Calls, Journey, Receipt, Sent};
+use self::journey::{Calls, Receipt, Sent};
 use self::report::{Figures, Report};
 
 /// The most deliveries of one run. Each has a callout with an id of seven digits.
@@ -139,43 +140,27 @@ pub async fn run(system: &System, rig: &Rig, series: Series, progress: Progress)
     };
     let sqs = system.stack.account().sqs();
     let consumer = Queue::new(sqs, system.stack.output(CONSUMER)?);
+    let mut received = Vec::new();
 
     let stage = progress.stage("sending first deliveries to functions that have to start");
-    let first = first_deliveries(&system.stack, &aura, &consumer, series.first).await?;
-    stage.done(&format!("{} first deliveries sent", first.sent.len()));
+    let first =
+        first_deliveries(&system.stack, &aura, &consumer, &mut received, series.first).await?;
+    stage.done(&format!("{} first deliveries sent", first.len()));
 
     let mut stage = progress.stage("sending deliveries one after the other");
     let sending = usual_deliveries(&aura, series, &mut stage);
-    let receiving = receive(&consumer, series.deliveries as usize);
-    let (sent, received) = tokio::try_join!(sending, receiving)?;
-    stage.done(&format!("{} deliveries sent", sent.len()));
-    let usual = Ends { sent, received };
+    let receiving = receive(&consumer, &mut received, series.deliveries as usize);
+    let (usual, ()) = tokio::try_join!(sending, receiving)?;
+    stage.done(&format!("{} deliveries sent", usual.len()));
 
     let calls = rig.calls();
     Ok(Report {
         release: series.profile == Profile::Release,
         per_second: series.per_second,
-        lost: first.lost() + usual.lost(),
-        usual: Figures::of(&usual.journeys(&calls)?),
-        first: Figures::of(&first.journeys(&calls)?),
+        lost: journey::lost(&first, &received) + journey::lost(&usual, &received),
+        usual: Figures::of(&journey::join(&usual, &received, &calls)?),
+        first: Figures::of(&journey::join(&first, &received, &calls)?),
     })
-}
-
-/// What was sent, and what the consumer received.
-#[derive(Default)]
-struct Ends {
-    sent: Vec<Sent>,
-    received: Vec<Receipt>,
-}
-
-impl Ends {
-    fn lost(&self) -> usize {
-        self.sent.len().saturating_sub(self.received.len())
-    }
-
-    fn journeys(&self, calls: &Calls) -> Result<Vec<Journey>> {
-        journey::join(&self.sent, &self.received, calls)
-    }
 }
 
 /// Sends deliveries of which each finds no process of ingest and none of the processor.
@@ -183,21 +168,22 @@ async fn first_deliveries(
     stack: &Stack,
     aura: &Aura,
     consumer: &Queue,
+    received: &mut Vec<Receipt>,
     count: u32,
-) -> Result<Ends> {
+) -> Result<Vec<Sent>> {
     // A function has a process to end only after it has had work. So this delivery isn't counted.
     aura.deliver(FIRST_CALLOUT).await?;
-    receive(consumer, 1).await?;
-    let mut ends = Ends::default();
+    receive(consumer, received, 1).await?;
+    let mut sent = Vec::new();
     for n in 1..=count {
         for function in FUNCTIONS {
             let killed = processes::kill(stack, function)?;
             processes::gone(&killed).await?;
         }
-        ends.sent.push(aura.deliver(FIRST_CALLOUT + n).await?);
-        ends.received.extend(receive(consumer, 1).await?);
+        sent.push(aura.deliver(FIRST_CALLOUT + n).await?);
+        receive(consumer, received, 1).await?;
     }
-    Ok(ends)
+    Ok(sent)
 }
 
 /// Sends the other deliveries. Each begins at its time, or when the one before it is answered.
@@ -216,21 +202,25 @@ async fn usual_deliveries(aura: &Aura, series: Series, stage: &mut Stage) -> Res
     Ok(sent)
 }
 
-/// Receives this many events. It gives up if none has come for [`PATIENCE`].
-async fn receive(consumer: &Queue, count: usize) -> Result<Vec<Receipt>> {
-    let mut receipts = Vec::new();
+/// Receives the events of `more` deliveries that are not among `received` yet; copies come on top. It
+/// gives up if no such event has come for [`PATIENCE`].
+async fn receive(consumer: &Queue, received: &mut Vec<Receipt>, more: usize) -> Result<()> {
+    let ids = received.iter().map(|its| its.delivery_id.clone());
+    let mut ids: HashSet<String> = ids.collect();
+    let goal = ids.len() + more;
     let mut progress = Instant::now();
-    while receipts.len() < count && progress.elapsed() < PATIENCE {
+    while ids.len() < goal && progress.elapsed() < PATIENCE {
         let messages = consumer.receive_dated().await?;
         let now = Timestamp::now();
-        if !messages.is_empty() {
-            progress = Instant::now();
-        }
         for (queued, body) in messages {
-            receipts.push(Receipt::read(queued, now, &body)?);
+            let receipt = Receipt::read(queued, now, &body)?;
+            if ids.insert(receipt.delivery_id.clone()) {
+                progress = Instant::now();
+            }
+            received.push(receipt);
         }
     }
-    Ok(receipts)
+    Ok(())
 }
 
 /// The sender of the deliveries.

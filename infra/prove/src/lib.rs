@@ -13,8 +13,8 @@
 
 pub mod cli;
 pub mod contract;
-pub mod latency;
 pub mod cost;
+pub mod latency;
 pub mod ledger;
 pub mod soak;
 pub mod torture;

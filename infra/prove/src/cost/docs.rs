@@ -4,14 +4,17 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::events::{ACCESS_BYTES, Architecture, Events, Load, MILLION, grouped, kilobytes};
-use super::extras::Extras;
+use super::events::{
+    ACCESS_BYTES, Architecture, Events, Load, MEMORY_MB, MILLION, grouped, hundredths, kilobytes,
+};
+use super::extras::{ARCHIVED_KB, DAYS, Extras, ITEM_BYTES, MONTH};
 use super::measured::{FULL, Measured};
 use super::money::Money;
 use super::prices::Prices;
 use super::rest;
 use super::savings::{on_arm64, savings};
 use super::table::Table;
+use super::template;
 
 /// The command that writes the tables into the pages.
 pub const WRITE: &str = "cargo prove cost --write";
@@ -19,12 +22,18 @@ const COSTS: &str = "docs/costs.md";
 const DEPLOY: &str = "docs/deploy.md";
 /// Events a month in the columns of the sums.
 const VOLUMES: [u64; 3] = [10_000, 50_000, MILLION];
-/// The flood of forged requests: requests, bytes of `ingest`'s line, MB-ms of a request (assumed),
-/// and calls to Secrets Manager: 100 instances, three versions, every 30 s for an hour.
-const FLOOD: u64 = 1000 * 3600;
-const FORGED_BYTES: u64 = 700;
-const FORGED_MB_MS: u64 = 512 * 5;
-const FLOOD_SECRET_CALLS: u64 = 100 * 3 * 120;
+/// Seconds of the flood of forged requests.
+const FLOOD_SECONDS: u64 = 3600;
+/// Requests of the flood: a thousand in a second.
+const FLOOD: u64 = 1000 * FLOOD_SECONDS;
+/// How long `ingest` takes to refuse a request. It is an assumption.
+const FORGED_MS: u64 = 5;
+/// How many instances of `ingest` the flood has work for.
+const FLOOD_INSTANCES: u64 = 100;
+/// How many versions of the secret an instance of `ingest` reads.
+const VERSIONS: u64 = 3;
+/// After how many seconds it reads them again.
+const SECRET_SECONDS: u64 = 30;
 
 /// A table of a page.
 #[derive(Debug)]
@@ -68,7 +77,7 @@ pub fn tables(prices: &Prices, measured: &Measured) -> Result<Vec<PageTable>> {
         event_table(&alone, &full),
         extra_table(&extras),
         saving_table(prices, &alone, &arm64, &extras),
-        forged_table(prices),
+        forged_table(prices, measured),
     ];
     let deploy = [sum_table(&sums, rest, &extras)?, at_rest];
     let of = |page| move |table| PageTable { page, table };
@@ -101,20 +110,30 @@ fn extra_table(extras: &Extras) -> Table {
     let mut table = Table::new(["on top of a million events", "a month"]);
     for (what, dollars) in [
         (
-            "the ledger keeps 450 bytes of each for 35 days: 450 bytes × 35/30 million = 0.53 GB",
+            format!(
+                "the ledger keeps {ITEM_BYTES} bytes of each for {DAYS} days: \
+                 {ITEM_BYTES} bytes × {DAYS}/{MONTH} million = {} GB",
+                hundredths(ITEM_BYTES * DAYS, MONTH * 1000)
+            ),
             extras.kept,
         ),
-        ("the ledger's point-in-time recovery", extras.recovery),
         (
-            "the [archive for replays](replay.md) takes 2 kB of each (assumed): 2 GB",
+            "the ledger's point-in-time recovery".to_owned(),
+            extras.recovery,
+        ),
+        (
+            format!(
+                "the [archive for replays](replay.md) takes {ARCHIVED_KB} kB of each (assumed): \
+                 {ARCHIVED_KB} GB"
+            ),
             extras.archived,
         ),
         (
-            "the archive keeps them for 35 days: 2 GB × 35/30",
+            format!("the archive keeps them for {DAYS} days: {ARCHIVED_KB} GB × {DAYS}/{MONTH}"),
             extras.archive_kept,
         ),
     ] {
-        table.row([what.to_owned(), dollars.to_string()]);
+        table.row([what, dollars.to_string()]);
     }
     table
 }
@@ -128,26 +147,23 @@ fn saving_table(prices: &Prices, alone: &Events, arm64: &Events, extras: &Extras
     table
 }
 
-fn forged_table(prices: &Prices) -> Table {
+fn forged_table(prices: &Prices, measured: &Measured) -> Table {
     let mut table = Table::new(["", "a million", "the flood"]);
-    let bytes = ACCESS_BYTES + FORGED_BYTES;
+    let mb_ms = MEMORY_MB * FORGED_MS;
+    let (logs, bytes) = forged_logs(measured);
     let lines: [(String, &dyn Fn(u64) -> Money); 4] = [
         ("API Gateway".into(), &|count| prices.api_request.of(count)),
         ("`ingest`: requests".into(), &|count| {
             prices.lambda_request.of(count)
         }),
         (
-            "`ingest`: 0.5 GB × 5 ms (assumed): 2,500 GB-s".into(),
-            &|count| prices.lambda_x8664.of(FORGED_MB_MS * count),
-        ),
-        (
             format!(
-                "logs: access {} kB, `ingest` {} kB",
-                kilobytes(ACCESS_BYTES),
-                kilobytes(FORGED_BYTES)
+                "`ingest`: 0.5 GB × {FORGED_MS} ms (assumed): {} GB-s",
+                grouped(mb_ms * MILLION / 1_024_000)
             ),
-            &|count| prices.logs.of(bytes * count),
+            &|count| prices.lambda_x8664.of(mb_ms * count),
         ),
+        (logs, &|count| prices.logs.of(bytes * count)),
     ];
     for (what, price) in &lines {
         table.row([
@@ -156,13 +172,35 @@ fn forged_table(prices: &Prices) -> Table {
             price(FLOOD).to_string(),
         ]);
     }
-    let secrets = prices.secret_call.of(FLOOD_SECRET_CALLS);
-    let what = "Secrets Manager: each instance of `ingest` reads three versions every 30 s; here 100 instances";
-    table.row([what, "", &secrets.to_string()]);
+    let reads = FLOOD_INSTANCES * VERSIONS * FLOOD_SECONDS / SECRET_SECONDS;
+    let secrets = prices.secret_call.of(reads);
+    let what = format!(
+        "Secrets Manager: each instance of `ingest` reads {VERSIONS} versions every {SECRET_SECONDS} s; \
+         here {FLOOD_INSTANCES} instances"
+    );
+    table.row([what, String::new(), secrets.to_string()]);
     let sum = |count| lines.iter().map(|(_, price)| price(count)).sum::<Money>();
     let [million, flood] = [sum(MILLION), sum(FLOOD) + secrets].map(|sum| sum.to_string());
     table.sum(["sum", &million, &flood]);
     table
+}
+
+/// The logs of a forged request, for people, and their bytes. `ingest`'s line about a refused request is
+/// shorter than the one about an accepted event, which was measured.
+fn forged_logs(measured: &Measured) -> (String, u64) {
+    let ingest = measured.ingest_bytes();
+    let mut bytes = ACCESS_BYTES + ingest;
+    let mut what = format!(
+        "logs, at most, as for an accepted event: access {} kB, `ingest` {} kB",
+        kilobytes(ACCESS_BYTES),
+        kilobytes(ingest)
+    );
+    if template::lambda_writes_lines() {
+        let lambda = measured.lambda_bytes();
+        bytes += lambda;
+        what += &format!(", Lambda {} kB", kilobytes(lambda));
+    }
+    (what, bytes)
 }
 
 /// The sums of the volumes of [`VOLUMES`].
@@ -175,6 +213,9 @@ fn sum_table(sums: &[(u64, Events)], rest: Money, extras: &Extras) -> Result<Tab
     let kept = |volume: u64| kept.for_units(volume, MILLION);
     let [a, b, c] = row(&|(volume, _)| grouped(*volume))?;
     let mut table = Table::new(["events a month", &a, &b, &c]);
+    let storage = format!(
+        "[the ledger and the archive](costs.md#what-is-kept-of-a-million-events) keep them for {DAYS} days"
+    );
     let rows: [(&str, &dyn Fn(&(u64, Events)) -> String); 3] = [
         (
             "[at rest](#a-month-at-rest): alarms, secrets, the reconciler every minute, a canary every five",
@@ -184,10 +225,7 @@ fn sum_table(sums: &[(u64, Events)], rest: Money, extras: &Extras) -> Result<Tab
             "[the events](costs.md#a-million-events), one at a time",
             &|(volume, events)| events.of(*volume).to_string(),
         ),
-        (
-            "[the ledger and the archive](costs.md#what-is-kept-of-a-million-events) keep them for 35 days",
-            &|(volume, _)| kept(*volume).to_string(),
-        ),
+        (&storage, &|(volume, _)| kept(*volume).to_string()),
     ];
     for (what, of) in rows {
         let [a, b, c] = row(of)?;

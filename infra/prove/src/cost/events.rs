@@ -13,7 +13,7 @@ pub const MILLION: u64 = 1_000_000;
 /// A month of 30 days.
 pub const MONTH_SECONDS: u64 = 30 * 24 * 60 * 60;
 /// The functions' memory.
-const MEMORY_MB: u64 = 512;
+pub const MEMORY_MB: u64 = 512;
 /// How long `ingest` takes for a delivery. It is an assumption.
 const INGEST_MS: u64 = 20;
 /// How long the processor takes for a batch of one, and for a full one. They are assumptions.
@@ -67,8 +67,6 @@ pub enum Item {
     IngestTime,
     /// Requests to the ingest queue.
     IngestQueue,
-    /// Calls that hide a batch's messages.
-    Hiding,
     /// Requests to the processor.
     ProcessorRequests,
     /// Time of the processor.
@@ -214,16 +212,6 @@ impl<'a> Events<'a> {
             count,
             dollars,
         );
-        let hidden = self.per_million(|counts| counts.hidden);
-        if hidden > 0 {
-            let dollars = prices.fifo_request.of(hidden);
-            self.add(
-                Item::Hiding,
-                "ingest queue: hide a batch",
-                each(hidden),
-                dollars,
-            );
-        }
     }
 
     fn add_processor(&mut self) {
@@ -246,15 +234,15 @@ impl<'a> Events<'a> {
     }
 
     fn add_time(&mut self, item: Item, what: String, milliseconds: u64) {
-        let dollars = self
-            .gb_s(self.load.architecture)
-            .of(MEMORY_MB * milliseconds);
+        let dollars = self.lambda_time().of(MEMORY_MB * milliseconds);
         let gb_s = divided(MEMORY_MB * milliseconds, 1024 * 1000);
         self.add(item, what, format!("{} GB-s", grouped(gb_s)), dollars);
     }
 
-    fn gb_s(&self, architecture: Architecture) -> &'a Price {
-        match architecture {
+    /// The price of Lambda's time on the load's architecture.
+    #[must_use]
+    pub fn lambda_time(&self) -> &'a Price {
+        match self.load.architecture {
             Architecture::X8664 => &self.prices.lambda_x8664,
             Architecture::Arm64 => &self.prices.lambda_arm64,
         }
@@ -317,13 +305,13 @@ impl<'a> Events<'a> {
         let mut what = format!(
             "logs: access {} kB, `ingest` {} kB, `processor` {} kB for a batch of one, {} kB for ten",
             kilobytes(ACCESS_BYTES),
-            kilobytes(divided(alone.ingest_bytes, alone.events)),
+            kilobytes(self.measured.ingest_bytes()),
             batch(alone),
             batch(full)
         );
         if lambda > 0 {
-            let of_request = divided(alone.lambda_bytes, alone.sent + alone.batches);
-            what += &format!(", Lambda {} kB a request", kilobytes(of_request));
+            let of_request = kilobytes(self.measured.lambda_bytes());
+            what += &format!(", Lambda {of_request} kB a request");
         }
         let count = format!("{} GB", hundredths(bytes, 1000 * MILLION));
         self.add(Item::Logs, what, count, self.prices.logs.of(bytes));

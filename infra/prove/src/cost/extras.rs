@@ -5,13 +5,13 @@ use super::money::Money;
 use super::prices::Prices;
 
 /// Bytes of an event's item in the ledger, with 100 that DynamoDB adds.
-const ITEM_BYTES: u64 = 450;
-/// Bytes of an event in the archive. It is an assumption.
-const ARCHIVED_BYTES: u64 = 2000;
+pub const ITEM_BYTES: u64 = 450;
+/// Kilobytes of an event in the archive. It is an assumption.
+pub const ARCHIVED_KB: u64 = 2;
 /// For how many days the ledger and the archive keep an event.
-const DAYS: u64 = 35;
+pub const DAYS: u64 = 35;
 /// Days of a month.
-const MONTH: u64 = 30;
+pub const MONTH: u64 = 30;
 
 /// The prices of what is kept of a million events.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Extras {
     /// The prices for a million events.
     #[must_use]
     pub fn new(prices: &Prices) -> Self {
-        let [items, archived] = [ITEM_BYTES, ARCHIVED_BYTES].map(|bytes| bytes * MILLION);
+        let [items, archived] = [ITEM_BYTES, ARCHIVED_KB * 1000].map(|bytes| bytes * MILLION);
         let kept = |bytes: u64| bytes * DAYS / MONTH;
         Self {
             kept: prices.ledger_kept.of(kept(items)),

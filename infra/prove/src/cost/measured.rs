@@ -101,6 +101,11 @@ impl Measured {
                 && full.events == full.batches * FULL,
             "a batch was not of one event, or not of ten: {self:?}"
         );
+        ensure!(
+            alone.hidden == 0 && full.hidden == 0,
+            "the processor hid batches that came for the first time, and the costs have no line for \
+             these calls to SQS: {self:?}"
+        );
         Ok(())
     }
 
@@ -128,6 +133,19 @@ impl Measured {
              {MEASURE}"
         );
         Ok(())
+    }
+
+    /// Bytes of the line that `ingest` logs for an accepted event.
+    #[must_use]
+    pub fn ingest_bytes(&self) -> u64 {
+        divided(self.alone.ingest_bytes, self.alone.events)
+    }
+
+    /// Bytes of Lambda's own lines for a request.
+    #[must_use]
+    pub fn lambda_bytes(&self) -> u64 {
+        let requests = self.alone.sent + self.alone.batches;
+        divided(self.alone.lambda_bytes, requests)
     }
 
     /// A count for a million events in batches of `burst`. A batch between one and ten costs on
@@ -188,5 +206,7 @@ mod tests {
         let mut other = measured.clone();
         other.full.hidden += 1;
         assert!(measured.agrees_with(&other).is_err());
+        let error = other.check().unwrap_err().to_string();
+        assert!(error.contains("hid batches"), "{error}");
     }
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::events::{Events, MONTH_SECONDS, grouped, hundredths, kilobytes};
 use super::money::Money;
-use super::prices::Prices;
+use super::prices::{Price, Prices};
 use super::table::Table;
 use super::template;
 
@@ -20,6 +20,8 @@ const POLLS: [u64; 2] = [5, 3];
 const RUN_CALLS: [u64; 2] = [18, 3];
 /// Memory and time of a run; the time is an assumption.
 const RUN_MB_MS: u64 = 512 * 100;
+/// When [`RUN_BYTES`] and [`CANARY_BYTES`] were measured, and what they contain.
+const BYTES_MEASURED: &str = "measured in November 2026, with Lambda's lines";
 /// Bytes that a run logs.
 const RUN_BYTES: u64 = 800;
 /// Memory and time of the registrar for a canary; the time is an assumption.
@@ -46,7 +48,7 @@ fn line(name: &'static str, what: String, dollars: Money) -> Line {
     }
 }
 
-/// The month at rest. `canaries` are events as often as canaries come.
+/// The month at rest. `canaries` are events as often as canaries come, on the stack's architecture.
 ///
 /// # Errors
 ///
@@ -54,7 +56,7 @@ fn line(name: &'static str, what: String, dollars: Money) -> Line {
 pub fn at_rest(prices: &Prices, canaries: &Events) -> Result<(Table, Money)> {
     let mut table = Table::new(["", "", "a month"]);
     let mut lines = standing(prices)?;
-    lines.extend(of_runs(prices));
+    lines.extend(of_runs(prices, canaries.lambda_time()));
     lines.extend(of_canaries(prices, canaries));
     let secret_calls = CREDENTIAL_READS + 2 * CANARIES;
     let what = format!(
@@ -112,7 +114,7 @@ fn standing(prices: &Prices) -> Result<Vec<Line>> {
     ])
 }
 
-fn of_runs(prices: &Prices) -> [Line; 4] {
+fn of_runs(prices: &Prices, lambda_time: &Price) -> [Line; 4] {
     let [reads, writes] = RUN_CALLS;
     let [reads_text, writes_text] = [(reads, "reads"), (writes, "writes")]
         .map(|(calls, of)| format!("{calls} {of} a run: {}", grouped(calls * RUNS)));
@@ -122,11 +124,11 @@ fn of_runs(prices: &Prices) -> [Line; 4] {
         grouped(RUN_MB_MS * RUNS / 1_024_000)
     );
     let logs = format!(
-        "{} kB a run: {} GB",
+        "{} kB a run ({BYTES_MEASURED}): {} GB",
         kilobytes(RUN_BYTES),
         hundredths(RUN_BYTES * RUNS, 1_000_000_000)
     );
-    let time = prices.lambda_request.of(RUNS) + prices.lambda_x8664.of(RUN_MB_MS * RUNS);
+    let time = prices.lambda_request.of(RUNS) + lambda_time.of(RUN_MB_MS * RUNS);
     [
         line("DynamoDB", reads_text, prices.read.of(reads * RUNS)),
         line("", writes_text, prices.write.of(writes * RUNS)),
@@ -147,11 +149,12 @@ fn of_canaries(prices: &Prices, events: &Events) -> [Line; 3] {
     );
     let ledger = format!(
         "registrar: {canaries} writes (announcement) and {} reads of the ledger ({CANARY_READS} \
-         each, assumed), {} kB of logs each",
+         each, assumed), {} kB of logs each ({BYTES_MEASURED})",
         grouped(CANARY_READS * CANARIES),
         kilobytes(CANARY_BYTES)
     );
-    let time = prices.lambda_request.of(CANARIES) + prices.lambda_x8664.of(CANARY_MB_MS * CANARIES);
+    let time =
+        prices.lambda_request.of(CANARIES) + events.lambda_time().of(CANARY_MB_MS * CANARIES);
     let kept = prices.write.of(CANARIES)
         + prices.read.of(CANARY_READS * CANARIES)
         + prices.logs.of(CANARY_BYTES * CANARIES);
@@ -160,4 +163,26 @@ fn of_canaries(prices: &Prices, events: &Events) -> [Line; 3] {
         line("", registrar, time),
         line("", ledger, kept),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::docs::even;
+    use crate::cost::measured::Measured;
+    use crate::cost::savings::on_arm64;
+
+    #[test]
+    fn on_arm64_all_of_lambdas_time_costs_less() {
+        let (prices, measured) = (Prices::read().unwrap(), Measured::read().unwrap());
+        let load = even(CANARIES, 1);
+        let [intel, arm] =
+            [load, on_arm64(load)].map(|load| Events::new(&prices, &measured, load).unwrap());
+        let time = |price: &Price| price.of(RUN_MB_MS * RUNS) + price.of(CANARY_MB_MS * CANARIES);
+        let saved = time(&prices.lambda_x8664) - time(&prices.lambda_arm64);
+        let saved = saved + (intel.of(CANARIES) - arm.of(CANARIES));
+        let [intel, arm] = [intel, arm].map(|canaries| at_rest(&prices, &canaries).unwrap().1);
+        assert!(arm < intel);
+        assert_eq!(intel, arm + saved);
+    }
 }

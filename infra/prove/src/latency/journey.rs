@@ -1,5 +1,7 @@
 //! The way of one delivery: joins what its sender, the proxies and the consumer saw of it.
 
+use std::collections::HashSet;
+
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 use stack::consumers::Published;
@@ -26,9 +28,9 @@ pub struct Sent {
 pub struct Receipt {
     /// The id of its delivery.
     pub delivery_id: String,
-    /// When ingest's handler began with the delivery.
+    /// When ingest's handler began with the delivery, cut to the millisecond.
     pub handled: Timestamp,
-    /// When the event came into the consumer's queue, to the millisecond.
+    /// When the event came into the consumer's queue, cut to the millisecond.
     pub queued: Timestamp,
     /// When the consumer had the event.
     pub received: Timestamp,
@@ -119,6 +121,17 @@ impl Journey {
 #[must_use]
 pub fn milliseconds(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64() * 1e3
+}
+
+/// The number of deliveries of which the consumer received no event. A copy of one replaces no other.
+#[must_use]
+pub fn lost(sent: &[Sent], received: &[Receipt]) -> usize {
+    let ids: HashSet<&str> = received
+        .iter()
+        .map(|its| its.delivery_id.as_str())
+        .collect();
+    let is_lost = |sent: &&Sent| !ids.contains(sent.delivery_id.as_str());
+    sent.iter().filter(is_lost).count()
 }
 
 /// The journeys of all deliveries that the consumer received.
@@ -298,6 +311,22 @@ pub(super) mod tests {
         };
         journey.ledger.insert(1, beside);
         assert_eq!(ledger_time(&journey), "8.0");
+    }
+
+    #[test]
+    fn a_copy_of_one_delivery_does_not_hide_that_another_is_lost() {
+        let another = Sent {
+            delivery_id: "another".to_owned(),
+            ..sent()
+        };
+        let sent = [sent(), another];
+        assert_eq!(lost(&sent, &[receipt(), receipt()]), 1);
+        assert_eq!(lost(&sent, &[]), 2);
+        let another = Receipt {
+            delivery_id: "another".to_owned(),
+            ..receipt()
+        };
+        assert_eq!(lost(&sent, &[receipt(), receipt(), another]), 0);
     }
 
     #[test]
