@@ -1,13 +1,14 @@
 //! How every function calls AWS: with one HTTP client, with our own time limits, and with errors
 //! that hold no content.
 
+mod trust;
+
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -16,10 +17,12 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
+use aws_types::sdk_config::StalledStreamProtectionConfig;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use crate::config::{ConfigError, Environment};
 
+pub use self::trust::http_client;
 pub use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 /// How long a call may take. The SDK's own defaults limit only the time to connect.
@@ -61,14 +64,6 @@ impl CallLimits {
     }
 }
 
-/// The HTTP client of all SDKs: rustls on ring, one pool of connections per function.
-#[must_use]
-pub fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https()
-}
-
 /// Reads region, credentials and endpoints from the function's environment, and sets our own limits.
 ///
 /// Lambda sets all that is read here. Files and the machine's metadata service are not asked, so the
@@ -93,6 +88,8 @@ pub fn sdk_config(environment: &Environment) -> Result<SdkConfig, ConfigError> {
         .region(Region::new(region))
         .service_config(ServiceSettings(environment.clone()))
         .http_client(http_client())
+        // It watches each body for bytes that stop. Our limits end an attempt whatever stops.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .build();
     Ok(DEFAULT_LIMITS.applied_to(&sdk))
 }
@@ -196,7 +193,11 @@ pub fn is_queueable(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use aws_credential_types::provider::ProvideCredentials as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
 
     use super::*;
 
@@ -220,6 +221,34 @@ mod tests {
         let (id, key) = (credentials.access_key_id(), credentials.secret_access_key());
         assert_eq!((id, key), ("id", "key"));
         assert_eq!(credentials.session_token(), Some("token"));
+    }
+
+    /// Answers one request with the first byte of two.
+    async fn answer_by_half(listener: TcpListener) {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 4096]).await.unwrap();
+        let half = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{";
+        stream.write_all(half).await.unwrap();
+        std::future::pending().await
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_stops_ends_with_the_attempt() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(answer_by_half(listener));
+        let limits = CallLimits {
+            attempt: Duration::from_millis(50),
+            call: Duration::from_hours(1),
+            ..DEFAULT_LIMITS
+        };
+        let sdk = limits.applied_to(&sdk_config(&environment()).unwrap());
+        let once = aws_sdk_sqs::config::Builder::from(&sdk)
+            .endpoint_url(url)
+            .retry_config(RetryConfig::disabled());
+        let client = aws_sdk_sqs::Client::from_conf(once.build());
+        let error = client.list_queues().send().await.unwrap_err();
+        assert_eq!(describe(&error), "timed out");
     }
 
     #[test]

@@ -23,8 +23,9 @@ use metrique::writer::sink::FlushImmediatelyBuilder;
 use metrique::writer::{BoxEntrySink, FormatExt as _};
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::config::{ConfigError, Environment};
 
@@ -67,15 +68,19 @@ fn subscriber<W>(level: LevelFilter, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let own = OWN_CRATES.map(|name| format!(",{name}={level}")).concat();
-    // The runtime would log a panic with its message. The hook has already logged its place.
-    let filter = format!("warn,lambda_runtime::layers::panic=off{own}");
+    let filter = Targets::new()
+        .with_default(LevelFilter::WARN)
+        // The runtime would log a panic with its message. The hook has already logged its place.
+        .with_target("lambda_runtime::layers::panic", LevelFilter::OFF)
+        .with_targets(OWN_CRATES.map(|name| (name, level)));
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
-        .with_env_filter(EnvFilter::new(filter))
+        // The filter alone decides.
+        .with_max_level(LevelFilter::TRACE)
         .with_writer(writer)
         .finish()
+        .with(filter)
 }
 
 /// Metrics have no dimensions. So two functions that write a metric of the same name count together.

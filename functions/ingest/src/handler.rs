@@ -17,7 +17,7 @@ use crate::metrics::IngestMetrics;
 use crate::request::{GatewayEvent, UnverifiedRequest};
 use crate::secret::SecretSource;
 use crate::source::AllowedSources;
-use crate::store::Store;
+use crate::store::{Kept, Store};
 
 /// The path that the webhook is registered with.
 pub const WEBHOOK_PATH: &str = "/aura/events";
@@ -38,18 +38,6 @@ pub struct Ingest<V, S> {
     pub now: fn() -> Timestamp,
     /// Where the log line of each request is written.
     pub metrics: BoxEntrySink,
-}
-
-/// Where a delivery is durable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kept {
-    /// On the queue that it is for.
-    OnQueue {
-        /// SQS's id of the message.
-        message_id: Option<String>,
-    },
-    /// In the spill, because its queue confirmed nothing.
-    InSpill,
 }
 
 /// An authentic delivery with its id and time of arrival.
@@ -117,7 +105,7 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
         if !is_allowed && !canary::is_canarys_body(&request.body) {
             // If the request carries the secret, AURA has a new address or the secret has leaked.
             // An operator must know.
-            metrics.wrong_address = self.authenticator.seems_authentic(&request);
+            metrics.wrong_address = self.authenticator.seems_authentic(&request).into();
             return Err(Refusal::Forbidden);
         }
         if request.path != WEBHOOK_PATH {

@@ -14,8 +14,8 @@ use shared::telemetry::levels::Counter;
 use uuid::Uuid;
 
 use crate::answer::{Answer, Refusal};
-use crate::handler::Kept;
 use crate::request::UnverifiedRequest;
+use crate::store::Kept;
 
 /// The log line and the metrics of one request. It holds nothing of the payload except documented
 /// names.
@@ -49,16 +49,23 @@ pub struct IngestMetrics {
     /// The request was refused though it carried the secret: `wrong_address` or `too_large`.
     #[metrics(no_close, flags(skip(NoMetric)))]
     refused_with_secret: Counter,
-    forbidden: bool,
+    #[metrics(no_close)]
+    forbidden: Counter,
     /// The address was forbidden, though the request carried the secret.
-    pub wrong_address: bool,
-    unauthorized: bool,
+    #[metrics(no_close)]
+    pub wrong_address: Counter,
+    #[metrics(no_close)]
+    unauthorized: Counter,
     /// The secret could not be read, and the value that was sent matches no known value.
-    secret_undecided: bool,
-    too_large: bool,
-    unavailable: bool,
+    #[metrics(no_close)]
+    secret_undecided: Counter,
+    #[metrics(no_close)]
+    too_large: Counter,
+    #[metrics(no_close)]
+    unavailable: Counter,
     /// How many headers were ignored, because HTTP doesn't allow them.
-    dropped_headers: usize,
+    #[metrics(no_close)]
+    dropped_headers: Counter,
     #[metrics(unit = Byte)]
     size: usize,
     /// The time from the start of the handler to its answer.
@@ -89,13 +96,13 @@ impl IngestMetrics {
             spilled: Counter::default(),
             refused: Counter::default(),
             refused_with_secret: Counter::default(),
-            forbidden: false,
-            wrong_address: false,
-            unauthorized: false,
-            secret_undecided: false,
-            too_large: false,
-            unavailable: true,
-            dropped_headers: 0,
+            forbidden: Counter::default(),
+            wrong_address: Counter::default(),
+            unauthorized: Counter::default(),
+            secret_undecided: Counter::default(),
+            too_large: Counter::default(),
+            unavailable: true.into(),
+            dropped_headers: Counter::default(),
             size: 0,
             time: Timer::start_now(),
             store_time: Stopwatch::new(),
@@ -105,7 +112,7 @@ impl IngestMetrics {
     /// Notes the request's size and dropped headers.
     pub fn request(&mut self, request: &UnverifiedRequest) {
         self.size = request.body.len();
-        self.dropped_headers = request.dropped_headers;
+        self.dropped_headers.add(request.dropped_headers);
     }
 
     /// Notes an authentic delivery, and its event if it could be read.
@@ -137,29 +144,29 @@ impl IngestMetrics {
     /// Notes the answer.
     pub fn answered(&mut self, answer: Answer) {
         self.answer = answer.name();
-        self.unavailable = false;
+        self.unavailable = Counter::default();
         match answer {
             Answer::Accepted(_) => self.accepted = true,
             Answer::Quarantined(_) => self.into_quarantine = true.into(),
             Answer::Refused(Refusal::Forbidden) => {
-                self.forbidden = true;
+                self.forbidden = true.into();
                 self.refused = true.into();
-                self.refused_with_secret = self.wrong_address.into();
+                self.refused_with_secret = self.wrong_address;
             }
             Answer::Refused(Refusal::Unauthorized) => {
-                self.unauthorized = true;
+                self.unauthorized = true.into();
                 self.refused = true.into();
             }
             Answer::Refused(Refusal::TooLarge) => {
-                self.too_large = true;
+                self.too_large = true.into();
                 self.refused_with_secret = true.into();
             }
             Answer::Refused(Refusal::SecretUnavailable) => {
-                self.secret_undecided = true;
+                self.secret_undecided = true.into();
                 self.refused = true.into();
-                self.unavailable = true;
+                self.unavailable = true.into();
             }
-            Answer::Refused(Refusal::StoreUnavailable) => self.unavailable = true,
+            Answer::Refused(Refusal::StoreUnavailable) => self.unavailable = true.into(),
             Answer::Healthy
             | Answer::Refused(Refusal::NotFound | Refusal::MethodNotAllowed { .. }) => {}
         }

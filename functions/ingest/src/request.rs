@@ -17,14 +17,35 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// An event as Lambda hands it over, before anything is read. `None` if it wasn't JSON, which
-/// Lambda never sends.
-pub struct GatewayEvent(Option<Box<RawValue>>);
+/// The members of an event that are read.
+const MEMBERS: [&str; 6] = [
+    "rawPath",
+    "headers",
+    "cookies",
+    "requestContext",
+    "body",
+    "isBase64Encoded",
+];
+
+/// What is read from the event that Lambda hands over: its [`MEMBERS`], each as it came. None of them if
+/// it wasn't a JSON object, which Lambda never sends.
+#[derive(Default)]
+pub struct GatewayEvent([Option<Box<RawValue>>; MEMBERS.len()]);
 
 impl<'de> Deserialize<'de> for GatewayEvent {
     /// Never fails, because the runtime would answer an error with a 502 of its own.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(Box::<RawValue>::deserialize(deserializer).ok()))
+        let mut event = Self::default();
+        let see = |name: &[u8], value: &RawValue| {
+            if let Some(place) = MEMBERS.iter().position(|wanted| wanted.as_bytes() == name)
+                && let Some(member) = event.0.get_mut(place)
+            {
+                *member = Some(value.to_owned());
+            }
+        };
+        let read = deserializer.deserialize_map(Members(see));
+        // What came before an error doesn't count.
+        Ok(read.map(|()| event).unwrap_or_default())
     }
 }
 
@@ -56,17 +77,8 @@ impl UnverifiedRequest {
     /// Reads an event. `credentials` is the header that carries the secret.
     #[must_use]
     pub fn read(event: &GatewayEvent, credentials: &HeaderName) -> Self {
-        let [path, headers, cookies, context, body, is_base64] = members(
-            event.0.as_deref(),
-            [
-                "rawPath",
-                "headers",
-                "cookies",
-                "requestContext",
-                "body",
-                "isBase64Encoded",
-            ],
-        );
+        let [path, headers, cookies, context, body, is_base64] =
+            event.0.each_ref().map(Option::as_deref);
         let [http] = members(context, ["http"]);
         let [method, http_path, source] = members(http, ["method", "path", "sourceIp"]);
         let mut read = Headers::new(credentials);
@@ -175,23 +187,26 @@ fn members<'a, const N: usize>(
     found
 }
 
+/// Calls a function with each member of an object.
+struct Members<F>(F);
+
+impl<'de, F: FnMut(&[u8], &'de RawValue)> Visitor<'de> for Members<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some((name, value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
+            (self.0)(&name.0, value);
+        }
+        Ok(())
+    }
+}
+
 /// Calls `see` with each member of an object. Anything else has no members.
 fn each_member<'a>(object: Option<&'a RawValue>, see: impl FnMut(&[u8], &'a RawValue)) {
-    struct Members<F>(F);
-    impl<'de, F: FnMut(&[u8], &'de RawValue)> Visitor<'de> for Members<F> {
-        type Value = ();
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-            while let Some((name, value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
-                (self.0)(&name.0, value);
-            }
-            Ok(())
-        }
-    }
     let json = object.map_or("null", RawValue::get);
     // The only possible error is that it isn't an object, since it is JSON.
     let _ = serde_json::Deserializer::from_str(json).deserialize_map(Members(see));

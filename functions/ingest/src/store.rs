@@ -26,6 +26,18 @@ pub trait Store: Send + Sync {
     fn spill(&self, delivery: &Outgoing) -> impl Future<Output = Result<(), CallError>> + Send;
 }
 
+/// Where a delivery is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// On the queue that it is for.
+    OnQueue {
+        /// SQS's id of the message.
+        message_id: Option<String>,
+    },
+    /// In the spill, because its queue confirmed nothing.
+    InSpill,
+}
+
 /// The real store: two SQS queues, and the spill in the ledger table.
 #[derive(Debug)]
 pub struct AwsStore {

@@ -1,22 +1,21 @@
 //! Processes a batch of records in waves. A wave has one record of each group. Failures are
 //! reported per record.
 //!
-//! SQS hides a batch for the queue's visibility timeout, which is six times the function's timeout,
-//! because a batch may wait before it is taken. When processing starts, the longest duration is
-//! known. So the records are hidden for that time, until a little after their leases end. If the
-//! process dies, they come back then. At the end, failed records are hidden for as long as
-//! [`crate::timing`] says.
+//! SQS hides a batch for the queue's visibility timeout, which is six times the function's timeout.
+//! If the process dies, the records come back after that. No call is made for it, because hardly any
+//! process dies, and each call costs money. A batch with a record that was handed over before is
+//! hidden anew when processing starts, until a little after its leases end. So what dies again comes
+//! back sooner. A batch that waited for so long that it could come back before its leases end is
+//! hidden anew too. At the end, failed records are hidden for as long as [`crate::timing`] says.
 
 use std::collections::VecDeque;
 use std::panic::catch_unwind;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use futures::future::join;
 use jiff::Timestamp;
 use shared::event::Event;
-use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 
 use crate::metrics::{BatchMetrics, RecordLine};
@@ -26,10 +25,10 @@ use crate::queues::VisibilityChange;
 use crate::record::Processor;
 use crate::record::incoming::Record;
 use crate::services::Services;
-use crate::timing::{self, asking_time, hidden_for};
+use crate::timing::{self, asking_time, hidden_for, queue_hides_until_lease_ends};
 use crate::wave;
 
-/// How long a batch that has failed before waits until it is hidden.
+/// How long a batch waits until it is hidden anew.
 const HIDING_TIME: Duration = Duration::from_secs(1);
 
 /// How long the end of a batch waits for the note of AURA's last delivery.
@@ -55,20 +54,22 @@ struct Group {
 /// A group keeps its order. It stops at its first failure, and its other records are reported
 /// failed too. The invocation ends at `deadline`.
 pub async fn process<S: Services>(
-    processor: &Arc<Processor<S>>,
+    processor: &Processor<S>,
     event: SqsEvent,
     deadline: Timestamp,
 ) -> SqsBatchResponse {
     let metrics = BatchMetrics::start((processor.now)());
     let mut metrics = metrics.append_on_drop(processor.metrics.clone());
     let mut groups = in_groups(event);
-    let mut hiding = hide_until_deadline(processor, &groups, deadline);
-    // Lets the call to SQS begin before all others.
-    yield_now().await;
-    if groups.iter().any(Group::has_failed_before) {
+    let left = processor.time_until(deadline);
+    let now = (processor.now)();
+    if groups.iter().any(|group| group.is_to_be_hidden(now, left)) {
         // The batch may have killed the process before. If it does so again, its records must be
         // hidden by then.
-        let _ = timeout(HIDING_TIME, &mut hiding).await;
+        let hiding = hide_until_deadline(processor, &groups, left);
+        if timeout(HIDING_TIME, hiding).await.is_err() {
+            tracing::warn!("if this process dies, its records come back later than they should");
+        }
     }
     let time = asking_time(processor.time_until(deadline));
     let notes = BatchNotes::look_up(&processor.services, events(&groups), time).await;
@@ -87,7 +88,7 @@ pub async fn process<S: Services>(
         }
     }
     let note = timeout(NOTING_TIME, note_delivery(processor));
-    let (_noted, ()) = join(note, hide_failed(processor, &groups, hiding, deadline)).await;
+    let (_noted, ()) = join(note, hide_failed(processor, &groups, deadline)).await;
     let mut response = SqsBatchResponse::default();
     let now = (processor.now)();
     for (record, outcome) in groups.into_iter().flat_map(|group| group.done) {
@@ -116,8 +117,12 @@ impl Group {
         !self.open.is_empty()
     }
 
-    fn has_failed_before(&self) -> bool {
-        self.open.iter().any(|record| record.receives > 1)
+    /// Whether a record was handed over before, or could come back before its lease ends.
+    fn is_to_be_hidden(&self, now: Timestamp, left: Duration) -> bool {
+        let mut open = self.open.iter();
+        open.any(|record| {
+            record.receives > 1 || !queue_hides_until_lease_ends(record.waited(now), left)
+        })
     }
 
     /// Notes the outcome of the first record. If it isn't settled, the other records have to wait.
@@ -173,14 +178,13 @@ fn events<'a>(groups: &'a [Group]) -> impl Iterator<Item = &'a Event> {
     records.filter_map(event).map(|incoming| &incoming.event)
 }
 
-/// Hides the batch until soon after its leases end, in case nobody reports it. Runs in the
-/// background.
-fn hide_until_deadline<S: Services>(
-    processor: &Arc<Processor<S>>,
+/// Hides the batch until soon after its leases end, in case nobody reports it.
+async fn hide_until_deadline<S: Services>(
+    processor: &Processor<S>,
     groups: &[Group],
-    deadline: Timestamp,
-) -> JoinHandle<()> {
-    let time = hidden_for(processor.time_until(deadline));
+    left: Duration,
+) {
+    let time = hidden_for(left);
     let hidden = |group: &Group| {
         let receives = group.open.front().map_or(1, |record| record.receives);
         let most = Duration::from_secs(receives.saturating_sub(1).min(MOST_SPREAD).into());
@@ -192,18 +196,11 @@ fn hide_until_deadline<S: Services>(
         hidden.collect::<Vec<_>>()
     };
     let hidden: Vec<_> = groups.iter().flat_map(hidden).collect();
-    let processor = Arc::clone(processor);
-    tokio::spawn(async move { hide(&processor.services, &hidden).await })
+    hide(&processor.services, &hidden).await;
 }
 
-/// Hides each failed record until its next try. Waits for `hiding` first, which could otherwise
-/// undo this.
-async fn hide_failed<S: Services>(
-    processor: &Processor<S>,
-    groups: &[Group],
-    hiding: JoinHandle<()>,
-    deadline: Timestamp,
-) {
+/// Hides each failed record until its next try.
+async fn hide_failed<S: Services>(processor: &Processor<S>, groups: &[Group], deadline: Timestamp) {
     let pause = |record: &Record, outcome| {
         timing::pause(
             outcome,
@@ -217,17 +214,11 @@ async fn hide_failed<S: Services>(
         .flat_map(|group| group.failed(pause))
         .collect();
     if failed.is_empty() {
-        return hiding.abort();
+        return;
     }
-    let hide = async {
-        // If it failed, that is logged. Failed records must still be hidden.
-        if !hiding.is_finished() {
-            let _ = hiding.await;
-        }
-        hide(&processor.services, &failed).await;
-    };
     let time = processor.time_until(deadline).saturating_sub(RESERVE);
-    if timeout(time, hide).await.is_err() {
+    let hiding = hide(&processor.services, &failed);
+    if timeout(time, hiding).await.is_err() {
         tracing::warn!(
             "failed records may come back later than they should: SQS did not answer in time"
         );

@@ -17,7 +17,7 @@
 //! bus. The opening and the closing of a callout cost one more call each, because both are noted
 //! for the reconciler. A duplicate costs one call, a refused claim. A batch with callouts or
 //! canaries reads their notes once. Each event of a drill costs one more call, which renews the
-//! drill's note (`notes`). At most once a second, a batch also notes the time of AURA's last
+//! drill's note (`notes`). At most every ten seconds, a process also notes the time of AURA's last
 //! delivery ([`timing::Deliveries`]).
 //!
 //! # The window that can't be closed
@@ -37,6 +37,7 @@ pub mod batch;
 pub mod bus;
 pub mod config;
 mod failpoint;
+pub mod limits;
 pub mod metrics;
 mod notes;
 pub mod outcome;

@@ -1,43 +1,20 @@
 //! The `processor` function: configuration, clients, run.
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use processor::batch;
 use processor::bus::EventBridge;
 use processor::config::ProcessorConfig;
+use processor::limits;
 use processor::queues::SqsQueues;
 use processor::record::Processor;
 use processor::services::AwsServices;
 use processor::timing::Deliveries;
-use shared::aws::CallLimits;
 use shared::config::Environment;
 use shared::{aws, invocation, telemetry};
 use uuid::Uuid;
-
-/// The limits of calls that can be repeated without harm. A second attempt is better than a long
-/// wait.
-const REPEATABLE: CallLimits = CallLimits {
-    connect: CONNECT,
-    // Two attempts fit into the shortest time for marking.
-    attempt: Duration::from_millis(450),
-    call: Duration::from_secs(2),
-    pause: Duration::from_millis(100),
-};
-
-/// The limits of publishing. It waits for the bus's answer, because a repeated call may publish an
-/// event twice.
-const PUBLISHING: CallLimits = CallLimits {
-    connect: CONNECT,
-    attempt: Duration::from_secs(10),
-    call: Duration::from_secs(20),
-    pause: Duration::from_millis(100),
-};
-
-const CONNECT: Duration = Duration::from_secs(1);
 
 // One thread is enough: a batch waits for AWS nearly all of its time.
 #[tokio::main(flavor = "current_thread")]
@@ -51,15 +28,15 @@ async fn run() -> Result<(), Error> {
     let config = ProcessorConfig::from_environment(&environment)?;
     let sdk = aws::sdk_config(&environment)?;
 
-    let repeatable = REPEATABLE.applied_to(&sdk);
+    let repeatable = limits::REPEATABLE.applied_to(&sdk);
     let dynamo = aws_sdk_dynamodb::Client::new(&repeatable);
     let sqs = aws_sdk_sqs::Client::new(&repeatable);
-    let eventbridge = aws_sdk_eventbridge::Client::new(&PUBLISHING.applied_to(&sdk));
+    let eventbridge = aws_sdk_eventbridge::Client::new(&limits::PUBLISHING.applied_to(&sdk));
     let bus = EventBridge::new(eventbridge, config.event_bus);
     let queues = SqsQueues::new(sqs, config.ingest_queue_url, config.quarantine_queue_url);
     let services = AwsServices::new(dynamo, config.ledger_table, bus, queues);
     Box::pin(services.connect()).await;
-    let processor = Arc::new(Processor {
+    let processor = Processor {
         services,
         deliveries: Deliveries::default(),
         retention: config.ledger_retention,
@@ -68,7 +45,7 @@ async fn run() -> Result<(), Error> {
         new_owner: Uuid::now_v7,
         random: fastrand::f64,
         metrics,
-    });
+    };
     let handler = async |event: LambdaEvent<_>| {
         let deadline = invocation::deadline(event.context.deadline(), Timestamp::now())?;
         // Boxed, because the whole future is too deep for the compiler.

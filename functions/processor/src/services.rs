@@ -1,6 +1,5 @@
 //! The services that a record touches, behind one trait: the ledger, the bus and the queues.
 
-use std::future::Future;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -21,11 +20,8 @@ use crate::queues::{SqsQueues, VisibilityChange, VisibilityError};
 const CONNECTING_TIME: Duration = Duration::from_secs(2);
 
 /// The calls that the processor makes to DynamoDB, EventBridge and SQS.
-#[expect(
-    async_fn_in_trait,
-    reason = "only a change of visibility runs in a task of its own"
-)]
-pub trait Services: Send + Sync + 'static {
+#[expect(async_fn_in_trait, reason = "no call runs in a task of its own")]
+pub trait Services {
     /// Claims an event. `Ok(Err(refusal))` is the ledger's answer, not a failure.
     async fn claim(
         &self,
@@ -73,10 +69,7 @@ pub trait Services: Send + Sync + 'static {
     async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), CallError>;
 
     /// Sets when records that aren't settled become visible in the queue again.
-    fn change_visibility(
-        &self,
-        changes: &[VisibilityChange],
-    ) -> impl Future<Output = Result<(), VisibilityError>> + Send;
+    async fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<(), VisibilityError>;
 }
 
 /// The services on AWS.

@@ -14,7 +14,7 @@
 //! | it panicked | 1 s, 2 s, 4 s, 8 s | in the quarantine, if it has been handed over five times by then, for whatever reasons |
 //! | it wasn't tried, because no time was left | 1 s, 2 s, 4 s, … | with a try |
 //! | it can never be published | | in the quarantine, at once |
-//! | it kills the process | the queue's visibility timeout, the first time, if it dies at once. Otherwise 3 s after the function's deadline, and up to 10 s more at random (see [`crate::batch`]) | in the dead letters after 50 times that: 11 to 20 min at a timeout of 10 s, 28 to 36 min at 30 s |
+//! | it kills the process | the queue's visibility timeout, the first time: six times the function's timeout. Later 3 s after the function's deadline, and up to 10 s more at random (see [`crate::batch`]) | in the dead letters after 50 times: 12 to 20 min at a timeout of 10 s, 30 to 38 min at 30 s |
 //!
 //! So an outage of DynamoDB, of EventBridge or of both sends nothing to the dead letters in its
 //! first hour: the fifty tries take at least 3/4 × (2 + 4 + … + 64 + 44 × 120) s = 67 min. The
@@ -107,7 +107,17 @@ pub fn lease_until(deadline: Timestamp) -> Timestamp {
     after(deadline, CLOCK_SKEW)
 }
 
-/// How long a batch's records are hidden from other workers, with this much time left until the
+/// The queue's visibility timeout, as a multiple of the function's timeout: `ProcessorTimeout` in
+/// template.yaml's mappings.
+pub const QUEUE_HIDES: u32 = 6;
+
+/// Whether the queue hides a record until after its lease. SQS handed it over for the first time this
+/// long ago, and this much time is left until the deadline.
+pub(crate) fn queue_hides_until_lease_ends(waited: Duration, left: Duration) -> bool {
+    waited.saturating_add(hidden_for(left)) <= left.saturating_mul(QUEUE_HIDES)
+}
+
+/// How long a batch's records are hidden anew from other workers, with this much time left until the
 /// deadline. If nobody reports the records, they come back a moment after their leases have ended.
 #[must_use]
 pub fn hidden_for(left: Duration) -> Duration {
@@ -193,8 +203,10 @@ fn doubled(first: Duration, receives: u32) -> Duration {
     first.saturating_mul(times).min(LONGEST_PAUSE)
 }
 
-/// A delivery is noted if it is at least this much later than the last noted one.
-const STEP: SignedDuration = SignedDuration::from_secs(1);
+/// A delivery is noted if it is at least this much later than the last noted one. The reconciler
+/// runs at most once a minute, and calls the webhook down after two runs without a new note. A delivery
+/// that isn't noted is missing in one run's time only, because the next one is noted.
+const STEP: SignedDuration = SignedDuration::from_secs(10);
 
 /// The last delivery that this process has seen, and the last that it has noted. Both are in
 /// milliseconds since 1970.
@@ -246,6 +258,41 @@ mod tests {
         let receives = ingest_queue.split("maxReceiveCount: ").nth(1).unwrap();
         let receives = receives.lines().next().unwrap().parse();
         assert_eq!(receives, Ok(MOST_RECEIVES));
+        let timeouts = template
+            .split("\n  ProcessorTimeout:\n    \"")
+            .nth(1)
+            .unwrap();
+        let timeouts = timeouts.lines().map_while(|line| {
+            let (timeout, hidden) = line.split_once("\": {VisibilityTimeout: ")?;
+            let timeout: u32 = timeout.trim_start().trim_start_matches('"').parse().ok()?;
+            Some((timeout, hidden.trim_end_matches('}').parse().ok()?))
+        });
+        let expected = [5, 10, 30].map(|timeout| (timeout, timeout * QUEUE_HIDES));
+        assert_eq!(timeouts.collect::<Vec<(u32, u32)>>(), expected);
+    }
+
+    #[test]
+    fn a_batch_that_waited_for_nearly_the_queues_timeout_is_not_hidden_by_the_queue_alone() {
+        let hides = |waited, timeout| {
+            let [waited, timeout] = [waited, timeout].map(Duration::from_secs);
+            queue_hides_until_lease_ends(waited, timeout)
+        };
+        for (timeout, longest) in [(5, 22), (10, 47), (30, 147)] {
+            assert!(hides(0, timeout) && hides(longest, timeout));
+            assert!(!hides(longest + 1, timeout));
+        }
+    }
+
+    #[test]
+    fn what_kills_each_process_is_in_the_dead_letters_when_the_docs_say() {
+        let minutes = |timeout: u64, more: u64| {
+            let timeout = Duration::from_secs(timeout);
+            let later = hidden_for(timeout) + Duration::from_secs(more);
+            (timeout * QUEUE_HIDES + later * (MOST_RECEIVES - 1)).as_secs_f64() / 60.0
+        };
+        let all =
+            [(10, 0), (10, 10), (30, 0), (30, 10)].map(|(timeout, more)| minutes(timeout, more));
+        assert_eq!(all.map(f64::round), [12.0, 20.0, 30.0, 38.0]);
     }
 
     #[test]
@@ -292,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_delivery_is_noted_once_a_second() {
+    fn the_last_delivery_is_noted_every_ten_seconds() {
         let at = |ms: i64| Timestamp::from_millisecond(1_000_000 + ms).unwrap();
         let deliveries = Deliveries::default();
         assert_eq!(deliveries.to_note(), None);
@@ -300,9 +347,9 @@ mod tests {
         deliveries.see(at(0));
         assert_eq!(deliveries.to_note(), Some(at(500)));
         deliveries.noted(at(500));
-        deliveries.see(at(1499));
+        deliveries.see(at(10_499));
         assert_eq!(deliveries.to_note(), None);
-        deliveries.see(at(1500));
-        assert_eq!(deliveries.to_note(), Some(at(1500)));
+        deliveries.see(at(10_500));
+        assert_eq!(deliveries.to_note(), Some(at(10_500)));
     }
 }

@@ -55,7 +55,8 @@ pub(crate) async fn process<S: Services>(
 /// Waits for all futures, and returns their results in the same order. Each future is polled only
 /// when it can make progress.
 async fn side_by_side<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let futures: FuturesOrdered<_> = futures.collect();
+    // Boxed, because each has many kilobytes, and collecting moves it several times.
+    let futures: FuturesOrdered<_> = futures.map(Box::pin).collect();
     futures.collect().await
 }
 

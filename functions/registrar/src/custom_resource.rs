@@ -24,7 +24,6 @@ use crate::canary;
 use crate::config::PropertyError;
 use crate::journal::Journal;
 use crate::registration::{Registrar, RegistrationError, once_permitted};
-use crate::secret::WebhookSecret;
 use crate::stack::StackState;
 
 pub use response::{CustomResourceResponse, NOT_REGISTERED, PHYSICAL_RESOURCE_ID, RequestIds};
@@ -139,7 +138,7 @@ impl CustomResourceHandler<'_> {
         if let Some(registered) = registered.filter(|_| !is_rollback) {
             registrar.config.expect_same_aura(registered)?;
         }
-        let secret = WebhookSecret::of(registrar);
+        let secret = registrar.secret();
         let version = once_permitted(async || Ok(secret.current().await?)).await?;
         let registration = endpoint.registration(&version.value)?;
         // A standby doesn't even ask for a token.
@@ -214,7 +213,7 @@ impl CustomResourceHandler<'_> {
         }
         let mut endpoint = registrar.endpoint()?;
         endpoint.url = endpoint.hand_back_url.clone().unwrap_or(endpoint.url);
-        let version = WebhookSecret::of(registrar).current().await?;
+        let version = registrar.secret().current().await?;
         let registration = endpoint.registration(&version.value)?;
         let aura = registrar.aura(&endpoint.aura_base_url, journal).await?;
         registrar

@@ -33,8 +33,10 @@ use crate::journal::{Journal, RegistrationStep};
 use crate::secret::WebhookSecret;
 use crate::stack::{StackError, StackState};
 
+pub use candidates::RegistrationCandidates;
 pub use confirmation::{Confirmation, RegisteredElsewhere};
 
+mod candidates;
 mod confirmation;
 
 /// Number of retries of a call to AURA, and the first pause. Each pause is twice as long as the one
@@ -160,7 +162,7 @@ impl Registrar {
     ) -> Result<Duration, RegistrationError> {
         let endpoint = self.endpoint()?;
         // `ingest` accepts the current value at any time of a rotation.
-        let version = WebhookSecret::of(self).current().await?;
+        let version = self.secret().current().await?;
         let registration = endpoint.registration(&version.value)?;
         let canaries = self.canaries();
         let patience = PATIENCE_ON_SCHEDULE.min(self.config.canary_patience);
@@ -226,6 +228,16 @@ impl Registrar {
     /// Reads the stack's state from CloudFormation.
     pub async fn stack(&self) -> Result<StackState, RegistrationError> {
         Ok(StackState::take(&self.cloudformation, &self.config.stack_id).await?)
+    }
+
+    /// The webhook's secret of this stack.
+    #[must_use]
+    pub fn secret(&self) -> WebhookSecret<'_> {
+        WebhookSecret {
+            client: &self.secrets_manager,
+            arn: &self.config.webhook_secret_arn,
+            refresh_interval: self.config.refresh_interval,
+        }
     }
 
     /// Checks the properties of the deployed endpoint.

@@ -16,8 +16,8 @@ use shared::panic_api::Registration;
 
 use crate::canary::{self, CanaryError};
 use crate::journal::Journal;
-use crate::registration::{Registrar, RegistrationError};
-use crate::secret::{RegistrationCandidates, WebhookSecret, until_known};
+use crate::registration::{Registrar, RegistrationCandidates, RegistrationError};
+use crate::secret::until_known;
 
 /// Handles the reconciler's request to register the endpoint again.
 #[derive(Debug, Clone, Copy)]
@@ -38,17 +38,16 @@ impl ReregistrationHandler<'_> {
         let aura = registrar
             .aura(&endpoint.aura_base_url, self.journal)
             .await?;
-        let secret = WebhookSecret::of(registrar);
         loop {
-            let candidates = secret.candidates(&endpoint).await?;
+            let candidates = registrar.candidates(&endpoint).await?;
             let proven = self.proven(&candidates).await?;
-            if secret.candidates(&endpoint).await? != candidates {
+            if registrar.candidates(&endpoint).await? != candidates {
                 continue;
             }
             registrar
                 .register(&aura, proven, &stack, self.journal)
                 .await?;
-            if secret.candidates(&endpoint).await? == candidates {
+            if registrar.candidates(&endpoint).await? == candidates {
                 return Ok(());
             }
         }
@@ -62,7 +61,7 @@ impl ReregistrationHandler<'_> {
     ) -> Result<&Registration, RegistrationError> {
         let (current, made_at) = (&candidates.current, candidates.current_made_at);
         let Some(pending) = &candidates.pending else {
-            let secret = WebhookSecret::of(self.registrar);
+            let secret = self.registrar.secret();
             secret.until_current_is_known(made_at, self.journal).await?;
             self.prove(current).await?;
             return Ok(current);

@@ -191,7 +191,7 @@ impl RotationHandler<'_> {
     }
 
     fn secret(&self) -> WebhookSecret<'_> {
-        WebhookSecret::of(self.registrar)
+        self.registrar.secret()
     }
 
     async fn progress(self, token: &str) -> Result<Progress, RotationError> {
@@ -285,7 +285,7 @@ impl RotationHandler<'_> {
             Err(RotationError::NoValue(_)) => None,
             Err(error) => return Err(error),
         };
-        let candidates = self.secret().candidates_with(pending, &endpoint).await?;
+        let candidates = self.registrar.candidates_with(pending, &endpoint).await?;
         let current = candidates.current;
         let Some(pending) = candidates.pending else {
             let proof = self

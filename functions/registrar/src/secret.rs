@@ -7,12 +7,9 @@ use std::convert::Infallible;
 use aws_sdk_secretsmanager::Client as SecretsManager;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
-use shared::panic_api::Registration;
 use shared::secrets::{self, SecretError, SecretVersion, VersionStage};
 
-use crate::config::Endpoint;
 use crate::journal::{Journal, RegistrationStep};
-use crate::registration::{Registrar, RegistrationError};
 
 /// Time added to the [interval](shared::webhook::refresh_interval) of `ingest`. It covers the
 /// reading itself, the time until all readers of Secrets Manager see a new value, and the rounding
@@ -31,30 +28,7 @@ pub struct WebhookSecret<'a> {
     pub refresh_interval: SignedDuration,
 }
 
-/// The registrations that may be sent to AURA: the deployed endpoint with each value of the secret
-/// that AURA may send.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RegistrationCandidates {
-    /// The registration with the current value.
-    pub current: Registration,
-    /// When the current value was made; `None` if Secrets Manager doesn't say.
-    pub current_made_at: Option<Timestamp>,
-    /// The registration with the pending value, if there is a pending value that differs from the
-    /// current one.
-    pub pending: Option<Registration>,
-}
-
-impl<'a> WebhookSecret<'a> {
-    /// Makes a handle on the secret of the registrar's stack.
-    #[must_use]
-    pub fn of(registrar: &'a Registrar) -> Self {
-        Self {
-            client: &registrar.secrets_manager,
-            arn: &registrar.config.webhook_secret_arn,
-            refresh_interval: registrar.config.refresh_interval,
-        }
-    }
-
+impl WebhookSecret<'_> {
     /// Reads the current version.
     pub async fn current(self) -> Result<SecretVersion, SecretError> {
         secrets::read_current(self.client, self.arn).await
@@ -64,33 +38,6 @@ impl<'a> WebhookSecret<'a> {
     pub async fn pending(self) -> Result<Option<SecretString>, SecretError> {
         let version = secrets::read_stage(self.client, self.arn, VersionStage::Pending).await?;
         Ok(version.map(|version| version.value))
-    }
-
-    /// Reads the secret and makes the registrations that may be sent to AURA.
-    pub async fn candidates(
-        self,
-        endpoint: &Endpoint,
-    ) -> Result<RegistrationCandidates, RegistrationError> {
-        // A rotation moves a value from pending to current. Reading in this order can't miss it.
-        let pending = self.pending().await?;
-        self.candidates_with(pending, endpoint).await
-    }
-
-    /// Like [`candidates`](Self::candidates), for a caller that has read the pending value already.
-    pub async fn candidates_with(
-        self,
-        pending: Option<SecretString>,
-        endpoint: &Endpoint,
-    ) -> Result<RegistrationCandidates, RegistrationError> {
-        let version = self.current().await?;
-        let pending = pending.map(|value| endpoint.registration(&value));
-        let pending = pending.transpose()?;
-        let current = endpoint.registration(&version.value)?;
-        Ok(RegistrationCandidates {
-            pending: pending.filter(|pending| *pending != current),
-            current,
-            current_made_at: version.made_at,
-        })
     }
 
     /// Waits until every instance of `ingest` accepts the current value, which was made at

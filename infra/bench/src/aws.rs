@@ -56,8 +56,17 @@ impl Answer {
     }
 }
 
-/// Number of calls by operation.
-pub type Calls = BTreeMap<String, u64>;
+/// Calls by operation.
+pub type Calls = BTreeMap<String, Sent>;
+
+/// Calls of one operation.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// Number of calls.
+    pub calls: u64,
+    /// Length of all their bodies.
+    pub bytes: usize,
+}
 
 /// All services of one function, at one endpoint.
 #[derive(Debug)]
@@ -149,7 +158,9 @@ async fn answer<S: Services>(
         .unwrap_or_default();
     let answer = state.services.answer(operation, &body);
     let mut counted = state.counted();
-    *counted.calls.entry(operation.to_owned()).or_default() += 1;
+    let sent = counted.calls.entry(operation.to_owned()).or_default();
+    sent.calls += 1;
+    sent.bytes += body.len();
     let answer = answer.unwrap_or_else(|| {
         eprintln!("unexpected call to AWS: {operation}");
         counted.unexpected += 1;

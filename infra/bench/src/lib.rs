@@ -11,6 +11,7 @@
 pub mod aws;
 pub mod function;
 pub mod ingest;
+pub mod instructions;
 pub mod processor;
 pub mod report;
 pub mod runtime_api;

@@ -57,6 +57,12 @@ impl Bars {
     }
 }
 
+/// A count in thousands, rounded up.
+#[must_use]
+pub fn thousands(count: u64) -> String {
+    format!("{} k", count.div_ceil(1000))
+}
+
 /// Writes one line of a table: a name, its figures, and the bar with its verdict.
 ///
 /// # Errors
@@ -65,11 +71,11 @@ impl Bars {
 pub fn row<const N: usize>(
     f: &mut fmt::Formatter<'_>,
     name: &str,
-    figures: [&str; N],
+    figures: [impl fmt::Display; N],
     bar: &str,
     verdict: &str,
 ) -> fmt::Result {
-    let figures: String = figures.map(|figure| format!(" {figure:>10}")).concat();
+    let figures = figures.map(|figure| format!(" {figure:>13}")).concat();
     let line = format!("{name:<40}{figures}  {bar:<16} {verdict}");
     writeln!(f, "{}", line.trim_end())
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use stack::account::REGION;
 use stack::bundle::Bundle;
-use stack::folder::RunFolder;
 use stack::ops::Identity;
-use stack::package::{Profile, cargo, package};
+use stack::package::{Profile, build_functions, cargo};
 use stack::process::ProcessGroup;
+use stack::progress::Progress;
 use stack::template::Template;
 use stack::workspace::Workspace;
 use tempfile::TempDir;
@@ -49,30 +49,37 @@ impl Example {
         Ok(Self { folder, workspace })
     }
 
-    /// Builds the function `arrivals` with cargo, with the versions of the repository's lock file. Cargo
-    /// may download nothing. It takes minutes the first time: alone, the function has dependencies with
-    /// other features than in the workspace.
+    /// Builds the copy with cargo, with the versions of the repository's lock file. Cargo may download
+    /// nothing. It takes minutes: alone, the function has dependencies with other features than in the
+    /// workspace.
     ///
     /// # Errors
     ///
     /// It doesn't compile (cargo printed why on standard error).
-    pub async fn built_with_cargo(&self) -> Result<Bundle> {
+    pub async fn built_with_cargo(&self) -> Result<()> {
         let (root, lock) = (self.workspace.root(), "Cargo.lock");
         fs::copy(root.join(lock), self.folder.path().join(lock))?;
-        let target = root.join("target");
         let mut command = cargo(self.folder.path());
         command.args(["build", "--offline"]).args(DEV_PROFILE);
-        command.env("CARGO_TARGET_DIR", &target);
+        command.env("CARGO_TARGET_DIR", root.join("target"));
         let built = ProcessGroup::spawn(&mut command)?.wait().await?;
         ensure!(
             built.success(),
             "the copy doesn't build: see cargo's errors above"
         );
-        let binary = target.join("debug/arrivals");
-        let folder = Arc::new(RunFolder::create(&self.workspace)?);
-        let package = package("arrivals", &binary, Profile::Dev, folder)?;
+        Ok(())
+    }
+
+    /// Its template, with the function `arrivals` as the workspace builds it.
+    ///
+    /// # Errors
+    ///
+    /// It doesn't compile (cargo printed why on standard error), or a file can't be read.
+    pub async fn built_here(&self) -> Result<Bundle> {
+        let progress = Progress::to_stderr();
+        let packages = build_functions(&self.workspace, Profile::Dev, &["arrivals"], progress);
         Ok(Bundle {
-            packages: [package].into(),
+            packages: packages.await?.into(),
             ..self.bundle()?
         })
     }
@@ -134,14 +141,7 @@ impl Example {
             .env("PORT", "0")
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("AWS_REGION", REGION)
-            .env("AWS_ACCESS_KEY_ID", &identity.access_key_id)
-            .env("AWS_SECRET_ACCESS_KEY", &identity.secret_access_key)
-            .envs(
-                identity
-                    .session_token
-                    .iter()
-                    .map(|token| ("AWS_SESSION_TOKEN", token)),
-            )
+            .envs(identity.variables())
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

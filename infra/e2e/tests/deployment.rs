@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail};
+use aws_sdk_eventbridge::types::Target;
+use aws_sdk_sqs::types::QueueAttributeName;
 use e2e::Local;
 use prove::contract;
+use serde_json::json;
 use shared::telemetry::levels::METRICS;
-use stack::consumers::Consumers;
+use stack::consumers::{Consumers, Queue};
 use stack::ledger;
 use stack::progress::Progress;
 use stack::settled::all_published;
-use stack::stack::DeployError;
+use stack::stack::{DeployError, Stack};
 use stack::system::Webhook;
 
 use crate::registration::trial::Trial;
@@ -44,6 +47,65 @@ async fn the_rule_for_other_kinds_can_be_turned_off() -> Result<()> {
         .filter_map(|item| item.get("state")?.as_s().ok());
     assert_eq!(states.filter(|state| *state == "PUBLISHED").count(), 2);
     Ok(())
+}
+
+/// Whoever has rules of their own doesn't pay for queues that nobody reads.
+#[tokio::test]
+async fn events_come_only_to_the_wanted_queues_and_all_are_on_the_bus() -> Result<()> {
+    let local = Local::shared().await?;
+    let mut system = local.system(&[("ConsumerQueues", "none")]).await?;
+    let bus = system.stack.output("EventBusName")?.to_owned();
+    let own = own_queue(&system.stack, &bus).await?;
+    let mut consumers = Consumers::read(&system.stack, contract::check);
+    let http = shared::http_client::build()?;
+    let wanted = [
+        ("none", &[][..]),
+        ("callout-subscription", &["callout", "patrol"]),
+        ("ALL", &["callout", "customer", "patrol"]),
+    ];
+    for (id, (queues, kinds)) in (1..).zip(wanted) {
+        if queues != "none" {
+            let changes = [("ConsumerQueues", queues)];
+            system.stack = local.update(&system.stack, &changes).await?;
+        }
+        let webhook = system.webhook().await?;
+        for kind in ["callout", "customer", "patrol"] {
+            let body = json!({"message": "EXAMPLE", kind: {"id": id}})
+                .to_string()
+                .into();
+            assert_eq!(webhook.post(&http, body).await?.status, 202);
+        }
+        let published = all_published(&system.stack, &mut consumers).await?;
+        let published: BTreeSet<_> = published
+            .iter()
+            .map(|its| &*its.detail.entity.kind)
+            .collect();
+        assert_eq!(published, kinds.iter().copied().collect(), "{queues}");
+        assert_eq!(own.depth().await?, 3 * id, "{queues}");
+    }
+    Ok(())
+}
+
+/// A queue of a consumer's own that gets every event, by a rule of its own.
+async fn own_queue(stack: &Stack, bus: &str) -> Result<Queue> {
+    let sqs = stack.account().sqs();
+    let allowed = json!({"Version": "2012-10-17", "Statement": {
+        "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage", "Resource": "*",
+    }});
+    let queue = sqs.create_queue().queue_name("own");
+    let queue = queue.attributes(QueueAttributeName::Policy, allowed.to_string());
+    let url = queue.send().await?.queue_url;
+    let url = url.context("the queue has no URL")?;
+    let arn = format!("arn:aws:sqs:us-east-1:{}:own", stack.account().id());
+    let eventbridge = stack.account().eventbridge();
+    let pattern = r#"{"source": ["aura"], "detail": {"origin": [{"anything-but": ["canary"]}]}}"#;
+    let rule = eventbridge.put_rule().name("own").event_bus_name(bus);
+    rule.event_pattern(pattern).send().await?;
+    let target = Target::builder().id("own").arn(arn).build()?;
+    let targets = eventbridge.put_targets().rule("own");
+    targets.event_bus_name(bus).targets(target).send().await?;
+    Ok(Queue::new(sqs, &url))
 }
 
 /// Nothing in the stack may fail after AURA has switched to it, and a delivery needs all of these.

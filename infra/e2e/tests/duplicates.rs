@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -40,7 +39,7 @@ const WORKERS: usize = 20;
 type RealProcessor = Processor<AwsServices>;
 
 /// Makes a processor from the function's own parts; it works in this process.
-fn processor(stack: &Stack, bus: &FaultProxy) -> Result<Arc<RealProcessor>> {
+fn processor(stack: &Stack, bus: &FaultProxy) -> Result<RealProcessor> {
     let account = stack.account();
     let config = account.sdk_config().to_builder();
     let config = config.endpoint_url(bus.url()).build();
@@ -52,7 +51,7 @@ fn processor(stack: &Stack, bus: &FaultProxy) -> Result<Arc<RealProcessor>> {
         output("IngestQueueUrl")?,
         output("QuarantineQueueUrl")?,
     );
-    Ok(Arc::new(Processor {
+    Ok(Processor {
         services: AwsServices::new(account.dynamodb(), output("LedgerTableName")?, bus, queues),
         deliveries: Deliveries::default(),
         retention: Duration::from_hours(24),
@@ -61,7 +60,7 @@ fn processor(stack: &Stack, bus: &FaultProxy) -> Result<Arc<RealProcessor>> {
         new_owner: Uuid::now_v7,
         random: || 0.5,
         metrics: DevNullSink::boxed(),
-    }))
+    })
 }
 
 /// A delivery of the one event. It has a group of its own, because SQS hands over the messages of
@@ -81,7 +80,7 @@ fn record(number: u32) -> Result<SqsMessage> {
 
 /// Processes these records until all are settled. A record is sent again if another worker holds
 /// the event's claim.
-async fn settle(processor: &Arc<RealProcessor>, records: Range<u32>) -> Result<()> {
+async fn settle(processor: &RealProcessor, records: Range<u32>) -> Result<()> {
     let begin = Instant::now();
     let mut open: HashSet<_> = records.collect();
     while !open.is_empty() {

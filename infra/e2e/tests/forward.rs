@@ -24,6 +24,14 @@ use crate::tool::permissions::{assume, attach, role};
 
 /// The header in which the backend gets its secret, and that secret.
 const HEADER: &str = "x-backend-key";
+const REDRIVE: [&str; 6] = [
+    "dead-letters",
+    "redrive",
+    "--queue",
+    "forward",
+    "--all",
+    "--yes",
+];
 const SECRET: &str = "marker-of-the-backend";
 /// The only permission of the role with which EventBridge posts.
 pub const PERMISSION: (&str, &str, &str) = (
@@ -309,15 +317,7 @@ async fn what_a_backend_refuses_is_kept_and_an_operator_sends_it_to_the_backend_
         attach(&scene.stack, "acts", policy).await?;
     }
     let acts = assume(&scene.stack, "acts").await?;
-    let redrive = [
-        "dead-letters",
-        "redrive",
-        "--queue",
-        "forward",
-        "--all",
-        "--yes",
-    ];
-    let mut redrive = ops().await?.command(&scene.stack, &acts, &redrive);
+    let mut redrive = ops().await?.command(&scene.stack, &acts, &REDRIVE);
     let output = redrive.output().await?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{errors}");
@@ -339,15 +339,7 @@ async fn what_a_backend_refuses_is_kept_and_an_operator_sends_it_to_the_backend_
     scene.open(4).await?;
     scene.dead_letters(1).await?;
     backend.answer_next(&[Answer::Status(410)]);
-    let redrive = [
-        "dead-letters",
-        "redrive",
-        "--queue",
-        "forward",
-        "--all",
-        "--yes",
-    ];
-    let output = ops().await?.run(&scene.stack, &redrive).await?;
+    let output = ops().await?.run(&scene.stack, &REDRIVE).await?;
     ensure!(output.status.success());
     scene.dead_letters(1).await?;
     assert_eq!(backend.received().len(), 8);

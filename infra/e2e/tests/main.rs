@@ -12,6 +12,7 @@ mod bus;
 mod campaigns;
 mod canary;
 mod consumer;
+mod costs;
 mod dashboard;
 mod deployment;
 mod drills;

@@ -26,7 +26,6 @@ use shared::aws::CallError;
 use shared::published;
 use uuid::Uuid;
 
-use crate::consent::Change;
 use crate::stack::Stack;
 use crate::words::{Time, table};
 
@@ -39,6 +38,17 @@ const RETENTION: SignedDuration = SignedDuration::from_hours(400 * 24);
 const MOST_SUBJECTS: usize = 100;
 /// How many ids of one change are printed for people.
 const MOST_PRINTED: usize = 2;
+
+/// A change of the stack that a person has to agree to.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The command, such as `quarantine release`.
+    pub action: &'static str,
+    /// What it will do, in a sentence for people, such as `Put 2 deliveries back into the ingest queue.`
+    pub sentence: String,
+    /// Ids of what is changed, such as delivery ids. They hold no personal data.
+    pub subjects: Vec<String>,
+}
 
 /// The audit trail of a stack.
 #[derive(Debug)]

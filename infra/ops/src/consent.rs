@@ -6,19 +6,8 @@ use std::io::{IsTerminal as _, Write as _};
 use anyhow::{Context as _, Result, bail};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::audit::{Entry, Trail};
+use crate::audit::{Change, Trail};
 use crate::stack::Stack;
-
-/// A change of the stack that a person has to agree to.
-#[derive(Debug, Clone)]
-pub struct Change {
-    /// The command, such as `quarantine release`.
-    pub action: &'static str,
-    /// What it will do, in a sentence for people, such as `Put 2 deliveries back into the ingest queue.`
-    pub sentence: String,
-    /// Ids of what is changed, such as delivery ids. They hold no personal data.
-    pub subjects: Vec<String>,
-}
 
 /// How a person agrees to a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +63,7 @@ pub async fn make<T>(
         Consent::NotYet => bail!(NotYet(change.sentence)),
     }
     let trail = Trail::of(stack)?;
-    let entry: Entry = trail.begin(stack, &change).await?;
+    let entry = trail.begin(stack, &change).await?;
     let (count, done) = work.await;
     let ended = trail.end(&entry, count, done.as_ref().err()).await;
     let done = done?;

@@ -22,7 +22,8 @@ use shared::aws::CallError;
 use shared::envelope::Envelope;
 use shared::event::{self, Entity};
 
-use crate::consent::{self, Change, Consent};
+use crate::audit::Change;
+use crate::consent::{self, Consent};
 use crate::quarantine::{Done, age, ago, counted, planned, report, time, unseen, write_lines};
 use crate::queue::{Fate, Fifo, Named, Resend, Settled, SideQueue, Waiting, named};
 use crate::stack::Stack;

@@ -20,7 +20,8 @@ use shared::ledger::{EventLedger, ItemAttribute, Value};
 use shared::quarantine::decode;
 use uuid::Uuid;
 
-use crate::consent::{self, Change, Consent};
+use crate::audit::Change;
+use crate::consent::{self, Consent};
 use crate::queue::{Fate, Fifo, Named, Resend, Settled, SideQueue, Waiting, named};
 use crate::stack::Stack;
 use crate::words::{Span, Time, harmless, table};

@@ -8,7 +8,8 @@ use serde::Serialize;
 use shared::reregister::{ReregisterAnswer, ReregisterRequest};
 use uuid::Uuid;
 
-use crate::consent::{self, Change, Consent};
+use crate::audit::Change;
+use crate::consent::{self, Consent};
 use crate::registrar;
 use crate::stack::Stack;
 

@@ -21,7 +21,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::consent::{self, Change, Consent};
+use crate::audit::Change;
+use crate::consent::{self, Consent};
 use crate::quarantine::counted;
 use crate::stack::Stack;
 use crate::words::Time;

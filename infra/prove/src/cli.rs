@@ -7,21 +7,23 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand, value_parser};
+use stack::package::Profile;
 use stack::progress::Progress;
 use stack::signals::Signals;
 use stack::workspace::Workspace;
 
 use crate::capacity::findings::{Changes, Question, RATES};
 use crate::capacity::load::USUAL_SKEW;
+use crate::latency::{MOST_DELIVERIES, Series};
 use crate::soak::order::{
     LONGEST_SCHEDULE, MOST_MINUTES, Order, SHORTEST_SCHEDULE, USUAL_SCHEDULE, read_plan,
 };
 use crate::torture::campaign::{Campaign, MOST_EVENTS, MOST_KILLS};
-use crate::{capacity, ledger, soak, torture};
+use crate::{capacity, cost, latency, ledger, soak, torture};
 
-use self::help::{SOAK_JSON, TORTURE_JSON};
+use self::help::{LATENCY_JSON, SOAK_JSON, TORTURE_JSON};
 
-/// Tries to make the system lose or double an event, and counts every event
+/// Tries to make the system lose or double an event, counts every event, and measures how long one takes
 #[derive(Debug, Parser)]
 #[command(name = "cargo prove", bin_name = "cargo prove", max_term_width = 100)]
 pub struct Cli {
@@ -54,6 +56,11 @@ enum Command {
     /// a run was doing when it was killed, depends on timing and differs from run to run.
     #[command(after_help = SOAK_JSON)]
     Soak(Soak),
+    /// Measure how long a delivery takes from AURA's POST to the consumer's queue, hop by hop
+    ///
+    /// Exits with 0 only if every delivery reached the consumer's queue. Figures are not judged.
+    #[command(after_help = LATENCY_JSON)]
+    Latency(Latency),
     /// Explore every order of events that workers, queue, ledger and bus can produce for two
     /// deliveries of one event
     ///
@@ -69,6 +76,8 @@ enum Command {
     ///
     /// The same options give the same figures. docs/capacity.md explains them.
     Capacity(Capacity),
+    /// Print what events cost on AWS, from counted calls and dated prices
+    Cost(cost::Options),
 }
 
 #[derive(Debug, Args)]
@@ -173,6 +182,41 @@ struct Soak {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct Latency {
+    /// How many deliveries are sent, one after the other
+    #[arg(long, default_value_t = 200, value_name = "N",
+        value_parser = value_parser!(u32).range(1..=i64::from(MOST_DELIVERIES)))]
+    deliveries: u32,
+    /// How many deliveries begin in a second
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = value_parser!(u32).range(1..=20))]
+    per_second: u32,
+    /// How many first deliveries are measured: before each, both functions are ended
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = value_parser!(u32).range(1..=100))]
+    first: u32,
+    /// Build the functions as for AWS: slower to build, but as fast as they are there
+    #[arg(long)]
+    release: bool,
+    /// Print the result as one JSON object, the last line of standard output
+    #[arg(long)]
+    json: bool,
+}
+
+impl Latency {
+    fn series(&self) -> Series {
+        Series {
+            deliveries: self.deliveries,
+            per_second: self.per_second,
+            first: self.first,
+            profile: if self.release {
+                Profile::Release
+            } else {
+                Profile::Dev
+            },
+        }
+    }
+}
+
 impl Soak {
     fn order(&self) -> Result<Order> {
         let plan = self.faults.as_deref().map(read_plan).transpose()?;
@@ -224,8 +268,15 @@ impl Cli {
             Command::Capacity(asked) => {
                 capacity::simulate(&asked.question(), asked.json, asked.plots.as_deref())
             }
+            Command::Latency(latency) => {
+                let (workspace, mut signals) = (Workspace::here()?, Signals::listen()?);
+                let series = latency.series();
+                let latency = latency::latency(&workspace, series, latency.json, progress);
+                signals.unless_one_comes(Box::pin(latency)).await
+            }
             // The model checker leaves nothing behind, so a signal may end the process at once.
             Command::Ledger { json } => ledger::prove(json, progress),
+            Command::Cost(options) => cost::cost(&options),
         }
     }
 }

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, QueueAttributeName};
+use aws_sdk_sqs::types::{
+    DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName, QueueAttributeName,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -350,6 +352,26 @@ impl Queue {
         Ok(bodies(messages))
     }
 
+    /// Takes messages from the queue like [`Self::receive`], each with the time at which it came into
+    /// the queue, to the millisecond.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::receive`], or SQS returns a message without that time.
+    pub async fn receive_dated(&self) -> Result<Vec<(Timestamp, String)>> {
+        let messages = self.messages().await?;
+        self.delete(&messages).await?;
+        let dated = messages.into_iter().map(|message| {
+            let attributes = message.attributes.unwrap_or_default();
+            let sent = attributes
+                .get(&MessageSystemAttributeName::SentTimestamp)
+                .context("SQS returned no SentTimestamp")?;
+            let sent = Timestamp::from_millisecond(sent.parse()?)?;
+            Ok((sent, message.body.unwrap_or_default()))
+        });
+        dated.collect()
+    }
+
     /// Receives messages without deleting them.
     async fn messages(&self) -> Result<Vec<Message>> {
         let answer = self
@@ -358,6 +380,7 @@ impl Queue {
             .queue_url(&self.url)
             .max_number_of_messages(BATCH)
             .wait_time_seconds(LONG_POLL)
+            .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
             .send()
             .await
             .with_context(|| format!("cannot receive from {}", self.url))?;

@@ -42,6 +42,17 @@ impl Identity {
             session_token: None,
         }
     }
+
+    /// The environment variables with these credentials.
+    pub fn variables(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let keys = [
+            ("AWS_ACCESS_KEY_ID", self.access_key_id.as_str()),
+            ("AWS_SECRET_ACCESS_KEY", &self.secret_access_key),
+        ];
+        let token = self.session_token.as_deref();
+        keys.into_iter()
+            .chain(token.map(|token| ("AWS_SESSION_TOKEN", token)))
+    }
 }
 
 impl Ops {
@@ -75,14 +86,7 @@ impl Ops {
             .env("AWS_ENDPOINT_URL", stack.account().endpoint())
             .env("AWS_REGION", REGION)
             .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("AWS_ACCESS_KEY_ID", &identity.access_key_id)
-            .env("AWS_SECRET_ACCESS_KEY", &identity.secret_access_key)
-            .envs(
-                identity
-                    .session_token
-                    .iter()
-                    .map(|token| ("AWS_SESSION_TOKEN", token)),
-            )
+            .envs(identity.variables())
             .stdin(Stdio::null())
             .kill_on_drop(true);
         command

@@ -189,7 +189,7 @@ fn executable(messages: &str, binary: &str) -> Option<PathBuf> {
 /// # Errors
 ///
 /// The binary can't be read, or the zip can't be written.
-pub fn package(
+fn package(
     function: &'static str,
     binary: &Path,
     profile: Profile,

@@ -119,6 +119,8 @@ pub struct Answer {
     pub status: u16,
     /// The body.
     pub body: Bytes,
+    /// When the proxy had the whole answer.
+    pub at: Timestamp,
 }
 
 /// A proxy that causes faults. At first it lets everything through. When it is dropped, it breaks all
@@ -380,6 +382,7 @@ impl Line {
         let answer = Answer {
             status: answer.status().as_u16(),
             body: answer.body().clone(),
+            at: Timestamp::now(),
         };
         self.calls.send_modify(|calls| {
             if let Some(call) = calls.get_mut(n) {

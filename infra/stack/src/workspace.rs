@@ -137,6 +137,12 @@ impl Workspace {
         self.state().join("capacity.log")
     }
 
+    /// The log of MiniStack and the functions under `cargo prove latency`.
+    #[must_use]
+    pub fn latency_log(&self) -> PathBuf {
+        self.state().join("latency.log")
+    }
+
     /// The loss ledger of the last `cargo prove soak`, one JSON object a line.
     #[must_use]
     pub fn soak_ledger(&self) -> PathBuf {

@@ -1,8 +1,9 @@
 //! The time of AURA's last delivery. From it, the reconciler tells a quiet webhook from a dead one.
 //!
 //! It is one item, with `line` as partition and sort key. Its `deliveredAt` is in
-//! milliseconds since 1970. A message that the reconciler or the registrar puts on the queue doesn't
-//! count as a delivery from AURA.
+//! milliseconds since 1970. A delivery less than ten seconds after the noted one is not always noted.
+//! A message that the reconciler or the registrar puts on the queue doesn't count as a delivery from
+//! AURA.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;

@@ -1,7 +1,8 @@
 //! The numbers of a log line that alarms read as metrics.
 //!
-//! CloudWatch charges a metric for each hour in which it is sent. So a zero that no alarm needs is
-//! only a field of the log line.
+//! CloudWatch charges a metric for each hour in which it is sent, and each byte of a log line. So a
+//! count of zero is not written, and a level of zero that no alarm needs is only a field of the log
+//! line.
 
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub const METRICS: [(&str, &str); 14] = [
     ("registrar", "CanaryTime"),
 ];
 
-/// A count that an alarm sums up. A sum needs no zeros, so zero is not sent as a metric.
+/// A count that somebody sums up. A sum needs no zeros, so a zero is absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counter(u64);
 
@@ -60,9 +61,7 @@ impl From<bool> for Counter {
 
 impl Value for Counter {
     fn write(&self, writer: impl ValueWriter) {
-        if self.0 == 0 {
-            NoMetric::from(self.0).write(writer);
-        } else {
+        if self.0 > 0 {
             self.0.write(writer);
         }
     }
@@ -166,12 +165,12 @@ mod tests {
     }
 
     #[test]
-    fn zeros_are_fields_and_no_metrics_and_an_unknown_level_is_absent() {
+    fn a_count_of_zero_and_an_unknown_level_are_absent_and_a_level_of_zero_is_no_metric() {
         let mut level = Level::default();
         level.add(0);
         let line = written(Counter::default(), level, Level::default());
         assert_eq!(metrics_of(&line), [""; 0]);
-        assert_eq!((&line["Counter"], &line["Level"]), (&json!(0), &json!(0)));
+        assert_eq!((line.get("Counter"), &line["Level"]), (None, &json!(0)));
         assert_eq!(line.get("Age"), None);
     }
 

@@ -171,9 +171,9 @@ async fn an_unknown_value_is_undecided_while_the_secret_cannot_be_read_and_is_co
     secret.hide(&[VersionStage::Pending]);
     let body = NEW_CALLOUT.as_bytes();
     for (credentials, status, undecided) in [
-        ("Bearer new", 503, 1),
-        ("Bearer right", 202, 0),
-        ("Basic new", 401, 0),
+        ("Bearer new", 503, Some(1)),
+        ("Bearer right", 202, None),
+        ("Basic new", 401, None),
     ] {
         let request = request("POST", WEBHOOK_PATH, &[credentials], body);
         assert_eq!(
@@ -181,7 +181,9 @@ async fn an_unknown_value_is_undecided_while_the_secret_cannot_be_read_and_is_co
             status,
             "{credentials}"
         );
-        assert_eq!(last(&line)["SecretUndecided"], undecided, "{credentials}");
+        let told = last(&line);
+        let count = told.get("SecretUndecided").and_then(Value::as_u64);
+        assert_eq!(count, undecided, "{credentials}");
     }
 }
 
@@ -307,17 +309,11 @@ async fn only_what_an_alarm_reads_is_a_metric_and_only_above_zero() {
     let mut check = |told: Value, expected: &[&str]| {
         assert_eq!(metrics_of(&told), expected, "{told}");
         all.extend(expected.iter().map(ToString::to_string));
-        // A filter on a field finds it in every line, whatever its value.
-        for field in [
-            "Accepted",
-            "IntoQuarantine",
-            "Spilled",
-            "TooLarge",
-            "WrongAddress",
-            "Refused",
-            "RefusedWithSecret",
-        ] {
-            assert!(told[field].is_number(), "{field} {told}");
+        // The runbook's filters look for zeros in no others.
+        for (field, value) in told.as_object().unwrap() {
+            let may_be_zero = ["Accepted", "Test", "Size", "Time", "StoreTime"];
+            let is_zero = value.as_f64() == Some(0.0);
+            assert!(!is_zero || may_be_zero.contains(&field.as_str()), "{told}");
         }
     };
 

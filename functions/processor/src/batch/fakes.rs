@@ -364,9 +364,9 @@ impl Services for Fakes {
 
 pub type FakeProcessor = Processor<Fakes>;
 
-pub fn processor(services: Fakes) -> Arc<FakeProcessor> {
+pub fn processor(services: Fakes) -> FakeProcessor {
     CLOCK.set(NOW);
-    Arc::new(Processor {
+    Processor {
         services,
         deliveries: Deliveries::default(),
         retention: Duration::from_hours(35 * 24),
@@ -375,7 +375,7 @@ pub fn processor(services: Fakes) -> Arc<FakeProcessor> {
         new_owner: Uuid::now_v7,
         random: || 0.0,
         metrics: DevNullSink::boxed(),
-    })
+    }
 }
 
 /// AURA's payload of a message about callout `id`.
@@ -404,6 +404,10 @@ pub fn message(id: &str, group: &str, receives: u32, body: String) -> SqsMessage
     message.attributes = [
         ("MessageGroupId".into(), group.to_owned()),
         ("ApproximateReceiveCount".into(), receives.to_string()),
+        (
+            "ApproximateFirstReceiveTimestamp".into(),
+            NOW.as_millisecond().to_string(),
+        ),
     ]
     .into();
     message
@@ -418,7 +422,7 @@ pub fn event(messages: Vec<SqsMessage>) -> SqsEvent {
 /// Processes messages with this much time left. Returns the ids that were reported failed, sorted.
 pub async fn failures(
     time: SignedDuration,
-    processor: &Arc<FakeProcessor>,
+    processor: &FakeProcessor,
     messages: Vec<SqsMessage>,
 ) -> Vec<String> {
     let response = process(processor, event(messages), NOW + time).await;

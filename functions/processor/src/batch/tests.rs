@@ -37,7 +37,7 @@ fn callout_closed() -> SqsMessage {
 /// Calls [`failures`], which has to end before the invocation does.
 async fn failures_in_time(
     time: SignedDuration,
-    processor: &Arc<FakeProcessor>,
+    processor: &FakeProcessor,
     messages: Vec<SqsMessage>,
 ) -> Vec<String> {
     let failures = failures(time, processor, messages);
@@ -328,15 +328,47 @@ async fn a_quarantine_that_hangs_fails_its_record_in_time_and_no_other() {
     }
 }
 
-#[tokio::test]
-async fn a_batch_whose_process_dies_comes_back_after_its_leases() {
+/// The calls that hide a new callout and its closing.
+async fn hiding(opening: SqsMessage) -> Vec<Vec<(String, u64)>> {
     let processor = processor(Fakes::default());
-    let messages = vec![new_callout(), callout_closed()];
+    let messages = vec![opening, callout_closed()];
     assert!(failures(TIME, &processor, messages).await.is_empty());
-    let hidden = processor.services.hidden.lock().unwrap();
-    // Ten seconds are left. Two more are for the clocks, and one is a reserve.
+    processor.services.hidden.lock().unwrap().clone()
+}
+
+/// Both records are hidden. Ten seconds are left. Two more are for the clocks, and one is a reserve.
+fn until_after_the_leases() -> Vec<Vec<(String, u64)>> {
     let both = ["handle-1", "handle-2"].map(|handle| (handle.to_owned(), 13));
-    assert_eq!(*hidden, [both.to_vec()]);
+    vec![both.to_vec()]
+}
+
+#[tokio::test]
+async fn a_batch_that_comes_for_the_first_time_is_not_hidden_anew() {
+    assert_eq!(hiding(new_callout()).await, [[]; 0]);
+}
+
+#[tokio::test]
+async fn a_batch_whose_process_dies_again_comes_back_after_its_leases() {
+    let again = message("1", "a", 2, envelope("NEW_CALLOUT", 1));
+    assert_eq!(hiding(again).await, until_after_the_leases());
+}
+
+/// It may have waited while Lambda refused to run the function.
+#[tokio::test]
+async fn a_batch_that_would_come_back_before_its_leases_end_is_hidden_anew() {
+    const NAME: &str = "ApproximateFirstReceiveTimestamp";
+    let handed_over = |ago: i64| {
+        let at = NOW - SignedDuration::from_secs(ago);
+        let mut message = new_callout();
+        let at = at.as_millisecond().to_string();
+        message.attributes.insert(NAME.into(), at);
+        message
+    };
+    assert_eq!(hiding(handed_over(47)).await, [[]; 0]);
+    assert_eq!(hiding(handed_over(48)).await, until_after_the_leases());
+    let mut at_an_unknown_time = new_callout();
+    at_an_unknown_time.attributes.remove(NAME);
+    assert_eq!(hiding(at_an_unknown_time).await, until_after_the_leases());
 }
 
 /// A function that is invoked by hand may get a message that was never in a queue.
@@ -652,7 +684,7 @@ async fn a_canary_that_nobody_announced_is_published_and_counted() {
         unread: [note(unread)].into(),
         ..Fakes::default()
     });
-    Arc::get_mut(&mut processor).unwrap().metrics = lines.sink();
+    processor.metrics = lines.sink();
     let canary = |number: &str, id| {
         let body = shared::canary::body(id);
         message(number, number, 1, envelope_of(Uuid::now_v7(), &body))

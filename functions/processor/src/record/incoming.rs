@@ -12,6 +12,7 @@ use shared::ledger::LedgerKey;
 use shared::quarantine::{QuarantineId, Quarantined};
 
 use crate::queues::VisibilityChange;
+use crate::timing::between;
 
 /// One message of the ingest queue.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Record {
     pub(crate) receives: u32,
     /// When SQS received it.
     sent_at: Option<Timestamp>,
+    /// When SQS handed it over for the first time.
+    handed_over_at: Option<Timestamp>,
     /// The body, which should be an envelope.
     body: String,
     /// The event in the body, once it was read.
@@ -59,10 +62,13 @@ impl From<SqsMessage> for Record {
     fn from(mut message: SqsMessage) -> Self {
         let message_id = message.message_id.unwrap_or_default();
         let receives = message.attributes.get("ApproximateReceiveCount");
-        let sent_at = message.attributes.get("SentTimestamp");
-        let sent_at = sent_at.and_then(|at| Timestamp::from_millisecond(at.parse().ok()?).ok());
+        let time = |name| {
+            let milliseconds = message.attributes.get(name)?.parse().ok()?;
+            Timestamp::from_millisecond(milliseconds).ok()
+        };
         Self {
-            sent_at,
+            sent_at: time("SentTimestamp"),
+            handed_over_at: time("ApproximateFirstReceiveTimestamp"),
             receives: receives.and_then(|count| count.parse().ok()).unwrap_or(1),
             group: message
                 .attributes
@@ -102,6 +108,13 @@ impl Record {
     pub(crate) fn arrived_at(&self) -> Option<Timestamp> {
         let received_at = self.envelope().map(|envelope| envelope.received_at);
         received_at.or(self.sent_at)
+    }
+
+    /// How long ago SQS handed it over for the first time. A record without that time has waited
+    /// for ever, so that nobody relies on it.
+    pub(crate) fn waited(&self, now: Timestamp) -> Duration {
+        self.handed_over_at
+            .map_or(Duration::MAX, |at| between(at, now))
     }
 
     /// The change that makes SQS hand this record over again after `time`. `None` if SQS gave no

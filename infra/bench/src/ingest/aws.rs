@@ -32,6 +32,7 @@ impl Services for IngestServices {
 /// Fails with the calls that were made instead.
 pub fn verify(aws: &Aws<IngestServices>, deliveries: u32) -> Result<()> {
     let sent = aws.calls().get(SEND_MESSAGE).copied().unwrap_or_default();
+    let sent = sent.calls;
     ensure!(
         sent == u64::from(deliveries),
         "{deliveries} deliveries became {sent} SendMessage calls"

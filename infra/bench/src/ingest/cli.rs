@@ -1,17 +1,19 @@
 //! The command line of `cargo ingest-bench`.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use stack::package::{self, Profile};
+use stack::package::{self, FUNCTIONS, Profile};
 use stack::progress::Progress;
 use stack::workspace::Workspace;
 
-use super::function::{Binaries, Kind};
-use super::instructions::{self, Counting, Instructions};
+use super::function::{BINARIES, Binaries};
+use super::instructions::{Counting, Instructions};
 use super::report::Report;
 use super::{start, warm};
+use crate::instructions::{Callgrind, ensure_valgrind};
 use crate::report::print;
 
 /// Measures what ingest costs on this machine: start, time, instructions, memory and size of the
@@ -69,7 +71,7 @@ impl Cli {
 
     async fn measure(&self, progress: Progress) -> Result<Report> {
         if self.counted > 0 {
-            instructions::ensure_valgrind().await?;
+            ensure_valgrind().await?;
         }
         let binaries = self.binaries(progress).await?;
         let mut stage = progress.stage("starting the functions");
@@ -95,8 +97,7 @@ impl Cli {
             return Ok(Binaries::in_folder(folder));
         }
         let stage = progress.loud_stage("building the functions");
-        let names = Kind::ALL.map(Kind::binary);
-        let built = package::build(&Workspace::here()?, Profile::Release, &names).await?;
+        let built = package::build(&Workspace::here()?, Profile::Release, &BINARIES).await?;
         stage.done("built the functions");
         Ok(Binaries::new(built))
     }
@@ -105,15 +106,11 @@ impl Cli {
         if self.counted == 0 {
             return Ok(None);
         }
-        let temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let profiles = self.profiles.as_deref().unwrap_or(temporary.path());
-        std::fs::create_dir_all(profiles)
-            .with_context(|| format!("cannot make {}", profiles.display()))?;
         let mut stage = progress.stage("counting instructions");
         let counting = Counting {
             binaries,
             deliveries: self.counted,
-            profiles,
+            callgrind: Callgrind::new(self.profiles.as_deref())?,
         };
         let instructions = counting.measure(&mut stage).await?;
         stage.done(&format!(
@@ -124,13 +121,15 @@ impl Cli {
     }
 }
 
-fn zip_bytes(binaries: &Binaries) -> Result<usize> {
-    let binary = read(binaries.path(Kind::Ingest)?)?;
-    Ok(package::zip(&binary, Profile::Release)?.len())
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+/// Sizes of the functions' zips in bytes, by the functions' names.
+fn zip_bytes(binaries: &Binaries) -> Result<BTreeMap<&'static str, usize>> {
+    let size = |function| {
+        let path = binaries.named(function)?;
+        let binary =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok((function, package::zip(&binary, Profile::Release)?.len()))
+    };
+    FUNCTIONS.into_iter().map(size).collect()
 }
 
 #[cfg(test)]

@@ -50,32 +50,52 @@ impl Kind {
     }
 }
 
-/// Paths of the functions' binaries.
+/// Names of the binaries that are measured: those of [`Kind::ALL`], and of the other functions, of
+/// which only the size is measured.
+pub const BINARIES: [&str; 6] = [
+    "ingest",
+    "processor",
+    "registrar",
+    "reconciler",
+    "bench-empty",
+    "bench-sdk-call",
+];
+
+/// Paths of the binaries in [`BINARIES`].
 #[derive(Debug, Clone)]
 pub struct Binaries(HashMap<&'static str, PathBuf>);
 
 impl Binaries {
-    /// The binaries that cargo built, in the order of [`Kind::ALL`].
+    /// The binaries that cargo built, in the order of [`BINARIES`].
     #[must_use]
     pub fn new(paths: Vec<PathBuf>) -> Self {
-        Self(Kind::ALL.map(Kind::binary).into_iter().zip(paths).collect())
+        Self(BINARIES.into_iter().zip(paths).collect())
     }
 
     /// The binaries in a folder.
     #[must_use]
     pub fn in_folder(folder: &Path) -> Self {
-        Self::new(Kind::ALL.map(|kind| folder.join(kind.binary())).into())
+        Self::new(BINARIES.map(|name| folder.join(name)).into())
     }
 
-    /// Path of one function's binary.
+    /// Path of one measured function's binary.
     ///
     /// # Errors
     ///
     /// Fails if the binary doesn't exist.
     pub fn path(&self, kind: Kind) -> Result<&Path> {
-        let path = self.0.get(kind.binary()).map(PathBuf::as_path);
+        self.named(kind.binary())
+    }
+
+    /// Path of the binary of this name.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the binary doesn't exist.
+    pub fn named(&self, name: &str) -> Result<&Path> {
+        let path = self.0.get(name).map(PathBuf::as_path);
         path.filter(|path| path.exists())
-            .with_context(|| format!("cannot find the binary {}", kind.binary()))
+            .with_context(|| format!("cannot find the binary {name}"))
     }
 }
 

@@ -57,6 +57,17 @@ impl Case {
         Self::OneEvent,
         Self::Duplicates,
     ];
+
+    /// Name of the kind in figures' names and in files' names.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Groups => "groups",
+            Self::OneGroup => "oneGroup",
+            Self::OneEvent => "oneEvent",
+            Self::Duplicates => "duplicates",
+        }
+    }
 }
 
 /// A batch of records.

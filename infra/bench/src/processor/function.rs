@@ -1,36 +1,42 @@
-//! The two functions that are measured.
+//! The functions that are measured.
 
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use stack::python::{Recipe, Venv};
 use stack::workspace::Workspace;
 use tokio::process::Command;
 
 use super::batch::Batch;
+use super::typescript::Bundle;
 use crate::function::{self, Environment, Memory};
 use crate::runtime_api::Answer;
 
-/// The Python environment of [`Side::Powertools`].
+/// The Python environment of [`Side::Python`].
 pub const POWERTOOLS: Recipe = Recipe {
     folder: "target/local/venv-powertools",
-    requirements: "infra/bench/peers/powertools/requirements.txt",
+    requirements: "infra/bench/peers/powertools-python/requirements.txt",
 };
-const HANDLER_FOLDER: &str = "infra/bench/peers/powertools";
-/// Name of the bus on which both sides publish.
+const HANDLER_FOLDER: &str = "infra/bench/peers/powertools-python";
+/// Name of the bus on which all sides publish.
 const BUS: &str = "events";
 
-/// One of the two functions.
+/// One of the functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// The function that the benchmark is about.
     Processor,
     /// A handler in Python with Powertools for AWS Lambda.
-    Powertools,
+    Python,
+    /// A handler in TypeScript with Powertools for AWS Lambda.
+    TypeScript,
+    /// A function that makes the calls that `processor` made, and nothing else. Only its
+    /// instructions are measured.
+    BareCalls,
 }
 
 impl Side {
@@ -39,23 +45,25 @@ impl Side {
     pub fn name(self) -> &'static str {
         match self {
             Self::Processor => "processor",
-            Self::Powertools => "powertools",
+            Self::Python => "powertools-python",
+            Self::TypeScript => "powertools-typescript",
+            Self::BareCalls => "bench-processor-calls",
         }
     }
 
-    /// Name of the side's table; each side has its own layout of items.
+    /// Name of the side's table; Powertools has another layout of items.
     #[must_use]
     pub fn table(self) -> &'static str {
         match self {
-            Self::Processor => "ledger",
-            Self::Powertools => "idempotency",
+            Self::Processor | Self::BareCalls => "ledger",
+            Self::Python | Self::TypeScript => "idempotency",
         }
     }
 }
 
-/// The versions with which [`Side::Powertools`] was measured.
+/// The versions with which [`Side::Python`] was measured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Versions {
+pub struct PythonVersions {
     /// Version of the Python interpreter.
     pub python: String,
     /// Version of Powertools for AWS Lambda.
@@ -64,7 +72,7 @@ pub struct Versions {
     pub boto3: String,
 }
 
-/// Python program that prints [`Versions`].
+/// Python program that prints [`PythonVersions`].
 const VERSIONS: &str = "\
 import json, platform
 from importlib.metadata import version
@@ -74,57 +82,85 @@ print(json.dumps({
     'boto3': version('boto3'),
 }))";
 
-/// The programs that start the functions.
+/// The binaries that cargo builds.
 #[derive(Debug)]
-pub struct Programs {
+pub struct Binaries {
     /// The release binary of `processor`.
     pub processor: PathBuf,
-    python: PathBuf,
-    handler_folder: PathBuf,
+    /// The release binary of [`Side::BareCalls`].
+    pub bare_calls: PathBuf,
 }
 
-impl Programs {
-    /// Makes them from a binary of `processor` and a Python that has Powertools.
+/// The programs of the sides that are measured by turns.
+#[derive(Debug)]
+pub struct Programs<'a> {
+    /// The binaries.
+    pub binaries: &'a Binaries,
+    python: PathBuf,
+    python_handler: PathBuf,
+    typescript: &'a Bundle,
+}
+
+impl<'a> Programs<'a> {
+    /// Makes them from binaries, a Python that has Powertools, and the bundle in TypeScript.
     #[must_use]
-    pub fn new(processor: PathBuf, venv: &Venv, workspace: &Workspace) -> Self {
+    pub fn new(
+        binaries: &'a Binaries,
+        venv: &Venv,
+        typescript: &'a Bundle,
+        workspace: &Workspace,
+    ) -> Self {
         Self {
-            processor,
+            binaries,
             python: venv.python().to_owned(),
-            handler_folder: workspace.root().join(HANDLER_FOLDER),
+            python_handler: workspace.root().join(HANDLER_FOLDER),
+            typescript,
         }
     }
 
-    /// Finds out the versions of the peer.
+    /// Finds out the versions of the peer in Python.
     ///
     /// # Errors
     ///
     /// Fails if its Python doesn't start or doesn't find them.
-    pub async fn versions(&self) -> Result<Versions> {
+    pub async fn python_versions(&self) -> Result<PythonVersions> {
         let mut command = Command::new(&self.python);
-        command.args(["-c", VERSIONS]).stdin(Stdio::null());
-        let output = command.output().await;
-        let output = output.with_context(|| format!("cannot start {}", self.python.display()))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.success(),
-            "Python can't print the versions of the peer: {said}"
-        );
-        serde_json::from_slice(&output.stdout)
-            .context("cannot read the versions that Python printed")
+        command.args(["-c", VERSIONS]);
+        printed(command).await
     }
 
     fn command(&self, side: Side) -> Command {
         match side {
-            Side::Processor => Command::new(&self.processor),
-            Side::Powertools => {
+            Side::Processor => Command::new(&self.binaries.processor),
+            Side::BareCalls => Command::new(&self.binaries.bare_calls),
+            Side::Python => {
                 let mut command = Command::new(&self.python);
                 command
                     .args(["-m", "awslambdaric", "handler.lambda_handler"])
-                    .current_dir(&self.handler_folder);
+                    .current_dir(&self.python_handler);
                 command
             }
+            Side::TypeScript => self.typescript.command(),
         }
     }
+}
+
+/// Runs a command that prints JSON, and reads it.
+///
+/// # Errors
+///
+/// Fails if the command fails, or prints something else.
+pub(crate) async fn printed<T: DeserializeOwned>(mut command: Command) -> Result<T> {
+    let program = command.as_std().get_program().display().to_string();
+    let output = command.stdin(Stdio::null()).output().await;
+    let output = output.with_context(|| format!("cannot start {program}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "{program} can't print the versions of the peer: {said}"
+    );
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("cannot read the versions that {program} printed"))
 }
 
 /// A running function. It ends when this is dropped.
@@ -142,9 +178,17 @@ impl Function {
     /// # Errors
     ///
     /// Fails if the function can't be started.
-    pub async fn start(side: Side, programs: &Programs, endpoint: &str) -> Result<Self> {
+    pub async fn start(side: Side, programs: &Programs<'_>, endpoint: &str) -> Result<Self> {
+        Self::start_as(side, programs.command(side), endpoint).await
+    }
+
+    /// Starts one side by the given command against the stubs of AWS at `endpoint`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the function can't be started.
+    pub async fn start_as(side: Side, command: Command, endpoint: &str) -> Result<Self> {
         let environment = environment(side, endpoint);
-        let command = programs.command(side);
         let start = function::Function::start(side.name(), command, environment, is_batch_line);
         Ok(Self {
             running: start.await?,
@@ -208,8 +252,8 @@ fn is_batch_line(line: &str) -> bool {
     line.contains(r#""_aws":"#)
 }
 
-/// The environment variables that template.yaml gives to `processor`, and some that keep Python's
-/// SDK from looking for credentials elsewhere.
+/// The environment variables that template.yaml gives to `processor`, and some that keep the peers'
+/// SDKs from looking for credentials elsewhere.
 fn environment(side: Side, endpoint: &str) -> Environment {
     vec![
         ("LEDGER_TABLE_NAME", side.table().into()),
@@ -229,6 +273,11 @@ fn environment(side: Side, endpoint: &str) -> Environment {
         ("AWS_ENDPOINT_URL", endpoint.to_owned()),
         ("AWS_CONFIG_FILE", "/dev/null".into()),
         ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".into()),
+        // Newer SDKs need a newer Node.js. The lock file has one that works.
+        (
+            "AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED",
+            "true".into(),
+        ),
         // Keeps Python from writing compiled files beside the handler, which is part of the
         // sources.
         ("PYTHONDONTWRITEBYTECODE", "1".into()),

@@ -1,4 +1,4 @@
-//! Gives batches to both functions by turns, and measures them.
+//! Gives batches to all functions by turns, and measures them.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::statistics::{Samples, milliseconds};
 
 /// Number of first batches that are in no series, because they run cold code and connect.
 const WARM_UP: u32 = 20;
-/// Number of batches that one function gets before the other one's turn. It is small, so that other
-/// work of the machine affects both alike. It isn't 1, because a function in production doesn't
+/// Number of batches that one function gets before the next one's turn. It is small, so that other
+/// work of the machine affects all alike. It isn't 1, because a function in production doesn't
 /// find the caches full of another function's data before each batch.
 const TURN: u32 = 10;
 
@@ -21,66 +21,74 @@ const FEWEST_FOR_P99: usize = 101;
 
 /// One value for each side.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
-pub struct Both<T> {
+pub struct Sides<T> {
     /// The value of the function that the benchmark is about.
     pub processor: T,
-    /// The value of its peer.
-    pub powertools: T,
+    /// The value of its peer in Python.
+    pub python: T,
+    /// The value of its peer in TypeScript.
+    pub typescript: T,
 }
 
-/// The two sides themselves.
-pub const SIDES: Both<Side> = Both {
+/// The sides themselves.
+pub const SIDES: Sides<Side> = Sides {
     processor: Side::Processor,
-    powertools: Side::Powertools,
+    python: Side::Python,
+    typescript: Side::TypeScript,
 };
 
-impl<T> Both<T> {
-    /// References to both values.
-    pub fn as_ref(&self) -> Both<&T> {
-        Both {
+impl<T> Sides<T> {
+    /// References to all values.
+    pub fn as_ref(&self) -> Sides<&T> {
+        Sides {
             processor: &self.processor,
-            powertools: &self.powertools,
+            python: &self.python,
+            typescript: &self.typescript,
         }
     }
 
-    /// Mutable references to both values.
-    pub fn as_mut(&mut self) -> Both<&mut T> {
-        Both {
+    /// Mutable references to all values.
+    pub fn as_mut(&mut self) -> Sides<&mut T> {
+        Sides {
             processor: &mut self.processor,
-            powertools: &mut self.powertools,
+            python: &mut self.python,
+            typescript: &mut self.typescript,
         }
     }
 
-    /// Applies `make` to both values.
-    pub fn map<U>(self, mut make: impl FnMut(T) -> U) -> Both<U> {
-        Both {
+    /// Applies `make` to all values.
+    pub fn map<U>(self, mut make: impl FnMut(T) -> U) -> Sides<U> {
+        Sides {
             processor: make(self.processor),
-            powertools: make(self.powertools),
+            python: make(self.python),
+            typescript: make(self.typescript),
         }
     }
 
-    /// Applies `make` to both values, until it fails.
+    /// Applies `make` to all values, until it fails.
     ///
     /// # Errors
     ///
     /// Fails if `make` fails.
-    pub fn try_map<U>(self, mut make: impl FnMut(T) -> Result<U>) -> Result<Both<U>> {
-        Ok(Both {
+    pub fn try_map<U>(self, mut make: impl FnMut(T) -> Result<U>) -> Result<Sides<U>> {
+        Ok(Sides {
             processor: make(self.processor)?,
-            powertools: make(self.powertools)?,
+            python: make(self.python)?,
+            typescript: make(self.typescript)?,
         })
     }
 
-    /// Both values, in the order of their turns.
-    pub fn in_turn(self) -> [T; 2] {
-        [self.processor, self.powertools]
+    /// All values, in the order of their turns.
+    pub fn in_turn(self) -> [T; 3] {
+        [self.processor, self.python, self.typescript]
     }
 
     /// Pairs the values of each side.
-    pub fn zip<U>(self, other: Both<U>) -> Both<(T, U)> {
-        Both {
+    pub fn zip<U>(self, other: Sides<U>) -> Sides<(T, U)> {
+        Sides {
             processor: (self.processor, other.processor),
-            powertools: (self.powertools, other.powertools),
+            python: (self.python, other.python),
+            typescript: (self.typescript, other.typescript),
         }
     }
 }
@@ -108,38 +116,38 @@ impl Series {
     }
 }
 
-/// Gives both sides batches that aren't measured.
+/// Gives all sides batches that aren't measured.
 ///
 /// # Errors
 ///
 /// Fails if an event failed or a function ended.
 pub async fn warm_up(
-    functions: &mut Both<Function>,
+    functions: &mut Sides<Function>,
     batches: &mut Batches,
-) -> Result<Both<Series>> {
+) -> Result<Sides<Series>> {
     alternate(functions, batches, Case::Groups, WARM_UP).await
 }
 
-/// Gives both sides the same `count` batches, by turns.
+/// Gives all sides the same `count` batches, by turns.
 ///
 /// # Errors
 ///
 /// Fails if an event failed or a function ended.
 pub async fn alternate(
-    functions: &mut Both<Function>,
+    functions: &mut Sides<Function>,
     batches: &mut Batches,
     case: Case,
     count: u32,
-) -> Result<Both<Series>> {
+) -> Result<Sides<Series>> {
     let before = functions.as_ref().try_map(Function::cpu_time)?;
-    let mut both = Both::<Series>::default();
+    let mut all = Sides::<Series>::default();
     let mut left = count;
     while left > 0 {
         let turn = left.min(TURN);
         left -= turn;
         let turn: Result<Vec<_>> = (0..turn).map(|_| batches.make(case)).collect();
         let turn = turn?;
-        for (function, series) in functions.as_mut().zip(both.as_mut()).in_turn() {
+        for (function, series) in functions.as_mut().zip(all.as_mut()).in_turn() {
             for batch in &turn {
                 let answer = function.process(batch).await?;
                 series.events += batch.records;
@@ -150,12 +158,10 @@ pub async fn alternate(
         }
     }
     let after = functions.as_ref().try_map(Function::cpu_time)?;
-    Ok(both
-        .zip(before.zip(after))
-        .map(|(series, (before, after))| {
-            let cpu = after.saturating_sub(before);
-            Series { cpu, ..series }
-        }))
+    Ok(all.zip(before.zip(after)).map(|(series, (before, after))| {
+        let cpu = after.saturating_sub(before);
+        Series { cpu, ..series }
+    }))
 }
 
 /// Times of batches, from the Runtime API and back.

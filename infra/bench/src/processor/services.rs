@@ -5,10 +5,11 @@ use std::mem;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use bench_peers::plan::{Plan, Step};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::series::Both;
+use super::series::Sides;
 use super::tables::Tables;
 use crate::aws::{Answer, Services};
 
@@ -18,6 +19,8 @@ use crate::aws::{Answer, Services};
 pub struct ProcessorServices {
     tables: Tables,
     bus: Mutex<Bus>,
+    /// The calls since they were taken last.
+    plan: Mutex<Plan>,
 }
 
 /// The published entries.
@@ -43,14 +46,17 @@ pub type Published = BTreeMap<String, (String, String, Value)>;
 
 impl Services for ProcessorServices {
     fn answer(&self, operation: &str, body: &[u8]) -> Option<Answer> {
-        match operation {
+        let (answer, step) = match operation {
             "DynamoDB_20120810.UpdateItem" | "DynamoDB_20120810.PutItem" => self.tables.write(body),
             "DynamoDB_20120810.BatchGetItem" => noted(body),
             "AWSEvents.PutEvents" => self.publish(body),
-            "AWSEvents.DescribeEventBus" => bus(body),
+            // Only the start makes this call.
+            "AWSEvents.DescribeEventBus" => return bus(body),
             "AmazonSQS.ChangeMessageVisibilityBatch" => hidden(body),
             _ => None,
-        }
+        }?;
+        self.with_plan(|plan| plan.push(step));
+        Some(answer)
     }
 }
 
@@ -94,7 +100,16 @@ impl ProcessorServices {
         Ok(published)
     }
 
-    fn publish(&self, body: &[u8]) -> Option<Answer> {
+    /// Takes the calls since the last call of this.
+    pub fn take_plan(&self) -> Plan {
+        self.with_plan(mem::take)
+    }
+
+    fn with_plan<T>(&self, work: impl FnOnce(&mut Plan) -> T) -> T {
+        work(&mut self.plan.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn publish(&self, body: &[u8]) -> Option<(Answer, Step)> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct PutEvents {
@@ -102,6 +117,8 @@ impl ProcessorServices {
         }
         let call: PutEvents = serde_json::from_slice(body).ok()?;
         let count = call.entries.len();
+        let details = call.entries.iter().map(|entry| entry.detail.len());
+        let step = Step::Publish(details.collect());
         let first = self.with_bus(|bus| {
             bus.entries.extend(call.entries);
             bus.events += count;
@@ -109,9 +126,8 @@ impl ProcessorServices {
         });
         let entry = |number| json!({"EventId": format!("00000000-0000-0000-0000-{number:012}")});
         let entries: Vec<Value> = (first..first + count).map(entry).collect();
-        Some(Answer::ok(
-            json!({"FailedEntryCount": 0, "Entries": entries}),
-        ))
+        let answer = json!({"FailedEntryCount": 0, "Entries": entries});
+        Some((Answer::ok(answer), step))
     }
 
     fn with_bus<T>(&self, work: impl FnOnce(&mut Bus) -> T) -> T {
@@ -119,25 +135,24 @@ impl ProcessorServices {
     }
 }
 
-/// Checks that both sides published the same keys, and the same event under each key.
+/// Checks that all sides published the same keys, and the same event under each key.
 ///
 /// # Errors
 ///
-/// Names an event that only one side published, or that they published differently.
-pub fn ensure_same(both: &Both<Published>) -> Result<()> {
-    let Both {
-        processor,
-        powertools,
-    } = both;
-    let mut keys = processor.keys().chain(powertools.keys());
-    match keys.find(|key| processor.get(*key) != powertools.get(*key)) {
-        Some(key) => bail!("processor and powertools did not publish the same event under {key}"),
-        None => Ok(()),
+/// Names an event that only one side published, or that a peer published differently.
+pub fn ensure_same(all: &Sides<Published>) -> Result<()> {
+    let processor = &all.processor;
+    for (name, peer) in [("Python", &all.python), ("TypeScript", &all.typescript)] {
+        let mut keys = processor.keys().chain(peer.keys());
+        if let Some(key) = keys.find(|key| processor.get(*key) != peer.get(*key)) {
+            bail!("processor and {name} did not publish the same event under {key}");
+        }
     }
+    Ok(())
 }
 
 /// An answer without any of the notes that are looked up: no callout is known to be a drill.
-fn noted(body: &[u8]) -> Option<Answer> {
+fn noted(body: &[u8]) -> Option<(Answer, Step)> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct BatchGetItem {
@@ -150,9 +165,12 @@ fn noted(body: &[u8]) -> Option<Answer> {
     }
     let call: BatchGetItem = serde_json::from_slice(body).ok()?;
     let is_note = |key: &Value| Some(key.pointer("/pk/S")?.as_str()?.starts_with("note/"));
-    let mut keys = call.request_items.values().flat_map(|table| &table.keys);
-    let all = keys.all(|key| is_note(key) == Some(true));
-    all.then(|| Answer::ok(json!({"Responses": {}, "UnprocessedKeys": {}})))
+    let tables = call.request_items.values();
+    let keys: Vec<_> = tables.flat_map(|table| &table.keys).collect();
+    let all = keys.iter().all(|key| is_note(key) == Some(true));
+    let answer = Answer::ok(json!({"Responses": {}, "UnprocessedKeys": {}}));
+    let step = Step::LookUp(u32::try_from(keys.len()).ok()?);
+    all.then_some((answer, step))
 }
 
 fn bus(body: &[u8]) -> Option<Answer> {
@@ -166,7 +184,7 @@ fn bus(body: &[u8]) -> Option<Answer> {
     Some(Answer::ok(json!({"Name": name, "Arn": arn})))
 }
 
-fn hidden(body: &[u8]) -> Option<Answer> {
+fn hidden(body: &[u8]) -> Option<(Answer, Step)> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct ChangeMessageVisibilityBatch {
@@ -183,7 +201,9 @@ fn hidden(body: &[u8]) -> Option<Answer> {
         .iter()
         .map(|Entry { id }| json!({"Id": id}))
         .collect();
-    Some(Answer::ok(json!({"Successful": entries, "Failed": []})))
+    let step = Step::Hide(u32::try_from(entries.len()).ok()?);
+    let answer = json!({"Successful": entries, "Failed": []});
+    Some((Answer::ok(answer), step))
 }
 
 #[cfg(test)]
@@ -245,6 +265,26 @@ mod tests {
     }
 
     #[test]
+    fn the_plan_has_the_calls_since_it_was_taken() {
+        let services = ProcessorServices::default();
+        let claim = |id: &str| json!({"Item": {"id": {"S": id}}, "ConditionExpression": "attribute_not_exists(id)"});
+        write(&services, &claim("1"));
+        write(&services, &claim("2"));
+        write(&services, &claim("1"));
+        publish(&services, &[&detail(1), &detail(2)]);
+        write(&services, &json!({"Key": {"id": {"S": "1"}}}));
+        write(&services, &json!({"Key": {"pk": {"S": "open/1"}}}));
+        let bytes = detail(1).to_string().len();
+        let expected = vec![
+            Step::Claim { new: 2, known: 1 },
+            Step::Publish(vec![bytes, bytes]),
+            Step::End { marks: 1, notes: 1 },
+        ];
+        assert_eq!(services.take_plan(), Plan(expected));
+        assert_eq!(services.take_plan(), Plan::default());
+    }
+
+    #[test]
     fn what_was_published_is_taken_once() {
         let services = ProcessorServices::default();
         publish(&services, &[&detail(1)]);
@@ -265,17 +305,20 @@ mod tests {
     }
 
     #[test]
-    fn both_publish_the_same_in_whatever_calls() {
+    fn all_publish_the_same_in_whatever_calls() {
         let [one, two] = [detail(1), detail(2)];
         let mut other = two.clone();
         other["payload"] = json!("other");
-        let is_same = |processor: &[&[&Value]], powertools: &[&[&Value]]| {
-            let [processor, powertools] = [processor, powertools].map(published);
-            ensure_same(&Both {
-                processor,
-                powertools,
-            })
-            .is_ok()
+        let is_same = |processor: &[&[&Value]], peer: &[&[&Value]]| {
+            let [processor, same, other] = [processor, processor, peer].map(published);
+            let all = |python: &Published, typescript: &Published| Sides {
+                processor: processor.clone(),
+                python: python.clone(),
+                typescript: typescript.clone(),
+            };
+            let is_same = ensure_same(&all(&other, &same)).is_ok();
+            assert_eq!(is_same, ensure_same(&all(&same, &other)).is_ok());
+            is_same
         };
         assert!(is_same(&[&[&two, &one]], &[&[&one], &[&two]]));
         assert!(!is_same(&[&[&two, &one]], &[&[&one]]));

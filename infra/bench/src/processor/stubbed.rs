@@ -9,16 +9,17 @@ use stack::progress::Stage;
 
 use super::batch::{Batches, Case};
 use super::function::{Function, Programs, Side};
-use super::series::{Both, SIDES, Series, Times, alternate, warm_up};
+use super::instructions::since;
+use super::series::{SIDES, Series, Sides, Times, alternate, warm_up};
 use super::services::{ProcessorServices, ensure_same};
 use crate::aws::{Aws, Calls};
-use crate::statistics::{Samples, microseconds, milliseconds};
+use crate::statistics::{Samples, Spread, microseconds, milliseconds};
 
 /// The measurement to make.
 #[derive(Debug)]
 pub struct Measuring<'a> {
-    /// The programs of both functions.
-    pub programs: &'a Programs,
+    /// The functions' programs.
+    pub programs: &'a Programs<'a>,
     /// Number of rounds; each starts the functions anew.
     pub rounds: u32,
     /// Number of batches of each kind in a round.
@@ -27,7 +28,7 @@ pub struct Measuring<'a> {
     pub duplicates: u32,
 }
 
-/// Figures of both functions.
+/// Figures of all sides.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stubbed {
@@ -40,31 +41,40 @@ pub struct Stubbed {
     /// Figures by kind of batch, in the order of [`Case::ALL`].
     pub cases: Vec<CaseFigures>,
     /// The most memory of all rounds.
-    pub peak_kib: Both<u32>,
-    /// Time from the start to the first `/next`.
-    pub start_ms: Both<f64>,
+    pub peak_kib: Sides<u32>,
+    /// Time from the start to the first `/next`: medians of the rounds.
+    pub start_ms: Sides<f64>,
 }
 
-/// Figures of both sides for one kind of batch.
+/// Figures of all sides for one kind of batch.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CaseFigures {
     /// Kind of the batches.
     pub case: Case,
-    /// Both sides' figures.
+    /// All sides' figures.
     #[serde(flatten)]
-    pub figures: Both<Figures>,
-    /// Ratio of `processor`'s events per CPU second to the peer's.
-    pub cpu_ratio: f64,
+    pub figures: Sides<Figures>,
+    /// Ratios of `processor`'s events per CPU second to its peers'.
+    pub cpu_ratios: Ratios,
 }
 
-/// Figures of one side for one kind of batch: medians of the rounds.
+/// How many times more events than each peer `processor` handles, in the rounds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Ratios {
+    /// Compared with the peer in Python.
+    pub python: Spread,
+    /// Compared with the peer in TypeScript.
+    pub typescript: Spread,
+}
+
+/// Figures of one side for one kind of batch.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Figures {
-    /// Processor time per event, user and system, in microseconds.
-    pub cpu_us_per_event: f64,
-    /// Events per second of processor time, the inverse of [`Self::cpu_us_per_event`].
+    /// Processor time per event, user and system, in microseconds, in the rounds.
+    pub cpu_us_per_event: Spread,
+    /// Events per second of processor time, by the median of [`Self::cpu_us_per_event`].
     pub events_per_cpu_second: f64,
     /// Times of a batch, from the Runtime API and back.
     #[serde(flatten)]
@@ -91,13 +101,13 @@ struct Counted {
 /// The functions of one round, and the stubs of AWS that each calls.
 struct Running {
     // This field is first, so that the functions end before the servers that they talk to.
-    functions: Both<Function>,
-    aws: Both<Aws<ProcessorServices>>,
-    starts: Both<Duration>,
+    functions: Sides<Function>,
+    aws: Sides<Aws<ProcessorServices>>,
+    starts: Sides<Duration>,
 }
 
 impl Measuring<'_> {
-    /// Measures both functions.
+    /// Measures all sides.
     ///
     /// # Errors
     ///
@@ -105,7 +115,7 @@ impl Measuring<'_> {
     pub async fn measure(&self, stage: &mut Stage) -> Result<Stubbed> {
         // One start that isn't counted; otherwise the first function alone would wait for the disk.
         self.start().await?.end()?;
-        let mut rounds = Both::<Rounds>::default();
+        let mut rounds = Sides::<Rounds>::default();
         for round in 1..=self.rounds {
             stage.note(&format!("round {round} of {}", self.rounds));
             self.round(&mut rounds).await?;
@@ -122,7 +132,7 @@ impl Measuring<'_> {
         })
     }
 
-    async fn round(&self, rounds: &mut Both<Rounds>) -> Result<()> {
+    async fn round(&self, rounds: &mut Sides<Rounds>) -> Result<()> {
         let mut running = self.start().await?;
         let mut batches = Batches::new(self.duplicates);
         let warmed_up = warm_up(&mut running.functions, &mut batches).await?;
@@ -143,22 +153,26 @@ impl Measuring<'_> {
     }
 
     async fn start(&self) -> Result<Running> {
-        let aws = Both {
+        let aws = Sides {
             processor: Aws::start(ProcessorServices::default()).await?,
-            powertools: Aws::start(ProcessorServices::default()).await?,
+            python: Aws::start(ProcessorServices::default()).await?,
+            typescript: Aws::start(ProcessorServices::default()).await?,
         };
-        let (processor, processor_start) = self.start_side(Side::Processor, &aws.processor).await?;
-        let (powertools, powertools_start) =
-            self.start_side(Side::Powertools, &aws.powertools).await?;
+        let (processor, its_start) = self.start_side(Side::Processor, &aws.processor).await?;
+        let (python, python_start) = self.start_side(Side::Python, &aws.python).await?;
+        let (typescript, typescript_start) =
+            self.start_side(Side::TypeScript, &aws.typescript).await?;
         Ok(Running {
-            functions: Both {
+            functions: Sides {
                 processor,
-                powertools,
+                python,
+                typescript,
             },
             aws,
-            starts: Both {
-                processor: processor_start,
-                powertools: powertools_start,
+            starts: Sides {
+                processor: its_start,
+                python: python_start,
+                typescript: typescript_start,
             },
         })
     }
@@ -181,7 +195,7 @@ impl Running {
         case: Case,
         batches: &mut Batches,
         count: u32,
-    ) -> Result<Both<Counted>> {
+    ) -> Result<Sides<Counted>> {
         let before = self.aws.as_ref().map(Aws::calls);
         let series = alternate(&mut self.functions, batches, case, count).await?;
         let after = self.aws.as_ref().map(Aws::calls);
@@ -195,9 +209,9 @@ impl Running {
             .map(|(series, calls)| Counted { series, calls }))
     }
 
-    /// Checks that both sides published every new event of a series exactly once, and published the
+    /// Checks that all sides published every new event of a series exactly once, and published the
     /// same.
-    fn ensure_same_published(&self, series: &Both<Series>) -> Result<()> {
+    fn ensure_same_published(&self, series: &Sides<Series>) -> Result<()> {
         let new = series.as_ref().map(|series| series.new);
         let published = self
             .aws
@@ -231,53 +245,55 @@ impl Rounds {
             None => self.cases.push(vec![counted]),
         }
     }
-}
 
-/// Subtracts the calls made before.
-fn since(mut after: Calls, before: &Calls) -> Calls {
-    for (operation, calls) in before {
-        if let Some(after) = after.get_mut(operation) {
-            *after -= calls;
-        }
+    fn of(&self, case: usize) -> &[Counted] {
+        self.cases.get(case).map(Vec::as_slice).unwrap_or_default()
     }
-    after.retain(|_, calls| *calls > 0);
-    after
 }
 
-fn cases(rounds: &Both<Rounds>) -> Vec<CaseFigures> {
-    let both = rounds.processor.cases.iter().zip(&rounds.powertools.cases);
-    let figures = |(case, (processor, powertools)): (Case, (&Vec<_>, &Vec<_>))| {
-        let figures = Both {
-            processor: Figures::of(processor),
-            powertools: Figures::of(powertools),
-        };
-        let cpu = figures.as_ref().map(|figures| figures.cpu_us_per_event);
+fn cases(rounds: &Sides<Rounds>) -> Vec<CaseFigures> {
+    let figures = |(number, case)| {
+        let rounds = rounds.as_ref().map(|rounds| rounds.of(number));
         CaseFigures {
             case,
-            figures,
-            cpu_ratio: cpu.powertools / cpu.processor,
+            figures: rounds.map(Figures::of),
+            cpu_ratios: Ratios::of(rounds),
         }
     };
-    Case::ALL.into_iter().zip(both).map(figures).collect()
+    Case::ALL.into_iter().enumerate().map(figures).collect()
+}
+
+impl Ratios {
+    /// Compares the sides in each round, because both sides of a round meet the same machine.
+    fn of(rounds: Sides<&[Counted]>) -> Self {
+        let cpu = |counted: &Counted| counted.series.cpu_per_event().as_secs_f64();
+        let compared = |peer: &[Counted]| {
+            let both = rounds.processor.iter().zip(peer);
+            Spread::of(both.map(|(processor, peer)| cpu(peer) / cpu(processor)))
+        };
+        Self {
+            python: compared(rounds.python),
+            typescript: compared(rounds.typescript),
+        }
+    }
 }
 
 impl Figures {
     fn of(rounds: &[Counted]) -> Self {
-        let mut cpu = Samples::default();
-        let mut calls = Calls::new();
+        let mut calls = BTreeMap::<String, u64>::new();
         let mut events = 0;
         for round in rounds {
-            cpu.push(round.series.cpu_per_event());
             events += round.series.events;
-            for (operation, count) in &round.calls {
-                *calls.entry(operation.clone()).or_default() += count;
+            for (operation, sent) in &round.calls {
+                *calls.entry(operation.clone()).or_default() += sent.calls;
             }
         }
-        let cpu = cpu.median();
+        let cpu = rounds.iter().map(|round| round.series.cpu_per_event());
+        let cpu = Spread::of(cpu.map(microseconds));
         let per_event = |(operation, calls)| (operation, per(calls, events));
         Self {
-            cpu_us_per_event: microseconds(cpu),
-            events_per_cpu_second: 1.0 / cpu.as_secs_f64(),
+            cpu_us_per_event: cpu,
+            events_per_cpu_second: 1e6 / cpu.median,
             times: Times::of(rounds.iter().map(|round| &round.series)),
             calls_per_event: calls.into_iter().map(per_event).collect(),
         }
@@ -291,38 +307,39 @@ fn per(calls: u64, events: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::Sent;
 
-    fn calls(calls: &[(&str, u64)]) -> Calls {
-        calls
-            .iter()
-            .map(|(operation, calls)| ((*operation).to_owned(), *calls))
-            .collect()
-    }
-
-    #[test]
-    fn only_the_calls_of_a_series_are_counted() {
-        let before = calls(&[("DescribeEventBus", 1), ("UpdateItem", 400)]);
-        let after = calls(&[
-            ("DescribeEventBus", 1),
-            ("PutEvents", 5),
-            ("UpdateItem", 500),
-        ]);
-        let expected = calls(&[("PutEvents", 5), ("UpdateItem", 100)]);
-        assert_eq!(since(after, &before), expected);
+    fn round(cpu: u64, calls: u64) -> Counted {
+        Counted {
+            series: Series {
+                events: 10,
+                cpu: Duration::from_micros(cpu),
+                ..Series::default()
+            },
+            calls: Calls::from([("PutEvents".to_owned(), Sent { calls, bytes: 0 })]),
+        }
     }
 
     #[test]
     fn calls_are_counted_per_event() {
-        let round = |count| Counted {
-            series: Series {
-                events: 10,
-                cpu: Duration::from_millis(1),
-                ..Series::default()
-            },
-            calls: calls(&[("PutEvents", count)]),
-        };
-        let figures = Figures::of(&[round(1), round(1)]);
+        let figures = Figures::of(&[round(1_000, 1), round(1_000, 1)]);
         assert!((figures.calls_per_event["PutEvents"] - 0.1).abs() < 0.001);
-        assert!((figures.cpu_us_per_event - 100.0).abs() < 0.001);
+        assert!((figures.cpu_us_per_event.median - 100.0).abs() < 0.001);
+    }
+
+    #[test]
+    fn sides_are_compared_in_each_round() {
+        let rounds = Sides {
+            processor: [round(100, 1), round(200, 1)],
+            python: [round(900, 1), round(2_200, 1)],
+            typescript: [round(100, 1), round(200, 1)],
+        };
+        let ratios = Ratios::of(rounds.as_ref().map(|rounds| rounds.as_slice()));
+        assert!((ratios.python.lowest - 9.0).abs() < 0.001, "{ratios:?}");
+        assert!((ratios.python.highest - 11.0).abs() < 0.001, "{ratios:?}");
+        assert!(
+            (ratios.typescript.highest - 1.0).abs() < 0.001,
+            "{ratios:?}"
+        );
     }
 }

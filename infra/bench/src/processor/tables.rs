@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use bench_peers::plan::Step;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -32,14 +33,15 @@ struct Call {
 }
 
 impl Tables {
-    /// Answers `PutItem` or `UpdateItem`; returns `None` if the call can't be understood.
-    pub(crate) fn write(&self, body: &[u8]) -> Option<Answer> {
+    /// Answers `PutItem` or `UpdateItem`, and says what step of a batch the call was. Returns `None`
+    /// if the call can't be understood.
+    pub(crate) fn write(&self, body: &[u8]) -> Option<(Answer, Step)> {
         let call: Call = serde_json::from_slice(body).ok()?;
         // Other items, for example of open callouts, stand beside the events' items: only the key
         // of an event's entity holds a `#`.
         let partition = call.key.get("pk").and_then(|pk| pk.get("S")?.as_str());
         if partition.is_some_and(|partition| !partition.contains('#')) {
-            return Some(Answer::ok(json!({})));
+            return Some((Answer::ok(json!({})), Step::End { marks: 0, notes: 1 }));
         }
         let key = match call.item.get("id") {
             Some(id) => json!({"id": id}),
@@ -48,17 +50,20 @@ impl Tables {
         let mut items = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let item = items.get(&key.to_string());
         let is_claim = call.condition_expression.contains("attribute_not_exists");
-        if item.is_some() == is_claim {
-            return Some(refusal(item));
+        let is_refused = item.is_some() == is_claim;
+        let step = step(is_claim, is_refused);
+        if is_refused {
+            return Some((refusal(item), step));
         }
         let item = items.entry(key.to_string()).or_default();
         item.extend(call.key.clone());
         item.extend(call.item.clone());
         let changed = call.change(item)?;
-        Some(Answer::ok(match call.return_values.as_str() {
+        let answer = match call.return_values.as_str() {
             "UPDATED_NEW" => json!({"Attributes": changed}),
             _ => json!({}),
-        }))
+        };
+        Some((Answer::ok(answer), step))
     }
 
     /// Number of items, and number of items whose state says that the event is published, in
@@ -69,6 +74,17 @@ impl Tables {
         let is_marked =
             |item: &&Item| says(item, "state", "PUBLISHED") || says(item, "status", "COMPLETED");
         (items.len(), items.values().filter(is_marked).count())
+    }
+}
+
+fn step(is_claim: bool, is_refused: bool) -> Step {
+    if is_claim {
+        Step::Claim {
+            new: u32::from(!is_refused),
+            known: u32::from(is_refused),
+        }
+    } else {
+        Step::End { marks: 1, notes: 0 }
     }
 }
 
@@ -112,8 +128,8 @@ impl Call {
 mod tests {
     use super::*;
 
-    fn said(answer: Option<Answer>) -> Value {
-        answer.unwrap().body().clone()
+    fn said(answer: Option<(Answer, Step)>) -> Value {
+        answer.unwrap().0.body().clone()
     }
 
     fn claim(owner: &str) -> Vec<u8> {
@@ -167,6 +183,19 @@ mod tests {
         assert_eq!(item["state"], json!({"S": "PUBLISHED"}));
         assert_eq!(item["pk"], json!({"S": "callout#1"}));
         assert_eq!(item.get("owner"), None);
+    }
+
+    #[test]
+    fn each_write_is_a_step_of_its_batch() {
+        let tables = Tables::default();
+        let step = |body: &[u8]| tables.write(body).unwrap().1;
+        let granted = Step::Claim { new: 1, known: 0 };
+        let refused = Step::Claim { new: 0, known: 1 };
+        assert_eq!(step(&claim("me")), granted);
+        assert_eq!(step(&claim("other")), refused);
+        assert_eq!(step(&completion()), Step::End { marks: 1, notes: 0 });
+        let note = json!({"Key": {"pk": {"S": "open/1"}}}).to_string();
+        assert_eq!(step(note.as_bytes()), Step::End { marks: 0, notes: 1 });
     }
 
     #[test]

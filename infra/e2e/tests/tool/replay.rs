@@ -56,23 +56,13 @@ impl Desk {
     }
 
     async fn replay(&self, span: &[String; 2], options: &[&str]) -> Result<Value> {
-        let options = options_of(span, options);
-        let options: Vec<_> = options
-            .iter()
-            .map(String::as_str)
-            .chain(["--yes"])
-            .collect();
+        let options = [options_of(span, options).as_slice(), &["--yes"]].concat();
         self.ops.json(&self.system.stack, &options).await
     }
 
     /// The error of a replay that must be refused.
     async fn refusal(&self, span: &[String; 2], options: &[&str]) -> Result<String> {
-        let options = options_of(span, options);
-        let options: Vec<_> = options
-            .iter()
-            .map(String::as_str)
-            .chain(["--yes"])
-            .collect();
+        let options = [options_of(span, options).as_slice(), &["--yes"]].concat();
         let output = self.ops.run(&self.system.stack, &options).await?;
         ensure!(output.status.code() == Some(2), "{options:?} didn't fail");
         Ok(String::from_utf8(output.stderr)?)
@@ -200,11 +190,9 @@ impl Desk {
 }
 
 /// The options of a replay, with those for the time in front.
-fn options_of(span: &[String; 2], options: &[&str]) -> Vec<String> {
-    let [from, to] = span;
+fn options_of<'a>([from, to]: &'a [String; 2], options: &[&'a str]) -> Vec<&'a str> {
     let time = ["replay", "--from", from, "--to", to, "--wait", "0"];
-    let all = time.iter().chain(options);
-    all.map(|option| (*option).to_owned()).collect()
+    [&time, options].concat()
 }
 
 fn key(event: &Value) -> String {
@@ -348,7 +336,6 @@ async fn a_queue_gets_what_its_own_rule_takes_and_of_that_what_is_asked_for() ->
     desk.empty(None).await?;
 
     let options = options_of(&span, &["--to-queue", queue, "--dry-run"]);
-    let options: Vec<_> = options.iter().map(String::as_str).collect();
     let dry = desk.ops.run(&desk.system.stack, &options).await?;
     let dry = String::from_utf8(dry.stdout)?;
     assert!(

@@ -48,3 +48,18 @@ The JSON object:
   missed       every missing event: event, at, its fate (sent, dropped, dark, unregistered,
                unlisted), and owed, which is true if it must not be missing
   seconds      from the first event to the last count";
+
+pub(super) const LATENCY_JSON: &str = "\
+All times are in milliseconds. p99 is the slowest of fewer than a hundred deliveries.
+The JSON object:
+  release      whether the functions were built as for AWS
+  perSecond    deliveries begun in a second
+  lost         deliveries that did not reach the consumer's queue
+  usual        deliveries to functions that had work before:
+               deliveries  how many
+               hops        the parts of the path, in order: hop, whose (functions or emulator),
+                           p50, p99; an invocation includes the start of a function's process
+               since       the times since the POST was sent until a moment: moment, p50, p99
+               functions   p50 and p99 of all hops of the functions
+               emulator    p50 and p99 of all hops of the emulator
+  first        the same for deliveries to functions that had to be started";

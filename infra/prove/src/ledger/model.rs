@@ -306,7 +306,12 @@ impl LedgerModel {
             message.enqueue(now);
         }
         message.receives += 1;
-        message.hide(now, timing::hidden_for(timeout));
+        // The processor hides a message anew if it came before.
+        let hidden = match message.receives {
+            1 => timeout.saturating_mul(timing::QUEUE_HIDES),
+            _ => timing::hidden_for(timeout),
+        };
+        message.hide(now, hidden);
         state.workers[worker] = Some(Work {
             delivery,
             receipt: message.receives,

@@ -202,6 +202,7 @@ mod tests {
             answer: answer.map(|(status, body)| Answer {
                 status,
                 body: Bytes::from(body.to_string()),
+                at: NOW,
             }),
         }
     }
