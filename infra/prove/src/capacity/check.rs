@@ -28,7 +28,7 @@ use crate::capacity::quotas::{Figures, Limits, Times};
 /// The account of the check.
 const ACCOUNT: &str = "000000000008";
 /// The rates that are played, in deliveries a second, and for how many seconds.
-const RATES: [u32; 3] = [5, 10, 20];
+const RATES: [u32; 3] = [10, 20, 60];
 const SECONDS: u32 = 20;
 /// Deliveries of each measurement.
 const MEASURED: usize = 40;
@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
 /// Records of a full batch.
 const FULL: usize = 10;
-/// How far the last event may be from its prediction: a quarter of the incident.
+/// How far the last event may be from its prediction, as a share of it.
 const TOLERANCE: f64 = 0.25;
 
 /// The prediction and what was seen.
@@ -349,7 +349,7 @@ impl Comparison {
     fn is_close(&self) -> bool {
         let apart = (self.predicted.last_published - self.seen.last_published).abs();
         let all = self.predicted.published == self.seen.published;
-        all && apart <= TOLERANCE * f64::from(SECONDS)
+        all && apart <= TOLERANCE * self.predicted.last_published
     }
 }
 

@@ -1,12 +1,14 @@
 //! What the simulation says to somebody who runs the stack.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::thread::{self, ScopedJoinHandle};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use serde::Serialize;
 use stack::report::percentile;
 
-use crate::capacity::bucket::seconds;
+use crate::capacity::bucket::{float, seconds};
 use crate::capacity::load::{Delivery, Incident, USUAL_SKEW};
 use crate::capacity::model::{Fate, Outcome, simulate};
 use crate::capacity::quotas::{Figures, Limits, Quota, Region};
@@ -15,8 +17,10 @@ use crate::capacity::quotas::{Figures, Limits, Quota, Region};
 pub const RATES: [u32; 4] = [10, 100, 1_000, 10_000];
 /// Nothing has to be raised if the last event is on its queue this many seconds after the last delivery.
 pub const SOON: f64 = 10.0;
-/// How often a limit is doubled before the search gives up.
+/// How often the search doubles a limit before it gives up.
 const DOUBLINGS: usize = 40;
+/// A limit stays doubled only if it takes this share off what is lost, or off the time to catch up.
+const WORTHWHILE: f64 = 0.05;
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -61,7 +65,7 @@ pub struct Findings {
 }
 
 /// What was found for one region and one rate.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Case {
     /// The region.
@@ -76,6 +80,8 @@ pub struct Case {
     pub raise: Vec<Raise>,
     /// How it goes after that.
     pub raised: Figure,
+    /// Quotas that are met even then.
+    pub still_met: Vec<Reached>,
     /// Events on the bus after each second, with the limits as they are.
     #[serde(skip)]
     pub published: Vec<usize>,
@@ -100,6 +106,8 @@ pub struct Figure {
     pub last_published: f64,
     /// From the first delivery to the last event on a consumer's queue.
     pub last_delivered: f64,
+    /// From the last delivery to the last event on a consumer's queue.
+    pub catches_up_in: f64,
     /// From the delivery to the bus: the median.
     pub p50: f64,
     /// From the delivery to the bus: 99 of 100 events are faster.
@@ -107,7 +115,7 @@ pub struct Figure {
 }
 
 /// A quota that was met.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reached {
     /// The quota.
@@ -121,7 +129,7 @@ pub struct Reached {
 }
 
 /// A limit that has to be raised.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Raise {
     /// The quota.
@@ -161,12 +169,32 @@ impl Findings {
                 .as_ref()
                 .is_none_or(|name| *name == its.name)
         };
-        let mut cases = Vec::new();
-        for region in figures.regions.iter().filter(is_asked) {
-            for rate in &question.rates {
-                cases.push(Case::find(figures, question, region, *rate)?);
-            }
+        let mut incidents = Vec::new();
+        for rate in &question.rates {
+            let incident = Incident {
+                skew: question.skew,
+                ..Incident::of_a_minute(question.seed, *rate)
+            };
+            incidents.push((*rate, incident.deliveries()?));
         }
+        let of_region = &|region: &Region| -> Vec<_> {
+            let limits = question.changes.applied_to(figures.limits(region));
+            let case = |(rate, deliveries): &(u32, Vec<Delivery>)| {
+                Case::find(figures, &limits, &region.name, *rate, deliveries)
+            };
+            incidents.iter().map(case).collect()
+        };
+        // The regions are simulated at the same time.
+        let cases = thread::scope(|scope| -> Result<Vec<_>> {
+            let regions = figures.regions.iter().filter(is_asked);
+            let threads = regions.map(|region| scope.spawn(move || of_region(region)));
+            let threads: Vec<_> = threads.collect();
+            let cases = threads.into_iter().map(ScopedJoinHandle::join);
+            let cases: Result<Vec<_>, _> = cases.collect();
+            Ok(cases
+                .map_err(|_panic| anyhow!("the simulation of a region panicked"))?
+                .concat())
+        })?;
         Ok(Self {
             quotas_as_of: figures.as_of.clone(),
             seed: question.seed,
@@ -190,34 +218,30 @@ impl Findings {
 }
 
 impl Case {
-    fn find(figures: &Figures, question: &Question, region: &Region, rate: u32) -> Result<Self> {
-        let incident = Incident {
-            skew: question.skew,
-            ..Incident::of_a_minute(question.seed, rate)
-        };
-        let deliveries = incident.deliveries()?;
-        let limits = question.changes.applied_to(figures.limits(region));
+    fn find(
+        figures: &Figures,
+        limits: &Limits,
+        region: &str,
+        rate: u32,
+        deliveries: &[Delivery],
+    ) -> Self {
         let run = |limits: &Limits| {
-            simulate(
-                &deliveries,
-                limits,
-                &figures.times,
-                figures.writes_per_event,
-            )
+            let (times, writes) = (&figures.times, figures.writes_per_event);
+            Run::of(deliveries, &simulate(deliveries, limits, times, writes))
         };
-        let outcome = run(&limits);
-        let (raised_limits, order) = raise(&limits, &deliveries, run);
-        let raised = run(&raised_limits);
-        Ok(Self {
-            region: region.name.clone(),
+        let usual = run(limits);
+        let (raised_limits, order, raised) = raise(limits, &usual, run);
+        Self {
+            region: region.to_owned(),
             rate,
-            result: Figure::of(&deliveries, &outcome),
-            met: Reached::all(&outcome),
-            raise: Raise::all(&limits, &raised_limits, &order),
-            raised: Figure::of(&deliveries, &raised),
-            published: published(&outcome),
-            published_raised: published(&raised),
-        })
+            raise: Raise::all(limits, &raised_limits, &order),
+            result: usual.figure,
+            met: usual.met,
+            published: usual.published,
+            raised: raised.figure,
+            still_met: raised.met,
+            published_raised: raised.published,
+        }
     }
 
     fn row(&self) -> String {
@@ -230,49 +254,120 @@ impl Case {
         let (raise, then) = if raise.is_empty() {
             ("nothing".to_owned(), String::new())
         } else {
-            (raise.join("; "), self.raised.words())
+            (raise.join("; "), self.then())
         };
         format!(
-            "| {region} | {rate} | {} | {} | {} s, {} s | {first} | {raise} | {then} |",
-            grouped(result.lost as u64),
+            "| {region} | {rate} | {} | {} | {}, {} | {first} | {raise} | {then} |",
+            lost(result.lost, &self.met),
             length(result.last_published),
-            short(result.p50),
-            short(result.p99),
+            length(result.p50),
+            length(result.p99),
         )
+    }
+
+    /// How it goes after the limits were raised, and what is in the way then.
+    fn then(&self) -> String {
+        let raised = &self.raised;
+        let mut words = length(raised.last_published);
+        if raised.lost > 0 {
+            let _ = write!(words, "; lost {}", lost(raised.lost, &self.still_met));
+        }
+        let waits = self.still_met.iter().filter(|met| met.lost < met.times);
+        let longest = waits.max_by_key(|met| met.times - met.lost);
+        if raised.catches_up_in > SOON
+            && let Some(met) = longest
+        {
+            let _ = write!(words, "; waits for {}", met.quota.name());
+        }
+        words
+    }
+}
+
+/// What one simulation found.
+#[derive(Clone)]
+struct Run {
+    figure: Figure,
+    met: Vec<Reached>,
+    published: Vec<usize>,
+}
+
+impl Run {
+    fn of(deliveries: &[Delivery], outcome: &Outcome) -> Self {
+        Self {
+            figure: Figure::of(deliveries, outcome),
+            met: Reached::all(outcome),
+            published: published(outcome),
+        }
+    }
+
+    /// The limits that lose deliveries, then those that keep events waiting for too long, if somebody can
+    /// raise them.
+    fn in_the_way(&self) -> Vec<Quota> {
+        let is_late = self.figure.catches_up_in > SOON;
+        let mut met: Vec<_> = self.met.iter().collect();
+        met.retain(|met| met.lost > 0 || is_late);
+        met.sort_by_key(|met| met.lost == 0);
+        let mut limits: Vec<Quota> = Vec::new();
+        for quota in met.iter().map(|met| met.quota) {
+            let by = quota.raised_by();
+            if by.is_some() && limits.iter().all(|known| known.raised_by() != by) {
+                limits.push(quota);
+            }
+        }
+        limits
+    }
+
+    /// Whether much less is lost than before, or, if nothing was lost for the quota, all is over sooner.
+    /// What is over sooner may lose more for another quota. That one is raised next.
+    fn is_worthwhile(&self, before: &Self, quota: Option<Quota>) -> bool {
+        let much = |now: f64, before: f64| now < (1.0 - WORTHWHILE) * before;
+        let was_lost = before
+            .met
+            .iter()
+            .any(|met| Some(met.quota) == quota && met.lost > 0);
+        if was_lost {
+            much(float(self.figure.lost), float(before.figure.lost))
+        } else {
+            much(self.figure.catches_up_in, before.figure.catches_up_in)
+        }
     }
 }
 
 /// Doubles one limit after the other until nothing is lost and the last event is soon with the consumers,
-/// or what is in the way can't be raised. Returns the limits and the order in which they were raised.
-fn raise(
-    limits: &Limits,
-    deliveries: &[Delivery],
-    run: impl Fn(&Limits) -> Outcome,
-) -> (Limits, Vec<Quota>) {
-    let mut limits = limits.clone();
-    let mut order = Vec::new();
+/// or no limit makes it much better, nor do all that are in the way together. Returns the limits, the order
+/// in which they were raised, and how it goes with them.
+fn raise(limits: &Limits, usual: &Run, run: impl Fn(&Limits) -> Run) -> (Limits, Vec<Quota>, Run) {
+    let (mut limits, mut best) = (limits.clone(), usual.clone());
+    let mut order: Vec<Quota> = Vec::new();
+    // What didn't help. It may once another limit is higher.
+    let mut useless: Vec<Quota> = Vec::new();
     for _ in 0..DOUBLINGS {
-        let outcome = run(&limits);
-        let figure = Figure::of(deliveries, &outcome);
-        let end = deliveries.last().map_or(0.0, |last| seconds(last.at));
-        let is_late = figure.last_delivered > end + SOON;
-        let mut met = Reached::all(&outcome);
-        met.retain(|met| met.lost > 0 || is_late);
-        // What loses deliveries is raised before what delays events.
-        met.sort_by_key(|met| met.lost == 0);
-        let raised = met.iter().find(|met| limits.raisable(met.quota).is_some());
-        let Some(quota) = raised.map(|met| met.quota) else {
+        let raisable = best.in_the_way();
+        if raisable.is_empty() {
             break;
-        };
-        if let Some(limit) = limits.raisable(quota) {
-            *limit *= 2.0;
         }
-        let is_known = |its: &Quota| its.raised_by() == quota.raised_by();
-        if !order.iter().any(is_known) {
-            order.push(quota);
+        let next = raisable.iter().find(|quota| !useless.contains(quota));
+        let tried = next.map_or_else(|| raisable.clone(), |next| vec![*next]);
+        let mut higher = limits.clone();
+        for quota in &tried {
+            if let Some(limit) = higher.raisable(*quota) {
+                *limit *= 2.0;
+            }
+        }
+        let found = run(&higher);
+        if found.is_worthwhile(&best, next.copied()) {
+            (limits, best) = (higher, found);
+            useless.clear();
+            let is_new = |quota: &Quota| !order.contains(quota);
+            let new: Vec<_> = tried.into_iter().filter(is_new).collect();
+            order.extend(new);
+        } else if let Some(quota) = next {
+            useless.push(*quota);
+        } else {
+            break;
         }
     }
-    (limits, order)
+    (limits, order, best)
 }
 
 impl Changes {
@@ -309,24 +404,19 @@ impl Figure {
         let delay = |percent| percentile(&delays, percent).map_or(0.0, seconds);
         let last =
             |at: fn(&Fate) -> Option<u64>| fates.iter().filter_map(at).max().map_or(0.0, seconds);
+        let last_delivered = last(|fate| fate.delivered);
+        let end = deliveries.last().map_or(0.0, |last| seconds(last.at));
         Self {
             sent: deliveries.len(),
             lost: count(|fate| fate.stored.is_none()),
             spilled: count(|fate| fate.spilled),
             dead: outcome.dead,
             last_published: last(|fate| fate.published),
-            last_delivered: last(|fate| fate.delivered),
+            last_delivered,
+            catches_up_in: last_delivered - end,
             p50: delay(50),
             p99: delay(99),
         }
-    }
-
-    fn words(&self) -> String {
-        let lost = match self.lost {
-            0 => String::new(),
-            lost => format!(", {} lost", grouped(lost as u64)),
-        };
-        format!("{}{lost}", length(self.last_published))
     }
 }
 
@@ -357,7 +447,11 @@ impl Raise {
                 to,
             })
         };
-        order.iter().filter_map(raise).collect()
+        let mut raises: Vec<_> = order.iter().filter_map(raise).collect();
+        // Two quotas may be of the same limit.
+        let mut known = BTreeSet::new();
+        raises.retain(|raise| known.insert(raise.by));
+        raises
     }
 
     fn words(&self) -> String {
@@ -384,6 +478,15 @@ fn published(outcome: &Outcome) -> Vec<usize> {
     all.map(until).collect()
 }
 
+/// How many deliveries are lost, and what loses most of them.
+fn lost(count: usize, met: &[Reached]) -> String {
+    let most = met.iter().max_by_key(|met| met.lost);
+    match most.filter(|_| count > 0) {
+        Some(most) => format!("{} ({})", grouped(count as u64), most.quota.name()),
+        None => grouped(count as u64),
+    }
+}
+
 /// A duration for people.
 fn length(seconds: f64) -> String {
     if seconds < 120.0 {
@@ -401,7 +504,8 @@ fn short(number: f64) -> String {
     }
 }
 
-fn plain(limit: f64) -> String {
+/// A limit for people.
+pub(crate) fn plain(limit: f64) -> String {
     format!("{limit:.0}")
         .parse()
         .map_or_else(|_| limit.to_string(), grouped)

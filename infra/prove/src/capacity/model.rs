@@ -80,7 +80,6 @@ pub struct Outcome {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    Arrive(usize),
     Send(usize, u8),
     Spill(usize, u8),
     Invoke(usize),
@@ -130,7 +129,7 @@ struct Model<'a> {
     ingest_scaling: Bucket,
     processor_scaling: Bucket,
     queue: Bucket,
-    by_group: BTreeMap<usize, Bucket>,
+    by_group: Vec<Bucket>,
     partitions: Vec<Bucket>,
     bus: Bucket,
     target_free: u64,
@@ -163,7 +162,8 @@ pub fn simulate(
     times: &Times,
     writes_per_event: f64,
 ) -> Outcome {
-    let entities = deliveries.iter().map(|delivery| delivery.entity + 1).max();
+    let entities = deliveries.iter().map(|delivery| delivery.entity + 1);
+    let entities = entities.max().unwrap_or(0);
     let partitions = whole(limits.ledger_writes / PARTITION).clamp(1, 1000);
     let scaling = || Bucket::new(limits.lambda_scaling / 10.0, limits.lambda_scaling);
     let share = limits.ledger_writes / float(partitions);
@@ -180,15 +180,13 @@ pub fn simulate(
         ingest_scaling: scaling(),
         processor_scaling: scaling(),
         queue: Bucket::of_a_second(limits.queue_calls),
-        by_group: BTreeMap::new(),
+        by_group: vec![Bucket::of_a_second(limits.group_calls); entities],
         partitions: vec![Bucket::of_a_second(share); partitions],
         bus: Bucket::of_a_second(limits.put_events),
         target_free: 0,
         ingest: Instances::default(),
         processor: Instances::default(),
-        groups: (0..entities.unwrap_or(0))
-            .map(|_| Group::default())
-            .collect(),
+        groups: (0..entities).map(|_| Group::default()).collect(),
         available: BTreeSet::new(),
         sequence: 0,
         batches: Vec::new(),
@@ -202,10 +200,11 @@ pub fn simulate(
             ..Outcome::default()
         },
     };
-    model.arrive_next(0);
-    while let Some(Reverse((now, _, event))) = model.events.pop() {
-        model.happen(now, event);
+    for (n, delivery) in deliveries.iter().enumerate() {
+        model.happen_until(delivery.at);
+        model.arrive(delivery.at, n);
     }
+    model.happen_until(u64::MAX);
     model.outcome
 }
 
@@ -215,18 +214,17 @@ impl Model<'_> {
         self.events.push(Reverse((time, self.scheduled, event)));
     }
 
-    fn arrive_next(&mut self, n: usize) {
-        if let Some(delivery) = self.deliveries.get(n) {
-            self.at(delivery.at, Event::Arrive(n));
+    fn happen_until(&mut self, time: u64) {
+        let is_due = |next: &Reverse<(u64, u64, Event)>| next.0.0 < time;
+        while self.events.peek().is_some_and(is_due)
+            && let Some(Reverse((now, _, event))) = self.events.pop()
+        {
+            self.happen(now, event);
         }
     }
 
     fn happen(&mut self, now: u64, event: Event) {
         match event {
-            Event::Arrive(n) => {
-                self.arrive_next(n + 1);
-                self.arrive(now, n);
-            }
             Event::Send(n, attempt) => self.send(now, n, attempt),
             Event::Spill(n, attempt) => self.spill(now, n, attempt),
             Event::Invoke(batch) => self.invoke(now, batch),
@@ -322,10 +320,8 @@ impl Model<'_> {
 
     fn queue_takes(&mut self, now: u64, n: usize) -> Result<(), Quota> {
         let entity = self.entity(n);
-        let rate = self.limits.group_calls;
-        let group = self.by_group.entry(entity);
-        let group = group.or_insert_with(|| Bucket::of_a_second(rate));
-        if !group.take(now, 1.0) {
+        let group = self.by_group.get_mut(entity);
+        if group.is_some_and(|group| !group.take(now, 1.0)) {
             return Err(Quota::GroupCalls);
         }
         if !self.queue.take(now, 1.0) {
@@ -557,12 +553,11 @@ impl Model<'_> {
             batch.claimed.extend(claimed);
             batch.heads = refused;
         }
-        let event = if again {
-            Event::Claim(number, attempt + 1)
+        if again {
+            self.at(now + RETRY, Event::Claim(number, attempt + 1));
         } else {
-            Event::Publish(number, 1)
-        };
-        self.at(now + if again { RETRY } else { 0 }, event);
+            self.publish(now, number, 1);
+        }
     }
 
     fn take_heads(&mut self, number: usize) -> Vec<(usize, Message)> {

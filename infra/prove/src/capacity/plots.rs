@@ -7,10 +7,12 @@ use anyhow::{Context as _, Result, anyhow};
 use plotters::prelude::*;
 
 use crate::capacity::bucket::float;
-use crate::capacity::findings::{Case, Findings};
+use crate::capacity::findings::{Case, Findings, plain};
 
 /// The size of a picture, in pixels.
-const SIZE: (u32, u32) = (640, 320);
+const SIZE: (u32, u32) = (800, 320);
+/// The room for the names of the lines, right of them.
+const NAMES: i32 = 170;
 /// The longest time that a picture shows, in seconds. What takes longer leaves the picture.
 const LONGEST: usize = 600;
 
@@ -80,10 +82,11 @@ fn draw(
         .unwrap_or(1);
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
-    let title = format!("{rate} deliveries a second for a minute");
+    let title = format!("{} deliveries a second for a minute", plain(rate.into()));
     let mut chart = ChartBuilder::on(&area)
         .caption(title, ("sans-serif", 16))
         .margin(10)
+        .margin_right(NAMES)
         .x_label_area_size(36)
         .y_label_area_size(64)
         .build_cartesian_2d(0.0..float(longest), 0.0..float(most) * 1.05)?;
@@ -93,29 +96,27 @@ fn draw(
         .x_desc("seconds since the first delivery")
         .y_desc("events on the bus")
         .x_label_formatter(&|value| format!("{value:.0}"))
-        .y_label_formatter(&|value| format!("{value:.0}"))
+        .y_label_formatter(&|value| plain(*value))
         .draw()?;
-    let colours = [BLUE, RED, GREEN];
-    for (case, colour) in cases.iter().zip(colours.iter().cycle()) {
-        let style = colour.stroke_width(2);
-        chart
-            .draw_series(LineSeries::new(points(&case.published), style))?
-            .label(format!("{}, as it is", case.region))
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+    // Lines that lie on each other stay visible: the later ones are thinner.
+    let styles = [(BLUE, 6), (RED, 3), (BLACK, 1)];
+    let mut names = Vec::new();
+    for (case, (colour, width)) in cases.iter().zip(styles.iter().cycle()) {
+        let style = colour.stroke_width(*width);
+        chart.draw_series(LineSeries::new(points(&case.published), style))?;
+        names.push((format!("{}, as it is", case.region), style));
         if !case.raise.is_empty() {
-            let style = colour.mix(0.4).stroke_width(2);
-            chart
-                .draw_series(LineSeries::new(points(&case.published_raised), style))?
-                .label(format!("{}, raised", case.region))
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+            let style = colour.mix(0.4).stroke_width(*width);
+            chart.draw_series(LineSeries::new(points(&case.published_raised), style))?;
+            names.push((format!("{}, raised", case.region), style));
         }
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK.mix(0.3))
-        .draw()?;
+    let left = i32::try_from(SIZE.0)? - NAMES;
+    for ((name, style), y) in names.into_iter().zip((40..).step_by(20)) {
+        area.draw(&PathElement::new([(left + 10, y), (left + 30, y)], style))?;
+        let text = (left + 36, y - 5);
+        area.draw(&Text::new(name, text, ("sans-serif", 12)))?;
+    }
     area.present()?;
     Ok(())
 }

@@ -163,7 +163,9 @@ impl Quota {
             Self::LambdaConcurrency | Self::LambdaRequests => Some("quota L-B99A9384 (lambda)"),
             Self::IngestConcurrency => Some("parameter IngestConcurrency"),
             Self::ProcessorConcurrency => Some("parameter ProcessorConcurrency"),
-            Self::LedgerWrites => Some("the table's warm throughput (dynamodb)"),
+            Self::LedgerWrites => {
+                Some("the table's warm throughput; over 40,000 quota L-AB614373 (dynamodb) first")
+            }
             Self::PutEvents => Some("quota L-9B653E91 (events)"),
             Self::TargetCalls => Some("quota L-5540C5E3 (events)"),
             Self::LambdaScaling
