@@ -12,12 +12,14 @@ use stack::progress::Progress;
 use stack::signals::Signals;
 use stack::workspace::Workspace;
 
+use crate::capacity::findings::{Changes, Question, RATES};
+use crate::capacity::load::USUAL_SKEW;
 use crate::latency::{MOST_DELIVERIES, Series};
 use crate::soak::order::{
     LONGEST_SCHEDULE, MOST_MINUTES, Order, SHORTEST_SCHEDULE, USUAL_SCHEDULE, read_plan,
 };
 use crate::torture::campaign::{Campaign, MOST_EVENTS, MOST_KILLS};
-use crate::{cost, latency, ledger, soak, torture};
+use crate::{capacity, cost, latency, ledger, soak, torture};
 
 use self::help::{LATENCY_JSON, SOAK_JSON, TORTURE_JSON};
 
@@ -70,8 +72,71 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Simulate a mass incident on AWS: when is the last event published, which quota is met first,
+    /// and what has to be raised?
+    ///
+    /// The same options give the same figures. docs/capacity.md explains them.
+    Capacity(Capacity),
     /// Print what events cost on AWS, from counted calls and dated prices
     Cost(cost::Options),
+}
+
+#[derive(Debug, Args)]
+struct Capacity {
+    /// Seed of the deliveries
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    seed: u64,
+    /// Deliveries a second, for a minute [default: 10, 100, 1000 and 10000]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=20_000))]
+    rate: Vec<u32>,
+    /// The only region [default: all that the model knows]
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
+    /// How unevenly entities share the deliveries: the exponent of Zipf's law, 0 for evenly
+    #[arg(long, default_value_t = USUAL_SKEW, value_name = "EXPONENT")]
+    skew: f64,
+    /// The account's Lambda concurrency [default: the region's]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    lambda_concurrency: Option<u32>,
+    /// The parameter IngestConcurrency [default: the template's]
+    #[arg(long, value_name = "N")]
+    ingest_concurrency: Option<u32>,
+    /// The parameter ProcessorConcurrency [default: the template's]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(2..=1000))]
+    processor_concurrency: Option<u32>,
+    /// Warm throughput of the ledger's table, in writes a second [default: a new table's]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    ledger_writes: Option<u32>,
+    /// Write the plots as SVG into this folder
+    #[arg(long, value_name = "FOLDER")]
+    plots: Option<PathBuf>,
+    /// Compare the model with the local stack instead, which takes about three minutes
+    #[arg(long, conflicts_with = "plots")]
+    check: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Capacity {
+    fn question(&self) -> Question {
+        Question {
+            seed: self.seed,
+            skew: self.skew,
+            rates: if self.rate.is_empty() {
+                RATES.to_vec()
+            } else {
+                self.rate.clone()
+            },
+            region: self.region.clone(),
+            changes: Changes {
+                lambda_concurrency: self.lambda_concurrency,
+                ingest_concurrency: self.ingest_concurrency,
+                processor_concurrency: self.processor_concurrency,
+                ledger_writes: self.ledger_writes,
+            },
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -195,6 +260,14 @@ impl Cli {
                 let order = soak.order()?;
                 let soak = soak::soak(&workspace, &order, soak.json, progress);
                 signals.unless_one_comes(Box::pin(soak)).await
+            }
+            Command::Capacity(asked) if asked.check => {
+                let (workspace, mut signals) = (Workspace::here()?, Signals::listen()?);
+                let check = capacity::check::check(&workspace, asked.json, asked.seed, progress);
+                signals.unless_one_comes(Box::pin(check)).await
+            }
+            Command::Capacity(asked) => {
+                capacity::simulate(&asked.question(), asked.json, asked.plots.as_deref())
             }
             Command::Latency(latency) => {
                 let (workspace, mut signals) = (Workspace::here()?, Signals::listen()?);

@@ -131,6 +131,12 @@ impl Workspace {
         self.state().join("soak.log")
     }
 
+    /// The log of MiniStack and the functions under `cargo prove capacity --check`.
+    #[must_use]
+    pub fn capacity_log(&self) -> PathBuf {
+        self.state().join("capacity.log")
+    }
+
     /// The log of MiniStack and the functions under `cargo prove latency`.
     #[must_use]
     pub fn latency_log(&self) -> PathBuf {
