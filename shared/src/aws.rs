@@ -229,7 +229,7 @@ mod tests {
         let _ = stream.read(&mut [0; 4096]).await.unwrap();
         let half = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{";
         stream.write_all(half).await.unwrap();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     #[tokio::test]

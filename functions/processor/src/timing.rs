@@ -288,11 +288,12 @@ mod tests {
         let minutes = |timeout: u64, more: u64| {
             let timeout = Duration::from_secs(timeout);
             let later = hidden_for(timeout) + Duration::from_secs(more);
-            (timeout * QUEUE_HIDES + later * (MOST_RECEIVES - 1)).as_secs_f64() / 60.0
+            let all = timeout * QUEUE_HIDES + later * (MOST_RECEIVES - 1);
+            (all.as_secs() + 30) / 60
         };
-        let all =
-            [(10, 0), (10, 10), (30, 0), (30, 10)].map(|(timeout, more)| minutes(timeout, more));
-        assert_eq!(all.map(f64::round), [12.0, 20.0, 30.0, 38.0]);
+        for (timeout, more, expected) in [(10, 0, 12), (10, 10, 20), (30, 0, 30), (30, 10, 38)] {
+            assert_eq!(minutes(timeout, more), expected, "{timeout}, {more}");
+        }
     }
 
     #[test]

@@ -50,12 +50,11 @@ impl Callgrind {
     ///
     /// Fails if the folder can't be made.
     pub fn new(kept: Option<&Path>) -> Result<Self> {
-        let (profiles, temporary) = match kept {
-            Some(folder) => (folder.to_owned(), None),
-            None => {
-                let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-                (folder.path().to_owned(), Some(folder))
-            }
+        let (profiles, temporary) = if let Some(folder) = kept {
+            (folder.to_owned(), None)
+        } else {
+            let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+            (folder.path().to_owned(), Some(folder))
         };
         std::fs::create_dir_all(&profiles)
             .with_context(|| format!("cannot make {}", profiles.display()))?;

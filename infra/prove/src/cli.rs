@@ -23,8 +23,8 @@ use crate::{capacity, cost, latency, ledger, soak, torture};
 
 use self::help::{LATENCY_JSON, SOAK_JSON, TORTURE_JSON};
 
-/// Tries to make the system lose or double an event, counts every event, measures how long one takes, and
-/// computes what it costs
+/// Tries to make the system lose or double an event, and says how long an event takes, what it costs, and how
+/// many the system can bear
 #[derive(Debug, Parser)]
 #[command(name = "cargo prove", bin_name = "cargo prove", max_term_width = 100)]
 pub struct Cli {
@@ -98,10 +98,10 @@ struct Capacity {
     /// The account's Lambda concurrency [default: the region's]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     lambda_concurrency: Option<u32>,
-    /// The parameter IngestConcurrency [default: the template's]
+    /// The parameter `IngestConcurrency` [default: the template's]
     #[arg(long, value_name = "N")]
     ingest_concurrency: Option<u32>,
-    /// The parameter ProcessorConcurrency [default: the template's]
+    /// The parameter `ProcessorConcurrency` [default: the template's]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(2..=1000))]
     processor_concurrency: Option<u32>,
     /// Warm throughput of the ledger's table, in writes a second [default: a new table's]

@@ -334,7 +334,7 @@ mod tests {
             python: [round(900, 1), round(2_200, 1)],
             typescript: [round(100, 1), round(200, 1)],
         };
-        let ratios = Ratios::of(rounds.as_ref().map(|rounds| rounds.as_slice()));
+        let ratios = Ratios::of(rounds.as_ref().map(<[_; 2]>::as_slice));
         assert!((ratios.python.lowest - 9.0).abs() < 0.001, "{ratios:?}");
         assert!((ratios.python.highest - 11.0).abs() < 0.001, "{ratios:?}");
         assert!(

@@ -166,8 +166,8 @@ async fn compare(system: &System, seed: u64, progress: Progress) -> Result<Check
         let outcome = simulate(&deliveries, &Limits::none(1.0), &times, 0.0);
         let figure = Figure::of(&deliveries, &outcome);
         let stage = progress.stage(&format!("playing {rate} deliveries a second"));
-        let seen = player.seen(&deliveries, rate).await?;
-        stage.done(&format!("{} events", seen.published));
+        let observed = player.seen(&deliveries, rate).await?;
+        stage.done(&format!("{} events", observed.published));
         comparisons.push(Comparison {
             rate,
             predicted: Seen {
@@ -176,7 +176,7 @@ async fn compare(system: &System, seed: u64, progress: Progress) -> Result<Check
                 p99: figure.p99,
                 published: figure.sent - figure.lost,
             },
-            seen,
+            seen: observed,
         });
     }
     Ok(Checked { times, comparisons })

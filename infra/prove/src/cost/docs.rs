@@ -190,22 +190,26 @@ fn forged_table(prices: &Prices, measured: &Measured) -> Table {
 fn forged_logs(measured: &Measured) -> (String, u64) {
     let ingest = measured.ingest_bytes();
     let mut bytes = ACCESS_BYTES + ingest;
-    let mut what = format!(
-        "logs, at most, as for an accepted event: access {} kB, `ingest` {} kB",
-        kilobytes(ACCESS_BYTES),
-        kilobytes(ingest)
-    );
+    let mut of_lambda = String::new();
     if template::lambda_writes_lines() {
         let lambda = measured.lambda_bytes();
         bytes += lambda;
-        what += &format!(", Lambda {} kB", kilobytes(lambda));
+        of_lambda = format!(", Lambda {} kB", kilobytes(lambda));
     }
+    let what = format!(
+        "logs, at most, as for an accepted event: access {} kB, `ingest` {} kB{of_lambda}",
+        kilobytes(ACCESS_BYTES),
+        kilobytes(ingest)
+    );
     (what, bytes)
 }
 
+/// What a cell says of a volume.
+type Cell<'a> = &'a dyn Fn(&(u64, Events)) -> String;
+
 /// The sums of the volumes of [`VOLUMES`].
 fn sum_table(sums: &[(u64, Events)], rest: Money, extras: &Extras) -> Result<Table> {
-    let row = |of: &dyn Fn(&(u64, Events)) -> String| -> Result<[String; 3]> {
+    let row = |of: Cell<'_>| -> Result<[String; 3]> {
         let cells: Vec<String> = sums.iter().map(of).collect();
         cells.try_into().ok().context("a sum is missing")
     };
@@ -216,7 +220,7 @@ fn sum_table(sums: &[(u64, Events)], rest: Money, extras: &Extras) -> Result<Tab
     let storage = format!(
         "[the ledger and the archive](costs.md#what-is-kept-of-a-million-events) keep them for {DAYS} days"
     );
-    let rows: [(&str, &dyn Fn(&(u64, Events)) -> String); 3] = [
+    let rows: [(&str, Cell<'_>); 3] = [
         (
             "[at rest](#a-month-at-rest): alarms, secrets, the reconciler every minute, a canary every five",
             &|_| rest.to_string(),

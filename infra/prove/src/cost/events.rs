@@ -302,17 +302,20 @@ impl<'a> Events<'a> {
             + MILLION * ACCESS_BYTES;
         let [alone, full] = [&self.measured.alone, &self.measured.full];
         let batch = |counts: &Counts| kilobytes(divided(counts.processor_bytes, counts.batches));
-        let mut what = format!(
-            "logs: access {} kB, `ingest` {} kB, `processor` {} kB for a batch of one, {} kB for ten",
+        let of_lambda = if lambda > 0 {
+            let of_request = kilobytes(self.measured.lambda_bytes());
+            format!(", Lambda {of_request} kB a request")
+        } else {
+            String::new()
+        };
+        let what = format!(
+            "logs: access {} kB, `ingest` {} kB, `processor` {} kB for a batch of one, {} kB for \
+             ten{of_lambda}",
             kilobytes(ACCESS_BYTES),
             kilobytes(self.measured.ingest_bytes()),
             batch(alone),
             batch(full)
         );
-        if lambda > 0 {
-            let of_request = kilobytes(self.measured.lambda_bytes());
-            what += &format!(", Lambda {of_request} kB a request");
-        }
         let count = format!("{} GB", hundredths(bytes, 1000 * MILLION));
         self.add(Item::Logs, what, count, self.prices.logs.of(bytes));
     }

@@ -19,8 +19,8 @@ impl Table {
 
     /// Adds a row.
     pub fn row<const N: usize>(&mut self, cells: [impl ToString; N]) {
-        self.rows
-            .push(cells.iter().map(ToString::to_string).collect());
+        let cells = cells.into_iter().map(|cell| cell.to_string());
+        self.rows.push(cells.collect());
     }
 
     /// Adds a last row, in bold in Markdown.
@@ -44,13 +44,12 @@ impl Table {
         let mut lines: Vec<String> = self.rows.iter().map(|row| line(row)).collect();
         let columns = self.rows.first().map_or(0, Vec::len);
         lines.insert(1.min(lines.len()), line(&vec!["---".to_owned(); columns]));
-        lines.iter().map(|line| format!("{line}\n")).collect()
+        lines.join("\n") + "\n"
     }
 }
 
 fn line(cells: &[String]) -> String {
-    let line: String = cells.iter().map(|cell| format!("| {cell} ")).collect();
-    format!("{line}|")
+    format!("| {} |", cells.join(" | "))
         .replace("|  |", "| |")
         .replace("|  |", "| |")
 }

@@ -331,7 +331,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_missing_call_is_named_and_a_lost_delivery_has_no_journey() {
-        let spoilt: [(&str, fn(&mut Calls)); 3] = [
+        type Spoil = fn(&mut Calls);
+        let spoilt: [(&str, Spoil); 3] = [
             (SEND, |calls| calls.queue.truncate(1)),
             ("ledger", |calls| calls.ledger.truncate(0)),
             (PUT_EVENTS, |calls| calls.bus.clear()),
