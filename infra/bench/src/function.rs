@@ -3,9 +3,10 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
+use serde::de::DeserializeOwned;
 use stack::process::ProcessGroup;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{ChildStdout, Command};
@@ -145,6 +146,24 @@ fn told_by_lambda(api: &RuntimeApi) -> Environment {
         ("AWS_SECRET_ACCESS_KEY", "none".into()),
         ("AWS_SESSION_TOKEN", "none".into()),
     ]
+}
+
+/// Runs a command that prints JSON, and reads it.
+///
+/// # Errors
+///
+/// Fails if the command fails, or prints something else.
+pub(crate) async fn printed<T: DeserializeOwned>(mut command: Command) -> Result<T> {
+    let program = command.as_std().get_program().display().to_string();
+    let output = command.stdin(Stdio::null()).output().await;
+    let output = output.with_context(|| format!("cannot start {program}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "{program} can't print the versions of the peer: {said}"
+    );
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("cannot read the versions that {program} printed"))
 }
 
 async fn read_lines(stdout: ChildStdout, mut takes: impl FnMut(&str) -> bool) {

@@ -1,11 +1,10 @@
 //! The functions that are measured.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use stack::python::{Recipe, Venv};
 use stack::workspace::Workspace;
@@ -13,7 +12,7 @@ use tokio::process::Command;
 
 use super::batch::Batch;
 use super::typescript::Bundle;
-use crate::function::{self, Environment, Memory};
+use crate::function::{self, Environment, Memory, printed};
 use crate::runtime_api::Answer;
 
 /// The Python environment of [`Side::Python`].
@@ -143,24 +142,6 @@ impl<'a> Programs<'a> {
             Side::TypeScript => self.typescript.command(),
         }
     }
-}
-
-/// Runs a command that prints JSON, and reads it.
-///
-/// # Errors
-///
-/// Fails if the command fails, or prints something else.
-pub(crate) async fn printed<T: DeserializeOwned>(mut command: Command) -> Result<T> {
-    let program = command.as_std().get_program().display().to_string();
-    let output = command.stdin(Stdio::null()).output().await;
-    let output = output.with_context(|| format!("cannot start {program}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "{program} can't print the versions of the peer: {said}"
-    );
-    serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("cannot read the versions that {program} printed"))
 }
 
 /// A running function. It ends when this is dropped.

@@ -10,7 +10,7 @@ use stack::progress::Progress;
 use stack::workspace::Workspace;
 use tokio::process::Command;
 
-use super::function::printed;
+use crate::function::printed;
 
 /// The peer's sources.
 const SOURCES: &str = "infra/bench/peers/powertools-typescript";
