@@ -129,32 +129,10 @@ async fn a_copy_of_the_backend_counts_each_event_once_and_no_drill() -> Result<(
     let secret = secret.secret_string().context("the secret has no text")?;
     let dynamodb = FaultProxy::before(account.endpoint())?;
     let keys_table = stack.output("KeysTableName")?;
-    let variables = [
-        ("AWS_ENDPOINT_URL", dynamodb.url()),
-        ("EVENTS_SECRET", format!("the-new-one,,{secret}")),
-        ("KEYS_TABLE", keys_table.to_owned()),
-        ("COUNTS_TABLE", stack.output("CountsTableName")?.to_owned()),
-    ];
-    let variables = variables
-        .each_ref()
-        .map(|(name, value)| (*name, value.as_str()));
-    // It needs no other permission than the template's policy.
-    role(&stack, "backend").await?;
-    attach(&stack, "backend", "BackendPolicyArn").await?;
-    let identity = assume(&stack, "backend").await?;
-    let backend = example.started_with_node(&identity, &variables).await?;
+    let backend = started(&example, &stack, &dynamodb.url(), secret).await?;
 
     let event = detail("5003", false, "webhook");
-    for wrong in ["", "wrong", "the-new-one,"] {
-        assert_eq!(post(&backend, wrong, &event).await?, StatusCode::FORBIDDEN);
-    }
-    let http = shared::http_client::build()?;
-    let without = http.post(&backend.url).body(event.clone()).send().await?;
-    assert_eq!(without.status(), StatusCode::FORBIDDEN);
-    assert_eq!(
-        http.get(&backend.url).send().await?.status(),
-        StatusCode::OK
-    );
+    needs_its_secret(&backend, &event).await?;
     assert_eq!(post(&backend, secret, "{").await?, StatusCode::BAD_REQUEST);
     assert!(dynamodb.calls().is_empty(), "it wrote before it had to");
 
@@ -248,6 +226,39 @@ fn detail(callout: &str, test: bool, origin: &str) -> String {
 
 fn key_of(callout: &str) -> String {
     format!("callout#{callout}/{ARRIVED}#1f2e")
+}
+
+/// Starts the backend beside its stack. It needs no other permission than the template's policy.
+async fn started(
+    example: &Example,
+    stack: &Stack,
+    dynamodb: &str,
+    secret: &str,
+) -> Result<Backend> {
+    role(stack, "backend").await?;
+    attach(stack, "backend", "BackendPolicyArn").await?;
+    let identity = assume(stack, "backend").await?;
+    let secrets = format!("the-new-one,,{secret}");
+    let variables = [
+        ("AWS_ENDPOINT_URL", dynamodb),
+        ("EVENTS_SECRET", secrets.as_str()),
+        ("KEYS_TABLE", stack.output("KeysTableName")?),
+        ("COUNTS_TABLE", stack.output("CountsTableName")?),
+    ];
+    example.started_with_node(&identity, &variables).await
+}
+
+/// Only the check of its health needs no secret.
+async fn needs_its_secret(backend: &Backend, event: &str) -> Result<()> {
+    for wrong in ["", "wrong", "the-new-one,"] {
+        assert_eq!(post(backend, wrong, event).await?, StatusCode::FORBIDDEN);
+    }
+    let http = shared::http_client::build()?;
+    let without = http.post(&backend.url).body(event.to_owned());
+    assert_eq!(without.send().await?.status(), StatusCode::FORBIDDEN);
+    let health = http.get(&backend.url).send().await?;
+    assert_eq!(health.status(), StatusCode::OK);
+    Ok(())
 }
 
 async fn post(backend: &Backend, secret: &str, body: &str) -> Result<StatusCode> {

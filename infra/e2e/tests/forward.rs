@@ -117,6 +117,20 @@ impl Scene {
             ensure!(tokio::time::Instant::now() < deadline, "{list}");
         }
     }
+
+    /// Sends the dead letters to the backend again. The operators' policies are enough to do so.
+    async fn redrive_as_operator(&self) -> Result<()> {
+        role(&self.stack, "acts").await?;
+        for policy in ["OperatorReadPolicyArn", "OperatorActPolicyArn"] {
+            attach(&self.stack, "acts", policy).await?;
+        }
+        let acts = assume(&self.stack, "acts").await?;
+        let mut redrive = ops().await?.command(&self.stack, &acts, &REDRIVE);
+        let output = redrive.output().await?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{errors}");
+        Ok(())
+    }
 }
 
 fn keys(received: &[Received]) -> Vec<&str> {
@@ -311,16 +325,7 @@ async fn what_a_backend_refuses_is_kept_and_an_operator_sends_it_to_the_backend_
     let is_said = |alarm: &str| needs.iter().any(|need| need["alarm"] == alarm);
     assert!(is_said("ForwardDeadLettersAlarm"), "{status}");
 
-    // The operators' policies are enough to send them again.
-    role(&scene.stack, "acts").await?;
-    for policy in ["OperatorReadPolicyArn", "OperatorActPolicyArn"] {
-        attach(&scene.stack, "acts", policy).await?;
-    }
-    let acts = assume(&scene.stack, "acts").await?;
-    let mut redrive = ops().await?.command(&scene.stack, &acts, &REDRIVE);
-    let output = redrive.output().await?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{errors}");
+    scene.redrive_as_operator().await?;
     let received = backend.taken(3).await?;
     let (first, again) = received.split_at(3);
     let bodies = |part: &[Received]| by_key(part.iter().map(|one| one.body.clone()).collect());

@@ -172,20 +172,17 @@ impl Cli {
                 json,
             } => {
                 let drills = drill::named(&name)?;
-                let profile = build.profile();
-                let drill =
-                    drill::drill(&workspace, drills, at_once.into(), profile, json, progress);
+                let (at_once, profile) = (at_once.into(), build.profile());
+                let drill = drill::drill(&workspace, drills, at_once, profile, json, progress);
                 signals.unless_one_comes(Box::pin(drill)).await
             }
             Command::Send { repeat, files } => {
-                signals
-                    .unless_one_comes(send::send(&workspace, &files, repeat))
-                    .await
+                let send = send::send(&workspace, &files, repeat);
+                signals.unless_one_comes(send).await
             }
             Command::Events { follow } => {
-                signals
-                    .unless_one_comes(events::events(&workspace, follow))
-                    .await
+                let events = events::events(&workspace, follow);
+                signals.unless_one_comes(events).await
             }
             Command::Env { reader } => {
                 let env = env::env(&workspace, reader);
@@ -200,9 +197,8 @@ impl Cli {
                 signals.unless_one_comes(Box::pin(rotate)).await
             }
             Command::Down => {
-                signals
-                    .unless_one_comes(up::down(&workspace, progress))
-                    .await
+                let down = up::down(&workspace, progress);
+                signals.unless_one_comes(down).await
             }
         }
     }

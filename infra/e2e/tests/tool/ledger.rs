@@ -68,11 +68,16 @@ pub(super) fn item(
     attributes.into_iter().map(named).collect()
 }
 
-pub(super) async fn put(stack: &Stack, item: Item) -> Result<()> {
+async fn put(stack: &Stack, item: Item) -> Result<()> {
     let put = stack.account().dynamodb().put_item();
     let put = put.table_name(stack.output("LedgerTableName")?);
     put.set_item(Some(item)).send().await?;
     Ok(())
+}
+
+pub(super) async fn put_all(stack: &Stack, items: impl Iterator<Item = Item>) -> Result<()> {
+    let puts: Vec<_> = items.map(|item| put(stack, item)).collect();
+    stream::iter(puts).buffer_unordered(16).try_collect().await
 }
 
 /// Writes an event that was claimed for a delivery, and never published.
@@ -134,17 +139,11 @@ async fn a_timeline_has_the_events_of_its_entity_in_the_order_of_their_arrival()
     for event in events {
         let key = format!("callout#5003/{}", field(event, "message"));
         assert!(field(event, "key").starts_with(&key), "{event}");
-        assert!(
-            event["latencyMilliseconds"]
-                .as_i64()
-                .is_some_and(|its| its >= 0),
-            "{event}"
-        );
+        let latency = event["latencyMilliseconds"].as_i64();
+        assert!(latency.is_some_and(|its| its >= 0), "{event}");
         assert_eq!(event["state"], "PUBLISHED");
-        assert_eq!(
-            (&event["origin"], &event["attempts"]),
-            (&json!("webhook"), &json!(1))
-        );
+        assert_eq!(event["origin"], "webhook");
+        assert_eq!(event["attempts"], 1);
     }
 
     let printed = text(stack, &["timeline", "callout", "5003"]).await?;
@@ -176,13 +175,9 @@ async fn a_long_timeline_is_whole_and_in_order() -> Result<()> {
         let id = Uuid::now_v7();
         let sort = format!("CALLOUT_EVENTS_CHANGED#{id}");
         // The keys are in the order of the ids, and the arrivals in the opposite one.
-        put(
-            stack,
-            item("PUBLISHED", "callout#1", &sort, id, EVENTS - number),
-        )
+        item("PUBLISHED", "callout#1", &sort, id, EVENTS - number)
     });
-    let puts = stream::iter(items.collect::<Vec<_>>()).buffer_unordered(16);
-    puts.try_collect::<()>().await?;
+    put_all(stack, items).await?;
     let timeline: Value = ops()
         .await?
         .json(stack, &["timeline", "callout", "1"])

@@ -160,10 +160,6 @@ fn path<'a>(status: &Status, recent: Option<Recent>) -> Vec<Station<'a>> {
         let number = recent.map_or_else(|| "…".to_owned(), |recent| grouped(number(recent)));
         (number, "in the last hour".to_owned())
     };
-    let (last, arrived) = match status.last_delivery {
-        Some(at) => (age(at), "since its last delivery"),
-        None => ("none".to_owned(), "of its deliveries has arrived yet"),
-    };
     let made = |place, name, does, figure, note| Station {
         place,
         name,
@@ -172,13 +168,7 @@ fn path<'a>(status: &Status, recent: Option<Recent>) -> Vec<Station<'a>> {
         note,
     };
     vec![
-        made(
-            Place::Aura,
-            "AURA",
-            "posts each event once",
-            (last, arrived.to_owned()),
-            format!("asked for {}", asked_for(&status.registration.events)),
-        ),
+        aura(status),
         made(
             Place::Ingest,
             "ingest",
@@ -201,10 +191,7 @@ fn path<'a>(status: &Status, recent: Option<Recent>) -> Vec<Station<'a>> {
             "processor",
             "publishes each event once",
             ingest.map_or_else(unknown, |depth| {
-                (
-                    grouped(depth.hidden),
-                    "in work, or tried again later".to_owned(),
-                )
+                counted(depth.hidden, "in work, or tried again later")
             }),
             String::new(),
         ),
@@ -216,6 +203,20 @@ fn path<'a>(status: &Status, recent: Option<Recent>) -> Vec<Station<'a>> {
             String::new(),
         ),
     ]
+}
+
+fn aura<'a>(status: &Status) -> Station<'a> {
+    let (last, arrived) = match status.last_delivery {
+        Some(at) => (age(at), "since its last delivery"),
+        None => ("none".to_owned(), "of its deliveries has arrived yet"),
+    };
+    Station {
+        place: Place::Aura,
+        name: "AURA",
+        does: "posts each event once",
+        figure: (last, arrived.to_owned()),
+        note: format!("asked for {}", asked_for(&status.registration.events)),
+    }
 }
 
 /// A list of names, shortened to their number.
@@ -278,10 +279,7 @@ fn reconciler<'a>(status: &Status) -> Station<'a> {
         name: "reconciler",
         does: "asks AURA what it didn't send",
         figure: run.map_or_else(nothing, |run| {
-            (
-                grouped(run.found),
-                "found missing in its last run".to_owned(),
-            )
+            counted(run.found, "found missing in its last run")
         }),
         note,
     }
@@ -400,7 +398,11 @@ fn unknown() -> (String, String) {
 }
 
 fn waiting(number: u64) -> (String, String) {
-    (grouped(number), "waiting".to_owned())
+    counted(number, "waiting")
+}
+
+fn counted(number: u64, what: &str) -> (String, String) {
+    (grouped(number), what.to_owned())
 }
 
 fn oldest(depth: &Depth) -> String {

@@ -304,102 +304,69 @@ fn spilled() -> spill::Spill {
     }
 }
 
-fn pages() -> Vec<(&'static str, Tab, Markup)> {
+/// A page's name, its tab, and its content.
+type Page = (&'static str, Tab, Markup);
+
+fn pages() -> Vec<Page> {
     let (look, act) = (frame(false), frame(true));
     let recent = Recent {
         delivered: 12_345,
         published: 12_340,
         not_stored: 2,
     };
+    let good = overview::draw(&look, &status(Vec::new(), 0), Some(recent));
+    let bad = overview::draw(&act, &status(needs(), 1234), None);
+    let timeline = |events| entity::draw_timeline(&look, &timeline(events), 0);
+    let delivery = entity::draw_delivery(&look, &delivery());
+    let losses = losses::draw(&look, &fates(10_000), None);
+    let registration = registration::draw(&act, &registered(), &history());
     let refused =
         anyhow::anyhow!("AccessDenied: no identity-based policy allows sqs:ReceiveMessage")
             .context("quarantine: ReceiveMessage failed");
+    let mut pages = vec![
+        ("overview", Tab::Overview, good),
+        ("overview-bad", Tab::Overview, bad),
+        ("timeline", Tab::Search, timeline(12)),
+        ("timeline-long", Tab::Search, timeline(10_000)),
+        ("timeline-none", Tab::Search, timeline(0)),
+        ("delivery", Tab::Search, delivery),
+        ("losses", Tab::Losses, losses),
+        ("registration", Tab::Registration, registration),
+        ("audit", Tab::Audit, audit::draw(&look, &audit_trail())),
+        ("failure", Tab::Quarantine, layout::failure(&refused)),
+    ];
+    pages.extend(waiting(&look, &act));
+    pages
+}
+
+/// The pages of what waits beside the path.
+fn waiting(look: &Frame, act: &Frame) -> [Page; 7] {
     let none = Quarantine {
         deliveries: Vec::new(),
         more: 0,
     };
+    let none = queues::draw_quarantine(look, &none);
+    let quarantine = queues::draw_quarantine(look, &quarantine());
     let mut with_payload = quarantined("conflict");
     with_payload.payload = Some(r#"{"message":"NEW_CALLOUT","callout":{"id":"5003"}}"#.repeat(9));
+    let quarantined = queues::draw_quarantined(act, &with_payload);
     let letters = DeadLetters {
         messages: vec![dead_letter(Letters::Ingest), dead_letter(Letters::Callout)],
         more: 0,
     };
+    let letters = queues::draw_dead_letters(act, &letters);
+    let letter = queues::draw_dead_letter(look, &dead_letter(Letters::Other));
     let sentence = "Put 1 delivery back into the ingest queue. It is 2 h old: consumers act on it as on \
                     a new event.";
-    vec![
-        (
-            "overview",
-            Tab::Overview,
-            overview::draw(&look, &status(Vec::new(), 0), Some(recent)),
-        ),
-        (
-            "overview-bad",
-            Tab::Overview,
-            overview::draw(&act, &status(needs(), 1234), None),
-        ),
-        (
-            "timeline",
-            Tab::Search,
-            entity::draw_timeline(&look, &timeline(12), 0),
-        ),
-        (
-            "timeline-long",
-            Tab::Search,
-            entity::draw_timeline(&look, &timeline(10_000), 0),
-        ),
-        (
-            "timeline-none",
-            Tab::Search,
-            entity::draw_timeline(&look, &timeline(0), 0),
-        ),
-        (
-            "delivery",
-            Tab::Search,
-            entity::draw_delivery(&look, &delivery()),
-        ),
-        (
-            "quarantine",
-            Tab::Quarantine,
-            queues::draw_quarantine(&look, &quarantine()),
-        ),
-        (
-            "quarantine-none",
-            Tab::Quarantine,
-            queues::draw_quarantine(&look, &none),
-        ),
-        (
-            "quarantined",
-            Tab::Quarantine,
-            queues::draw_quarantined(&act, &with_payload),
-        ),
-        (
-            "dead-letters",
-            Tab::DeadLetters,
-            queues::draw_dead_letters(&act, &letters),
-        ),
-        (
-            "dead-letter",
-            Tab::DeadLetters,
-            queues::draw_dead_letter(&look, &dead_letter(Letters::Other)),
-        ),
-        ("spill", Tab::Spill, queues::draw_spill(&look, &spilled())),
-        (
-            "losses",
-            Tab::Losses,
-            losses::draw(&look, &fates(10_000), None),
-        ),
-        (
-            "registration",
-            Tab::Registration,
-            registration::draw(&act, &registered(), &history()),
-        ),
-        ("audit", Tab::Audit, audit::draw(&look, &audit_trail())),
-        (
-            "confirm",
-            Tab::Quarantine,
-            actions::draw(&act, "x", &actions::sample(), sentence),
-        ),
-        ("failure", Tab::Quarantine, layout::failure(&refused)),
+    let confirm = actions::draw(act, "x", &actions::sample(), sentence);
+    [
+        ("quarantine", Tab::Quarantine, quarantine),
+        ("quarantine-none", Tab::Quarantine, none),
+        ("quarantined", Tab::Quarantine, quarantined),
+        ("dead-letters", Tab::DeadLetters, letters),
+        ("dead-letter", Tab::DeadLetters, letter),
+        ("spill", Tab::Spill, queues::draw_spill(look, &spilled())),
+        ("confirm", Tab::Quarantine, confirm),
     ]
 }
 
