@@ -38,6 +38,8 @@ OPERATION_SECONDS = 300
 POLL_SECONDS = 0.1
 # Events are read only at every fifth look, because reading them costs more than reading the status.
 POLLS_PER_NOTE = 5
+# The account that has the bucket of packages and templates.
+OWNER_OF_PACKAGES = "000000000000"
 # The template creates roles, gives them names, and uses the SAM transform.
 CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
 
@@ -77,15 +79,17 @@ class Account:
 
     def __init__(self, request: dict):
         names = ("endpoint", "region", "accessKeyId", "secretAccessKey")
-        self.given = [request.get(name) for name in names]
-        if not all(self.given):
+        given = [request.get(name) for name in names]
+        if not all(given):
             raise Refused(f"a request needs {', '.join(names)}")
-        if urllib.parse.urlsplit(self.given[0]).hostname != "127.0.0.1":
-            raise Refused(f"{self.given[0]} is not the local AWS: its endpoint is at 127.0.0.1")
+        self.endpoint, self.region, self.id, self.secret = given
+        if urllib.parse.urlsplit(self.endpoint).hostname != "127.0.0.1":
+            raise Refused(f"{self.endpoint} is not the local AWS: its endpoint is at 127.0.0.1")
 
-    def client(self, service: str):
+    def client(self, service: str, of: str | None = None):
+        """A client for this account, or for another one."""
         with MAKING_A_CLIENT:  # a session isn't thread-safe
-            return make_client(service, *self.given)
+            return make_client(service, self.endpoint, self.region, of or self.id, self.secret)
 
 
 def call(account: Account, request: dict, _note):
@@ -128,9 +132,9 @@ def deploy(account: Account, request: dict, note):
 
 def upload(account: Account, bucket: str, packages: dict, template: str) -> str:
     """Uploads the packages and the template, and returns the template's URL: in a call itself,
-    CloudFormation takes at most 51,200 bytes of template. A package's key changes with its content,
-    so a package that is there already isn't uploaded again."""
-    s3 = account.client("s3")
+    CloudFormation takes at most 51,200 bytes of template. All accounts read from the bucket of one. A
+    package's key changes with its content, so a package that is there already isn't uploaded again."""
+    s3 = account.client("s3", of=OWNER_OF_PACKAGES)
     try:
         s3.create_bucket(Bucket=bucket)
     except s3.exceptions.BucketAlreadyOwnedByYou:
@@ -141,8 +145,9 @@ def upload(account: Account, bucket: str, packages: dict, template: str) -> str:
         except ClientError:
             with open(path, "rb") as package:
                 s3.put_object(Bucket=bucket, Key=key, Body=package)
-    s3.put_object(Bucket=bucket, Key="template.yaml", Body=template.encode())
-    return f"{account.given[0]}/{bucket}/template.yaml"
+    key = f"{account.id}.yaml"
+    s3.put_object(Bucket=bucket, Key=key, Body=template.encode())
+    return f"{account.endpoint}/{bucket}/{key}"
 
 
 def delete(account: Account, request: dict, note):

@@ -6,17 +6,13 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::account::Account;
 use crate::package::{FUNCTIONS, Package, Profile, build_functions};
 use crate::progress::Progress;
 use crate::template::Template;
 use crate::workspace::Workspace;
 
-/// The bucket for packages and templates. Only the local AWS has it: on AWS, `sam deploy` provides
-/// one. All accounts share bucket names, so the name contains the account's number.
-fn bucket_of(account: &Account) -> String {
-    format!("aura-local-packages-{}", account.id())
-}
+/// The bucket for packages and templates. Only the local AWS has it: on AWS, `sam deploy` provides one.
+const BUCKET: &str = "aura-local-packages";
 
 /// The template and the functions that it refers to. A bundle is cheap to clone.
 #[derive(Debug, Clone)]
@@ -46,18 +42,17 @@ impl Bundle {
     }
 
     /// The part of a request to `aws.py` that lists what to upload.
-    pub(crate) fn upload(&self, account: &Account) -> Result<Value> {
-        let bucket = bucket_of(account);
+    pub(crate) fn upload(&self) -> Result<Value> {
         let path = |package: &Package| (key(package), json!(package.zip));
         Ok(json!({
             "packages": Value::Object(self.packages.iter().map(path).collect()),
-            "template": self.packaged(&bucket)?,
-            "bucket": bucket,
+            "template": self.packaged()?,
+            "bucket": BUCKET,
         }))
     }
 
-    fn packaged(&self, bucket: &str) -> Result<String> {
-        let uri = |package: &Package| (package.function, format!("s3://{bucket}/{}", key(package)));
+    fn packaged(&self) -> Result<String> {
+        let uri = |package: &Package| (package.function, format!("s3://{BUCKET}/{}", key(package)));
         self.template
             .packaged(&self.packages.iter().map(uri).collect::<BTreeMap<_, _>>())
     }
@@ -92,10 +87,10 @@ mod tests {
                 template,
                 packages: [package].into(),
             }
-            .packaged("bucket")
+            .packaged()
             .unwrap()
         };
         assert_ne!(packaged("a"), packaged("b"));
-        assert!(packaged("a").contains("s3://bucket/ingest-a.zip"));
+        assert!(packaged("a").contains("/ingest-a.zip"));
     }
 }

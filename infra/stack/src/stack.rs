@@ -111,7 +111,7 @@ impl Stack {
             "do": "deploy",
             "stack": name,
             "parameters": parameters,
-            "upload": bundle.upload(account)?,
+            "upload": bundle.upload()?,
         });
         let deployed: Deployed = boto::ask(account, request, |note| stage.note(note)).await?;
         let stack = deployed.stack.succeeded(name)?.of(account, name);

@@ -56,22 +56,23 @@ def a_new_function_ends_those_of_other_accounts():
 
 
 @Patch
-def keep_equal_packages_once():
-    """Upstream: MiniStack keeps every object in memory, and never shares equal ones.
+def read_packages_of_another_account():
+    """Upstream: MiniStack looks for a function's package, and for a template, only in the account's own buckets.
 
-    Reason: each stack's account has a copy of the functions' packages: gigabytes of the same bytes."""
-    build_object_record = s3._build_object_record
-    kept: dict[bytes, bytes] = {}
+    Reason: the packages are in a bucket of one account. Each stack's account would have to get a copy, and
+    while MiniStack takes such a request it answers no other. On AWS a bucket's policy can let other accounts
+    in."""
+    get_object_data = s3._get_object_data
 
-    def build(body, *rest, **more):
-        if len(body) > 1 << 20:
-            body = kept.setdefault(body, body)
-        return build_object_record(body, *rest, **more)
+    def get(bucket, *about, **more):
+        with request_scope(s3._bucket_owner_account(bucket) or get_account_id(), get_region()):
+            return get_object_data(bucket, *about, **more)
 
-    s3._build_object_record = build
+    s3._get_object_data = get
 
 
-@keep_equal_packages_once.needed_while
-def equal_objects_are_kept_twice():
-    one, other = (s3._build_object_record(bytes(2 << 20), {})["body"] for _ in range(2))
-    return one is not other
+@read_packages_of_another_account.needed_while
+def a_package_of_another_account_is_not_found():
+    with request_scope("333333333333", "us-east-1"):
+        s3._buckets["checked"] = {"objects": {"package": {"body": b"zip"}}}
+    return s3._get_object_data("checked", "package") is None
