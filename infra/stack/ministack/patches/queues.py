@@ -107,4 +107,14 @@ def a_message_stays_in_the_dead_letters():
 
 @move_dead_letters.needed_while
 def nobody_can_ask_what_was_moved():
-    return "ListMessageMoveTasks" not in sqs._HANDLERS
+    dead = sqs._queues[sqs._act_create_queue({"QueueName": "moved"}, "")["QueueUrl"]]
+    dead["messages"] = []
+    sqs._act_send_message({"QueueUrl": queue_name(dead), "MessageBody": "visible"}, "")
+    arns = {name: dead["attributes"]["QueueArn"] for name in ("SourceArn", "DestinationArn")}
+    if "ListMessageMoveTasks" not in sqs._HANDLERS:
+        return True
+    sqs._HANDLERS["StartMessageMoveTask"](arns, "")
+    moves = sqs._HANDLERS["ListMessageMoveTasks"](arns, "")["Results"]
+    return [move["ApproximateNumberOfMessagesMoved"] for move in moves] != [1]
+
+
