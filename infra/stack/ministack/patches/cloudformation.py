@@ -50,6 +50,11 @@ def read_each_template_once():
 
 
 @read_each_template_once.needed_while
+def templates_are_read_with_the_parser_in_python():
+    return not issubclass(engine.CfnLoader, yaml.CSafeLoader)
+
+
+@read_each_template_once.needed_while
 def a_template_is_read_again():
     text = "Checked: !GetAtt A.B"
     assert engine._parse_template(text) == {"Checked": {"Fn::GetAtt": ["A", "B"]}}

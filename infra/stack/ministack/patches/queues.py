@@ -116,5 +116,3 @@ def nobody_can_ask_what_was_moved():
     sqs._HANDLERS["StartMessageMoveTask"](arns, "")
     moves = sqs._HANDLERS["ListMessageMoveTasks"](arns, "")["Results"]
     return [move["ApproximateNumberOfMessagesMoved"] for move in moves] != [1]
-
-
