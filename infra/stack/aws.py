@@ -5,7 +5,8 @@ answers on standard output in the same form: any number of `{"id", "note"}`, the
 `{"id", "answer"}` or `{"id", "error"}`. When standard input closes, it ends at once and drops the
 requests that it still serves.
 
-No call can reach a real account: endpoint, region and credentials come only from the request.
+No call can reach a real account: endpoint, region and credentials come only from the request, and the number of
+the account that keeps the packages is made up.
 """
 
 import functools

@@ -28,7 +28,6 @@ pub async fn fill(workspace: &Workspace, file: &Path) -> Result<()> {
 async fn values(stack: &StackFile) -> Result<Variables> {
     let functions = for_containers(stack).await?;
     let mut values: Variables = functions.into_values().flatten().collect();
-    values.insert("ACCOUNT".to_owned(), stack.aws_access_key_id.clone());
     let header = stack.webhook.header.value.clone();
     values.insert("WEBHOOK_HEADER".to_owned(), header);
     let secret = stack.outputs.get("WebhookSecretArn");

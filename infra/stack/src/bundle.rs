@@ -91,6 +91,6 @@ mod tests {
             .unwrap()
         };
         assert_ne!(packaged("a"), packaged("b"));
-        assert!(packaged("a").contains("/ingest-a.zip"));
+        assert!(packaged("a").contains("s3://aura-local-packages/ingest-a.zip"));
     }
 }

@@ -22,8 +22,8 @@ KEPT_TEMPLATES = 16
 
 @Patch
 def read_each_template_once():
-    """Upstream: MiniStack reads a template's YAML with the parser in Python, and expands its SAM resources, each
-    time that it needs them: up to three times for one deployment.
+    """Upstream: MiniStack reads a template's YAML with the parser in Python, and expands its SAM resources, for
+    each deployment anew.
 
     Reason: nothing else is answered meanwhile, which is a second for this template on a busy machine, and
     ingest gives up waiting for its secret and its queue. The parser in C takes a ninth of the time. The tests
