@@ -61,34 +61,10 @@ pub async fn process<S: Services>(
     let metrics = BatchMetrics::start((processor.now)());
     let mut metrics = metrics.append_on_drop(processor.metrics.clone());
     let mut groups = in_groups(event);
-    let left = processor.time_until(deadline);
-    let now = (processor.now)();
-    if groups.iter().any(|group| group.is_to_be_hidden(now, left)) {
-        // The batch may have killed the process before, or may come back before its leases end. If
-        // the process dies, its records must be hidden until then.
-        let hiding = hide_until_deadline(processor, &groups, left);
-        if timeout(HIDING_TIME, hiding).await.is_err() {
-            tracing::warn!(
-                "if this process dies, its records come back at another time than they should"
-            );
-        }
-    }
+    hide_if_needed(processor, &groups, deadline).await;
     let time = asking_time(processor.time_until(deadline));
     let notes = BatchNotes::look_up(&processor.services, events(&groups), time).await;
-    loop {
-        let mut open: Vec<_> = groups.iter_mut().filter(|group| group.is_open()).collect();
-        if open.is_empty() {
-            break;
-        }
-        let heads: Vec<_> = open
-            .iter_mut()
-            .filter_map(|group| group.open.pop_front())
-            .collect();
-        let outcomes = wave::process(processor, &heads, &notes, deadline).await;
-        for (group, (record, outcome)) in open.into_iter().zip(heads.into_iter().zip(outcomes)) {
-            group.end(record, outcome);
-        }
-    }
+    process_in_waves(processor, &mut groups, &notes, deadline).await;
     let note = timeout(NOTING_TIME, note_delivery(processor));
     let (_noted, ()) = join(note, hide_failed(processor, &groups, deadline)).await;
     let mut response = SqsBatchResponse::default();
@@ -96,22 +72,71 @@ pub async fn process<S: Services>(
     for (record, outcome) in groups.into_iter().flat_map(|group| group.done) {
         drop(RecordLine::new(&record, outcome, now).append_on_drop(processor.metrics.clone()));
         metrics.record(&record, outcome, now);
-        let is_foreign = |event| outcome.is_settled() && notes.is_foreign_canary(event);
-        if record.event_read().is_some_and(is_foreign) {
-            let (message_id, envelope) = (&record.message_id, record.envelope());
-            let delivery_id = envelope.map(|its| tracing::field::display(its.delivery_id));
-            tracing::error!(
-                message_id,
-                delivery_id,
-                "a canary came that the registrar has not announced: somebody else has the secret"
-            );
-            metrics.foreign_canary();
-        }
-        if !outcome.is_settled() {
+        if outcome.is_settled() {
+            tell_of_foreign_canary(&record, &notes, &mut metrics);
+        } else {
             response.add_failure(record.message_id.clone());
         }
     }
     response
+}
+
+/// Hides a batch that may have killed the process before, or that may come back before its leases end. If
+/// the process dies, its records must be hidden until then.
+async fn hide_if_needed<S: Services>(
+    processor: &Processor<S>,
+    groups: &[Group],
+    deadline: Timestamp,
+) {
+    let left = processor.time_until(deadline);
+    let now = (processor.now)();
+    if !groups.iter().any(|group| group.is_to_be_hidden(now, left)) {
+        return;
+    }
+    let hiding = hide_until_deadline(processor, groups, left);
+    if timeout(HIDING_TIME, hiding).await.is_err() {
+        tracing::warn!(
+            "if this process dies, its records come back at another time than they should"
+        );
+    }
+}
+
+/// Processes the first open record of each group, then the second, and so on, until no group is open.
+async fn process_in_waves<S: Services>(
+    processor: &Processor<S>,
+    groups: &mut [Group],
+    notes: &BatchNotes,
+    deadline: Timestamp,
+) {
+    loop {
+        let mut open: Vec<_> = groups.iter_mut().filter(|group| group.is_open()).collect();
+        if open.is_empty() {
+            return;
+        }
+        let heads: Vec<_> = open
+            .iter_mut()
+            .filter_map(|group| group.open.pop_front())
+            .collect();
+        let outcomes = wave::process(processor, &heads, notes, deadline).await;
+        for (group, (record, outcome)) in open.into_iter().zip(heads.into_iter().zip(outcomes)) {
+            group.end(record, outcome);
+        }
+    }
+}
+
+/// Raises the alarm if the record is a canary that the registrar has not announced.
+fn tell_of_foreign_canary(record: &Record, notes: &BatchNotes, metrics: &mut BatchMetrics) {
+    let is_foreign = |event| notes.is_foreign_canary(event);
+    if record.event_read().is_some_and(is_foreign) {
+        let (message_id, envelope) = (&record.message_id, record.envelope());
+        let delivery_id = envelope.map(|its| tracing::field::display(its.delivery_id));
+        tracing::error!(
+            message_id,
+            delivery_id,
+            "a canary came that the registrar has not announced: somebody else has the secret"
+        );
+        metrics.foreign_canary();
+    }
 }
 
 impl Group {

@@ -179,7 +179,7 @@ impl<S: Services> Processor<S> {
         event: &Event,
         notes: &BatchNotes,
     ) -> Result<bool, RecordOutcome> {
-        let test = notes.is_test(event).ok_or_else(|| unknown(record))?;
+        let test = notes.is_test(event).ok_or_else(|| note_unread(record))?;
         if test && event.entity.kind == CALLOUT {
             let id = &event.entity.id;
             let expires_at = after((self.now)(), self.retention + OUTLIVES_EVENTS);
@@ -247,7 +247,8 @@ impl<S: Services> Processor<S> {
     }
 
     /// Notes the opening or the closing of a callout before it is published. Otherwise, the
-    /// reconciler might never ask for the other of the two. A correction is of an event that is noted.
+    /// reconciler might never ask for the other of the two. A correction needs no note: its event has
+    /// one already.
     async fn note_callout(&self, claimed: &ClaimedEvent<'_>) -> Result<(), RecordOutcome> {
         let IncomingEvent {
             event, envelope, ..
@@ -410,7 +411,7 @@ impl<S: Services> Processor<S> {
 }
 
 /// Fails a record because its note could not be read. The reason was logged for the whole batch.
-fn unknown(record: &Record) -> RecordOutcome {
+fn note_unread(record: &Record) -> RecordOutcome {
     let message_id = &record.message_id;
     tracing::error!(
         message_id,
