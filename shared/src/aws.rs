@@ -109,7 +109,7 @@ impl LoadServiceConfig for ServiceSettings {
 }
 
 /// Describes a failed call by the kind of failure and the service's error code. The service's message
-/// is left out, because it may quote the request.
+/// is not included, because it may quote the request.
 #[must_use]
 pub fn describe<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
     let kind = match error {
@@ -137,7 +137,7 @@ pub struct CallError {
     about: &'static str,
     operation: &'static str,
     reason: String,
-    source: Box<dyn Error + Send + Sync>,
+    source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl CallError {
@@ -155,7 +155,18 @@ impl CallError {
             about,
             operation,
             reason: describe(&error),
-            source: error.into(),
+            source: Some(error.into()),
+        }
+    }
+
+    /// Makes the error of a call that AWS has answered without doing all of it.
+    #[must_use]
+    pub fn refused(about: &'static str, operation: &'static str, reason: String) -> Self {
+        Self {
+            about,
+            operation,
+            reason,
+            source: None,
         }
     }
 
@@ -168,7 +179,7 @@ impl CallError {
             about,
             operation,
             reason: "request could not be built".to_owned(),
-            source: error.into(),
+            source: Some(error.into()),
         }
     }
 }

@@ -24,7 +24,8 @@
 //! needs, and a further occurrence costs only one call more than the first.
 //!
 //! The table also holds items that are not events: the [spill], the [`open`] callouts, AURA's [last
-//! delivery](last_delivery), [`notes`], and what operators changed by `aura-ops` (`audit`). Their
+//! delivery](last_delivery), [`notes`], the reconciler's lock and state, and what operators changed by
+//! `aura-ops` (`audit`). Their
 //! partition keys hold no `#`, and every entity's key has one.
 
 mod expression;
@@ -50,7 +51,7 @@ use crate::event::Event;
 pub use item::{CLAIMED, Item, ItemAttribute, Malformed, PUBLISHED, State, Value};
 pub use occurrences::{AfterRefusal, MOST_OCCURRENCES, Occurrences};
 pub use rules::{Condition, Effect, Operand, RULES, Rule, Rules, Transition};
-pub use table::{EventLedger, LedgerError, SHARDS, occurrences};
+pub use table::{Attributes, EventLedger, LedgerError, SHARDS, is_done, key_of, occurrences};
 
 /// The identity of one event: the ledger's partition and sort key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

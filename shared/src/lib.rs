@@ -1,4 +1,4 @@
-//! Code that two or more of the functions need.
+//! Code that several functions need, or a function and the tools.
 //!
 //! Decisions are plain functions over plain data, and separate from the calls that follow from
 //! them.

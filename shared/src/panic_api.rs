@@ -24,7 +24,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use self::answer::{parse, send};
-pub use self::callout::{ActiveCallouts, Callout, Lookup};
+pub use self::callout::{ActiveCallouts, Callout, Lookup, may_be_a_page};
 pub use self::credentials::{Credentials, MalformedCredentials};
 pub use self::error::PanicApiError;
 pub use self::registration::{RegisteredWebhook, Registration};

@@ -55,8 +55,8 @@ impl<S: SecretSource> Authenticator<S> {
     }
 
     /// Waits a little for a reading of the secret that a check began in the background.
-    pub async fn settled(&self) {
-        self.valid.settled().await;
+    pub async fn wait_for_refresh(&self) {
+        self.valid.wait_for_refresh().await;
     }
 
     /// Whether a request carries a value that is already known. That is enough to alert an

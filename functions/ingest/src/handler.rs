@@ -88,13 +88,14 @@ impl<V: SecretSource, S: Store> Ingest<V, S> {
         let kept = kept?;
         // A delivery that had to be spilled has waited long enough.
         if kept != Kept::InSpill {
-            self.authenticator.settled().await;
+            self.authenticator.wait_for_refresh().await;
         }
         metrics.kept(kept);
         Ok(answer)
     }
 
-    /// Decides whether a request is a delivery from AURA, before its body is read.
+    /// Decides whether a request is a delivery from AURA: by its address, path, method, secret and size, in
+    /// this order.
     async fn admit(
         &self,
         request: UnverifiedRequest,

@@ -138,7 +138,7 @@ impl<S: SecretSource> ValidValues<S> {
     }
 
     /// Waits for a reading that is under way, up to [`limits::REFRESH_WAIT`].
-    pub async fn settled(&self) {
+    pub async fn wait_for_refresh(&self) {
         let _ = timeout(limits::REFRESH_WAIT, self.reading.lock()).await;
     }
 

@@ -19,25 +19,6 @@ pub struct VisibilityChange {
     pub time: Duration,
 }
 
-/// The visibility of some records could not be changed. They come back after the queue's own
-/// visibility timeout.
-#[derive(Debug, thiserror::Error)]
-pub enum VisibilityError {
-    /// The call failed.
-    #[error(transparent)]
-    Call(#[from] CallError),
-    /// SQS refused some of the changes.
-    #[error("visibility: {failed} of {all} records refused: {code}")]
-    Refused {
-        /// How many were refused.
-        failed: usize,
-        /// How many there were in all.
-        all: usize,
-        /// SQS's code for one of them.
-        code: String,
-    },
-}
-
 /// AWS's name of the call that changes visibility.
 const CHANGE: &str = "ChangeMessageVisibilityBatch";
 
@@ -66,11 +47,9 @@ impl SqsQueues {
         Ok(())
     }
 
-    /// Sets when records that aren't settled become visible again, unless they are deleted first.
-    pub async fn change_visibility(
-        &self,
-        changes: &[VisibilityChange],
-    ) -> Result<(), VisibilityError> {
+    /// Sets when records that aren't settled become visible again, unless they are deleted first. If
+    /// this fails, they come back after the queue's own visibility timeout.
+    pub async fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<(), CallError> {
         if changes.is_empty() {
             return Ok(());
         }
@@ -86,11 +65,11 @@ impl SqsQueues {
             .map_err(CallError::of("visibility", CHANGE))?;
         match answer.failed.first() {
             None => Ok(()),
-            Some(refused) => Err(VisibilityError::Refused {
-                failed: answer.failed.len(),
-                all: changes.len(),
-                code: refused.code.clone(),
-            }),
+            Some(refused) => {
+                let (failed, all) = (answer.failed.len(), changes.len());
+                let reason = format!("{failed} of {all} records refused: {}", refused.code);
+                Err(CallError::refused("visibility", CHANGE, reason))
+            }
         }
     }
 }

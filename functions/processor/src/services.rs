@@ -14,7 +14,7 @@ use shared::quarantine::Quarantined;
 use tokio::time::timeout;
 
 use crate::bus::{BusEntry, BusError, EventBridge};
-use crate::queues::{SqsQueues, VisibilityChange, VisibilityError};
+use crate::queues::{SqsQueues, VisibilityChange};
 
 /// How long the start waits for connections, and for the confirmation that the bus exists.
 const CONNECTING_TIME: Duration = Duration::from_secs(2);
@@ -69,7 +69,7 @@ pub trait Services {
     async fn quarantine(&self, item: &Quarantined<'_>) -> Result<(), CallError>;
 
     /// Sets when records that aren't settled become visible in the queue again.
-    async fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<(), VisibilityError>;
+    async fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<(), CallError>;
 }
 
 /// The services on AWS.
@@ -182,7 +182,7 @@ impl Services for AwsServices {
         self.queues.quarantine(item).await
     }
 
-    async fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<(), VisibilityError> {
+    async fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<(), CallError> {
         self.queues.change_visibility(changes).await
     }
 }

@@ -12,12 +12,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use shared::panic_api::{ActiveCallouts, Lookup, MalformedCredentials, PanicApi, PanicApiError};
-use shared::secrets::SecretError;
+use shared::panic_api::{ActiveCallouts, Lookup, PanicApi, PanicApiError};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::rate_limit::{CallKind, RateLimiter};
+use crate::Failure;
 use crate::config::AuraLimits;
 
 /// Number of retries of a failed call, and the first pause. The second pause is twice as long. Both
@@ -27,6 +27,11 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Number of calls in a row, each with its retries, that may fail. After that, this run makes no
 /// more calls about single callouts.
 const MOST_IN_A_ROW: u64 = 3;
+
+/// Why there is no answer if no call was made.
+const GIVEN_UP: &str = "AURA refused, or failed too often in a row; the next run asks again";
+/// Why there is no answer if the time ran out.
+const OUT_OF_TIME: &str = "no time was left to ask AURA; the next run continues";
 
 /// A client of AURA. It is kept across runs, together with its token.
 #[derive(Debug)]
@@ -50,32 +55,6 @@ pub struct AuraCounts {
     pub forbidden: u64,
     /// Whether AURA has refused the credentials.
     pub has_refused: bool,
-}
-
-/// Why there is no answer from AURA.
-#[derive(Debug, thiserror::Error)]
-pub enum AuraError {
-    /// The credentials can't be read.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// The credentials have the wrong shape.
-    #[error(
-        "the secret with AURA's credentials can't be used: {0}; store \
-         {{\"clientId\": \"…\", \"clientSecret\": \"…\"}}"
-    )]
-    Credentials(#[from] MalformedCredentials),
-    /// AURA refuses the credentials. Another call would fail too.
-    #[error("AURA refuses to answer the reconciler: {0}")]
-    Refused(PanicApiError),
-    /// AURA failed, or can't be reached.
-    #[error(transparent)]
-    Failed(#[from] PanicApiError),
-    /// The call was not made, because AURA has refused or failed too often in this run.
-    #[error("AURA refused, or failed too often in a row; the next run asks again")]
-    GivenUp,
-    /// The time ran out.
-    #[error("no time was left to ask AURA; the next run continues")]
-    OutOfTime,
 }
 
 impl Aura {
@@ -115,22 +94,22 @@ impl Aura {
     }
 
     /// Asks for all active callouts.
-    pub async fn active_callouts(&self, deadline: Instant) -> Result<ActiveCallouts, AuraError> {
+    pub async fn active_callouts(&self, deadline: Instant) -> Result<ActiveCallouts, Failure> {
         let asking = self.ask(CallKind::List, deadline, || self.api.active_callouts());
         timeout_at(deadline, asking)
             .await
-            .unwrap_or(Err(AuraError::OutOfTime))
+            .unwrap_or(Err(OUT_OF_TIME.into()))
     }
 
     /// Asks for one callout.
-    pub async fn callout(&self, id: &str, deadline: Instant) -> Result<Lookup, AuraError> {
+    pub async fn callout(&self, id: &str, deadline: Instant) -> Result<Lookup, Failure> {
         if self.is_given_up() {
-            return Err(AuraError::GivenUp);
+            return Err(GIVEN_UP.into());
         }
         let asking = self.ask(CallKind::Single, deadline, || self.api.callout(id));
         timeout_at(deadline, asking)
             .await
-            .unwrap_or(Err(AuraError::OutOfTime))
+            .unwrap_or(Err(OUT_OF_TIME.into()))
     }
 
     /// Makes a call, and repeats it if that may help and the time permits.
@@ -139,7 +118,7 @@ impl Aura {
         kind: CallKind,
         deadline: Instant,
         call: impl Fn() -> F,
-    ) -> Result<T, AuraError>
+    ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, PanicApiError>>,
     {
@@ -159,7 +138,7 @@ impl Aura {
             self.counts().failures += 1;
             if is_refusal(&error) {
                 self.counts().has_refused = true;
-                return Err(AuraError::Refused(error));
+                return Err(format!("AURA refuses to answer the reconciler: {error}").into());
             }
             // AURA may demand a longer pause than the run has time for.
             let has_time = |pause: &Duration| *pause < deadline.duration_since(Instant::now());
@@ -192,7 +171,7 @@ impl Aura {
         &self,
         kind: CallKind,
         call: impl Fn() -> F,
-    ) -> Result<Result<T, PanicApiError>, AuraError>
+    ) -> Result<Result<T, PanicApiError>, Failure>
     where
         F: Future<Output = Result<T, PanicApiError>>,
     {
@@ -201,7 +180,7 @@ impl Aura {
         self.rate.call(kind).await;
         // While this call waited, AURA may have refused another.
         if self.counts().has_refused {
-            return Err(AuraError::GivenUp);
+            return Err(GIVEN_UP.into());
         }
         Ok(call().await)
     }

@@ -61,7 +61,7 @@ pub struct Differences {
     pub changes: Vec<Difference>,
     /// Number of vanished callouts that this run skips, because an entry of AURA's list can't be
     /// read.
-    pub left: usize,
+    pub unsettled: usize,
     /// Number of vanished callouts that are held back because too many disappeared at once.
     pub held: usize,
     /// Time since which AURA's list lacks too many callouts at once.
@@ -237,7 +237,7 @@ impl Differences {
         self.vanished_since = began_at.filter(|_| are_too_many);
         let is_young = |at| now.duration_since(at) < HOLD;
         match (is_complete, self.vanished_since.is_some_and(is_young)) {
-            (false, _) => self.left = count,
+            (false, _) => self.unsettled = count,
             (true, true) => self.held = count,
             (true, false) => return vanished,
         }
@@ -402,7 +402,7 @@ mod tests {
         };
         let differences = differences(vec![open("1", None)], list, &RunState::default(), NOW);
         assert!(differences.urgent.is_empty() && differences.changes.is_empty());
-        assert_eq!((differences.left, differences.held), (1, 0));
+        assert_eq!((differences.unsettled, differences.held), (1, 0));
     }
 
     #[test]

@@ -29,3 +29,7 @@ mod settle;
 mod verdict;
 mod view;
 pub mod webhook_health;
+
+/// Why a run, or a part of it, was not done. Nobody decides on it: it is logged, and the next run tries
+/// again.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;

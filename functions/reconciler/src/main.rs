@@ -65,7 +65,7 @@ async fn run() -> Result<(), Error> {
     };
     let handler = async |event: LambdaEvent<Value>| {
         let deadline = invocation::deadline(event.context.deadline(), Timestamp::now())?;
-        Ok::<_, Error>(reconciler.run(deadline).await?)
+        reconciler.run(deadline).await
     };
     lambda_runtime::run(service_fn(handler)).await
 }

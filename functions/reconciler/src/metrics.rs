@@ -113,11 +113,6 @@ impl RunMetrics {
         }
     }
 
-    /// Counts callouts that the next run must check.
-    pub fn leave(&mut self, callouts: usize) {
-        self.unsettled.add(callouts);
-    }
-
     /// Records the result of the redrive.
     pub fn redriven(&mut self, redriven: Redriven, now: Timestamp) {
         self.spill_redriven = redriven.sent;
@@ -182,7 +177,7 @@ mod tests {
         let list = ActiveCallouts::default();
         metrics.run = Some(1);
         metrics.compared(0, &list);
-        metrics.leave(0);
+        metrics.unsettled.add(0);
         metrics.held.add(0);
         metrics.asked(CALLS, &AuraCounts::default());
         metrics.redriven(Redriven::default(), Timestamp::UNIX_EPOCH);
@@ -192,7 +187,7 @@ mod tests {
     /// What a run notes in which everything goes wrong.
     fn busy(metrics: &mut RunMetrics) {
         idle(metrics);
-        metrics.leave(2);
+        metrics.unsettled.add(2);
         metrics.held.add(3);
         let mut counts = AuraCounts::default();
         counts.has_refused = true;

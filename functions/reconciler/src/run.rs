@@ -15,11 +15,12 @@ use metrique::writer::BoxEntrySink;
 use shared::aws::CallError;
 use shared::ledger::last_delivery::LastDelivery;
 use shared::ledger::open::{OpenCallout, OpenCallouts};
-use shared::ledger::{EventLedger, LedgerError, SHARDS};
+use shared::ledger::{EventLedger, SHARDS};
+use shared::panic_api::may_be_a_page;
 use tokio::time::timeout_at;
 
 use self::deadlines::Deadlines;
-use crate::aura::AuraError;
+use crate::Failure;
 use crate::aura::connector::AuraConnector;
 use crate::differences::differences;
 use crate::metrics::RunMetrics;
@@ -29,8 +30,18 @@ use crate::settle::closings::ListCall;
 use crate::settle::learned::{Learned, hand_on};
 use crate::settle::settle_all;
 use crate::settle::settler::Settler;
-use crate::verdict::{Patience, may_be_a_page};
+use crate::verdict::Patience;
 use crate::webhook_health::healing::Healing;
+
+/// Why a run didn't do all of its work, if the ledger holds the callouts of another AURA system.
+const ANOTHER_AURA: &str = "AURA was not asked: this ledger belongs to another AURA system than the one in AuraBaseUrl and \
+     AuraCredentialsSecretArn, and ids of two systems would collide. Set both parameters to their old \
+     values, and deploy a second stack for the other system";
+/// The same, if a part of the spill could not be read, sent or removed.
+const SPILL: &str = "some spilled deliveries could not be put back; the next run tries again";
+/// The same, if no time was left to ask AURA.
+const OUT_OF_TIME: &str =
+    "the run had no time left, or a later run has begun; the next run continues";
 
 /// Does runs. Holds the clients and settings that a run needs.
 #[derive(Debug)]
@@ -55,38 +66,10 @@ pub struct Reconciler {
     pub metrics: BoxEntrySink,
 }
 
-/// Why a run didn't do all of its work. The finished part stays done, and the next run continues.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The lock can't be taken.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// A call to AWS failed for the run's state, the notes of open callouts, the time of AURA's
-    /// last delivery or the registrar.
-    #[error(transparent)]
-    Call(#[from] CallError),
-    /// The ledger holds the callouts of another AURA system than the configured one.
-    #[error(
-        "AURA was not asked: this ledger belongs to another AURA system than the one in \
-         AuraBaseUrl and AuraCredentialsSecretArn, and ids of two systems would collide. Set both \
-         parameters to their old values, and deploy a second stack for the other system"
-    )]
-    AnotherAura,
-    /// The call to AURA failed or could not be made.
-    #[error(transparent)]
-    Aura(#[from] AuraError),
-    /// A part of the spill could not be read, sent or removed.
-    #[error("some spilled deliveries could not be put back; the next run tries again")]
-    Spill,
-    /// The time ran out before AURA could be asked, or a later run has begun since.
-    #[error("the run had no time left, or a later run has begun; the next run continues")]
-    OutOfTime,
-}
-
 impl Reconciler {
     /// Does a run that must end by `deadline`. The returned error also stands in the run's log
     /// line.
-    pub async fn run(&self, deadline: Timestamp) -> Result<(), RunError> {
+    pub async fn run(&self, deadline: Timestamp) -> Result<(), Failure> {
         let deadlines = Deadlines::until(deadline);
         let mut metrics = RunMetrics::start().append_on_drop(self.metrics.clone());
         let done = self.run_alone(deadlines, &mut metrics).await;
@@ -99,7 +82,7 @@ impl Reconciler {
         &self,
         deadlines: Deadlines,
         metrics: &mut RunMetrics,
-    ) -> Result<(), RunError> {
+    ) -> Result<(), Failure> {
         let Some(claim) = lock::take(&self.ledger, deadlines.began_at, deadlines.lambda).await?
         else {
             tracing::info!("run skipped, because another run is under way");
@@ -113,7 +96,7 @@ impl Reconciler {
         if timeout_at(deadlines.over, release).await.is_err() {
             tracing::warn!("lock not released in time, its lease will expire");
         }
-        done.unwrap_or(Err(RunError::OutOfTime))
+        done.unwrap_or(Err(OUT_OF_TIME.into()))
     }
 
     /// Puts the spill back and reconciles at the same time. Then it ends the run, even if one of
@@ -123,7 +106,7 @@ impl Reconciler {
         run: u32,
         deadlines: Deadlines,
         metrics: &mut RunMetrics,
-    ) -> Result<(), RunError> {
+    ) -> Result<(), Failure> {
         let mut state = self.run_state.read().await?;
         metrics.raised_before(&state.raised);
         let reconcile = Box::pin(self.reconcile(run, &mut state, deadlines, metrics));
@@ -133,7 +116,7 @@ impl Reconciler {
         learned?;
         ended?;
         if redriven.failed {
-            return Err(RunError::Spill);
+            return Err(SPILL.into());
         }
         Ok(())
     }
@@ -145,9 +128,9 @@ impl Reconciler {
         state: &mut RunState,
         deadlines: Deadlines,
         metrics: &mut RunMetrics,
-    ) -> Result<Learned, RunError> {
+    ) -> Result<Learned, Failure> {
         let own = timeout_at(deadlines.end, self.own_ledger(run, state)).await;
-        own.map_err(|_elapsed| RunError::OutOfTime)??;
+        own.map_err(|_elapsed| OUT_OF_TIME)??;
         let aura = self.aura.connect().await?;
         aura.begin_run();
         let calls_before = aura.calls();
@@ -174,17 +157,17 @@ impl Reconciler {
 
     /// Makes sure that the ledger belongs to the configured AURA system. The id of the system is
     /// written before the first call to AURA.
-    async fn own_ledger(&self, run: u32, state: &mut RunState) -> Result<(), RunError> {
+    async fn own_ledger(&self, run: u32, state: &mut RunState) -> Result<(), Failure> {
         let aura = self.aura.system_id();
         if state.aura.as_ref() == Some(&aura) {
             return Ok(());
         }
         let noted = self.noted_callouts().await?;
         if !state.may_ask(&aura, noted.len(), self.last_delivery.last().await?) {
-            return Err(RunError::AnotherAura);
+            return Err(ANOTHER_AURA.into());
         }
         if !self.run_state.belong_to(&aura, run).await? {
-            return Err(RunError::OutOfTime);
+            return Err(OUT_OF_TIME.into());
         }
         if state.aura.is_some() {
             // All times in the state belong to the other system.
@@ -200,16 +183,16 @@ impl Reconciler {
         &self,
         mut settler: Settler<'_>,
         metrics: &mut RunMetrics,
-    ) -> Result<Learned, RunError> {
+    ) -> Result<Learned, Failure> {
         // The notes are read first. If a callout opens between the two readings, only AURA's list
         // has it, and the ledger then shows that its opening is not missed.
         let noted = timeout_at(settler.deadline, self.noted_callouts()).await;
-        let noted = noted.map_err(|_elapsed| RunError::OutOfTime)??;
+        let noted = noted.map_err(|_elapsed| OUT_OF_TIME)??;
         let (active, first) = ListCall::make(settler.aura, settler.deadline).await?;
         metrics.compared(noted.len(), &active);
         settler.may_be_a_page = may_be_a_page(active.callouts.len());
         let differences = differences(noted, active, settler.run_state, Timestamp::now());
-        metrics.leave(differences.left);
+        metrics.unsettled.add(differences.unsettled);
         metrics.held.add(differences.held);
         if differences.held > 0 {
             let held = differences.held;
@@ -249,7 +232,7 @@ impl Reconciler {
         mut state: RunState,
         learned: Option<&Learned>,
         metrics: &mut RunMetrics,
-    ) -> Result<(), RunError> {
+    ) -> Result<(), Failure> {
         let now = Timestamp::now();
         let changes = learned.map_or(0, Learned::changes);
         let watched = self.watch(&mut state, changes, now, metrics).await;
@@ -269,7 +252,7 @@ impl Reconciler {
         changes: usize,
         now: Timestamp,
         metrics: &mut RunMetrics,
-    ) -> Result<(), RunError> {
+    ) -> Result<(), Failure> {
         let delivered_at = self.last_delivery.last().await?;
         let since = delivered_at.map(|at| now.duration_since(at));
         metrics.since_delivery = since.and_then(|since| since.try_into().ok());

@@ -1,6 +1,6 @@
 //! State that a run writes for the next one, in an item of its own beside the lock.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use shared::aws::CallError;
+use shared::ledger::{Attributes, is_done, key_of};
 
 use crate::webhook_health::WebhookHealth;
 
@@ -63,8 +64,6 @@ pub struct RunState {
     /// at zero says so to the alarm.
     pub raised: BTreeSet<String>,
 }
-
-type Item = HashMap<String, AttributeValue>;
 
 /// The item in the ledger table that holds the state.
 #[derive(Debug)]
@@ -173,18 +172,12 @@ impl RunStateItem {
             .expression_attribute_values(":run", AttributeValue::N(run.to_string()))
             .send()
             .await;
-        match answer {
-            Ok(_) => Ok(true),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(false),
-                _ => Err(CallError::of(ABOUT, "UpdateItem")(error)),
-            },
-        }
+        is_done(answer, ABOUT)
     }
 }
 
 /// Reads the item.
-fn state_of(item: &Item) -> RunState {
+fn state_of(item: &Attributes) -> RunState {
     let text = |name| item.get(name).and_then(|value| value.as_s().ok());
     let state = text(STATE).map_or_else(RunState::default, |text| {
         serde_json::from_str(text).unwrap_or_else(|error| {
@@ -198,13 +191,8 @@ fn state_of(item: &Item) -> RunState {
     }
 }
 
-fn key() -> Item {
-    let text = |value: &str| AttributeValue::S(value.to_owned());
-    [
-        ("pk".to_owned(), text(PARTITION)),
-        ("sk".to_owned(), text(SORT)),
-    ]
-    .into()
+fn key() -> Attributes {
+    key_of(PARTITION.to_owned(), SORT)
 }
 
 #[cfg(test)]
@@ -263,7 +251,7 @@ mod tests {
         assert_eq!(item(&serde_json::to_string(&state).unwrap()), state);
         let begun_anew = item("[]");
         assert_eq!((begun_anew.aura, begun_anew.began_at), (state.aura, None));
-        assert_eq!(state_of(&Item::new()), RunState::default());
+        assert_eq!(state_of(&Attributes::new()), RunState::default());
     }
 
     #[test]

@@ -10,7 +10,8 @@ use futures::{StreamExt as _, stream};
 use tokio::time::{Instant, timeout_at};
 
 use self::learned::Learned;
-use self::settler::{AT_ONCE, Settled, Settler, UnconfirmedClosing, Unsettled};
+use self::settler::{AT_ONCE, Settled, Settler, UnconfirmedClosing};
+use crate::Failure;
 use crate::differences::{Difference, move_cursors};
 use crate::metrics::RunMetrics;
 
@@ -25,7 +26,7 @@ enum NotSettled {
     OutOfTime,
     /// Settling the difference failed.
     #[error(transparent)]
-    Failed(#[from] Unsettled),
+    Failed(#[from] Failure),
 }
 
 /// Settles differences in parallel, until the settler's deadline. Returns the closings that AURA's
@@ -57,7 +58,7 @@ pub async fn settle_all(
             }
             Err(error) => {
                 tracing::debug!(%error, "callout not settled, the next run tries again");
-                metrics.leave(1);
+                metrics.unsettled.add(1);
             }
         }
     }

@@ -35,9 +35,6 @@ const MOST_DOUBLINGS: u32 = 5;
 /// - the list may be a page of a longer one.
 const LONG_HOLD: Duration = Duration::from_hours(1);
 
-/// The length of a page of AURA's list is assumed to be a multiple of this.
-const PAGE: usize = 10;
-
 /// Time within which an event on the queue is published. If it takes longer, an alarm reports it.
 const STILL_TO_COME: Duration = Duration::from_mins(5);
 
@@ -149,7 +146,7 @@ impl Patience {
     }
 
     /// Longest silence of a callout in a stage.
-    pub fn with(&self, stage: CalloutStage) -> Duration {
+    pub fn longest_silence(&self, stage: CalloutStage) -> Duration {
         match stage {
             CalloutStage::Created => self.created,
             CalloutStage::Dispatched => self.dispatched,
@@ -193,12 +190,6 @@ pub fn is_due(last_check: Option<&LastCheck>, status: Option<&str>, now: Timesta
     })
 }
 
-/// Whether a list of this length may be one page of a longer list. AURA documents no pages, and its
-/// answer doesn't tell whether more entries follow.
-pub fn may_be_a_page(length: usize) -> bool {
-    length >= PAGE && length.is_multiple_of(PAGE)
-}
-
 impl Facts<'_> {
     /// Verdict on a callout that is active at AURA and noted as open.
     pub fn on_open(&self, opened_at: Timestamp, status: Option<&str>) -> Verdict {
@@ -228,7 +219,8 @@ impl Facts<'_> {
         let unchanged = self.last_check.filter(|_| self.is_last_event_unchanged());
         let ask_at = unchanged.and_then(|unchanged| unchanged.ask_at);
         let last_at = view.last.as_ref().map_or(opened_at, |last| last.at);
-        let ask_at = ask_at.unwrap_or_else(|| after(last_at, self.patience.with(view.stage)));
+        let ask_at =
+            ask_at.unwrap_or_else(|| after(last_at, self.patience.longest_silence(view.stage)));
         if ask_at <= now {
             return Verdict::Ask(AskReason::Silence);
         }
@@ -298,7 +290,8 @@ impl Facts<'_> {
         }
     }
 
-    /// Whether a callout is over that AURA's list lacks and that AURA still has when asked.
+    /// Whether a callout counts as over that AURA's list lacks, although AURA still describes it when
+    /// asked.
     ///
     /// - If its status is one that AURA documents for a callout under way, the callout is over only
     ///   after it was missing for an hour, or for the longest silence of its stage if that is
@@ -313,7 +306,9 @@ impl Facts<'_> {
         );
         let is_absence_all = self.view.closing == Presence::Unknown;
         let hold = if is_under_way {
-            self.patience.with(self.view.stage).max(LONG_HOLD)
+            self.patience
+                .longest_silence(self.view.stage)
+                .max(LONG_HOLD)
         } else if may_be_a_page && is_absence_all {
             LONG_HOLD
         } else {
@@ -329,7 +324,8 @@ impl Facts<'_> {
         let before = self.last_check.cloned().unwrap_or_default();
         let is_unchanged = observed.is_none() && before.last.as_deref() == self.view.last_sort();
         let asked = if is_unchanged { before.asked } else { 0 };
-        let pause = self.patience.with(self.view.stage) * 2_u32.pow(asked.min(MOST_DOUBLINGS));
+        let pause =
+            self.patience.longest_silence(self.view.stage) * 2_u32.pow(asked.min(MOST_DOUBLINGS));
         LastCheck {
             status: status.map(str::to_owned),
             last: self.view.last_sort().map(str::to_owned),

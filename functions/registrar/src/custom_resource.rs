@@ -16,11 +16,13 @@
 //! function acts. What it registers comes from its own environment, and the request's properties
 //! must be equal to it.
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::canary;
+use crate::canary::{self, CanaryError};
 use crate::config::PropertyError;
 use crate::journal::Journal;
 use crate::registration::{Registrar, RegistrationError, once_permitted};
@@ -67,6 +69,17 @@ pub enum RequestType {
     Delete,
 }
 
+/// Why CloudFormation asks for a registration.
+#[derive(Debug, Clone, Copy)]
+enum Occasion {
+    /// A new endpoint, or a new configuration of one.
+    Deployment,
+    /// An update has failed, and CloudFormation restores what was before.
+    Rollback,
+    /// A registered stack becomes a standby.
+    Demotion,
+}
+
 /// Handles requests of CloudFormation.
 #[derive(Debug, Clone, Copy)]
 pub struct CustomResourceHandler<'a> {
@@ -92,6 +105,34 @@ impl CustomResourceRequest {
     /// Whether AURA was asked to register the endpoint of this resource.
     fn is_made(&self) -> bool {
         self.physical_resource_id.as_deref() == Some(PHYSICAL_RESOURCE_ID)
+    }
+}
+
+impl Occasion {
+    /// How long the canary may take.
+    fn patience(self) -> Duration {
+        match self {
+            Self::Deployment => canary::PATIENCE,
+            Self::Rollback | Self::Demotion => canary::PATIENCE_IN_ROLLBACK,
+        }
+    }
+
+    /// Decides what a failed canary means.
+    fn after_failed_canary(self, error: CanaryError) -> Result<(), CanaryError> {
+        match self {
+            Self::Deployment => return Err(error),
+            Self::Rollback => tracing::warn!(
+                %error,
+                "canary failed during a rollback: going on with the endpoint anyway, because it is \
+                 the last known good"
+            ),
+            Self::Demotion => tracing::warn!(
+                %error,
+                "canary failed: this stack becomes a standby anyway, because a rollback would make \
+                 AURA deliver to it again"
+            ),
+        }
+        Ok(())
     }
 }
 
@@ -153,25 +194,17 @@ impl CustomResourceHandler<'_> {
         // An older template doesn't have the property.
         let was_registered =
             registered.is_some_and(|before| before.get(REGISTER) != Some(&"false".into()));
-        let is_demoted = !registrar.config.registers && was_registered;
-        let patience = if is_rollback || is_demoted {
-            canary::PATIENCE_IN_ROLLBACK
+        let occasion = if is_rollback {
+            Occasion::Rollback
+        } else if !registrar.config.registers && was_registered {
+            Occasion::Demotion
         } else {
-            canary::PATIENCE
+            Occasion::Deployment
         };
-        match registrar.prove(&registration, patience, journal).await {
-            Err(error) if is_rollback => tracing::warn!(
-                %error,
-                "canary failed during a rollback: going on with the endpoint anyway, because it is \
-                 the last known good"
-            ),
-            Err(error) if is_demoted => tracing::warn!(
-                %error,
-                "canary failed: this stack becomes a standby anyway, because a rollback would make \
-                 AURA deliver to it again"
-            ),
-            proven => proven?,
-        }
+        registrar
+            .prove(&registration, occasion.patience(), journal)
+            .await
+            .or_else(|error| occasion.after_failed_canary(error))?;
         let Some(aura) = aura else {
             tracing::info!("this stack is a standby (Register is false): AURA was not called");
             return Ok(());

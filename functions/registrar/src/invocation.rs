@@ -25,9 +25,9 @@ use crate::registration::Registrar;
 use crate::reregistration::ReregistrationHandler;
 use crate::rotation::{RotationHandler, RotationRequest};
 
-/// The key of the reconciler's request in its event, and the request's name in the log line.
+/// The key of a reregistration's request in its event, and the request's name in the log line.
 const REREGISTER: &str = "Reregister";
-/// The key of the canary's schedule in its event, and the request's name in the log line.
+/// The key of a canary's request in its event, and the request's name in the log line.
 const CANARY: &str = "Canary";
 /// Time reserved at the end of an invocation without a response, so that it fails with its own
 /// error and not with Lambda's timeout.
@@ -38,11 +38,11 @@ const ANSWERING_TIME: Duration = Duration::from_secs(10);
 /// Why an invocation failed. The caller gets this error, and the function's error metric counts it.
 #[derive(Debug, thiserror::Error)]
 pub enum InvocationError {
-    /// The payload is not a request of any of the four callers. The message doesn't show it, because
+    /// The payload is not a request of any of the five callers. The message doesn't show it, because
     /// it may hold secret parts of a request.
     #[error(
         "the payload is not a request of CloudFormation, of Secrets Manager's rotation, of the \
-         reconciler or of the canary's schedule"
+         reconciler, of the canary's schedule or of aura-ops"
     )]
     Unknown,
     /// CloudFormation didn't accept the response.
@@ -54,7 +54,7 @@ pub enum InvocationError {
     Failed(String),
 }
 
-/// Handles the requests of all four callers.
+/// Handles the requests of all callers.
 #[derive(Debug)]
 pub struct Handler {
     /// Proves and registers the endpoint.

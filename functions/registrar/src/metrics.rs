@@ -21,8 +21,7 @@ pub struct RegistrarMetrics {
     function: &'static str,
     /// `Create`, `Update` or `Delete`; the step of a rotation; `Reregister`; or `Canary`.
     request: &'static str,
-    /// CloudFormation's or the reconciler's id of the request, the version id of the secret, or the
-    /// canary's id.
+    /// The caller's id of the request, the version id of the secret, or the canary's id.
     request_id: String,
     /// The steps, with outcomes and durations.
     steps: Vec<String>,

@@ -83,10 +83,7 @@ pub enum RegistrationError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// AURA's credentials have the wrong shape.
-    #[error(
-        "the secret with AURA's credentials can't be used: {0}; store \
-         {{\"clientId\": \"…\", \"clientSecret\": \"…\"}}"
-    )]
+    #[error(transparent)]
     Credentials(#[from] MalformedCredentials),
     /// The canary has failed.
     #[error(transparent)]

@@ -1,5 +1,5 @@
-//! Points AURA at the deployed endpoint again when the reconciler asks for it. Then AURA no longer
-//! delivers here, because another registration has replaced ours or because AURA has lost it.
+//! Points AURA at the deployed endpoint again, when the reconciler or an operator asks for it. Then AURA no
+//! longer delivers here, because another registration has replaced ours or because AURA has lost it.
 //!
 //! During a rotation, AURA gets the pending value, after the same wait as in `setSecret`. The
 //! current value would become the previous one with `finishSecret`, and `ingest` accepts the
@@ -19,7 +19,7 @@ use crate::journal::Journal;
 use crate::registration::{Registrar, RegistrationCandidates, RegistrationError};
 use crate::secret::until_known;
 
-/// Handles the reconciler's request to register the endpoint again.
+/// Handles a request to register the endpoint again.
 #[derive(Debug, Clone, Copy)]
 pub struct ReregistrationHandler<'a> {
     /// Proves and registers the endpoint.

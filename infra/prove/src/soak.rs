@@ -32,12 +32,13 @@ pub use self::killer::Strike;
 
 use crate::contract;
 use aura_sim::client::Aura;
+use shared::panic_api::may_be_a_page;
 use stack::consumers::Consumers;
 use stack::package::Profile;
 use stack::progress::{Progress, Stage};
 use stack::reconciler::{Runs, Schedule};
 use stack::report::Out;
-use stack::running::{Ground, Options, log_line};
+use stack::running::{Options, Prepared, log_line};
 use stack::settled::all_published;
 use stack::system::{Leftovers, System};
 use stack::workspace::Workspace;
@@ -80,8 +81,8 @@ pub async fn soak(
         log: workspace.soak_log(),
         also_on: None,
     };
-    let ground = Ground::lay(workspace, options, progress).await?;
-    let running = ground.deploy(order.parameters(), progress).await?;
+    let prepared = Prepared::prepare(workspace, options, progress).await?;
+    let running = prepared.deploy(order.parameters(), progress).await?;
     let report = run(running.system(), order, progress).await;
     running.stop(progress).await;
     report
@@ -266,11 +267,6 @@ async fn leave_no_page(aura: &Aura) -> Result<u64> {
     let customer = aura.create_customer("+27820000000").await?;
     aura.create_callout(&customer).await?;
     Ok((aura.events().await?.len() - before) as u64)
-}
-
-/// Whether a list of this length may be a page; the same rule as the reconciler's.
-fn may_be_a_page(length: usize) -> bool {
-    length >= 10 && length.is_multiple_of(10)
 }
 
 /// Returns the number of deliveries that AURA has made, after a pause.

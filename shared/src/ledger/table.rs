@@ -35,7 +35,8 @@ pub(super) fn shard_of(id: &str) -> u8 {
 }
 
 /// The key of an item.
-pub(super) fn key_of(partition: String, sort: &str) -> Attributes {
+#[must_use]
+pub fn key_of(partition: String, sort: &str) -> Attributes {
     Attributes::from([
         ("pk".to_owned(), AttributeValue::S(partition)),
         ("sk".to_owned(), AttributeValue::S(sort.to_owned())),
@@ -49,8 +50,12 @@ pub(super) fn expires_at(changed: Timestamp, retention: SignedDuration) -> Attri
 }
 
 /// Whether a conditional update was done. A condition that doesn't hold is an answer, not a
-/// failure.
-pub(super) fn is_done(
+/// failure. `about` names the item in an error.
+///
+/// # Errors
+///
+/// The call failed.
+pub fn is_done(
     answer: Result<UpdateItemOutput, SdkError<UpdateItemError>>,
     about: &'static str,
 ) -> Result<bool, CallError> {

@@ -7,6 +7,9 @@ use serde_json::value::RawValue;
 use super::PanicApiError;
 use super::answer::parse;
 
+/// The length of a page of AURA's list is assumed to be a multiple of this.
+const PAGE: usize = 10;
+
 /// One callout, in either of AURA's two forms.
 #[derive(Debug, Clone)]
 pub struct Callout {
@@ -39,6 +42,13 @@ pub struct ActiveCallouts {
     /// How many entries are not what AURA documents. If there are any, nothing can be concluded
     /// from what the list lacks.
     pub unreadable: usize,
+}
+
+/// Whether a list of this length may be one page of a longer list. AURA documents no pages, and its
+/// answer doesn't tell whether more entries follow.
+#[must_use]
+pub fn may_be_a_page(length: usize) -> bool {
+    length >= PAGE && length.is_multiple_of(PAGE)
 }
 
 impl Callout {

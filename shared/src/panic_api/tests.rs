@@ -172,6 +172,12 @@ async fn callouts_are_read_in_both_forms() {
     assert_eq!(active.status.as_deref(), Some("created"));
 }
 
+#[test]
+fn a_list_whose_length_is_a_multiple_of_ten_may_be_a_page() {
+    let pages: Vec<_> = (0..=101).filter(|length| may_be_a_page(*length)).collect();
+    assert_eq!(pages, [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]);
+}
+
 #[tokio::test]
 async fn an_unknown_callout_is_an_answer_and_no_error() {
     let aura = aura().await;

@@ -19,9 +19,9 @@ async fn loaded(secret: &FakeSecret) -> Arc<ValidValues<FakeSecret>> {
 }
 
 /// Waits for the end of a reading that has begun.
-async fn settled(valid: &ValidValues<FakeSecret>) {
+async fn wait_for_refresh(valid: &ValidValues<FakeSecret>) {
     tokio::task::yield_now().await;
-    valid.settled().await;
+    valid.wait_for_refresh().await;
 }
 
 #[tokio::test]
@@ -96,12 +96,12 @@ async fn old_values_are_read_again_in_the_background() {
     let before = secret.reads();
     // At this age, the values are not read again.
     assert_eq!(valid.check(b"b", second(300)).await, Valid);
-    settled(&valid).await;
+    wait_for_refresh(&valid).await;
     assert_eq!(secret.reads(), before);
     // The values are old now. This request is checked against the known values, and the next one
     // against the new values.
     assert_eq!(valid.check(b"a", second(301)).await, Valid);
-    settled(&valid).await;
+    wait_for_refresh(&valid).await;
     assert_eq!(secret.reads(), before + ALL.len());
     assert_eq!(valid.check(b"c", second(302)).await, Valid);
     assert_eq!(valid.check(b"a", second(303)).await, Wrong);
@@ -115,7 +115,7 @@ async fn while_it_cannot_be_read_known_values_go_on_working() {
     for day in 1..4 {
         let now = second(86_400 * day);
         assert_eq!(valid.check(b"a", now).await, Valid);
-        settled(&valid).await;
+        wait_for_refresh(&valid).await;
         assert_eq!(valid.check(b"b", now).await, Valid);
         assert_eq!(valid.check(b"c", now).await, Undecided);
     }
@@ -146,7 +146,7 @@ async fn after_a_failed_background_reading_an_unknown_value_is_not_called_wrong(
     let valid = loaded(&secret).await;
     secret.hide(&[Pending]);
     assert_eq!(valid.check(b"a", second(301)).await, Valid);
-    settled(&valid).await;
+    wait_for_refresh(&valid).await;
     let before = secret.reads();
     assert_eq!(valid.check(b"b", second(301)).await, Undecided);
     assert_eq!(secret.reads(), before, "asked again within a second");

@@ -6,7 +6,6 @@ use std::future::pending;
 use std::sync::Mutex;
 
 use aws_lambda_events::event::sqs::SqsMessage;
-use aws_sdk_sqs::error::BuildError;
 use jiff::SignedDuration;
 use metrique::writer::sink::DevNullSink;
 use shared::aws::CallError;
@@ -20,7 +19,6 @@ use uuid::Uuid;
 
 use super::*;
 use crate::bus::{BusEntry, BusError};
-use crate::queues::VisibilityError;
 use crate::timing::Deliveries;
 
 pub const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -195,7 +193,7 @@ pub fn ledger_key(key: &str) -> LedgerKey {
 }
 
 fn told() -> CallError {
-    CallError::not_built("fake", "Fail")(BuildError::other("fails, as the test orders"))
+    CallError::refused("fake", "Fail", "fails, as the test orders".to_owned())
 }
 
 pub fn key_of(detail: &serde_json::Value) -> String {
@@ -353,7 +351,7 @@ impl Services for Fakes {
         Ok(())
     }
 
-    async fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<(), VisibilityError> {
+    async fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<(), CallError> {
         let hidden = changes
             .iter()
             .map(|change| (change.receipt_handle.clone(), change.time.as_secs()));

@@ -10,7 +10,8 @@ use shared::secrets;
 use tokio::sync::Mutex;
 use url::Url;
 
-use super::{Aura, AuraError};
+use super::Aura;
+use crate::Failure;
 use crate::config::AuraLimits;
 
 /// Makes the client of AURA and keeps it.
@@ -40,7 +41,7 @@ impl AuraConnector {
     }
 
     /// Returns the client of AURA. Makes it if there is no client yet.
-    pub async fn connect(&self) -> Result<Arc<Aura>, AuraError> {
+    pub async fn connect(&self) -> Result<Arc<Aura>, Failure> {
         let mut kept = self.kept.lock().await;
         if let Some(aura) = kept.as_ref() {
             return Ok(Arc::clone(aura));

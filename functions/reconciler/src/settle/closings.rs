@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
-use shared::panic_api::ActiveCallouts;
+use shared::panic_api::{ActiveCallouts, may_be_a_page};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::learned::Learned;
 use super::settler::{AT_ONCE, Settler, UnconfirmedClosing};
-use crate::aura::{Aura, AuraError};
+use crate::Failure;
+use crate::aura::Aura;
 use crate::differences::Difference;
 use crate::metrics::RunMetrics;
-use crate::verdict::may_be_a_page;
 
 /// Share of the time for openings and closings if there are closings to confirm. The rest is for
 /// the list that confirms them, and for changes.
@@ -29,7 +29,7 @@ pub struct ListCall {
 
 impl ListCall {
     /// Asks AURA for its list.
-    pub async fn make(aura: &Aura, deadline: Instant) -> Result<(ActiveCallouts, Self), AuraError> {
+    pub async fn make(aura: &Aura, deadline: Instant) -> Result<(ActiveCallouts, Self), Failure> {
         let asked_at = Instant::now();
         let active = aura.active_callouts(deadline).await?;
         let took = asked_at.elapsed();
@@ -66,7 +66,7 @@ impl Settler<'_> {
             return;
         }
         let Some(second) = self.second_list(&closings, first).await else {
-            metrics.leave(closings.len());
+            metrics.unsettled.add(closings.len());
             return;
         };
         let has_begun = self.run_state.gone_since.is_some();
@@ -127,9 +127,9 @@ impl Settler<'_> {
                 Ok(Ok(recovered)) => learned.recovered.extend(recovered),
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "closing not recovered, the next run tries again");
-                    metrics.leave(1);
+                    metrics.unsettled.add(1);
                 }
-                Err(_elapsed) => metrics.leave(1),
+                Err(_elapsed) => metrics.unsettled.add(1),
             }
         }
     }

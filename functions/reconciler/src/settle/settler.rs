@@ -3,17 +3,17 @@
 
 use jiff::Timestamp;
 use serde_json::value::RawValue;
-use shared::aws::CallError;
 use shared::envelope::{Envelope, Origin};
 use shared::event::{Entity, payload_digest};
+use shared::ledger::EventLedger;
 use shared::ledger::open::OpenCallouts;
-use shared::ledger::{EventLedger, LedgerError};
 use shared::panic_api::{Callout, Lookup};
 use shared::queue::Queue;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::aura::{Aura, AuraError};
+use crate::Failure;
+use crate::aura::Aura;
 use crate::differences::{Difference, NotedCallout, created_at};
 use crate::payload::MissedEvent;
 use crate::run_state::RunState;
@@ -22,6 +22,14 @@ use crate::view::CalloutView;
 
 /// Number of differences that are settled at once. The calls to AURA have a limit of their own.
 pub(super) const AT_ONCE: usize = 16;
+
+/// Why a difference isn't settled, if AURA's answer may be older than the ledger.
+const MOVED_ON: &str = "an event of the callout was published while AURA was asked about it";
+/// The same, if AURA's answer can't be right.
+const ANOTHER_CALLOUT: &str = "AURA's answer is about another callout than the requested one";
+/// The same, if no event can be sent.
+const NOT_QUEUEABLE: &str =
+    "the callout's id has characters that SQS does not allow, so no event can be sent";
 
 /// Settles the differences of one run.
 #[derive(Debug, Clone, Copy)]
@@ -85,32 +93,6 @@ pub struct UnconfirmedClosing {
     pub unless_a_page: Option<Box<LastCheck>>,
 }
 
-/// Why a difference isn't settled. The next run tries again.
-#[derive(Debug, thiserror::Error)]
-pub enum Unsettled {
-    /// The ledger can't be read.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The note of an open callout can't be changed, or the queue didn't confirm the event.
-    #[error(transparent)]
-    Call(#[from] CallError),
-    /// The call to AURA failed.
-    #[error(transparent)]
-    Aura(#[from] AuraError),
-    /// An event of the callout was published during the call to AURA, so the answer may be older.
-    #[error("an event of the callout was published while AURA was asked about it")]
-    MovedOn,
-    /// AURA's answer is about another callout than the requested one.
-    #[error("AURA's answer is about another callout than the requested one")]
-    AnotherCallout,
-    /// The callout's id has characters that SQS does not allow.
-    #[error("the callout's id has characters that SQS does not allow, so no event can be sent")]
-    Unsayable,
-    /// The state to save can't be written as JSON.
-    #[error("{0}")]
-    Json(#[from] serde_json::Error),
-}
-
 /// Key of an opening or closing among the events that are on their way.
 pub fn key_of(id: &str, event: MissedEvent) -> String {
     format!("{}/{}", Entity::callout(id).key(), event.message())
@@ -130,7 +112,7 @@ impl UnconfirmedClosing {
 
 impl Settler<'_> {
     /// Settles a difference.
-    pub async fn settle(&self, difference: Difference) -> Result<Settled, Unsettled> {
+    pub async fn settle(&self, difference: Difference) -> Result<Settled, Failure> {
         let view = self.view(difference.id()).await?;
         let verdict = self.verdict(&difference, &view);
         let (noted, listed, created_at) = match difference {
@@ -180,7 +162,7 @@ impl Settler<'_> {
         view: &CalloutView,
         listed: Option<Callout>,
         created_at: Option<Timestamp>,
-    ) -> Result<Settled, Unsettled> {
+    ) -> Result<Settled, Failure> {
         let status = listed.as_ref().and_then(|listed| listed.status.as_deref());
         match verdict {
             Verdict::Wait => {}
@@ -210,7 +192,7 @@ impl Settler<'_> {
         id: String,
         listed: Option<Callout>,
         created_at: Option<Timestamp>,
-    ) -> Result<Settled, Unsettled> {
+    ) -> Result<Settled, Failure> {
         let event = MissedEvent::Opened;
         if self.is_on_its_way(&id, event) {
             return Ok(Settled::default());
@@ -248,7 +230,7 @@ impl Settler<'_> {
         &self,
         noted: NotedCallout,
         view: &CalloutView,
-    ) -> Result<Settled, Unsettled> {
+    ) -> Result<Settled, Failure> {
         if self.is_on_its_way(&noted.id, MissedEvent::Closed { gone: false }) {
             return Ok(Settled::default());
         }
@@ -289,7 +271,7 @@ impl Settler<'_> {
         &self,
         closing: UnconfirmedClosing,
         may_be_a_page: bool,
-    ) -> Result<Option<Recovered>, Unsettled> {
+    ) -> Result<Option<Recovered>, Failure> {
         let (id, event) = (closing.id, closing.event);
         if let Some(last_check) = closing.unless_a_page.filter(|_| may_be_a_page) {
             self.remember(&id, &last_check).await?;
@@ -311,7 +293,7 @@ impl Settler<'_> {
         view: &CalloutView,
         listed: Option<&str>,
         reason: AskReason,
-    ) -> Result<Settled, Unsettled> {
+    ) -> Result<Settled, Failure> {
         let mut settled = Settled {
             was_asked: true,
             ..Settled::default()
@@ -324,7 +306,7 @@ impl Settler<'_> {
             Lookup::Gone | Lookup::Closed => return Ok(settled),
         };
         if self.view(&noted.id).await? != *view {
-            return Err(Unsettled::MovedOn);
+            return Err(MOVED_ON.into());
         }
         let before = noted.last_check.as_ref();
         let digest = described
@@ -356,7 +338,7 @@ impl Settler<'_> {
         Ok(settled)
     }
 
-    async fn view(&self, id: &str) -> Result<CalloutView, Unsettled> {
+    async fn view(&self, id: &str) -> Result<CalloutView, Failure> {
         let timeline = self.ledger.timeline(&Entity::callout(id).key()).await?;
         Ok(CalloutView::of(&timeline, Timestamp::now()))
     }
@@ -370,11 +352,11 @@ impl Settler<'_> {
         }
     }
 
-    async fn lookup(&self, id: &str) -> Result<Lookup, Unsettled> {
+    async fn lookup(&self, id: &str) -> Result<Lookup, Failure> {
         let lookup = self.aura.callout(id, self.deadline).await?;
         match &lookup {
             Lookup::Found(callout) if callout.id.as_deref().is_some_and(|its| its != id) => {
-                Err(Unsettled::AnotherCallout)
+                Err(ANOTHER_CALLOUT.into())
             }
             _ => Ok(lookup),
         }
@@ -385,7 +367,7 @@ impl Settler<'_> {
         self.run_state.is_on_its_way(&key, Timestamp::now())
     }
 
-    async fn remember(&self, id: &str, last_check: &LastCheck) -> Result<(), Unsettled> {
+    async fn remember(&self, id: &str, last_check: &LastCheck) -> Result<(), Failure> {
         let text = serde_json::to_string(last_check)?;
         let now = Timestamp::now();
         if !self.open.remember(id, &text, self.run, now).await? {
@@ -402,8 +384,8 @@ impl Settler<'_> {
         id: &str,
         event: MissedEvent,
         described: Option<&RawValue>,
-    ) -> Result<(), Unsettled> {
-        let payload = event.payload(id, described).ok_or(Unsettled::Unsayable)?;
+    ) -> Result<(), Failure> {
+        let payload = event.payload(id, described).ok_or(NOT_QUEUEABLE)?;
         let (delivery_id, now) = (Uuid::now_v7(), Timestamp::now());
         let envelope = Envelope::new(delivery_id, now, Origin::Reconciler, payload);
         let message = envelope.message(&Entity::callout(id));

@@ -252,12 +252,6 @@ fn a_callout_that_aura_calls_active_when_asked_is_over_only_after_its_patience()
 }
 
 #[test]
-fn a_list_whose_length_is_a_multiple_of_ten_may_be_a_page() {
-    let pages: Vec<_> = (0..=101).filter(|length| may_be_a_page(*length)).collect();
-    assert_eq!(pages, [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]);
-}
-
-#[test]
 fn a_callout_that_a_page_lacks_is_over_after_an_hour() {
     use Presence::{Abandoned, Unknown};
     let word = Some("Responder Arrived");
