@@ -266,7 +266,7 @@ struct ReplayOptions {
     /// The first second of the events' arrival, such as 2026-11-28T19:00:00Z or 2026-11-28T21:00:00+02:00
     #[arg(long, value_name = "TIME")]
     from: Timestamp,
-    /// The second behind the last
+    /// The end: no event that arrived at this second or later
     #[arg(long, value_name = "TIME")]
     to: Timestamp,
     /// Only events about this kind of entity, such as `callout`; with --to-queue

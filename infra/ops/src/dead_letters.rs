@@ -24,10 +24,10 @@ use shared::event::{self, Entity};
 
 use crate::audit::Change;
 use crate::consent::{self, Consent};
-use crate::quarantine::{Done, age, ago, counted, planned, report, time, unseen, write_lines};
+use crate::queue::done::{Done, age, planned, report};
 use crate::queue::{Fate, Fifo, Named, Resend, Settled, SideQueue, Waiting, named};
 use crate::stack::Stack;
-use crate::words::table;
+use crate::words::{ago, counted, table, time, unseen, write_lines};
 
 /// Where the messages are, in errors.
 const PLACE: &str = "the dead letters";

@@ -57,7 +57,7 @@ impl Line {
 
 /// Lines of a function's log, the oldest first. `function` is the first part of the output's name,
 /// such as `Ingest`, and `pattern` is a filter pattern of CloudWatch Logs. Lines that aren't JSON
-/// are left out.
+/// are skipped.
 ///
 /// # Errors
 ///

@@ -4,7 +4,7 @@
 //! afterwards. So a delivery is never nowhere, and if it is in both places, the ledger publishes it
 //! once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter};
 
 use anyhow::{Result, anyhow, bail};
@@ -22,9 +22,10 @@ use uuid::Uuid;
 
 use crate::audit::Change;
 use crate::consent::{self, Consent};
-use crate::queue::{Fate, Fifo, Named, Resend, Settled, SideQueue, Waiting, named};
+use crate::queue::done::{Done, age, planned, report};
+use crate::queue::{Fate, Fifo, Named, Resend, SideQueue, Waiting, named};
 use crate::stack::Stack;
-use crate::words::{Span, Time, harmless, table};
+use crate::words::{Time, ago, counted, table, time, unseen, write_lines};
 
 /// The output with the quarantine's URL.
 const QUEUE: &str = "QuarantineQueueUrl";
@@ -33,8 +34,6 @@ const PLACE: &str = "the quarantine";
 /// How long SQS drops a copy of a message that came into the quarantine: five minutes, and one more
 /// for this machine's clock. A delivery that goes back and fails again comes back as such a copy.
 const DROPS_COPIES_FOR: SignedDuration = SignedDuration::from_mins(6);
-/// What is older than this is called old before it goes back.
-const OLD: SignedDuration = SignedDuration::from_hours(1);
 /// The reason of an event that happens once, and came again with another payload.
 const CONFLICT: &str = "conflict";
 
@@ -86,16 +85,6 @@ pub enum Release {
     AsItIs,
     /// As a correction of an event that was published with another payload.
     AsCorrection,
-}
-
-/// What was put back or deleted.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Done {
-    /// What was done, in a sentence.
-    pub what: String,
-    /// The ids of the deliveries or messages.
-    pub ids: Vec<String>,
 }
 
 /// A delivery in the quarantine, with all that a release needs.
@@ -258,61 +247,6 @@ async fn settle(
         report(settled, planned, end, ["delivery", "deliveries"])
     };
     Box::pin(consent::make(stack, change, consent, work)).await
-}
-
-/// How many were settled, and what a person is told about it. `planned` are the ids that were to be
-/// settled, as [`Named`] has them. `end` ends a sentence, such as `deleted`.
-pub(crate) fn report(
-    settled: Settled,
-    planned: &[[String; 2]],
-    end: &str,
-    [one, many]: [&str; 2],
-) -> (usize, Result<Done>) {
-    let (count, all) = (settled.ids.len(), planned.len());
-    let some = || format!("{count} of {all} {many} were {end}; the others stay where they are");
-    let done = match settled.failure {
-        Some(failure) => Err(failure.context(some())),
-        None if count < all => Err(anyhow!("{}: they can't be seen now, look again", some())),
-        None => {
-            let were = if count == 1 { "was" } else { "were" };
-            let what = format!("{} {were} {end}.", counted(count, one, many));
-            Ok(Done {
-                what,
-                ids: names(settled.ids, planned),
-            })
-        }
-    };
-    (count, done)
-}
-
-/// The ids by which lists show what was settled. What no list has shown yet has only its message
-/// id.
-fn names(mut settled: HashSet<String>, planned: &[[String; 2]]) -> Vec<String> {
-    let mut names = Vec::new();
-    for [id, message_id] in planned {
-        if settled.remove(message_id) {
-            names.push(id.clone());
-        }
-    }
-    names.extend(settled);
-    names
-}
-
-/// The ids of what is settled.
-pub(crate) fn planned<'a, T: Named + 'a>(all: impl Iterator<Item = &'a T>) -> Vec<[String; 2]> {
-    all.map(|one| one.ids().map(str::to_owned)).collect()
-}
-
-/// A number and what it counts, such as `2 deliveries`.
-pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
-}
-
-/// Says that what goes back is old, if it is.
-pub(crate) fn age(times: impl Iterator<Item = Timestamp>, now: Timestamp) -> Option<String> {
-    let age = now.duration_since(times.min()?);
-    let text = "consumers act on it as on a new event.";
-    (age > OLD).then(|| format!("The oldest is {} old: {text}", Span(age)))
 }
 
 fn sentence(returns: &[Return<'_>], how: Release) -> String {
@@ -506,26 +440,6 @@ impl Quarantined {
     }
 }
 
-/// A time, or `unknown`.
-pub(crate) fn time(at: Option<Timestamp>) -> String {
-    at.map_or_else(|| "unknown".to_owned(), |at| Time(at).to_string())
-}
-
-/// How long ago a time is, or `unknown`.
-pub(crate) fn ago(at: Option<Timestamp>) -> String {
-    at.map_or_else(|| "unknown".to_owned(), |at| Span::since(at).to_string())
-}
-
-/// Says how much a look couldn't see.
-pub(crate) fn unseen(f: &mut Formatter<'_>, more: u64) -> fmt::Result {
-    if more == 0 {
-        return Ok(());
-    }
-    let text = "can't be seen now: somebody else looks at them, or they wait behind others of \
-        their entity.";
-    write!(f, "\n\n{more} more {text}")
-}
-
 impl Display for Quarantine {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if self.deliveries.is_empty() && self.more == 0 {
@@ -576,29 +490,6 @@ impl Display for Quarantined {
             ("what to do", self.advice.clone()),
         ];
         write_lines(f, &lines, self.payload.as_deref())
-    }
-}
-
-/// Writes names and values in two columns, and the payload below, if there is one.
-pub(crate) fn write_lines(
-    f: &mut Formatter<'_>,
-    lines: &[(&str, String)],
-    payload: Option<&str>,
-) -> fmt::Result {
-    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let lines = lines
-        .iter()
-        .map(|(name, value)| format!("{name:width$}  {}", harmless(value)));
-    f.write_str(&lines.collect::<Vec<_>>().join("\n"))?;
-    match payload {
-        Some(payload) => write!(f, "\n\n{payload}"),
-        None => Ok(()),
-    }
-}
-
-impl Display for Done {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
     }
 }
 

@@ -15,6 +15,8 @@
 //!   group until these are back. [`Look::more`] counts what couldn't be seen. SQS's counts may be a
 //!   minute old.
 
+pub mod done;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -23,9 +23,8 @@ use uuid::Uuid;
 
 use crate::audit::Change;
 use crate::consent::{self, Consent};
-use crate::quarantine::counted;
 use crate::stack::Stack;
-use crate::words::Time;
+use crate::words::{Time, counted};
 use bus::{Bus, timestamp};
 use count::{Count, count};
 use route::{Route, TARGET};
@@ -46,7 +45,7 @@ type Filter<'a> = (&'static str, &'static [&'static str], &'a str);
 pub struct Request {
     /// The first second of arrival.
     pub from: Timestamp,
-    /// The second of arrival behind the last.
+    /// The end: no event that arrived at this second or later.
     pub to: Timestamp,
     /// Only events about this kind of entity.
     pub kind: Option<String>,

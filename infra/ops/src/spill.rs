@@ -9,16 +9,15 @@ use serde::Serialize;
 use shared::envelope::Envelope;
 use shared::event;
 use shared::ledger::SHARDS;
-use shared::ledger::spill::{self, RETENTION};
+use shared::ledger::spill::{self, RETENTION, Spill};
 
-use crate::quarantine::{counted, time};
 use crate::stack::Stack;
-use crate::words::{Span, table};
+use crate::words::{Span, counted, table, time};
 
 /// What waits in the spill, the oldest first.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Spill {
+pub struct SpillList {
     /// The deliveries.
     pub deliveries: Vec<Spilled>,
     /// Why they wait, in a sentence.
@@ -46,8 +45,8 @@ pub struct Spilled {
 /// # Errors
 ///
 /// DynamoDB refuses a call.
-pub async fn list(stack: &Stack) -> Result<Spill> {
-    let spill = spill::Spill::new(stack.dynamodb(), stack.table()?.to_owned());
+pub async fn list(stack: &Stack) -> Result<SpillList> {
+    let spill = Spill::new(stack.dynamodb(), stack.table()?.to_owned());
     let shards = (0..SHARDS).map(|shard| spill.page(shard, None, usize::MAX));
     let shards = try_join_all(shards).await?;
     let mut deliveries: Vec<_> = shards.into_iter().flatten().map(Spilled::of).collect();
@@ -57,7 +56,7 @@ pub async fn list(stack: &Stack) -> Result<Spill> {
         .then(|| stack.parameter("ReconcilerMinutes").parse().ok())
         .flatten();
     let why = why(&deliveries, minutes, Timestamp::now());
-    Ok(Spill { deliveries, why })
+    Ok(SpillList { deliveries, why })
 }
 
 /// Why deliveries wait. `minutes` are those between two runs of the reconciler; `None` if it is
@@ -135,7 +134,7 @@ fn entity(body: &str) -> Option<String> {
     Some(event.entity.key())
 }
 
-impl Display for Spill {
+impl Display for SpillList {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if self.deliveries.is_empty() {
             return f.write_str(&self.why);

@@ -43,7 +43,7 @@ pub struct Status {
     /// The queues on the event's path, in its order.
     pub queues: Vec<Depth>,
     /// Deliveries in the spill.
-    pub spill: Spill,
+    pub spill: SpillDepth,
     /// When AURA's last delivery arrived; `None` if there was none.
     pub last_delivery: Option<Timestamp>,
     /// Whether the reconciler runs by schedule.
@@ -137,7 +137,7 @@ pub struct Depth {
 /// The spill.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Spill {
+pub struct SpillDepth {
     /// Deliveries that wait.
     pub waiting: usize,
     /// When the oldest of them arrived.
@@ -249,7 +249,7 @@ mod tests {
                 rotated_at: None,
             },
             queues: queues::QUEUES.iter().map(depth).collect(),
-            spill: Spill {
+            spill: SpillDepth {
                 waiting: 0,
                 oldest: None,
             },

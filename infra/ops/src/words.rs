@@ -62,6 +62,48 @@ pub fn harmless(text: &str) -> String {
     text.replace(char::is_control, "\u{FFFD}")
 }
 
+/// A number and what it counts, such as `2 deliveries`.
+pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// A time, or `unknown`.
+pub(crate) fn time(at: Option<Timestamp>) -> String {
+    at.map_or_else(|| "unknown".to_owned(), |at| Time(at).to_string())
+}
+
+/// How long ago a time is, or `unknown`.
+pub(crate) fn ago(at: Option<Timestamp>) -> String {
+    at.map_or_else(|| "unknown".to_owned(), |at| Span::since(at).to_string())
+}
+
+/// Writes names and values in two columns, and the payload below, if there is one.
+pub(crate) fn write_lines(
+    f: &mut Formatter<'_>,
+    lines: &[(&str, String)],
+    payload: Option<&str>,
+) -> fmt::Result {
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let lines = lines
+        .iter()
+        .map(|(name, value)| format!("{name:width$}  {}", harmless(value)));
+    f.write_str(&lines.collect::<Vec<_>>().join("\n"))?;
+    match payload {
+        Some(payload) => write!(f, "\n\n{payload}"),
+        None => Ok(()),
+    }
+}
+
+/// Says how much a look couldn't see.
+pub(crate) fn unseen(f: &mut Formatter<'_>, more: u64) -> fmt::Result {
+    if more == 0 {
+        return Ok(());
+    }
+    let text = "can't be seen now: somebody else looks at them, or they wait behind others of \
+        their entity.";
+    write!(f, "\n\n{more} more {text}")
+}
+
 /// Lines in columns, each as wide as its widest cell.
 #[must_use]
 pub fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {

@@ -15,7 +15,7 @@ use super::layout::{
 };
 use crate::dead_letters::{self, DeadLetter, DeadLetters, Letters};
 use crate::quarantine::{self, Quarantine, Quarantined};
-use crate::spill::{self, Spill};
+use crate::spill::{self, SpillList};
 
 /// The message that somebody looks at.
 #[derive(Debug, Default, Deserialize)]
@@ -210,7 +210,7 @@ pub(super) async fn spill(State(site): State<Arc<Site>>) -> Response {
 }
 
 /// What waits in the spill.
-pub(super) fn draw_spill(frame: &Frame, spill: &Spill) -> Markup {
+pub(super) fn draw_spill(frame: &Frame, spill: &SpillList) -> Markup {
     let all = &spill.deliveries;
     let rows: Vec<_> = all
         .iter()

@@ -17,9 +17,9 @@ use crate::dead_letters::{DeadLetter, DeadLetters, Letters};
 use crate::delivery::{Delivery, Step};
 use crate::logs::Line;
 use crate::quarantine::{Quarantine, Quarantined};
-use crate::spill::{self, Spilled};
+use crate::spill::{SpillList, Spilled};
 use crate::stack::Stack;
-use crate::status::{Alarms, Depth, LastCanary, Need, Registration, Run, Spill, Status};
+use crate::status::{Alarms, Depth, LastCanary, Need, Registration, Run, SpillDepth, Status};
 use crate::timeline::{Happening, Timeline};
 
 /// A page of port 4000 and of no stack.
@@ -76,7 +76,7 @@ fn status(needs: Vec<Need>, busy: u64) -> Status {
         alarms: Alarms::default(),
         registration: registered(),
         queues: queues.collect(),
-        spill: Spill {
+        spill: SpillDepth {
             waiting: usize::try_from(busy).unwrap(),
             oldest: (busy > 0).then(|| ago(700)),
         },
@@ -290,7 +290,7 @@ fn history() -> Vec<Line> {
     ]
 }
 
-fn spilled() -> spill::Spill {
+fn spilled() -> SpillList {
     let one = |fault: Option<&str>| Spilled {
         id: id(),
         destination: Some("ingest".to_owned()),
@@ -298,7 +298,7 @@ fn spilled() -> spill::Spill {
         entity: Some("callout#5003".to_owned()),
         fault: fault.map(str::to_owned),
     };
-    spill::Spill {
+    SpillList {
         deliveries: vec![one(None), one(Some("its body can't be read"))],
         why: "The reconciler puts them back within a minute.".to_owned(),
     }

@@ -1,6 +1,7 @@
 use aws_sdk_sqs::types::MessageAttributeValue;
 
 use super::*;
+use crate::queue::Settled;
 
 const DELIVERY: &str = "019abc00-0000-7000-8000-000000000000";
 const OPENING: &str = r#"{"message":"NEW_CALLOUT","callout":{"id":5003}}"#;

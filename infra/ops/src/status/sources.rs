@@ -14,10 +14,11 @@ use jiff::{SignedDuration, Timestamp};
 use shared::aws::CallError;
 use shared::ledger::SHARDS;
 use shared::ledger::last_delivery::LastDelivery;
+use shared::ledger::spill::Spill;
 
 use super::needs::{Alarm, needs};
 use super::queues::{Queue, queues_of};
-use super::{Alarms, Depth, LastCanary, Registration, Run, Spill, Status};
+use super::{Alarms, Depth, LastCanary, Registration, Run, SpillDepth, Status};
 use crate::logs::{Line, lines};
 use crate::stack::{Resource, Stack};
 
@@ -229,14 +230,14 @@ fn age_of(stack: &Stack, queue: &Queue) -> Result<MetricDataQuery> {
 }
 
 /// What waits in the spill, and when AURA's last delivery arrived.
-async fn ledger(stack: &Stack) -> Result<(Spill, Option<Timestamp>)> {
+async fn ledger(stack: &Stack) -> Result<(SpillDepth, Option<Timestamp>)> {
     let table = stack.table()?;
-    let spill = shared::ledger::spill::Spill::new(stack.dynamodb(), table.to_owned());
+    let spill = Spill::new(stack.dynamodb(), table.to_owned());
     let last = LastDelivery::new(stack.dynamodb(), table.to_owned());
     let shards = try_join_all((0..SHARDS).map(|shard| spill.arrivals(shard)));
     let (shards, last) = try_join(shards, last.last()).await?;
     let arrivals = || shards.iter().flatten();
-    let spill = Spill {
+    let spill = SpillDepth {
         waiting: arrivals().count(),
         oldest: arrivals().filter_map(|at| *at).min(),
     };

@@ -1,5 +1,5 @@
 use super::*;
-use crate::status::Spill;
+use crate::status::SpillDepth;
 use crate::status::tests::healthy;
 
 const RUNBOOK: &str = "docs/operate.md";
@@ -86,7 +86,7 @@ fn what_no_alarm_says_yet_is_found_and_what_an_alarm_says_is_not_said_twice() {
     for depth in &mut status.queues {
         depth.waiting = 1;
     }
-    status.spill = Spill {
+    status.spill = SpillDepth {
         waiting: 1,
         oldest: Some(status.at - SignedDuration::from_mins(11)),
     };
