@@ -59,7 +59,7 @@ impl Bars {
 
 /// A count in thousands, rounded up.
 #[must_use]
-pub fn thousands(count: u64) -> String {
+pub fn in_thousands(count: u64) -> String {
     format!("{} k", count.div_ceil(1000))
 }
 

@@ -47,7 +47,7 @@ use stack::workspace::Workspace;
 
 use self::alarms::State;
 use self::count::Count;
-use self::scene::{Ground, Scene, Schedules};
+use self::scene::{Equipment, Scene, Schedules};
 
 /// By how much the alarms' periods, and ages in their thresholds, are shorter than on AWS.
 pub const PERIODS_DIVIDED_BY: u32 = 20;
@@ -252,7 +252,7 @@ pub async fn drill(
     shell::Programs::find().await?;
     let venv = Venv::prepare(workspace, progress).await?;
     let bundle = Bundle::build(workspace, profile, progress).await?;
-    let ground = Ground::lay(workspace, &bundle).await?;
+    let equipment = Equipment::gather(workspace, &bundle).await?;
     let options = LocalAwsOptions {
         port: None,
         log: Some(workspace.drill_log()),
@@ -263,7 +263,7 @@ pub async fn drill(
     let aws = LocalAws::start(workspace, &venv, options, progress).await?;
     let accounts = (FIRST_ACCOUNT..).map(|number| aws.account(&format!("{number:012}")));
     let drills: Vec<_> = drills.into_iter().zip(accounts).collect();
-    let drills = play_all(&ground, drills, at_once, progress).await;
+    let drills = play_all(&equipment, drills, at_once, progress).await;
     aws.stop().await;
     let report = Report {
         drills,
@@ -290,13 +290,13 @@ pub fn variables() -> Vec<(&'static str, String)> {
 
 /// Plays drills, each in its account, and some of them at once.
 pub async fn play_all(
-    ground: &Ground,
+    equipment: &Equipment,
     drills: Vec<(&'static Drill, Account)>,
     at_once: usize,
     progress: Progress,
 ) -> Vec<Outcome> {
     let played = drills.iter().map(|(drill, account)| async move {
-        let outcome = play(ground, account, drill, progress).await;
+        let outcome = play(equipment, account, drill, progress).await;
         progress.say(&format!("  {}", outcome.line()));
         outcome
     });
@@ -309,7 +309,7 @@ pub async fn play_all(
 
 /// Plays one drill on a stack of its own in an account.
 pub async fn play(
-    ground: &Ground,
+    equipment: &Equipment,
     account: &Account,
     drill: &Drill,
     progress: Progress,
@@ -321,20 +321,20 @@ pub async fn play(
         mends: drill.mends,
         ..Outcome::default()
     };
-    let played = try_to_play(ground, account, drill, progress, &mut outcome).await;
+    let played = try_to_play(equipment, account, drill, progress, &mut outcome).await;
     outcome.problem = played.err().map(|error| format!("{error:#}"));
     outcome
 }
 
 async fn try_to_play(
-    ground: &Ground,
+    equipment: &Equipment,
     account: &Account,
     drill: &Drill,
     progress: Progress,
     outcome: &mut Outcome,
 ) -> Result<()> {
     progress.say(&format!("  {}: deploying a stack", drill.name));
-    let (mut scene, schedules) = Scene::set(ground, account, drill, progress).await?;
+    let (mut scene, schedules) = Scene::set(equipment, account, drill, progress).await?;
     let began = Instant::now();
     let Schedules {
         mut canaries,

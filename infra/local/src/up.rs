@@ -16,7 +16,7 @@ use stack::folder;
 use stack::ops::Identity;
 use stack::package::Profile;
 use stack::progress::Progress;
-use stack::running::{Ground, Options, Running};
+use stack::running::{Options, Prepared, Running};
 use stack::signals::Signals;
 use stack::stack::{Parameters, Stack};
 use stack::system::Webhook;
@@ -98,9 +98,9 @@ struct Ready {
 
 impl Ready {
     async fn begin(workspace: &Workspace, options: Options, progress: Progress) -> Result<Self> {
-        let ground = Ground::lay(workspace, options, progress).await?;
+        let prepared = Prepared::prepare(workspace, options, progress).await?;
         let ops = Page::build(workspace, progress).await?;
-        let running = ground.deploy(changes(), progress).await?;
+        let running = prepared.deploy(changes(), progress).await?;
         let system = running.system();
         let events_file = RemoveOnDrop(workspace.events_file());
         let recorder = Recorder::start(&system.stack, &events_file.0).await?;

@@ -23,10 +23,11 @@ mod template;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
+use stack::report::grouped;
 use stack::workspace::Workspace;
 
 use self::docs::{even, tables};
-use self::events::{Architecture, Events, Line, Load, MILLION, grouped};
+use self::events::{Architecture, Events, Line, Load, MILLION};
 use self::extras::{DAYS, Extras};
 use self::measured::Measured;
 use self::money::Money;

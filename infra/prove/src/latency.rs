@@ -20,7 +20,7 @@ use stack::processes;
 use stack::progress::{Progress, Stage};
 use stack::proxy::FaultProxy;
 use stack::report::Out;
-use stack::running::{Ground, Options, log_line};
+use stack::running::{Options, Prepared, log_line};
 use stack::stack::{Parameters, Stack};
 use stack::system::{System, Webhook};
 use stack::template::{OF_INGEST, Template};
@@ -74,10 +74,10 @@ pub async fn latency(
         log: workspace.latency_log(),
         also_on: None,
     };
-    let mut ground = Ground::lay(workspace, options, progress).await?;
-    let rig = Rig::before(ground.endpoint())?;
-    ground.bundle.template = rig.around_the_functions(&ground.bundle.template)?;
-    let running = ground.deploy(Parameters::new(), progress).await?;
+    let mut prepared = Prepared::prepare(workspace, options, progress).await?;
+    let rig = Rig::before(prepared.endpoint())?;
+    prepared.bundle.template = rig.around_the_functions(&prepared.bundle.template)?;
+    let running = prepared.deploy(Parameters::new(), progress).await?;
     let report = run(running.system(), &rig, series, progress).await;
     running.stop(progress).await;
     report

@@ -80,11 +80,11 @@ pub mod story;
 
 use anyhow::Result;
 use stack::progress::{Progress, Stage};
-use stack::report::Out;
+use stack::report::{Out, grouped};
 
 use self::bounds::Scenario;
 use self::explore::{Explored, Tried};
-use self::report::{Report, thousands};
+use self::report::Report;
 
 /// Number of states between two lines of progress.
 const STEP: usize = 1_000_000;
@@ -122,6 +122,6 @@ fn tried(progress: Progress) -> Vec<Tried> {
 fn note(stage: &mut Stage, states: usize) {
     let full = states - states % STEP;
     if full > 0 {
-        stage.note(&format!("{} states", thousands(full)));
+        stage.note(&format!("{} states", grouped(full)));
     }
 }

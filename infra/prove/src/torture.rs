@@ -29,7 +29,7 @@ use stack::ledger;
 use stack::package::Profile;
 use stack::progress::{Progress, Stage};
 use stack::report::Out;
-use stack::running::{Ground, Options, log_line};
+use stack::running::{Options, Prepared, log_line};
 use stack::settled::all_published;
 use stack::stack::Parameters;
 use stack::system::{Leftovers, System};
@@ -75,10 +75,10 @@ pub async fn torture(
         log: workspace.torture_log(),
         also_on: None,
     };
-    let mut ground = Ground::lay(workspace, options, progress).await?;
-    let rig = Rig::before(ground.endpoint(), workspace)?;
-    ground.bundle.template = rig.around_the_processor(&ground.bundle.template)?;
-    let running = ground.deploy(Parameters::new(), progress).await?;
+    let mut prepared = Prepared::prepare(workspace, options, progress).await?;
+    let rig = Rig::before(prepared.endpoint(), workspace)?;
+    prepared.bundle.template = rig.around_the_processor(&prepared.bundle.template)?;
+    let running = prepared.deploy(Parameters::new(), progress).await?;
     let report = run(running.system(), &rig, campaign, progress).await;
     running.stop(progress).await;
     report

@@ -1,10 +1,11 @@
 //! The whole system on one machine, for `cargo local`, `cargo prove` and the end-to-end tests.
 //!
-//! There is one way to bring the system up. These are its parts, each of which can be used alone:
+//! [`running`] brings it up for the commands. These are the parts, each of which can be used alone; drills
+//! and end-to-end tests put them together themselves, with IAM and shorter times:
 //!
 //! | module | does |
 //! | --- | --- |
-//! | [`python`] | makes the virtual environment that MiniStack runs in |
+//! | [`python`] | makes a virtual environment, such as MiniStack's |
 //! | [`package`] | builds the functions and zips them |
 //! | [`ministack`] | runs MiniStack, the local AWS; [`account`] is one account of it |
 //! | [`template`], [`bundle`] | points the real template at the packages, and lists both for upload |

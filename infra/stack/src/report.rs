@@ -1,5 +1,7 @@
 //! The result of a command as text for people and as JSON for programs, and where it is printed.
 
+use std::fmt::Display;
+
 use anyhow::{Result, bail};
 use serde::Serialize;
 
@@ -20,6 +22,20 @@ pub trait Report: Serialize {
 pub fn percentile<T: Copy>(sorted: &[T], percent: usize) -> Option<T> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied()
+}
+
+/// A whole number with a comma between thousands.
+#[must_use]
+pub fn grouped(number: impl Display) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// Prints a command's lines: to standard output, unless that is for the JSON.
@@ -62,6 +78,12 @@ impl Out {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        let numbers = [0, 999, 1000, 12_345, 1_234_567].map(grouped);
+        assert_eq!(numbers, ["0", "999", "1,000", "12,345", "1,234,567"]);
+    }
 
     #[test]
     fn a_percentile_is_one_of_the_figures() {

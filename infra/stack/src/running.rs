@@ -1,5 +1,5 @@
-//! Brings up everything: MiniStack, the stand-in for AURA, the functions and the stack. `cargo local`'s
-//! `up` and `demo` and `cargo prove`'s `torture` and `soak` use it.
+//! Brings up everything: MiniStack, the stand-in for AURA, the functions and the stack. `cargo local` and
+//! `cargo prove` use it.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -33,20 +33,24 @@ pub struct Options {
 }
 
 /// Everything before the deployment: a running MiniStack, and the bundle to deploy.
-pub struct Ground {
+pub struct Prepared {
     /// The template and the functions.
     pub bundle: Bundle,
     account: Account,
     aws: LocalAws,
 }
 
-impl Ground {
+impl Prepared {
     /// Builds the functions and starts MiniStack. Installs what is missing first.
     ///
     /// # Errors
     ///
     /// Says what is missing or failed, and what to do about it.
-    pub async fn lay(workspace: &Workspace, options: Options, progress: Progress) -> Result<Self> {
+    pub async fn prepare(
+        workspace: &Workspace,
+        options: Options,
+        progress: Progress,
+    ) -> Result<Self> {
         if let Some(port) = options.port {
             // The port is checked first, although it is needed last: the first build takes minutes.
             wait_for_port(port, progress).await?;
@@ -114,8 +118,8 @@ impl Running {
         options: Options,
         progress: Progress,
     ) -> Result<Self> {
-        let ground = Ground::lay(workspace, options, progress).await?;
-        ground.deploy(Parameters::new(), progress).await
+        let prepared = Prepared::prepare(workspace, options, progress).await?;
+        prepared.deploy(Parameters::new(), progress).await
     }
 
     /// AURA's stand-in and the stack.

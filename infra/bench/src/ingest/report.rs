@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::instructions::Instructions;
 use super::start::{Start, Starts};
 use super::warm::{Memory, Warm};
-use crate::report::{self, Bars, thousands};
+use crate::report::{self, Bars, in_thousands};
 
 /// The most that the start may take, as a multiple of the empty handler's start.
 const START_BAR: f64 = 2.5;
@@ -118,7 +118,7 @@ impl Report {
                 &ingest,
                 &sdk_call,
                 &empty,
-                "at most 2.5 ×",
+                &format!("at most {START_BAR} ×"),
                 verdict,
             ],
         )?;
@@ -139,7 +139,7 @@ impl Report {
                 &p50,
                 "",
                 "",
-                "below 100 µs",
+                &format!("below {HANDLER_BAR} µs"),
                 verdict,
             ],
         )?;
@@ -157,21 +157,23 @@ impl Report {
             return Ok(());
         };
         let [ingest, sdk_call, empty] =
-            [counted.ingest, counted.sdk_call, counted.empty].map(thousands);
+            [counted.ingest, counted.sdk_call, counted.empty].map(in_thousands);
         let name = "instructions per delivery";
         row(f, [name, &ingest, &sdk_call, &empty, "", ""])?;
         let ratio = format!("{:.2} ×", counted.ratio);
         let verdict = self.bars.verdict("instructions");
         let name = "  relative to sdk-call";
-        row(f, [name, &ratio, "", "", "at most 1.10 ×", verdict])
+        let bar = format!("at most {INSTRUCTIONS_BAR} ×");
+        row(f, [name, &ratio, "", "", &bar, verdict])
     }
 
     fn write_zips(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bar = format!("at most {}", mebibytes(ZIP_BAR));
         for (function, bytes) in &self.zip_bytes {
             let name = format!("zip of {function}");
             let zip = mebibytes(*bytes);
             let verdict = self.bars.verdict(function);
-            row(f, [&name, &zip, "", "", "at most 3.5 MiB", verdict])?;
+            row(f, [&name, &zip, "", "", &bar, verdict])?;
         }
         Ok(())
     }
@@ -186,7 +188,8 @@ impl Report {
         }
         let peak = size(peak(&self.warm.memory));
         let verdict = self.bars.verdict("memory");
-        row(f, ["  at most", &peak, "", "", "below 30 MiB", verdict])?;
+        let bar = format!("below {} MiB", MEMORY_BAR / 1024);
+        row(f, ["  at most", &peak, "", "", &bar, verdict])?;
         let growth = growth(&self.warm.memory);
         let verdict = growth.map_or("", |_| self.bars.verdict("memory growth"));
         let growth = growth.map_or("not measured".into(), |growth| format!("{growth:.1} %"));
@@ -197,7 +200,7 @@ impl Report {
                 &growth,
                 "",
                 "",
-                "below 5 %",
+                &format!("below {GROWTH_BAR} %"),
                 verdict,
             ],
         )

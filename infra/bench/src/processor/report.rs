@@ -11,7 +11,7 @@ use super::instructions::Instructions;
 use super::series::{Sides, Times};
 use super::stubbed::{CaseFigures, Figures, Stubbed};
 use super::typescript;
-use crate::report::{self, Bars, thousands};
+use crate::report::{self, Bars, in_thousands};
 use crate::statistics::Spread;
 
 /// The most instructions of an event, as a multiple of those of the bare calls.
@@ -205,7 +205,7 @@ impl Report {
             f,
             "memory, at most",
             columns(&peaks.map(mebibytes), better),
-            "at least 5 ×",
+            &format!("at least {MEMORY_BAR} ×"),
             self.bars.verdict(MEMORY),
         )?;
         let start = self.stubbed.start_ms;
@@ -221,13 +221,14 @@ impl Report {
             "Instructions per event in user space, counted by valgrind"
         )?;
         report::row(f, "", ["processor", "bare calls", "ratio"], "bar", "")?;
+        let bar = format!("at most {INSTRUCTIONS_BAR} ×");
         for counted in &self.instructions {
-            let [processor, bare] = [counted.processor, counted.bare_calls].map(thousands);
+            let [processor, bare] = [counted.processor, counted.bare_calls].map(in_thousands);
             let ratio = format!("{:.2} ×", counted.ratio);
             let verdict = self.bars.verdict(CaseBars::of(counted.case).instructions);
             let name = self.name(counted.case);
             let figures = [&*processor, &bare, &ratio];
-            report::row(f, &name, figures, "at most 1.25 ×", verdict)?;
+            report::row(f, &name, figures, &bar, verdict)?;
         }
         Ok(())
     }

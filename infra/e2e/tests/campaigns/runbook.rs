@@ -7,7 +7,7 @@ use aura_sim::client::Delivery;
 use e2e::Local;
 use local::drill;
 use local::drill::runbook::Page;
-use local::drill::scene::Ground;
+use local::drill::scene::Equipment;
 use stack::progress::Progress;
 use stack::system::System;
 use stack::workspace::Workspace;
@@ -20,9 +20,10 @@ const AT_ONCE: usize = 3;
 async fn each_drills_alarm_is_raised_and_the_runbook_ends_it_without_a_loss() -> Result<()> {
     // Only IAM decides by the policy of a queue.
     let local = Local::with_iam().await?;
-    let ground = Ground::lay(&Workspace::here()?, local.bundle()).await?;
+    let equipment = Equipment::gather(&Workspace::here()?, local.bundle()).await?;
     let drills = drill::all().map(|drill| (drill, local.new_account()));
-    let played = drill::play_all(&ground, drills.collect(), AT_ONCE, Progress::to_stderr()).await;
+    let played =
+        drill::play_all(&equipment, drills.collect(), AT_ONCE, Progress::to_stderr()).await;
     let failed: Vec<_> = played.iter().filter(|it| it.problem.is_some()).collect();
     assert!(failed.is_empty(), "{failed:#?}");
     for (command, drill) in RUN_BY_A_DRILL {
@@ -70,16 +71,18 @@ async fn delivery_id(system: &System) -> Result<String> {
 #[tokio::test]
 async fn each_command_of_the_runbook_works_on_a_healthy_stack() -> Result<()> {
     let local = Local::shared().await?;
-    let ground = Ground::lay(&Workspace::here()?, local.bundle()).await?;
+    let equipment = Equipment::gather(&Workspace::here()?, local.bundle()).await?;
     let watched = [("CanaryMinutes", "5"), ("ConsumerWaitSeconds", "300")];
     let system = local.system(&watched).await?;
     let id = delivery_id(&system).await?;
-    let shell = ground.shell(system.stack.account())?;
+    let shell = equipment.shell(system.stack.account())?;
     let is_here = |code: &&str| {
         is_command(code) && !RUN_BY_A_DRILL.iter().any(|(its, _)| code.starts_with(its))
     };
     let pages = [Page::OnCall, Page::Operate];
-    let sections = pages.iter().flat_map(|page| ground.runbook.sections(*page));
+    let sections = pages
+        .iter()
+        .flat_map(|page| equipment.runbook.sections(*page));
     let commands: BTreeSet<_> = sections
         .flat_map(|section| {
             let blocks = section.blocks.iter().map(String::as_str);

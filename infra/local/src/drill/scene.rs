@@ -27,7 +27,7 @@ const SHOWN: usize = 40;
 
 /// What all drills of a run share.
 #[derive(Clone)]
-pub struct Ground {
+pub struct Equipment {
     /// The template and the functions.
     pub bundle: Bundle,
     /// The runbook.
@@ -37,13 +37,13 @@ pub struct Ground {
     ops: Ops,
 }
 
-impl Ground {
+impl Equipment {
     /// Reads the runbook, finds the programs that its commands need, and builds `aura-ops`.
     ///
     /// # Errors
     ///
     /// A page or a program is missing, or `aura-ops` doesn't compile.
-    pub async fn lay(workspace: &Workspace, bundle: &Bundle) -> Result<Self> {
+    pub async fn gather(workspace: &Workspace, bundle: &Bundle) -> Result<Self> {
         Ok(Self {
             bundle: bundle.clone(),
             runbook: Arc::new(Runbook::read(workspace)?),
@@ -94,7 +94,7 @@ pub struct Scene {
     pub commands: Vec<String>,
     /// The template that is deployed while nothing is broken.
     pub template: Template,
-    ground: Ground,
+    equipment: Equipment,
     shell: Shell,
     name: &'static str,
     progress: Progress,
@@ -115,14 +115,14 @@ impl Scene {
     ///
     /// The deployment fails.
     pub async fn set(
-        ground: &Ground,
+        equipment: &Equipment,
         account: &Account,
         drill: &Drill,
         progress: Progress,
     ) -> Result<(Self, Schedules)> {
         let proxy = || FaultProxy::before(account.endpoint());
         let (queue, ledger, bus) = (proxy()?, proxy()?, proxy()?);
-        let mut template = ground
+        let mut template = equipment
             .bundle
             .template
             .with_variables(OF_INGEST, &[("AWS_ENDPOINT_URL_SQS", &queue.url())])?
@@ -132,7 +132,7 @@ impl Scene {
         }
         let bundle = Bundle {
             template: template.clone(),
-            ..ground.bundle.clone()
+            ..equipment.bundle.clone()
         };
         let changes = drill.parameters.iter();
         let changes = changes.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -150,8 +150,8 @@ impl Scene {
             traffic: Traffic::start(&aura),
             seen: String::new(),
             commands: Vec::new(),
-            ground: ground.clone(),
-            shell: ground.shell(account)?,
+            equipment: equipment.clone(),
+            shell: equipment.shell(account)?,
             name: drill.name,
             progress,
             system,
@@ -176,7 +176,7 @@ impl Scene {
     ///
     /// A command fails, or all of them print nothing.
     pub async fn begin_section(&mut self, alarm: &str) -> Result<()> {
-        let runbook = Arc::clone(&self.ground.runbook);
+        let runbook = Arc::clone(&self.equipment.runbook);
         let mut printed = String::new();
         for commands in runbook.section(Page::Operate, alarm)?.commands()? {
             printed += &self.run(commands).await?;
@@ -215,7 +215,7 @@ impl Scene {
         beginning: &str,
         id: &str,
     ) -> Result<String> {
-        let runbook = Arc::clone(&self.ground.runbook);
+        let runbook = Arc::clone(&self.equipment.runbook);
         let command = runbook.section(page, heading)?.inline(beginning)?;
         self.run(&command.replace(" ID", &format!(" {id}"))).await
     }
@@ -226,7 +226,7 @@ impl Scene {
     ///
     /// The section has no such block, or a command fails.
     pub async fn type_block(&mut self, page: Page, heading: &str, block: usize) -> Result<String> {
-        let runbook = Arc::clone(&self.ground.runbook);
+        let runbook = Arc::clone(&self.equipment.runbook);
         let section = runbook.section(page, heading)?;
         let block = section.blocks.get(block);
         let block = block.with_context(|| format!("the section {heading} has too few blocks"))?;
@@ -268,7 +268,7 @@ impl Scene {
     pub async fn deploy(&mut self, template: &Template) -> Result<()> {
         let bundle = Bundle {
             template: template.clone(),
-            ..self.ground.bundle.clone()
+            ..self.equipment.bundle.clone()
         };
         let stack = &self.system.stack;
         let (account, name) = (stack.account(), stack.name());

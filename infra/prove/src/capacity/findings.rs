@@ -6,7 +6,7 @@ use std::thread::{self, ScopedJoinHandle};
 
 use anyhow::{Result, anyhow};
 use serde::Serialize;
-use stack::report::percentile;
+use stack::report::{grouped, percentile};
 
 use crate::capacity::bucket::{float, seconds};
 use crate::capacity::load::{Delivery, Incident, USUAL_SKEW};
@@ -245,7 +245,7 @@ impl Case {
     }
 
     fn row(&self) -> String {
-        let (region, rate, result) = (&self.region, grouped(self.rate.into()), &self.result);
+        let (region, rate, result) = (&self.region, grouped(self.rate), &self.result);
         let first = self.met.first().map_or_else(
             || "nothing".to_owned(),
             |met| format!("{}, after {} s", met.quota.name(), short(met.first)),
@@ -482,8 +482,8 @@ fn published(outcome: &Outcome) -> Vec<usize> {
 fn lost(count: usize, met: &[Reached]) -> String {
     let most = met.iter().max_by_key(|met| met.lost);
     match most.filter(|_| count > 0) {
-        Some(most) => format!("{} ({})", grouped(count as u64), most.quota.name()),
-        None => grouped(count as u64),
+        Some(most) => format!("{} ({})", grouped(count), most.quota.name()),
+        None => grouped(count),
     }
 }
 
@@ -506,17 +506,7 @@ fn short(number: f64) -> String {
 
 /// A limit for people.
 pub(crate) fn plain(limit: f64) -> String {
-    format!("{limit:.0}")
-        .parse()
-        .map_or_else(|_| limit.to_string(), grouped)
-}
-
-/// A number with commas.
-fn grouped(number: u64) -> String {
-    match number {
-        0..1000 => number.to_string(),
-        _ => format!("{},{:03}", grouped(number / 1000), number % 1000),
-    }
+    grouped(format!("{limit:.0}"))
 }
 
 #[cfg(test)]

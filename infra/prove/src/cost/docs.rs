@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use stack::report::grouped;
 
 use super::events::{
-    ACCESS_BYTES, Architecture, Events, Load, MEMORY_MB, MILLION, grouped, hundredths, kilobytes,
+    ACCESS_BYTES, Architecture, Events, Load, MEMORY_MB, MILLION, hundredths, kilobytes,
 };
 use super::extras::{ARCHIVED_KB, DAYS, Extras, ITEM_BYTES, MONTH};
 use super::measured::{FULL, Measured};

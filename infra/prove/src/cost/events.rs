@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
+use stack::report::grouped;
 
 use super::measured::{Counts, FULL, Measured, divided};
 use super::money::Money;
@@ -360,12 +361,6 @@ pub fn kilobytes(bytes: u64) -> String {
 pub fn hundredths(number: u64, by: u64) -> String {
     let hundredths = divided(number * 100, by);
     format!("{}.{:02}", hundredths / 100, hundredths % 100)
-}
-
-/// A number with a comma between thousands.
-#[must_use]
-pub fn grouped(number: u64) -> String {
-    usize::try_from(number).map_or_else(|_| number.to_string(), crate::ledger::report::thousands)
 }
 
 #[cfg(test)]

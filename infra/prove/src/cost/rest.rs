@@ -1,8 +1,9 @@
 //! What a stack costs in a month in which nothing happens.
 
 use anyhow::Result;
+use stack::report::grouped;
 
-use super::events::{Events, MONTH_SECONDS, grouped, hundredths, kilobytes};
+use super::events::{Events, MONTH_SECONDS, hundredths, kilobytes};
 use super::money::Money;
 use super::prices::{Price, Prices};
 use super::table::Table;

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display};
 
 use serde::Serialize;
+use stack::report::grouped;
 
 use crate::ledger::explore::{Explored, Kind, Size, Tried};
 
@@ -60,8 +61,8 @@ impl Display for Size {
         write!(
             f,
             "{} states, {} different, {} deep, {:.1} s",
-            thousands(self.states),
-            thousands(self.unique_states),
+            grouped(self.states),
+            grouped(self.unique_states),
             self.depth,
             self.seconds
         )
@@ -167,29 +168,4 @@ fn write_story(f: &mut fmt::Formatter<'_>, story: &[String]) -> fmt::Result {
 
 fn sign(is_good: bool) -> char {
     if is_good { '✓' } else { '✗' }
-}
-
-/// Formats a number with a comma between thousands.
-#[must_use]
-pub fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_set_apart() {
-        let numbers = [0, 999, 1000, 12_345, 1_234_567].map(thousands);
-        assert_eq!(numbers, ["0", "999", "1,000", "12,345", "1,234,567"]);
-    }
 }
