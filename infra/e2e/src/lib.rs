@@ -72,7 +72,7 @@ impl Local {
         let progress = Progress::to_stderr();
         let venv = Venv::prepare(&workspace, progress).await?;
         let bundle = Bundle::build(&workspace, Profile::Dev, progress).await?;
-        // The folder is kept, so that a failed test can be studied afterwards.
+        // The log is kept, so that a failed test can be studied afterwards.
         let options = LocalAwsOptions {
             port: None,
             log: Some(workspace.state().join(log)),

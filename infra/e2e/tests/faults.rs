@@ -99,6 +99,12 @@ async fn kill_9_in_the_middle_of_the_day_loses_nothing() -> Result<()> {
     let ((), mut published) = tokio::try_join!(aura.play(&day), kill)?;
     // AURA's deliveries that are still to come aren't queued yet.
     let deliveries = aura.all_answered().await?;
+    let refused: Vec<_> = deliveries
+        .iter()
+        .filter(|its| !its.was_answered("accepted"))
+        .map(|its| (its.n, its.status, &its.answer, &its.error))
+        .collect();
+    assert!(refused.is_empty(), "{refused:?}");
     published.extend(all_published(&system.stack, &mut consumers).await?);
 
     let tally = Tally::of(&deliveries, &published);
