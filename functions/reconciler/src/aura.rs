@@ -28,9 +28,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// more calls about single callouts.
 const MOST_IN_A_ROW: u64 = 3;
 
-/// Why there is no answer if no call was made.
+/// Why there is no answer: no call was made.
 const GIVEN_UP: &str = "AURA refused, or failed too often in a row; the next run asks again";
-/// Why there is no answer if the time ran out.
+/// Why there is no answer: the time ran out.
 const OUT_OF_TIME: &str = "no time was left to ask AURA; the next run continues";
 
 /// A client of AURA. It is kept across runs, together with its token.

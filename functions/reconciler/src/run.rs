@@ -33,13 +33,13 @@ use crate::settle::settler::Settler;
 use crate::verdict::Patience;
 use crate::webhook_health::healing::Healing;
 
-/// Why a run didn't do all of its work, if the ledger holds the callouts of another AURA system.
-const ANOTHER_AURA: &str = "AURA was not asked: this ledger belongs to another AURA system than the one in AuraBaseUrl and \
-     AuraCredentialsSecretArn, and ids of two systems would collide. Set both parameters to their old \
-     values, and deploy a second stack for the other system";
-/// The same, if a part of the spill could not be read, sent or removed.
+/// Why a run did nothing: the ledger holds the callouts of another AURA system.
+const ANOTHER_AURA: &str = "AURA was not asked: this ledger belongs to another AURA system than the one in AuraBaseUrl \
+     and AuraCredentialsSecretArn, and ids of two systems would collide. Set both parameters to \
+     their old values, and deploy a second stack for the other system";
+/// Why a run did not do all of its work: a part of the spill could not be read, sent or removed.
 const SPILL: &str = "some spilled deliveries could not be put back; the next run tries again";
-/// The same, if no time was left to ask AURA.
+/// Why a run did not do all of its work: no time was left to ask AURA, or a later run has begun.
 const OUT_OF_TIME: &str =
     "the run had no time left, or a later run has begun; the next run continues";
 

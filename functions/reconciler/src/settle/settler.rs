@@ -23,11 +23,11 @@ use crate::view::CalloutView;
 /// Number of differences that are settled at once. The calls to AURA have a limit of their own.
 pub(super) const AT_ONCE: usize = 16;
 
-/// Why a difference isn't settled, if AURA's answer may be older than the ledger.
+/// Why a difference isn't settled: AURA's answer may be older than the ledger.
 const MOVED_ON: &str = "an event of the callout was published while AURA was asked about it";
-/// The same, if AURA's answer can't be right.
+/// Why a difference isn't settled: AURA's answer can't be right.
 const ANOTHER_CALLOUT: &str = "AURA's answer is about another callout than the requested one";
-/// The same, if no event can be sent.
+/// Why a difference isn't settled: no event can be sent.
 const NOT_QUEUEABLE: &str =
     "the callout's id has characters that SQS does not allow, so no event can be sent";
 
