@@ -34,9 +34,9 @@ use crate::verdict::Patience;
 use crate::webhook_health::healing::Healing;
 
 /// Why a run did nothing: the ledger holds the callouts of another AURA system.
-const ANOTHER_AURA: &str = "AURA was not asked: this ledger belongs to another AURA system than the one in AuraBaseUrl \
-     and AuraCredentialsSecretArn, and ids of two systems would collide. Set both parameters to \
-     their old values, and deploy a second stack for the other system";
+const ANOTHER_AURA: &str = "AURA was not asked: this ledger belongs to another AURA system than \
+     the one in AuraBaseUrl and AuraCredentialsSecretArn, and ids of two systems would collide. Set \
+     both parameters to their old values, and deploy a second stack for the other system";
 /// Why a run did not do all of its work: a part of the spill could not be read, sent or removed.
 const SPILL: &str = "some spilled deliveries could not be put back; the next run tries again";
 /// Why a run did not do all of its work: no time was left to ask AURA, or a later run has begun.

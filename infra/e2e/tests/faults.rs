@@ -86,6 +86,7 @@ async fn kill_9_in_the_middle_of_the_day_loses_nothing() -> Result<()> {
     let day = Day {
         seed: 9,
         events: EVENTS as u64,
+        // At a higher rate, a busy machine starts more processes of `ingest` than get the secret in time.
         per_second: 25.0,
         duplicates: 0.0,
         closing_after: 0,
