@@ -106,7 +106,7 @@ type Values = Vec<(VersionStage, String)>;
 struct Versions {
     values: Mutex<Values>,
     unreadable: Mutex<Vec<VersionStage>>,
-    hangs: AtomicBool,
+    hanging: Mutex<Vec<VersionStage>>,
     change: Mutex<Option<(usize, Values)>>,
     reads: AtomicUsize,
 }
@@ -135,9 +135,9 @@ impl FakeSecret {
         *lock(&self.0.unreadable) = stages.to_vec();
     }
 
-    /// Makes every later read hang.
-    pub fn hang(&self) {
-        self.0.hangs.store(true, Ordering::Relaxed);
+    /// Makes every later read of these versions hang.
+    pub fn hang(&self, stages: &[VersionStage]) {
+        *lock(&self.0.hanging) = stages.to_vec();
     }
 
     /// How often a version was asked for.
@@ -153,7 +153,7 @@ impl SecretSource for FakeSecret {
         if let Some((_, values)) = lock(&self.0.change).take_if(|(after, _)| *after == reads) {
             *lock(&self.0.values) = values;
         }
-        if self.0.hangs.load(Ordering::Relaxed) {
+        if lock(&self.0.hanging).contains(&stage) {
             return std::future::pending().await;
         }
         // A call over a network lets other tasks run.

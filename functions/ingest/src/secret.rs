@@ -14,9 +14,9 @@
 //! it. A rotation has to wait that long before it tells AURA the value.
 //!
 //! A reading reads the versions in the order in which a rotation moves a value, so that no value is
-//! missed between two reads. Only a reading of all three versions removes values, so the known
-//! values still work while Secrets Manager fails. An unknown value can't be decided then, because
-//! it may be new.
+//! missed between two reads. Each value works as soon as it is read. Only a reading of all three versions
+//! removes values, so the known values still work while Secrets Manager fails. An unknown value can't be
+//! decided then, because it may be new.
 //!
 //! [`refresh_interval`]: shared::webhook::refresh_interval
 
@@ -40,6 +40,13 @@ pub const REFRESH_AFTER: SignedDuration = SignedDuration::from_mins(5);
 /// The time between two readings after one that failed. It is short, because until the next one AURA's
 /// deliveries may be refused.
 const FAILED_READ_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
+
+/// A rotation moves a value from each of these stages to the next.
+const IN_ORDER_OF_ROTATION: [VersionStage; 3] = [
+    VersionStage::Pending,
+    VersionStage::Current,
+    VersionStage::Previous,
+];
 
 /// Where the secret is kept.
 pub trait SecretSource: Send + Sync + 'static {
@@ -198,12 +205,14 @@ impl<S: SecretSource> ValidValues<S> {
         if interval.is_some_and(recently) {
             return;
         }
-        let versions = [
-            self.read(VersionStage::Pending).await,
-            self.read(VersionStage::Current).await,
-            self.read(VersionStage::Previous).await,
-        ];
-        let complete = versions.iter().all(Result::is_ok);
+        let mut complete = true;
+        let mut values = Vec::new();
+        for stage in IN_ORDER_OF_ROTATION {
+            match self.read(stage).await {
+                Ok(version) => values.extend(version.inspect(|value| self.learn(value))),
+                Err(NotRead) => complete = false,
+            }
+        }
         if complete || interval.is_some() {
             *last = Some(Reading {
                 begun: now,
@@ -213,13 +222,16 @@ impl<S: SecretSource> ValidValues<S> {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.has_failed = !complete;
         if complete {
-            known.values.clear();
+            known.values = values;
             known.complete_at = Some(now);
         }
-        for value in versions.into_iter().flatten().flatten() {
-            if !known.has(value.expose_secret().as_bytes()) {
-                known.values.push(value);
-            }
+    }
+
+    /// Adds a value to the known ones.
+    fn learn(&self, value: &SecretString) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if !known.has(value.expose_secret().as_bytes()) {
+            known.values.push(value.clone());
         }
     }
 

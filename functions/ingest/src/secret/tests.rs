@@ -249,10 +249,20 @@ async fn no_value_is_missed_if_a_rotation_happens_during_a_reading() {
 async fn a_request_waits_for_secrets_manager_only_for_a_limited_time() {
     let secret = FakeSecret::with(&[(Current, "a")]);
     let valid = loaded(&secret).await;
-    secret.hang();
+    secret.hang(&ALL);
     assert_eq!(valid.check(b"b", second(100)).await, Undecided);
     // The reading is still under way, and delays no known value.
     assert_eq!(valid.check(b"a", second(1000)).await, Valid);
+}
+
+#[tokio::test]
+async fn a_value_that_was_read_is_valid_though_the_next_version_takes_too_long() {
+    let secret = FakeSecret::with(&[(Current, "a")]);
+    secret.hang(&[Previous]);
+    let valid = ValidValues::new(webhook_header(), secret, REFRESH_INTERVAL);
+    drop(valid.load(second(0)));
+    assert_eq!(valid.check(b"a", second(0)).await, Valid);
+    assert_eq!(valid.check(b"b", second(0)).await, Undecided);
 }
 
 #[tokio::test]
