@@ -5,6 +5,8 @@ import io
 import os
 import queue
 import select
+import socket
+import socketserver
 import threading
 import time
 from unittest import mock
@@ -51,6 +53,11 @@ def runtime_api_writes(header: str) -> list[bytes]:
     """The writes with which the Runtime API answers a request with this header and a wrong request id."""
     path = "/2018-06-01/runtime/invocation/0/response"
     request = f"POST {path} HTTP/1.0\r\n{header}\r\nContent-Length: 2\r\n\r\n{{}}"
+    return ask_runtime_api(ProvidedWorker("checked", CONFIG, b""), request, queue.Queue())
+
+
+def ask_runtime_api(worker: ProvidedWorker, request: str, pending: queue.Queue) -> list[bytes]:
+    """The writes with which the Runtime API of this process answers."""
     written = []
 
     class Connection(io.RawIOBase):
@@ -70,8 +77,7 @@ def runtime_api_writes(header: str) -> list[bytes]:
 
         sendall = write
 
-    handler = ProvidedWorker("checked", CONFIG, b"")._build_handler_class(0, queue.Queue())
-    handler(Connection(), ("127.0.0.1", 0), None)
+    worker._build_handler_class(0, pending)(Connection(), ("127.0.0.1", 0), None)
     return written
 
 
@@ -184,9 +190,85 @@ def more_processes_are_started_at_once_than_there_are_cores():
 
 
 @Patch
+def let_idle_functions_sleep():
+    """Upstream: MiniStack has two threads for each process of a function. Each wakes up ten times a second to
+    see whether it has to end.
+
+    Reason: the tests' stacks keep hundreds of processes. Their threads hold up the one that answers all
+    calls, and ingest gives up waiting for its secret. Here, a thread that has to end is woken."""
+    build_handler_class = ProvidedWorker._build_handler_class
+    shutdown_server = ProvidedWorker._shutdown_server
+
+    def build(self, generation, pending):
+        return build_handler_class(self, generation, Pending(pending))
+
+    def shutdown(self):
+        with contextlib.suppress(queue.Full):
+            self._pending.put_nowait(None)
+        shutdown_server(self)
+
+    ProvidedWorker._build_handler_class = build
+    ProvidedWorker._shutdown_server = shutdown
+    socketserver.ThreadingTCPServer = SleepingServer
+
+
+class Pending:
+    """The queue of the calls of a function's process. A thread waits for the next one without a limit."""
+    def __init__(self, calls: queue.Queue):
+        self.calls = calls
+
+    def get(self, timeout=None):
+        call = self.calls.get()
+        if call is None:  # The thread has to look whether it ends.
+            raise queue.Empty
+        return call
+
+
+class SleepingServer(socketserver.ThreadingTCPServer):
+    """A server that does nothing until somebody connects."""
+    def __init__(self, *about):
+        super().__init__(*about)
+        self.is_ending = False
+        self.has_ended = threading.Event()
+
+    def serve_forever(self, poll_interval=None):
+        while not self.is_ending:
+            self.handle_request()
+        self.has_ended.set()
+
+    def shutdown(self):
+        self.is_ending = True
+        socket.create_connection(self.server_address).close()
+        self.has_ended.wait()
+
+
+@let_idle_functions_sleep.needed_while
+def a_process_without_work_is_looked_at_again_and_again():
+    worker = ProvidedWorker("checked", CONFIG, b"")
+    worker._stopping = False
+    pending = mock.Mock()
+    pending.get.return_value = ("id", {}, 0, None, "")
+    next_call = "GET /2018-06-01/runtime/invocation/next HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"
+    ask_runtime_api(worker, next_call, pending)
+    return "timeout" in pending.get.call_args.kwargs
+
+
+@let_idle_functions_sleep.needed_while
+def a_server_without_requests_looks_again_and_again():
+    with (
+        socketserver.ThreadingTCPServer(("127.0.0.1", 0), None) as server,
+        mock.patch.object(socketserver, "_ServerSelector") as selector,
+        contextlib.suppress(TimeoutError),
+    ):
+        select = selector().__enter__().select
+        select.side_effect = TimeoutError
+        server.serve_forever(poll_interval=0.1)
+    return select.call_args.args != (None,)
+
+
+@Patch
 def end_idle_functions():
-    """Upstream: MiniStack keeps one process of each function forever, and checks twenty times a second
-    whether it has work.
+    """Upstream: MiniStack keeps one process of each function forever.
 
     Reason: the tests' stacks leave hundreds of processes behind. AWS also ends idle ones."""
     kill_workers = lambda_runtime.kill_workers
