@@ -237,7 +237,7 @@ async fn a_random_day_is_published_once_and_in_order() -> Result<()> {
     let day = Day {
         seed: 2026,
         events: EVENTS as u64,
-        per_second: 50.0,
+        per_second: 25.0,
         duplicates: 0.2,
         closing_after: 0,
     };

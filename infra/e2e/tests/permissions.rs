@@ -35,7 +35,7 @@ async fn every_function_may_do_what_it_has_to() -> Result<()> {
     let day = Day {
         seed: 5,
         events: EVENTS as u64,
-        per_second: 50.0,
+        per_second: 25.0,
         duplicates: 0.1,
         closing_after: 0,
     };
