@@ -166,12 +166,12 @@ impl Browser {
         Ok(text.as_str().unwrap_or_default().to_owned())
     }
 
-    /// Waits until the page's main part has this text, without opening it again. Returns the whole
-    /// text.
+    /// Waits until the page's main part, or an answer without HTML, has this text. Doesn't open the page
+    /// again. Returns the whole text.
     pub async fn until(&self, text: &str) -> Result<String> {
         let began = Instant::now();
         loop {
-            let shown = self.text("main").await?;
+            let shown = self.text("main, body > pre").await?;
             if shown.contains(text) {
                 return Ok(shown);
             }
